@@ -1,0 +1,8 @@
+//! Moves data between a source, a repository and a target, and proves that it arrived.
+//!
+//! On purpose not here: any kind of source or target by name, the command line, policies, and
+//! the wall clock, which comes in through the context.
+
+pub mod outcome;
+pub mod source;
+pub mod target;

@@ -1,0 +1,232 @@
+//! What a source gives: entries in batches, their contents on request.
+//!
+//! Everything here is called from worker threads and may block. On purpose not here: what a
+//! source reads. Files, buckets and databases look the same from the engine.
+
+use crate::outcome::Problems;
+use holdfast_core::entry::{Kind, Owner, Time};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Contents up to this size are read whole by [`ItemReader::examine`] and go into bundles.
+pub const SMALL_FILE_BYTES_MAX: u64 = 128 * 1024;
+
+/// Whether keys come in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Keys ascend over the whole capture.
+    Sorted,
+    /// Keys come as they come; the engine sorts entries, never contents.
+    Arrival,
+}
+
+/// Which source this is; its stream of snapshots hangs on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceIdentity {
+    /// Kind in one word: "files".
+    pub kind: String,
+    /// Host that the source belongs to.
+    pub host: String,
+    /// Canonical name of what is captured; same text, same stream.
+    pub canonical: String,
+    /// Paths or URLs for people, bytes kept as they are.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// What the listing tells of an item, and all that decides whether it is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits, `0o7777` at most.
+    pub mode: u16,
+    /// Who owns it.
+    pub owner: Arc<Owner>,
+    /// Content length in bytes; zero for what is not a file.
+    pub size: u64,
+    /// When the content was modified.
+    pub mtime: Time,
+    /// When anything of it was changed.
+    pub ctime: Time,
+    /// Inode number, or a hash of what stands for it.
+    pub inode: u64,
+    /// Device number; only to tell hard links of different file systems apart.
+    pub device_of: u64,
+    /// How many names it has; above one, files with the same (`device_of`, `inode`) are one.
+    pub links: u32,
+    /// Major and minor number if it is a device.
+    pub device: Option<(u32, u32)>,
+    /// Fewer blocks than bytes: it may have holes and is read as a stream.
+    pub sparse: bool,
+}
+
+/// One listed thing.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where its key lies in [`EntryBatch::keys`].
+    pub key: Range<usize>,
+    /// What the listing told.
+    pub stat: Stat,
+}
+
+/// What reading told beyond the listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Where a symbolic link points to.
+    pub link_target: Option<Vec<u8>>,
+    /// Extended attributes, sorted by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Creation time.
+    pub birth: Option<Time>,
+    /// Inode flags that a restore can set.
+    pub inode_flags: u32,
+    /// Parts of the details that could not be read, in words; the entry is kept without them.
+    pub unreadable: Vec<String>,
+}
+
+/// How a content ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// It did not change while it was read.
+    Stable,
+    /// It only grew; what was given ends at its length at open.
+    Grown,
+    /// It changed otherwise; it is worth another attempt.
+    Torn,
+}
+
+/// What examining an item told.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// The item as it was when its content was opened; for what has no content, as listed.
+    pub stat: Stat,
+    /// What the listing does not tell.
+    pub details: Details,
+    /// Whether the content held still.
+    pub status: ReadStatus,
+}
+
+/// Why an item could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ItemError {
+    /// It is gone, or is something else now; nothing is lost that was there.
+    #[error("vanished while the source was read")]
+    Vanished,
+    /// It is there and cannot be read.
+    #[error("{operation}")]
+    Unreadable {
+        /// What was tried: "open", "read", "list".
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a source failed as a whole: nothing is committed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct SourceError {
+    /// What failed, on what, and what to do.
+    pub what: String,
+    /// What the system said.
+    #[source]
+    pub source: Option<std::io::Error>,
+}
+
+/// A run of listed items with the means to read them.
+pub struct EntryBatch {
+    /// Keys of all items, one after the other.
+    pub keys: Vec<u8>,
+    /// The items, in the source's order.
+    pub items: Vec<Item>,
+    /// Reads them, from any thread, also after the next batch was asked for.
+    pub reader: Arc<dyn ItemReader>,
+    /// What the listing itself met.
+    pub problems: Problems,
+}
+
+impl EntryBatch {
+    /// Returns the key of an item.
+    #[must_use]
+    pub fn key(&self, item: usize) -> &[u8] {
+        &self.keys[self.items[item].key.clone()]
+    }
+}
+
+/// Reads the items of one batch.
+pub trait ItemReader: Send + Sync {
+    /// Reads an item's details and appends its whole content to `content`, if it is a file.
+    /// Called for files up to [`SMALL_FILE_BYTES_MAX`] that are not sparse, and for everything
+    /// that is no file. When the file grew past the size listed, what is appended still ends
+    /// at its length at open; when it is now larger than the limit, `Torn` is answered.
+    ///
+    /// # Errors
+    /// The item vanished or cannot be read.
+    fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError>;
+
+    /// Opens a file's content as a stream.
+    ///
+    /// # Errors
+    /// The item vanished or cannot be read.
+    fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError>;
+}
+
+/// A piece of a content stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// So many bytes were put at the front of the buffer; never zero.
+    Data(usize),
+    /// So many bytes are a hole; never zero.
+    Hole(u64),
+    /// The content ended.
+    End,
+}
+
+/// The content of one file, read from its start.
+pub trait ContentStream: Send {
+    /// The item as it was at open, and its details.
+    fn opened(&self) -> (&Stat, &Details);
+
+    /// Reads the next piece into `buffer`; fills it as far as the content allows.
+    ///
+    /// # Errors
+    /// The system failed to read.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ItemError>;
+
+    /// Tells whether the content held still; called once, after `End`.
+    ///
+    /// # Errors
+    /// The system failed to tell.
+    fn finish(&mut self) -> Result<ReadStatus, ItemError>;
+}
+
+/// What a source states when everything was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsistencyPoint {
+    /// Opaque bytes of the adapter, kept in the snapshot.
+    pub record: Vec<u8>,
+    /// Facts that a drill can check later, (name, value).
+    pub facts: Vec<(String, String)>,
+}
+
+/// One thing that can be captured.
+pub trait Source: Send {
+    /// Says which source this is.
+    fn identity(&self) -> &SourceIdentity;
+
+    /// Says in which order keys come.
+    fn order(&self) -> Order;
+
+    /// Lists the next items; `None` when there are no more. Batches hold some hundred items.
+    ///
+    /// # Errors
+    /// The source failed as a whole.
+    fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError>;
+
+    /// Ends the capture.
+    ///
+    /// # Errors
+    /// The source cannot vouch for what it gave; nothing is committed.
+    fn finish(&mut self) -> Result<ConsistencyPoint, SourceError>;
+}
