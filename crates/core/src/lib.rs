@@ -2,5 +2,20 @@
 //!
 //! On purpose not here: input and output, async, clocks, and randomness that was not handed in.
 
+pub mod chunk;
+pub mod chunker;
+pub mod compress;
+pub mod crypto;
 pub mod entry;
+pub mod entry_code;
+pub mod error;
 pub mod id;
+pub mod index;
+pub mod keys;
+pub mod name;
+pub mod object;
+pub mod pack;
+pub mod page;
+pub mod wire;
+
+pub use error::FormatError;

@@ -1,0 +1,719 @@
+//! Pages: the nodes of the trees that snapshots are (prolly trees: cut by content, so that equal
+//! parts of two trees are equal pages, whatever order they were built in).
+//!
+//! Leaves hold entries or extents, inner pages hold the first key and the id of each child. A
+//! page is cut after an entry when a keyed hash of the entry's key says so, with a chance in
+//! proportion to the entry's length, between 8 and 128 KiB. On purpose not here: storing pages.
+
+use crate::chunk::PageText;
+use crate::chunker::chance;
+use crate::entry::{Entry, Extent};
+use crate::entry_code::{
+    OwnerTable, RefTable, Refs, decode_entry, decode_extent, decode_key, encode_entry, encode_extent,
+    encode_key,
+};
+use crate::error::FormatError;
+use crate::id::ChunkId;
+use crate::keys::Identifier;
+use crate::wire::{Reader, Writer};
+
+/// No page but the last of a level is shorter, in bytes of its entries.
+pub const PAGE_BYTES_MIN: usize = 8 << 10;
+/// A page of this length is cut.
+pub const PAGE_BYTES_MAX: usize = 128 << 10;
+/// Bytes between the minimum and the cut on average.
+const PAGE_BYTES_SPREAD: u64 = 24 << 10;
+/// Each leaf of extents covers the extents that begin in one such stretch of the file.
+pub const EXTENT_LEAF_SPAN: u64 = 64 << 20;
+/// No tree is higher; pages above it are refused.
+pub const LEVEL_MAX: u8 = 12;
+
+/// What the keys of a tree are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum KeySpace {
+    /// Path components with 0x00 between them.
+    Paths = 0,
+    /// Opaque bytes, as a bucket's keys.
+    Opaque = 1,
+    /// Offsets in a file, 8 bytes, big-endian.
+    Offsets = 2,
+}
+
+impl KeySpace {
+    /// Reads the byte that stands for a key space.
+    ///
+    /// # Errors
+    /// It stands for none of this version.
+    pub fn from_byte(byte: u8) -> Result<Self, FormatError> {
+        [Self::Paths, Self::Opaque, Self::Offsets]
+            .into_iter()
+            .find(|space| *space as u8 == byte)
+            .ok_or_else(|| FormatError::Newer(format!("key space {byte}")))
+    }
+}
+
+/// A child as an inner page names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Smallest key below it.
+    pub first_key: Vec<u8>,
+    /// The page.
+    pub id: ChunkId,
+    /// Entries or extents below it.
+    pub entries: u64,
+    /// Bytes of content below it.
+    pub bytes: u64,
+}
+
+/// What a page holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageBody {
+    /// Entries, ascending by key.
+    Entries(Vec<Entry>),
+    /// Extents without gaps, the first beginning at the offset stated; and, for database files,
+    /// the keyed hash of each 8 KiB block.
+    Extents {
+        /// Offset in the file of the first extent.
+        start: u64,
+        /// The extents.
+        extents: Vec<Extent>,
+        /// Hashes of the blocks that the extents cover; empty for files that are not databases.
+        blocks: Vec<u64>,
+    },
+    /// Children, ascending by first key.
+    Children(Vec<Child>),
+}
+
+/// A page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// 0 for leaves, else one more than its children.
+    pub level: u8,
+    /// What its keys are.
+    pub space: KeySpace,
+    /// What it holds.
+    pub body: PageBody,
+    /// What it names; equal to what the body implies.
+    pub refs: Refs,
+}
+
+const TAG_BLOCKS: u16 = 0x0001;
+
+impl Page {
+    /// Reads a page and checks that its references are those that its body names.
+    ///
+    /// # Errors
+    /// It is malformed or of a later version.
+    pub fn decode(text: &PageText) -> Result<Self, FormatError> {
+        let refs = Refs::decode(&text.refs)?;
+        let mut reader = Reader::new(&text.body);
+        let level = reader.u8()?;
+        let space = KeySpace::from_byte(reader.u8()?)?;
+        if level > LEVEL_MAX {
+            return Err(FormatError::Malformed("the height of a tree"));
+        }
+        let mut used = RefTable::default();
+        let body = match (level, space) {
+            (0, KeySpace::Offsets) => decode_extents(&mut reader, &refs, &mut used)?,
+            (0, _) => decode_entries(&mut reader, &refs, &mut used)?,
+            _ => decode_children(&mut reader, &refs, &mut used)?,
+        };
+        reader.end()?;
+        if used.take() == refs {
+            Ok(Self { level, space, body, refs })
+        } else {
+            Err(FormatError::Malformed("the references of a page"))
+        }
+    }
+}
+
+fn decode_entries(
+    reader: &mut Reader<'_>,
+    refs: &Refs,
+    used: &mut RefTable,
+) -> Result<PageBody, FormatError> {
+    let owners = OwnerTable::decode(reader)?;
+    let mut entries: Vec<Entry> = Vec::new();
+    // Encoded again only to see which references the entries use, in which order.
+    let (mut scratch, mut scratch_owners) = (Writer::new(), OwnerTable::default());
+    for _ in 0..reader.count(30)? {
+        let key = decode_key(reader, entries.last().map(|entry| entry.key.as_slice()))?;
+        let entry = decode_entry(reader, key, &owners, refs)?;
+        encode_entry(&mut scratch, &entry, &mut scratch_owners, used);
+        scratch = Writer::new();
+        entries.push(entry);
+    }
+    reader.tags("a page", &[])?;
+    Ok(PageBody::Entries(entries))
+}
+
+fn decode_extents(
+    reader: &mut Reader<'_>,
+    refs: &Refs,
+    used: &mut RefTable,
+) -> Result<PageBody, FormatError> {
+    let start = reader.u64()?;
+    let mut extents = Vec::new();
+    let mut end = start;
+    for _ in 0..reader.count(9)? {
+        let extent = decode_extent(reader, refs)?;
+        if let Extent::Chunk { id, .. } = extent {
+            used.chunk(id);
+        }
+        end = end.checked_add(extent.length()).ok_or(FormatError::Malformed("an extent"))?;
+        extents.push(extent);
+    }
+    let mut blocks = Vec::new();
+    for tag in reader.tags("a page", &[])? {
+        if tag.id == TAG_BLOCKS {
+            blocks = tag
+                .bytes
+                .chunks_exact(8)
+                .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
+                .collect();
+        }
+    }
+    Ok(PageBody::Extents { start, extents, blocks })
+}
+
+fn decode_children(
+    reader: &mut Reader<'_>,
+    refs: &Refs,
+    used: &mut RefTable,
+) -> Result<PageBody, FormatError> {
+    let mut children: Vec<Child> = Vec::new();
+    for _ in 0..reader.count(24)? {
+        let first_key = decode_key(reader, children.last().map(|child| child.first_key.as_slice()))?;
+        let row = reader.u32()? as usize;
+        let id = *refs.children.get(row).ok_or(FormatError::Malformed("a reference"))?;
+        used.child(id);
+        children.push(Child { first_key, id, entries: reader.u64()?, bytes: reader.u64()? });
+    }
+    reader.tags("a page", &[])?;
+    Ok(PageBody::Children(children))
+}
+
+/// Takes the pages that a builder completes.
+pub type PageSink<'a> = dyn FnMut(ChunkId, PageText) + 'a;
+
+/// One level under construction.
+#[derive(Debug, Default)]
+struct Level {
+    rows: Writer,
+    count: u32,
+    refs: RefTable,
+    first_key: Vec<u8>,
+    last_key: Vec<u8>,
+    entries: u64,
+    bytes: u64,
+    pages: u64,
+}
+
+impl Level {
+    fn begin_row(&mut self, key: &[u8]) {
+        if self.count == 0 {
+            self.first_key = key.to_vec();
+            encode_key(&mut self.rows, &[], key);
+        } else {
+            encode_key(&mut self.rows, &self.last_key, key);
+        }
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        self.count += 1;
+    }
+
+    /// Decides whether the page ends after the row just written.
+    fn is_cut(&self, row_bytes: usize, key: &[u8], identifier: &Identifier) -> bool {
+        let bytes = self.rows.len();
+        bytes >= PAGE_BYTES_MAX
+            || bytes >= PAGE_BYTES_MIN
+                && chance(&identifier.page_cut(key), row_bytes as u64, PAGE_BYTES_SPREAD)
+    }
+}
+
+/// Builds the levels above the leaves; shared by trees of entries and of extents.
+#[derive(Debug)]
+struct Upper {
+    space: KeySpace,
+    levels: Vec<Level>,
+}
+
+impl Upper {
+    fn push(&mut self, at: usize, child: &Child, identifier: &Identifier, sink: &mut PageSink<'_>) {
+        if self.levels.len() == at {
+            self.levels.push(Level::default());
+        }
+        let level = &mut self.levels[at];
+        let before = level.rows.len();
+        level.begin_row(&child.first_key);
+        let row = level.refs.child(child.id);
+        level.rows.u32(row);
+        level.rows.u64(child.entries);
+        level.rows.u64(child.bytes);
+        level.entries += child.entries;
+        level.bytes += child.bytes;
+        if level.is_cut(level.rows.len() - before, &child.first_key, identifier) {
+            self.flush(at, identifier, sink);
+        }
+    }
+
+    fn flush(&mut self, at: usize, identifier: &Identifier, sink: &mut PageSink<'_>) {
+        let level = &mut self.levels[at];
+        let mut body = Writer::new();
+        body.u8(at as u8 + 1);
+        body.u8(self.space as u8);
+        body.u32(level.count);
+        body.raw(std::mem::take(&mut level.rows).as_slice());
+        body.tags(&[]);
+        let text = PageText { refs: level.refs.take().encode(), body: body.into_vec() };
+        let child = Child {
+            first_key: std::mem::take(&mut level.first_key),
+            id: text.id(identifier),
+            entries: std::mem::take(&mut level.entries),
+            bytes: std::mem::take(&mut level.bytes),
+        };
+        level.count = 0;
+        level.pages += 1;
+        sink(child.id, text);
+        self.push(at + 1, &child, identifier, sink);
+    }
+
+    /// Ends all levels; `leaves` is how many leaves there were, `last` the last one's id.
+    fn finish(
+        mut self,
+        leaves: u64,
+        last: ChunkId,
+        identifier: &Identifier,
+        sink: &mut PageSink<'_>,
+    ) -> ChunkId {
+        if leaves == 1 {
+            return last;
+        }
+        let mut at = 0;
+        loop {
+            let mut root = None;
+            let level = &mut self.levels[at];
+            if level.count > 0 {
+                // A level that holds one page in all is the root; nothing is built above it.
+                let only = level.pages == 0;
+                let mut keep = |id, text| {
+                    root = Some(id);
+                    sink(id, text);
+                };
+                self.flush(at, identifier, &mut keep);
+                if only {
+                    return root.expect("a flushed level gives a page");
+                }
+            } else if level.pages == 1 {
+                let above = &mut self.levels[at + 1];
+                return *above.refs.take().children.last().expect("the page that was flushed");
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Builds a tree of entries, which come in ascending order of their keys.
+#[derive(Debug)]
+pub struct TreeBuilder {
+    identifier: Identifier,
+    leaf: Level,
+    owners: OwnerTable,
+    upper: Upper,
+    last_leaf: ChunkId,
+}
+
+/// What a finished tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRoot {
+    /// Its topmost page.
+    pub id: ChunkId,
+    /// How many leaves it has.
+    pub leaves: u64,
+}
+
+impl TreeBuilder {
+    /// Starts an empty tree.
+    #[must_use]
+    pub fn new(identifier: Identifier, space: KeySpace) -> Self {
+        let upper = Upper { space, levels: Vec::new() };
+        Self {
+            identifier,
+            leaf: Level::default(),
+            owners: OwnerTable::default(),
+            upper,
+            last_leaf: ChunkId([0; 32]),
+        }
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Panics
+    /// Its key is not greater than the last: a mistake of the caller.
+    pub fn push(&mut self, entry: &Entry, sink: &mut PageSink<'_>) {
+        let leaf = &mut self.leaf;
+        let first = leaf.entries == 0 && leaf.pages == 0;
+        assert!(first || leaf.last_key < entry.key, "entries come in order of their keys");
+        let before = leaf.rows.len();
+        leaf.begin_row(&entry.key);
+        encode_entry(&mut leaf.rows, entry, &mut self.owners, &mut leaf.refs);
+        leaf.entries += 1;
+        leaf.bytes += entry.size;
+        if leaf.is_cut(leaf.rows.len() - before, &entry.key, &self.identifier) {
+            self.flush(sink);
+        }
+    }
+
+    fn flush(&mut self, sink: &mut PageSink<'_>) {
+        let leaf = &mut self.leaf;
+        let mut body = Writer::new();
+        body.u8(0);
+        body.u8(self.upper.space as u8);
+        self.owners.encode(&mut body);
+        body.u32(leaf.count);
+        body.raw(std::mem::take(&mut leaf.rows).as_slice());
+        body.tags(&[]);
+        let text = PageText { refs: leaf.refs.take().encode(), body: body.into_vec() };
+        let child = Child {
+            first_key: std::mem::take(&mut leaf.first_key),
+            id: text.id(&self.identifier),
+            entries: std::mem::take(&mut leaf.entries),
+            bytes: std::mem::take(&mut leaf.bytes),
+        };
+        leaf.count = 0;
+        leaf.pages += 1;
+        self.last_leaf = child.id;
+        sink(child.id, text);
+        self.upper.push(0, &child, &self.identifier, sink);
+    }
+
+    /// Ends the tree; an empty one is one empty page.
+    pub fn finish(mut self, sink: &mut PageSink<'_>) -> TreeRoot {
+        if self.leaf.count > 0 || self.leaf.pages == 0 {
+            self.flush(sink);
+        }
+        let leaves = self.leaf.pages;
+        TreeRoot { id: self.upper.finish(leaves, self.last_leaf, &self.identifier, sink), leaves }
+    }
+}
+
+/// Builds the tree of extents of one large file, which come in order of their offsets.
+#[derive(Debug)]
+pub struct ExtentTreeBuilder {
+    identifier: Identifier,
+    start: u64,
+    end: u64,
+    extents: Vec<Extent>,
+    upper: Upper,
+    leaves: u64,
+    last_leaf: ChunkId,
+}
+
+impl ExtentTreeBuilder {
+    /// Starts at offset 0.
+    #[must_use]
+    pub fn new(identifier: Identifier) -> Self {
+        Self {
+            identifier,
+            start: 0,
+            end: 0,
+            extents: Vec::new(),
+            upper: Upper { space: KeySpace::Offsets, levels: Vec::new() },
+            leaves: 0,
+            last_leaf: ChunkId([0; 32]),
+        }
+    }
+
+    /// Appends an extent.
+    pub fn push(&mut self, extent: Extent, sink: &mut PageSink<'_>) {
+        if !self.extents.is_empty() && self.end / EXTENT_LEAF_SPAN != self.start / EXTENT_LEAF_SPAN {
+            self.flush(sink);
+        }
+        self.extents.push(extent);
+        self.end += extent.length();
+    }
+
+    fn flush(&mut self, sink: &mut PageSink<'_>) {
+        let text = encode_extent_leaf(self.start, &self.extents, &[]);
+        let child = Child {
+            first_key: self.start.to_be_bytes().to_vec(),
+            id: text.id(&self.identifier),
+            entries: self.extents.len() as u64,
+            bytes: self.end - self.start,
+        };
+        self.extents.clear();
+        self.start = self.end;
+        self.leaves += 1;
+        self.last_leaf = child.id;
+        sink(child.id, text);
+        self.upper.push(0, &child, &self.identifier, sink);
+    }
+
+    /// Ends the tree.
+    pub fn finish(mut self, sink: &mut PageSink<'_>) -> ChunkId {
+        if !self.extents.is_empty() || self.leaves == 0 {
+            self.flush(sink);
+        }
+        self.upper.finish(self.leaves, self.last_leaf, &self.identifier, sink)
+    }
+}
+
+/// Encodes a leaf of extents, with the hashes of its blocks for a database file.
+#[must_use]
+pub fn encode_extent_leaf(start: u64, extents: &[Extent], blocks: &[u64]) -> PageText {
+    let mut refs = RefTable::default();
+    let mut body = Writer::new();
+    body.u8(0);
+    body.u8(KeySpace::Offsets as u8);
+    body.u64(start);
+    body.count(extents.len());
+    extents.iter().for_each(|extent| encode_extent(&mut body, extent, &mut refs));
+    let column = blocks.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<_>>();
+    let tags = [crate::wire::Tag { id: TAG_BLOCKS, bytes: column }];
+    body.tags(if blocks.is_empty() { &[] } else { &tags });
+    PageText { refs: refs.take().encode(), body: body.into_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::entry::{Attributes, Content, Kind, Owner, Time, Xattrs};
+    use crate::entry_code::{decode_alone, encode_alone};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, HashMap};
+    use std::sync::Arc;
+
+    fn identifier() -> Identifier {
+        Identifier::new(&Secret::new([1; 32]), &Secret::new([2; 32]))
+    }
+
+    pub(crate) fn file(key: &[u8], seed: u8) -> Entry {
+        Entry {
+            key: key.to_vec(),
+            kind: Kind::File,
+            mode: 0o644,
+            owner: Arc::new(Owner { uid: 1, gid: 2, user: "u".into(), group: "g".into() }),
+            mtime: Time { seconds: -5, nanos: 7 },
+            size: 900,
+            content: Content::Extents(vec![Extent::Chunk {
+                id: ChunkId([seed; 32]),
+                offset: 3,
+                length: 900,
+            }]),
+            digest: Some([seed; 32]),
+            attributes: Attributes::default(),
+        }
+    }
+
+    type Pages = HashMap<ChunkId, PageText>;
+
+    fn build(entries: &BTreeMap<Vec<u8>, Entry>) -> (TreeRoot, Pages) {
+        let mut pages = Pages::new();
+        let mut builder = TreeBuilder::new(identifier(), KeySpace::Paths);
+        let mut sink = |id, text| drop(pages.insert(id, text));
+        entries.values().for_each(|entry| builder.push(entry, &mut sink));
+        let root = builder.finish(&mut sink);
+        (root, pages)
+    }
+
+    fn read(id: ChunkId, pages: &Pages, level: Option<u8>, out: &mut Vec<Entry>) {
+        let page = Page::decode(&pages[&id]).unwrap();
+        assert!(level.is_none_or(|level| level == page.level));
+        match page.body {
+            PageBody::Entries(entries) => out.extend(entries),
+            PageBody::Children(children) => {
+                assert!(children.len() > 1 || level.is_some(), "a root has at least two children");
+                for child in children {
+                    let before = out.len();
+                    read(child.id, pages, Some(page.level - 1), out);
+                    assert_eq!(
+                        (out[before].key.as_slice(), out.len() - before),
+                        (&*child.first_key, child.entries as usize)
+                    );
+                }
+            }
+            PageBody::Extents { .. } => panic!("extents in a tree of entries"),
+        }
+    }
+
+    fn numbered(count: u32) -> BTreeMap<Vec<u8>, Entry> {
+        (0..count)
+            .map(|n| format!("folder\0file {n:06}").into_bytes())
+            .map(|key| (key.clone(), file(&key, 3)))
+            .collect()
+    }
+
+    #[test]
+    fn trees_of_every_height_read_back() {
+        for count in [0, 1, 2, 100, 3_000, 40_000] {
+            let entries = numbered(count);
+            let (root, pages) = build(&entries);
+            let mut out = Vec::new();
+            read(root.id, &pages, None, &mut out);
+            assert_eq!(out, entries.into_values().collect::<Vec<_>>(), "{count} entries");
+        }
+    }
+
+    #[test]
+    fn a_changed_value_changes_one_path_of_pages() {
+        let mut entries = numbered(20_000);
+        let (_, before) = build(&entries);
+        let key = entries.keys().nth(10_000).unwrap().clone();
+        entries.insert(key.clone(), file(&key, 9));
+        let (root, after) = build(&entries);
+        let added = after.keys().filter(|id| !before.contains_key(id)).count();
+        assert!(added <= 3, "{added} of {} pages are new below {root:?}", after.len());
+    }
+
+    #[test]
+    fn an_inserted_entry_moves_only_nearby_cuts() {
+        let mut entries = numbered(20_000);
+        let (_, before) = build(&entries);
+        entries.insert(b"folder\0file 009999 b".to_vec(), file(b"folder\0file 009999 b", 1));
+        let (_, after) = build(&entries);
+        assert!(after.keys().filter(|id| !before.contains_key(id)).count() <= 6);
+    }
+
+    #[test]
+    fn extent_trees_read_back() {
+        for count in [1u64, 70, 5_000] {
+            let mut pages = Pages::new();
+            let mut sink = |id, text| drop(pages.insert(id, text));
+            let mut builder = ExtentTreeBuilder::new(identifier());
+            let extents: Vec<_> = (0..count)
+                .map(|n| match n % 5 {
+                    4 => Extent::Hole { length: 200 << 20 },
+                    _ => Extent::Chunk { id: ChunkId([n as u8; 32]), offset: 0, length: 1 << 20 },
+                })
+                .collect();
+            extents.iter().for_each(|extent| builder.push(*extent, &mut sink));
+            let root = builder.finish(&mut sink);
+            let mut out = Vec::new();
+            let mut todo = vec![root];
+            while let Some(id) = todo.pop() {
+                match Page::decode(&pages[&id]).unwrap().body {
+                    PageBody::Extents { start, extents, blocks } => {
+                        assert_eq!(start, out.iter().map(Extent::length).sum::<u64>());
+                        assert!(blocks.is_empty());
+                        out.extend(extents);
+                    }
+                    PageBody::Children(children) => {
+                        todo.extend(children.into_iter().rev().map(|child| child.id))
+                    }
+                    PageBody::Entries(_) => panic!("entries in a tree of extents"),
+                }
+            }
+            assert_eq!(out, extents);
+        }
+    }
+
+    #[test]
+    fn blocks_of_a_database_file_are_a_column_of_the_leaf() {
+        let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
+        let page = Page::decode(&encode_extent_leaf(0, &extents, &[7, 8])).unwrap();
+        assert_eq!(page.body, PageBody::Extents { start: 0, extents: extents.to_vec(), blocks: vec![7, 8] });
+    }
+
+    #[test]
+    fn references_that_the_body_does_not_name_are_refused() {
+        let (root, pages) = build(&numbered(3));
+        let mut text = pages[&root.id].clone();
+        let mut refs = Refs::decode(&text.refs).unwrap();
+        refs.chunks.push(ChunkId([9; 32]));
+        text.refs = refs.encode();
+        assert_eq!(Page::decode(&text), Err(FormatError::Malformed("the references of a page")));
+    }
+
+    fn any_entry() -> impl Strategy<Value = Entry> {
+        let time = (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Time { seconds, nanos });
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        let xattrs = prop::collection::btree_map(prop::collection::vec(1u8.., 1..8), bytes(), 0..4);
+        let attributes = (
+            prop::option::of(bytes()),
+            prop::option::of((any::<u32>(), any::<u32>())),
+            prop::option::of(xattrs),
+            prop::option::of(time.clone()),
+            any::<u32>(),
+            prop::option::of(any::<[u8; 16]>()),
+            any::<(bool, bool)>(),
+            prop::option::of(bytes()),
+        )
+            .prop_map(
+                |(link_target, device, xattrs, birth, inode_flags, link_group, (grown, torn), unknown)| {
+                    Attributes {
+                        link_target,
+                        device,
+                        xattrs: xattrs.map_or(Xattrs::Chunk(ChunkId([7; 32])), |map| {
+                            Xattrs::Inline(map.into_iter().collect())
+                        }),
+                        birth,
+                        inode_flags,
+                        link_group,
+                        grown,
+                        torn,
+                        unknown: unknown.into_iter().map(|bytes| (0x0777, bytes)).collect(),
+                    }
+                },
+            );
+        let extent =
+            (any::<u8>(), any::<u32>(), 1u32..1000, any::<bool>()).prop_map(|(id, offset, length, hole)| {
+                if hole {
+                    Extent::Hole { length: u64::from(length) }
+                } else {
+                    Extent::Chunk { id: ChunkId([id; 32]), offset, length }
+                }
+            });
+        let content = prop_oneof![
+            Just(Content::None),
+            prop::collection::vec(any::<u8>(), 1..512).prop_map(Content::Inline),
+            prop::collection::vec(extent, 1..16).prop_map(Content::Extents),
+            any::<[u8; 32]>().prop_map(|id| Content::Tree(ChunkId(id))),
+        ];
+        (
+            prop::collection::vec(any::<u8>(), 0..60),
+            content,
+            0u16..0o10000,
+            time,
+            attributes,
+            any::<[u8; 32]>(),
+        )
+            .prop_map(|(key, content, mode, mtime, attributes, digest)| Entry {
+                key,
+                kind: Kind::File,
+                mode,
+                owner: Arc::new(Owner { uid: 3, gid: 4, user: String::new(), group: "wheel".into() }),
+                mtime,
+                size: match &content {
+                    Content::None => 0,
+                    Content::Inline(bytes) => bytes.len() as u64,
+                    Content::Extents(extents) => extents.iter().map(Extent::length).sum(),
+                    Content::Tree(_) => 77,
+                },
+                content,
+                digest: Some(digest),
+                attributes,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_comes_back(entries in prop::collection::vec(any_entry(), 1..20)) {
+            for entry in &entries {
+                prop_assert_eq!(&decode_alone(&encode_alone(entry)).unwrap(), entry);
+            }
+            let map: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+            let (root, pages) = build(&map);
+            let mut out = Vec::new();
+            read(root.id, &pages, None, &mut out);
+            prop_assert_eq!(out, map.into_values().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(refs in prop::collection::vec(any::<u8>(), 0..80), body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Page::decode(&PageText { refs, body });
+        }
+    }
+}
