@@ -353,7 +353,7 @@ mod tests {
         let length = seal_page(&both, &id, &page, &mut Compressor::new(3), &mut sealed);
         assert_eq!(length.bytes() as usize, sealed.len());
         assert_eq!(open_page_refs(&refs_only, &id, length, &mut sealed.clone()).unwrap(), page.refs);
-        let mut open = |ciphers, mut sealed: Vec<u8>| {
+        let open = |ciphers, mut sealed: Vec<u8>| {
             open_page(ciphers, &identifier, &id, length, &mut sealed, &mut Decompressor::new())
         };
         assert_eq!(open(&both, sealed.clone()).unwrap(), page);

@@ -16,6 +16,10 @@ pub mod name;
 pub mod object;
 pub mod pack;
 pub mod page;
+pub mod record;
+pub mod repository;
+pub mod root;
+pub mod session;
 pub mod wire;
 
 pub use error::FormatError;
