@@ -68,11 +68,13 @@ impl Fault {
 
     /// Adds the causes of an error, nearest first.
     pub(crate) fn because(mut self, error: &dyn StdError) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        for cause in causes.map(ToString::to_string) {
-            if self.why.last() != Some(&cause) {
-                self.why.push(cause);
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if self.why.last() != Some(&text) {
+                self.why.push(text);
             }
+            cause = error.source();
         }
         self
     }

@@ -5,6 +5,7 @@
     dead_code,
     clippy::needless_pass_by_value,
     clippy::unused_async,
+    clippy::new_ret_no_self,
     reason = "stands in for other crates"
 )]
 

@@ -64,13 +64,9 @@ fn show(run: &Run, args: &InitArgs, kit: &Kit<'_>, text: String) {
         });
     }
     run.ink.talk(&format!("created repository {} at {}", kit.id, kit.location));
-    match kit_file {
-        Some(file) => {
-            run.ink.talk(&format!("recovery kit written to {file}: keep it apart from this machine"))
-        }
-        None => {
-            run.ink.talk("keep this recovery kit apart from this machine:\n");
-            run.ink.data(text.trim_end());
-        }
+    if let Some(file) = kit_file {
+        return run.ink.talk(&format!("recovery kit written to {file}: keep it apart from this machine"));
     }
+    run.ink.talk("keep this recovery kit apart from this machine:\n");
+    run.ink.data(text.trim_end());
 }

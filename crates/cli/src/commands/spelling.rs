@@ -25,7 +25,7 @@ pub(crate) fn recorded_command(words: &[OsString]) -> String {
                 out.push("--password-command ...".into());
             }
             Some(text) if text.starts_with("--password-command=") => {
-                out.push("--password-command ...".into())
+                out.push("--password-command ...".into());
             }
             _ => out.push(quoted(word)),
         }

@@ -127,7 +127,9 @@ impl Progress {
     /// Counts from the start again; what was heard stays heard.
     fn restart(&self, phase: &str) {
         let Counters { files_total, bytes_total, files, bytes, stored } = &self.counters;
-        [files_total, bytes_total, files, bytes, stored].map(|counter| counter.store(0, Ordering::Relaxed));
+        for counter in [files_total, bytes_total, files, bytes, stored] {
+            counter.store(0, Ordering::Relaxed);
+        }
         *lock(&self.words) = Words { phase: phase.to_owned(), current: Vec::new() };
     }
 
