@@ -34,12 +34,6 @@ pub(crate) struct BackupArgs {
     /// Back up what the command after -- prints
     #[arg(long, conflicts_with = "files_from")]
     pub(crate) stdin_from_command: bool,
-    #[command(flatten)]
-    pub(crate) leave_out: LeaveOut,
-    #[command(flatten)]
-    pub(crate) name: Naming,
-    #[command(flatten)]
-    pub(crate) compare: Compare,
     /// Read and count, store nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -49,6 +43,12 @@ pub(crate) struct BackupArgs {
     /// Do not open each piece again before it is stored
     #[arg(long)]
     pub(crate) no_extra_verify: bool,
+    #[command(flatten)]
+    pub(crate) leave_out: LeaveOut,
+    #[command(flatten)]
+    pub(crate) name: Naming,
+    #[command(flatten)]
+    pub(crate) compare: Compare,
 }
 
 /// What a backup leaves out.

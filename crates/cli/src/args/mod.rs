@@ -76,20 +76,14 @@ pub(crate) struct Global {
     pub(crate) verbose: bool,
 }
 
-/// What to do.
+/// What to do. Verbs with options are described where their options are.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Create a repository and write its recovery kit
     Init(InitArgs),
-    /// Back up files and folders, or standard input, as one snapshot
     Backup(Box<BackupArgs>),
-    /// Restore a snapshot, or a part of it, into a new folder
     Restore(Box<RestoreArgs>),
-    /// List the snapshots
     Snapshots(SnapshotsArgs),
-    /// List what is in a snapshot
     Ls(LsArgs),
-    /// Check that the repository is whole
     Check(CheckArgs),
     /// Show the version of the program and of the repository format
     Version,

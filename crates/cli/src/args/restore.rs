@@ -27,8 +27,6 @@ pub(crate) struct RestoreArgs {
     pub(crate) target: PathBuf,
     #[command(flatten)]
     pub(crate) pick: Pick,
-    #[command(flatten)]
-    pub(crate) select: Select,
     /// Read the restored files again and compare them with what was backed up
     #[arg(long)]
     pub(crate) verify: bool,
@@ -44,6 +42,8 @@ pub(crate) struct RestoreArgs {
     /// Stop at the first thing that cannot be restored
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
 }
 
 /// What of a snapshot is restored.

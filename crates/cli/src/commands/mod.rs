@@ -49,7 +49,9 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
 fn misspelt(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
         let ink = Ink::new(Tone { json: true, ..Tone::default() });
-        ink.json_problem(&ExitError::of(&Fault::usage(error.to_string().trim(), "")));
+        let text = error.to_string();
+        let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        ink.json_problem(&ExitError::of(&Fault::usage(text, "")));
     } else {
         // Nothing is left to tell if even this cannot be written.
         let _ = error.print();

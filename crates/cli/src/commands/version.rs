@@ -1,6 +1,6 @@
 //! `version` and `unlock`, which need no repository.
 
-use crate::ink::{Ink, VersionLine};
+use crate::ink::{AnswerLine, Ink, VersionLine};
 use holdfast_core::object::{FORMAT_DRAFT, FORMAT_MAJOR};
 use std::env::consts::{ARCH, OS};
 
@@ -34,5 +34,10 @@ pub(crate) fn format_name() -> String {
 
 /// People and scripts that come from elsewhere expect the verb.
 pub(crate) fn unlock(ink: &Ink) {
-    ink.talk("nothing to unlock: holdfast has no locks");
+    const ANSWER: &str = "nothing to unlock: holdfast has no locks";
+    if ink.tone.json {
+        ink.json(&AnswerLine { message_type: "unlock", message: ANSWER });
+    } else {
+        ink.data(ANSWER);
+    }
 }

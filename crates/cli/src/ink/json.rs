@@ -476,6 +476,13 @@ pub(crate) struct InitLine<'a> {
     pub(crate) kit_file: Option<String>,
 }
 
+/// A plain answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) message: &'a str,
+}
+
 /// Which program this is.
 #[derive(Debug, Serialize)]
 pub(crate) struct VersionLine {
