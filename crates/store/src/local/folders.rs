@@ -4,7 +4,7 @@
 //! On purpose not here: objects, and what their names mean.
 
 use super::failure::{errno_of, is_absent};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs::File;
@@ -112,7 +112,7 @@ impl Folders {
 
     /// Opens what lies at a relative path; no symbolic link on the way is followed.
     pub(super) fn open_at(&self, path: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = flags | OFlags::CLOEXEC;
         match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
             Ok(file) => Ok(File::from(file)),
             // Old kernels do not know the call and containers may forbid it.
@@ -182,8 +182,7 @@ impl Folders {
 
     fn make_one(&self, parent: &File, folder: &str) -> io::Result<File> {
         let word = split(folder).1;
-        let flags = FOLDER | OFlags::NOFOLLOW;
-        let open = || rustix::fs::openat(parent, word, flags, Mode::empty()).map(File::from);
+        let open = || open_step(parent, word, FOLDER);
         let (child, made) = match open() {
             Ok(child) => (child, false),
             Err(Errno::NOENT) => match rustix::fs::mkdirat(parent, word, self.modes.folder) {
@@ -210,10 +209,9 @@ impl Folders {
         let (folder, word) = split(path);
         let mut parent = self.root.try_clone()?;
         for step in folder.split('/').filter(|step| !step.is_empty()) {
-            let step_flags = FOLDER | OFlags::NOFOLLOW;
-            parent = File::from(rustix::fs::openat(&parent, step, step_flags, Mode::empty())?);
+            parent = open_step(&parent, step, FOLDER)?;
         }
-        Ok(File::from(rustix::fs::openat(&parent, word, flags, Mode::empty())?))
+        Ok(open_step(&parent, word, flags)?)
     }
 
     fn durable(&self) -> MutexGuard<'_, HashMap<String, Identity>> {
@@ -226,6 +224,22 @@ impl Identity {
     fn of(folder: &File) -> io::Result<Self> {
         let found = folder.metadata()?;
         Ok(Self { device: found.dev(), number: found.ino(), birth: found.created().ok() })
+    }
+}
+
+/// Opens an entry of a directory; a symbolic link is `ELOOP`.
+fn open_step(parent: &File, word: &str, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, word, flags, Mode::empty()) {
+        Ok(file) => Ok(File::from(file)),
+        // That is said of links too when a directory is asked for. But a file on the way means
+        // that nothing lies below, and a link does not.
+        Err(Errno::NOTDIR) => {
+            let found = rustix::fs::statat(parent, word, AtFlags::SYMLINK_NOFOLLOW)?;
+            let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
+            Err(if is_link { Errno::LOOP } else { Errno::NOTDIR })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn free_space(folder: &File) -> Option<u64> {
 
 fn magic(folder: &File) -> Option<u32> {
     // The width and sign of `f_type` differ between machines; the low 32 bits are the number.
-    fstatfs(folder).ok().map(|found| (found.f_type as i64 & 0xFFFF_FFFF) as u32)
+    fstatfs(folder).ok().map(|found| found.f_type as u32)
 }
 
 fn name_in(table: &[(u32, &'static str)], magic: u32) -> Option<&'static str> {

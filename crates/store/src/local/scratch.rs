@@ -40,8 +40,12 @@ impl Scratch {
         if way == Way::Unnamed {
             // In the directory it is meant for: that one may be a file system of its own.
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            let file = File::from(rustix::fs::openat(folder, ".", flags, mode)?);
-            return Ok(Self { file, way, temporary: None });
+            return match rustix::fs::openat(folder, ".", flags, mode) {
+                Ok(file) => Ok(Self { file: File::from(file), way, temporary: None }),
+                // What ext4 says of a directory that was removed meanwhile.
+                Err(Errno::PERM) if folder.metadata()?.nlink() == 0 => Err(Errno::NOENT.into()),
+                Err(error) => Err(error.into()),
+            };
         }
         loop {
             let name = fresh_name();

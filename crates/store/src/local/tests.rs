@@ -169,8 +169,15 @@ async fn links_on_the_way_are_not_followed() {
     scene.store.delete(&key("packs/1")).await.unwrap_err();
     assert!(elsewhere.path().join("1").exists());
     assert!(!elsewhere.path().join("2").exists());
-    let stepped = scene.store.disk.folders.open_by_steps("packs/1", OFlags::RDONLY);
-    stepped.expect_err("nor without the newer system call");
+    let folders = &scene.store.disk.folders;
+    for (path, flags) in
+        [("packs/1", OFlags::RDONLY), ("packs", OFlags::DIRECTORY), ("packs", OFlags::RDONLY)]
+    {
+        let stepped = folders.open_by_steps(path, flags).expect_err("nor without the newer system call");
+        assert_eq!(failure::errno_of(&stepped), Some(Errno::LOOP));
+    }
+    let _ = scene.put("real/1").await;
+    folders.open_by_steps("real/1", OFlags::RDONLY).unwrap();
 }
 
 #[tokio::test]
