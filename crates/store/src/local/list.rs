@@ -56,7 +56,9 @@ impl Wanted {
                 found.push(ObjectMeta { key, size });
             }
         }
-        Ok(())
+        // Other processes may not have come so far yet with what was seen here, put or deleted;
+        // the answer has to hold after a crash.
+        sync_folder(&folder)
     }
 
     fn holds(&self, key: &Key) -> bool {
@@ -111,8 +113,7 @@ impl Entry {
     }
 }
 
-/// Reads a directory in the order of the full names, and makes durable what was read, so that
-/// the answer holds after a crash. `None` when there is no such directory.
+/// Reads a directory in the order of the full names. `None` when there is no such directory.
 fn read(folders: &Folders, path: &str) -> io::Result<Option<(File, Vec<Entry>)>> {
     let folder = match folders.open_folder(path) {
         Ok(folder) => folder,
@@ -137,7 +138,6 @@ fn read(folders: &Folders, path: &str) -> io::Result<Option<(File, Vec<Entry>)>>
         };
         entries.push(Entry { name: name.into_owned(), kind });
     }
-    sync_folder(&folder)?;
     entries.sort_unstable_by(|a, b| a.sort_text().cmp(b.sort_text()));
     Ok(Some((folder, entries)))
 }

@@ -34,19 +34,20 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the file, so that it can later get a name in `folder`; `temporary` is the store's
-    /// directory of temporary files.
-    pub(super) fn new(way: Way, folder: &File, temporary: &File, mode: Mode) -> io::Result<Self> {
-        if way == Way::Unnamed {
-            // In the directory it is meant for: that one may be a file system of its own.
-            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            return match rustix::fs::openat(folder, ".", flags, mode) {
-                Ok(file) => Ok(Self { file: File::from(file), way, temporary: None }),
-                // What ext4 says of a directory that was removed meanwhile.
-                Err(Errno::PERM) if folder.metadata()?.nlink() == 0 => Err(Errno::NOENT.into()),
-                Err(error) => Err(error.into()),
-            };
+    /// Makes a file without a name, which can later get one in `folder`.
+    pub(super) fn unnamed(folder: &File, mode: Mode) -> io::Result<Self> {
+        // In the directory it is meant for: that one may be a file system of its own.
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(folder, ".", flags, mode) {
+            Ok(file) => Ok(Self { file: File::from(file), way: Way::Unnamed, temporary: None }),
+            // What ext4 says of a directory that was removed meanwhile.
+            Err(Errno::PERM) if folder.metadata()?.nlink() == 0 => Err(Errno::NOENT.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes a locked file in the store's directory of temporary files.
+    pub(super) fn temporary(way: Way, temporary: &File, mode: Mode) -> io::Result<Self> {
         loop {
             let name = fresh_name();
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
@@ -129,12 +130,13 @@ pub(super) fn sweep(temporary: &File) -> io::Result<()> {
 }
 
 fn works(way: Way, temporary: &File) -> io::Result<bool> {
-    let mut scratch = match Scratch::new(way, temporary, temporary, Mode::from_bits_truncate(0o600)) {
-        Ok(scratch) => scratch,
-        Err(error) if way == Way::Unnamed && errno_of(&error).is_some_and(is_unsupported) => {
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
+    let mode = Mode::from_bits_truncate(0o600);
+    let mut scratch = match way {
+        Way::Unnamed => match Scratch::unnamed(temporary, mode) {
+            Err(error) if errno_of(&error).is_some_and(is_unsupported) => return Ok(false),
+            scratch => scratch?,
+        },
+        Way::Link | Way::Rename => Scratch::temporary(way, temporary, mode)?,
     };
     let name = fresh_name();
     match scratch.name(temporary, &name) {

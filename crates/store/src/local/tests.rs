@@ -331,30 +331,33 @@ async fn churn(store: &LocalStore, count: usize) -> Vec<String> {
     created
 }
 
-/// What tells the copies of this program that they are racers, and where.
-const RACE_ROOT: &str = "HOLDFAST_STORE_RACE_ROOT";
+/// What tells copies of this program what to do, and where.
+const ROOT: &str = "HOLDFAST_STORE_TEST_ROOT";
+const REPORT: &str = "HOLDFAST_STORE_TEST_REPORT";
+const WAY: &str = "HOLDFAST_STORE_TEST_WAY";
+
+/// Runs an ignored test of this file in a process of its own.
+fn start(test: &str, settings: &[(&str, &OsStr)]) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("local::tests::{test}"), "--ignored"])
+        .envs(settings.iter().copied())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
 
 #[test]
 fn two_processes_on_one_directory_agree() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");
     fs::create_dir(&root).unwrap();
-    let racers: Vec<Child> = (0..2)
-        .map(|number| {
-            Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "local::tests::races_when_told_to", "--ignored"])
-                .env(RACE_ROOT, &root)
-                .env("HOLDFAST_STORE_RACE_REPORT", dir.path().join(number.to_string()))
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let reports = ["1", "2"].map(|name| dir.path().join(name));
+    let settings = |report| [(ROOT, root.as_os_str()), (REPORT, report)];
+    let racers = reports.each_ref().map(|report| start("races_when_told_to", &settings(report.as_os_str())));
     for mut racer in racers {
         assert!(racer.wait().unwrap().success());
     }
-    let report = |number| fs::read_to_string(dir.path().join(number)).unwrap();
-    let (first, second) = (report("0"), report("1"));
+    let [first, second] = reports.map(|report| fs::read_to_string(report).unwrap());
     let created: BTreeSet<_> = first.lines().chain(second.lines()).collect();
     assert_eq!(first.lines().count() + second.lines().count(), 100, "each name has one creator");
     assert_eq!(created.len(), 100);
@@ -363,10 +366,49 @@ fn two_processes_on_one_directory_agree() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "one of the two processes of the test above, which runs it"]
 async fn races_when_told_to() {
-    let Some(root) = std::env::var_os(RACE_ROOT) else { return };
+    let Some(root) = std::env::var_os(ROOT) else { return };
     let store = LocalStore::open(Path::new(&root)).await.unwrap();
     let created = churn(&store, 100).await.join("\n");
-    fs::write(std::env::var_os("HOLDFAST_STORE_RACE_REPORT").unwrap(), created).unwrap();
+    fs::write(std::env::var_os(REPORT).unwrap(), created).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_leaves_whole_objects_and_no_litter() {
+    for way in WAYS {
+        let scene = Scene::new(way).await;
+        let number = (way as u8).to_string();
+        let settings = [(ROOT, scene.dir.path().as_os_str()), (WAY, OsStr::new(&number))];
+        let mut writer = start("writes_until_killed", &settings);
+        while scene.names().await.len() < 10 {
+            assert_eq!(writer.try_wait().unwrap(), None, "{way:?}: the writer goes on");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        for name in scene.names().await {
+            let body = scene.store.get(&key(&name), ByteRange::All).await.unwrap();
+            assert!(body == vec![7; 4 * PART_BYTES], "{way:?}: {name} is whole");
+        }
+        assert_eq!(scene.put("last").await, Put::Created);
+        assert_eq!(fs::read_dir(scene.path(TEMPORARY)).unwrap().count(), 0, "{way:?}");
+    }
+}
+
+const PART_BYTES: usize = 100_000;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that the test above kills, and runs"]
+async fn writes_until_killed() {
+    let Some(root) = std::env::var_os(ROOT) else { return };
+    let way = std::env::var(WAY).unwrap().parse::<usize>().unwrap();
+    let store = LocalStore::open_with(Path::new(&root), WAYS[way]).await.unwrap();
+    for number in 0.. {
+        let mut upload = store.begin(&key(&format!("packs/{number}"))).await.unwrap();
+        for _ in 0..4 {
+            upload.write(Bytes::from(vec![7; PART_BYTES])).await.unwrap();
+        }
+        let _ = upload.commit().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use super::Disk;
 use super::failure::failure;
 use super::folders::{split, sync_folder, while_vanished};
-use super::scratch::Scratch;
+use super::scratch::{Scratch, Way};
 use crate::blocking::blocking;
 use crate::{Key, Put, StoreError, Upload};
 use async_trait::async_trait;
@@ -30,10 +30,10 @@ impl Draft {
     /// Makes a file for the object.
     pub(super) fn new(disk: Arc<Disk>, key: Key) -> io::Result<Self> {
         let way = disk.way()?;
-        let scratch = while_vanished(|| {
-            let temporary = disk.temporary()?;
-            let folder = disk.folders.enter(split(key.as_str()).0)?;
-            Scratch::new(way, &folder, &temporary, disk.folders.modes().draft)
+        let mode = disk.folders.modes().draft;
+        let scratch = while_vanished(|| match way {
+            Way::Unnamed => Scratch::unnamed(&disk.folders.enter(split(key.as_str()).0)?, mode),
+            Way::Link | Way::Rename => Scratch::temporary(way, &disk.temporary()?, mode),
         })?;
         Ok(Self { disk, key, scratch, created: false })
     }
