@@ -138,7 +138,25 @@ impl Folders {
         {
             return Ok(found);
         }
-        while_vanished(|| self.make(folder))
+        self.while_vanished(folder, || self.make(folder))
+    }
+
+    /// Repeats a step that found its directory removed: another process deleted the last object
+    /// in it, and the step makes it again.
+    pub(super) fn while_vanished<T>(
+        &self,
+        folder: &str,
+        mut step: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        for _ in 1..ATTEMPTS_MAX {
+            match step() {
+                Err(error) if errno_of(&error) == Some(Errno::NOENT) => {
+                    self.durable().remove(folder);
+                }
+                result => return result,
+            }
+        }
+        step()
     }
 
     /// Removes a directory and those above it as far as they are empty. Failing is no error: an
@@ -183,14 +201,13 @@ impl Folders {
     fn make_one(&self, parent: &File, folder: &str) -> io::Result<File> {
         let word = split(folder).1;
         let open = || open_step(parent, word, FOLDER);
-        let (child, made) = match open() {
-            Ok(child) => (child, false),
-            Err(Errno::NOENT) => match rustix::fs::mkdirat(parent, word, self.modes.folder) {
-                Ok(()) => (open()?, true),
-                Err(Errno::EXIST) => (open()?, false),
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
+        // Making comes before opening because it waits until a removal that is under way has
+        // ended. A directory that is being removed can still be opened, over and over.
+        let (child, made) = match rustix::fs::mkdirat(parent, word, self.modes.folder) {
+            Ok(()) => (open()?, true),
+            Err(Errno::EXIST) => (open()?, false),
+            // Not every system says first that it is there.
+            Err(error) => (open().map_err(|_| error)?, false),
         };
         if made {
             self.modes.hand_over(&child, self.modes.folder)?;
@@ -256,16 +273,4 @@ pub(super) fn sync_folder(folder: &File) -> io::Result<()> {
         Err(error) if matches!(errno_of(&error), Some(Errno::INVAL | Errno::ROFS)) => Ok(()),
         result => result,
     }
-}
-
-/// Repeats a step that found its directory removed: another process deleted the last object in
-/// it, and the step makes it again.
-pub(super) fn while_vanished<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..ATTEMPTS_MAX {
-        match step() {
-            Err(error) if errno_of(&error) == Some(Errno::NOENT) => {}
-            result => return result,
-        }
-    }
-    step()
 }

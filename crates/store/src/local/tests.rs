@@ -339,7 +339,7 @@ const WAY: &str = "HOLDFAST_STORE_TEST_WAY";
 /// Runs an ignored test of this file in a process of its own.
 fn start(test: &str, settings: &[(&str, &OsStr)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("local::tests::{test}"), "--ignored"])
+        .args(["--exact", &format!("local::tests::{test}"), "--ignored", "--nocapture"])
         .envs(settings.iter().copied())
         .stdout(std::process::Stdio::null())
         .spawn()

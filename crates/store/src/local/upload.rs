@@ -4,7 +4,7 @@
 
 use super::Disk;
 use super::failure::failure;
-use super::folders::{split, sync_folder, while_vanished};
+use super::folders::{split, sync_folder};
 use super::scratch::{Scratch, Way};
 use crate::blocking::blocking;
 use crate::{Key, Put, StoreError, Upload};
@@ -31,10 +31,14 @@ impl Draft {
     pub(super) fn new(disk: Arc<Disk>, key: Key) -> io::Result<Self> {
         let way = disk.way()?;
         let mode = disk.folders.modes().draft;
-        let scratch = while_vanished(|| match way {
-            Way::Unnamed => Scratch::unnamed(&disk.folders.enter(split(key.as_str()).0)?, mode),
-            Way::Link | Way::Rename => Scratch::temporary(way, &disk.temporary()?, mode),
-        })?;
+        let scratch = match way {
+            Way::Unnamed => {
+                let folder = split(key.as_str()).0;
+                let make = || Scratch::unnamed(&disk.folders.enter(folder)?, mode);
+                disk.folders.while_vanished(folder, make)?
+            }
+            Way::Link | Way::Rename => Scratch::temporary(way, &disk.temporary()?, mode)?,
+        };
         Ok(Self { disk, key, scratch, created: false })
     }
 
@@ -49,9 +53,9 @@ impl Draft {
         modes.hand_over(self.scratch.file(), modes.object)?;
         // Before the name: a crash must not show an object whose bytes are missing.
         self.scratch.file().sync_data()?;
-        let (folder, name) = split(self.key.as_str());
-        let (folder, put) = while_vanished(|| {
-            let folder = self.disk.folders.enter(folder)?;
+        let (path, name) = split(self.key.as_str());
+        let (folder, put) = self.disk.folders.while_vanished(path, || {
+            let folder = self.disk.folders.enter(path)?;
             match self.scratch.name(&folder, name) {
                 Ok(()) => Ok((folder, Put::Created)),
                 Err(Errno::EXIST) => Ok((folder, Put::Exists)),
