@@ -568,8 +568,8 @@ pub(crate) mod tests {
             member: MemberId([3; 16]),
             session: SessionId([2; 16]),
             key_epoch: 0,
-            data: wrap.clone(),
-            meta: wrap,
+            data: Some(wrap.clone()),
+            meta: Some(wrap),
         };
         let details = Details {
             version: "0.1.0".into(),
