@@ -1,1 +1,20 @@
-//! Captures and restores file trees.
+//! Captures and restores file trees: everything that `cp -a` keeps, and what people need told.
+//!
+//! [`FileSource`] walks directories by their handles, never by long paths, and gives entries in
+//! key order. [`FileTarget`] makes them again and trusts nothing in them. On purpose not here:
+//! repositories, policies, progress, and what is to be done about a problem.
+
+mod directory;
+mod excludes;
+mod owners;
+mod read;
+mod source;
+mod stat;
+
+mod walk;
+
+pub use excludes::{Excludes, parse_exclude_file};
+pub use source::{FileSource, FileSourceOptions};
+
+#[cfg(test)]
+mod tests;
