@@ -10,11 +10,15 @@ mod owners;
 mod read;
 mod source;
 mod stat;
+mod target;
+mod verify;
 
 mod walk;
 
 pub use excludes::{Excludes, parse_exclude_file};
 pub use source::{FileSource, FileSourceOptions};
+pub use target::{FileTarget, FileTargetOptions};
+pub use verify::open_beneath;
 
 #[cfg(test)]
 mod tests;
