@@ -12,7 +12,6 @@ mod source;
 mod stat;
 mod target;
 mod verify;
-
 mod walk;
 
 pub use excludes::{Excludes, parse_exclude_file};

@@ -176,7 +176,7 @@ impl BatchReader {
         match open_directory(place, parent.as_fd(), name) {
             Some(handle) => self.complete(Subject::Open(handle.as_fd()), &stat, &mut details),
             None => {
-                let path = details::path_to(parent.as_fd(), name);
+                let path = path_to(parent.as_fd(), name);
                 let subject = if place.access.follow { Subject::Path(&path) } else { Subject::Link(&path) };
                 self.complete(subject, &stat, &mut details);
             }

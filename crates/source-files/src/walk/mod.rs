@@ -93,7 +93,7 @@ impl Walk {
             names: Names::new(),
             key: Vec::new(),
         };
-        walk.roots.pending.iter().try_for_each(|root| check(root))?;
+        walk.roots.all().try_for_each(|root| check(root))?;
         Ok(walk)
     }
 
@@ -102,7 +102,7 @@ impl Walk {
         while !batch.is_full() {
             if !self.frames.is_empty() {
                 self.step(&mut batch);
-            } else if let Some(root) = self.roots.pending.pop_front() {
+            } else if let Some(root) = self.roots.next() {
                 self.begin(&root, &mut batch)?;
             } else {
                 break;

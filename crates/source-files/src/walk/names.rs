@@ -7,7 +7,6 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::{Errno, Result};
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Bytes that one call lists at most.
@@ -48,19 +47,19 @@ pub(super) struct Listing {
 pub(super) struct Names {
     bytes: Vec<u8>,
     index: Vec<Name>,
-    buffer: Box<[MaybeUninit<u8>]>,
+    /// Room that the system lists into; nothing of it is ever kept.
+    buffer: Vec<u8>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        let buffer = vec![MaybeUninit::uninit(); LIST_BUFFER_BYTES].into_boxed_slice();
-        Self { bytes: Vec::new(), index: Vec::new(), buffer }
+        Self { bytes: Vec::new(), index: Vec::new(), buffer: Vec::with_capacity(LIST_BUFFER_BYTES) }
     }
 
     /// Lists a directory, sorted by name. With an error comes what was listed before it.
     pub(super) fn list(&mut self, directory: BorrowedFd<'_>) -> (Listing, Result<()>) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut entries = RawDir::new(directory, &mut buffer);
+        let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
         let listing = self.begin();
         let mut outcome = Ok(());
         while let Some(entry) = entries.next() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     /// Where walks begin, in key order.
-    pub(super) pending: VecDeque<Vec<u8>>,
+    pending: VecDeque<Vec<u8>>,
     /// Paths that lie below another one: a walk that keeps to one file system goes on there.
     nested: BTreeSet<Vec<u8>>,
 }
@@ -30,6 +30,16 @@ impl Roots {
             }
         }
         roots
+    }
+
+    /// Takes the next path where a walk begins.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+        self.pending.pop_front()
+    }
+
+    /// All stated paths.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.pending.iter().chain(&self.nested)
     }
 
     /// Whether the key was stated and lies below another one that was.
