@@ -4,6 +4,8 @@
 //! key order. [`FileTarget`] makes them again and trusts nothing in them. On purpose not here:
 //! repositories, policies, progress, and what is to be done about a problem.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should panic"))]
+
 mod directory;
 mod excludes;
 mod owners;

@@ -30,7 +30,7 @@ pub(crate) const FLAGS_KEPT: IFlags = IFlags::APPEND
     .union(IFlags::TOPDIR);
 
 /// What attributes are asked of.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Subject<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
@@ -41,20 +41,20 @@ pub(super) enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn list<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8]> {
+    fn list(self, buffer: &mut [MaybeUninit<u8>]) -> Result<&mut [u8]> {
         let (list, _) = match self {
             Self::Open(handle) => flistxattr(handle, buffer)?,
-            Self::Link(path) => llistxattr(*path, buffer)?,
-            Self::Path(path) => listxattr(*path, buffer)?,
+            Self::Link(path) => llistxattr(path, buffer)?,
+            Self::Path(path) => listxattr(path, buffer)?,
         };
         Ok(list)
     }
 
-    fn get<'b>(&self, name: &[u8], buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8]> {
+    fn get<'b>(self, name: &[u8], buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8]> {
         let (value, _) = match self {
             Self::Open(handle) => fgetxattr(handle, name, buffer)?,
-            Self::Link(path) => lgetxattr(*path, name, buffer)?,
-            Self::Path(path) => getxattr(*path, name, buffer)?,
+            Self::Link(path) => lgetxattr(path, name, buffer)?,
+            Self::Path(path) => getxattr(path, name, buffer)?,
         };
         Ok(value)
     }
@@ -68,7 +68,7 @@ pub(crate) fn path_to(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
 }
 
 /// Reads all extended attributes, sorted by name.
-pub(super) fn read_xattrs(subject: &Subject<'_>, shared: &Shared, device: u64, details: &mut Details) {
+pub(super) fn read_xattrs(subject: Subject<'_>, shared: &Shared, device: u64, details: &mut Details) {
     if shared.without_xattrs.contains(device) {
         return;
     }
@@ -81,7 +81,7 @@ pub(super) fn read_xattrs(subject: &Subject<'_>, shared: &Shared, device: u64, d
     read_values(subject, names, details);
 }
 
-fn read_many_xattrs(subject: &Subject<'_>, details: &mut Details) {
+fn read_many_xattrs(subject: Subject<'_>, details: &mut Details) {
     let mut large = vec![MaybeUninit::uninit(); XATTR_BYTES_MAX];
     match subject.list(&mut large) {
         Ok(names) => read_values(subject, names, details),
@@ -98,7 +98,7 @@ fn note_list(error: Errno, without: &DeviceSet, device: u64, details: &mut Detai
     }
 }
 
-fn read_values(subject: &Subject<'_>, names: &[u8], details: &mut Details) {
+fn read_values(subject: Subject<'_>, names: &[u8], details: &mut Details) {
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         match read_value(subject, name) {
             Ok(value) => details.xattrs.push((name.to_vec(), value)),
@@ -112,7 +112,7 @@ fn read_values(subject: &Subject<'_>, names: &[u8], details: &mut Details) {
     details.xattrs.sort_unstable();
 }
 
-fn read_value(subject: &Subject<'_>, name: &[u8]) -> Result<Vec<u8>> {
+fn read_value(subject: Subject<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let mut usual = [MaybeUninit::uninit(); XATTR_BYTES_USUAL];
     match subject.get(name, &mut usual) {
         Err(Errno::RANGE) => {

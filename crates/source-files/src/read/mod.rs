@@ -185,7 +185,7 @@ impl BatchReader {
     }
 
     fn complete(&self, subject: Subject<'_>, stat: &Stat, details: &mut Details) {
-        details::read_xattrs(&subject, &self.shared, stat.device_of, details);
+        details::read_xattrs(subject, &self.shared, stat.device_of, details);
         if let Subject::Open(handle) = subject {
             details.inode_flags = details::read_flags(handle, &self.shared, stat.device_of);
         }

@@ -50,10 +50,18 @@ impl Plan {
 #[derive(Debug)]
 enum Writing {
     NotBegun,
-    /// Parts come in; with the mode that the file was made with.
-    Parts(Arc<OwnedFd>, Option<u16>),
+    /// Parts come in.
+    Parts(Arc<Made>),
     Ended,
     GivenUp,
+}
+
+/// A file that was made.
+#[derive(Debug)]
+struct Made {
+    handle: OwnedFd,
+    /// The mode that it was made with, where the system tells what it made of it.
+    mode: Option<u16>,
 }
 
 impl Slot {
@@ -88,29 +96,29 @@ impl FileBatch {
     }
 
     fn name(&self, entry: usize) -> &[u8] {
-        split_key(&self.entries[entry].key).1
+        name_of(&self.entries[entry])
     }
 
     /// Makes a file. Where its owner is right from the start, its mode can be, too.
-    fn create(&self, entry: usize) -> Result<(OwnedFd, Option<u16>), Errno> {
+    fn create(&self, entry: usize) -> Result<Made, Errno> {
         let Entry { mode, owner, attributes, .. } = &self.entries[entry];
         let own = self.shared.known_owner() == Some(self.shared.numbers_of(owner));
         let mode = if own { mode & 0o777 } else { 0o600 };
         let parent = self.slots[entry].open_parent()?;
-        let made = file::create(parent.as_fd(), self.name(entry), mode)?;
+        let handle = file::create(parent.as_fd(), self.name(entry), mode)?;
         let early = IFlags::from_bits_retain(attributes.inode_flags) & FLAGS_EARLY;
         if !early.is_empty() {
             // Should it fail, it fails again when all flags are set, and is named then.
-            let _ = add_flags(&made, early);
+            let _ = add_flags(&handle, early);
         }
-        let mode_now = (self.shared.umask != 0o777).then_some(mode & !self.shared.umask);
-        Ok((made, mode_now))
+        let mode = (self.shared.umask != 0o777).then_some(mode & !self.shared.umask);
+        Ok(Made { handle, mode })
     }
 
-    fn settle(&self, entry: usize, made: &OwnedFd, mode_now: Option<u16>) {
-        let fresh = self.shared.fresh_owner(made.as_fd());
-        let applied = Applied { entry: &self.entries[entry], mode_now, fresh };
-        self.shared.apply(Subject::Open(made.as_fd()), applied);
+    fn settle(&self, entry: usize, made: &Made) {
+        let fresh = self.shared.fresh_owner(made.handle.as_fd());
+        let applied = Applied { entry: &self.entries[entry], mode_now: made.mode, fresh };
+        self.shared.apply(Subject::Open(made.handle.as_fd()), applied);
         self.slots[entry].decide(Fate::Made);
     }
 
@@ -142,16 +150,15 @@ impl FileBatch {
     }
 
     /// The file that parts are written to, made by whoever comes first.
-    fn parts(&self, entry: usize) -> Result<Option<(Arc<OwnedFd>, Option<u16>)>, Errno> {
+    fn parts(&self, entry: usize) -> Result<Option<Arc<Made>>, Errno> {
         let mut writing = self.slots[entry].writing();
         match &*writing {
-            Writing::Parts(made, mode_now) => Ok(Some((Arc::clone(made), *mode_now))),
+            Writing::Parts(made) => Ok(Some(Arc::clone(made))),
             Writing::Ended | Writing::GivenUp => Ok(None),
             Writing::NotBegun => {
-                let (made, mode_now) = self.create(entry)?;
-                let made = Arc::new(made);
-                *writing = Writing::Parts(Arc::clone(&made), mode_now);
-                Ok(Some((made, mode_now)))
+                let made = Arc::new(self.create(entry)?);
+                *writing = Writing::Parts(Arc::clone(&made));
+                Ok(Some(made))
             }
         }
     }
@@ -162,7 +169,7 @@ impl FileBatch {
             let Plan::Link(link) = &slot.plan else { continue };
             match link.outcome.get() {
                 Fate::Made => {
-                    if let Err(error) = link_one(top, link, slot, self_name(entry)) {
+                    if let Err(error) = link_one(top, link, slot, name_of(entry)) {
                         self.shared.unmade(&entry.key, "make hard link", error)?;
                     }
                 }
@@ -179,7 +186,7 @@ impl FileBatch {
     }
 }
 
-fn self_name(entry: &Entry) -> &[u8] {
+fn name_of(entry: &Entry) -> &[u8] {
     split_key(&entry.key).1
 }
 
@@ -202,15 +209,15 @@ impl TargetBatch for FileBatch {
         if !self.wants(entry) {
             return Ok(());
         }
-        let (made, mode_now) = match self.create(entry) {
+        let made = match self.create(entry) {
             Ok(made) => made,
             Err(error) => return self.fail(entry, "make file", error),
         };
         *self.slots[entry].writing() = Writing::Ended;
-        if let Err(error) = self.write_content(&made, content) {
+        if let Err(error) = self.write_content(&made.handle, content) {
             return self.fail(entry, "write", error);
         }
-        self.settle(entry, &made, mode_now);
+        self.settle(entry, &made);
         Ok(())
     }
 
@@ -219,14 +226,14 @@ impl TargetBatch for FileBatch {
             return Ok(());
         }
         let made = match self.parts(entry) {
-            Ok(Some((made, _))) => made,
+            Ok(Some(made)) => made,
             Ok(None) => return Ok(()),
             Err(error) => return self.fail(entry, "make file", error),
         };
         let written = if self.shared.sparse {
-            file::write_sparse(&made, offset, bytes)
+            file::write_sparse(&made.handle, offset, bytes)
         } else {
-            file::write_part(&made, offset, bytes)
+            file::write_part(&made.handle, offset, bytes)
         };
         written.or_else(|error| self.fail(entry, "write", error))
     }
@@ -235,16 +242,16 @@ impl TargetBatch for FileBatch {
         if !self.wants(entry) {
             return Ok(());
         }
-        let (made, mode_now) = match self.parts(entry) {
-            Ok(Some(parts)) => parts,
+        let made = match self.parts(entry) {
+            Ok(Some(made)) => made,
             Ok(None) => return Ok(()),
             Err(error) => return self.fail(entry, "make file", error),
         };
-        if let Err(error) = ftruncate(&made, self.entries[entry].size) {
+        if let Err(error) = ftruncate(&made.handle, self.entries[entry].size) {
             return self.fail(entry, "write", error);
         }
         *self.slots[entry].writing() = Writing::Ended;
-        self.settle(entry, &made, mode_now);
+        self.settle(entry, &made);
         Ok(())
     }
 

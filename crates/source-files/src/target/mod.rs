@@ -35,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// How to restore.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct FileTargetOptions {
     /// Runs of zeros become holes where a block of the file system fits in; recorded holes
     /// always do.

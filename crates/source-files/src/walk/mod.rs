@@ -264,10 +264,10 @@ impl Rules {
 impl Frame {
     /// The handle, opened again if the walk was further down and it was not kept.
     fn open(&mut self) -> Result<Opened<'_>, Errno> {
-        if self.directory.handle().is_none() && self.spare.is_none() {
-            if let Opened::Temporary(handle) = self.directory.open()? {
-                self.spare = Some(handle);
-            }
+        if self.spare.is_none()
+            && let Opened::Temporary(handle) = self.directory.open()?
+        {
+            self.spare = Some(handle);
         }
         match &self.spare {
             Some(handle) => Ok(Opened::Held(handle.as_fd())),
