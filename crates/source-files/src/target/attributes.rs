@@ -56,9 +56,13 @@ impl Shared {
             subject.clear_acls(entry);
             mode_now = None;
         }
-        if let Xattrs::Inline(xattrs) = &entry.attributes.xattrs {
-            set_xattrs(subject, xattrs, &mut failures);
-            mode_now = None;
+        match &entry.attributes.xattrs {
+            Xattrs::None => {}
+            Xattrs::Inline(xattrs) => {
+                set_xattrs(subject, xattrs, &mut failures);
+                mode_now = None;
+            }
+            Xattrs::Chunk(_) => failures.push("extended attributes: their chunk was not read".to_owned()),
         }
         set_mode(subject, entry, owned, mode_now, &mut failures);
         if let Err(error) = subject.set_time(entry.mtime) {

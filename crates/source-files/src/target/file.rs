@@ -89,8 +89,7 @@ mod tests {
         bytes[4 * BLOCK_BYTES] = 1;
         let runs: Vec<_> = data_runs(0, &bytes).collect();
         assert_eq!(runs, [4096..8192, 16384..20480]);
-        let runs: Vec<_> = data_runs(4095, &[1; 5000]).collect();
-        assert_eq!(runs, [0..5000]);
+        assert!(data_runs(4095, &[1; 5000]).eq(std::iter::once(0..5000)));
         assert_eq!(data_runs(0, &[]).count(), 0);
         assert_eq!(data_runs(0, &[0; 4096]).count(), 0);
         assert_eq!(data_runs(100, &[0; 5000]).count(), 0);

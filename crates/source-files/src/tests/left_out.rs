@@ -101,6 +101,28 @@ fn other_file_systems_are_left_out_where_asked() {
     assert_eq!(problems.notice_count, 1);
 }
 
+/// Needs a second file system that this user may write to; most machines have this one.
+#[test]
+fn stated_paths_are_reached_across_a_file_system_that_is_left_out() {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &str| fs::metadata(path).map(|meta| meta.dev()).ok();
+    let Ok(top) = tempfile::tempdir_in("/dev/shm") else { return };
+    if device("/dev") == device("/dev/shm") {
+        return;
+    }
+    fs::create_dir_all(top.path().join("stated/below")).unwrap();
+    fs::write(top.path().join("not stated"), b"").unwrap();
+    let whole = FileSourceOptions { one_file_system: true, ..options(&[Path::new("/dev")]) };
+    let (keys, _) = super::driver::walk_whole(whole);
+    assert!(keys.contains(&b"dev\0shm".to_vec()));
+    assert!(!keys.iter().any(|key| key.starts_with(b"dev\0shm\0")));
+    let stated = options(&[Path::new("/dev"), &top.path().join("stated")]);
+    let (keys, _) = super::driver::walk_whole(FileSourceOptions { one_file_system: true, ..stated });
+    let below: Vec<_> = keys.iter().filter(|key| key.starts_with(b"dev\0shm\0")).collect();
+    assert_eq!(below.len(), 3);
+    assert!(below[0].len() < below[1].len() && below[2].ends_with(b"\0stated\0below"));
+}
+
 #[test]
 fn live_databases_are_named() {
     let sqlite = b"SQLite format 3\0 and more";

@@ -167,7 +167,7 @@ fn folder_that_cannot_be_read() {
     let closed = top.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::write(closed.join("file"), b"x").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     let (keys, problems) = walk(options(&[top.path()]));
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(keys.contains(&b"closed".to_vec()));

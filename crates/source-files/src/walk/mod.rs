@@ -282,6 +282,9 @@ fn look(frame: &mut Frame, name: &CStr) -> Result<rustix::fs::Stat, Errno> {
 
 /// Sees that a stated path is there before anything else is done.
 fn check(root: &[u8]) -> Result<(), SourceError> {
+    if root.len() > KEY_BYTES_MAX {
+        return Err(failed("read", root, Errno::NAMETOOLONG));
+    }
     match statat(CWD, path_of(root), AtFlags::SYMLINK_NOFOLLOW) {
         // Longer than one call takes; the walk goes there step by step.
         Ok(_) | Err(Errno::NAMETOOLONG) => Ok(()),
