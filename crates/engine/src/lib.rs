@@ -6,6 +6,7 @@
 mod adopt;
 mod backup;
 mod cache;
+mod check;
 pub mod ctx;
 pub mod error;
 pub mod event;
@@ -13,6 +14,7 @@ mod index;
 pub mod outcome;
 mod reader;
 mod repository;
+mod restore;
 mod session;
 mod snapshots;
 pub mod source;
@@ -22,5 +24,7 @@ mod view;
 pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};
+pub use check::{CheckReport, Finding, ReadData, check};
 pub use repository::{InitOptions, Repository, Secret};
+pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};

@@ -22,7 +22,7 @@ use holdfast_core::keys::{ChunkKind, Sealer, SessionRow, SessionSecrets};
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
 use holdfast_core::object::ObjectType;
 use holdfast_core::pack::{FinishedPack, PackBuilder, pack_header};
-use holdfast_core::session::{Begin, Commit, Details, End, Pins, Summary};
+use holdfast_core::session::{Begin, Commit, Details, End, Pins, Published, Summary};
 use holdfast_store::{Put, Upload};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -653,7 +653,7 @@ impl Session {
                 ));
             }
         }
-        self.put_commit(summary, details).await?;
+        self.put_commit(summary, details, u32::from(pins != Pins::default())).await?;
         let root = self.repository.newest_root().await?;
         if self.epoch < root.fence {
             let view = self.repository.view().await?;
@@ -708,7 +708,7 @@ impl Session {
     }
 
     /// W6: commit and abort compete for one name.
-    async fn put_commit(&self, summary: Summary, details: &Details) -> Result<()> {
+    async fn put_commit(&self, summary: Summary, details: &Details, pins: u32) -> Result<()> {
         let (repository, name) = (&self.repository, self.name.end());
         let header = repository.header(&self.ctx, ObjectType::End, name::named_object(&name), self.epoch);
         let commit = Commit::new(
@@ -718,6 +718,7 @@ impl Session {
             &header,
             &self.secrets.meta,
             repository.description_hash(),
+            Published { deltas: self.deltas, pins },
         );
         let bytes = End::Commit(Box::new(commit)).encode(&header, repository.k_ref()?, repository.signer());
         match put_or_mine(&**repository.store(), &name, bytes).await? {

@@ -9,7 +9,7 @@ use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
-use holdfast_core::entry::{Entry, Kind, Time, path_to_key};
+use holdfast_core::entry::{Entry, Time, path_to_key};
 use holdfast_core::id::{MemberId, SessionId, StreamId};
 use holdfast_core::name::{PackClass, SessionName};
 use holdfast_core::session::{Details, End, Summary};
@@ -284,11 +284,6 @@ pub(crate) fn not_in_snapshot(snapshot: &Snapshot, path: &[u8]) -> Error {
 
 fn depth(key: &[u8]) -> usize {
     key.iter().filter(|&&byte| byte == 0).count()
-}
-
-/// Whether an entry is a folder.
-pub(crate) fn is_directory(entry: &Entry) -> bool {
-    entry.kind == Kind::Directory
 }
 
 #[cfg(test)]
