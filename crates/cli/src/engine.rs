@@ -1,9 +1,7 @@
 //! What this program uses of the engine, gathered in one place.
 //!
-//! On purpose not here: anything of our own. When the engine's modules take the place of its
-//! stub, the first line below changes and nothing else.
+//! On purpose not here: anything of our own.
 
-pub(crate) use holdfast_engine::api_stub::*;
 pub(crate) use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
 pub(crate) use holdfast_engine::error::{Error, ErrorKind};
 pub(crate) use holdfast_engine::event::{Event, Monitor};
@@ -13,3 +11,4 @@ pub(crate) use holdfast_engine::source::{
     ItemReader, Order, Piece, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 pub(crate) use holdfast_engine::workers::Workers;
+pub(crate) use holdfast_engine::*;

@@ -10,7 +10,6 @@ mod fault;
 mod ink;
 mod secrets;
 mod settings;
-mod shim;
 mod stdin;
 mod wire_up;
 

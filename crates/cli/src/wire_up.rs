@@ -3,14 +3,9 @@
 //!
 //! On purpose not here: what is done with them.
 
-// When the crates are there these lines become
-// `use holdfast_store::LocalStore;` and `use holdfast_source_files::{FileSource, FileTarget};`
-// `pub(crate) use holdfast_source_files::{Excludes, FileSourceOptions, FileTargetOptions, open_beneath, parse_exclude_file};`
-// and the three functions that box or share what comes back say `Ok(Arc::new(..))`, `Ok(Box::new(..))`.
-pub(crate) use crate::shim::{
+pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, open_beneath, parse_exclude_file,
 };
-use crate::shim::{FileSource, FileTarget, LocalStore};
 
 use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, Workers};
 use crate::fault::{Code, Fault};
@@ -21,7 +16,8 @@ use holdfast_core::id::parse_hex;
 use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
-use holdfast_store::ObjectStore;
+use holdfast_source_files::{FileSource, FileTarget};
+use holdfast_store::{LocalStore, ObjectStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -32,22 +28,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Opens the store of a repository that is there.
 pub(crate) async fn open_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fault> {
-    LocalStore::open(path).await.map_err(|error| Fault::from(Error::from(error)))
+    let store = LocalStore::open(path).await.map_err(Error::from)?;
+    Ok(Arc::new(store))
 }
 
 /// Opens the store of a repository to be, and makes its folder.
 pub(crate) async fn create_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fault> {
-    LocalStore::create(path).await.map_err(|error| Fault::from(Error::from(error)))
+    let store = LocalStore::create(path).await.map_err(Error::from)?;
+    Ok(Arc::new(store))
 }
 
 /// Opens a source of files.
 pub(crate) fn file_source(options: FileSourceOptions) -> Result<Box<dyn Source>, Fault> {
-    FileSource::new(options).map_err(|error| Fault::from(Error::from(error)))
+    Ok(Box::new(FileSource::new(options).map_err(Error::from)?))
 }
 
 /// Opens a folder to restore into.
 pub(crate) fn file_target(dir: &Path, options: FileTargetOptions) -> Result<Box<dyn Target>, Fault> {
-    FileTarget::create(dir, options).map_err(|error| Fault::from(Error::from(error)))
+    Ok(Box::new(FileTarget::create(dir, options).map_err(Error::from)?))
 }
 
 /// Whether a repository lies there: asked before a person is asked for its password.
@@ -94,6 +92,7 @@ pub(crate) fn ctx(progress: Arc<Progress>) -> Ctx {
         monitor,
         cancel: Cancel::default(),
         process: this_process(),
+        is_alive,
     }
 }
 
@@ -155,17 +154,29 @@ fn this_process() -> Process {
         read("/etc/machine-id").or_else(|| read("/var/lib/dbus/machine-id")).unwrap_or_else(host_name);
     let boot = read("/proc/sys/kernel/random/boot_id").and_then(|text| boot_of(&text));
     let start = read("/proc/self/stat").and_then(|text| start_of(&text));
+    // Process numbers of another container say nothing here: it counts as another machine.
+    let numbers = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     Process {
-        machine: machine_of(&machine),
+        machine: machine_of(&machine, numbers.as_os_str().as_encoded_bytes()),
         boot: boot.unwrap_or_default(),
         number: std::process::id(),
         start: start.unwrap_or_default(),
     }
 }
 
+/// Whether a process of this machine and boot still runs. The number alone does not tell: it is
+/// given again; number and start are not. What cannot be told counts as alive.
+fn is_alive(process: &Process) -> bool {
+    match std::fs::read_to_string(format!("/proc/{}/stat", process.number)) {
+        Ok(stat) => start_of(&stat).is_none_or(|start| start == process.start),
+        Err(error) => error.kind() != ErrorKind::NotFound || !Path::new("/proc/self").exists(),
+    }
+}
+
 /// Hashes a machine's identity, which its manual asks not to show around.
-fn machine_of(text: &str) -> [u8; 16] {
-    let hash = blake3::derive_key("holdfast 1 machine", text.trim().as_bytes());
+fn machine_of(text: &str, numbers: &[u8]) -> [u8; 16] {
+    let material = [text.trim().as_bytes(), b"\0", numbers].concat();
+    let hash = blake3::derive_key("holdfast 1 machine", &material);
     let mut machine = [0; 16];
     machine.copy_from_slice(&hash[..16]);
     machine
@@ -191,6 +202,9 @@ mod tests {
         assert_eq!(process, this_process());
         assert_eq!(process.number, std::process::id());
         assert!(process.start > 0 && process.boot != [0; 16]);
+        assert!(is_alive(&process));
+        assert!(!is_alive(&Process { start: process.start + 1, ..process }));
+        assert!(!is_alive(&Process { number: u32::MAX, ..process }));
     }
 
     #[test]

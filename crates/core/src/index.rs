@@ -106,7 +106,7 @@ impl IndexTables {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut tables = Self::default();
-        for _ in 0..reader.count(SessionRow::SIZE)? {
+        for _ in 0..reader.count(SessionRow::SIZE_MIN)? {
             tables.sessions.push(SessionRow::decode(&mut reader)?);
         }
         for _ in 0..reader.count(53)? {
@@ -339,7 +339,8 @@ mod tests {
                 origin: 0,
             })
             .collect();
-        let sessions = vec![SessionRow { member, session, key_epoch: 0, data: wrap.clone(), meta: wrap }];
+        let sessions =
+            vec![SessionRow { member, session, key_epoch: 0, data: Some(wrap.clone()), meta: Some(wrap) }];
         let mut tables = IndexTables { sessions, packs: vec![pack(0), pack(1)], chunks };
         tables.sort();
         tables

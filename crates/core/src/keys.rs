@@ -619,23 +619,24 @@ pub struct SessionRow {
     pub session: SessionId,
     /// Generation of the repository's keys.
     pub key_epoch: u32,
-    /// Its secret for contents.
-    pub data: WrappedSecret,
-    /// Its secret for page bodies.
-    pub meta: WrappedSecret,
+    /// Its secret for contents; absent where only a tree pack of it was ever found.
+    pub data: Option<WrappedSecret>,
+    /// Its secret for page bodies; absent where only a data pack of it was ever found.
+    pub meta: Option<WrappedSecret>,
 }
 
 impl SessionRow {
-    /// Length of the encoding in bytes.
-    pub const SIZE: usize = 16 + 16 + 4 + 2 * WrappedSecret::SIZE;
+    /// Length of the shortest encoding in bytes.
+    pub const SIZE_MIN: usize = 16 + 16 + 4 + 1;
 
-    /// Encodes: member 16, session 16, key epoch 4, two wrapped secrets.
+    /// Encodes: member 16, session 16, key epoch 4, which secrets follow 1 (bit 0 contents, bit 1
+    /// page bodies), the wrapped secrets.
     pub fn encode(&self, writer: &mut Writer) {
         writer.raw(self.member.bytes());
         writer.raw(self.session.bytes());
         writer.u32(self.key_epoch);
-        self.data.encode(writer);
-        self.meta.encode(writer);
+        writer.u8(u8::from(self.data.is_some()) | u8::from(self.meta.is_some()) << 1);
+        self.data.iter().chain(&self.meta).for_each(|wrapped| wrapped.encode(writer));
     }
 
     /// Reads what [`SessionRow::encode`] wrote.
@@ -643,13 +644,28 @@ impl SessionRow {
     /// # Errors
     /// It is malformed or of a later version.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        Ok(Self {
-            member: MemberId(reader.array()?),
-            session: SessionId(reader.array()?),
-            key_epoch: reader.u32()?,
-            data: WrappedSecret::decode(reader)?,
-            meta: WrappedSecret::decode(reader)?,
-        })
+        let (member, session) = (MemberId(reader.array()?), SessionId(reader.array()?));
+        let (key_epoch, which) = (reader.u32()?, reader.u8()?);
+        if which & !3 != 0 {
+            return Err(FormatError::Malformed("the secrets of a session"));
+        }
+        let mut wrapped = |bit: u8| (which & bit != 0).then(|| WrappedSecret::decode(reader)).transpose();
+        Ok(Self { member, session, key_epoch, data: wrapped(1)?, meta: wrapped(2)? })
+    }
+
+    /// The wrapped secret for a class of packs.
+    #[must_use]
+    pub const fn wrapped(&self, class: PackClass) -> Option<&WrappedSecret> {
+        match class {
+            PackClass::Data => self.data.as_ref(),
+            PackClass::Tree => self.meta.as_ref(),
+        }
+    }
+
+    /// Takes in what another row of the same session has and this one lacks.
+    pub fn complete(&mut self, other: &Self) {
+        self.data = self.data.take().or_else(|| other.data.clone());
+        self.meta = self.meta.take().or_else(|| other.meta.clone());
     }
 }
 
@@ -728,8 +744,8 @@ impl Sealer {
             member: self.member,
             session,
             key_epoch: self.key_epoch,
-            data: wrap(PackClass::Data, &self.pk_data, &ephemeral[0])?,
-            meta: wrap(PackClass::Tree, &self.pk_meta, &ephemeral[1])?,
+            data: Some(wrap(PackClass::Data, &self.pk_data, &ephemeral[0])?),
+            meta: Some(wrap(PackClass::Tree, &self.pk_meta, &ephemeral[1])?),
         })
     }
 }
@@ -754,10 +770,7 @@ impl Opener {
     /// # Errors
     /// The key does not allow it, or what unwraps is not what the commitment binds.
     pub fn session_secret(&self, row: &SessionRow, class: PackClass) -> Result<Secret, FormatError> {
-        let wrapped = match class {
-            PackClass::Data => &row.data,
-            PackClass::Tree => &row.meta,
-        };
+        let wrapped = row.wrapped(class).ok_or(FormatError::Malformed("the secrets of a session"))?;
         self.unwrap_secret(row.member, row.session, class, wrapped)
     }
 
@@ -1029,13 +1042,13 @@ mod tests {
             .unwrap();
         let mut writer = Writer::new();
         row.encode(&mut writer);
-        assert_eq!(writer.len(), SessionRow::SIZE);
+        assert_eq!(writer.len(), SessionRow::SIZE_MIN + 2 * WrappedSecret::SIZE);
         let row = SessionRow::decode(&mut Reader::new(writer.as_slice())).unwrap();
         let opener = Opener::new(repository, &founding.bundle);
         assert_eq!(opener.session_secret(&row, PackClass::Data).unwrap(), secrets.data);
         assert_eq!(opener.session_secret(&row, PackClass::Tree).unwrap(), secrets.meta);
         let mut forged = row.clone();
-        forged.data.commitment[0] ^= 1;
+        forged.data.as_mut().unwrap().commitment[0] ^= 1;
         assert!(opener.session_secret(&forged, PackClass::Data).is_err());
         let writer_only = KeyBundle { sk_data: None, sk_meta: None, ..founding.bundle };
         let refused = Opener::new(repository, &writer_only).session_secret(&row, PackClass::Data);

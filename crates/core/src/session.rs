@@ -390,6 +390,17 @@ pub struct Commit {
     sealed_details: Vec<u8>,
     /// BLAKE3-256 of `holdfast.json` as the author saw it.
     pub repository_hash: [u8; 32],
+    /// How many index deltas and pins objects the session published, so that a missing one is noticed.
+    pub objects: Published,
+}
+
+/// How many objects of each kind a session published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Published {
+    /// Index deltas.
+    pub deltas: u32,
+    /// Pins.
+    pub pins: u32,
 }
 
 impl Commit {
@@ -402,10 +413,11 @@ impl Commit {
         header: &Header,
         meta_secret: &Secret,
         repository_hash: [u8; 32],
+        objects: Published,
     ) -> Self {
         let mut writer = Writer::new();
         seal_section(&mut writer, meta_secret, header, "details", &details.encode());
-        Self { summary, session, sealed_details: writer.into_vec(), repository_hash }
+        Self { summary, session, sealed_details: writer.into_vec(), repository_hash, objects }
     }
 
     /// Opens the details.
@@ -421,8 +433,8 @@ impl Commit {
 }
 
 impl End {
-    /// Encodes the object: outcome 1, then for a commit the hash of `holdfast.json` 32, sealed
-    /// summary, session row, sealed details; for an abort a sealed reason; tagged list; signed.
+    /// Encodes the object: outcome 1, then for a commit the hash of `holdfast.json` 32,
+    /// counts of its deltas 4 and pins 4, sealed summary, session row, sealed details; for an abort a sealed reason; tagged list; signed.
     #[must_use]
     pub fn encode(&self, header: &Header, k_ref: &Secret, signer: &Signer) -> Vec<u8> {
         let mut writer = Writer::new();
@@ -430,6 +442,8 @@ impl End {
             Self::Commit(commit) => {
                 writer.u8(1);
                 writer.raw(&commit.repository_hash);
+                writer.u32(commit.objects.deltas);
+                writer.u32(commit.objects.pins);
                 seal_section(&mut writer, k_ref, header, "summary", &commit.summary.encode());
                 commit.session.encode(&mut writer);
                 writer.raw(&commit.sealed_details);
@@ -452,13 +466,14 @@ impl End {
         let end = match reader.u8()? {
             1 => {
                 let repository_hash = reader.array()?;
+                let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
                 let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary")?)?;
                 let session = SessionRow::decode(&mut reader)?;
                 let sealed = reader.bytes32("details", TEXT_BYTES_MAX)?;
                 let mut details = Writer::new();
                 details.bytes32(sealed);
                 let sealed_details = details.into_vec();
-                Self::Commit(Box::new(Commit { summary, session, sealed_details, repository_hash }))
+                Self::Commit(Box::new(Commit { summary, session, sealed_details, repository_hash, objects }))
             }
             2 => {
                 let reason = open_section(&mut reader, k_ref, header, "abort")?;
@@ -568,8 +583,8 @@ pub(crate) mod tests {
             member: MemberId([3; 16]),
             session: SessionId([2; 16]),
             key_epoch: 0,
-            data: wrap.clone(),
-            meta: wrap,
+            data: Some(wrap.clone()),
+            meta: Some(wrap),
         };
         let details = Details {
             version: "0.1.0".into(),
@@ -579,7 +594,15 @@ pub(crate) mod tests {
             facts: vec![("rows".into(), "7".into())],
         };
         let head = header(ObjectType::End);
-        let commit = Commit::new(summary(), session, &details, &head, &meta, [5; 32]);
+        let commit = Commit::new(
+            summary(),
+            session,
+            &details,
+            &head,
+            &meta,
+            [5; 32],
+            Published { deltas: 1, pins: 2 },
+        );
         let end = End::Commit(Box::new(commit));
         let bytes = end.encode(&head, &k_ref, &signer);
         let object = Object::parse(&bytes).unwrap();

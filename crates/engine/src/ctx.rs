@@ -57,6 +57,8 @@ pub struct Ctx {
     pub cancel: Cancel,
     /// Which process this is.
     pub process: Process,
+    /// Tells whether a process of this machine and boot still runs.
+    pub is_alive: fn(&Process) -> bool,
 }
 
 impl fmt::Debug for Ctx {

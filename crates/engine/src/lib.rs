@@ -3,11 +3,28 @@
 //! On purpose not here: any kind of source or target by name, the command line, policies, and
 //! the wall clock, which comes in through the context.
 
-pub mod api_stub;
+mod adopt;
+mod backup;
+mod cache;
+mod check;
 pub mod ctx;
 pub mod error;
 pub mod event;
+mod index;
 pub mod outcome;
+mod reader;
+mod repository;
+mod restore;
+mod session;
+mod snapshots;
 pub mod source;
 pub mod target;
+mod tree;
+mod view;
 pub mod workers;
+
+pub use backup::{BackupOptions, BackupReport, backup};
+pub use check::{CheckReport, Finding, ReadData, check};
+pub use repository::{InitOptions, Repository, Secret};
+pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
+pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};

@@ -1,1 +1,25 @@
-//! Captures and restores file trees.
+//! Captures and restores file trees: everything that `cp -a` keeps, and what people need told.
+//!
+//! [`FileSource`] walks directories by their handles, never by long paths, and gives entries in
+//! key order. [`FileTarget`] makes them again and trusts nothing in them. On purpose not here:
+//! repositories, policies, progress, and what is to be done about a problem.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on should panic"))]
+
+mod directory;
+mod excludes;
+mod owners;
+mod read;
+mod source;
+mod stat;
+mod target;
+mod verify;
+mod walk;
+
+pub use excludes::{Excludes, parse_exclude_file};
+pub use source::{FileSource, FileSourceOptions};
+pub use target::{FileTarget, FileTargetOptions};
+pub use verify::open_beneath;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! Names of objects.
+//!
+//! On purpose not here: which names exist and what they stand for; that is the repository's.
 
 use std::fmt;
 

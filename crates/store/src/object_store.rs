@@ -1,4 +1,6 @@
 //! The contract that every store keeps.
+//!
+//! On purpose not here: any store. [`crate::contract`] tests whether one keeps it.
 
 use crate::{Key, StoreError};
 use async_trait::async_trait;
@@ -77,6 +79,12 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Deletes an object; one that is not there is no error.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Names what lies in the store and can be no object, so that no listing will ever show it:
+    /// odd names and odd kinds of files that somebody put there. In byte order; for people.
+    async fn foreign(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 }
 
 /// An object on its way into a store. Dropping it without `commit` leaves nothing behind.

@@ -31,7 +31,7 @@ fn snapshot() -> Snapshot {
         parent: None,
         supersedes: Vec::new(),
     };
-    Snapshot { id: SessionId([0xab; 16]), member: MemberId([3; 16]), summary }
+    Snapshot { id: SessionId([0xab; 16]), member: MemberId([3; 16]), epoch: 0, summary }
 }
 
 #[test]

@@ -1,0 +1,288 @@
+//! Reads one large file: cuts it, hashes it, and hands on the chunks that are new.
+//!
+//! On purpose not here: which files are large ([`super::driver`]).
+
+use crate::session::{Claim, Packer, Scratch};
+use crate::source::{ContentStream, Details, ItemError, ItemReader, Piece, ReadStatus, Stat};
+use crate::workers::Workers;
+use holdfast_core::chunker::{CHUNK_BYTES_MAX, Chunker};
+use holdfast_core::entry::{Content, Digest, EXTENTS_INLINE_MAX, Extent};
+use holdfast_core::id::ChunkId;
+use holdfast_core::index::ChunkKey;
+use holdfast_core::keys::ChunkKind;
+use holdfast_core::page::ExtentTreeBuilder;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes asked of the source at a time.
+const READ_BYTES: usize = 1 << 20;
+/// A file that changes while it is read is read so often.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// What reading a large file gave.
+pub(super) struct LargeFile {
+    pub stat: Stat,
+    pub details: Details,
+    pub status: ReadStatus,
+    pub size: u64,
+    pub content: Content,
+    pub digest: Digest,
+    pub closure: Vec<(ChunkKind, ChunkKey)>,
+    pub bytes_read: u64,
+}
+
+/// Reads a file, again if it changed meanwhile.
+pub(super) fn read_large(
+    reader: &dyn ItemReader,
+    item: usize,
+    packer: &Arc<Packer>,
+    workers: &Workers,
+    progress: &dyn Fn(u64),
+) -> Result<LargeFile, ItemError> {
+    let mut scratch = packer.scratch();
+    let mut bytes_read = 0;
+    for attempt in 1.. {
+        let mut stream = reader.open(item)?;
+        let mut file = read_once(&mut *stream, packer, workers, &mut scratch, progress)?;
+        bytes_read += file.bytes_read;
+        if file.status != ReadStatus::Torn || attempt == ATTEMPTS || packer.stopped() {
+            file.bytes_read = bytes_read;
+            packer.give_back(scratch);
+            return Ok(file);
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+fn read_once(
+    stream: &mut dyn ContentStream,
+    packer: &Arc<Packer>,
+    workers: &Workers,
+    scratch: &mut Scratch,
+    progress: &dyn Fn(u64),
+) -> Result<LargeFile, ItemError> {
+    let identifier = &packer.sealer().identifier;
+    let mut cutter = Cutter::new(packer, workers);
+    let mut chunker = Chunker::new(&identifier.gear);
+    let mut hasher = ContentHasher::default();
+    // The chunk that is growing, and then what was read beyond its cut.
+    let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK_BYTES_MAX + READ_BYTES);
+    let mut bytes_read = 0u64;
+    while !packer.stopped() {
+        let filled = buffer.len();
+        buffer.resize(filled + READ_BYTES, 0);
+        match stream.read(&mut buffer[filled..])? {
+            Piece::Data(length) => {
+                buffer.truncate(filled + length);
+                hasher.data(&buffer[filled..]);
+                cutter.layout.push_back(Run { length: length as u64, hole: false });
+                bytes_read += length as u64;
+                progress(length as u64);
+                let mut start = 0;
+                let mut scanned = filled;
+                while let Some(cut) = chunker.cut(&buffer[scanned..]) {
+                    cutter.chunk(&buffer[start..scanned + cut], scratch);
+                    start = scanned + cut;
+                    scanned = start;
+                }
+                buffer.drain(..start);
+            }
+            Piece::Hole(length) => {
+                buffer.truncate(filled);
+                hasher.hole(length);
+                cutter.layout.push_back(Run { length, hole: true });
+            }
+            Piece::End => {
+                buffer.truncate(filled);
+                break;
+            }
+        }
+    }
+    if !buffer.is_empty() {
+        cutter.chunk(&buffer, scratch);
+    }
+    let status = stream.finish()?;
+    let (stat, details) = stream.opened();
+    let (stat, details) = (stat.clone(), details.clone());
+    let (content, size, closure) = cutter.finish();
+    Ok(LargeFile { stat, details, status, size, content, digest: hasher.finish(), closure, bytes_read })
+}
+
+/// A stretch of the file: data or hole.
+struct Run {
+    length: u64,
+    hole: bool,
+}
+
+/// Turns chunks of the data, holes left out, into extents of the file.
+struct Cutter<'a> {
+    packer: &'a Arc<Packer>,
+    workers: &'a Workers,
+    layout: VecDeque<Run>,
+    extents: Vec<Extent>,
+    tree: Option<ExtentTreeBuilder>,
+    closure: Vec<(ChunkKind, ChunkKey)>,
+    size: u64,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(packer: &'a Arc<Packer>, workers: &'a Workers) -> Self {
+        let (layout, extents, closure) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { packer, workers, layout, extents, tree: None, closure, size: 0 }
+    }
+
+    fn chunk(&mut self, plaintext: &[u8], scratch: &mut Scratch) {
+        let id = self.packer.sealer().identifier.chunk(ChunkKind::Data, plaintext);
+        self.closure.push((ChunkKind::Data, ChunkKey::from(&id)));
+        if self.packer.claim(ChunkKind::Data, &id) == Claim::New {
+            self.hand_on(id, plaintext, scratch);
+        }
+        self.place(id, plaintext.len() as u64);
+    }
+
+    /// Another thread compresses if one is free; else this one does.
+    fn hand_on(&self, id: ChunkId, plaintext: &[u8], scratch: &mut Scratch) {
+        if !self.workers.has_idle() || !self.packer.job_begins() {
+            return self.packer.store_data(&id, plaintext, scratch);
+        }
+        let (packer, plaintext) = (Arc::clone(self.packer), plaintext.to_vec());
+        self.workers.submit_urgent(move || {
+            let mut scratch = packer.scratch();
+            packer.store_data(&id, &plaintext, &mut scratch);
+            packer.give_back(scratch);
+            packer.job_ends();
+        });
+    }
+
+    /// Lays the data of one chunk over the runs of the file that it came from.
+    fn place(&mut self, id: ChunkId, length: u64) {
+        let mut offset = 0;
+        while offset < length {
+            let Some(run) = self.layout.front_mut() else { return };
+            if run.hole {
+                let length = run.length;
+                self.layout.pop_front();
+                self.extent(Extent::Hole { length });
+                continue;
+            }
+            let part = run.length.min(length - offset);
+            run.length -= part;
+            if run.length == 0 {
+                self.layout.pop_front();
+            }
+            self.extent(Extent::Chunk { id, offset: offset as u32, length: part as u32 });
+            offset += part;
+        }
+    }
+
+    fn extent(&mut self, extent: Extent) {
+        self.size += extent.length();
+        if let Some(last) = self.extents.last_mut()
+            && let Some(joined) = join(last, &extent)
+        {
+            *last = joined;
+            return;
+        }
+        self.extents.push(extent);
+        // The last one may still grow.
+        if self.tree.is_some() || self.extents.len() > EXTENTS_INLINE_MAX {
+            let done = self.extents.len() - 1;
+            self.grow_tree(done);
+        }
+    }
+
+    fn grow_tree(&mut self, count: usize) {
+        let (packer, closure) = (self.packer, &mut self.closure);
+        let tree =
+            self.tree.get_or_insert_with(|| ExtentTreeBuilder::new(packer.sealer().identifier.clone()));
+        for extent in self.extents.drain(..count) {
+            tree.push(extent, &mut |id, page| {
+                closure.push((ChunkKind::Page, ChunkKey::from(&id)));
+                packer.store_page(id, &page);
+            });
+        }
+    }
+
+    fn finish(mut self) -> (Content, u64, Vec<(ChunkKind, ChunkKey)>) {
+        while let Some(run) = self.layout.pop_front() {
+            // Only holes can be left: all data was cut.
+            self.extent(Extent::Hole { length: run.length });
+        }
+        if self.tree.is_some() {
+            let count = self.extents.len();
+            self.grow_tree(count);
+        }
+        let Some(tree) = self.tree else {
+            let content =
+                if self.extents.is_empty() { Content::None } else { Content::Extents(self.extents) };
+            return (content, self.size, Vec::new());
+        };
+        let (packer, mut closure) = (self.packer, self.closure);
+        let root = tree.finish(&mut |id, page| {
+            closure.push((ChunkKind::Page, ChunkKey::from(&id)));
+            packer.store_page(id, &page);
+        });
+        (Content::Tree(root), self.size, closure)
+    }
+}
+
+/// Joins an extent to the one before where they continue each other.
+fn join(last: &Extent, next: &Extent) -> Option<Extent> {
+    match (*last, *next) {
+        (
+            Extent::Chunk { id, offset, length },
+            Extent::Chunk { id: next_id, offset: next_offset, length: more },
+        ) if id == next_id && offset + length == next_offset => {
+            Some(Extent::Chunk { id, offset, length: length + more })
+        }
+        (Extent::Hole { length }, Extent::Hole { length: more }) => {
+            Some(Extent::Hole { length: length + more })
+        }
+        _ => None,
+    }
+}
+
+/// Hashes a content as FORMAT.md says: plainly, or with its runs where it has holes.
+#[derive(Default)]
+pub(crate) struct ContentHasher {
+    data: blake3::Hasher,
+    runs: Vec<(bool, u64)>,
+    holes: bool,
+}
+
+impl ContentHasher {
+    /// Takes the next data in.
+    pub(crate) fn data(&mut self, bytes: &[u8]) {
+        self.data.update(bytes);
+        self.run(false, bytes.len() as u64);
+    }
+
+    /// Takes a hole in.
+    pub(crate) fn hole(&mut self, length: u64) {
+        self.holes = true;
+        self.run(true, length);
+    }
+
+    fn run(&mut self, hole: bool, length: u64) {
+        match self.runs.last_mut() {
+            Some((last, total)) if *last == hole => *total += length,
+            _ => self.runs.push((hole, length)),
+        }
+    }
+
+    /// Returns the digest.
+    pub(crate) fn finish(self) -> Digest {
+        let data = *self.data.finalize().as_bytes();
+        if !self.holes {
+            return data;
+        }
+        let mut framed = blake3::Hasher::new();
+        framed.update(b"holdfast 1 holes");
+        framed.update(&data);
+        for (hole, length) in self.runs {
+            framed.update(&[u8::from(hole)]);
+            framed.update(&length.to_le_bytes());
+        }
+        *framed.finalize().as_bytes()
+    }
+}

@@ -1,0 +1,382 @@
+//! Backs up a source: one snapshot, committed when everything that it names is durable.
+//!
+//! On purpose not here: reading the source, and the command line.
+
+mod driver;
+mod emit;
+mod large;
+mod promise;
+
+pub(crate) use large::ContentHasher;
+
+use crate::adopt::{adoptable, tables};
+use crate::cache::{Cache, CacheWriter, Record, path_of};
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::index::Index;
+use crate::outcome::Outcome;
+use crate::reader::Reader;
+use crate::repository::Repository;
+use crate::session::{Session, SessionOptions};
+use crate::snapshots::Snapshot;
+use crate::source::{Order, Source, SourceIdentity};
+use crate::tree::{Step, TreeWalk};
+use crate::view::View;
+use driver::{Driven, Driver};
+use emit::{Ascending, Emit, Sorter};
+use holdfast_core::entry::{Content, Time};
+use holdfast_core::id::{ChunkId, SessionId, StreamId};
+use holdfast_core::page::KeySpace;
+use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How a backup is made.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// Name of the source; empty for its canonical name.
+    pub label: String,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// Compare with this snapshot instead of the newest of the stream.
+    pub parent: Option<SessionId>,
+    /// Read everything, changed or not.
+    pub force: bool,
+    /// Do not take a new change time for a change.
+    pub ignore_ctime: bool,
+    /// Do not take a new inode number for a change.
+    pub ignore_inode: bool,
+    /// Make no snapshot that equals its parent.
+    pub skip_if_unchanged: bool,
+    /// Read and count, store nothing.
+    pub dry_run: bool,
+    /// Recorded instead of the clock's time.
+    pub time: Option<Time>,
+    /// Level of zstd.
+    pub compression_level: i32,
+    /// Open each chunk again before it is uploaded.
+    pub seal_check: bool,
+    /// Where the stat cache lies; none is used without.
+    pub cache_dir: Option<PathBuf>,
+    /// Version of the program, recorded.
+    pub version: String,
+    /// The command without secrets, recorded.
+    pub command: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone)]
+pub struct BackupReport {
+    /// The snapshot; none for a dry run, or when nothing changed and that was to be skipped.
+    pub snapshot: Option<SessionId>,
+    /// What it was compared with.
+    pub parent: Option<SessionId>,
+    /// Topmost page of its tree.
+    pub root: ChunkId,
+    /// What it counted.
+    pub counts: Counts,
+    /// Whether its tree is that of the parent.
+    pub unchanged: bool,
+    /// Interrupted runs whose packs were taken over.
+    pub adopted_sessions: u64,
+    /// Packs taken over.
+    pub adopted_packs: u64,
+    /// When it began.
+    pub start: Time,
+    /// When it ended.
+    pub end: Time,
+}
+
+/// Where the entries of the parent come from.
+struct Past {
+    parent: Option<Snapshot>,
+    cache: Option<Arc<Cache>>,
+    /// Whether the cache describes the parent.
+    covered: bool,
+}
+
+/// Backs up a source.
+///
+/// # Errors
+/// The source failed as a whole, the repository cannot be written, or the run was interrupted;
+/// then there is no snapshot, and the next run uses what was uploaded.
+pub async fn backup(
+    ctx: &Ctx,
+    repository: &Repository,
+    source: Box<dyn Source>,
+    options: &BackupOptions,
+) -> Result<Outcome<BackupReport>> {
+    let start = options.time.unwrap_or_else(|| ctx.clock.now());
+    let identity = source.identity().clone();
+    let stream = repository.identifier()?.stream(&identity.host, &identity.kind, &identity.canonical);
+    let mut view = repository.view().await?;
+    for damage in &view.damage {
+        let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
+        ctx.monitor.on(&Event::Warning(&what));
+    }
+    let adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view).await? };
+    adopted.iter().for_each(|pack| view.index.absorb(&tables(pack)));
+    view.index.settle();
+    let index = Arc::new(std::mem::take(&mut view.index));
+    let past = find_past(ctx, repository, &view, &index, stream, options).await?;
+    if let Some(parent) = &past.parent {
+        let Counts { files, bytes, .. } = parent.summary.counts;
+        ctx.monitor.on(&Event::Expected { files, bytes });
+    }
+    let mut adopted_sessions: Vec<_> = adopted.iter().map(|pack| pack.from).collect();
+    adopted_sessions.dedup();
+    let (adopted_sessions, adopted_packs) = (adopted_sessions.len() as u64, adopted.len() as u64);
+    let session_options = SessionOptions {
+        stream,
+        parent: past.parent.as_ref().map(|parent| parent.id),
+        seal_check: options.seal_check,
+        dry_run: options.dry_run,
+        level: options.compression_level,
+        started: start,
+    };
+    let mut session =
+        Session::begin(ctx, repository, &view, Arc::clone(&index), adopted, &session_options).await?;
+    let driven = drive(ctx, repository, &mut session, source, options, &past, stream).await?;
+    let unchanged = past.parent.as_ref().is_some_and(|parent| parent.summary.root == driven.root);
+    let mut report = BackupReport {
+        snapshot: None,
+        parent: past.parent.as_ref().map(|parent| parent.id),
+        root: driven.root,
+        counts: driven.counts,
+        unchanged,
+        adopted_sessions,
+        adopted_packs,
+        start,
+        end: options.time.unwrap_or_else(|| ctx.clock.now()),
+    };
+    let problems = driven.problems;
+    if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs == 0 {
+        driven.cache.into_iter().for_each(CacheWriter::discard);
+        session.abandon("nothing changed").await?;
+        return Ok(Outcome { value: report, problems });
+    }
+    let summary = Summary {
+        stream,
+        host: identity.host.clone(),
+        kind: identity.kind.clone(),
+        label: if options.label.is_empty() { identity.canonical.clone() } else { options.label.clone() },
+        paths: identity.paths.clone(),
+        tags: sorted(&options.tags),
+        start,
+        end: report.end,
+        counts: report.counts,
+        incomplete: problems.problem_count > 0,
+        problems: problems.problem_count,
+        root: driven.root,
+        space: KeySpace::Paths,
+        parent: report.parent,
+        supersedes: Vec::new(),
+    };
+    let recorded = problems
+        .problems
+        .iter()
+        .map(|problem| RecordedProblem { path: problem.path.clone(), what: problem.what.clone() });
+    let details = Details {
+        version: options.version.clone(),
+        command: options.command.clone(),
+        problems: recorded.collect(),
+        source_record: driven.point.record,
+        facts: driven.point.facts,
+    };
+    let id = session.id();
+    session.commit(summary, &details).await?;
+    report.snapshot = Some(id);
+    if let Some(writer) = driven.cache {
+        let committed = writer.commit(repository.id(), stream, id, past.cache.as_deref());
+        if let Err(error) = committed {
+            warn_cache(ctx, &error);
+        }
+    }
+    Ok(Outcome { value: report, problems })
+}
+
+fn sorted(tags: &[String]) -> Vec<String> {
+    let mut tags = tags.to_vec();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+fn warn_cache(ctx: &Ctx, error: &std::io::Error) {
+    let what = format!(
+        "the local cache cannot be used ({error}); the next run will read more. The snapshot is whole"
+    );
+    ctx.monitor.on(&Event::Warning(&what));
+}
+
+/// What the pipeline gave.
+struct Done {
+    root: ChunkId,
+    counts: Counts,
+    problems: crate::outcome::Problems,
+    point: crate::source::ConsistencyPoint,
+    cache: Option<CacheWriter>,
+}
+
+async fn drive(
+    ctx: &Ctx,
+    repository: &Repository,
+    session: &mut Session,
+    source: Box<dyn Source>,
+    options: &BackupOptions,
+    past: &Past,
+    stream: StreamId,
+) -> Result<Done> {
+    let packer = Arc::clone(session.packer());
+    let folder = options.cache_dir.as_ref().filter(|_| !options.dry_run);
+    let writer = folder.and_then(|folder| {
+        let path = path_of(folder, repository.id(), stream);
+        CacheWriter::create(&path, packer.sealer().identifier.cache_key())
+            .map_err(|error| warn_cache(ctx, &error))
+            .ok()
+    });
+    let ascending = Box::new(Ascending::new(Arc::clone(&packer), KeySpace::Paths, writer));
+    let emit = match source.order() {
+        Order::Sorted => Emit::Sorted(ascending),
+        Order::Arrival => {
+            let folder = options.cache_dir.clone().unwrap_or_else(std::env::temp_dir);
+            Emit::Arrival(ascending, Sorter::new(folder.join("sort")))
+        }
+    };
+    let driver = Driver::new(ctx, &packer, source, options, past.cache.clone(), past.covered, emit);
+    let finisher = Arc::clone(&packer);
+    let work = ctx.workers.run_long(move || {
+        let Driven { emit, counts, problems, point } = driver.drive()?;
+        let finished = emit.finish();
+        finisher.close();
+        let (root, cache, trouble) = finished.map_err(|error| Error {
+            kind: ErrorKind::Store,
+            what: "cannot sort the entries in the cache folder".into(),
+            source: Some(Box::new(error)),
+        })?;
+        Ok((root, cache, trouble, counts, problems, point))
+    });
+    let (worked, uploaded) = futures::join!(work, session.upload());
+    let outcome = match (worked, uploaded) {
+        // What stopped the driver is told by the upload when that failed first.
+        (Err(driver), Err(upload)) if driver.kind == ErrorKind::Store => Err(upload),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(done), Ok(())) => Ok(done),
+    };
+    let (root, cache, trouble, mut counts, problems, point) = outcome?;
+    if let Some(error) = trouble {
+        warn_cache(ctx, &error);
+    }
+    counts.chunks_added = packer.added.chunks.load(Ordering::Relaxed);
+    counts.bytes_added = packer.added.plain_bytes.load(Ordering::Relaxed);
+    counts.bytes_stored = packer.added.stored_bytes.load(Ordering::Relaxed);
+    Ok(Done { root: root.id, counts, problems, point, cache })
+}
+
+/// Finds the parent and what stands in for its pages.
+async fn find_past(
+    ctx: &Ctx,
+    repository: &Repository,
+    view: &View,
+    index: &Arc<Index>,
+    stream: StreamId,
+    options: &BackupOptions,
+) -> Result<Past> {
+    let snapshots = view.snapshots();
+    let cache = open_cache(ctx, repository, stream, options);
+    let by_id = |id: SessionId| snapshots.iter().find(|snapshot| snapshot.id == id).cloned();
+    if let Some(wanted) = options.parent {
+        let parent = by_id(wanted).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no snapshot {wanted} to compare with"))
+        })?;
+        if let Some(cache) = cache.filter(|cache| cache.snapshot == wanted) {
+            return Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true });
+        }
+        return rebuilt(ctx, repository, index, stream, options, parent).await;
+    }
+    if let Some(cache) = cache {
+        let described = by_id(cache.snapshot);
+        let covered = described.is_some();
+        let parent = described.or_else(|| view.newest_of(stream));
+        return Ok(Past { parent, cache: Some(Arc::new(cache)), covered });
+    }
+    match view.newest_of(stream) {
+        Some(parent) => rebuilt(ctx, repository, index, stream, options, parent).await,
+        None => Ok(Past { parent: None, cache: None, covered: false }),
+    }
+}
+
+fn open_cache(
+    ctx: &Ctx,
+    repository: &Repository,
+    stream: StreamId,
+    options: &BackupOptions,
+) -> Option<Cache> {
+    let path = path_of(options.cache_dir.as_ref()?, repository.id(), stream);
+    let key = repository.identifier().ok()?.cache_key();
+    Cache::open(&path, key, repository.id(), stream).unwrap_or_else(|error| {
+        ctx.monitor.on(&Event::Warning(&format!("{error}; everything is read again")));
+        None
+    })
+}
+
+/// Rebuilds the cache from the parent's pages, where the key allows reading them: without
+/// stamps, so everything is read, but with contents and where they lie.
+async fn rebuilt(
+    ctx: &Ctx,
+    repository: &Repository,
+    index: &Arc<Index>,
+    stream: StreamId,
+    options: &BackupOptions,
+    parent: Snapshot,
+) -> Result<Past> {
+    let without = |parent| Past { parent: Some(parent), cache: None, covered: false };
+    let Some(folder) = &options.cache_dir else { return Ok(without(parent)) };
+    let reader = Reader::with_index(repository, Arc::clone(index))?;
+    let path = path_of(folder, repository.id(), stream).with_extension("rebuilt");
+    let key = repository.identifier()?.cache_key().clone();
+    let outcome = rebuild(&reader, &parent, &path, &key, repository, stream).await;
+    let cache = outcome.and_then(|()| Ok(Cache::open(&path, &key, repository.id(), stream)?));
+    let _ = std::fs::remove_file(&path);
+    match cache {
+        Ok(Some(cache)) => Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true }),
+        Ok(None) => Ok(without(parent)),
+        Err(error) => {
+            ctx.monitor
+                .on(&Event::Warning(&format!("the parent snapshot cannot stand in for the cache ({error})")));
+            Ok(without(parent))
+        }
+    }
+}
+
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
+
+async fn rebuild(
+    reader: &Reader,
+    parent: &Snapshot,
+    path: &std::path::Path,
+    key: &holdfast_core::crypto::Secret,
+    repository: &Repository,
+    stream: StreamId,
+) -> std::result::Result<(), Trouble> {
+    let mut writer = CacheWriter::create(path, key)?;
+    let mut walk = TreeWalk::whole(reader, parent.summary.root);
+    while let Some(step) = walk.next().await {
+        // What is damaged is simply not known, and stored again.
+        let Step::Entries(entries) = step else { continue };
+        for entry in entries {
+            let closure = match &entry.content {
+                Content::Tree(root) => match reader.closure(*root).await {
+                    Ok(closure) => closure,
+                    Err(_) => continue,
+                },
+                _ => Vec::new(),
+            };
+            writer.push(&Record { stamp: None, entry, closure })?;
+        }
+    }
+    writer.commit(repository.id(), stream, parent.id, None)?;
+    Ok(())
+}

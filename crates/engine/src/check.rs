@@ -1,0 +1,661 @@
+//! Checks a repository: every object, every reference, and on request every byte.
+//!
+//! On purpose not here: repairing anything.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::reader::{RANGE_BYTES_MAX, Reader};
+use crate::repository::{Repository, list_all, object_key, read_slot};
+use crate::restore::chain;
+use crate::snapshots::Snapshot;
+use crate::view::View;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use holdfast_core::FormatError;
+use holdfast_core::chunk::{PackCipher, PageCiphers, open_data, open_page};
+use holdfast_core::compress::Decompressor;
+use holdfast_core::crypto::hash;
+use holdfast_core::entry::key_to_path;
+use holdfast_core::id::{ChunkId, ObjectId, SessionId};
+use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
+use holdfast_core::keys::{Identifier, WrappedSecret};
+use holdfast_core::name::{self, PackClass, PackId, Place};
+use holdfast_core::object::{Object, ObjectType};
+use holdfast_core::pack::{
+    FooterRow, HEAD_BYTES, TRAILER_BYTES, Trailer, decode_head, decode_trailer, open_footer,
+};
+use holdfast_core::page::{Page, PageBody};
+use holdfast_core::record::{Evidence, WalSegment};
+use holdfast_core::repository::Repository as Description;
+use holdfast_core::root::{List, decode_snapshots};
+use holdfast_core::session::{Begin, End, Pins};
+use holdfast_store::{ByteRange, ObjectMeta};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Objects that are read at the same time.
+const READS_AT_ONCE: usize = 8;
+/// Pages that are fetched together.
+const PAGES_AT_ONCE: usize = 64;
+/// Findings that are kept; all are counted.
+const FINDINGS_MAX: usize = 1000;
+
+/// How much of the packs is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ReadData {
+    /// Nothing but pages of trees.
+    No,
+    /// All of them.
+    All,
+    /// A share of them, in percent, picked at random.
+    Percent(f64),
+    /// One part of several that together are all; always the same part for the same numbers.
+    Part {
+        /// Which part, from 1.
+        part: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// As many, picked at random, as fit into so many bytes.
+    Bytes(u64),
+}
+
+/// Something that the check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The object, or the snapshot and path.
+    pub subject: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// False for what is only worth knowing.
+    pub is_error: bool,
+}
+
+/// What a check saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Objects in the repository.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs among them.
+    pub packs: u64,
+    /// Chunks that the index knows.
+    pub chunks: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Packs that were read whole.
+    pub packs_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
+    /// The first findings.
+    pub findings: Vec<Finding>,
+    /// How many of all findings are errors.
+    pub errors: u64,
+    /// How many are only worth knowing.
+    pub notices: u64,
+}
+
+impl CheckReport {
+    fn add(&mut self, subject: impl Into<String>, what: impl Into<String>, is_error: bool) {
+        if is_error {
+            self.errors += 1;
+        } else {
+            self.notices += 1;
+        }
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { subject: subject.into(), what: what.into(), is_error });
+        }
+    }
+
+    fn error(&mut self, subject: impl Into<String>, what: impl Into<String>) {
+        self.add(subject, what, true);
+    }
+
+    fn notice(&mut self, subject: impl Into<String>, what: impl Into<String>) {
+        self.add(subject, what, false);
+    }
+}
+
+/// Checks a repository.
+///
+/// # Errors
+/// It cannot be listed at all. What is wrong inside is in the report.
+pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
+    let mut report = CheckReport::default();
+    ctx.monitor.on(&Event::Phase("reading objects"));
+    let objects = list_all(&**repository.store(), "").await?;
+    for foreign in repository.store().foreign().await? {
+        report.notice(foreign, "is nothing of holdfast's; it does no harm");
+    }
+    report.objects = objects.len() as u64;
+    report.bytes = objects.iter().map(|meta| meta.size).sum();
+    check_objects(ctx, repository, &objects, &mut report).await?;
+    let view = repository.view().await?;
+    report.chunks = view.index.len() as u64;
+    let packs: HashMap<PackId, u64> = objects
+        .iter()
+        .filter_map(|meta| match name::parse(meta.key.as_str()) {
+            Some(Place::Pack(id)) => Some((id, meta.size)),
+            _ => None,
+        })
+        .collect();
+    report.packs = packs.len() as u64;
+    check_packs(&view, &packs, &mut report);
+    check_sessions(&view, &objects, &mut report);
+    let snapshots = view.snapshots();
+    report.snapshots = snapshots.len() as u64;
+    check_parents(&view, &snapshots, &mut report);
+    let reader = Reader::new(repository, view)?;
+    ctx.monitor.on(&Event::Phase("following snapshots"));
+    check_trees(ctx, &reader, &snapshots, &mut report).await?;
+    let chosen = choose(ctx, read_data, packs);
+    if !chosen.is_empty() {
+        ctx.monitor.on(&Event::Phase("reading packs"));
+        read_packs(ctx, &reader, chosen, &mut report).await?;
+    }
+    Ok(report)
+}
+
+fn interrupted(ctx: &Ctx) -> Result<()> {
+    if ctx.cancel.is_raised() { Err(Error::interrupted()) } else { Ok(()) }
+}
+
+/// Reads everything but packs, whole.
+async fn check_objects(
+    ctx: &Ctx,
+    repository: &Repository,
+    objects: &[ObjectMeta],
+    report: &mut CheckReport,
+) -> Result<()> {
+    let small = objects.iter().filter(|meta| !meta.key.as_str().starts_with("packs/"));
+    let mut reads = stream::iter(small)
+        .map(|meta| async move { (meta, repository.store().get(&meta.key, ByteRange::All).await) })
+        .buffer_unordered(READS_AT_ONCE);
+    let mut seen_init = (false, false, false);
+    while let Some((meta, bytes)) = reads.next().await {
+        interrupted(ctx)?;
+        let name = meta.key.as_str();
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            // It may be gone because something else merged or ended it meanwhile.
+            Err(error) if error.kind == holdfast_store::ErrorKind::NotFound => continue,
+            Err(error) => {
+                report.error(name, chain(&error));
+                continue;
+            }
+        };
+        let description = repository.description();
+        match name::parse(name) {
+            Some(Place::KeySlot(id)) => seen_init.0 |= id == description.key_slot,
+            Some(Place::Member(_, id)) => seen_init.1 |= id == description.member,
+            Some(Place::Recover) => seen_init.2 = true,
+            _ => {}
+        }
+        match check_object(repository, name, &bytes) {
+            Ok(None) => {}
+            Ok(Some(notice)) => report.notice(name, notice),
+            Err(error) => report.error(name, error.to_string()),
+        }
+    }
+    let description = repository.description();
+    for (seen, name) in [
+        (seen_init.0, name::key_slot(description.key_slot)),
+        (seen_init.1, name::member(0, description.member)),
+        (seen_init.2, name::RECOVER.to_owned()),
+    ] {
+        if !seen {
+            report.error(name, "is missing");
+        }
+    }
+    for meta in objects.iter().filter(|meta| meta.key.as_str().starts_with("packs/")) {
+        if name::parse(meta.key.as_str()).is_none() {
+            report.notice(meta.key.as_str(), "has a name that no pack has; it does no harm");
+        }
+    }
+    Ok(())
+}
+
+/// Checks one object; returns what is only worth knowing.
+fn check_object(
+    repository: &Repository,
+    name: &str,
+    bytes: &[u8],
+) -> std::result::Result<Option<&'static str>, FormatError> {
+    let not_allowed = |_: Error| FormatError::NotAllowed("it cannot be checked with this key");
+    let parse = |object_type, id| repository.parse(bytes, object_type, id);
+    let Some(place) = name::parse(name) else {
+        let ours = Object::parse(bytes).is_ok_and(|object| object.header.repository == repository.id());
+        return if ours {
+            Err(FormatError::Misplaced("its name"))
+        } else {
+            Ok(Some("is nothing of holdfast's; it does no harm"))
+        };
+    };
+    match place {
+        Place::Repository => {
+            let same = Description::decode(bytes)? == *repository.description();
+            return if same { Ok(None) } else { Err(FormatError::Misplaced("what it says")) };
+        }
+        Place::Recover => {
+            let same = hash(bytes) == repository.description().recover;
+            return if same { Ok(None) } else { Err(FormatError::Checksum) };
+        }
+        Place::KeySlot(id) => {
+            return check_leftover(bytes, repository, || read_slot(bytes, repository.id(), id).map(drop));
+        }
+        Place::Member(_, id) => {
+            return check_leftover(bytes, repository, || parse(ObjectType::Member, id).map(drop));
+        }
+        Place::Root(number) => drop(repository.decode_root(number, bytes)?),
+        Place::Begin(session) => {
+            let object = parse(ObjectType::Begin, name::named_object(&session.begin()))?;
+            Begin::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+        }
+        Place::Pins(session, number) => {
+            let object = parse(ObjectType::Pins, name::named_object(&session.pins(number)))?;
+            Pins::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+        }
+        Place::End(session) => drop(repository.decode_end(&session, bytes)?),
+        Place::Delta(session, number) => {
+            let object = parse(ObjectType::IndexDelta, name::named_object(&session.delta(number)))?;
+            decode_delta(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
+        }
+        Place::IndexSegment(id) => {
+            let object = parse(ObjectType::IndexSegment, id)?;
+            IndexSegment::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
+        }
+        Place::SnapshotSegment(id) => {
+            let object = parse(ObjectType::SnapshotSegment, id)?;
+            decode_snapshots(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+        }
+        Place::List(id) => {
+            let object = parse(ObjectType::List, id)?;
+            List::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
+        }
+        Place::Wal(name) => {
+            drop(WalSegment::decode(parse(ObjectType::Wal, name::named_object(&name))?.body)?)
+        }
+        Place::Evidence(..) => {
+            let object = parse(ObjectType::Evidence, name::named_object(name))?;
+            Evidence::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+        }
+        Place::Pack(_) => {}
+    }
+    Ok(None)
+}
+
+/// A slot or member of another repository is what a lost race of two `init`s leaves.
+fn check_leftover(
+    bytes: &[u8],
+    repository: &Repository,
+    check: impl FnOnce() -> std::result::Result<(), FormatError>,
+) -> std::result::Result<Option<&'static str>, FormatError> {
+    let foreign = Object::parse(bytes)?.header.repository != repository.id();
+    if foreign {
+        Ok(Some("was left by an `init` that did not finish; it does no harm"))
+    } else {
+        check().map(|()| None)
+    }
+}
+
+/// Compares the packs that the index names with those that there are.
+fn check_packs(view: &View, packs: &HashMap<PackId, u64>, report: &mut CheckReport) {
+    for known in view.index.packs() {
+        let row = &known.row;
+        if row.size == 0 || known.state == crate::index::PackState::Dead {
+            continue;
+        }
+        match packs.get(&row.id) {
+            None => report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks)),
+            Some(size) if *size != row.size => {
+                report.error(row.id.name(), format!("has {size} bytes instead of {}", row.size));
+            }
+            Some(_) => {}
+        }
+    }
+    for id in packs.keys() {
+        if view.index.pack_of(id).is_none() {
+            report.notice(
+                id.name(),
+                "is in no index: left by a run that was interrupted; the next backup uses it",
+            );
+        }
+    }
+}
+
+fn check_sessions(view: &View, objects: &[ObjectMeta], report: &mut CheckReport) {
+    let names: HashSet<&str> = objects.iter().map(|meta| meta.key.as_str()).collect();
+    for seen in view.sessions.values() {
+        if !seen.begun {
+            report.error(seen.name.begin(), "is missing");
+        }
+        if !seen.ended {
+            let what = "is open: a backup that runs now, or one that was interrupted (the next backup uses what it left)";
+            report.notice(format!("session {}", seen.name.session), what);
+        }
+        if let Some((_, End::Commit(commit))) = &seen.end {
+            let deltas = (0..commit.objects.deltas).map(|number| seen.name.delta(number));
+            let pins = (0..commit.objects.pins).map(|number| seen.name.pins(number));
+            let merged = u64::from(seen.name.epoch) < view.root.fence;
+            for name in deltas.chain(pins).filter(|name| !merged && !names.contains(name.as_str())) {
+                report.error(name, "is missing");
+            }
+        }
+    }
+}
+
+/// A parent that nobody forgot must be there.
+fn check_parents(view: &View, snapshots: &[Snapshot], report: &mut CheckReport) {
+    let known: HashSet<SessionId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+    for snapshot in snapshots {
+        if let Some(parent) = snapshot.summary.parent.filter(|_| view.root.number == 0)
+            && !known.contains(&parent)
+        {
+            let what = format!("snapshot {parent}, which it was compared with, is missing");
+            report.error(format!("snapshot {}", snapshot.id), what);
+        }
+    }
+}
+
+/// A page to visit: its id, the level it must have, and where in which snapshot it was met.
+type Visit = (ChunkId, Option<u8>, Arc<str>);
+
+/// Follows every snapshot to every chunk; a page that several share is read once.
+async fn check_trees(
+    ctx: &Ctx,
+    reader: &Reader,
+    snapshots: &[Snapshot],
+    report: &mut CheckReport,
+) -> Result<()> {
+    let mut visited: HashSet<ChunkKey> = HashSet::new();
+    let mut known_chunks: HashSet<ChunkKey> = HashSet::new();
+    let mut stack: Vec<Visit> = Vec::new();
+    for snapshot in snapshots.iter().rev() {
+        stack.push((
+            snapshot.summary.root,
+            None,
+            format!("snapshot {}", &snapshot.id.to_string()[..8]).into(),
+        ));
+        while !stack.is_empty() {
+            interrupted(ctx)?;
+            let mut visits = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
+            visits.retain(|(id, _, _)| visited.insert(ChunkKey::from(id)));
+            let ids: Vec<_> = visits.iter().map(|(id, _, _)| *id).collect();
+            for (visit, page) in visits.into_iter().zip(reader.pages(&ids).await) {
+                match page {
+                    Ok(page) => check_page(reader, &visit, &page, &mut known_chunks, &mut stack, report),
+                    Err(error) => {
+                        report.error(&*visit.2, format!("a part cannot be read: {}", chain(&error)))
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_page(
+    reader: &Reader,
+    (id, level, place): &Visit,
+    page: &Page,
+    known: &mut HashSet<ChunkKey>,
+    stack: &mut Vec<Visit>,
+    report: &mut CheckReport,
+) {
+    if level.is_some_and(|level| level != page.level) {
+        report.error(&**place, format!("page {id} has a level that does not fit its tree"));
+        return;
+    }
+    for chunk in &page.refs.chunks {
+        if !known.insert(ChunkKey::from(chunk)) {
+            continue;
+        }
+        if reader.index.places(chunk).next().is_none() {
+            report.error(lost_place(place, page, chunk), format!("chunk {chunk} is missing"));
+        }
+    }
+    let below = match &page.body {
+        PageBody::Children(_) => Some(page.level - 1),
+        // Roots of the extents of large files.
+        PageBody::Entries(_) | PageBody::Extents { .. } => None,
+    };
+    stack.extend(page.refs.children.iter().map(|child| (*child, below, Arc::clone(place))));
+}
+
+/// Names the first file that needs a chunk.
+fn lost_place(place: &str, page: &Page, chunk: &ChunkId) -> String {
+    use holdfast_core::entry::{Content, Extent};
+    let PageBody::Entries(entries) = &page.body else { return place.to_owned() };
+    let needs = |extents: &[Extent]| {
+        extents.iter().any(|extent| matches!(extent, Extent::Chunk { id, .. } if id == chunk))
+    };
+    let found =
+        entries.iter().find(|entry| matches!(&entry.content, Content::Extents(extents) if needs(extents)));
+    found.map_or_else(
+        || place.to_owned(),
+        |entry| format!("{place}:/{}", String::from_utf8_lossy(&key_to_path(&entry.key))),
+    )
+}
+
+/// Chooses the packs to read.
+fn choose(ctx: &Ctx, read_data: ReadData, packs: HashMap<PackId, u64>) -> Vec<(PackId, u64)> {
+    let mut packs: Vec<_> = packs.into_iter().collect();
+    packs.sort_unstable();
+    let shuffle = |packs: &mut Vec<(PackId, u64)>| {
+        packs.sort_by_cached_key(|_| u64::from_le_bytes(ctx.random()));
+    };
+    match read_data {
+        ReadData::No => packs.clear(),
+        ReadData::All => {}
+        ReadData::Percent(percent) => {
+            shuffle(&mut packs);
+            let count = (packs.len() as f64 * percent / 100.0).ceil() as usize;
+            packs.truncate(count);
+        }
+        ReadData::Part { part, of } => packs.retain(|(id, _)| {
+            let object: ObjectId = id.object();
+            let front = u32::from_le_bytes([object.0[0], object.0[1], object.0[2], object.0[3]]);
+            front % of.max(1) == part.saturating_sub(1)
+        }),
+        ReadData::Bytes(most) => {
+            shuffle(&mut packs);
+            let mut total = 0;
+            packs.retain(|(_, size)| {
+                total += size;
+                total <= most
+            });
+        }
+    }
+    packs
+}
+
+async fn read_packs(
+    ctx: &Ctx,
+    reader: &Reader,
+    packs: Vec<(PackId, u64)>,
+    report: &mut CheckReport,
+) -> Result<()> {
+    let bytes = packs.iter().map(|(_, size)| size).sum();
+    ctx.monitor.on(&Event::Expected { files: packs.len() as u64, bytes });
+    let mut reads = stream::iter(packs)
+        .map(|(id, size)| async move { (id, size, read_pack(ctx, reader, id, size).await) })
+        .buffer_unordered(ctx.workers.threads() + 1);
+    while let Some((id, size, result)) = reads.next().await {
+        interrupted(ctx)?;
+        report.packs_read += 1;
+        report.bytes_read += size;
+        ctx.monitor.on(&Event::Done { files: 1, bytes: size });
+        match result {
+            Ok(findings) => findings.into_iter().for_each(|what| report.error(id.name(), what)),
+            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) => report.error(id.name(), chain(&error)),
+        }
+    }
+    Ok(())
+}
+
+/// The ciphers of one pack's rows: its own, then its origins'.
+enum Ciphers {
+    Data(Vec<PackCipher>),
+    Page(Vec<PageCiphers>),
+    /// The key does not allow reading: only checksums are compared.
+    None,
+}
+
+/// Reads one pack whole: its checksum, its footer, and each chunk.
+async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<Vec<String>> {
+    let repository = &reader.repository;
+    let key = object_key(id.name());
+    let get = |offset: u64, length: u64| {
+        let key = &key;
+        async move {
+            let bytes = repository.store().get(key, ByteRange::From { offset, length }).await?;
+            if bytes.len() as u64 == length {
+                Ok(bytes)
+            } else {
+                Err(Error::new(ErrorKind::Damaged, "is cut off"))
+            }
+        }
+    };
+    let damaged = |error| Error::format("the pack", error);
+    let tail = get(size.saturating_sub(TRAILER_BYTES as u64), (TRAILER_BYTES as u64).min(size)).await?;
+    let trailer = decode_trailer(&tail, size).map_err(damaged)?;
+    let head_bytes = get(0, HEAD_BYTES as u64).await?;
+    let head = decode_head(&head_bytes, repository.id(), &id).map_err(damaged)?;
+    let footer_bytes = get(trailer.footer_offset, trailer.footer_bytes.into()).await?;
+    let footer = open_footer(&footer_bytes, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
+    let origins = std::iter::once((id, head.wrapped)).chain(footer.origins).collect();
+    let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
+    let mut findings = check_rows(reader, id, &footer.rows);
+    let mut hasher = blake3::Hasher::new();
+    for (offset, length, rows) in pieces(&footer.rows, &trailer, size) {
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+        let bytes = get(offset, length).await?;
+        let (identifier, ciphers) = (reader.identifier().clone(), Arc::clone(&ciphers));
+        let (next, found) = ctx
+            .workers
+            .run(move || {
+                hasher.update(&bytes);
+                let found = open_rows(&identifier, &ciphers, &bytes, offset, &rows);
+                (hasher, found)
+            })
+            .await;
+        hasher = next;
+        findings.extend(found);
+    }
+    if *hasher.finalize().as_bytes() != trailer.checksum {
+        findings.push(FormatError::Checksum.to_string());
+    }
+    Ok(findings)
+}
+
+fn ciphers(
+    repository: &Repository,
+    class: PackClass,
+    origins: Vec<(PackId, WrappedSecret)>,
+) -> std::result::Result<Ciphers, FormatError> {
+    let (opener, id) = (repository.opener(), repository.id());
+    let k_ref = repository.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see references"))?;
+    let (mut data, mut page) = (Vec::new(), Vec::new());
+    for (pack, wrapped) in origins {
+        let secret = match opener.unwrap_secret(pack.member, pack.session, class, &wrapped) {
+            Err(FormatError::NotAllowed(_)) => return Ok(Ciphers::None),
+            other => other?,
+        };
+        let cipher = PackCipher::new(&secret, id, &pack);
+        match class {
+            PackClass::Data => data.push(cipher),
+            PackClass::Tree => {
+                page.push(PageCiphers { refs: PackCipher::for_refs(k_ref, id, &pack), body: Some(cipher) })
+            }
+        }
+    }
+    Ok(if class == PackClass::Data { Ciphers::Data(data) } else { Ciphers::Page(page) })
+}
+
+/// What the footer says must be what the index says.
+fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Vec<String> {
+    let Some(known) = reader.index.pack_of(&id) else { return Vec::new() };
+    let mut findings = Vec::new();
+    if known.row.chunks as usize != rows.len() {
+        findings.push(format!("holds {} chunks instead of {}", rows.len(), known.row.chunks));
+    }
+    for row in rows {
+        let there = |place: crate::index::Place| {
+            reader.index.pack(place.pack).row.id == id
+                && (place.offset, place.length) == (row.offset, row.length)
+        };
+        if !reader.index.places(&row.id).any(there) {
+            findings.push(format!("chunk {} is not where the index says", row.id));
+        }
+    }
+    findings
+}
+
+/// A stretch of a pack and the rows that lie in it.
+type Stretch = (u64, u64, Vec<FooterRow>);
+
+/// Splits a pack, up to the checksum at its end, into stretches of at most some MiB that cut no chunk.
+fn pieces(rows: &[FooterRow], trailer: &Trailer, size: u64) -> Vec<Stretch> {
+    let mut pieces: Vec<Stretch> = vec![(0, HEAD_BYTES as u64, Vec::new())];
+    for row in rows {
+        let end = u64::from(row.offset) + u64::from(row.length.bytes());
+        let (start, length, inside) = pieces.last_mut().expect("there is a first piece");
+        if end - *start <= RANGE_BYTES_MAX {
+            *length = end - *start;
+            inside.push(*row);
+        } else {
+            let start = *start + *length;
+            pieces.push((start, end - start, vec![*row]));
+        }
+    }
+    let (start, length, _) = pieces.last().expect("there is a first piece");
+    let from = start + length;
+    debug_assert!(from <= trailer.footer_offset);
+    pieces.push((from, size - 32 - from, Vec::new()));
+    pieces
+}
+
+fn open_rows(
+    identifier: &Identifier,
+    ciphers: &Ciphers,
+    bytes: &Bytes,
+    offset: u64,
+    rows: &[FooterRow],
+) -> Vec<String> {
+    let (mut decompressor, mut plaintext, mut sealed) = (Decompressor::new(), Vec::new(), Vec::new());
+    let mut findings = Vec::new();
+    for row in rows {
+        let start = (u64::from(row.offset) - offset) as usize;
+        sealed.clear();
+        sealed.extend_from_slice(&bytes[start..start + row.length.bytes() as usize]);
+        let origin = usize::from(row.origin);
+        let opened = match ciphers {
+            Ciphers::Data(ciphers) => open_data(
+                &ciphers[origin],
+                identifier,
+                &row.id,
+                row.length,
+                &mut sealed,
+                &mut decompressor,
+                &mut plaintext,
+            )
+            .map(|()| plaintext.len()),
+            Ciphers::Page(ciphers) => {
+                open_page(&ciphers[origin], identifier, &row.id, row.length, &mut sealed, &mut decompressor)
+                    .and_then(|text| Page::decode(&text).map(|_| text.refs.len() + text.body.len()))
+            }
+            Ciphers::None => continue,
+        };
+        match opened {
+            Ok(length) if length == row.plain_bytes as usize => {}
+            Ok(_) => findings.push(format!("chunk {} has another length than its footer says", row.id)),
+            Err(error) => findings.push(format!("chunk {}: {error}", row.id)),
+        }
+    }
+    findings
+}

@@ -1,0 +1,255 @@
+//! Reads chunks and pages: where the index says, opened, verified.
+//!
+//! On purpose not here: what is done with them.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Index, Place};
+use crate::repository::{Repository, object_key};
+use crate::view::View;
+use crate::workers::lock;
+use bytes::Bytes;
+use holdfast_core::FormatError;
+use holdfast_core::chunk::{PackCipher, PageCiphers, StoredLength, open_data, open_page};
+use holdfast_core::compress::Decompressor;
+use holdfast_core::crypto::Secret;
+use holdfast_core::id::ChunkId;
+use holdfast_core::keys::{Identifier, Opener};
+use holdfast_core::name::{PackClass, PackId};
+use holdfast_core::page::Page;
+use holdfast_store::ByteRange;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Ranges of one pack that are at most this far apart are read in one call, in bytes.
+const GAP_BYTES_MAX: u64 = 256 << 10;
+/// Longest range that is read in one call, in bytes.
+pub(crate) const RANGE_BYTES_MAX: u64 = 4 << 20;
+
+/// Reads chunks and pages of one view of a repository. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub repository: Repository,
+    pub index: Arc<Index>,
+    identifier: Identifier,
+    opener: Opener,
+    k_ref: Secret,
+    secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
+    data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
+    page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
+}
+
+/// A chunk that is wanted, and where it lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub id: ChunkId,
+    pub place: Place,
+}
+
+/// Wanted chunks that lie close together in one pack.
+#[derive(Debug, Clone)]
+pub(crate) struct Range {
+    pub pack: u32,
+    pub offset: u64,
+    pub length: u64,
+    pub chunks: Vec<Wanted>,
+}
+
+/// Joins wanted chunks into ranges; each chunk is in one range, ordered by pack and offset.
+pub(crate) fn coalesce(mut wanted: Vec<Wanted>) -> Vec<Range> {
+    wanted.sort_unstable_by_key(|chunk| (chunk.place.pack, chunk.place.offset));
+    let mut ranges: Vec<Range> = Vec::new();
+    for chunk in wanted {
+        let (start, length) = (u64::from(chunk.place.offset), u64::from(chunk.place.length.bytes()));
+        match ranges.last_mut() {
+            Some(last)
+                if last.pack == chunk.place.pack
+                    && start <= last.offset + last.length + GAP_BYTES_MAX
+                    && start + length - last.offset <= RANGE_BYTES_MAX =>
+            {
+                last.length = last.length.max(start + length - last.offset);
+                last.chunks.push(chunk);
+            }
+            _ => ranges.push(Range { pack: chunk.place.pack, offset: start, length, chunks: vec![chunk] }),
+        }
+    }
+    ranges
+}
+
+impl Reader {
+    pub(crate) fn new(repository: &Repository, view: View) -> Result<Self> {
+        Self::with_index(repository, Arc::new(view.index))
+    }
+
+    pub(crate) fn with_index(repository: &Repository, index: Arc<Index>) -> Result<Self> {
+        Ok(Self {
+            repository: repository.clone(),
+            index,
+            identifier: repository.identifier()?.clone(),
+            opener: repository.opener(),
+            k_ref: repository.k_ref()?.clone(),
+            secrets: Arc::default(),
+            data_ciphers: Arc::default(),
+            page_ciphers: Arc::default(),
+        })
+    }
+
+    pub(crate) fn identifier(&self) -> &Identifier {
+        &self.identifier
+    }
+
+    fn secret(&self, origin: u32, class: PackClass) -> std::result::Result<Secret, FormatError> {
+        let session = self.index.pack(origin).session;
+        if let Some(secret) = lock(&self.secrets).get(&(session, class)) {
+            return Ok(secret.clone());
+        }
+        let secret = self.opener.session_secret(self.index.session(session), class)?;
+        lock(&self.secrets).insert((session, class), secret.clone());
+        Ok(secret)
+    }
+
+    fn data_cipher(&self, origin: u32) -> std::result::Result<Arc<PackCipher>, FormatError> {
+        if let Some(cipher) = lock(&self.data_ciphers).get(&origin) {
+            return Ok(Arc::clone(cipher));
+        }
+        let secret = self.secret(origin, PackClass::Data)?;
+        let cipher =
+            Arc::new(PackCipher::new(&secret, self.repository.id(), &self.index.pack(origin).row.id));
+        lock(&self.data_ciphers).insert(origin, Arc::clone(&cipher));
+        Ok(cipher)
+    }
+
+    fn page_ciphers(&self, origin: u32) -> std::result::Result<Arc<PageCiphers>, FormatError> {
+        if let Some(ciphers) = lock(&self.page_ciphers).get(&origin) {
+            return Ok(Arc::clone(ciphers));
+        }
+        let secret = self.secret(origin, PackClass::Tree)?;
+        let pack: PackId = self.index.pack(origin).row.id;
+        let ciphers = Arc::new(PageCiphers {
+            refs: PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack),
+            body: Some(PackCipher::new(&secret, self.repository.id(), &pack)),
+        });
+        lock(&self.page_ciphers).insert(origin, Arc::clone(&ciphers));
+        Ok(ciphers)
+    }
+
+    /// Opens a data chunk whose sealed bytes are at hand.
+    pub(crate) fn open_data(
+        &self,
+        wanted: &Wanted,
+        sealed: &mut [u8],
+        decompressor: &mut Decompressor,
+        plaintext: &mut Vec<u8>,
+    ) -> std::result::Result<(), FormatError> {
+        let cipher = self.data_cipher(wanted.place.origin)?;
+        open_data(&cipher, &self.identifier, &wanted.id, wanted.place.length, sealed, decompressor, plaintext)
+    }
+
+    /// Opens a page whose sealed bytes are at hand.
+    pub(crate) fn open_page(
+        &self,
+        wanted: &Wanted,
+        sealed: &mut [u8],
+    ) -> std::result::Result<Page, FormatError> {
+        let ciphers = self.page_ciphers(wanted.place.origin)?;
+        let text = open_page(
+            &ciphers,
+            &self.identifier,
+            &wanted.id,
+            wanted.place.length,
+            sealed,
+            &mut Decompressor::new(),
+        )?;
+        Page::decode(&text)
+    }
+
+    /// Reads a range of a pack; fewer bytes than asked for are an error.
+    pub(crate) async fn fetch(&self, pack: u32, offset: u64, length: u64) -> Result<Bytes> {
+        let name = self.index.pack(pack).row.id.name();
+        let bytes =
+            self.repository.store().get(&object_key(&*name), ByteRange::From { offset, length }).await?;
+        if bytes.len() as u64 == length {
+            Ok(bytes)
+        } else {
+            Err(Error::new(ErrorKind::Damaged, format!("{name} is cut off")))
+        }
+    }
+
+    /// Reads one data chunk, from any pack that has it.
+    pub(crate) async fn data(&self, id: &ChunkId) -> Result<Vec<u8>> {
+        let mut plaintext = Vec::new();
+        self.try_places(id, |wanted, sealed| {
+            self.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
+        })
+        .await?;
+        Ok(plaintext)
+    }
+
+    /// Reads one page, from any pack that has it.
+    pub(crate) async fn page(&self, id: &ChunkId) -> Result<Page> {
+        let mut page = None;
+        self.try_places(id, |wanted, sealed| {
+            page = Some(self.open_page(wanted, sealed)?);
+            Ok(())
+        })
+        .await?;
+        page.ok_or_else(|| missing(id))
+    }
+
+    async fn try_places(
+        &self,
+        id: &ChunkId,
+        mut open: impl FnMut(&Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+    ) -> Result<()> {
+        let mut last = missing(id);
+        for place in self.index.places(id).collect::<Vec<_>>() {
+            match self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await {
+                Ok(bytes) => match open(&Wanted { id: *id, place }, &mut Vec::from(bytes)) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => last = Error::format(&self.index.pack(place.pack).row.id.name(), error),
+                },
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Reads pages, those close together in one call; in the order asked for.
+    pub(crate) async fn pages(&self, ids: &[ChunkId]) -> Vec<Result<Page>> {
+        let mut found: HashMap<ChunkId, Page> = HashMap::new();
+        let wanted = ids
+            .iter()
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .collect();
+        for range in coalesce(wanted) {
+            // What fails here is tried again alone below.
+            let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
+            for chunk in &range.chunks {
+                let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
+                if let Ok(page) = self.open_page(chunk, &mut sealed) {
+                    found.insert(chunk.id, page);
+                }
+            }
+        }
+        let mut pages = Vec::with_capacity(ids.len());
+        for id in ids {
+            pages.push(match found.get(id) {
+                Some(page) => Ok(page.clone()),
+                None => self.page(id).await,
+            });
+        }
+        pages
+    }
+}
+
+/// The bytes of one chunk in those of its range.
+pub(crate) fn slice<'a>(bytes: &'a [u8], range: &Range, offset: u32, length: StoredLength) -> &'a [u8] {
+    let start = (u64::from(offset) - range.offset) as usize;
+    &bytes[start..start + length.bytes() as usize]
+}
+
+pub(crate) fn missing(id: &ChunkId) -> Error {
+    Error::new(
+        ErrorKind::Damaged,
+        format!("chunk {} is in no pack that the index knows", &id.to_string()[..16]),
+    )
+}

@@ -1,0 +1,435 @@
+//! A repository that is open: where it lies, who we are in it, and what we may do.
+//!
+//! On purpose not here: what is in it ([`crate::view`]) and how things are written.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use holdfast_core::FormatError;
+use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
+use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
+use holdfast_core::keys::{
+    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Members, Opener, Role, Sealer,
+    SlotKdf, found, member_header, open_bundle,
+};
+use holdfast_core::name::{self, Place};
+use holdfast_core::object::{Header, Object, ObjectType, check_place};
+use holdfast_core::repository::{RECOVER_TEXT, Repository as Description};
+use holdfast_store::{
+    ByteRange, ErrorKind as StoreErrorKind, Key as ObjectKey, ObjectMeta, ObjectStore, Put, StoreError,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// What a person holds.
+#[derive(Clone)]
+pub enum Secret {
+    /// A password.
+    Password(Vec<u8>),
+    /// The content of a key file.
+    KeyFile(Vec<u8>),
+}
+
+impl Secret {
+    fn credential(&self) -> Credential<'_> {
+        match self {
+            Self::Password(bytes) => Credential::Password(bytes),
+            Self::KeyFile(bytes) => Credential::KeyFile(bytes),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+/// How a repository is made.
+#[derive(Debug, Clone)]
+pub struct InitOptions {
+    /// What people call the first key slot.
+    pub label: String,
+    /// Cost of the password hash.
+    pub kdf: KdfCost,
+}
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    description: Description,
+    description_hash: [u8; 32],
+    keys: MemberKeys,
+    role: Role,
+    bundle: KeyBundle,
+    members: Members,
+    identifier: Option<Identifier>,
+}
+
+/// A repository that is open. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({} at {})", self.id(), self.location())
+    }
+}
+
+/// Makes a key of a name that this crate made.
+pub(crate) fn object_key(name: impl Into<String>) -> ObjectKey {
+    ObjectKey::new(name).expect("names of objects are keys of every store")
+}
+
+/// Lists everything under a prefix.
+pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ObjectMeta>> {
+    const PAGE: usize = 10_000;
+    let mut all: Vec<ObjectMeta> = Vec::new();
+    loop {
+        let page = store.list(prefix, all.last().map(|last| &last.key), PAGE).await?;
+        let done = page.len() < PAGE;
+        all.extend(page);
+        if done {
+            return Ok(all);
+        }
+    }
+}
+
+/// Reads an object; `None` if there is none.
+pub(crate) async fn get_optional(store: &dyn ObjectStore, name: &str) -> Result<Option<Bytes>> {
+    match store.get(&object_key(name), ByteRange::All).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Repository {
+    /// Makes a repository: keys, the owner's entry, `RECOVER.txt`, and last `holdfast.json`,
+    /// whose creation is the commit.
+    ///
+    /// # Errors
+    /// There is one already, or the store failed; then nothing that counts was left.
+    pub async fn create(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        secret: &Secret,
+        options: &InitOptions,
+    ) -> Result<Self> {
+        let exists = || {
+            Error::new(ErrorKind::RepositoryExists, format!("{} is a repository already", store.location()))
+        };
+        if get_optional(&*store, name::REPOSITORY).await?.is_some() {
+            return Err(exists());
+        }
+        let (id, member) = (RepositoryId(ctx.random()), MemberId(ctx.random()));
+        let description = Description {
+            id,
+            key_slot: ObjectId(ctx.random()),
+            member: ObjectId(ctx.random()),
+            recover: hash(RECOVER_TEXT.as_bytes()),
+        };
+        let random = FoundingRandom {
+            x25519: [ctx.random(), ctx.random(), ctx.random()],
+            sign: ctx.random(),
+            keys: [ctx.random(), ctx.random(), ctx.random(), ctx.random()],
+            ephemeral: ctx.random(),
+        };
+        let failed = |error| Error::format("the new keys", error);
+        let founding = found(id, member, &options.label, &random, &ctx.kem).map_err(failed)?;
+        let kdf = match secret {
+            Secret::Password(_) => SlotKdf::Password(options.kdf),
+            Secret::KeyFile(_) => SlotKdf::KeyFile,
+        };
+        let slot = KeySlot::wrap(
+            &founding.owner,
+            Role::Owner,
+            &options.label,
+            kdf,
+            ctx.random(),
+            secret.credential(),
+        )
+        .map_err(failed)?;
+        let header = |object_type, object| member_header(object_type, id, object, member, ctx.random());
+        let slot = slot.encode(&header(ObjectType::KeySlot, description.key_slot));
+        let entry =
+            founding.entry.encode(&header(ObjectType::Member, description.member), &founding.owner.signer);
+        for (name, bytes) in
+            [(name::key_slot(description.key_slot), slot), (name::member(0, description.member), entry)]
+        {
+            if store.put_new(&object_key(name), bytes.into()).await? == Put::Exists {
+                return Err(Error::new(
+                    ErrorKind::Store,
+                    "a random name was taken: the source of randomness is broken",
+                ));
+            }
+        }
+        put_recover_text(&*store).await?;
+        if store.put_new(&object_key(name::REPOSITORY), description.encode().into()).await? == Put::Exists {
+            return Err(exists());
+        }
+        Self::open(ctx, store, secret).await
+    }
+
+    /// Opens a repository with what a person holds.
+    ///
+    /// # Errors
+    /// There is none, the secret opens no slot, or it is of another version.
+    pub async fn open(_ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
+        let text = get_optional(&*store, name::REPOSITORY).await?;
+        let text = text.ok_or_else(|| no_repository(&*store))?;
+        let description =
+            Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+        let keys = open_slot(&*store, &description, secret).await?;
+        Self::with_keys(store, description, hash(&text), keys).await
+    }
+
+    async fn with_keys(
+        store: Arc<dyn ObjectStore>,
+        description: Description,
+        description_hash: [u8; 32],
+        keys: MemberKeys,
+    ) -> Result<Self> {
+        let members = read_members(&*store, &description, &keys.owner).await?;
+        let entry = members.active(keys.member).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotAllowed,
+                "this key was removed from the repository; ask its owner for a new one",
+            )
+        })?;
+        let (_, sealed) = entry
+            .bundles
+            .last()
+            .ok_or_else(|| Error::new(ErrorKind::NotAllowed, "this key has no rights"))?;
+        let bundle = open_bundle(sealed, description.id, &keys.kem)
+            .map_err(|error| Error::format("the key bundle", error))?;
+        let identifier = match (&bundle.k_id, &bundle.k_cdc) {
+            (Some(k_id), Some(k_cdc)) => Some(Identifier::new(k_id, k_cdc)),
+            _ => None,
+        };
+        let role = entry.role;
+        let inner = Inner { store, description, description_hash, keys, role, bundle, members, identifier };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Names the repository.
+    #[must_use]
+    pub fn id(&self) -> RepositoryId {
+        self.inner.description.id
+    }
+
+    /// What we may do.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.inner.role
+    }
+
+    /// Where it lies, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.inner.store.location()
+    }
+
+    /// Who we are.
+    pub(crate) fn member(&self) -> MemberId {
+        self.inner.keys.member
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    pub(crate) fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    pub(crate) fn description_hash(&self) -> [u8; 32] {
+        self.inner.description_hash
+    }
+
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.inner.keys.signer
+    }
+
+    pub(crate) fn owner(&self) -> &SignPublic {
+        &self.inner.keys.owner
+    }
+
+    pub(crate) fn key_epoch(&self) -> u32 {
+        self.inner.bundle.key_epoch
+    }
+
+    /// Seals the index.
+    pub(crate) fn k_idx(&self) -> Result<&Key> {
+        self.inner.bundle.k_idx.as_ref().ok_or_else(|| not_allowed("see the index"))
+    }
+
+    /// Seals references and summaries.
+    pub(crate) fn k_ref(&self) -> Result<&Key> {
+        self.inner.bundle.k_ref.as_ref().ok_or_else(|| not_allowed("see snapshots"))
+    }
+
+    /// Names chunks.
+    pub(crate) fn identifier(&self) -> Result<&Identifier> {
+        self.inner.identifier.as_ref().ok_or_else(|| not_allowed("name chunks"))
+    }
+
+    pub(crate) fn sealer(&self) -> Result<Sealer> {
+        Sealer::new(self.id(), self.member(), &self.inner.bundle).map_err(|_| not_allowed("write"))
+    }
+
+    pub(crate) fn opener(&self) -> Opener {
+        Opener::new(self.id(), &self.inner.bundle)
+    }
+
+    /// Takes an object apart: checksum, place, and the signature of an active member.
+    pub(crate) fn parse<'a>(
+        &self,
+        bytes: &'a [u8],
+        object_type: ObjectType,
+        id: ObjectId,
+    ) -> std::result::Result<Object<'a>, FormatError> {
+        let object = Object::parse(bytes)?;
+        check_place(&object.header, object_type, self.id(), id)?;
+        if object_type.is_signed() {
+            let member = self.inner.members.active(object.header.member).ok_or(FormatError::Signature)?;
+            object.verify(&member.sign)?;
+        }
+        Ok(object)
+    }
+
+    /// Header of an object that we write.
+    pub(crate) fn header(&self, ctx: &Ctx, object_type: ObjectType, object: ObjectId, epoch: u64) -> Header {
+        Header {
+            object_type,
+            incompat: 0,
+            ro_compat: 0,
+            key_epoch: self.key_epoch(),
+            repository: self.id(),
+            object,
+            epoch,
+            member: self.member(),
+            nonce: ctx.random(),
+        }
+    }
+
+    /// Stores an object under a name that only its author uses. Meeting its own bytes there after
+    /// a lost acknowledgement is success.
+    ///
+    /// # Errors
+    /// The store failed, or another object lies there.
+    pub(crate) async fn put_own(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        match put_or_mine(&**self.store(), name, bytes).await? {
+            Put::Created => Ok(()),
+            Put::Exists => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "another process writes under the same name ({name}); was this machine cloned while it ran?"
+                ),
+            )),
+        }
+    }
+}
+
+/// Puts an object if its name is free; an ambiguous failure or a lost race is told from a lost
+/// acknowledgement by reading what lies there.
+pub(crate) async fn put_or_mine(store: &dyn ObjectStore, name: &str, bytes: Vec<u8>) -> Result<Put> {
+    let (key, body) = (object_key(name), Bytes::from(bytes));
+    let outcome = match store.put_new(&key, body.clone()).await {
+        Err(StoreError { kind: StoreErrorKind::Retry, .. }) => store.put_new(&key, body.clone()).await?,
+        other => other?,
+    };
+    if outcome == Put::Exists && store.get(&key, ByteRange::All).await? == body {
+        return Ok(Put::Created);
+    }
+    Ok(outcome)
+}
+
+fn not_allowed(what: &str) -> Error {
+    Error::new(ErrorKind::NotAllowed, format!("this key does not allow to {what}"))
+}
+
+fn no_repository(store: &dyn ObjectStore) -> Error {
+    Error::new(ErrorKind::NoRepository, format!("there is no repository at {}", store.location()))
+}
+
+async fn put_recover_text(store: &dyn ObjectStore) -> Result<()> {
+    match put_or_mine(store, name::RECOVER, RECOVER_TEXT.into()).await? {
+        Put::Created => Ok(()),
+        Put::Exists => Err(Error::new(
+            ErrorKind::RepositoryExists,
+            format!(
+                "{} holds a {} of another version; choose an empty place",
+                store.location(),
+                name::RECOVER
+            ),
+        )),
+    }
+}
+
+/// Tries the secret on the slots, the one that `init` made first.
+async fn open_slot(
+    store: &dyn ObjectStore,
+    description: &Description,
+    secret: &Secret,
+) -> Result<MemberKeys> {
+    let mut slots = list_all(store, "keys/").await?;
+    let first = name::key_slot(description.key_slot);
+    slots.sort_by_key(|meta| meta.key.as_str() != first);
+    let mut trouble = None;
+    for meta in slots {
+        let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
+        let Some(bytes) = get_optional(store, meta.key.as_str()).await? else { continue };
+        let opened = read_slot(&bytes, description.id, id).and_then(|slot| slot.unwrap(secret.credential()));
+        match opened {
+            Ok(keys) => return Ok(keys),
+            Err(FormatError::WrongKey | FormatError::Misplaced(_)) => {}
+            Err(error) => trouble = Some(Error::format(meta.key.as_str(), error)),
+        }
+    }
+    Err(trouble.unwrap_or_else(|| {
+        Error::new(
+            ErrorKind::WrongKey,
+            format!("the password or key file opens no key slot of {}", store.location()),
+        )
+    }))
+}
+
+pub(crate) fn read_slot(
+    bytes: &[u8],
+    repository: RepositoryId,
+    id: ObjectId,
+) -> std::result::Result<KeySlot, FormatError> {
+    let object = Object::parse(bytes)?;
+    check_place(&object.header, ObjectType::KeySlot, repository, id)?;
+    KeySlot::decode(object.body)
+}
+
+/// Reads the chain of members from the entry that `holdfast.json` names.
+async fn read_members(
+    store: &dyn ObjectStore,
+    description: &Description,
+    owner: &SignPublic,
+) -> Result<Members> {
+    let mut members = Members::default();
+    for meta in list_all(store, "members/").await? {
+        let Some(Place::Member(number, id)) = name::parse(meta.key.as_str()) else { continue };
+        if number == 0 && id != description.member || number != members.len() as u64 {
+            continue;
+        }
+        let bytes = store.get(&meta.key, ByteRange::All).await?;
+        let placed = Object::parse(&bytes)
+            .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
+            .and_then(|()| members.append(&bytes, owner));
+        placed.map_err(|error| Error::format(meta.key.as_str(), error))?;
+    }
+    if members.is_empty() {
+        let name = name::member(0, description.member);
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            format!("{name} is missing: nobody's rights can be told"),
+        ));
+    }
+    Ok(members)
+}

@@ -1,0 +1,693 @@
+//! Restores a snapshot, or a part of it, into a target; plans it; verifies it afterwards.
+//!
+//! Entries are taken in batches. While one batch's contents are fetched and written, the next
+//! one is listed and its folders are made. In a batch each stretch of a pack is fetched once.
+//! On purpose not here: how a target writes.
+
+use crate::backup::ContentHasher;
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
+use crate::reader::{Range, Reader, Wanted, coalesce, missing, slice};
+use crate::repository::Repository;
+use crate::snapshots::{Snapshot, not_in_snapshot};
+use crate::target::{Target, TargetBatch, TargetError};
+use crate::tree::{Step, TreeWalk};
+use crate::workers::lock;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use holdfast_core::compress::Decompressor;
+use holdfast_core::entry::{Content, Entry, Extent, Kind, Xattrs, key_to_path, path_to_key};
+use holdfast_core::id::ChunkId;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Entries of one batch.
+const BATCH_ENTRIES_MAX: usize = 4096;
+/// Content of one batch in bytes, unless one file has more.
+const BATCH_BYTES_MAX: u64 = 256 << 20;
+/// Ranges that are fetched at the same time, beyond one for each worker.
+const RANGES_AHEAD: usize = 2;
+
+/// Whether an entry is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// It is, and what lies below is looked at.
+    Take,
+    /// It is only if something below it is.
+    Descend,
+    /// Neither it nor anything below.
+    Skip,
+}
+
+/// Decides by an entry's path in the snapshot (leading slash) and whether it is a folder.
+pub type Selector = Arc<dyn Fn(&[u8], bool) -> Selection + Send + Sync>;
+
+/// What is restored, and how.
+#[derive(Clone, Default)]
+pub struct RestoreOptions {
+    /// Path in the snapshot; empty for everything. A folder's contents land in the target.
+    pub path: Vec<u8>,
+    /// Leaves entries out.
+    pub select: Option<Selector>,
+    /// Stop at the first damaged file instead of bringing back everything that is intact.
+    pub fail_fast: bool,
+}
+
+impl std::fmt::Debug for RestoreOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = String::from_utf8_lossy(&self.path);
+        f.debug_struct("RestoreOptions")
+            .field("path", &path)
+            .field("fail_fast", &self.fail_fast)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was restored, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// Files.
+    pub files: u64,
+    /// Folders.
+    pub directories: u64,
+    /// Links, devices, pipes, sockets.
+    pub others: u64,
+    /// Content in bytes, holes included.
+    pub bytes: u64,
+    /// Bytes read from packs.
+    pub bytes_fetched: u64,
+    /// Packs that they lie in.
+    pub packs: u64,
+    /// Files whose content was read again and is what was recorded.
+    pub verified_files: u64,
+}
+
+impl RestoreReport {
+    fn count(&mut self, entry: &Entry) {
+        match entry.kind {
+            Kind::File => {
+                self.files += 1;
+                self.bytes += entry.size;
+            }
+            Kind::Directory => self.directories += 1,
+            _ => self.others += 1,
+        }
+    }
+}
+
+/// Gives the entries to restore, in order, with keys relative to the target.
+struct Selected<'a> {
+    walk: TreeWalk<'a>,
+    ready: VecDeque<Entry>,
+    prefix: Vec<u8>,
+    options: &'a RestoreOptions,
+    /// Folders that are only made if something below them is taken.
+    parents: Vec<Entry>,
+    skipped: Option<Vec<u8>>,
+    found: bool,
+    damage: Vec<Problem>,
+}
+
+impl<'a> Selected<'a> {
+    fn new(reader: &'a Reader, snapshot: &Snapshot, options: &'a RestoreOptions) -> Self {
+        let key = path_to_key(&options.path);
+        Self {
+            walk: TreeWalk::below(reader, snapshot.summary.root, &key),
+            ready: VecDeque::new(),
+            found: key.is_empty(),
+            prefix: key,
+            options,
+            parents: Vec::new(),
+            skipped: None,
+            damage: Vec::new(),
+        }
+    }
+
+    /// The next entry, with its key in the snapshot.
+    async fn next(&mut self) -> Option<Entry> {
+        loop {
+            if let Some(entry) = self.ready.pop_front() {
+                return Some(entry);
+            }
+            match self.walk.next().await? {
+                Step::Entries(entries) => entries.into_iter().for_each(|entry| self.consider(entry)),
+                Step::Damaged { from, to, error } => {
+                    self.damage.push(lost_part(&from, to.as_deref(), &error))
+                }
+            }
+        }
+    }
+
+    fn consider(&mut self, entry: Entry) {
+        self.found |= entry.key == self.prefix;
+        if self.skipped.as_ref().is_some_and(|skipped| is_below(&entry.key, skipped)) {
+            return;
+        }
+        self.parents.retain(|parent| is_below(&entry.key, &parent.key));
+        let directory = entry.kind == Kind::Directory;
+        let selection = self.options.select.as_ref().map_or(Selection::Take, |select| {
+            select(&[b"/", key_to_path(&entry.key).as_slice()].concat(), directory)
+        });
+        match selection {
+            Selection::Take => {
+                self.ready.extend(self.parents.drain(..));
+                self.ready.push_back(entry);
+            }
+            Selection::Descend if directory => self.parents.push(entry),
+            Selection::Descend => {}
+            Selection::Skip => self.skipped = Some(entry.key),
+        }
+    }
+
+    /// The key relative to the target: a folder's contents land in it, a single file keeps its name.
+    fn relative(&self, entry: &Entry) -> Vec<u8> {
+        if entry.key == self.prefix && entry.kind != Kind::Directory {
+            let start = entry.key.iter().rposition(|&byte| byte == 0).map_or(0, |at| at + 1);
+            return entry.key[start..].to_vec();
+        }
+        let rest = &entry.key[self.prefix.len().min(entry.key.len())..];
+        rest.strip_prefix(&[0]).unwrap_or(rest).to_vec()
+    }
+}
+
+fn is_below(key: &[u8], parent: &[u8]) -> bool {
+    key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
+}
+
+fn path_text(key: &[u8]) -> Vec<u8> {
+    [b"/", key_to_path(key).as_slice()].concat()
+}
+
+fn lost_part(from: &[u8], to: Option<&[u8]>, error: &Error) -> Problem {
+    let until =
+        to.map_or_else(String::new, |to| format!(" up to {}", String::from_utf8_lossy(&path_text(to))));
+    let what = format!("everything from here{until} is lost: {}", chain(error));
+    Problem { path: path_text(from), kind: ProblemKind::Damaged, what }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// A batch whose folders are made.
+struct Batch {
+    files: Arc<dyn TargetBatch>,
+    /// Paths in the snapshot.
+    paths: Vec<Vec<u8>>,
+    extents: Vec<Vec<Extent>>,
+    /// Entries whose content cannot be told at all.
+    lost: Vec<(usize, String)>,
+}
+
+/// Restores a snapshot into a target. What is damaged is left out and named.
+///
+/// # Errors
+/// The path does not exist, the target or the store failed, or a file is damaged and `fail_fast` is set.
+pub async fn restore(
+    ctx: &Ctx,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    target: Box<dyn Target>,
+    options: &RestoreOptions,
+) -> Result<Outcome<RestoreReport>> {
+    let view = repository.view().await?;
+    let reader = Reader::new(repository, view)?;
+    let mut selected = Selected::new(&reader, snapshot, options);
+    let mut run = Run {
+        ctx,
+        reader: &reader,
+        report: RestoreReport::default(),
+        problems: Problems::default(),
+        packs: HashSet::new(),
+        fail_fast: options.fail_fast,
+    };
+    let mut target = Some(target);
+    let mut current = build(ctx, &reader, &mut selected, &mut target).await?;
+    if current.is_none() && !selected.found && selected.damage.is_empty() {
+        return Err(not_in_snapshot(snapshot, &options.path));
+    }
+    while let Some(batch) = current {
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+        let (written, next) =
+            futures::join!(run.write(&batch), build(ctx, &reader, &mut selected, &mut target));
+        written?;
+        current = next?;
+        let mut owned = target.take().ok_or_else(target_gone)?;
+        let files = Arc::clone(&batch.files);
+        let (owned, completed) = ctx
+            .workers
+            .run_long(move || {
+                let completed = owned.complete(files);
+                (owned, completed)
+            })
+            .await;
+        completed?;
+        target = Some(owned);
+    }
+    for problem in std::mem::take(&mut selected.damage) {
+        run.problem(problem)?;
+    }
+    let mut owned = target.take().ok_or_else(target_gone)?;
+    let left = ctx.workers.run_long(move || owned.finish()).await?;
+    left.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
+    run.problems.absorb(left);
+    run.report.packs = run.packs.len() as u64;
+    Ok(Outcome { value: run.report, problems: run.problems })
+}
+
+fn target_gone() -> Error {
+    Error::new(ErrorKind::Target, "the target failed before")
+}
+
+/// Lists the next batch and makes its folders.
+async fn build(
+    ctx: &Ctx,
+    reader: &Reader,
+    selected: &mut Selected<'_>,
+    target: &mut Option<Box<dyn Target>>,
+) -> Result<Option<Batch>> {
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
+        let Some(entry) = selected.next().await else { break };
+        bytes += entry.size;
+        entries.push(entry);
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let paths: Vec<_> = entries.iter().map(|entry| path_text(&entry.key)).collect();
+    let mut extents = Vec::with_capacity(entries.len());
+    let mut lost = Vec::new();
+    for (number, entry) in entries.iter_mut().enumerate() {
+        entry.key = selected.relative(entry);
+        if let Xattrs::Chunk(_) = entry.attributes.xattrs {
+            match reader.xattrs(entry).await {
+                Ok(pairs) => entry.attributes.xattrs = Xattrs::Inline(pairs),
+                Err(error) => {
+                    entry.attributes.xattrs = Xattrs::None;
+                    let what = format!("its extended attributes are lost: {}", chain(&error));
+                    selected.damage.push(Problem {
+                        path: paths[number].clone(),
+                        kind: ProblemKind::Damaged,
+                        what,
+                    });
+                }
+            }
+        }
+        extents.push(reader.extents(entry).await.unwrap_or_else(|error| {
+            lost.push((number, chain(&error)));
+            Vec::new()
+        }));
+    }
+    let mut owned = target.take().ok_or_else(target_gone)?;
+    let (owned, files) = ctx
+        .workers
+        .run_long(move || {
+            let files = owned.prepare(entries);
+            (owned, files)
+        })
+        .await;
+    *target = Some(owned);
+    Ok(Some(Batch { files: files?, paths, extents, lost }))
+}
+
+/// A slice of a chunk that a file wants.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    entry: u32,
+    at: u64,
+    offset: u32,
+    length: u32,
+}
+
+/// Everything that the writers of a batch share.
+struct Writing {
+    files: Arc<dyn TargetBatch>,
+    uses: HashMap<ChunkId, Vec<Use>>,
+    /// Slices that each file still waits for.
+    left: Vec<AtomicU32>,
+    /// Whether a file is one slice and is put whole.
+    whole: Vec<bool>,
+    failure: Mutex<Option<TargetError>>,
+    bytes: AtomicU64,
+}
+
+impl Writing {
+    /// Writes one chunk wherever it is wanted.
+    fn write(&self, id: &ChunkId, plaintext: &[u8]) -> std::result::Result<(), holdfast_core::FormatError> {
+        let outside = holdfast_core::FormatError::Malformed("an extent");
+        for wanted in self.uses.get(id).into_iter().flatten() {
+            let end = wanted.offset as usize + wanted.length as usize;
+            let part = plaintext.get(wanted.offset as usize..end).ok_or_else(|| outside.clone())?;
+            let entry = wanted.entry as usize;
+            let result = if self.whole[entry] {
+                self.files.put(entry, part)
+            } else {
+                self.files.write_at(entry, wanted.at, part)
+            };
+            self.note(result);
+            if self.left[entry].fetch_sub(1, Ordering::AcqRel) == 1 && !self.whole[entry] {
+                self.note(self.files.close(entry));
+            }
+        }
+        self.bytes.fetch_add(plaintext.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn note(&self, result: std::result::Result<(), TargetError>) {
+        if let Err(error) = result {
+            lock(&self.failure).get_or_insert(error);
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        lock(&self.failure).take().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+struct Run<'a> {
+    ctx: &'a Ctx,
+    reader: &'a Reader,
+    report: RestoreReport,
+    problems: Problems,
+    packs: HashSet<u32>,
+    fail_fast: bool,
+}
+
+impl Run<'_> {
+    fn problem(&mut self, problem: Problem) -> Result<()> {
+        self.ctx.monitor.on(&Event::Problem(&problem));
+        if self.fail_fast && problem.kind == ProblemKind::Damaged {
+            let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
+            return Err(Error::new(ErrorKind::Damaged, what));
+        }
+        self.problems.problem(problem);
+        Ok(())
+    }
+
+    /// Fetches and writes the contents of a batch.
+    async fn write(&mut self, batch: &Batch) -> Result<()> {
+        let lost: HashMap<_, _> = batch.lost.iter().cloned().collect();
+        let mut writing = Writing {
+            files: Arc::clone(&batch.files),
+            uses: HashMap::new(),
+            left: Vec::new(),
+            whole: Vec::new(),
+            failure: Mutex::default(),
+            bytes: AtomicU64::new(0),
+        };
+        let mut simple = Vec::new();
+        for (number, entry) in batch.files.entries().iter().enumerate() {
+            let wanted = batch.files.wants(number) && !lost.contains_key(&number);
+            let slices =
+                if wanted { self.note_uses(&mut writing.uses, number, &batch.extents[number]) } else { 0 };
+            writing.left.push(AtomicU32::new(slices));
+            writing.whole.push(slices == 1 && batch.extents[number].len() == 1);
+            if wanted && slices == 0 {
+                simple.push(number);
+            }
+            if !lost.contains_key(&number) {
+                self.report.count(entry);
+            }
+        }
+        let wanted: Vec<_> = writing
+            .uses
+            .keys()
+            .filter_map(|id| Some(Wanted { id: *id, place: self.reader.index.places(id).next()? }))
+            .collect();
+        let mut failed: Vec<ChunkId> =
+            writing.uses.keys().filter(|id| self.reader.index.places(id).next().is_none()).copied().collect();
+        let writing = Arc::new(writing);
+        self.write_simple(&writing, simple).await?;
+        failed.extend(self.write_ranges(&writing, coalesce(wanted)).await?);
+        self.retry(batch, &writing, failed).await?;
+        for (number, what) in &batch.lost {
+            self.give_up(batch, *number, what)?;
+        }
+        writing.check()
+    }
+
+    fn note_uses(&self, uses: &mut HashMap<ChunkId, Vec<Use>>, number: usize, extents: &[Extent]) -> u32 {
+        let (mut at, mut slices) = (0, 0);
+        for extent in extents {
+            if let Extent::Chunk { id, offset, length } = *extent {
+                uses.entry(id).or_default().push(Use { entry: number as u32, at, offset, length });
+                slices += 1;
+            }
+            at += extent.length();
+        }
+        slices
+    }
+
+    /// Writes what needs no chunk: inline and empty files, and files that are all hole.
+    async fn write_simple(&self, writing: &Arc<Writing>, entries: Vec<usize>) -> Result<()> {
+        let writing_there = Arc::clone(writing);
+        let job = move || {
+            for number in entries {
+                let entry = &writing_there.files.entries()[number];
+                let result = match &entry.content {
+                    Content::Inline(bytes) => writing_there.files.put(number, bytes),
+                    Content::None => writing_there.files.put(number, &[]),
+                    Content::Extents(_) | Content::Tree(_) => writing_there.files.close(number),
+                };
+                writing_there.note(result);
+            }
+        };
+        self.ctx.workers.run(job).await;
+        writing.check()
+    }
+
+    /// Fetches ranges and writes their chunks; returns chunks that could not be used.
+    async fn write_ranges(&mut self, writing: &Arc<Writing>, ranges: Vec<Range>) -> Result<Vec<ChunkId>> {
+        for range in &ranges {
+            self.packs.insert(range.pack);
+            self.report.bytes_fetched += range.length;
+        }
+        let (ctx, reader) = (self.ctx, self.reader);
+        let mut results = stream::iter(ranges)
+            .map(|range| async move {
+                let fetched = reader.fetch(range.pack, range.offset, range.length).await;
+                let (reader, writing) = (reader.clone(), Arc::clone(writing));
+                ctx.workers.run(move || write_range(&reader, &writing, &range, fetched.ok())).await
+            })
+            .buffer_unordered(self.ctx.workers.threads() + RANGES_AHEAD);
+        let mut failed = Vec::new();
+        while let Some(part) = results.next().await {
+            failed.extend(part);
+            writing.check()?;
+            let bytes = writing.bytes.swap(0, Ordering::Relaxed);
+            self.ctx.monitor.on(&Event::Done { files: 0, bytes });
+            if self.ctx.cancel.is_raised() {
+                return Err(Error::interrupted());
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Tries chunks that failed in every pack that has them; files that still lack one are given up.
+    async fn retry(&mut self, batch: &Batch, writing: &Arc<Writing>, failed: Vec<ChunkId>) -> Result<()> {
+        let mut given_up = HashSet::new();
+        for id in failed {
+            let read = match self.reader.index.places(&id).next() {
+                Some(_) => self.reader.data(&id).await,
+                None => Err(missing(&id)),
+            };
+            let written = read.and_then(|plaintext| {
+                writing.write(&id, &plaintext).map_err(|error| Error::format("a chunk", error))
+            });
+            if let Err(error) = written {
+                for wanted in writing.uses.get(&id).into_iter().flatten() {
+                    if given_up.insert(wanted.entry) {
+                        self.give_up(batch, wanted.entry as usize, &chain(&error))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, batch: &Batch, number: usize, what: &str) -> Result<()> {
+        batch.files.discard(number)?;
+        let entry = &batch.files.entries()[number];
+        if !batch.lost.iter().any(|(lost, _)| *lost == number) {
+            self.report.files -= 1;
+            self.report.bytes -= entry.size;
+        }
+        self.problem(Problem {
+            path: batch.paths[number].clone(),
+            kind: ProblemKind::Damaged,
+            what: format!("not restored: {what}"),
+        })
+    }
+}
+
+/// Opens and writes the chunks of one range; returns those that could not be used.
+fn write_range(reader: &Reader, writing: &Writing, range: &Range, fetched: Option<Bytes>) -> Vec<ChunkId> {
+    let Some(bytes) = fetched else { return range.chunks.iter().map(|chunk| chunk.id).collect() };
+    let (mut decompressor, mut plaintext, mut sealed) = (Decompressor::new(), Vec::new(), Vec::new());
+    let mut failed = Vec::new();
+    for chunk in &range.chunks {
+        sealed.clear();
+        sealed.extend_from_slice(slice(&bytes, range, chunk.place.offset, chunk.place.length));
+        let opened = reader.open_data(chunk, &mut sealed, &mut decompressor, &mut plaintext);
+        if opened.and_then(|()| writing.write(&chunk.id, &plaintext)).is_err() {
+            failed.push(chunk.id);
+        }
+    }
+    failed
+}
+
+/// Tells what a restore would make and read.
+///
+/// # Errors
+/// The path does not exist, or a part of the tree is damaged.
+pub async fn plan(
+    _ctx: &Ctx,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+) -> Result<RestoreReport> {
+    let reader = Reader::new(repository, repository.view().await?)?;
+    let mut selected = Selected::new(&reader, snapshot, options);
+    let (mut report, mut chunks, mut packs) = (RestoreReport::default(), HashSet::new(), HashSet::new());
+    while let Some(entry) = selected.next().await {
+        report.count(&entry);
+        for extent in reader.extents(&entry).await? {
+            if let Extent::Chunk { id, .. } = extent
+                && chunks.insert(id)
+                && let Some(place) = reader.index.places(&id).next()
+            {
+                packs.insert(place.pack);
+                report.bytes_fetched += u64::from(place.length.bytes());
+            }
+        }
+    }
+    if let Some(problem) = selected.damage.first() {
+        let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
+        return Err(Error::new(ErrorKind::Damaged, what));
+    }
+    if !selected.found {
+        return Err(not_in_snapshot(snapshot, &options.path));
+    }
+    report.packs = packs.len() as u64;
+    Ok(report)
+}
+
+/// Opens a restored file by its key relative to the target.
+pub type OpenRestored = Arc<dyn Fn(&[u8]) -> io::Result<File> + Send + Sync>;
+
+/// Reads restored files again and compares them with what was recorded when they were backed up.
+///
+/// # Errors
+/// The path does not exist, or the repository cannot be read. Files that differ are problems.
+pub async fn verify(
+    ctx: &Ctx,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    open: OpenRestored,
+) -> Result<Outcome<RestoreReport>> {
+    let reader = Reader::new(repository, repository.view().await?)?;
+    let mut selected = Selected::new(&reader, snapshot, options);
+    let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
+    loop {
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
+            let Some(entry) = selected.next().await else { break };
+            if entry.kind == Kind::File {
+                let extents = reader.extents(&entry).await.unwrap_or_default();
+                bytes += entry.size;
+                jobs.push((selected.relative(&entry), entry, extents));
+            }
+        }
+        if jobs.is_empty() {
+            break;
+        }
+        let share = jobs.len().div_ceil(4 * ctx.workers.threads().max(1));
+        let mut parts = stream::iter(split(jobs, share))
+            .map(|part| {
+                let open = Arc::clone(&open);
+                ctx.workers
+                    .run(move || part.into_iter().map(|job| verify_file(&open, job)).collect::<Vec<_>>())
+            })
+            .buffer_unordered(ctx.workers.threads().max(1));
+        while let Some(part) = parts.next().await {
+            for (entry, difference) in part {
+                report.count(&entry);
+                ctx.monitor.on(&Event::Done { files: 1, bytes: entry.size });
+                match difference {
+                    None => report.verified_files += 1,
+                    Some(what) => {
+                        let problem =
+                            Problem { path: path_text(&entry.key), kind: ProblemKind::Damaged, what };
+                        ctx.monitor.on(&Event::Problem(&problem));
+                        problems.problem(problem);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Outcome { value: report, problems })
+}
+
+fn split<T>(items: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        match parts.last_mut() {
+            Some(part) if part.len() < size => part.push(item),
+            _ => parts.push(vec![item]),
+        }
+    }
+    parts
+}
+
+fn verify_file(
+    open: &OpenRestored,
+    (key, entry, extents): (Vec<u8>, Entry, Vec<Extent>),
+) -> (Entry, Option<String>) {
+    let difference = match hash_file(open, &key, &entry, &extents) {
+        Ok(digest) if Some(digest) == entry.digest => None,
+        Ok(_) => Some("what was restored differs from what was backed up".to_owned()),
+        Err(error) => Some(format!("cannot be read again: {error}")),
+    };
+    (entry, difference)
+}
+
+fn hash_file(open: &OpenRestored, key: &[u8], entry: &Entry, extents: &[Extent]) -> io::Result<[u8; 32]> {
+    let mut file = open(key)?;
+    let (mut hasher, mut buffer) = (ContentHasher::default(), vec![0; 256 << 10]);
+    if file.metadata()?.len() != entry.size {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its length differs"));
+    }
+    let whole = [Extent::Hole { length: entry.size }];
+    let plain = extents.is_empty();
+    for extent in if plain { &whole[..] } else { extents } {
+        if let (Extent::Hole { length }, false) = (extent, plain) {
+            hasher.hole(*length);
+            file.seek(SeekFrom::Current(*length as i64))?;
+            continue;
+        }
+        let mut left = extent.length();
+        while left > 0 {
+            let part = buffer.len().min(left as usize);
+            file.read_exact(&mut buffer[..part])?;
+            hasher.data(&buffer[..part]);
+            left -= part as u64;
+        }
+    }
+    Ok(hasher.finish())
+}

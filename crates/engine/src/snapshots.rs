@@ -1,0 +1,304 @@
+//! Finds snapshots: lists, resolves what a person types, shows what is in one.
+//!
+//! On purpose not here: how they are shown.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
+use crate::reader::Reader;
+use crate::repository::{Repository, get_optional};
+use crate::tree::{Step, TreeWalk};
+use crate::view::View;
+use holdfast_core::entry::{Entry, Time, path_to_key};
+use holdfast_core::id::{MemberId, SessionId, StreamId};
+use holdfast_core::name::{PackClass, SessionName};
+use holdfast_core::session::{Details, End, Summary};
+use std::collections::{BTreeMap, HashSet};
+
+/// A committed snapshot.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Names it.
+    pub id: SessionId,
+    /// Who committed it.
+    pub member: MemberId,
+    /// Number of the root that its session began with.
+    pub epoch: u64,
+    /// What every member may see of it.
+    pub summary: Summary,
+}
+
+impl Snapshot {
+    fn name(&self) -> SessionName {
+        SessionName { epoch: self.epoch as u32, member: self.member, session: self.id }
+    }
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotFilter {
+    /// Of one of these hosts; empty for any.
+    pub hosts: Vec<String>,
+    /// With all tags of one of these lists; empty for any.
+    pub tags: Vec<Vec<String>>,
+    /// Of sources that include all of these paths.
+    pub paths: Vec<Vec<u8>>,
+    /// Of the source with this name.
+    pub source: Option<String>,
+}
+
+impl SnapshotFilter {
+    fn matches(&self, summary: &Summary) -> bool {
+        let host = self.hosts.is_empty() || self.hosts.contains(&summary.host);
+        let tags = self.tags.is_empty()
+            || self.tags.iter().any(|all| all.iter().all(|tag| summary.tags.contains(tag)));
+        let paths = self.paths.iter().all(|path| summary.paths.contains(path));
+        host && tags && paths && self.source.as_ref().is_none_or(|source| *source == summary.label)
+    }
+}
+
+/// What a person meant.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// A newer one of the same source that is incomplete and was passed over for it.
+    pub passed_over: Option<Snapshot>,
+}
+
+impl View {
+    /// All snapshots that count, oldest first.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        let mut found: BTreeMap<SessionId, Snapshot> = self
+            .catalogued
+            .iter()
+            .map(|row| {
+                let summary = row.summary.clone();
+                (row.session, Snapshot { id: row.session, member: row.member, epoch: row.epoch, summary })
+            })
+            .collect();
+        for seen in self.sessions.values() {
+            if let Some((header, End::Commit(commit))) = &seen.end
+                && u64::from(seen.name.epoch) >= self.root.fence
+            {
+                let (id, member) = (seen.name.session, seen.name.member);
+                let snapshot = Snapshot { id, member, epoch: header.epoch, summary: commit.summary.clone() };
+                found.entry(id).or_insert(snapshot);
+            }
+        }
+        let superseded: HashSet<_> =
+            found.values().flat_map(|snapshot| snapshot.summary.supersedes.clone()).collect();
+        let hidden = |id: &SessionId| superseded.contains(id) || self.forgotten.contains(id);
+        let mut snapshots: Vec<_> = found.into_values().filter(|snapshot| !hidden(&snapshot.id)).collect();
+        snapshots.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
+        snapshots
+    }
+
+    /// The newest snapshot of a stream.
+    pub(crate) fn newest_of(&self, stream: StreamId) -> Option<Snapshot> {
+        self.snapshots().into_iter().rfind(|snapshot| snapshot.summary.stream == stream)
+    }
+}
+
+/// Lists snapshots, oldest first. What cannot be read is a problem.
+///
+/// # Errors
+/// The repository cannot be read.
+pub async fn snapshots(
+    _ctx: &Ctx,
+    repository: &Repository,
+    filter: &SnapshotFilter,
+) -> Result<Outcome<Vec<Snapshot>>> {
+    let view = repository.view().await?;
+    let mut problems = Problems::default();
+    for damage in view.damage.iter().filter(|damage| damage.object.starts_with("s")) {
+        let what = damage.what.clone();
+        problems.problem(Problem {
+            path: damage.object.clone().into_bytes(),
+            kind: ProblemKind::Damaged,
+            what,
+        });
+    }
+    let mut found = view.snapshots();
+    found.retain(|snapshot| filter.matches(&snapshot.summary));
+    Ok(Outcome { value: found, problems })
+}
+
+/// Finds the snapshot that `text` means: an id, the beginning of one, or `latest`, which means
+/// the newest whole snapshot of the one source that matches the filter and contains `path`.
+///
+/// # Errors
+/// There is none, or there are several; then the message lists them.
+pub async fn resolve(
+    _ctx: &Ctx,
+    repository: &Repository,
+    text: &str,
+    path: &[u8],
+    filter: &SnapshotFilter,
+) -> Result<Resolved> {
+    let view = repository.view().await?;
+    let mut found = view.snapshots();
+    if text != "latest" {
+        return resolve_id(found, text);
+    }
+    found.retain(|snapshot| filter.matches(&snapshot.summary));
+    if found.is_empty() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no snapshot in {} matches", repository.location()),
+        ));
+    }
+    let reader = Reader::new(repository, view)?;
+    let mut streams: BTreeMap<StreamId, Vec<Snapshot>> = BTreeMap::new();
+    for snapshot in found {
+        streams.entry(snapshot.summary.stream).or_default().push(snapshot);
+    }
+    let mut candidates = Vec::new();
+    for snapshots in streams.into_values() {
+        let newest = snapshots.last().expect("a stream has a snapshot").clone();
+        let whole = snapshots.into_iter().rfind(|snapshot| !snapshot.summary.incomplete);
+        let passed_over = whole.as_ref().and_then(|whole| (whole.id != newest.id).then(|| newest.clone()));
+        let chosen = whole.unwrap_or(newest);
+        if contains(&reader, &chosen, path).await? {
+            candidates.push(Resolved { snapshot: chosen, passed_over });
+        }
+    }
+    match candidates.len() {
+        0 => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no latest snapshot contains {}", String::from_utf8_lossy(path)),
+        )),
+        1 => Ok(candidates.remove(0)),
+        _ => Err(ambiguous("latest", candidates.iter().map(|candidate| &candidate.snapshot))),
+    }
+}
+
+fn resolve_id(found: Vec<Snapshot>, text: &str) -> Result<Resolved> {
+    let mut matching: Vec<_> =
+        found.into_iter().filter(|snapshot| snapshot.id.to_string().starts_with(text)).collect();
+    match matching.len() {
+        0 => Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {text}"))),
+        1 if !text.is_empty() => Ok(Resolved { snapshot: matching.remove(0), passed_over: None }),
+        _ => Err(ambiguous(text, matching.iter())),
+    }
+}
+
+fn ambiguous<'a>(text: &str, candidates: impl Iterator<Item = &'a Snapshot>) -> Error {
+    let mut what = format!("`{text}` could mean several snapshots:");
+    for snapshot in candidates {
+        let summary = &snapshot.summary;
+        let id = &snapshot.id.to_string()[..8];
+        what += &format!("\n  {id}  {}  host {}  {}", utc(summary.end), summary.host, summary.label);
+    }
+    Error::new(ErrorKind::Ambiguous, what)
+}
+
+/// An instant as `2026-11-22T02:41:07Z`. (Days to date: Hinnant, "chrono-Compatible Low-Level
+/// Date Algorithms", `civil_from_days`.)
+fn utc(time: Time) -> String {
+    let days = time.seconds.div_euclid(86_400) + 719_468;
+    let second = time.seconds.rem_euclid(86_400);
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+async fn contains(reader: &Reader, snapshot: &Snapshot, path: &[u8]) -> Result<bool> {
+    let key = path_to_key(path);
+    if key.is_empty() {
+        return Ok(true);
+    }
+    match TreeWalk::below(reader, snapshot.summary.root, &key).next().await {
+        Some(Step::Entries(entries)) => Ok(entries.first().is_some_and(|entry| entry.key == key)),
+        Some(Step::Damaged { error, .. }) => Err(error),
+        None => Ok(false),
+    }
+}
+
+/// Reads what only readers may see of a snapshot.
+///
+/// # Errors
+/// It is damaged, or the key does not allow reading.
+pub async fn details(_ctx: &Ctx, repository: &Repository, snapshot: &Snapshot) -> Result<Details> {
+    let name = snapshot.name();
+    let missing = || Error::new(ErrorKind::Damaged, format!("{} is missing", name.end()));
+    let bytes = get_optional(&**repository.store(), &name.end()).await?.ok_or_else(missing)?;
+    let (header, end) =
+        repository.decode_end(&name, &bytes).map_err(|error| Error::format(&name.end(), error))?;
+    let End::Commit(commit) = end else { return Err(missing()) };
+    repository
+        .opener()
+        .session_secret(&commit.session, PackClass::Tree)
+        .and_then(|secret| commit.open_details(&header, &secret))
+        .map_err(|error| Error::format(&name.end(), error))
+}
+
+/// Calls `visit` for the entry at `path` and what lies below it, in key order: everything if
+/// `recursive`, else only direct children.
+///
+/// # Errors
+/// The path does not exist in the snapshot, or a part of the tree is damaged; what could be read
+/// was visited.
+pub async fn list(
+    _ctx: &Ctx,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    path: &[u8],
+    recursive: bool,
+    visit: &mut (dyn FnMut(&Entry) + Send),
+) -> Result<()> {
+    let reader = Reader::new(repository, repository.view().await?)?;
+    let key = path_to_key(path);
+    let mut walk = TreeWalk::below(&reader, snapshot.summary.root, &key);
+    let (mut seen, mut damage) = (key.is_empty(), None);
+    let depth_max = if key.is_empty() { 0 } else { depth(&key) + 1 };
+    while let Some(step) = walk.next().await {
+        match step {
+            Step::Entries(entries) => {
+                seen |= entries.first().is_some_and(|entry| entry.key == key);
+                entries
+                    .iter()
+                    .filter(|entry| recursive || depth(&entry.key) <= depth_max)
+                    .for_each(&mut *visit);
+            }
+            Step::Damaged { error, .. } => damage = Some(error),
+        }
+    }
+    match damage {
+        Some(error) => Err(error),
+        None if seen => Ok(()),
+        None => Err(not_in_snapshot(snapshot, path)),
+    }
+}
+
+pub(crate) fn not_in_snapshot(snapshot: &Snapshot, path: &[u8]) -> Error {
+    let (path, id) = (String::from_utf8_lossy(path), &snapshot.id.to_string()[..8]);
+    Error::new(ErrorKind::NotFound, format!("snapshot {id} does not contain {path}"))
+}
+
+fn depth(key: &[u8]) -> usize {
+    key.iter().filter(|&&byte| byte == 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_as_people_know_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (4_102_444_800, "2100-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(Time { seconds, nanos: 0 }), text);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What is in the repository, as one process sees it: sessions, deltas, the newest root.
+//!
+//! They are read in exactly this order (FORMAT.md, rule of V(r)): what a maintainer merges while
+//! we read has then either been seen before it was merged, or is in the root.
+//!
+//! On purpose not here: changing anything.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{Index, PackState};
+use crate::repository::{Repository, get_optional, list_all};
+use futures::stream::{self, StreamExt};
+use holdfast_core::FormatError;
+use holdfast_core::crypto::hash;
+use holdfast_core::id::{MemberId, SessionId};
+use holdfast_core::index::{IndexSegment, decode_delta};
+use holdfast_core::name::{self, Place, SessionName};
+use holdfast_core::object::{Header, Object, ObjectType};
+use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
+use holdfast_core::session::{Begin, End};
+use holdfast_store::{ByteRange, Key};
+use std::collections::{BTreeMap, HashSet};
+
+/// Objects that are read at the same time.
+const READS_AT_ONCE: usize = 16;
+
+/// A session that was met.
+#[derive(Debug)]
+pub(crate) struct SeenSession {
+    /// Its name.
+    pub name: SessionName,
+    /// Whether it has a begin object.
+    pub begun: bool,
+    /// Its pins objects.
+    pub pins: u32,
+    /// Its end, with the header that opens the details; `None` while it is open or if the end is damaged.
+    pub end: Option<(Header, End)>,
+    /// Whether there is an end, readable or not.
+    pub ended: bool,
+}
+
+/// Something in the repository that cannot be used.
+#[derive(Debug, Clone)]
+pub(crate) struct Damage {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What is in the repository.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// The newest root; root 0 is empty.
+    pub root: Root,
+    /// Sessions that lie outside merged segments.
+    pub sessions: BTreeMap<SessionId, SeenSession>,
+    /// Merged snapshots.
+    pub catalogued: Vec<CataloguedSnapshot>,
+    /// Snapshots that are forgotten.
+    pub forgotten: HashSet<SessionId>,
+    /// Where chunks lie.
+    pub index: Index,
+    /// What could not be used.
+    pub damage: Vec<Damage>,
+}
+
+impl Repository {
+    /// Finds the newest root.
+    pub(crate) async fn newest_root(&self) -> Result<Root> {
+        let Some(newest) = self.store().list("roots/", None, 1).await?.pop() else {
+            return Ok(Root::default());
+        };
+        let Some(Place::Root(mut number)) = name::parse(newest.key.as_str()) else {
+            return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
+        };
+        let mut bytes = self.store().get(&newest.key, ByteRange::All).await?;
+        // A listing may lag behind a put that another process saw end.
+        while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
+            (number, bytes) = (number + 1, next);
+        }
+        self.decode_root(number, &bytes).map_err(|error| Error::format(&name::root(number), error))
+    }
+
+    pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
+        let object = self.parse(bytes, ObjectType::Root, name::root_object(number))?;
+        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
+        let root = Root::decode(&object.header, object.body, key)?;
+        if root.number != number || root.repository_hash != self.description_hash() {
+            return Err(FormatError::Misplaced("what it says of the repository"));
+        }
+        Ok(root)
+    }
+
+    /// Reads V(r): sessions, then deltas, then the newest root. An object that a maintainer
+    /// merged away meanwhile makes it begin again.
+    pub(crate) async fn view(&self) -> Result<View> {
+        for _ in 0..8 {
+            if let Some(view) = self.try_view().await? {
+                return Ok(view);
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "the repository changed at every attempt to read it; try again"))
+    }
+
+    async fn try_view(&self) -> Result<Option<View>> {
+        let hint = self.newest_root().await?;
+        let sessions = list_all(&**self.store(), "sessions/").await?;
+        let deltas = list_all(&**self.store(), "index/delta/").await?;
+        let root = if hint.number == 0 && deltas.is_empty() && sessions.is_empty() {
+            hint
+        } else {
+            self.newest_root().await?
+        };
+        let mut view = View { root, ..View::default() };
+        view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
+        self.read_root_parts(&mut view).await?;
+        self.read_ends(&mut view).await?;
+        let whole = self.read_deltas(&mut view, deltas.into_iter().map(|meta| meta.key)).await?;
+        view.index.settle();
+        self.apply_lists(&mut view).await?;
+        Ok(whole.then_some(view))
+    }
+
+    /// Reads the end of every session that has one.
+    async fn read_ends(&self, view: &mut View) -> Result<()> {
+        let names: Vec<_> =
+            view.sessions.values().filter(|session| session.ended).map(|session| session.name).collect();
+        let mut ends = stream::iter(names)
+            .map(|name| async move { (name, get_optional(&**self.store(), &name.end()).await) })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((name, bytes)) = ends.next().await {
+            let Some(bytes) = bytes? else { continue };
+            let decoded = self.decode_end(&name, &bytes);
+            match (decoded, view.sessions.get_mut(&name.session)) {
+                (Ok(end), Some(session)) => session.end = Some(end),
+                (Err(error), _) => view.damage.push(Damage { object: name.end(), what: error.to_string() }),
+                (Ok(_), None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode_end(
+        &self,
+        name: &SessionName,
+        bytes: &[u8],
+    ) -> std::result::Result<(Header, End), FormatError> {
+        let object = self.parse(bytes, ObjectType::End, name::named_object(&name.end()))?;
+        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see snapshots"))?;
+        let end = End::decode(&object.header, object.body, key)?;
+        if matches!(end, End::Commit(_)) && object.header.member != name.member {
+            return Err(FormatError::Misplaced("its author"));
+        }
+        Ok((object.header, end))
+    }
+
+    /// Reads the begin of a session.
+    pub(crate) async fn read_begin(&self, name: &SessionName) -> Result<Option<Begin>> {
+        let Some(bytes) = get_optional(&**self.store(), &name.begin()).await? else { return Ok(None) };
+        let key = self.k_ref()?;
+        let begin = self
+            .parse(&bytes, ObjectType::Begin, name::named_object(&name.begin()))
+            .and_then(|object| Begin::decode(&object.header, object.body, key));
+        begin.map(Some).map_err(|error| Error::format(&name.begin(), error))
+    }
+
+    /// Reads the deltas that count; false if one went away meanwhile.
+    async fn read_deltas(&self, view: &mut View, keys: impl Iterator<Item = Key>) -> Result<bool> {
+        let counted: Vec<_> = keys
+            .filter_map(|key| match name::parse(key.as_str()) {
+                Some(Place::Delta(session, number)) => view.counts(&session).then_some((session, number)),
+                _ => None,
+            })
+            .collect();
+        let mut reads = stream::iter(counted)
+            .map(|(session, number)| async move {
+                let name = session.delta(number);
+                (session, number, get_optional(&**self.store(), &name).await)
+            })
+            .buffer_unordered(READS_AT_ONCE);
+        let key = self.k_idx()?;
+        while let Some((session, number, bytes)) = reads.next().await {
+            let Some(bytes) = bytes? else { return Ok(false) };
+            let name = session.delta(number);
+            let decoded =
+                self.parse(&bytes, ObjectType::IndexDelta, name::named_object(&name)).and_then(|object| {
+                    let (stated, tables) = decode_delta(&object.header, object.body, key)?;
+                    let own = stated == number && object.header.member == session.member;
+                    if own { Ok(tables) } else { Err(FormatError::Misplaced("its author")) }
+                });
+            match decoded {
+                Ok(tables) => view.index.absorb(&tables),
+                Err(error) => view.damage.push(Damage { object: name, what: error.to_string() }),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what the root names: segments of the index and of snapshots.
+    async fn read_root_parts(&self, view: &mut View) -> Result<()> {
+        let (k_idx, k_ref) = (self.k_idx()?, self.k_ref()?);
+        for row in view.root.segments.clone() {
+            let name = name::index_segment(row.id);
+            let segment = self.read_named(&name, ObjectType::IndexSegment, row.id, &row.hash, |object| {
+                IndexSegment::decode(&object.header, object.body, k_idx)
+            });
+            match segment.await? {
+                Ok(segment) => view.index.absorb(&segment.tables),
+                Err(what) => view.damage.push(Damage { object: name, what }),
+            }
+        }
+        for row in view.root.snapshots.clone() {
+            let name = name::snapshot_segment(row.id);
+            let rows = self.read_named(&name, ObjectType::SnapshotSegment, row.id, &row.hash, |object| {
+                decode_snapshots(&object.header, object.body, k_ref)
+            });
+            match rows.await? {
+                Ok(rows) => view.catalogued.extend(rows),
+                Err(what) => view.damage.push(Damage { object: name, what }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_named<T>(
+        &self,
+        name: &str,
+        object_type: ObjectType,
+        id: holdfast_core::id::ObjectId,
+        expected: &[u8; 32],
+        decode: impl FnOnce(&Object<'_>) -> std::result::Result<T, FormatError>,
+    ) -> Result<std::result::Result<T, String>> {
+        let Some(bytes) = get_optional(&**self.store(), name).await? else {
+            return Ok(Err("it is missing".into()));
+        };
+        if hash(&bytes) != *expected {
+            return Ok(Err("it is not the object that the root names".into()));
+        }
+        Ok(self
+            .parse(&bytes, object_type, id)
+            .and_then(|object| decode(&object))
+            .map_err(|error| error.to_string()))
+    }
+
+    /// Reads the root's lists and marks packs by them.
+    async fn apply_lists(&self, view: &mut View) -> Result<()> {
+        let key = self.k_idx()?;
+        for row in view.root.lists.clone() {
+            let name = name::list(row.id);
+            let list = self.read_named(&name, ObjectType::List, row.id, &row.hash, |object| {
+                List::decode(&object.header, object.body, key)
+            });
+            match list.await? {
+                Ok(list) => view.apply(&list),
+                // Without a list nobody knows what may be relied on.
+                Err(what) => {
+                    return Err(Error::new(ErrorKind::Damaged, format!("cannot use {name}: {what}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    fn note_sessions<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            let (session, apply): (_, fn(&mut SeenSession)) = match name::parse(name) {
+                Some(Place::Begin(session)) => (session, |seen| seen.begun = true),
+                Some(Place::Pins(session, _)) => (session, |seen| seen.pins += 1),
+                Some(Place::End(session)) => (session, |seen| seen.ended = true),
+                _ => continue,
+            };
+            let fresh = SeenSession { name: session, begun: false, pins: 0, end: None, ended: false };
+            apply(self.sessions.entry(session.session).or_insert(fresh));
+        }
+    }
+
+    /// Whether the deltas of a session count: it is not aborted, and it began at or above the
+    /// fence or is catalogued.
+    fn counts(&self, session: &SessionName) -> bool {
+        let aborted = self
+            .sessions
+            .get(&session.session)
+            .is_some_and(|seen| matches!(seen.end, Some((_, End::Abort { .. }))));
+        let recent = u64::from(session.epoch) >= self.root.fence;
+        !aborted && (recent || self.is_catalogued(session.session, session.member))
+    }
+
+    fn is_catalogued(&self, session: SessionId, member: MemberId) -> bool {
+        self.catalogued.iter().any(|row| (row.session, row.member) == (session, member))
+    }
+
+    fn apply(&mut self, list: &List) {
+        let state = match list.kind {
+            ListKind::Dead => PackState::Dead,
+            ListKind::Condemned | ListKind::Quarantined => PackState::ReadOnly,
+            ListKind::Forgotten => {
+                let ids =
+                    list.items.chunks_exact(16).filter_map(|item| Some(SessionId(item.try_into().ok()?)));
+                self.forgotten.extend(ids);
+                return;
+            }
+            ListKind::Lost | ListKind::Absorbed => return,
+        };
+        list.packs().iter().for_each(|pack| self.index.set_state(pack, state));
+    }
+}

@@ -1,0 +1,144 @@
+//! Extended attributes and inode flags of one item.
+//!
+//! What cannot be read is named and left out; an entry without its label is better than no
+//! entry. On purpose not here: which of them a restore may set.
+
+use super::shared::{DeviceSet, Shared};
+use holdfast_engine::source::Details;
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fs::{IFlags, fgetxattr, flistxattr, getxattr, ioctl_getflags, lgetxattr, listxattr, llistxattr};
+use rustix::io::{Errno, Result};
+use std::mem::MaybeUninit;
+
+/// No file system keeps longer lists or values.
+const XATTR_BYTES_MAX: usize = 64 * 1024;
+/// Nearly all lists and values fit in so many bytes.
+const XATTR_BYTES_USUAL: usize = 512;
+
+/// Flags that a restore can set again; the others state how the file system stores the file.
+pub(crate) const FLAGS_KEPT: IFlags = IFlags::APPEND
+    .union(IFlags::COMPRESSED)
+    .union(IFlags::DIRSYNC)
+    .union(IFlags::IMMUTABLE)
+    .union(IFlags::JOURNALING)
+    .union(IFlags::NOATIME)
+    .union(IFlags::NOCOW)
+    .union(IFlags::NODUMP)
+    .union(IFlags::NOTAIL)
+    .union(IFlags::PROJECT_INHERIT)
+    .union(IFlags::SYNC)
+    .union(IFlags::TOPDIR);
+
+/// What attributes are asked of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// An open file or directory.
+    Open(BorrowedFd<'a>),
+    /// A path whose last component is not followed.
+    Link(&'a [u8]),
+    /// A path.
+    Path(&'a [u8]),
+}
+
+impl Subject<'_> {
+    fn list(self, buffer: &mut [MaybeUninit<u8>]) -> Result<&mut [u8]> {
+        let (list, _) = match self {
+            Self::Open(handle) => flistxattr(handle, buffer)?,
+            Self::Link(path) => llistxattr(path, buffer)?,
+            Self::Path(path) => listxattr(path, buffer)?,
+        };
+        Ok(list)
+    }
+
+    fn get<'b>(self, name: &[u8], buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b mut [u8]> {
+        let (value, _) = match self {
+            Self::Open(handle) => fgetxattr(handle, name, buffer)?,
+            Self::Link(path) => lgetxattr(path, name, buffer)?,
+            Self::Path(path) => getxattr(path, name, buffer)?,
+        };
+        Ok(value)
+    }
+}
+
+/// A path that leads to a name below an open directory, however deep that is.
+pub(crate) fn path_to(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    path
+}
+
+/// Reads all extended attributes, sorted by name.
+pub(super) fn read_xattrs(subject: Subject<'_>, shared: &Shared, device: u64, details: &mut Details) {
+    if shared.without_xattrs.contains(device) {
+        return;
+    }
+    let mut usual = [MaybeUninit::uninit(); XATTR_BYTES_USUAL];
+    let names: &[u8] = match subject.list(&mut usual) {
+        Ok(names) => names,
+        Err(Errno::RANGE) => return read_many_xattrs(subject, details),
+        Err(error) => return note_list(error, &shared.without_xattrs, device, details),
+    };
+    read_values(subject, names, details);
+}
+
+fn read_many_xattrs(subject: Subject<'_>, details: &mut Details) {
+    let mut large = vec![MaybeUninit::uninit(); XATTR_BYTES_MAX];
+    match subject.list(&mut large) {
+        Ok(names) => read_values(subject, names, details),
+        Err(error) => details.unreadable.push(format!("extended attributes: {}", in_words(error))),
+    }
+}
+
+fn note_list(error: Errno, without: &DeviceSet, device: u64, details: &mut Details) {
+    match error {
+        Errno::NOTSUP | Errno::NOSYS => without.insert(device),
+        // Without /proc there is no way to a link's attributes; it hardly ever has any.
+        Errno::NOENT | Errno::NOTDIR | Errno::NODATA => {}
+        error => details.unreadable.push(format!("extended attributes: {}", in_words(error))),
+    }
+}
+
+fn read_values(subject: Subject<'_>, names: &[u8], details: &mut Details) {
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        match read_value(subject, name) {
+            Ok(value) => details.xattrs.push((name.to_vec(), value)),
+            Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(error) => {
+                let name = String::from_utf8_lossy(name);
+                details.unreadable.push(format!("extended attribute {name}: {}", in_words(error)));
+            }
+        }
+    }
+    details.xattrs.sort_unstable();
+}
+
+fn read_value(subject: Subject<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    let mut usual = [MaybeUninit::uninit(); XATTR_BYTES_USUAL];
+    match subject.get(name, &mut usual) {
+        Err(Errno::RANGE) => {
+            let mut large = vec![MaybeUninit::uninit(); XATTR_BYTES_MAX];
+            subject.get(name, &mut large).map(|value| value.to_vec())
+        }
+        usual => usual.map(|value| value.to_vec()),
+    }
+}
+
+/// Reads the flags that `lsattr` shows, as far as a restore can set them.
+pub(super) fn read_flags(handle: BorrowedFd<'_>, shared: &Shared, device: u64) -> u32 {
+    if shared.without_flags.contains(device) {
+        return 0;
+    }
+    match ioctl_getflags(handle) {
+        Ok(flags) => (flags & FLAGS_KEPT).bits(),
+        // Whatever the reason, such a file system has none that could be missed.
+        Err(Errno::NOTTY | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
+            shared.without_flags.insert(device);
+            0
+        }
+        Err(_) => 0,
+    }
+}
+
+fn in_words(error: Errno) -> std::io::Error {
+    error.into()
+}

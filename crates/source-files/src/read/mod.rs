@@ -1,0 +1,274 @@
+//! Reading what was listed: contents up to a bundle's size at once, the rest as streams.
+//!
+//! A small file costs open, statx, read, fstat, one call for attributes, one for flags, close.
+//! On purpose not here: trying again. The engine decides how often a file may change.
+
+mod details;
+mod shared;
+mod stream;
+
+pub(crate) use details::{FLAGS_KEPT, path_to};
+pub(crate) use shared::Shared;
+
+use crate::directory::{Directory, Opened};
+use crate::stat::{from_stat, from_statx, kind_of, time_of};
+use details::Subject;
+use holdfast_core::entry::Kind;
+use holdfast_engine::source::{
+    ContentStream, Details, Examined, ItemError, ItemReader, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,
+};
+use rustix::buffer::spare_capacity;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, openat, readlinkat, statat, statx};
+use rustix::io::{Errno, read};
+use std::sync::Arc;
+use stream::{Before, FileStream};
+
+/// Where the items of a batch are.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    names: Vec<u8>,
+    places: Vec<Place>,
+    directories: Vec<Arc<Directory>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    directory: u32,
+    name: u32,
+    name_length: u16,
+    kind: Kind,
+    access: Access,
+}
+
+/// How an item may be opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access {
+    /// The system lets this process read it without touching its access time.
+    pub(crate) keep_atime: bool,
+    /// A folder above a stated path, which leads through links.
+    pub(crate) follow: bool,
+}
+
+impl Reading {
+    pub(crate) fn with_capacity(items: usize) -> Self {
+        Self {
+            names: Vec::with_capacity(8 * 1024),
+            places: Vec::with_capacity(items),
+            directories: Vec::new(),
+        }
+    }
+
+    /// How many directories are referred to; some may be counted twice.
+    pub(crate) fn directories(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// Adds the next item.
+    pub(crate) fn add(&mut self, directory: &Arc<Directory>, name: &[u8], kind: Kind, access: Access) {
+        // A walk comes back to the directory it left, so the last few are worth a look.
+        let recent = self.directories.len().saturating_sub(8);
+        let known = self.directories[recent..].iter().position(|other| Arc::ptr_eq(other, directory));
+        let at = known.map_or(self.directories.len(), |at| recent + at);
+        if at == self.directories.len() {
+            self.directories.push(Arc::clone(directory));
+        }
+        let start = self.names.len();
+        self.names.extend_from_slice(name);
+        self.places.push(Place {
+            directory: at as u32,
+            name: start as u32,
+            // The system's limit for a name is far below.
+            name_length: name.len() as u16,
+            kind,
+            access,
+        });
+    }
+}
+
+/// Reads the items of one batch.
+#[derive(Debug)]
+pub(crate) struct BatchReader {
+    reading: Reading,
+    shared: Arc<Shared>,
+}
+
+/// A file that was opened, and what it was then.
+struct OpenFile {
+    handle: OwnedFd,
+    stat: Stat,
+    details: Details,
+}
+
+impl BatchReader {
+    pub(crate) fn new(reading: Reading, shared: Arc<Shared>) -> Self {
+        Self { reading, shared }
+    }
+
+    fn place(&self, item: usize) -> (Place, &[u8]) {
+        let place = self.reading.places[item];
+        let start = place.name as usize;
+        (place, &self.reading.names[start..start + usize::from(place.name_length)])
+    }
+
+    fn parent(&self, place: Place) -> Result<Opened<'_>, ItemError> {
+        self.reading.directories[place.directory as usize].open().map_err(|error| failed("open", error))
+    }
+
+    fn examine_file(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
+        let OpenFile { handle, stat, mut details } = self.open_file(item)?;
+        let status = if stat.size > SMALL_FILE_BYTES_MAX {
+            ReadStatus::Torn
+        } else {
+            read_whole(&handle, &stat, content)?
+        };
+        self.complete(Subject::Open(handle.as_fd()), &stat, &mut details);
+        Ok(Examined { stat, details, status })
+    }
+
+    fn open_file(&self, item: usize) -> Result<OpenFile, ItemError> {
+        let (place, name) = self.place(item);
+        let parent = self.parent(place)?;
+        let handle = open_to_read(parent.as_fd(), name, place.access.keep_atime)?;
+        let (stat, details) = self.look(handle.as_fd(), c"".to_bytes(), AtFlags::EMPTY_PATH)?;
+        if stat.kind != Kind::File {
+            return Err(ItemError::Vanished);
+        }
+        Ok(OpenFile { handle, stat, details })
+    }
+
+    /// What is there now, with its creation time.
+    fn look(
+        &self,
+        handle: BorrowedFd<'_>,
+        name: &[u8],
+        flags: AtFlags,
+    ) -> Result<(Stat, Details), ItemError> {
+        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let (stat, birth) = match statx(handle, name, flags, mask) {
+            Ok(raw) => {
+                let known = raw.stx_mask & StatxFlags::BTIME.bits() != 0;
+                (from_statx(&raw, &self.shared.owners), known.then(|| time_of(raw.stx_btime)))
+            }
+            // Old sandboxes forbid the newer call.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let raw = statat(handle, name, flags).map_err(|error| failed("read attributes", error))?;
+                (from_stat(&raw, &self.shared.owners), None)
+            }
+            Err(error) => return Err(failed("read attributes", error)),
+        };
+        Ok((stat.ok_or(ItemError::Vanished)?, Details { birth, ..Details::default() }))
+    }
+
+    /// Everything that is no file has no content, only details.
+    fn examine_other(&self, item: usize) -> Result<Examined, ItemError> {
+        let (place, name) = self.place(item);
+        let parent = self.parent(place)?;
+        let flags = if place.access.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let (stat, mut details) = self.look(parent.as_fd(), name, flags)?;
+        if stat.kind != place.kind {
+            return Err(ItemError::Vanished);
+        }
+        if stat.kind == Kind::Symlink {
+            let target = readlinkat(&parent, name, Vec::new()).map_err(|error| failed("read link", error))?;
+            details.link_target = Some(target.into_bytes());
+        }
+        match open_directory(place, parent.as_fd(), name) {
+            Some(handle) => self.complete(Subject::Open(handle.as_fd()), &stat, &mut details),
+            None => {
+                let path = path_to(parent.as_fd(), name);
+                let subject = if place.access.follow { Subject::Path(&path) } else { Subject::Link(&path) };
+                self.complete(subject, &stat, &mut details);
+            }
+        }
+        Ok(Examined { stat, details, status: ReadStatus::Stable })
+    }
+
+    fn complete(&self, subject: Subject<'_>, stat: &Stat, details: &mut Details) {
+        details::read_xattrs(subject, &self.shared, stat.device_of, details);
+        if let Subject::Open(handle) = subject {
+            details.inode_flags = details::read_flags(handle, &self.shared, stat.device_of);
+        }
+    }
+}
+
+impl ItemReader for BatchReader {
+    fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
+        match self.reading.places[item].kind {
+            Kind::File => self.examine_file(item, content),
+            _ => self.examine_other(item),
+        }
+    }
+
+    fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
+        if self.reading.places[item].kind != Kind::File {
+            return Err(failed("open", Errno::INVAL));
+        }
+        let OpenFile { handle, stat, mut details } = self.open_file(item)?;
+        self.complete(Subject::Open(handle.as_fd()), &stat, &mut details);
+        Ok(Box::new(FileStream::new(handle, stat, details)))
+    }
+}
+
+/// Opens a file without ever waiting for what it may have become.
+fn open_to_read(parent: BorrowedFd<'_>, name: &[u8], keep_atime: bool) -> Result<OwnedFd, ItemError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let noatime = if keep_atime { OFlags::NOATIME } else { OFlags::empty() };
+    let opened = match openat(parent, name, flags | noatime, Mode::empty()) {
+        Err(Errno::PERM) if keep_atime => openat(parent, name, flags, Mode::empty()),
+        // Another process holds a lease: wait until it is given back, if it is still a file.
+        Err(Errno::AGAIN) => open_leased(parent, name),
+        other => other,
+    };
+    opened.map_err(|error| failed("open", error))
+}
+
+fn open_leased(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let raw = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if kind_of(raw.st_mode) != Some(Kind::File) {
+        return Err(Errno::NOENT);
+    }
+    openat(parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A directory that may be read is opened; all else is asked by its path.
+fn open_directory(place: Place, parent: BorrowedFd<'_>, name: &[u8]) -> Option<OwnedFd> {
+    let noatime = if place.access.keep_atime { OFlags::NOATIME } else { OFlags::empty() };
+    let nofollow = if place.access.follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | noatime | nofollow;
+    (place.kind == Kind::Directory).then(|| openat(parent, name, flags, Mode::empty()).ok())?
+}
+
+/// Reads a file up to its length at open, and one byte more to see whether it grew.
+fn read_whole(handle: &OwnedFd, stat: &Stat, content: &mut Vec<u8>) -> Result<ReadStatus, ItemError> {
+    let start = content.len();
+    let wanted = usize::try_from(stat.size).unwrap_or(usize::MAX);
+    content.reserve(wanted + 1);
+    loop {
+        let before = content.len() - start;
+        let length = match read(handle, spare_capacity(content)) {
+            Ok(length) => length,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(failed("read", error)),
+        };
+        // More room than bytes left was offered, so a short answer is the end of the file.
+        if length == 0 || before + length >= wanted {
+            break;
+        }
+    }
+    let got = content.len() - start;
+    content.truncate(start + wanted);
+    if got < wanted {
+        return Ok(ReadStatus::Torn);
+    }
+    Before::of(stat).compare(handle)
+}
+
+/// Errors of an item that is gone are told from errors of one that is there.
+fn failed(operation: &'static str, error: Errno) -> ItemError {
+    match error {
+        // ENXIO: it became a socket or a pipe nobody writes to.
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::STALE => ItemError::Vanished,
+        error => ItemError::Unreadable { operation, source: error.into() },
+    }
+}
