@@ -14,7 +14,7 @@ mod spelling;
 mod version;
 
 use crate::args::{Cli, Global, Verb};
-use crate::engine::{Ctx, Error, ErrorKind, Outcome, Repository};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
 use crate::{secrets, settings, wire_up};
@@ -84,7 +84,7 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     let progress = Arc::new(Progress::new(Arc::clone(ink)));
     let ctx = wire_up::ctx(Arc::clone(&progress));
     let run = Run { ink: Arc::clone(ink), progress, ctx, global, words };
-    let result = match verb {
+    match verb {
         Verb::Init(args) => init::run(&run, &args).await,
         Verb::Backup(args) => backup::run(&run, &args).await,
         Verb::Restore(args) => restore::run(&run, &args).await,
@@ -92,8 +92,7 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
         Verb::Ls(args) => ls::run(&run, &args).await,
         Verb::Check(args) => check::run(&run, &args).await,
         Verb::Version | Verb::Unlock => Ok(()),
-    };
-    result.map_err(|fault| fault.or_interrupted(run.ctx.cancel.is_raised()))
+    }
 }
 
 /// What every verb has at hand.
@@ -138,14 +137,19 @@ impl Run {
     ) -> Result<Outcome<T>, Fault> {
         let result = self.watch(phase, work).await;
         match &result {
-            Ok(outcome) => {
-                self.progress.settle(&outcome.problems);
-                tell_problems(&self.ink, &outcome.problems);
-                tell_notices(&self.ink, &outcome.problems);
-            }
+            Ok(outcome) => self.tell(&outcome.problems),
+            // What fails after a stop fails of it.
+            Err(fault) if fault.code == Code::Interrupted => {}
             Err(_) => tell_problems(&self.ink, &self.progress.heard()),
         }
         result
+    }
+
+    /// Shows what could not be done and what is worth knowing.
+    pub(crate) fn tell(&self, problems: &Problems) {
+        self.progress.settle(problems);
+        tell_problems(&self.ink, problems);
+        tell_notices(&self.ink, problems);
     }
 
     /// Shows how far some work is while it goes on.
@@ -157,6 +161,6 @@ impl Run {
         let watch = self.progress.watch(phase);
         let result = work.await;
         drop(watch);
-        Ok(result?)
+        result.map_err(|error| Fault::from(error).or_interrupted(self.ctx.cancel.is_raised()))
     }
 }

@@ -59,12 +59,16 @@ impl Job<'_> {
         }
         ink.talk(&pick::described(self.snapshot, self.run.ctx.clock.now()));
         pick::passed_over(resolved).iter().for_each(|text| ink.warn(text));
+        if self.snapshot.summary.incomplete {
+            let number = counted(self.snapshot.summary.problems, "item", "items");
+            ink.warn(&format!("this snapshot is incomplete: {number} could not be read when it was made"));
+        }
     }
 
     async fn rehearse(&self) -> Result<(), Fault> {
         let work = plan(&self.run.ctx, self.repository, self.snapshot, self.options);
         let begun = Instant::now();
-        let report = self.run.watch("planning", work).await?;
+        let report = work.await?;
         self.show(&report, None, &Problems::default(), begun.elapsed());
         Ok(())
     }
@@ -103,9 +107,11 @@ impl Job<'_> {
         if ink.tone.json {
             ink.json(&RestoreSummary::new(self.snapshot, report, verified, around));
         } else if self.args.dry_run {
-            summary("would restore", report, None, None).iter().for_each(|line| ink.data(line));
+            summary(["would restore", "to fetch"], report, None, None).iter().for_each(|line| ink.data(line));
         } else if !ink.tone.quiet {
-            summary("restored", report, verified, Some(took)).iter().for_each(|line| ink.data(line));
+            summary(["restored", "fetched"], report, verified, Some(took))
+                .iter()
+                .for_each(|line| ink.data(line));
         }
     }
 
@@ -173,17 +179,22 @@ fn choose(include: &Excludes, exclude: &Excludes, path: &[u8], is_dir: bool) -> 
     }
 }
 
-fn summary(word: &str, report: &RestoreReport, verified: Option<u64>, took: Option<Duration>) -> Vec<String> {
+fn summary(
+    [restored, fetched]: [&str; 2],
+    report: &RestoreReport,
+    verified: Option<u64>,
+    took: Option<Duration>,
+) -> Vec<String> {
     let folders = counted(report.directories, "folder", "folders");
     let others = counted(report.others, "other", "others");
     let packs = counted(report.packs, "pack", "packs");
     let mut lines = vec![
         format!(
-            "{word} {}, {folders}, {others}, {}",
+            "{restored} {}, {folders}, {others}, {}",
             counted(report.files, "file", "files"),
             size(report.bytes)
         ),
-        format!("  fetched    {} from {packs}", size(report.bytes_fetched)),
+        format!("  {fetched:<9}  {} from {packs}", size(report.bytes_fetched)),
     ];
     lines.extend(verified.map(|files| format!("  verified   {}", counted(files, "file", "files"))));
     if let Some(took) = took {
@@ -237,7 +248,7 @@ mod tests {
     fn a_summary_says_what_and_how_fast() {
         let report =
             RestoreReport { files: 2, directories: 1, bytes: 4 << 20, packs: 1, ..RestoreReport::default() };
-        let lines = summary("restored", &report, Some(2), Some(Duration::from_secs(2)));
+        let lines = summary(["restored", "fetched"], &report, Some(2), Some(Duration::from_secs(2)));
         assert_eq!(lines[0], "restored 2 files, 1 folder, 0 others, 4.00 MiB");
         assert_eq!(lines[2..], ["  verified   2 files", "  took       2.00 s, 2.00 MiB/s"]);
     }

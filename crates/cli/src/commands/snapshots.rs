@@ -23,7 +23,8 @@ const COLUMNS: [(&str, Align); 7] = [
 pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     let filter = filter(args)?;
     let repository = run.open().await?;
-    let outcome = run.follow("reading snapshots", snapshots(&run.ctx, &repository, &filter)).await?;
+    let outcome = snapshots(&run.ctx, &repository, &filter).await?;
+    run.tell(&outcome.problems);
     let listed = newest(outcome.value, args.latest);
     if run.ink.tone.json {
         listed.iter().for_each(|snapshot| run.ink.json(&SnapshotLine::from(snapshot)));

@@ -308,13 +308,15 @@ impl Painter {
         self.bytes_per_second += (recent - self.bytes_per_second) * weight;
         self.bytes = look.bytes;
         look.elapsed = self.started.elapsed();
-        look.bytes_per_second = self.bytes_per_second;
+        // At the start the average knows less time than it looks back.
+        let known = 1.0 - (-look.elapsed.as_secs_f64() / RATE_SECONDS).exp();
+        look.bytes_per_second = self.bytes_per_second / known.max(1e-6);
         look
     }
 }
 
 fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
     bar.set_style(style("{spinner} {prefix}\n{wide_msg}"));
     bar
 }

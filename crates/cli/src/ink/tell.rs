@@ -22,7 +22,7 @@ pub(crate) fn tell_problems(ink: &Ink, problems: &Problems) {
 pub(crate) fn tell_notices(ink: &Ink, problems: &Problems) {
     if ink.tone.verbose {
         for notice in &problems.notices {
-            ink.talk(&format!("notice: {}: {}", escape(&notice.path), escape(notice.what.as_bytes())));
+            ink.talk(&format!("notice: {}: {}", shown(&notice.path), escape(notice.what.as_bytes())));
         }
         return;
     }
@@ -30,7 +30,12 @@ pub(crate) fn tell_notices(ink: &Ink, problems: &Problems) {
 }
 
 fn problem_text(problem: &Problem) -> String {
-    format!("problem: {}: {}", escape(&problem.path), escape(problem.what.as_bytes()))
+    format!("problem: {}: {}", shown(&problem.path), escape(problem.what.as_bytes()))
+}
+
+/// The top itself has no name.
+fn shown(path: &[u8]) -> String {
+    if path.is_empty() { ".".to_owned() } else { escape(path) }
 }
 
 fn rest_text(rest: u64, kept: bool) -> String {
@@ -49,7 +54,7 @@ fn notice_lines(problems: &Problems) -> Vec<String> {
     let line = |(kind, one, many): (NoticeKind, &str, &str)| {
         let mut of_kind = problems.notices.iter().filter(|notice| notice.kind == kind);
         let first = of_kind.next()?;
-        let example = format!("{} ({})", escape(&first.path), escape(first.what.as_bytes()));
+        let example = format!("{} ({})", shown(&first.path), escape(first.what.as_bytes()));
         match of_kind.count() as u64 + 1 {
             1 => Some(format!("notice: 1 item {one}: {example}")),
             number => {
