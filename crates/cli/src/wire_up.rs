@@ -17,7 +17,7 @@ use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
 use holdfast_source_files::{FileSource, FileTarget};
-use holdfast_store::{LocalStore, ObjectStore};
+use holdfast_store::{ErrorKind as StoreErrorKind, LocalStore, ObjectStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -34,7 +34,14 @@ pub(crate) async fn open_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Faul
 
 /// Opens the store of a repository to be, and makes its folder.
 pub(crate) async fn create_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fault> {
-    let store = LocalStore::create(path).await.map_err(Error::from)?;
+    let store = LocalStore::create(path).await.map_err(|error| match error.kind {
+        StoreErrorKind::NotFound => {
+            let what = format!("cannot make a repository at {}", path.display());
+            Fault::failed(what, "the folder above it has to be there: make it, or mount its disk")
+                .because(&error)
+        }
+        _ => Fault::from(Error::from(error)),
+    })?;
     Ok(Arc::new(store))
 }
 

@@ -140,7 +140,7 @@ impl Run {
             Ok(outcome) => self.tell(&outcome.problems),
             // What fails after a stop fails of it.
             Err(fault) if fault.code == Code::Interrupted => {}
-            Err(_) => tell_problems(&self.ink, &self.progress.heard()),
+            Err(fault) => tell_problems(&self.ink, &without(self.progress.heard(), fault)),
         }
         result
     }
@@ -163,4 +163,13 @@ impl Run {
         drop(watch);
         result.map_err(|error| Fault::from(error).or_interrupted(self.ctx.cancel.is_raised()))
     }
+}
+
+/// The problem that a run failed of is told as its failure.
+fn without(mut problems: Problems, fault: &Fault) -> Problems {
+    let text = fault.to_string();
+    let before = problems.problems.len();
+    problems.problems.retain(|problem| !text.contains(&problem.what));
+    problems.problem_count -= (before - problems.problems.len()) as u64;
+    problems
 }

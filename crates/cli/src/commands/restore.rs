@@ -10,6 +10,7 @@ use crate::fault::Fault;
 use crate::ink::{Around, PlanLine, RestoreSummary, counted, duration, escape, rate, rfc3339, size};
 use crate::settings;
 use crate::wire_up::{self, Excludes, FileTargetOptions, open_beneath};
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +92,9 @@ impl Job<'_> {
         let target = self.target.clone();
         let open: OpenRestored = Arc::new(move |key: &[u8]| open_beneath(&target, key));
         let work = verify(&self.run.ctx, self.repository, self.snapshot, self.options, open);
-        let outcome = self.run.follow("comparing with what was backed up", work).await?;
+        let mut outcome = self.run.watch("comparing with what was backed up", work).await?;
+        forget_known(&mut outcome.problems, problems);
+        self.run.tell(&outcome.problems);
         problems.absorb(outcome.problems);
         Ok(outcome.value.verified_files)
     }
@@ -131,6 +134,16 @@ impl Job<'_> {
             _ => Err(Fault::incomplete(format!("restored with {number}"), "owners and devices need root")),
         }
     }
+}
+
+/// What was not restored cannot be compared either: that is one problem, not two.
+fn forget_known(found: &mut Problems, known: &Problems) {
+    // A file whose attributes could not be set is there, and is compared.
+    let missing = known.problems.iter().filter(|problem| problem.kind != ProblemKind::Attribute);
+    let missing: HashSet<&[u8]> = missing.map(|problem| problem.path.as_slice()).collect();
+    let before = found.problems.len();
+    found.problems.retain(|problem| !missing.contains(problem.path.as_slice()));
+    found.problem_count -= (before - found.problems.len()) as u64;
 }
 
 fn is_damaged(problems: &Problems) -> bool {
@@ -232,6 +245,18 @@ mod tests {
         assert!(selector(&Select::default()).unwrap().is_none());
         let none = Excludes::default();
         assert_eq!(choose(&none, &excludes(&["/a"]), b"/b", false), Selection::Take);
+    }
+
+    #[test]
+    fn what_is_missing_is_one_problem() {
+        let problem = |path: &[u8], kind| Problem { path: path.to_vec(), kind, what: "x".into() };
+        let (mut known, mut found) = (Problems::default(), Problems::default());
+        known.problem(problem(b"/gone", ProblemKind::Damaged));
+        known.problem(problem(b"/owner", ProblemKind::Attribute));
+        found.problem(problem(b"/gone", ProblemKind::Damaged));
+        found.problem(problem(b"/owner", ProblemKind::Damaged));
+        forget_known(&mut found, &known);
+        assert_eq!((found.problem_count, found.problems[0].path.as_slice()), (1, b"/owner".as_slice()));
     }
 
     #[test]
