@@ -621,7 +621,7 @@ mod tests {
                         out.extend(extents);
                     }
                     PageBody::Children(children) => {
-                        todo.extend(children.into_iter().rev().map(|child| child.id))
+                        todo.extend(children.into_iter().rev().map(|child| child.id));
                     }
                     PageBody::Entries(_) => panic!("entries in a tree of extents"),
                 }

@@ -481,7 +481,7 @@ mod tests {
             let bytes = Root { segments, ..Root::default() }.encode(&header(ObjectType::Root), &key, &signer);
             let object = Object::parse(&bytes).unwrap();
             let refused = Root::decode(&object.header, object.body, &key).unwrap_err();
-            assert_eq!(refused, crate::error::FormatError::Malformed("an index partition"));
+            assert_eq!(refused, FormatError::Malformed("an index partition"));
         }
     }
 
