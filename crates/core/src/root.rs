@@ -9,7 +9,7 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, ObjectId, SessionId};
 use crate::index::{MultisetSum, Partition};
 use crate::name::PackId;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{Header, OBJECT_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::session::{Summary, decode_time, encode_time};
 use crate::wire::{Reader, Writer};
 
@@ -403,7 +403,7 @@ pub fn decode_snapshots(
             epoch: reader.u64()?,
             received: decode_time(&mut reader)?,
             end_hash: reader.array()?,
-            summary: Summary::decode(reader.bytes32("a summary", 16 << 20)?)?,
+            summary: Summary::decode(reader.bytes32("a summary", OBJECT_BYTES_MAX as u32)?)?,
         };
         if rows.last().is_some_and(|last| last.session >= row.session) {
             return Err(FormatError::Malformed("the order of snapshots"));
