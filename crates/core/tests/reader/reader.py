@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from wire import ZERO, Reader, decapsulate, decompress, derive, h, keyed, unseal
 
 KINDS = ["", "File", "Directory", "Symlink", "Fifo", "Socket", "CharDevice", "BlockDevice"]
+TYPES = {"keys/": 8, "members/": 9, "roots/": 4, "sessions/": 7, "index/delta/": 2, "index/segment/": 3,
+         "snapshots/": 10, "lists/": 11}
 SIGNED = {2, 3, 4, 7, 9, 10, 11, 13}
 
 # Section 4: the frame.
@@ -34,6 +36,7 @@ class Object:
         assert (form, draft, suite, r.u32()) == (0, 1, 1, 0)
         assert (r.u32(), r.u32(), r.u32()) == (0, 100, 0) and r.raw(16) == repo.id
         self.id, self.epoch, self.member, self.nonce = r.raw(16), r.u64(), r.raw(16), r.raw(16)
+        assert self.type == next(kind for folder, kind in TYPES.items() if name.startswith(folder))
         assert self.type == 4 or self.id == h(name.encode())[:16] or name.endswith(self.id.hex())
         self.signed = data[:-96] if self.type in SIGNED else data[:-32]
         self.signature = data[len(self.signed):-32]
