@@ -285,6 +285,9 @@ fn attribute_tags(attributes: &Attributes, refs: &mut RefTable) -> Vec<Tag> {
     tags
 }
 
+/// Name and value of an extended attribute.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Encodes extended attributes: count 4, then {name, value}.
 #[must_use]
 pub fn encode_xattrs(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
@@ -301,9 +304,9 @@ pub fn encode_xattrs(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 ///
 /// # Errors
 /// It is malformed, or names do not ascend.
-pub fn decode_xattrs(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+pub fn decode_xattrs(bytes: &[u8]) -> Result<Vec<Pair>, FormatError> {
     let mut reader = Reader::new(bytes);
-    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for _ in 0..reader.count(6)? {
         let name = reader.bytes16()?.to_vec();
         let value = reader.bytes32("an extended attribute", XATTRS_BYTES_MAX as u32)?.to_vec();

@@ -211,6 +211,18 @@ impl Partition {
     /// The partition of everything.
     pub const ALL: Self = Self { bits: 0, value: 0 };
 
+    /// Reads bits 1, value 2.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let partition = Self { bits: reader.u8()?, value: reader.u16()? };
+        if partition.bits > 12 || u32::from(partition.value) >= 1 << partition.bits {
+            return Err(FormatError::Malformed("an index partition"));
+        }
+        Ok(partition)
+    }
+
     /// Tells whether a key belongs.
     #[must_use]
     pub const fn holds(&self, key: &ChunkKey) -> bool {
@@ -285,13 +297,10 @@ impl IndexSegment {
     /// It is damaged, malformed, holds other rows than it states, or is of a later version.
     pub fn decode(header: &Header, body: &[u8], k_idx: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
-        let partition = Partition { bits: reader.u8()?, value: reader.u16()? };
+        let partition = Partition::decode(&mut reader)?;
         let level = reader.u8()?;
         let rows = reader.u64()?;
         let sum = MultisetSum(reader.array()?);
-        if partition.bits > 12 || u32::from(partition.value) >= 1 << partition.bits {
-            return Err(FormatError::Malformed("an index partition"));
-        }
         let tables = IndexTables::decode(&open_section(&mut reader, k_idx, header, "index segment")?)?;
         reader.tags("an index segment", &[])?;
         reader.end()?;

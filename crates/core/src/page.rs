@@ -23,6 +23,9 @@ pub const PAGE_BYTES_MIN: usize = 8 << 10;
 pub const PAGE_BYTES_MAX: usize = 128 << 10;
 /// Bytes between the minimum and the cut on average.
 const PAGE_BYTES_SPREAD: u64 = 24 << 10;
+/// No inner page but the last of a level has fewer children, however long their keys are: without
+/// it every page of a tree of very long keys would have one child, and the tree no end.
+pub const CHILDREN_MIN: u32 = 16;
 /// Each leaf of extents covers the extents that begin in one such stretch of the file.
 pub const EXTENT_LEAF_SPAN: u64 = 64 << 20;
 /// No tree is higher; pages above it are refused.
@@ -253,7 +256,9 @@ impl Upper {
         level.rows.u64(child.bytes);
         level.entries += child.entries;
         level.bytes += child.bytes;
-        if level.is_cut(level.rows.len() - before, &child.first_key, identifier) {
+        if level.count >= CHILDREN_MIN
+            && level.is_cut(level.rows.len() - before, &child.first_key, identifier)
+        {
             self.flush(at, identifier, sink);
         }
     }
@@ -578,6 +583,21 @@ mod tests {
     }
 
     #[test]
+    fn very_long_keys_still_make_a_tree_that_ends() {
+        for length in [9_000usize, 30_000, 65_000] {
+            let mut pages = Pages::new();
+            let mut builder = TreeBuilder::new(identifier(), KeySpace::Opaque);
+            let mut sink = |id, text| drop(pages.insert(id, text));
+            for n in 0..300u32 {
+                let key = [n.to_be_bytes().to_vec(), vec![b'k'; length]].concat();
+                builder.push(&file(&key, 1), &mut sink);
+            }
+            let root = builder.finish(&mut sink);
+            assert!(Page::decode(&pages[&root.id]).unwrap().level < 4, "{length}");
+        }
+    }
+
+    #[test]
     fn extent_trees_read_back() {
         for count in [1u64, 70, 5_000] {
             let mut pages = Pages::new();
@@ -601,7 +621,7 @@ mod tests {
                         out.extend(extents);
                     }
                     PageBody::Children(children) => {
-                        todo.extend(children.into_iter().rev().map(|child| child.id))
+                        todo.extend(children.into_iter().rev().map(|child| child.id));
                     }
                     PageBody::Entries(_) => panic!("entries in a tree of extents"),
                 }

@@ -9,7 +9,7 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, ObjectId, SessionId};
 use crate::index::{MultisetSum, Partition};
 use crate::name::PackId;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{Header, OBJECT_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::session::{Summary, decode_time, encode_time};
 use crate::wire::{Reader, Writer};
 
@@ -264,7 +264,7 @@ impl Root {
         };
         for _ in 0..reader.count(92)? {
             root.segments.push(SegmentRow {
-                partition: Partition { bits: reader.u8()?, value: reader.u16()? },
+                partition: Partition::decode(&mut reader)?,
                 level: reader.u8()?,
                 id: ObjectId(reader.array()?),
                 rows: reader.u64()?,
@@ -403,7 +403,7 @@ pub fn decode_snapshots(
             epoch: reader.u64()?,
             received: decode_time(&mut reader)?,
             end_hash: reader.array()?,
-            summary: Summary::decode(reader.bytes32("a summary", 16 << 20)?)?,
+            summary: Summary::decode(reader.bytes32("a summary", OBJECT_BYTES_MAX as u32)?)?,
         };
         if rows.last().is_some_and(|last| last.session >= row.session) {
             return Err(FormatError::Malformed("the order of snapshots"));
@@ -470,6 +470,19 @@ mod tests {
         object.verify(&signer.public()).unwrap();
         assert_eq!(Root::decode(&object.header, object.body, &key).unwrap(), root);
         assert!(root.admits(2) && !root.admits(1));
+    }
+
+    #[test]
+    fn a_partition_that_does_not_exist_is_refused() {
+        let (key, signer) = keys();
+        for partition in [Partition { bits: 13, value: 0 }, Partition { bits: 2, value: 4 }] {
+            let (id, hash, sum) = (ObjectId([6; 16]), [8; 32], MultisetSum([9; 32]));
+            let segments = vec![SegmentRow { partition, level: 2, id, rows: 7, hash, sum }];
+            let bytes = Root { segments, ..Root::default() }.encode(&header(ObjectType::Root), &key, &signer);
+            let object = Object::parse(&bytes).unwrap();
+            let refused = Root::decode(&object.header, object.body, &key).unwrap_err();
+            assert_eq!(refused, FormatError::Malformed("an index partition"));
+        }
     }
 
     #[test]

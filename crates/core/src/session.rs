@@ -8,7 +8,7 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, SessionId, StreamId};
 use crate::keys::SessionRow;
 use crate::name::PackId;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{Header, OBJECT_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::page::KeySpace;
 use crate::wire::{Reader, Writer};
 
@@ -469,7 +469,7 @@ impl End {
                 let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
                 let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary")?)?;
                 let session = SessionRow::decode(&mut reader)?;
-                let sealed = reader.bytes32("details", TEXT_BYTES_MAX)?;
+                let sealed = reader.bytes32("details", OBJECT_BYTES_MAX as u32)?;
                 let mut details = Writer::new();
                 details.bytes32(sealed);
                 let sealed_details = details.into_vec();
