@@ -42,7 +42,7 @@ fn the_page_describes_the_code_as_it_is() {
     let text = std::fs::read_to_string(&page).unwrap();
     let stated = text.lines().find_map(|line| line.strip_prefix("Sources: ")).expect("a line `Sources: `");
     if std::env::var_os("HOLDFAST_WRITE_VECTORS").is_some_and(|value| value == "1") {
-        std::fs::write(&page, text.replace(stated, &hash)).unwrap();
+        std::fs::write(&page, text.replace(&format!("Sources: {stated}"), &format!("Sources: {hash}"))).unwrap();
     } else {
         assert_eq!(
             stated, hash,

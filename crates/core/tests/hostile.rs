@@ -94,7 +94,7 @@ fn section_of(object_type: ObjectType, body: &[u8]) -> Option<(usize, &'static s
         ObjectType::Root => (0, "K_ref", "root"),
         ObjectType::Begin => (0, "K_ref", "begin"),
         ObjectType::Pins => (0, "K_ref", "pins"),
-        ObjectType::End if body[0] == 1 => (33, "K_ref", "summary"),
+        ObjectType::End if body[0] == 1 => (41, "K_ref", "summary"),
         ObjectType::End => (1, "K_ref", "abort"),
         ObjectType::SnapshotSegment => (0, "K_ref", "snapshots"),
         ObjectType::List => (0, "K_idx", "list"),

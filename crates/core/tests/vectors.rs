@@ -40,7 +40,7 @@ use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, decode_snapshots,
     encode_snapshots,
 };
-use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, RecordedProblem, Summary};
+use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary};
 use holdfast_core::wire::{Reader, Tag, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -561,7 +561,9 @@ fn objects_of_sessions() {
     assert_eq!(Pins::decode(&head, &body, &k_ref).unwrap(), pins);
 
     let head = header(ObjectType::End);
-    let commit = Commit::new(summary(), session_row(), &details(), &head, &secrets().meta, [0x75; 32]);
+    let objects = Published { deltas: 3, pins: 2 };
+    let commit =
+        Commit::new(summary(), session_row(), &details(), &head, &secrets().meta, [0x75; 32], objects);
     for (name, end) in [
         ("7 end, commit", End::Commit(Box::new(commit))),
         ("7 end, abort", End::Abort { reason: "its process is gone".into() }),
@@ -582,7 +584,7 @@ fn objects_of_packs_and_index() {
     let identifier = identifier();
     let head = pack_header(REPOSITORY, &DATA_PACK, 0, 7, [0x55; 16]);
     let cipher = PackCipher::new(&secrets().data, REPOSITORY, &DATA_PACK);
-    let mut builder = PackBuilder::new(head, &DATA_PACK, &session_row().data);
+    let mut builder = PackBuilder::new(head, &DATA_PACK, &session_row().data.unwrap());
     let mut pack = Vec::new();
     for plaintext in [b"one".as_slice(), b"", &[7; 3000]] {
         let id = identifier.chunk(ChunkKind::Data, plaintext);
@@ -713,7 +715,7 @@ fn objects_of_members_and_records() {
     let plaintext = b"a segment of a log ".repeat(50);
     let content = identifier().wal(&plaintext);
     let head = header(ObjectType::Wal);
-    let wrapped = session_row().data;
+    let wrapped = session_row().data.unwrap();
     let segment =
         WalSegment::seal(&head, &plaintext, content, &secrets().data, wrapped, &mut Compressor::new(3));
     let (head, body) = object(&mut book, "12 wal", &segment.encode(&head));

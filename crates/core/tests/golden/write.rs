@@ -33,7 +33,7 @@ use holdfast_core::repository::{RECOVER_TEXT, Repository};
 use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, encode_snapshots,
 };
-use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, RecordedProblem, Summary};
+use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Files up to this size share chunks.
@@ -362,7 +362,7 @@ impl Golden {
             let head = self.session_header(ObjectType::Wal, &name, OWNER, 1);
             let content = sealer.identifier.wal(&plaintext);
             let mut compressor = Compressor::new(LEVEL_DEFAULT);
-            let wal = WalSegment::seal(&head, &plaintext, content, &secrets.data, row.data, &mut compressor);
+            let wal = WalSegment::seal(&head, &plaintext, content, &secrets.data, row.data.unwrap(), &mut compressor);
             self.put(name, wal.encode(&head));
         }
     }
@@ -443,10 +443,7 @@ impl Session {
             return;
         }
         let pack = self.current(class);
-        let wrapped = match class {
-            PackClass::Data => self.row.data.clone(),
-            PackClass::Tree => self.row.meta.clone(),
-        };
+        let wrapped = self.row.wrapped(class).unwrap().clone();
         let nonce = fixed_16(&format!("nonce {}", pack.name()));
         let head = pack_header(REPOSITORY, &pack, 0, self.name.epoch.into(), nonce);
         let mut builder = self.open.remove(&class).unwrap_or_else(|| PackBuilder::new(head, &pack, &wrapped));
@@ -710,6 +707,7 @@ impl Session {
             &head,
             &self.secrets.meta,
             golden.repository_hash,
+            Published { deltas: 1, pins: 1 },
         );
         let bytes = End::Commit(Box::new(commit)).encode(&head, &golden.k_ref(), &golden.signers[&member]);
         let end_hash = hash(&bytes);

@@ -63,7 +63,10 @@ def wrapped(r):
     assert (r.u16(), r.u16()) == (2, 1120)
     return commitment, recipient, r.raw(1120), r.raw(48)
 
-def session_row(r): return r.raw(16), r.raw(16), r.u32(), wrapped(r), wrapped(r)
+def session_row(r):
+    member, session, key_epoch, which = r.raw(16), r.raw(16), r.u32(), r.u8()
+    assert which < 4
+    return member, session, key_epoch, *(wrapped(r) if which & bit else None for bit in (1, 2))
 
 class Repository:
     def __init__(self, path, password):
@@ -205,6 +208,9 @@ class Repository:
                 yield member + session, int(epoch, 16), None
                 continue
             assert end.member == member and end.body.raw(32) == self.hash
+            deltas, pins = end.body.u32(), end.body.u32()
+            assert deltas == len(self.under(f"index/delta/{epoch}/{ids}-"))
+            assert pins == len(self.under(f"sessions/{epoch}/{ids}/pins-"))
             summary = end.section(self.k_ref, "summary")
             row = session_row(end.body)
             assert row[:2] == (member, session)
@@ -251,7 +257,8 @@ class Repository:
         sessions = r.list(lambda: session_row(r))
         for member, session, _, data, meta in sessions:
             for cls, wrap in ((1, data), (2, meta)):
-                self.secrets[member + session + bytes([cls])] = self.unwrap(member, session, cls, wrap)
+                if wrap:
+                    self.secrets[member + session + bytes([cls])] = self.unwrap(member, session, cls, wrap)
         packs = []
         for row, cls, ordinal, size, checksum, count in r.list(
                 lambda: (r.u32(), r.u8(), r.raw(4), r.u64(), r.raw(32), r.u32())):
