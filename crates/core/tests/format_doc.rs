@@ -7,11 +7,14 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 19] = [
     "wire",
     "object",
     "name",
-    "keys",
+    "keys/mod",
+    "keys/slot",
+    "keys/member",
+    "keys/session",
     "chunk",
     "chunker",
     "compress",
@@ -42,7 +45,8 @@ fn the_page_describes_the_code_as_it_is() {
     let text = std::fs::read_to_string(&page).unwrap();
     let stated = text.lines().find_map(|line| line.strip_prefix("Sources: ")).expect("a line `Sources: `");
     if std::env::var_os("HOLDFAST_WRITE_VECTORS").is_some_and(|value| value == "1") {
-        std::fs::write(&page, text.replace(&format!("Sources: {stated}"), &format!("Sources: {hash}"))).unwrap();
+        std::fs::write(&page, text.replace(&format!("Sources: {stated}"), &format!("Sources: {hash}")))
+            .unwrap();
     } else {
         assert_eq!(
             stated, hash,

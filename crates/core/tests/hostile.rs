@@ -21,6 +21,9 @@ use holdfast_core::session::{Begin, End, Pins, Summary};
 use holdfast_core::wire::{Reader, Writer};
 use std::path::Path;
 
+/// Longest section that is opened here, in bytes.
+const MAX: usize = 1 << 20;
+
 fn key(word: &str) -> Secret {
     Secret::new(hash(word.as_bytes()))
 }
@@ -75,8 +78,9 @@ fn decode(header: &Header, body: &[u8]) -> bool {
         ObjectType::Begin => Begin::decode(header, body, &k_ref).is_ok(),
         ObjectType::Pins => Pins::decode(header, body, &k_ref).is_ok(),
         ObjectType::End => End::decode(header, body, &k_ref).is_ok(),
-        ObjectType::KeySlot => KeySlot::decode(body)
-            .is_ok_and(|slot| slot.unwrap(Credential::KeyFile(&noise("golden key file", 64))).is_ok()),
+        ObjectType::KeySlot => KeySlot::decode(body).is_ok_and(|slot| {
+            slot.unwrap(header, Credential::KeyFile(&noise("golden key file", 64))).is_ok()
+        }),
         ObjectType::Member => MemberEntry::decode(body).is_ok(),
         ObjectType::SnapshotSegment => decode_snapshots(header, body, &k_ref).is_ok(),
         ObjectType::List => List::decode(header, body, &k_idx).is_ok_and(|list| !list.packs().is_empty()),
@@ -119,7 +123,7 @@ fn sections_that_were_changed_inside_the_seal() {
         let Ok(object) = Object::parse(&bytes) else { continue };
         let Some((front, word, label)) = section_of(object.header.object_type, object.body) else { continue };
         let mut reader = Reader::new(&object.body[front..]);
-        let payload = open_section(&mut reader, &key(word), &object.header, label).unwrap();
+        let payload = open_section(&mut reader, &key(word), &object.header, label, MAX).unwrap();
         let rest = &object.body[object.body.len() - reader.left()..];
         for seed in 0..300 {
             let mut writer = Writer::from_vec(object.body[..front].to_vec());
@@ -151,7 +155,8 @@ fn packs_and_their_footers() {
         let mut trailer = decode_trailer(&bytes[bytes.len() - TRAILER_BYTES..], bytes.len() as u64).unwrap();
         let footer = &bytes[trailer.footer_offset as usize..][..trailer.footer_bytes as usize];
         let payload =
-            open_section(&mut Reader::new(footer), &key("K_idx"), &object.header, "pack footer").unwrap();
+            open_section(&mut Reader::new(footer), &key("K_idx"), &object.header, "pack footer", MAX)
+                .unwrap();
         for seed in 0..300 {
             let mut writer = Writer::new();
             seal_section(&mut writer, &key("K_idx"), &object.header, "pack footer", &changed(&payload, seed));
@@ -168,7 +173,8 @@ fn small_records_and_clear_text() {
     let end = objects.iter().find(|(name, _)| name.ends_with("/end")).unwrap();
     let object = Object::parse(&end.1).unwrap();
     let (front, word, label) = section_of(ObjectType::End, object.body).unwrap();
-    let section = open_section(&mut Reader::new(&object.body[front..]), &key(word), &object.header, label);
+    let section =
+        open_section(&mut Reader::new(&object.body[front..]), &key(word), &object.header, label, MAX);
     let section = section.unwrap();
     let bundle = KeyBundle {
         key_epoch: 0,

@@ -35,12 +35,14 @@ use holdfast_core::pack::{
 };
 use holdfast_core::page::{ExtentTreeBuilder, KeySpace, Page, PageBody, TreeBuilder, encode_extent_leaf};
 use holdfast_core::record::{Evidence, WalSegment};
-use holdfast_core::repository::{RECOVER_TEXT, Repository};
+use holdfast_core::repository::{Features, RECOVER_TEXT, Repository};
 use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, decode_snapshots,
     encode_snapshots,
 };
-use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary};
+use holdfast_core::session::{
+    Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary,
+};
 use holdfast_core::wire::{Reader, Tag, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -209,13 +211,13 @@ fn sections() {
         seal_section(&mut writer, &key(0xa4), &header(ObjectType::Begin), "begin", &payload);
         let sealed = book.hex(name, writer.as_slice());
         let mut reader = Reader::new(&sealed);
-        let opened = open_section(&mut reader, &key(0xa4), &header(ObjectType::Begin), "begin");
+        let opened = open_section(&mut reader, &key(0xa4), &header(ObjectType::Begin), "begin", 5_000);
         assert_eq!(opened.unwrap(), payload);
     }
     book.hex("header", &header(ObjectType::Begin).encode());
     book.hex("signed object", &encode_object(&header(ObjectType::End), b"body", Some(&signer())));
     book.hex("public key of the signer", &signer().public().0);
-    book.hex("unsigned object", &encode_object(&header(ObjectType::Pins), b"body", None));
+    book.hex("unsigned object", &encode_object(&header(ObjectType::KeySlot), b"body", None));
     let mut writer = Writer::new();
     let tags = [Tag { id: 0x0102, bytes: b"ab".to_vec() }, Tag { id: 0x8003, bytes: vec![] }];
     writer.tags(&tags);
@@ -522,6 +524,7 @@ fn summary() -> Summary {
         space: KeySpace::Paths,
         parent: Some(SessionId([0x73; 16])),
         supersedes: vec![SessionId([0x74; 16])],
+        unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }
 
@@ -553,11 +556,13 @@ fn objects_of_sessions() {
     let process = Process { machine: [0x81; 16], boot: [0x82; 16], number: 4711, start: 99 };
     let begin =
         Begin { stream: summary().stream, process, started: Time { seconds: 1_700_000_000, nanos: 5 } };
-    let (head, body) = object(&mut book, "5 begin", &begin.encode(&header(ObjectType::Begin), &k_ref));
+    let (head, body) =
+        object(&mut book, "5 begin", &begin.encode(&header(ObjectType::Begin), &k_ref, &signer()));
     assert_eq!(Begin::decode(&head, &body, &k_ref).unwrap(), begin);
 
     let pins = Pins { snapshots: vec![SessionId([0x73; 16])], packs: vec![DATA_PACK, TREE_PACK] };
-    let (head, body) = object(&mut book, "6 pins", &pins.encode(&header(ObjectType::Pins), &k_ref));
+    let (head, body) =
+        object(&mut book, "6 pins", &pins.encode(&header(ObjectType::Pins), &k_ref, &signer()));
     assert_eq!(Pins::decode(&head, &body, &k_ref).unwrap(), pins);
 
     let head = header(ObjectType::End);
@@ -646,6 +651,7 @@ fn root() -> Root {
             floor: "000000010000000000000005".into(),
             ranges: vec![("000000010000000000000001".into(), "000000010000000000000002".into())],
         }],
+        unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }
 
@@ -697,10 +703,11 @@ fn objects_of_members_and_records() {
         ("8 key slot, password `golden`", kdf, Credential::Password(b"golden")),
         ("8 key slot, key file", SlotKdf::KeyFile, Credential::KeyFile(&key_file)),
     ] {
-        let slot =
-            KeySlot::wrap(&founding.owner, Role::Owner, "laptop", kdf, [0x91; 32], credential).unwrap();
-        let (_, body) = object(&mut book, name, &slot.encode(&header(ObjectType::KeySlot)));
-        let keys = KeySlot::decode(&body).unwrap().unwrap(credential).unwrap();
+        let head = header(ObjectType::KeySlot);
+        let slot = KeySlot::wrap(&founding.owner, Role::Owner, "laptop", kdf, [0x91; 32], credential, &head)
+            .unwrap();
+        let (head, body) = object(&mut book, name, &slot.encode(&head));
+        let keys = KeySlot::decode(&body).unwrap().unwrap(&head, credential).unwrap();
         assert_eq!((keys.member, keys.owner), (MEMBER, signer().public()));
         assert_eq!(keys.kem.expose(), founding.owner.kem.expose());
     }
@@ -709,8 +716,9 @@ fn objects_of_members_and_records() {
     let made = founding.entry.encode(&header(ObjectType::Member), &signer());
     object(&mut book, "9 member", &made);
     let mut members = Members::default();
-    members.append(&made, &signer().public()).unwrap();
+    members.append(&made, REPOSITORY, &signer().public()).unwrap();
     assert_eq!(members.active(MEMBER), Some(&founding.entry));
+    book.hex("object id of entry 1", members.next_object().unwrap().bytes());
 
     let plaintext = b"a segment of a log ".repeat(50);
     let content = identifier().wal(&plaintext);
@@ -718,7 +726,7 @@ fn objects_of_members_and_records() {
     let wrapped = session_row().data.unwrap();
     let segment =
         WalSegment::seal(&head, &plaintext, content, &secrets().data, wrapped, &mut Compressor::new(3));
-    let (head, body) = object(&mut book, "12 wal", &segment.encode(&head));
+    let (head, body) = object(&mut book, "12 wal", &segment.encode(&head, &signer()));
     assert_eq!(WalSegment::decode(&body).unwrap().open(&head, &secrets().data).unwrap(), plaintext);
 
     let evidence = Evidence {
@@ -734,6 +742,7 @@ fn objects_of_members_and_records() {
 
     let repository = Repository {
         id: REPOSITORY,
+        features: Features::default(),
         key_slot: ObjectId([0x92; 16]),
         member: ObjectId([0x93; 16]),
         recover: hash(RECOVER_TEXT.as_bytes()),

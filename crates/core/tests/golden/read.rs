@@ -118,15 +118,18 @@ impl<'a> Repo<'a> {
     fn open(objects: &'a Objects) -> Self {
         let json = Repository::decode(&objects[name::REPOSITORY]).unwrap();
         assert_eq!(hash(&objects[name::RECOVER]), json.recover);
-        let slot = |id| KeySlot::decode(Object::parse(&objects[&name::key_slot(id)]).unwrap().body).unwrap();
-        let keys = slot(json.key_slot).unwrap(Credential::Password(PASSWORD)).unwrap();
+        let open = |id, credential| {
+            let object = Object::parse(&objects[&name::key_slot(id)]).unwrap();
+            KeySlot::decode(object.body).unwrap().unwrap(&object.header, credential).unwrap()
+        };
+        let keys = open(json.key_slot, Credential::Password(PASSWORD));
         let key_file = noise("golden key file", 64);
         let slots = objects.keys().filter_map(|name| match name::parse(name) {
             Some(Place::KeySlot(id)) if id != json.key_slot => Some(id),
             _ => None,
         });
         for id in slots {
-            let same = slot(id).unwrap(Credential::KeyFile(&key_file)).unwrap();
+            let same = open(id, Credential::KeyFile(&key_file));
             assert_eq!((same.member, same.kem.expose()), (keys.member, keys.kem.expose()));
         }
         let members = read_members(objects, json.member, &keys.owner);
@@ -458,8 +461,8 @@ fn read_members(objects: &Objects, first: ObjectId, owner: &SignPublic) -> Membe
     let mut members = Members::default();
     for (name, bytes) in objects {
         if let Some(Place::Member(number, id)) = name::parse(name) {
-            assert!(number > 0 || id == first);
-            members.append(bytes, owner).unwrap();
+            assert_eq!(id, members.next_object().unwrap_or(first), "entry {number}");
+            members.append(bytes, REPOSITORY, owner).unwrap();
         }
     }
     members

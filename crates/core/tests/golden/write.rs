@@ -29,11 +29,13 @@ use holdfast_core::object::{Header, ObjectType};
 use holdfast_core::pack::{PackBuilder, pack_header};
 use holdfast_core::page::{ExtentTreeBuilder, KeySpace, TreeBuilder, encode_extent_leaf};
 use holdfast_core::record::{Evidence, WalSegment};
-use holdfast_core::repository::{RECOVER_TEXT, Repository};
+use holdfast_core::repository::{Features, RECOVER_TEXT, Repository};
 use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, encode_snapshots,
 };
-use holdfast_core::session::{Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary};
+use holdfast_core::session::{
+    Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Files up to this size share chunks.
@@ -113,7 +115,8 @@ impl Golden {
         golden.put(name::member(0, entry), bytes);
         golden.put(name::RECOVER.to_owned(), RECOVER_TEXT.as_bytes().to_vec());
         let recover = hash(RECOVER_TEXT.as_bytes());
-        let json = Repository { id: REPOSITORY, key_slot: slots, member: entry, recover }.encode();
+        let features = Features::default();
+        let json = Repository { id: REPOSITORY, features, key_slot: slots, member: entry, recover }.encode();
         golden.repository_hash = hash(json.as_bytes());
         golden.put(name::REPOSITORY.to_owned(), json.into_bytes());
         golden
@@ -129,7 +132,6 @@ impl Golden {
         ] {
             let id = ObjectId(fixed_16(label));
             let salt = random(label);
-            let slot = KeySlot::wrap(&self.founding.owner, Role::Owner, label, kdf, salt, credential);
             let head = member_header(
                 ObjectType::KeySlot,
                 REPOSITORY,
@@ -137,6 +139,7 @@ impl Golden {
                 OWNER,
                 fixed_16(&format!("nonce {label}")),
             );
+            let slot = KeySlot::wrap(&self.founding.owner, Role::Owner, label, kdf, salt, credential, &head);
             self.put(name::key_slot(id), slot.unwrap().encode(&head));
             ids.push(id);
         }
@@ -162,9 +165,10 @@ impl Golden {
                 .objects
                 .iter()
                 .find(|(name, _)| name.starts_with(&format!("members/{:016x}", number - 1)));
+            let previous = hash(before.unwrap().1);
             let entry = MemberEntry {
                 number,
-                previous: hash(before.unwrap().1),
+                previous,
                 action,
                 member,
                 role,
@@ -173,7 +177,7 @@ impl Golden {
                 kem: kem.public().clone(),
                 bundles: bundle.into_iter().map(seal).collect(),
             };
-            let id = ObjectId(fixed_16(&format!("member {number}")));
+            let id = name::member_object(&previous, number);
             let nonce = fixed_16(&format!("nonce member {number}"));
             let head = member_header(ObjectType::Member, REPOSITORY, id, OWNER, nonce);
             let bytes = entry.encode(&head, &self.signers[&OWNER]);
@@ -362,8 +366,15 @@ impl Golden {
             let head = self.session_header(ObjectType::Wal, &name, OWNER, 1);
             let content = sealer.identifier.wal(&plaintext);
             let mut compressor = Compressor::new(LEVEL_DEFAULT);
-            let wal = WalSegment::seal(&head, &plaintext, content, &secrets.data, row.data.unwrap(), &mut compressor);
-            self.put(name, wal.encode(&head));
+            let wal = WalSegment::seal(
+                &head,
+                &plaintext,
+                content,
+                &secrets.data,
+                row.data.unwrap(),
+                &mut compressor,
+            );
+            self.put(name, wal.encode(&head, &self.signers[&OWNER]));
         }
     }
 
@@ -409,7 +420,7 @@ impl Session {
             started: time(i64::from(epoch)),
         };
         let head = golden.session_header(ObjectType::Begin, &name.begin(), member, epoch.into());
-        golden.put(name.begin(), begin.encode(&head, &golden.k_ref()));
+        golden.put(name.begin(), begin.encode(&head, &golden.k_ref(), &golden.signers[&member]));
         Self {
             name,
             sealer,
@@ -657,7 +668,7 @@ impl Session {
     fn pin(&self, golden: &mut Golden, pins: &Pins) {
         let name = self.name.pins(0);
         let head = golden.session_header(ObjectType::Pins, &name, self.name.member, self.name.epoch.into());
-        let bytes = pins.encode(&head, &golden.k_ref());
+        let bytes = pins.encode(&head, &golden.k_ref(), &golden.signers[&self.name.member]);
         golden.put(name, bytes);
     }
 
@@ -689,6 +700,7 @@ impl Session {
             space: KeySpace::Paths,
             parent,
             supersedes: parent.into_iter().collect(),
+            unknown: vec![],
         };
         let problem = RecordedProblem { path: b"/golden/secret".to_vec(), what: "permission denied".into() };
         let details = Details {

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from wire import ZERO, Reader, decapsulate, decompress, derive, h, keyed, unseal
 
 KINDS = ["", "File", "Directory", "Symlink", "Fifo", "Socket", "CharDevice", "BlockDevice"]
-TYPES = {"keys/": 8, "members/": 9, "roots/": 4, "sessions/": 7, "index/delta/": 2, "index/segment/": 3,
-         "snapshots/": 10, "lists/": 11}
-SIGNED = {2, 3, 4, 7, 9, 10, 11, 13}
+TYPES = {"keys/": 8, "members/": 9, "roots/": 4, "index/delta/": 2, "index/segment/": 3, "snapshots/": 10,
+         "lists/": 11, "wal/": 12, "evidence/": 13}
+LIMITS = {"begin": 16 << 20, "pins": 16 << 20, "abort": 16 << 20, "summary": 64 << 20, "details": 64 << 20,
+          "pack footer": 256 << 20, "evidence": 256 << 20}
+SIGNED = {2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13}
 
 # Section 4: the frame.
 
@@ -36,7 +38,8 @@ class Object:
         assert (form, draft, suite, r.u32()) == (0, 1, 1, 0)
         assert (r.u32(), r.u32(), r.u32()) == (0, 100, 0) and r.raw(16) == repo.id
         self.id, self.epoch, self.member, self.nonce = r.raw(16), r.u64(), r.raw(16), r.raw(16)
-        assert self.type == next(kind for folder, kind in TYPES.items() if name.startswith(folder))
+        ends = {"begin": 5, "end": 7}.get(name.split("/")[-1], 6) if name.startswith("sessions/") else 0
+        assert self.type == (ends or next(kind for folder, kind in TYPES.items() if name.startswith(folder)))
         assert self.type == 4 or self.id == h(name.encode())[:16] or name.endswith(self.id.hex())
         self.signed = data[:-96] if self.type in SIGNED else data[:-32]
         self.signature = data[len(self.signed):-32]
@@ -47,12 +50,29 @@ class Object:
         return self
 
     def section(self, key, label):
-        key = derive("holdfast 1 section", key, self.header, label.encode())
-        plain = unseal(key, ZERO, self.header, self.body.bytes32())
+        parts, sealed, limit = (key, self.header, label.encode()), self.body.bytes32(), LIMITS.get(label, 1 << 30)
+        plain = unseal(derive("holdfast 1 section", *parts), sealed[:12], self.header, sealed[12:])
+        assert keyed(derive("holdfast 1 section nonce", *parts), plain)[:12] == sealed[:12]
         assert plain[0] in (0, 1)
-        return Reader(decompress(plain[1:]) if plain[0] else plain[1:])
+        payload = decompress(plain[1:], limit) if plain[0] else plain[1:]
+        assert len(payload) <= limit
+        return Reader(payload)
 
     def finish(self): self.body.tags(), self.body.end()
+
+class Refs:
+    """Section 11.1: each row is used, the first time in the order of the table."""
+
+    def __init__(self, ids):
+        assert len(set(ids)) == len(ids)
+        self.ids, self.used = ids, 0
+
+    def __getitem__(self, row):
+        assert row <= self.used
+        self.used = max(self.used, row + 1)
+        return self.ids[row]
+
+    def end(self): assert self.used == len(self.ids)
 
 def pack_name(pack):
     last = f"{pack[:16].hex()}-{pack[16:32].hex()}-{struct.unpack('<I', pack[33:])[0]:08x}"
@@ -74,6 +94,7 @@ class Repository:
         walk = ((folder, file) for folder, _, files in os.walk(path) for file in files)
         self.names = sorted(os.path.relpath(os.path.join(*pair), path) for pair in walk)
         self.clear_files(), self.unlock(password), self.read_members(), self.read_root(), self.read_index()
+        self.read_records()
 
     def read(self, name):
         with open(os.path.join(self.path, name), "rb") as file:
@@ -85,7 +106,10 @@ class Repository:
     def clear_files(self):
         text = self.read("holdfast.json")
         stated = json.loads(text)
-        assert (stated["format"], stated["draft"]) == (0, 1) and not any(stated["features"].values())
+        assert (stated["format"], stated["draft"]) == (0, 1)
+        features = stated["features"]
+        assert list(features) == ["incompat", "ro_compat", "compat"]
+        assert not features["incompat"] and not features["ro_compat"]
         checksum = stated["checksum"].encode()
         assert h(text.replace(checksum, b"0" * 64)).hex().encode() == checksum
         assert json.dumps(stated, indent=2, ensure_ascii=False).encode() + b"\n" == text
@@ -99,8 +123,9 @@ class Repository:
         r = slot.body
         method, memory, passes, lanes, salt, role, label = (
             r.u8(), r.u32(), r.u32(), r.u32(), r.raw(32), r.u8(), r.text16())
-        aad = r.data[:r.at]
+        fields = r.data[:r.at]
         sealed, commitment = r.bytes32(), r.raw(32)
+        aad = slot.header + fields + r.data[r.at:]
         slot.finish()
         assert method == 1 and memory <= 4 << 20
         key = hash_secret_raw(password, salt, passes, memory, lanes, 32, Type.ID, 0x13)
@@ -111,8 +136,8 @@ class Repository:
 
     def read_members(self):
         self.members, self.last_member, signer, bundles = {}, bytes(32), self.owner, []
-        entries = self.under("members/")
-        for number, name in enumerate(name for name in entries if number_of(name) or name.endswith(self.first)):
+        number, name = 0, f"members/{0:016x}-{self.first}"
+        while number == 0 or name in self.names:
             entry = Object(self, name)
             if number:
                 assert self.members[entry.member][0] == 1
@@ -123,14 +148,18 @@ class Repository:
             action, member, role, label, sign, kem = r.u8(), r.raw(16), r.u8(), r.text16(), r.raw(32), r.raw(1216)
             sealed = r.list(lambda: (r.u32(), r.bytes32()))
             entry.finish()
+            assert number or (action, role, sign, member) == (1, 1, self.owner, entry.member)
             self.last_member = entry.hash
             self.members[member] = (role, sign)
             if action == 2:
                 del self.members[member]
             if member == self.member:
                 bundles, own_kem = sealed, kem
+            assert 1 in [role for role, _ in self.members.values()], "the last owner is removed"
+            number += 1
+            name = f"members/{number:016x}-{h(entry.hash + struct.pack('<Q', number))[:16].hex()}"
         assert own_kem == self.kem[2432:]
-        self.count = number + 1
+        self.count = number
         [(key_epoch, sealed)] = bundles
         shared = decapsulate(self.kem, sealed[:1120])
         r = Reader(unseal(derive("holdfast 1 bundle", shared, self.id), ZERO, b"", sealed[1120:]))
@@ -168,23 +197,26 @@ class Repository:
         assert (r.raw(32), r.u64(), r.raw(32)) == (self.hash, self.count, self.last_member)
         pending, self.fence, time = r.u64(), r.u64(), r.time()
         self.segments = r.list(
-            lambda: (r.u8(), r.u16(), r.u8(), r.raw(16), r.u64(), r.raw(32), r.raw(32)))
-        named = lambda: (r.u8(), r.raw(16), r.u64(), r.raw(32), r.u64())
+            lambda: (r.u8(), r.u16(), r.u8(), r.raw(16), r.u64(), r.raw(32), r.raw(32), r.tags())[:-1])
+        named = lambda: (r.u8(), r.raw(16), r.u64(), r.raw(32), r.u64(), r.tags())[:-1]
         snapshots, lists = r.list(named), r.list(named)
+        assert all(row[0] == 0 for row in snapshots) and all(1 <= row[0] <= 6 for row in lists)
         r.list(lambda: r.raw(96))
-        r.list(lambda: (r.text16(), r.text16(), r.list(lambda: (r.text16(), r.text16()))))
+        r.list(lambda: (r.text16(), r.text16(), r.list(lambda: (r.text16(), r.text16())), r.tags()))
         r.tags(), r.end()
         for kind, id, items, digest, _ in lists:
             section = self.named("lists/" + id.hex(), digest, self.k_idx, "list")
             width = {1: 37, 2: 37, 3: 32, 4: 37, 5: 32, 6: 16}[kind]
             assert section.u8() == kind
             data = section.bytes32()
+            section.tags(), section.end()
             rows = [data[at:at + width] for at in range(0, len(data), width)]
             assert len(rows) == items and rows == sorted(set(rows))
             self.lists[kind] = set(rows)
         for _, id, items, digest, _ in snapshots:
             s = self.named("snapshots/" + id.hex(), digest, self.k_ref, "snapshots")
-            rows = s.list(lambda: (s.raw(16), s.raw(16), s.u64(), s.time(), s.raw(32), s.bytes32()))
+            rows = s.list(lambda: (s.raw(16), s.raw(16), s.u64(), s.time(), s.raw(32), s.bytes32(), s.tags()))
+            s.tags(), s.end()
             assert len(rows) == items
             self.catalogue.update({row[0]: row[4] for row in rows})
 
@@ -203,6 +235,9 @@ class Repository:
                 continue
             _, epoch, ids, _ = name.split("/")
             member, session = (bytes.fromhex(part) for part in ids.split("-"))
+            for other in self.under(f"sessions/{epoch}/{ids}/"):
+                if other != name:
+                    assert self.signed(other, (1, 2)).member == member
             end = self.signed(name, (1, 2, 3))
             if end.body.u8() == 2:
                 yield member + session, int(epoch, 16), None
@@ -265,14 +300,37 @@ class Repository:
             packs.append(b"".join(sessions[row][:2]) + bytes([cls]) + ordinal)
             data = self.read(pack_name(packs[-1]))
             assert (len(data), data[-32:]) == (size, checksum)
-        total, last, rows = 0, b"", r.list(lambda: (r.raw(24), r.u32(), r.u32(), r.u32(), r.u32()))
+        assert len(set(packs)) == len(packs)
+        total, last, rows = 0, (b"",), r.list(lambda: (r.raw(24), r.u32(), r.u32(), r.u32(), r.u32()))
         for key, pack, offset, length, origin in rows:
-            assert key >= last and int.from_bytes(key[:2], "big") >> (16 - bits) == value
-            last = key
+            assert (key, pack, offset) > last and int.from_bytes(key[:2], "big") >> (16 - bits) == value
+            last = (key, pack, offset)
             total += int.from_bytes(h(key + packs[pack] + packs[origin] + struct.pack("<II", offset, length)), "little")
             self.chunks[key] = (packs[pack], offset, length, packs[origin])
         r.tags(), r.end()
         return len(rows), (total % 2**256).to_bytes(32, "little")
+
+    # Section 14.
+    def read_records(self):
+        for name in self.under("wal/"):
+            wal = self.signed(name, (1, 2))
+            r = wal.body
+            content, size, wrap, packed, sealed = r.raw(32), r.u64(), wrapped(r), r.u8(), r.bytes32()
+            wal.finish()
+            key = derive("holdfast 1 wal", self.unwrap(wal.member, wal.id, 1, wrap), wal.header)
+            plain = unseal(key, content[:12], content, sealed)
+            plain = decompress(plain, 1 << 30) if packed else plain
+            assert len(plain) == size and keyed(derive("holdfast 1 id wal", self.k_id), plain) == content
+        last = {}
+        for name in self.under("evidence/"):
+            record = self.signed(name, (1, 2, 3, 4))
+            number, previous = record.body.u64(), record.body.raw(32)
+            s = record.section(self.k_ref, "evidence")
+            record.finish()
+            s.time(), s.text16(), s.bytes32(), s.tags(), s.end()
+            assert name.split("/")[1:] == [record.member.hex(), f"{number:016x}"]
+            assert (number, previous) == last.get(record.member, (0, bytes(32)))
+            last[record.member] = (number + 1, record.hash)
 
     # Section 7.
     def open(self, id, kind):
@@ -300,7 +358,7 @@ class Repository:
         """Yields the rows of all leaves below a page."""
         refs, body = self.open(id, 2)
         r = Reader(refs)
-        pages, chunks = r.list(lambda: r.raw(32)), r.list(lambda: r.raw(32))
+        pages, chunks = Refs(r.list(lambda: r.raw(32))), Refs(r.list(lambda: r.raw(32)))
         r.tags(), r.end()
         r = Reader(body)
         own, stated = r.u8(), r.u8()
@@ -310,10 +368,11 @@ class Repository:
             r.tags()
             yield start, extents
         elif own == 0:
-            owners = [(r.u32(), r.u32(), r.text16(), r.text16()) for _ in range(r.u16())]
+            owners = [(r.u32(), r.u32(), r.text16(), r.text16(), r.tags()) for _ in range(r.u16())]
             key = b""
             for _ in range(r.u32()):
                 key = self.key(r, key)
+                self.check_path(key, space)
                 yield key, self.entry(r, owners, pages, chunks)
             r.tags()
         else:
@@ -322,13 +381,14 @@ class Repository:
                 key = self.key(r, key)
                 rows.append((key, pages[r.u32()], r.u64(), r.u64()))
             r.tags()
+            assert rows
             for key, child, entries, size in rows:
                 found = list(self.page(child, space, own - 1))
                 first = found[0][0].to_bytes(8, "big") if space == 2 else found[0][0]
                 count = sum(len(leaf[1]) for leaf in found) if space == 2 else len(found)
                 assert (first, count) == (key, entries)
                 yield from found
-        r.end()
+        r.end(), pages.end(), chunks.end()
 
     @staticmethod
     def key(r, before):
@@ -336,6 +396,11 @@ class Repository:
         key = before[:shared] + r.bytes16()
         assert shared <= len(before) and (key > before or not before)
         return key
+
+    @staticmethod
+    def check_path(key, space):
+        parts = key.split(b"\0") if key and space == 0 else []
+        assert not any(part in (b"", b".", b"..") or b"/" in part for part in parts)
 
     @staticmethod
     def extent(r, chunks):
@@ -358,7 +423,9 @@ class Repository:
         tags = r.tags((0x8010, 0x8011, 0x8012, 0x8013))
         if 0x8013 in tags:
             self.open(chunks[struct.unpack("<I", tags[0x8013])[0]], 1)
-        assert (kind == 3) == (0x8010 in tags) and (kind in (6, 7)) == (0x8011 in tags)
+        assert not (0x8012 in tags and 0x8013 in tags) and len(tags.get(0x8012, b"")) <= 1024
+        assert (kind == 3) == bool(tags.get(0x8010)) and tags.get(0x8010) != b""
+        assert (kind in (6, 7)) == (0x8011 in tags)
         if kind == 1:
             runs = [(0, inline)] if inline else self.runs(extents)
             assert sum(len(data) if hole == 0 else data for hole, data in runs) == size
@@ -385,9 +452,6 @@ class Repository:
             return data
         shape = b"".join(struct.pack("<BQ", hole, part if hole else len(part)) for hole, part in runs)
         return h(b"holdfast 1 holes" + data + shape)
-
-def number_of(name):
-    return int(name.split("/")[1].split("-")[0], 16)
 
 def escape(path):
     special = {9: "\\t", 10: "\\n", 13: "\\r", 34: '\\"', 39: "\\'", 92: "\\\\"}

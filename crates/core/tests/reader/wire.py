@@ -21,8 +21,8 @@ def derive(context, *parts):
     framed = b"".join(struct.pack("<I", len(part)) + part for part in parts)
     return blake3(framed, derive_key_context=context).digest()
 
-def decompress(frame):
-    assert zstandard.get_frame_parameters(frame).content_size <= 1 << 30
+def decompress(frame, limit=8 << 20):
+    assert zstandard.get_frame_parameters(frame).content_size <= limit
     return zstandard.ZstdDecompressor().decompress(frame)
 
 def decapsulate(secret, ciphertext):
