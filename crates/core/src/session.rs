@@ -7,7 +7,7 @@ use crate::entry::Time;
 use crate::error::FormatError;
 use crate::id::{ChunkId, SessionId, StreamId};
 use crate::keys::SessionRow;
-use crate::name::PackId;
+use crate::name::{PackId, SessionName};
 use crate::object::{
     Header, SMALL_SECTION_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
 };
@@ -498,6 +498,21 @@ impl End {
         reader.end()?;
         Ok(end)
     }
+
+    /// Checks that a commit is by the member of its name, and opens the session of its name; an
+    /// abort may be another's.
+    ///
+    /// # Errors
+    /// It belongs elsewhere.
+    pub fn check_author(&self, header: &Header, name: &SessionName) -> Result<(), FormatError> {
+        let Self::Commit(commit) = self else { return Ok(()) };
+        let stated = (header.member, commit.session.member, commit.session.session);
+        if stated == (name.member, name.member, name.session) {
+            Ok(())
+        } else {
+            Err(FormatError::Misplaced("its author"))
+        }
+    }
 }
 
 fn whole_section(
@@ -635,6 +650,16 @@ pub(crate) mod tests {
         object.verify(&signer.public()).unwrap();
         let again = End::decode(&object.header, object.body, &k_ref).unwrap();
         assert_eq!(again, end);
+        let (member, session) = (MemberId([3; 16]), SessionId([2; 16]));
+        let name = SessionName { epoch: 0, member, session };
+        assert_eq!(again.check_author(&head, &name), Ok(()));
+        let (other, misplaced) = (MemberId([9; 16]), Err(FormatError::Misplaced("its author")));
+        assert_eq!(again.check_author(&Header { member: other, ..head.clone() }, &name), misplaced);
+        for name in
+            [SessionName { member: other, ..name }, SessionName { session: SessionId([9; 16]), ..name }]
+        {
+            assert_eq!(again.check_author(&head, &name), misplaced);
+        }
         let End::Commit(commit) = again else { panic!("a commit") };
         assert_eq!(commit.open_details(&object.header, &meta).unwrap(), details);
         assert!(commit.open_details(&object.header, &k_ref).is_err());

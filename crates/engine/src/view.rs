@@ -148,12 +148,7 @@ impl Repository {
         let object = self.parse(bytes, ObjectType::End, name::named_object(&name.end()))?;
         let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see snapshots"))?;
         let end = End::decode(&object.header, object.body, key)?;
-        if let End::Commit(commit) = &end {
-            let stated = (object.header.member, commit.session.member, commit.session.session);
-            if stated != (name.member, name.member, name.session) {
-                return Err(FormatError::Misplaced("its author"));
-            }
-        }
+        end.check_author(&object.header, name)?;
         Ok((object.header, end))
     }
 

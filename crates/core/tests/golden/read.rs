@@ -214,8 +214,7 @@ impl<'a> Repo<'a> {
             let object = self.object(name);
             let end = End::decode(&object.header, object.body, k_ref).unwrap();
             if let End::Commit(commit) = &end {
-                let row = (commit.session.member, commit.session.session);
-                assert_eq!((object.header.member, row), (session.member, (session.member, session.session)));
+                end.check_author(&object.header, &session).unwrap();
                 assert_ne!(self.members.active(session.member).unwrap().role, Role::Reader);
                 assert_eq!(commit.repository_hash, self.root.repository_hash);
             }
