@@ -9,7 +9,7 @@ use crate::entry::{
 use crate::error::FormatError;
 use crate::id::ChunkId;
 use crate::wire::{Reader, Tag, Writer};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Longest key of an entry in bytes.
@@ -53,7 +53,7 @@ impl Refs {
     /// Reads what [`Refs::encode`] wrote.
     ///
     /// # Errors
-    /// It is malformed or of a later version.
+    /// It is malformed, names an id twice, or is of a later version.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut refs = Self::default();
@@ -61,18 +61,68 @@ impl Refs {
             for _ in 0..reader.count(32)? {
                 ids.push(ChunkId(reader.array()?));
             }
+            if ids.iter().collect::<HashSet<_>>().len() != ids.len() {
+                return Err(FormatError::Malformed("the references of a page"));
+            }
         }
         reader.tags("references of a page", &[])?;
         reader.end()?;
         Ok(refs)
     }
+}
 
-    fn child(&self, row: u32) -> Result<ChunkId, FormatError> {
-        self.children.get(row as usize).copied().ok_or(FormatError::Malformed("a reference"))
+/// Looks references up while a body is decoded, and sees to it that the body uses all of them,
+/// the first time in the order of the table: then the table is the one that encoding gives.
+#[derive(Debug)]
+pub struct RefUse<'a> {
+    refs: &'a Refs,
+    children: usize,
+    chunks: usize,
+}
+
+impl<'a> RefUse<'a> {
+    /// Starts with nothing used.
+    #[must_use]
+    pub const fn new(refs: &'a Refs) -> Self {
+        Self { refs, children: 0, chunks: 0 }
     }
 
-    fn chunk(&self, row: u32) -> Result<ChunkId, FormatError> {
-        self.chunks.get(row as usize).copied().ok_or(FormatError::Malformed("a reference"))
+    /// Returns the page of a row.
+    ///
+    /// # Errors
+    /// There is no such row, or an earlier one was not used before it.
+    pub fn child(&mut self, row: u32) -> Result<ChunkId, FormatError> {
+        Self::look_up(&self.refs.children, &mut self.children, row)
+    }
+
+    /// Returns the chunk of a row.
+    ///
+    /// # Errors
+    /// There is no such row, or an earlier one was not used before it.
+    pub fn chunk(&mut self, row: u32) -> Result<ChunkId, FormatError> {
+        Self::look_up(&self.refs.chunks, &mut self.chunks, row)
+    }
+
+    fn look_up(ids: &[ChunkId], used: &mut usize, row: u32) -> Result<ChunkId, FormatError> {
+        let row = row as usize;
+        let id = ids.get(row).ok_or(FormatError::Malformed("a reference"))?;
+        if row > *used {
+            return Err(FormatError::Malformed("the references of a page"));
+        }
+        *used = (*used).max(row + 1);
+        Ok(*id)
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// A row was not used.
+    pub const fn end(&self) -> Result<(), FormatError> {
+        if self.children == self.refs.children.len() && self.chunks == self.refs.chunks.len() {
+            Ok(())
+        } else {
+            Err(FormatError::Malformed("the references of a page"))
+        }
     }
 }
 
@@ -80,20 +130,24 @@ impl Refs {
 #[derive(Debug, Default)]
 pub struct RefTable {
     refs: Refs,
-    rows: HashMap<ChunkId, u32>,
+    children: HashMap<ChunkId, u32>,
+    chunks: HashMap<ChunkId, u32>,
 }
 
 impl RefTable {
-    /// Returns the row of a page.
+    /// Returns the row of a page; the same page has one row.
     pub fn child(&mut self, id: ChunkId) -> u32 {
-        self.refs.children.push(id);
-        (self.refs.children.len() - 1) as u32
+        let children = &mut self.refs.children;
+        *self.children.entry(id).or_insert_with(|| {
+            children.push(id);
+            (children.len() - 1) as u32
+        })
     }
 
     /// Returns the row of a chunk; the same chunk has one row.
     pub fn chunk(&mut self, id: ChunkId) -> u32 {
         let chunks = &mut self.refs.chunks;
-        *self.rows.entry(id).or_insert_with(|| {
+        *self.chunks.entry(id).or_insert_with(|| {
             chunks.push(id);
             (chunks.len() - 1) as u32
         })
@@ -101,7 +155,8 @@ impl RefTable {
 
     /// Returns the table and starts a new one.
     pub fn take(&mut self) -> Refs {
-        self.rows.clear();
+        self.children.clear();
+        self.chunks.clear();
         std::mem::take(&mut self.refs)
     }
 }
@@ -126,7 +181,7 @@ impl OwnerTable {
         u16::try_from(row).expect("a page has fewer entries")
     }
 
-    /// Encodes and starts a new table: count 2, then {uid 4, gid 4, user, group}.
+    /// Encodes and starts a new table: count 2, then {uid 4, gid 4, user, group, tagged list}.
     pub fn encode(&mut self, writer: &mut Writer) {
         writer.u16(self.owners.len() as u16);
         for owner in self.owners.drain(..) {
@@ -134,6 +189,7 @@ impl OwnerTable {
             writer.u32(owner.gid);
             writer.bytes16(owner.user.as_bytes());
             writer.bytes16(owner.group.as_bytes());
+            writer.tags(&[]);
         }
     }
 
@@ -151,13 +207,18 @@ impl OwnerTable {
                 user: reader.text16("a user name")?,
                 group: reader.text16("a group name")?,
             }));
+            reader.tags("an owner", &[])?;
         }
         Ok(owners)
     }
 }
 
 /// Encodes a key as what it shares with the one before, and the rest.
+///
+/// # Panics
+/// The key is longer than [`KEY_BYTES_MAX`]: a mistake of the caller.
 pub fn encode_key(writer: &mut Writer, before: &[u8], key: &[u8]) {
+    assert!(key.len() <= KEY_BYTES_MAX, "keys have a limit");
     let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
     writer.u16(shared as u16);
     writer.bytes16(&key[shared..]);
@@ -246,7 +307,7 @@ pub fn encode_extent(writer: &mut Writer, extent: &Extent, refs: &mut RefTable) 
 ///
 /// # Errors
 /// It is malformed or empty.
-pub fn decode_extent(reader: &mut Reader<'_>, refs: &Refs) -> Result<Extent, FormatError> {
+pub fn decode_extent(reader: &mut Reader<'_>, refs: &mut RefUse<'_>) -> Result<Extent, FormatError> {
     let extent = match reader.u8()? {
         0 => Extent::Chunk { id: refs.chunk(reader.u32()?)?, offset: reader.u32()?, length: reader.u32()? },
         1 => Extent::Hole { length: reader.u64()? },
@@ -285,6 +346,9 @@ fn attribute_tags(attributes: &Attributes, refs: &mut RefTable) -> Vec<Tag> {
     tags
 }
 
+/// Name and value of an extended attribute.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Encodes extended attributes: count 4, then {name, value}.
 #[must_use]
 pub fn encode_xattrs(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
@@ -300,10 +364,13 @@ pub fn encode_xattrs(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 /// Reads what [`encode_xattrs`] wrote.
 ///
 /// # Errors
-/// It is malformed, or names do not ascend.
-pub fn decode_xattrs(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+/// It is malformed or too long, or names do not ascend.
+pub fn decode_xattrs(bytes: &[u8]) -> Result<Vec<Pair>, FormatError> {
+    if bytes.len() > XATTRS_BYTES_MAX {
+        return Err(FormatError::TooLong("an extended attribute"));
+    }
     let mut reader = Reader::new(bytes);
-    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for _ in 0..reader.count(6)? {
         let name = reader.bytes16()?.to_vec();
         let value = reader.bytes32("an extended attribute", XATTRS_BYTES_MAX as u32)?.to_vec();
@@ -324,7 +391,7 @@ pub fn decode_entry(
     reader: &mut Reader<'_>,
     key: Vec<u8>,
     owners: &[Arc<Owner>],
-    refs: &Refs,
+    refs: &mut RefUse<'_>,
 ) -> Result<Entry, FormatError> {
     let kind = decode_kind(reader.u8()?)?;
     let mode = reader.u16()?;
@@ -356,6 +423,15 @@ fn check_entry(entry: &Entry) -> Result<(), FormatError> {
         }
         Content::Tree(_) => true,
     };
+    let attributes = &entry.attributes;
+    let points = attributes.link_target.as_ref().is_some_and(|target| !target.is_empty());
+    let device = matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice);
+    if points != (entry.kind == Kind::Symlink)
+        || attributes.link_target.is_some() != points
+        || attributes.device.is_some() != device
+    {
+        return Err(FormatError::Malformed("the attributes of an entry"));
+    }
     let file = entry.kind == Kind::File;
     if covered && (file || entry.content == Content::None) && entry.digest.is_some() == file {
         Ok(())
@@ -384,7 +460,7 @@ fn decode_time(reader: &mut Reader<'_>) -> Result<Time, FormatError> {
     if time.nanos < 1_000_000_000 { Ok(time) } else { Err(FormatError::Malformed("a time")) }
 }
 
-fn decode_content(reader: &mut Reader<'_>, refs: &Refs) -> Result<Content, FormatError> {
+fn decode_content(reader: &mut Reader<'_>, refs: &mut RefUse<'_>) -> Result<Content, FormatError> {
     match reader.u8()? {
         0 => Ok(Content::None),
         1 => {
@@ -406,7 +482,11 @@ fn decode_content(reader: &mut Reader<'_>, refs: &Refs) -> Result<Content, Forma
     }
 }
 
-fn decode_attribute(attributes: &mut Attributes, tag: Tag, refs: &Refs) -> Result<(), FormatError> {
+fn decode_attribute(attributes: &mut Attributes, tag: Tag, refs: &mut RefUse<'_>) -> Result<(), FormatError> {
+    let is_xattrs = matches!(tag.id, TAG_XATTRS | TAG_XATTRS_CHUNK);
+    if is_xattrs && attributes.xattrs != Xattrs::None {
+        return Err(FormatError::Malformed("the extended attributes of an entry"));
+    }
     let mut reader = Reader::new(&tag.bytes);
     match tag.id {
         TAG_BIRTH => attributes.birth = Some(decode_time(&mut reader)?),
@@ -415,6 +495,9 @@ fn decode_attribute(attributes: &mut Attributes, tag: Tag, refs: &Refs) -> Resul
         TAG_DEVICE => attributes.device = Some((reader.u32()?, reader.u32()?)),
         TAG_XATTRS_CHUNK => attributes.xattrs = Xattrs::Chunk(refs.chunk(reader.u32()?)?),
         TAG_XATTRS => {
+            if tag.bytes.len() > XATTRS_INLINE_BYTES_MAX {
+                return Err(FormatError::TooLong("an extended attribute"));
+            }
             attributes.xattrs = Xattrs::Inline(decode_xattrs(&tag.bytes)?);
             return Ok(());
         }
@@ -453,7 +536,107 @@ pub fn decode_alone(bytes: &[u8]) -> Result<Entry, FormatError> {
     let refs = Refs::decode(reader.bytes32("references", 1 << 20)?)?;
     let owners = OwnerTable::decode(&mut reader)?;
     let key = reader.bytes16()?.to_vec();
-    let entry = decode_entry(&mut reader, key, &owners, &refs)?;
+    let mut used = RefUse::new(&refs);
+    let entry = decode_entry(&mut reader, key, &owners, &mut used)?;
+    used.end()?;
     reader.end()?;
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    fn special(kind: Kind, attributes: Attributes) -> Entry {
+        Entry {
+            key: b"a".to_vec(),
+            kind,
+            mode: 0o600,
+            owner: Arc::default(),
+            mtime: Time::default(),
+            size: 0,
+            content: Content::None,
+            digest: (kind == Kind::File).then_some([7; 32]),
+            attributes,
+        }
+    }
+
+    fn target(target: &[u8]) -> Attributes {
+        Attributes { link_target: Some(target.to_vec()), ..Attributes::default() }
+    }
+
+    fn device() -> Attributes {
+        Attributes { device: Some((1, 3)), ..Attributes::default() }
+    }
+
+    #[test]
+    fn links_have_targets_devices_have_numbers_and_nothing_else_has() {
+        let bare = Attributes::default;
+        for (kind, attributes) in [
+            (Kind::File, bare()),
+            (Kind::Symlink, target(b"x")),
+            (Kind::CharDevice, device()),
+            (Kind::BlockDevice, device()),
+            (Kind::Fifo, bare()),
+        ] {
+            let entry = special(kind, attributes);
+            assert_eq!(decode_alone(&encode_alone(&entry)).unwrap(), entry);
+        }
+        for (kind, attributes) in [
+            (Kind::Symlink, bare()),
+            (Kind::Symlink, target(b"")),
+            (Kind::Symlink, Attributes { device: Some((1, 3)), ..target(b"x") }),
+            (Kind::File, target(b"x")),
+            (Kind::File, target(b"")),
+            (Kind::Directory, device()),
+            (Kind::CharDevice, bare()),
+            (Kind::BlockDevice, bare()),
+        ] {
+            let refused = decode_alone(&encode_alone(&special(kind, attributes)));
+            assert_eq!(refused, Err(FormatError::Malformed("the attributes of an entry")), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn extended_attributes_lie_in_one_place_and_have_limits() {
+        let pairs = |bytes| vec![(b"user.a".to_vec(), vec![7; bytes])];
+        let with = |bytes| Attributes { xattrs: Xattrs::Inline(pairs(bytes)), ..Attributes::default() };
+        let read = |attributes| decode_alone(&encode_alone(&special(Kind::File, attributes)));
+        let around = encode_xattrs(&pairs(0)).len();
+        assert!(read(with(XATTRS_INLINE_BYTES_MAX - around)).is_ok());
+        assert!(read(with(XATTRS_INLINE_BYTES_MAX - around + 1)).is_err());
+        assert!(decode_xattrs(&encode_xattrs(&pairs(XATTRS_BYTES_MAX - around))).is_ok());
+        assert!(decode_xattrs(&encode_xattrs(&pairs(XATTRS_BYTES_MAX - around + 1))).is_err());
+        let mut both = with(1);
+        both.unknown = vec![(TAG_XATTRS_CHUNK, vec![0; 4])];
+        assert_eq!(read(both), Err(FormatError::Malformed("the extended attributes of an entry")));
+    }
+
+    #[test]
+    fn references_are_each_there_once_and_used_in_order() {
+        let mut table = RefTable::default();
+        let (one, two) = (ChunkId([1; 32]), ChunkId([2; 32]));
+        assert_eq!([table.child(one), table.child(two), table.child(one)], [0, 1, 0]);
+        assert_eq!([table.chunk(one), table.chunk(one)], [0, 0]);
+        let refs = table.take();
+        assert_eq!(Refs::decode(&refs.encode()).unwrap(), refs);
+        let twice = Refs { children: vec![one, one], chunks: vec![] };
+        assert!(Refs::decode(&twice.encode()).is_err());
+        let mut used = RefUse::new(&refs);
+        assert!(used.child(1).is_err(), "row 0 comes first");
+        assert_eq!(used.child(0), Ok(one));
+        assert_eq!(used.child(0), Ok(one));
+        assert_eq!(used.child(1), Ok(two));
+        assert!(used.child(2).is_err());
+        assert!(used.end().is_err(), "the chunk is not used");
+        assert_eq!(used.chunk(0), Ok(one));
+        assert_eq!(used.end(), Ok(()));
+    }
+
+    #[test]
+    #[should_panic(expected = "keys have a limit")]
+    fn keys_over_the_limit_are_not_written() {
+        encode_key(&mut Writer::new(), &[7; KEY_BYTES_MAX], &[7; KEY_BYTES_MAX + 1]);
+    }
 }

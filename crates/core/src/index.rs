@@ -6,11 +6,12 @@
 use crate::chunk::StoredLength;
 use crate::crypto::{Secret, Signer, hash};
 use crate::error::FormatError;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, MemberId, SessionId};
 use crate::keys::SessionRow;
 use crate::name::{PackClass, PackId};
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{Header, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::wire::{Reader, Writer};
+use std::collections::{HashMap, HashSet};
 
 /// The first 24 bytes of a chunk's identifier: enough to look it up by; whoever opens a chunk
 /// verifies all 32.
@@ -77,10 +78,12 @@ impl IndexTables {
         let mut writer = Writer::new();
         writer.count(self.sessions.len());
         self.sessions.iter().for_each(|row| row.encode(&mut writer));
+        let rows: HashMap<(MemberId, SessionId), usize> =
+            self.sessions.iter().map(|row| (row.member, row.session)).zip(0..).collect();
         writer.count(self.packs.len());
         for pack in &self.packs {
-            let session = self.session_of(&pack.id).expect("the session of every pack is in the table");
-            writer.u32(session as u32);
+            let session = rows.get(&(pack.id.member, pack.id.session));
+            writer.count(*session.expect("the session of every pack is in the table"));
             writer.u8(pack.id.class as u8);
             writer.u32(pack.id.ordinal);
             writer.u64(pack.size);
@@ -106,16 +109,20 @@ impl IndexTables {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut tables = Self::default();
-        for _ in 0..reader.count(SessionRow::SIZE_MIN)? {
+        for _ in 0..rows(&mut reader, SessionRow::SIZE_MIN)? {
             tables.sessions.push(SessionRow::decode(&mut reader)?);
         }
-        for _ in 0..reader.count(53)? {
+        let mut seen = HashSet::new();
+        for _ in 0..rows(&mut reader, 53)? {
             let pack = tables.decode_pack(&mut reader)?;
+            if !seen.insert(pack.id) {
+                return Err(FormatError::Malformed("the packs of an index"));
+            }
             tables.packs.push(pack);
         }
-        for _ in 0..reader.count(40)? {
+        for _ in 0..rows(&mut reader, 40)? {
             let row = tables.decode_chunk(&mut reader)?;
-            if tables.chunks.last().is_some_and(|last| sort_key(last) > sort_key(&row)) {
+            if tables.chunks.last().is_some_and(|last| sort_key(last) >= sort_key(&row)) {
                 return Err(FormatError::Malformed("the order of an index"));
             }
             tables.chunks.push(row);
@@ -165,6 +172,12 @@ impl IndexTables {
     }
 }
 
+/// Takes a count of rows.
+fn rows(reader: &mut Reader<'_>, bytes_min: usize) -> Result<usize, FormatError> {
+    let count = reader.count(bytes_min)?;
+    if count > ROWS_MAX { Err(FormatError::TooLong("an index")) } else { Ok(count) }
+}
+
 fn sort_key(row: &ChunkRow) -> (ChunkKey, u32, u32) {
     (row.key, row.pack, row.offset)
 }
@@ -192,7 +205,13 @@ pub fn encode_delta(
 pub fn decode_delta(header: &Header, body: &[u8], k_idx: &Secret) -> Result<(u32, IndexTables), FormatError> {
     let mut reader = Reader::new(body);
     let number = reader.u32()?;
-    let tables = IndexTables::decode(&open_section(&mut reader, k_idx, header, "index delta")?)?;
+    let tables = IndexTables::decode(&open_section(
+        &mut reader,
+        k_idx,
+        header,
+        "index delta",
+        TABLE_SECTION_BYTES_MAX,
+    )?)?;
     reader.tags("an index delta", &[])?;
     reader.end()?;
     Ok((number, tables))
@@ -210,6 +229,18 @@ pub struct Partition {
 impl Partition {
     /// The partition of everything.
     pub const ALL: Self = Self { bits: 0, value: 0 };
+
+    /// Reads bits 1, value 2.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let partition = Self { bits: reader.u8()?, value: reader.u16()? };
+        if partition.bits > 12 || u32::from(partition.value) >= 1 << partition.bits {
+            return Err(FormatError::Malformed("an index partition"));
+        }
+        Ok(partition)
+    }
 
     /// Tells whether a key belongs.
     #[must_use]
@@ -285,14 +316,17 @@ impl IndexSegment {
     /// It is damaged, malformed, holds other rows than it states, or is of a later version.
     pub fn decode(header: &Header, body: &[u8], k_idx: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
-        let partition = Partition { bits: reader.u8()?, value: reader.u16()? };
+        let partition = Partition::decode(&mut reader)?;
         let level = reader.u8()?;
         let rows = reader.u64()?;
         let sum = MultisetSum(reader.array()?);
-        if partition.bits > 12 || u32::from(partition.value) >= 1 << partition.bits {
-            return Err(FormatError::Malformed("an index partition"));
-        }
-        let tables = IndexTables::decode(&open_section(&mut reader, k_idx, header, "index segment")?)?;
+        let tables = IndexTables::decode(&open_section(
+            &mut reader,
+            k_idx,
+            header,
+            "index segment",
+            TABLE_SECTION_BYTES_MAX,
+        )?)?;
         reader.tags("an index segment", &[])?;
         reader.end()?;
         let stated =
@@ -343,6 +377,7 @@ mod tests {
             vec![SessionRow { member, session, key_epoch: 0, data: Some(wrap.clone()), meta: Some(wrap) }];
         let mut tables = IndexTables { sessions, packs: vec![pack(0), pack(1)], chunks };
         tables.sort();
+        tables.chunks.dedup_by_key(|row| sort_key(row));
         tables
     }
 
@@ -396,6 +431,31 @@ mod tests {
         assert_eq!(IndexTables::decode(&tables.encode()), Err(FormatError::Malformed("a chunk's place")));
         tables.chunks[0].pack = 2;
         assert_eq!(IndexTables::decode(&tables.encode()), Err(FormatError::Malformed("a chunk's place")));
+    }
+
+    #[test]
+    fn rows_that_are_there_twice_are_refused() {
+        let mut twice = tables(vec![(1, 5), (2, 6)]);
+        twice.chunks.push(twice.chunks[1]);
+        assert_eq!(
+            IndexTables::decode(&twice.encode()),
+            Err(FormatError::Malformed("the order of an index"))
+        );
+        let mut twice = tables(vec![(1, 5)]);
+        twice.packs.push(twice.packs[0].clone());
+        assert_eq!(
+            IndexTables::decode(&twice.encode()),
+            Err(FormatError::Malformed("the packs of an index"))
+        );
+    }
+
+    #[test]
+    fn more_rows_than_a_table_may_have_are_refused() {
+        let bytes = vec![0; 16];
+        assert_eq!(rows(&mut Reader::new(&bytes), 1), Ok(0));
+        let mut bytes = (ROWS_MAX as u32 + 1).to_le_bytes().to_vec();
+        bytes.resize(ROWS_MAX + 8, 0);
+        assert_eq!(rows(&mut Reader::new(&bytes), 1), Err(FormatError::TooLong("an index")));
     }
 
     #[test]

@@ -210,6 +210,15 @@ pub fn member(number: u64, id: ObjectId) -> String {
     format!("members/{number:016x}-{id}")
 }
 
+/// Returns the identifier of a member entry after the first: a hash of the entry before and of the
+/// number, so that only one entry can follow another and put-if-absent decides which.
+#[must_use]
+pub fn member_object(previous: &[u8; 32], number: u64) -> ObjectId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash(&[previous.as_slice(), &number.to_le_bytes()].concat())[..16]);
+    ObjectId(id)
+}
+
 /// Returns the name of a root. Numbers are written downwards, so that a listing begins with the
 /// newest.
 #[must_use]
@@ -336,7 +345,13 @@ fn parse_wal(rest: &str) -> bool {
     let timeline_ok = timeline
         .split_once('-')
         .is_some_and(|(number, history)| parse_hex::<4>(number).is_ok() && parse_hex::<8>(history).is_ok());
-    parse_hex::<8>(system).is_ok() && timeline_ok && !segment.is_empty()
+    parse_hex::<8>(system).is_ok() && timeline_ok && is_segment(segment)
+}
+
+/// Names of segments are plain, so that no store and no file system takes them for something else.
+fn is_segment(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }
 
 /// Numbers in names have one spelling: decimal, no leading zero.
@@ -392,6 +407,17 @@ mod tests {
             "wal/a/b",
         ] {
             assert_eq!(parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn log_segments_have_plain_names() {
+        let place = |segment: &str| parse(&wal(9, 1, &[4; 8], segment, None));
+        for segment in ["000000010000000000000003", "00000002.history", "a_b.partial.0", &"a".repeat(64)] {
+            assert!(place(segment).is_some(), "{segment}");
+        }
+        for segment in ["", ".", "..", ".a", "a b", "a-b", "\u{e9}", "a\\b", &"a".repeat(65)] {
+            assert!(place(segment).is_none(), "{segment}");
         }
     }
 

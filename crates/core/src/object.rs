@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: what the bodies hold.
 
-use crate::crypto::{Aead, SIGNATURE_BYTES, Secret, SignPublic, Signer, derive, hash};
+use crate::crypto::{Aead, SIGNATURE_BYTES, Secret, SignPublic, Signer, TAG_BYTES, derive, hash, keyed_hash};
 use crate::error::FormatError;
 use crate::id::{MemberId, ObjectId, RepositoryId};
 use crate::wire::{Reader, Writer};
@@ -21,6 +21,16 @@ pub const HEADER_BYTES: usize = 100;
 pub const CHECKSUM_BYTES: usize = 32;
 /// Longest object that is read whole, in bytes; packs are read in ranges.
 pub const OBJECT_BYTES_MAX: u64 = 1 << 30;
+/// Longest plaintext of a section in bytes: begins, pins and reasons of aborts.
+pub const SMALL_SECTION_BYTES_MAX: usize = 16 << 20;
+/// Longest plaintext of a section in bytes: summaries and details of snapshots.
+pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 64 << 20;
+/// Longest plaintext of a section in bytes: footers of packs, and evidence.
+pub const RECORD_SECTION_BYTES_MAX: usize = 256 << 20;
+/// Longest plaintext of a section in bytes: roots, lists, segments of snapshots, the index.
+pub const TABLE_SECTION_BYTES_MAX: usize = OBJECT_BYTES_MAX as usize;
+/// Length of a section's nonce in bytes.
+const NONCE_BYTES: usize = 12;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,10 +93,13 @@ impl ObjectType {
             Self::IndexDelta
                 | Self::IndexSegment
                 | Self::Root
+                | Self::Begin
+                | Self::Pins
                 | Self::End
                 | Self::Member
                 | Self::SnapshotSegment
                 | Self::List
+                | Self::Wal
                 | Self::Evidence
         )
     }
@@ -263,43 +276,42 @@ fn signed_message(signed: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Appends a section sealed under a key of the repository: length, then ciphertext and tag over
-/// {compressed flag 1, payload}. The section's own key is derived from the header and the label,
-/// so the nonce is always zero; the header is bound to it.
+/// Appends a section sealed under a key of the repository: length, then nonce, ciphertext and tag
+/// over {compressed flag 1, payload}. The section's own key is derived from the header and the
+/// label, and the nonce from what is sealed, so that two payloads never share both; the header is
+/// bound to it.
 pub fn seal_section(writer: &mut Writer, key: &Secret, header: &Header, label: &str, payload: &[u8]) {
     let header_bytes = header.encode();
-    let aead = section_cipher(key, &header_bytes, label);
     let mut compressor = crate::compress::Compressor::new(crate::compress::LEVEL_DEFAULT);
     let plaintext =
         compressor.compress(payload).map_or_else(|| [&[0], payload].concat(), |frame| [&[1], frame].concat());
-    let mut sealed = Vec::new();
-    aead.seal_append([0; 12], &header_bytes, &plaintext, &mut sealed);
+    let nonce = section_nonce(key, &header_bytes, label, &plaintext);
+    let mut sealed = nonce.to_vec();
+    section_cipher(key, &header_bytes, label).seal_append(nonce, &header_bytes, &plaintext, &mut sealed);
     writer.bytes32(&sealed);
 }
 
-/// Takes a section off a body and opens it.
+/// Takes a section off a body and opens it; its payload has at most `max` bytes.
 ///
 /// # Errors
-/// It is cut off, damaged, or sealed under another key.
+/// It is cut off, damaged, too long, or sealed under another key.
 pub fn open_section(
     reader: &mut Reader<'_>,
     key: &Secret,
     header: &Header,
     label: &str,
+    max: usize,
 ) -> Result<Vec<u8>, FormatError> {
-    let mut sealed = reader.bytes32("a section", OBJECT_BYTES_MAX as u32)?.to_vec();
+    let sealed_max = max + NONCE_BYTES + 1 + TAG_BYTES;
+    let mut sealed = reader.bytes32("a section", sealed_max as u32)?.to_vec();
     let header_bytes = header.encode();
-    let plaintext =
-        section_cipher(key, &header_bytes, label).open_in_place([0; 12], &header_bytes, &mut sealed)?;
+    let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_BYTES>().ok_or(FormatError::Truncated)?;
+    let plaintext = section_cipher(key, &header_bytes, label).open_in_place(*nonce, &header_bytes, sealed)?;
     match plaintext.split_first() {
         Some((0, payload)) => Ok(payload.to_vec()),
         Some((1, frame)) => {
             let mut payload = Vec::new();
-            crate::compress::Decompressor::new().decompress(
-                frame,
-                OBJECT_BYTES_MAX as usize,
-                &mut payload,
-            )?;
+            crate::compress::Decompressor::new().decompress(frame, max, &mut payload)?;
             Ok(payload)
         }
         _ => Err(FormatError::Malformed("a section")),
@@ -308,6 +320,18 @@ pub fn open_section(
 
 fn section_cipher(key: &Secret, header: &[u8; HEADER_BYTES], label: &str) -> Aead {
     Aead::new(&derive("holdfast 1 section", &[key.expose(), header, label.as_bytes()]))
+}
+
+fn section_nonce(
+    key: &Secret,
+    header: &[u8; HEADER_BYTES],
+    label: &str,
+    plaintext: &[u8],
+) -> [u8; NONCE_BYTES] {
+    let key = derive("holdfast 1 section nonce", &[key.expose(), header, label.as_bytes()]);
+    let mut nonce = [0; NONCE_BYTES];
+    nonce.copy_from_slice(&keyed_hash(&key, plaintext)[..NONCE_BYTES]);
+    nonce
 }
 
 #[cfg(test)]
@@ -360,13 +384,43 @@ mod tests {
             let mut writer = Writer::new();
             seal_section(&mut writer, &key, &header(ObjectType::Begin), "begin", &payload);
             let bytes = writer.into_vec();
-            let open =
-                |key, header: &Header, label| open_section(&mut Reader::new(&bytes), key, header, label);
+            let open = |key, header: &Header, label| {
+                open_section(&mut Reader::new(&bytes), key, header, label, 5_000)
+            };
             assert_eq!(open(&key, &header(ObjectType::Begin), "begin").unwrap(), payload);
             assert!(open(&other, &header(ObjectType::Begin), "begin").is_err());
             assert!(open(&key, &header(ObjectType::Pins), "begin").is_err());
             assert!(open(&key, &header(ObjectType::Begin), "pins").is_err());
         }
+    }
+
+    #[test]
+    fn two_payloads_under_one_header_have_two_nonces() {
+        let sealed = |payload: &[u8]| {
+            let mut writer = Writer::new();
+            seal_section(&mut writer, &Secret::new([8; 32]), &header(ObjectType::End), "summary", payload);
+            writer.into_vec()
+        };
+        assert_eq!(sealed(b"one"), sealed(b"one"));
+        assert_ne!(sealed(b"one")[4..16], sealed(b"two")[4..16]);
+    }
+
+    #[test]
+    fn a_section_over_its_limit_is_refused_compressed_or_not() {
+        let (key, head) = (Secret::new([8; 32]), header(ObjectType::Begin));
+        for payload in [(0..200).collect::<Vec<u8>>(), vec![7; 5_000]] {
+            let mut writer = Writer::new();
+            seal_section(&mut writer, &key, &head, "begin", &payload);
+            let open = |max| open_section(&mut Reader::new(writer.as_slice()), &key, &head, "begin", max);
+            assert_eq!(open(payload.len()).unwrap(), payload);
+            assert!(matches!(open(payload.len() - 1), Err(FormatError::TooLong(_))));
+        }
+    }
+
+    #[test]
+    fn only_packs_and_slots_carry_no_signature() {
+        let unsigned: Vec<_> = ObjectType::ALL.into_iter().filter(|kind| !kind.is_signed()).collect();
+        assert_eq!(unsigned, [ObjectType::Pack, ObjectType::KeySlot]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::id::{ChunkId, RepositoryId, SessionId};
 use crate::keys::WrappedSecret;
 use crate::name::{PackClass, PackId};
 use crate::object::{
-    CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, check_place, open_section, seal_section,
+    CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, RECORD_SECTION_BYTES_MAX, check_place, open_section,
+    seal_section,
 };
 use crate::wire::{Reader, Writer};
 
@@ -42,11 +43,22 @@ pub struct FooterRow {
     pub origin: u16,
 }
 
+/// Another pack that chunks were sealed for, with what opens them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The pack.
+    pub pack: PackId,
+    /// Generation of the repository's keys that its secret is wrapped to.
+    pub key_epoch: u32,
+    /// Its session's secret for its class.
+    pub wrapped: WrappedSecret,
+}
+
 /// A pack's footer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Footer {
     /// Other packs that chunks were sealed for, with what opens them.
-    pub origins: Vec<(PackId, WrappedSecret)>,
+    pub origins: Vec<Origin>,
     /// The chunks, in order of their offset.
     pub rows: Vec<FooterRow>,
 }
@@ -55,9 +67,10 @@ impl Footer {
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.count(self.origins.len());
-        for (pack, wrapped) in &self.origins {
-            writer.raw(&pack.encode());
-            wrapped.encode(&mut writer);
+        for origin in &self.origins {
+            writer.raw(&origin.pack.encode());
+            writer.u32(origin.key_epoch);
+            origin.wrapped.encode(&mut writer);
         }
         writer.count(self.rows.len());
         for row in &self.rows {
@@ -74,11 +87,16 @@ impl Footer {
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut footer = Self::default();
-        for _ in 0..reader.count(PackId::SIZE + WrappedSecret::SIZE)? {
+        for _ in 0..reader.count(PackId::SIZE + 4 + WrappedSecret::SIZE)? {
             let pack = PackId::decode(&reader.array()?).ok_or(FormatError::Malformed("a pack's origin"))?;
-            footer.origins.push((pack, WrappedSecret::decode(&mut reader)?));
+            let key_epoch = reader.u32()?;
+            footer.origins.push(Origin { pack, key_epoch, wrapped: WrappedSecret::decode(&mut reader)? });
         }
-        for _ in 0..reader.count(46)? {
+        let rows = reader.count(46)?;
+        if rows > CHUNKS_MAX {
+            return Err(FormatError::TooLong("a pack's footer"));
+        }
+        for _ in 0..rows {
             let row = FooterRow {
                 id: ChunkId(reader.array()?),
                 offset: reader.u32()?,
@@ -292,7 +310,8 @@ pub fn open_footer(
     k_idx: &Secret,
 ) -> Result<Footer, FormatError> {
     let mut reader = Reader::new(bytes);
-    let footer = Footer::decode(&open_section(&mut reader, k_idx, header, "pack footer")?)?;
+    let footer =
+        Footer::decode(&open_section(&mut reader, k_idx, header, "pack footer", RECORD_SECTION_BYTES_MAX)?)?;
     reader.end()?;
     let last = footer.rows.last().map_or(0, |row| u64::from(row.offset) + u64::from(row.length.bytes()));
     if footer.rows.len() != trailer.chunks as usize || last > trailer.footer_offset {
@@ -382,6 +401,28 @@ mod tests {
         let footer = read(&bytes).unwrap();
         assert_eq!(footer.rows, finished.rows);
         assert_eq!(footer.rows[2].plain_bytes, 5);
+    }
+
+    #[test]
+    fn a_footer_with_origins_comes_back_and_one_with_too_many_rows_is_refused() {
+        let wrapped = WrappedSecret {
+            commitment: [1; 32],
+            recipient: [2; 8],
+            ciphertext: vec![3; KEM_CIPHERTEXT_BYTES],
+            sealed: [4; 48],
+        };
+        let row = |number: u32| FooterRow {
+            id: ChunkId([7; 32]),
+            offset: HEAD_BYTES as u32 + number,
+            length: StoredLength::from_raw(1),
+            plain_bytes: 1,
+            origin: 1,
+        };
+        let origins = vec![Origin { pack: pack(), key_epoch: 5, wrapped }];
+        let mut footer = Footer { origins, rows: vec![row(0)] };
+        assert_eq!(Footer::decode(&footer.encode()), Ok(footer.clone()));
+        footer.rows = (0..=CHUNKS_MAX as u32).map(row).collect();
+        assert_eq!(Footer::decode(&footer.encode()), Err(FormatError::TooLong("a pack's footer")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::chunk::PageText;
 use crate::chunker::chance;
 use crate::entry::{Entry, Extent};
 use crate::entry_code::{
-    OwnerTable, RefTable, Refs, decode_entry, decode_extent, decode_key, encode_entry, encode_extent,
+    OwnerTable, RefTable, RefUse, Refs, decode_entry, decode_extent, decode_key, encode_entry, encode_extent,
     encode_key,
 };
 use crate::error::FormatError;
@@ -23,6 +23,9 @@ pub const PAGE_BYTES_MIN: usize = 8 << 10;
 pub const PAGE_BYTES_MAX: usize = 128 << 10;
 /// Bytes between the minimum and the cut on average.
 const PAGE_BYTES_SPREAD: u64 = 24 << 10;
+/// No inner page but the last of a level has fewer children, however long their keys are: without
+/// it every page of a tree of very long keys would have one child, and the tree no end.
+pub const CHILDREN_MIN: u32 = 16;
 /// Each leaf of extents covers the extents that begin in one such stretch of the file.
 pub const EXTENT_LEAF_SPAN: u64 = 64 << 20;
 /// No tree is higher; pages above it are refused.
@@ -113,60 +116,59 @@ impl Page {
         if level > LEVEL_MAX {
             return Err(FormatError::Malformed("the height of a tree"));
         }
-        let mut used = RefTable::default();
+        let mut used = RefUse::new(&refs);
         let body = match (level, space) {
-            (0, KeySpace::Offsets) => decode_extents(&mut reader, &refs, &mut used)?,
-            (0, _) => decode_entries(&mut reader, &refs, &mut used)?,
-            _ => decode_children(&mut reader, &refs, &mut used)?,
+            (0, KeySpace::Offsets) => decode_extents(&mut reader, &mut used)?,
+            (0, _) => decode_entries(&mut reader, space, &mut used)?,
+            _ => decode_children(&mut reader, space, &mut used)?,
         };
         reader.end()?;
-        if used.take() == refs {
-            Ok(Self { level, space, body, refs })
-        } else {
-            Err(FormatError::Malformed("the references of a page"))
-        }
+        used.end()?;
+        Ok(Self { level, space, body, refs })
+    }
+}
+
+/// Refuses keys that are no paths. The empty key, the source's own root, can only come first.
+fn check_key(space: KeySpace, key: &[u8]) -> Result<(), FormatError> {
+    let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&b'/');
+    if space != KeySpace::Paths || key.is_empty() || key.split(|&byte| byte == 0).all(plain) {
+        Ok(())
+    } else {
+        Err(FormatError::Malformed("a path"))
     }
 }
 
 fn decode_entries(
     reader: &mut Reader<'_>,
-    refs: &Refs,
-    used: &mut RefTable,
+    space: KeySpace,
+    refs: &mut RefUse<'_>,
 ) -> Result<PageBody, FormatError> {
     let owners = OwnerTable::decode(reader)?;
     let mut entries: Vec<Entry> = Vec::new();
-    // Encoded again only to see which references the entries use, in which order.
-    let (mut scratch, mut scratch_owners) = (Writer::new(), OwnerTable::default());
     for _ in 0..reader.count(30)? {
         let key = decode_key(reader, entries.last().map(|entry| entry.key.as_slice()))?;
-        let entry = decode_entry(reader, key, &owners, refs)?;
-        encode_entry(&mut scratch, &entry, &mut scratch_owners, used);
-        scratch = Writer::new();
-        entries.push(entry);
+        check_key(space, &key)?;
+        entries.push(decode_entry(reader, key, &owners, refs)?);
     }
     reader.tags("a page", &[])?;
     Ok(PageBody::Entries(entries))
 }
 
-fn decode_extents(
-    reader: &mut Reader<'_>,
-    refs: &Refs,
-    used: &mut RefTable,
-) -> Result<PageBody, FormatError> {
+fn decode_extents(reader: &mut Reader<'_>, refs: &mut RefUse<'_>) -> Result<PageBody, FormatError> {
     let start = reader.u64()?;
     let mut extents = Vec::new();
     let mut end = start;
     for _ in 0..reader.count(9)? {
         let extent = decode_extent(reader, refs)?;
-        if let Extent::Chunk { id, .. } = extent {
-            used.chunk(id);
-        }
         end = end.checked_add(extent.length()).ok_or(FormatError::Malformed("an extent"))?;
         extents.push(extent);
     }
     let mut blocks = Vec::new();
     for tag in reader.tags("a page", &[])? {
         if tag.id == TAG_BLOCKS {
+            if !tag.bytes.len().is_multiple_of(8) {
+                return Err(FormatError::Malformed("the hashes of blocks"));
+            }
             blocks = tag
                 .bytes
                 .chunks_exact(8)
@@ -179,18 +181,20 @@ fn decode_extents(
 
 fn decode_children(
     reader: &mut Reader<'_>,
-    refs: &Refs,
-    used: &mut RefTable,
+    space: KeySpace,
+    refs: &mut RefUse<'_>,
 ) -> Result<PageBody, FormatError> {
     let mut children: Vec<Child> = Vec::new();
     for _ in 0..reader.count(24)? {
         let first_key = decode_key(reader, children.last().map(|child| child.first_key.as_slice()))?;
-        let row = reader.u32()? as usize;
-        let id = *refs.children.get(row).ok_or(FormatError::Malformed("a reference"))?;
-        used.child(id);
+        check_key(space, &first_key)?;
+        let id = refs.child(reader.u32()?)?;
         children.push(Child { first_key, id, entries: reader.u64()?, bytes: reader.u64()? });
     }
     reader.tags("a page", &[])?;
+    if children.is_empty() {
+        return Err(FormatError::Malformed("an inner page"));
+    }
     Ok(PageBody::Children(children))
 }
 
@@ -253,7 +257,9 @@ impl Upper {
         level.rows.u64(child.bytes);
         level.entries += child.entries;
         level.bytes += child.bytes;
-        if level.is_cut(level.rows.len() - before, &child.first_key, identifier) {
+        if level.count >= CHILDREN_MIN
+            && level.is_cut(level.rows.len() - before, &child.first_key, identifier)
+        {
             self.flush(at, identifier, sink);
         }
     }
@@ -578,6 +584,21 @@ mod tests {
     }
 
     #[test]
+    fn very_long_keys_still_make_a_tree_that_ends() {
+        for length in [9_000usize, 30_000, 65_000] {
+            let mut pages = Pages::new();
+            let mut builder = TreeBuilder::new(identifier(), KeySpace::Opaque);
+            let mut sink = |id, text| drop(pages.insert(id, text));
+            for n in 0..300u32 {
+                let key = [n.to_be_bytes().to_vec(), vec![b'k'; length]].concat();
+                builder.push(&file(&key, 1), &mut sink);
+            }
+            let root = builder.finish(&mut sink);
+            assert!(Page::decode(&pages[&root.id]).unwrap().level < 4, "{length}");
+        }
+    }
+
+    #[test]
     fn extent_trees_read_back() {
         for count in [1u64, 70, 5_000] {
             let mut pages = Pages::new();
@@ -601,7 +622,7 @@ mod tests {
                         out.extend(extents);
                     }
                     PageBody::Children(children) => {
-                        todo.extend(children.into_iter().rev().map(|child| child.id))
+                        todo.extend(children.into_iter().rev().map(|child| child.id));
                     }
                     PageBody::Entries(_) => panic!("entries in a tree of extents"),
                 }
@@ -627,13 +648,52 @@ mod tests {
         assert_eq!(Page::decode(&text), Err(FormatError::Malformed("the references of a page")));
     }
 
+    fn leaf(space: KeySpace, key: &[u8]) -> PageText {
+        let mut pages = Pages::new();
+        let mut builder = TreeBuilder::new(identifier(), space);
+        builder.push(&file(key, 1), &mut |_, _| ());
+        let root = builder.finish(&mut |id, text| drop(pages.insert(id, text)));
+        pages[&root.id].clone()
+    }
+
+    #[test]
+    fn keys_that_are_no_paths_are_refused_in_trees_of_paths() {
+        for key in [&b""[..], b"a", b"a\0b", b"...", b".a\0b."] {
+            assert!(Page::decode(&leaf(KeySpace::Paths, key)).is_ok(), "{key:?}");
+        }
+        for key in [&b"\0"[..], b"a\0", b"\0a", b"a\0\0b", b".", b"..", b"a\0..", b"..\0a", b"a/b", b"/"] {
+            let refused = Page::decode(&leaf(KeySpace::Paths, key));
+            assert_eq!(refused, Err(FormatError::Malformed("a path")), "{key:?}");
+            assert!(Page::decode(&leaf(KeySpace::Opaque, key)).is_ok(), "{key:?}");
+        }
+        let (root, mut pages) = build(&numbered(3_000));
+        let text = pages.get_mut(&root.id).unwrap();
+        let at = text.body.windows(4).position(|part| part == b"fold").unwrap();
+        text.body[at] = b'/';
+        assert_eq!(Page::decode(text), Err(FormatError::Malformed("a path")));
+    }
+
+    #[test]
+    fn an_inner_page_has_children_and_a_column_has_whole_hashes() {
+        let mut body = Writer::new();
+        body.raw(&[1, 1]);
+        body.count(0);
+        body.tags(&[]);
+        let text = PageText { refs: Refs::default().encode(), body: body.into_vec() };
+        assert_eq!(Page::decode(&text), Err(FormatError::Malformed("an inner page")));
+        let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
+        let mut text = encode_extent_leaf(0, &extents, &[7, 8]);
+        let at = text.body.len() - 20;
+        text.body[at..at + 4].copy_from_slice(&15u32.to_le_bytes());
+        text.body.pop();
+        assert_eq!(Page::decode(&text), Err(FormatError::Malformed("the hashes of blocks")));
+    }
+
     fn any_entry() -> impl Strategy<Value = Entry> {
         let time = (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Time { seconds, nanos });
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
         let xattrs = prop::collection::btree_map(prop::collection::vec(1u8.., 1..8), bytes(), 0..4);
         let attributes = (
-            prop::option::of(bytes()),
-            prop::option::of((any::<u32>(), any::<u32>())),
             prop::option::of(xattrs),
             prop::option::of(time.clone()),
             any::<u32>(),
@@ -641,23 +701,17 @@ mod tests {
             any::<(bool, bool)>(),
             prop::option::of(bytes()),
         )
-            .prop_map(
-                |(link_target, device, xattrs, birth, inode_flags, link_group, (grown, torn), unknown)| {
-                    Attributes {
-                        link_target,
-                        device,
-                        xattrs: xattrs.map_or(Xattrs::Chunk(ChunkId([7; 32])), |map| {
-                            Xattrs::Inline(map.into_iter().collect())
-                        }),
-                        birth,
-                        inode_flags,
-                        link_group,
-                        grown,
-                        torn,
-                        unknown: unknown.into_iter().map(|bytes| (0x0777, bytes)).collect(),
-                    }
-                },
-            );
+            .prop_map(|(xattrs, birth, inode_flags, link_group, (grown, torn), unknown)| Attributes {
+                xattrs: xattrs
+                    .map_or(Xattrs::Chunk(ChunkId([7; 32])), |map| Xattrs::Inline(map.into_iter().collect())),
+                birth,
+                inode_flags,
+                link_group,
+                grown,
+                torn,
+                unknown: unknown.into_iter().map(|bytes| (0x0777, bytes)).collect(),
+                ..Attributes::default()
+            });
         let extent =
             (any::<u8>(), any::<u32>(), 1u32..1000, any::<bool>()).prop_map(|(id, offset, length, hole)| {
                 if hole {
@@ -672,8 +726,10 @@ mod tests {
             prop::collection::vec(extent, 1..16).prop_map(Content::Extents),
             any::<[u8; 32]>().prop_map(|id| Content::Tree(ChunkId(id))),
         ];
+        // Components without `.` and `/`.
+        let component = prop::collection::vec(prop_oneof![1u8..b'.', b'0'..], 1..10);
         (
-            prop::collection::vec(any::<u8>(), 0..60),
+            prop::collection::vec(component, 0..6).prop_map(|parts| parts.join(&0)),
             content,
             0u16..0o10000,
             time,

@@ -9,7 +9,7 @@ use crate::crypto::{Aead, Secret, Signer, derive};
 use crate::entry::Time;
 use crate::error::FormatError;
 use crate::keys::WrappedSecret;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{Header, RECORD_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::session::{decode_time, encode_time};
 use crate::wire::{Reader, Writer};
 
@@ -27,7 +27,8 @@ pub struct WalSegment {
 }
 
 impl WalSegment {
-    /// Seals a segment under a fresh secret.
+    /// Seals a segment under a fresh secret. The nonce is the front of `content`, so that two
+    /// plaintexts never share it.
     #[must_use]
     pub fn seal(
         header: &Header,
@@ -39,7 +40,7 @@ impl WalSegment {
     ) -> Self {
         let packed = crate::chunk::pack_payload(plaintext, compressor);
         let mut sealed = Vec::new();
-        wal_cipher(secret, header).seal_append([0; 12], &content, packed.payload, &mut sealed);
+        wal_cipher(secret, header).seal_append(wal_nonce(&content), &content, packed.payload, &mut sealed);
         Self { content, plain_bytes: plaintext.len() as u64, wrapped, compressed: packed.compressed, sealed }
     }
 
@@ -49,7 +50,8 @@ impl WalSegment {
     /// It is damaged, or the secret is another.
     pub fn open(&self, header: &Header, secret: &Secret) -> Result<Vec<u8>, FormatError> {
         let mut sealed = self.sealed.clone();
-        let payload = wal_cipher(secret, header).open_in_place([0; 12], &self.content, &mut sealed)?;
+        let payload =
+            wal_cipher(secret, header).open_in_place(wal_nonce(&self.content), &self.content, &mut sealed)?;
         let mut plaintext = Vec::new();
         if self.compressed {
             // Segments are larger than chunks: up to 1 GiB.
@@ -62,9 +64,10 @@ impl WalSegment {
         if plaintext.len() as u64 == self.plain_bytes { Ok(plaintext) } else { Err(FormatError::Identity) }
     }
 
-    /// Encodes the object: keyed hash 32, plain length 8, wrapped secret, compressed 1, sealed, tagged list.
+    /// Encodes the object: keyed hash 32, plain length 8, wrapped secret, compressed 1, sealed,
+    /// tagged list; signed.
     #[must_use]
-    pub fn encode(&self, header: &Header) -> Vec<u8> {
+    pub fn encode(&self, header: &Header, signer: &Signer) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.raw(&self.content);
         writer.u64(self.plain_bytes);
@@ -72,10 +75,10 @@ impl WalSegment {
         writer.u8(u8::from(self.compressed));
         writer.bytes32(&self.sealed);
         writer.tags(&[]);
-        encode_object(header, writer.as_slice(), None)
+        encode_object(header, writer.as_slice(), Some(signer))
     }
 
-    /// Reads the body of a log segment.
+    /// Reads the body of a log segment; the caller verifies the signature.
     ///
     /// # Errors
     /// It is malformed or of a later version.
@@ -92,6 +95,12 @@ impl WalSegment {
         reader.end()?;
         Ok(segment)
     }
+}
+
+fn wal_nonce(content: &[u8; 32]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&content[..12]);
+    nonce
 }
 
 fn wal_cipher(secret: &Secret, header: &Header) -> Aead {
@@ -121,6 +130,7 @@ impl Evidence {
         encode_time(&mut section, self.time);
         section.bytes16(self.kind.as_bytes());
         section.bytes32(&self.text);
+        section.tags(&[]);
         let mut writer = Writer::new();
         writer.u64(self.number);
         writer.raw(&self.previous);
@@ -136,7 +146,7 @@ impl Evidence {
     pub fn decode(header: &Header, body: &[u8], k_ref: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
         let (number, previous) = (reader.u64()?, reader.array()?);
-        let section = open_section(&mut reader, k_ref, header, "evidence")?;
+        let section = open_section(&mut reader, k_ref, header, "evidence", RECORD_SECTION_BYTES_MAX)?;
         reader.tags("an evidence record", &[])?;
         reader.end()?;
         let mut reader = Reader::new(&section);
@@ -147,6 +157,7 @@ impl Evidence {
             kind: reader.text16("the kind of evidence")?,
             text: reader.bytes32("an evidence record", 64 << 20)?.to_vec(),
         };
+        reader.tags("an evidence record", &[])?;
         reader.end()?;
         Ok(evidence)
     }
@@ -176,8 +187,10 @@ mod tests {
         let (head, secret) = (header(ObjectType::Wal), Secret::new([5; 32]));
         let plaintext = vec![6; 1 << 20];
         let segment = WalSegment::seal(&head, &plaintext, [7; 32], &secret, wrapped, &mut Compressor::new(3));
-        let bytes = segment.encode(&head);
+        let signer = Signer::from_seed(Secret::new([8; 32]));
+        let bytes = segment.encode(&head, &signer);
         let object = Object::parse(&bytes).unwrap();
+        object.verify(&signer.public()).unwrap();
         let again = WalSegment::decode(object.body).unwrap();
         assert_eq!(again.open(&object.header, &secret).unwrap(), plaintext);
         assert!(again.open(&object.header, &Secret::new([6; 32])).is_err());

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 /// Sets of features by what who does not know one may still do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Features {
+pub struct Features {
     /// Nothing.
-    incompat: Vec<String>,
+    pub incompat: Vec<String>,
     /// Read.
-    ro_compat: Vec<String>,
+    pub ro_compat: Vec<String>,
     /// Everything.
-    compat: Vec<String>,
+    pub compat: Vec<String>,
 }
 
 /// The JSON as it lies there; the one place where a derive defines bytes, and they are checked
@@ -47,6 +47,8 @@ struct Version {
 pub struct Repository {
     /// Names the repository.
     pub id: RepositoryId,
+    /// Features that it uses; unknown ones of `compat` are kept.
+    pub features: Features,
     /// The slot that `init` made.
     pub key_slot: ObjectId,
     /// The owner's entry that `init` made.
@@ -68,7 +70,7 @@ impl Repository {
                 format: FORMAT_MAJOR,
                 draft: FORMAT_DRAFT,
                 repository_id: self.id.to_string(),
-                features: Features::default(),
+                features: self.features.clone(),
                 key_slot: self.key_slot.to_string(),
                 member: self.member.to_string(),
                 recover_blake3: hex(&self.recover),
@@ -98,6 +100,7 @@ impl Repository {
         let id = |text: &str| parse_hex::<16>(text).map_err(|_| malformed());
         let repository = Self {
             id: RepositoryId(id(&json.repository_id)?),
+            features: json.features,
             key_slot: ObjectId(id(&json.key_slot)?),
             member: ObjectId(id(&json.member)?),
             recover: parse_hex(&json.recover_blake3).map_err(|_| malformed())?,
@@ -137,6 +140,7 @@ mod tests {
     fn repository() -> Repository {
         Repository {
             id: RepositoryId([0xa1; 16]),
+            features: Features::default(),
             key_slot: ObjectId([2; 16]),
             member: ObjectId([3; 16]),
             recover: hash(RECOVER_TEXT.as_bytes()),
@@ -151,6 +155,22 @@ mod tests {
             let mut flipped = text.clone().into_bytes();
             flipped[at] ^= 1;
             assert!(Repository::decode(&flipped).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn unknown_features_are_kept_where_they_may_be_ignored_and_refused_elsewhere() {
+        let word = || vec!["parity".to_owned()];
+        let with = |features| Repository { features, ..repository() };
+        let kept = with(Features { compat: word(), ..Features::default() });
+        assert_eq!(Repository::decode(kept.encode().as_bytes()), Ok(kept.clone()));
+        assert_ne!(kept.encode(), repository().encode());
+        for features in [
+            Features { incompat: word(), ..Features::default() },
+            Features { ro_compat: word(), ..Features::default() },
+        ] {
+            let refused = Repository::decode(with(features).encode().as_bytes());
+            assert_eq!(refused, Err(FormatError::Newer("feature parity".into())));
         }
     }
 

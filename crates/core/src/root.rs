@@ -9,9 +9,11 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, ObjectId, SessionId};
 use crate::index::{MultisetSum, Partition};
 use crate::name::PackId;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::object::{
+    Header, SNAPSHOT_SECTION_BYTES_MAX, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
+};
 use crate::session::{Summary, decode_time, encode_time};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Tag, Writer};
 
 /// What a list that a root names is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,12 +80,13 @@ impl List {
             .collect()
     }
 
-    /// Encodes the object: one sealed section {kind 1, items}, tagged list; signed.
+    /// Encodes the object: one sealed section {kind 1, items, tagged list}, tagged list; signed.
     #[must_use]
     pub fn encode(&self, header: &Header, k_idx: &Secret, signer: &Signer) -> Vec<u8> {
         let mut section = Writer::new();
         section.u8(self.kind as u8);
         section.bytes32(&self.items);
+        section.tags(&[]);
         let mut writer = Writer::new();
         seal_section(&mut writer, k_idx, header, "list", section.as_slice());
         writer.tags(&[]);
@@ -96,12 +99,13 @@ impl List {
     /// It is damaged, malformed, out of order, or of a later version.
     pub fn decode(header: &Header, body: &[u8], k_idx: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
-        let section = open_section(&mut reader, k_idx, header, "list")?;
+        let section = open_section(&mut reader, k_idx, header, "list", TABLE_SECTION_BYTES_MAX)?;
         reader.tags("a list", &[])?;
         reader.end()?;
         let mut reader = Reader::new(&section);
         let kind = ListKind::from_byte(reader.u8()?)?;
         let items = reader.bytes32("a list", u32::MAX)?.to_vec();
+        reader.tags("a list", &[])?;
         reader.end()?;
         let mut rows = items.chunks_exact(kind.width());
         let whole = rows.by_ref().remainder().is_empty();
@@ -194,6 +198,8 @@ pub struct Root {
     pub conservation: Vec<Conservation>,
     /// What is kept of logs.
     pub wal: Vec<WalFloor>,
+    /// Tags of later versions that are not critical: kept and passed on.
+    pub unknown: Vec<Tag>,
 }
 
 impl Root {
@@ -225,6 +231,7 @@ impl Root {
             writer.u64(row.rows);
             writer.raw(&row.hash);
             writer.raw(&row.sum.0);
+            writer.tags(&[]);
         }
         for rows in [&self.snapshots, &self.lists] {
             writer.count(rows.len());
@@ -238,7 +245,7 @@ impl Root {
         for floor in &self.wal {
             floor.encode(&mut writer);
         }
-        writer.tags(&[]);
+        writer.tags(&self.unknown);
         writer.into_vec()
     }
 
@@ -248,7 +255,7 @@ impl Root {
     /// It is damaged, malformed, or of a later version.
     pub fn decode(header: &Header, body: &[u8], k_ref: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
-        let section = open_section(&mut reader, k_ref, header, "root")?;
+        let section = open_section(&mut reader, k_ref, header, "root", TABLE_SECTION_BYTES_MAX)?;
         reader.tags("a root", &[])?;
         reader.end()?;
         let mut reader = Reader::new(&section);
@@ -262,20 +269,31 @@ impl Root {
             time: decode_time(&mut reader)?,
             ..Self::default()
         };
-        for _ in 0..reader.count(92)? {
+        if root.number == 1 && root.previous != [0; 32] {
+            return Err(FormatError::Malformed("what the first root says of the one before"));
+        }
+        for _ in 0..reader.count(94)? {
             root.segments.push(SegmentRow {
-                partition: Partition { bits: reader.u8()?, value: reader.u16()? },
+                partition: Partition::decode(&mut reader)?,
                 level: reader.u8()?,
                 id: ObjectId(reader.array()?),
                 rows: reader.u64()?,
                 hash: reader.array()?,
                 sum: MultisetSum(reader.array()?),
             });
+            reader.tags("a row of a root", &[])?;
         }
-        for rows in [&mut root.snapshots, &mut root.lists] {
-            for _ in 0..reader.count(65)? {
-                rows.push(NamedRow::decode(&mut reader)?);
+        for _ in 0..reader.count(67)? {
+            let row = NamedRow::decode(&mut reader)?;
+            if row.kind != 0 {
+                return Err(FormatError::Malformed("a segment of snapshots"));
             }
+            root.snapshots.push(row);
+        }
+        for _ in 0..reader.count(67)? {
+            let row = NamedRow::decode(&mut reader)?;
+            ListKind::from_byte(row.kind)?;
+            root.lists.push(row);
         }
         for _ in 0..reader.count(96)? {
             root.conservation.push(Conservation {
@@ -284,10 +302,10 @@ impl Root {
                 given: MultisetSum(reader.array()?),
             });
         }
-        for _ in 0..reader.count(8)? {
+        for _ in 0..reader.count(10)? {
             root.wal.push(WalFloor::decode(&mut reader)?);
         }
-        reader.tags("a root", &[])?;
+        root.unknown = reader.tags("a root", &[])?;
         reader.end()?;
         Ok(root)
     }
@@ -306,16 +324,19 @@ impl NamedRow {
         writer.u64(self.items);
         writer.raw(&self.hash);
         writer.u64(self.floor);
+        writer.tags(&[]);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        Ok(Self {
+        let row = Self {
             kind: reader.u8()?,
             id: ObjectId(reader.array()?),
             items: reader.u64()?,
             hash: reader.array()?,
             floor: reader.u64()?,
-        })
+        };
+        reader.tags("a row of a root", &[])?;
+        Ok(row)
     }
 }
 
@@ -328,6 +349,7 @@ impl WalFloor {
             writer.bytes16(first.as_bytes());
             writer.bytes16(last.as_bytes());
         }
+        writer.tags(&[]);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
@@ -336,6 +358,7 @@ impl WalFloor {
         for _ in 0..reader.count(4)? {
             ranges.push((reader.text16("a log segment")?, reader.text16("a log segment")?));
         }
+        reader.tags("a row of a root", &[])?;
         Ok(Self { timeline, floor, ranges })
     }
 }
@@ -374,7 +397,9 @@ pub fn encode_snapshots(
         encode_time(&mut section, row.received);
         section.raw(&row.end_hash);
         section.bytes32(&row.summary.encode());
+        section.tags(&[]);
     }
+    section.tags(&[]);
     let mut writer = Writer::new();
     seal_section(&mut writer, k_ref, header, "snapshots", section.as_slice());
     writer.tags(&[]);
@@ -391,25 +416,27 @@ pub fn decode_snapshots(
     k_ref: &Secret,
 ) -> Result<Vec<CataloguedSnapshot>, FormatError> {
     let mut reader = Reader::new(body);
-    let section = open_section(&mut reader, k_ref, header, "snapshots")?;
+    let section = open_section(&mut reader, k_ref, header, "snapshots", TABLE_SECTION_BYTES_MAX)?;
     reader.tags("a segment of snapshots", &[])?;
     reader.end()?;
     let mut reader = Reader::new(&section);
     let mut rows: Vec<CataloguedSnapshot> = Vec::new();
-    for _ in 0..reader.count(88)? {
+    for _ in 0..reader.count(90)? {
         let row = CataloguedSnapshot {
             session: SessionId(reader.array()?),
             member: MemberId(reader.array()?),
             epoch: reader.u64()?,
             received: decode_time(&mut reader)?,
             end_hash: reader.array()?,
-            summary: Summary::decode(reader.bytes32("a summary", 16 << 20)?)?,
+            summary: Summary::decode(reader.bytes32("a summary", SNAPSHOT_SECTION_BYTES_MAX as u32)?)?,
         };
+        reader.tags("a row of snapshots", &[])?;
         if rows.last().is_some_and(|last| last.session >= row.session) {
             return Err(FormatError::Malformed("the order of snapshots"));
         }
         rows.push(row);
     }
+    reader.tags("a segment of snapshots", &[])?;
     reader.end()?;
     Ok(rows)
 }
@@ -464,12 +491,42 @@ mod tests {
                 floor: "f".into(),
                 ranges: vec![("a".into(), "b".into())],
             }],
+            unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         };
         let bytes = root.encode(&header(ObjectType::Root), &key, &signer);
         let object = Object::parse(&bytes).unwrap();
         object.verify(&signer.public()).unwrap();
         assert_eq!(Root::decode(&object.header, object.body, &key).unwrap(), root);
         assert!(root.admits(2) && !root.admits(1));
+    }
+
+    #[test]
+    fn a_partition_that_does_not_exist_is_refused() {
+        let (key, signer) = keys();
+        for partition in [Partition { bits: 13, value: 0 }, Partition { bits: 2, value: 4 }] {
+            let (id, hash, sum) = (ObjectId([6; 16]), [8; 32], MultisetSum([9; 32]));
+            let segments = vec![SegmentRow { partition, level: 2, id, rows: 7, hash, sum }];
+            let bytes = Root { segments, ..Root::default() }.encode(&header(ObjectType::Root), &key, &signer);
+            let object = Object::parse(&bytes).unwrap();
+            let refused = Root::decode(&object.header, object.body, &key).unwrap_err();
+            assert_eq!(refused, FormatError::Malformed("an index partition"));
+        }
+    }
+
+    #[test]
+    fn a_first_root_after_another_and_unknown_lists_are_refused() {
+        let (key, signer) = keys();
+        let read = |root: &Root| {
+            let bytes = root.encode(&header(ObjectType::Root), &key, &signer);
+            let object = Object::parse(&bytes).unwrap();
+            Root::decode(&object.header, object.body, &key)
+        };
+        let row = |kind| NamedRow { kind, id: ObjectId([1; 16]), items: 3, hash: [4; 32], floor: 5 };
+        assert!(read(&Root { number: 1, ..Root::default() }).is_ok());
+        assert!(read(&Root { number: 1, previous: [1; 32], ..Root::default() }).is_err());
+        assert!(read(&Root { lists: vec![row(7)], ..Root::default() }).is_err());
+        assert!(read(&Root { lists: vec![row(0)], ..Root::default() }).is_err());
+        assert!(read(&Root { snapshots: vec![row(1)], ..Root::default() }).is_err());
     }
 
     #[test]

@@ -7,10 +7,12 @@ use crate::entry::Time;
 use crate::error::FormatError;
 use crate::id::{ChunkId, SessionId, StreamId};
 use crate::keys::SessionRow;
-use crate::name::PackId;
-use crate::object::{Header, encode_object, open_section, seal_section};
+use crate::name::{PackId, SessionName};
+use crate::object::{
+    Header, SMALL_SECTION_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
+};
 use crate::page::KeySpace;
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Tag, Writer, take_tag};
 
 /// Longest text in a session's records, in bytes.
 const TEXT_BYTES_MAX: u32 = 16 << 20;
@@ -40,9 +42,9 @@ pub struct Begin {
 }
 
 impl Begin {
-    /// Encodes the object: one sealed section, tagged list.
+    /// Encodes the object: one sealed section, tagged list; signed.
     #[must_use]
-    pub fn encode(&self, header: &Header, k_ref: &Secret) -> Vec<u8> {
+    pub fn encode(&self, header: &Header, k_ref: &Secret, signer: &Signer) -> Vec<u8> {
         let mut section = Writer::new();
         section.raw(self.stream.bytes());
         section.raw(&self.process.machine);
@@ -54,10 +56,10 @@ impl Begin {
         let mut writer = Writer::new();
         seal_section(&mut writer, k_ref, header, "begin", section.as_slice());
         writer.tags(&[]);
-        encode_object(header, writer.as_slice(), None)
+        encode_object(header, writer.as_slice(), Some(signer))
     }
 
-    /// Reads the body of a begin object.
+    /// Reads the body of a begin object; the caller verifies the signature.
     ///
     /// # Errors
     /// It is damaged, malformed, or of a later version.
@@ -90,9 +92,9 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Encodes the object: one sealed section, tagged list.
+    /// Encodes the object: one sealed section, tagged list; signed.
     #[must_use]
-    pub fn encode(&self, header: &Header, k_ref: &Secret) -> Vec<u8> {
+    pub fn encode(&self, header: &Header, k_ref: &Secret, signer: &Signer) -> Vec<u8> {
         let mut section = Writer::new();
         section.count(self.snapshots.len());
         self.snapshots.iter().for_each(|id| section.raw(id.bytes()));
@@ -102,10 +104,10 @@ impl Pins {
         let mut writer = Writer::new();
         seal_section(&mut writer, k_ref, header, "pins", section.as_slice());
         writer.tags(&[]);
-        encode_object(header, writer.as_slice(), None)
+        encode_object(header, writer.as_slice(), Some(signer))
     }
 
-    /// Reads the body of a pins object.
+    /// Reads the body of a pins object; the caller verifies the signature.
     ///
     /// # Errors
     /// It is damaged, malformed, or of a later version.
@@ -186,6 +188,8 @@ pub struct Summary {
     pub parent: Option<SessionId>,
     /// Snapshots that this one takes the place of.
     pub supersedes: Vec<SessionId>,
+    /// Tags of later versions that are not critical: kept and passed on.
+    pub unknown: Vec<Tag>,
 }
 
 const TAG_PARENT: u16 = 0x0001;
@@ -212,8 +216,10 @@ impl Summary {
         writer.u8(self.space as u8);
         writer.count(self.supersedes.len());
         self.supersedes.iter().for_each(|id| writer.raw(id.bytes()));
-        let parent = self.parent.map(|id| crate::wire::Tag { id: TAG_PARENT, bytes: id.0.to_vec() });
-        writer.tags(parent.as_slice());
+        let parent = self.parent.map(|id| Tag { id: TAG_PARENT, bytes: id.0.to_vec() });
+        let mut tags: Vec<_> = parent.into_iter().chain(self.unknown.iter().cloned()).collect();
+        tags.sort_by_key(|tag| tag.id);
+        writer.tags(&tags);
         writer.into_vec()
     }
 
@@ -243,12 +249,10 @@ impl Summary {
         for _ in 0..reader.count(16)? {
             supersedes.push(SessionId(reader.array()?));
         }
-        let mut parent = None;
-        for tag in reader.tags("a snapshot", &[])? {
-            if tag.id == TAG_PARENT {
-                parent = Some(SessionId(Reader::new(&tag.bytes).array()?));
-            }
-        }
+        let mut unknown = reader.tags("a snapshot", &[])?;
+        let parent = take_tag(&mut unknown, TAG_PARENT)
+            .map(|bytes| bytes.try_into().map(SessionId).map_err(|_| FormatError::Malformed("a parent")))
+            .transpose()?;
         reader.end()?;
         Ok(Self {
             stream,
@@ -266,6 +270,7 @@ impl Summary {
             space,
             parent,
             supersedes,
+            unknown,
         })
     }
 }
@@ -426,15 +431,22 @@ impl Commit {
     /// They are damaged, or the secret is another.
     pub fn open_details(&self, header: &Header, meta_secret: &Secret) -> Result<Details, FormatError> {
         let mut reader = Reader::new(&self.sealed_details);
-        let details = Details::decode(&open_section(&mut reader, meta_secret, header, "details")?)?;
+        let details = Details::decode(&open_section(
+            &mut reader,
+            meta_secret,
+            header,
+            "details",
+            SNAPSHOT_SECTION_BYTES_MAX,
+        )?)?;
         reader.end()?;
         Ok(details)
     }
 }
 
 impl End {
-    /// Encodes the object: outcome 1, then for a commit the hash of `holdfast.json` 32,
-    /// counts of its deltas 4 and pins 4, sealed summary, session row, sealed details; for an abort a sealed reason; tagged list; signed.
+    /// Encodes the object: outcome 1, then for a commit the hash of `holdfast.json` 32, counts of
+    /// its deltas 4 and pins 4, sealed summary, session row, sealed details; for an abort a sealed
+    /// reason; tagged list; signed.
     #[must_use]
     pub fn encode(&self, header: &Header, k_ref: &Secret, signer: &Signer) -> Vec<u8> {
         let mut writer = Writer::new();
@@ -467,16 +479,17 @@ impl End {
             1 => {
                 let repository_hash = reader.array()?;
                 let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
-                let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary")?)?;
+                let max = SNAPSHOT_SECTION_BYTES_MAX;
+                let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary", max)?)?;
                 let session = SessionRow::decode(&mut reader)?;
-                let sealed = reader.bytes32("details", TEXT_BYTES_MAX)?;
+                let sealed = reader.bytes32("details", max as u32 + 29)?;
                 let mut details = Writer::new();
                 details.bytes32(sealed);
                 let sealed_details = details.into_vec();
                 Self::Commit(Box::new(Commit { summary, session, sealed_details, repository_hash, objects }))
             }
             2 => {
-                let reason = open_section(&mut reader, k_ref, header, "abort")?;
+                let reason = open_section(&mut reader, k_ref, header, "abort", SMALL_SECTION_BYTES_MAX)?;
                 Self::Abort { reason: String::from_utf8_lossy(&reason).into_owned() }
             }
             other => return Err(FormatError::Newer(format!("session outcome {other}"))),
@@ -484,6 +497,21 @@ impl End {
         reader.tags("an end", &[])?;
         reader.end()?;
         Ok(end)
+    }
+
+    /// Checks that a commit is by the member of its name, and opens the session of its name; an
+    /// abort may be another's.
+    ///
+    /// # Errors
+    /// It belongs elsewhere.
+    pub fn check_author(&self, header: &Header, name: &SessionName) -> Result<(), FormatError> {
+        let Self::Commit(commit) = self else { return Ok(()) };
+        let stated = (header.member, commit.session.member, commit.session.session);
+        if stated == (name.member, name.member, name.session) {
+            Ok(())
+        } else {
+            Err(FormatError::Misplaced("its author"))
+        }
     }
 }
 
@@ -494,7 +522,7 @@ fn whole_section(
     label: &'static str,
 ) -> Result<Vec<u8>, FormatError> {
     let mut reader = Reader::new(body);
-    let section = open_section(&mut reader, key, header, label)?;
+    let section = open_section(&mut reader, key, header, label, SMALL_SECTION_BYTES_MAX)?;
     reader.tags(label, &[])?;
     reader.end()?;
     Ok(section)
@@ -542,6 +570,7 @@ pub(crate) mod tests {
             space: KeySpace::Paths,
             parent: Some(SessionId([2; 16])),
             supersedes: vec![SessionId([3; 16])],
+            unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         }
     }
 
@@ -554,8 +583,10 @@ pub(crate) mod tests {
         let key = Secret::new([1; 32]);
         let process = Process { machine: [2; 16], boot: [3; 16], number: 4, start: 5 };
         let begin = Begin { stream: StreamId([1; 16]), process, started: Time { seconds: 1, nanos: 2 } };
-        let bytes = begin.encode(&header(ObjectType::Begin), &key);
+        let signer = Signer::from_seed(Secret::new([6; 32]));
+        let bytes = begin.encode(&header(ObjectType::Begin), &key, &signer);
         let object = Object::parse(&bytes).unwrap();
+        object.verify(&signer.public()).unwrap();
         assert_eq!(Begin::decode(&object.header, object.body, &key).unwrap(), begin);
         let pack = |ordinal| PackId {
             member: MemberId([1; 16]),
@@ -564,9 +595,19 @@ pub(crate) mod tests {
             ordinal,
         };
         let pins = Pins { snapshots: vec![SessionId([1; 16])], packs: vec![pack(1), pack(2)] };
-        let bytes = pins.encode(&header(ObjectType::Pins), &key);
+        let bytes = pins.encode(&header(ObjectType::Pins), &key, &signer);
         let object = Object::parse(&bytes).unwrap();
+        object.verify(&signer.public()).unwrap();
         assert_eq!(Pins::decode(&object.header, object.body, &key).unwrap(), pins);
+    }
+
+    #[test]
+    fn a_parent_of_another_length_is_refused() {
+        let mut bytes = Summary { unknown: vec![], ..summary() }.encode();
+        let at = bytes.len() - 20;
+        bytes[at..at + 4].copy_from_slice(&17u32.to_le_bytes());
+        bytes.push(0);
+        assert_eq!(Summary::decode(&bytes), Err(FormatError::Malformed("a parent")));
     }
 
     #[test]
@@ -609,6 +650,16 @@ pub(crate) mod tests {
         object.verify(&signer.public()).unwrap();
         let again = End::decode(&object.header, object.body, &k_ref).unwrap();
         assert_eq!(again, end);
+        let (member, session) = (MemberId([3; 16]), SessionId([2; 16]));
+        let name = SessionName { epoch: 0, member, session };
+        assert_eq!(again.check_author(&head, &name), Ok(()));
+        let (other, misplaced) = (MemberId([9; 16]), Err(FormatError::Misplaced("its author")));
+        assert_eq!(again.check_author(&Header { member: other, ..head.clone() }, &name), misplaced);
+        for name in
+            [SessionName { member: other, ..name }, SessionName { session: SessionId([9; 16]), ..name }]
+        {
+            assert_eq!(again.check_author(&head, &name), misplaced);
+        }
         let End::Commit(commit) = again else { panic!("a commit") };
         assert_eq!(commit.open_details(&object.header, &meta).unwrap(), details);
         assert!(commit.open_details(&object.header, &k_ref).is_err());

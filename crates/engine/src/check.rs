@@ -526,7 +526,8 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<
     let head = decode_head(&head_bytes, repository.id(), &id).map_err(damaged)?;
     let footer_bytes = get(trailer.footer_offset, trailer.footer_bytes.into()).await?;
     let footer = open_footer(&footer_bytes, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let origins = std::iter::once((id, head.wrapped)).chain(footer.origins).collect();
+    let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
+    let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
     let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
     let mut findings = check_rows(reader, id, &footer.rows);
     let mut hasher = blake3::Hasher::new();

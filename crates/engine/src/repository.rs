@@ -14,7 +14,7 @@ use holdfast_core::keys::{
 };
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, Object, ObjectType, check_place};
-use holdfast_core::repository::{RECOVER_TEXT, Repository as Description};
+use holdfast_core::repository::{Features, RECOVER_TEXT, Repository as Description};
 use holdfast_store::{
     ByteRange, ErrorKind as StoreErrorKind, Key as ObjectKey, ObjectMeta, ObjectStore, Put, StoreError,
 };
@@ -126,6 +126,7 @@ impl Repository {
         let (id, member) = (RepositoryId(ctx.random()), MemberId(ctx.random()));
         let description = Description {
             id,
+            features: Features::default(),
             key_slot: ObjectId(ctx.random()),
             member: ObjectId(ctx.random()),
             recover: hash(RECOVER_TEXT.as_bytes()),
@@ -142,6 +143,8 @@ impl Repository {
             Secret::Password(_) => SlotKdf::Password(options.kdf),
             Secret::KeyFile(_) => SlotKdf::KeyFile,
         };
+        let header = |object_type, object| member_header(object_type, id, object, member, ctx.random());
+        let slot_header = header(ObjectType::KeySlot, description.key_slot);
         let slot = KeySlot::wrap(
             &founding.owner,
             Role::Owner,
@@ -149,10 +152,10 @@ impl Repository {
             kdf,
             ctx.random(),
             secret.credential(),
+            &slot_header,
         )
         .map_err(failed)?;
-        let header = |object_type, object| member_header(object_type, id, object, member, ctx.random());
-        let slot = slot.encode(&header(ObjectType::KeySlot, description.key_slot));
+        let slot = slot.encode(&slot_header);
         let entry =
             founding.entry.encode(&header(ObjectType::Member, description.member), &founding.owner.signer);
         for (name, bytes) in
@@ -377,7 +380,8 @@ async fn open_slot(
     for meta in slots {
         let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
         let Some(bytes) = get_optional(store, meta.key.as_str()).await? else { continue };
-        let opened = read_slot(&bytes, description.id, id).and_then(|slot| slot.unwrap(secret.credential()));
+        let opened = read_slot(&bytes, description.id, id)
+            .and_then(|(header, slot)| slot.unwrap(&header, secret.credential()));
         match opened {
             Ok(keys) => return Ok(keys),
             Err(FormatError::WrongKey | FormatError::Misplaced(_)) => {}
@@ -396,10 +400,10 @@ pub(crate) fn read_slot(
     bytes: &[u8],
     repository: RepositoryId,
     id: ObjectId,
-) -> std::result::Result<KeySlot, FormatError> {
+) -> std::result::Result<(Header, KeySlot), FormatError> {
     let object = Object::parse(bytes)?;
     check_place(&object.header, ObjectType::KeySlot, repository, id)?;
-    KeySlot::decode(object.body)
+    Ok((object.header.clone(), KeySlot::decode(object.body)?))
 }
 
 /// Reads the chain of members from the entry that `holdfast.json` names.
@@ -411,13 +415,14 @@ async fn read_members(
     let mut members = Members::default();
     for meta in list_all(store, "members/").await? {
         let Some(Place::Member(number, id)) = name::parse(meta.key.as_str()) else { continue };
-        if number == 0 && id != description.member || number != members.len() as u64 {
+        let expected = members.next_object().unwrap_or(description.member);
+        if number != members.len() as u64 || id != expected {
             continue;
         }
         let bytes = store.get(&meta.key, ByteRange::All).await?;
         let placed = Object::parse(&bytes)
             .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
-            .and_then(|()| members.append(&bytes, owner));
+            .and_then(|()| members.append(&bytes, description.id, owner));
         placed.map_err(|error| Error::format(meta.key.as_str(), error))?;
     }
     if members.is_empty() {

@@ -491,7 +491,9 @@ impl Session {
         if !options.dry_run {
             let begin = Begin { stream: options.stream, process: ctx.process, started: options.started };
             let header = repository.header(ctx, ObjectType::Begin, name::named_object(&name.begin()), epoch);
-            repository.put_own(&name.begin(), begin.encode(&header, repository.k_ref()?)).await?;
+            repository
+                .put_own(&name.begin(), begin.encode(&header, repository.k_ref()?, repository.signer()))
+                .await?;
         }
         Ok(Self {
             ctx: ctx.clone(),
@@ -683,7 +685,8 @@ impl Session {
         let name = self.name.pins(0);
         let header =
             self.repository.header(&self.ctx, ObjectType::Pins, name::named_object(&name), self.epoch);
-        self.repository.put_own(&name, pins.encode(&header, self.repository.k_ref()?)).await
+        let repository = &self.repository;
+        repository.put_own(&name, pins.encode(&header, repository.k_ref()?, repository.signer())).await
     }
 
     /// W5: what was chosen from must still be there. Without a new root nothing can have changed.

@@ -153,9 +153,7 @@ impl Repository {
         let object = self.parse(bytes, ObjectType::End, name::named_object(&name.end()))?;
         let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see snapshots"))?;
         let end = End::decode(&object.header, object.body, key)?;
-        if matches!(end, End::Commit(_)) && object.header.member != name.member {
-            return Err(FormatError::Misplaced("its author"));
-        }
+        end.check_author(&object.header, name)?;
         Ok((object.header, end))
     }
 

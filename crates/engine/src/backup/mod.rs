@@ -173,6 +173,7 @@ pub async fn backup(
         space: KeySpace::Paths,
         parent: report.parent,
         supersedes: Vec::new(),
+        unknown: Vec::new(),
     };
     let recorded = problems
         .problems

@@ -1,0 +1,272 @@
+//! The chain of members: who is admitted, who is removed, and who says so.
+//!
+//! On purpose not here: what the bundles of keys hold.
+
+use super::Role;
+use crate::crypto::{KEM_PUBLIC_BYTES, KemPublic, SignPublic, Signer, hash};
+use crate::error::FormatError;
+use crate::id::{MemberId, ObjectId, RepositoryId};
+use crate::name::member_object;
+use crate::object::{Header, Object, ObjectType, check_place, encode_object};
+use crate::wire::{Reader, Writer};
+
+/// What an entry of the member chain does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MemberAction {
+    /// The member belongs, with these keys, from here on.
+    Admit = 1,
+    /// The member is shut out; what it commits later does not count.
+    Remove = 2,
+}
+
+/// One entry of the chain of members, signed by an owner; the first is the owner's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberEntry {
+    /// Its number in the chain, from 0.
+    pub number: u64,
+    /// Hash of the whole entry before, zeros for the first.
+    pub previous: [u8; 32],
+    /// What it does.
+    pub action: MemberAction,
+    /// Whom it is about.
+    pub member: MemberId,
+    /// What the member may do.
+    pub role: Role,
+    /// What people call it.
+    pub label: String,
+    /// Verifies what the member signs.
+    pub sign: SignPublic,
+    /// What is for the member is sealed to it.
+    pub kem: KemPublic,
+    /// Key bundles by generation, sealed to `kem`.
+    pub bundles: Vec<(u32, Vec<u8>)>,
+}
+
+impl MemberEntry {
+    /// Encodes and signs the entry.
+    #[must_use]
+    pub fn encode(&self, header: &Header, owner: &Signer) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u64(self.number);
+        writer.raw(&self.previous);
+        writer.u8(self.action as u8);
+        writer.raw(self.member.bytes());
+        writer.u8(self.role as u8);
+        writer.bytes16(self.label.as_bytes());
+        writer.raw(&self.sign.0);
+        writer.raw(&self.kem.0);
+        writer.count(self.bundles.len());
+        for (epoch, sealed) in &self.bundles {
+            writer.u32(*epoch);
+            writer.bytes32(sealed);
+        }
+        writer.tags(&[]);
+        encode_object(header, writer.as_slice(), Some(owner))
+    }
+
+    /// Reads the body of a member entry; the caller verifies the signature.
+    ///
+    /// # Errors
+    /// It is malformed or of a later version.
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(body);
+        let number = reader.u64()?;
+        let previous = reader.array()?;
+        let action = match reader.u8()? {
+            1 => MemberAction::Admit,
+            2 => MemberAction::Remove,
+            other => return Err(FormatError::Newer(format!("member action {other}"))),
+        };
+        let member = MemberId(reader.array()?);
+        let role = Role::from_byte(reader.u8()?)?;
+        let label = reader.text16("a label")?;
+        let sign = SignPublic(reader.array()?);
+        let kem = KemPublic::new(reader.raw(KEM_PUBLIC_BYTES)?)?;
+        let mut bundles = Vec::new();
+        for _ in 0..reader.count(8)? {
+            bundles.push((reader.u32()?, reader.bytes32("a key bundle", 65_536)?.to_vec()));
+        }
+        reader.tags("a member entry", &[])?;
+        reader.end()?;
+        Ok(Self { number, previous, action, member, role, label, sign, kem, bundles })
+    }
+}
+
+/// A chain of member entries, verified.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    entries: Vec<MemberEntry>,
+    last_hash: [u8; 32],
+}
+
+impl Members {
+    /// The identifier that the next entry must have; `None` for the first, which `holdfast.json` names.
+    #[must_use]
+    pub fn next_object(&self) -> Option<ObjectId> {
+        let number = self.entries.len() as u64;
+        (number > 0).then(|| member_object(&self.last_hash, number))
+    }
+
+    /// Appends the next entry, given as the bytes of its object.
+    ///
+    /// The first is the founder's own: it admits an owner with the key `owner`, who signs it.
+    /// Later ones are signed by a member that is an owner at that point.
+    ///
+    /// # Errors
+    /// It belongs elsewhere, does not follow the entry before, is signed by no owner, or would
+    /// leave the repository without one.
+    pub fn append(
+        &mut self,
+        bytes: &[u8],
+        repository: RepositoryId,
+        owner: &SignPublic,
+    ) -> Result<(), FormatError> {
+        let object = Object::parse(bytes)?;
+        let id = self.next_object().unwrap_or(object.header.object);
+        check_place(&object.header, ObjectType::Member, repository, id)?;
+        let entry = MemberEntry::decode(object.body)?;
+        if (entry.number, entry.previous) != (self.entries.len() as u64, self.last_hash) {
+            return Err(FormatError::Misplaced("its place in the chain of members"));
+        }
+        let author = object.header.member;
+        let signer = if self.entries.is_empty() {
+            let admits_owner = entry.action == MemberAction::Admit && entry.role == Role::Owner;
+            if !admits_owner || entry.sign != *owner || entry.member != author {
+                return Err(FormatError::Malformed("the first of the members"));
+            }
+            *owner
+        } else {
+            let active = self.active(author).filter(|member| member.role == Role::Owner);
+            active.ok_or(FormatError::Signature)?.sign
+        };
+        object.verify(&signer)?;
+        self.entries.push(entry);
+        if !self.has_owner() {
+            self.entries.pop();
+            return Err(FormatError::Malformed("the removal of the last owner"));
+        }
+        self.last_hash = hash(bytes);
+        Ok(())
+    }
+
+    fn has_owner(&self) -> bool {
+        let owner =
+            |entry: &MemberEntry| self.active(entry.member).is_some_and(|active| active.role == Role::Owner);
+        self.entries.iter().any(owner)
+    }
+
+    /// Finds what is in force for a member; `None` if it was removed or never admitted.
+    #[must_use]
+    pub fn active(&self, member: MemberId) -> Option<&MemberEntry> {
+        let last = self.entries.iter().rev().find(|entry| entry.member == member)?;
+        (last.action == MemberAction::Admit).then_some(last)
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Hash of the last entry.
+    #[must_use]
+    pub const fn last_hash(&self) -> [u8; 32] {
+        self.last_hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::super::tests::founding;
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::keys::{member_header, open_bundle};
+
+    const REPOSITORY: RepositoryId = RepositoryId([7; 16]);
+
+    fn encoded(entry: &MemberEntry, object: ObjectId, author: MemberId, signer: &Signer) -> Vec<u8> {
+        entry.encode(&member_header(ObjectType::Member, REPOSITORY, object, author, [0; 16]), signer)
+    }
+
+    #[test]
+    fn the_owner_finds_every_key_again_in_its_entry() {
+        let founding = founding();
+        let (member, signer) = (founding.owner.member, &founding.owner.signer);
+        let bytes = encoded(&founding.entry, ObjectId([1; 16]), member, signer);
+        let mut members = Members::default();
+        members.append(&bytes, REPOSITORY, &founding.owner.owner).unwrap();
+        let entry = members.active(member).unwrap();
+        let bundle = open_bundle(&entry.bundles[0].1, REPOSITORY, &founding.owner.kem).unwrap();
+        assert_eq!(bundle.encode(), founding.bundle.encode());
+        assert!(members.append(&bytes, REPOSITORY, &founding.owner.owner).is_err(), "the same entry twice");
+    }
+
+    #[test]
+    fn the_first_entry_is_the_owner_s_own() {
+        let founding = founding();
+        let (member, signer, entry) = (founding.owner.member, &founding.owner.signer, &founding.entry);
+        let stranger = Signer::from_seed(Secret::new([9; 32]));
+        let first = |entry: &MemberEntry, repository, author, signer| {
+            let bytes = encoded(entry, ObjectId([1; 16]), author, signer);
+            Members::default().append(&bytes, repository, &founding.owner.owner)
+        };
+        assert_eq!(first(entry, REPOSITORY, member, signer), Ok(()));
+        assert_eq!(first(entry, REPOSITORY, member, &stranger), Err(FormatError::Signature));
+        let misplaced = Err(FormatError::Misplaced("its repository"));
+        assert_eq!(first(entry, RepositoryId([8; 16]), member, signer), misplaced);
+        let malformed = Err(FormatError::Malformed("the first of the members"));
+        assert_eq!(first(entry, REPOSITORY, MemberId([9; 16]), signer), malformed);
+        for entry in [
+            MemberEntry { action: MemberAction::Remove, ..entry.clone() },
+            MemberEntry { role: Role::Writer, ..entry.clone() },
+            MemberEntry { sign: stranger.public(), ..entry.clone() },
+        ] {
+            assert_eq!(first(&entry, REPOSITORY, member, signer), malformed);
+        }
+    }
+
+    #[test]
+    fn later_entries_follow_under_their_own_name_signed_by_an_owner() {
+        let founding = founding();
+        let (owner, signer) = (founding.owner.member, &founding.owner.signer);
+        let mut members = Members::default();
+        let bytes = encoded(&founding.entry, ObjectId([1; 16]), owner, signer);
+        members.append(&bytes, REPOSITORY, &founding.owner.owner).unwrap();
+        let writer = Signer::from_seed(Secret::new([9; 32]));
+        let second = MemberEntry {
+            number: 1,
+            previous: members.last_hash(),
+            member: MemberId([9; 16]),
+            role: Role::Writer,
+            sign: writer.public(),
+            ..founding.entry.clone()
+        };
+        let id = member_object(&members.last_hash(), 1);
+        assert_eq!(members.next_object(), Some(id));
+        let mut append = |entry: &MemberEntry, id, author, signer: &Signer| {
+            members.append(&encoded(entry, id, author, signer), REPOSITORY, &founding.owner.owner)
+        };
+        let elsewhere = append(&second, ObjectId([1; 16]), owner, signer);
+        assert_eq!(elsewhere, Err(FormatError::Misplaced("its name")));
+        let by_itself = append(&second, id, second.member, &writer);
+        assert_eq!(by_itself, Err(FormatError::Signature));
+        let last_owner = Err(FormatError::Malformed("the removal of the last owner"));
+        for (action, role) in [(MemberAction::Remove, Role::Owner), (MemberAction::Admit, Role::Reader)] {
+            let entry = MemberEntry { action, role, member: owner, ..second.clone() };
+            assert_eq!(append(&entry, id, owner, signer), last_owner);
+        }
+        assert_eq!(append(&second, id, owner, signer), Ok(()));
+        let third = MemberEntry { number: 2, previous: members.last_hash(), ..second.clone() };
+        let bytes = encoded(&third, members.next_object().unwrap(), second.member, &writer);
+        let by_a_writer = members.append(&bytes, REPOSITORY, &founding.owner.owner);
+        assert_eq!(by_a_writer, Err(FormatError::Signature));
+    }
+}

@@ -1,0 +1,399 @@
+//! Keys: who holds which, how they are wrapped, and what each allows.
+//!
+//! A member's private keys lie in slots under its password or key file. What the repository
+//! gives to a member lies in its entry, sealed to the member's public key. Capability is the
+//! type: [`Sealer`] can write, [`Opener`] can read what was sealed.
+//!
+//! On purpose not here: where passwords come from, and randomness.
+
+mod member;
+mod session;
+mod slot;
+
+pub use member::{MemberAction, MemberEntry, Members};
+pub use session::{Opener, Sealer, SessionRow, SessionSecrets, WrappedSecret};
+pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, MemberKeys, SlotKdf};
+
+use crate::chunker::{BundleRule, GearTable};
+use crate::crypto::{
+    Aead, KEM_CIPHERTEXT_BYTES, KemCalls, KemPublic, KemSecret, Secret, Signer, derive, encapsulate,
+    keyed_hash,
+};
+use crate::error::FormatError;
+use crate::id::{ChunkId, MemberId, ObjectId, RepositoryId, StreamId};
+use crate::name::PackClass;
+use crate::object::{Header, ObjectType};
+use crate::wire::{Reader, Tag, Writer, take_tag};
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Everything; admits and removes others.
+    Owner = 1,
+    /// Backs up, reads nothing.
+    Writer = 2,
+    /// Forgets, prunes, repairs and checks without data keys.
+    Maintainer = 3,
+    /// Restores and drills, writes nothing but evidence.
+    Reader = 4,
+}
+
+impl Role {
+    fn from_byte(byte: u8) -> Result<Self, FormatError> {
+        [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader]
+            .into_iter()
+            .find(|role| *role as u8 == byte)
+            .ok_or_else(|| FormatError::Newer(format!("role {byte}")))
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Writer => "writer",
+            Self::Maintainer => "maintainer",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+/// Kinds of chunks; each has its own identifier key, so that no file can look like a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ChunkKind {
+    /// Contents of files.
+    Data = 1,
+    /// A page of a tree.
+    Page = 2,
+}
+
+impl ChunkKind {
+    /// The class of pack that holds chunks of this kind.
+    #[must_use]
+    pub const fn class(self) -> PackClass {
+        match self {
+            Self::Data => PackClass::Data,
+            Self::Page => PackClass::Tree,
+        }
+    }
+
+    /// The kind of chunk that a class of pack holds.
+    #[must_use]
+    pub const fn of(class: PackClass) -> Self {
+        match class {
+            PackClass::Data => Self::Data,
+            PackClass::Tree => Self::Page,
+        }
+    }
+}
+
+/// The keys of a repository that members share according to their roles.
+#[derive(Debug, Clone)]
+pub struct KeyBundle {
+    /// Generation; sealed parts name the one they use.
+    pub key_epoch: u32,
+    /// Identifies chunks and streams.
+    pub k_id: Option<Secret>,
+    /// Decides where chunks, bundles and pages are cut.
+    pub k_cdc: Option<Secret>,
+    /// Seals pack footers and the index.
+    pub k_idx: Option<Secret>,
+    /// Seals references of pages, summaries of snapshots, begins and pins.
+    pub k_ref: Option<Secret>,
+    /// Contents are sealed to it.
+    pub pk_data: Option<KemPublic>,
+    /// Bodies of pages and details of snapshots are sealed to it.
+    pub pk_meta: Option<KemPublic>,
+    /// Opens contents.
+    pub sk_data: Option<KemSecret>,
+    /// Opens bodies of pages and details of snapshots.
+    pub sk_meta: Option<KemSecret>,
+}
+
+const BUNDLE_TAGS: [u16; 8] = [0x8001, 0x8002, 0x8003, 0x8004, 0x8005, 0x8006, 0x8007, 0x8008];
+
+impl KeyBundle {
+    /// Encodes as tags 1 to 8, all critical.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let secret = |key: &Option<Secret>| key.as_ref().map(|key| key.expose().to_vec());
+        let values = [
+            secret(&self.k_id),
+            secret(&self.k_cdc),
+            secret(&self.k_idx),
+            secret(&self.k_ref),
+            self.pk_data.as_ref().map(|key| key.0.clone()),
+            self.pk_meta.as_ref().map(|key| key.0.clone()),
+            self.sk_data.as_ref().map(KemSecret::expose),
+            self.sk_meta.as_ref().map(KemSecret::expose),
+        ];
+        let tags: Vec<_> = BUNDLE_TAGS
+            .into_iter()
+            .zip(values)
+            .filter_map(|(id, value)| Some(Tag { id, bytes: value? }))
+            .collect();
+        let mut writer = Writer::new();
+        writer.u32(self.key_epoch);
+        writer.tags(&tags);
+        writer.into_vec()
+    }
+
+    /// Reads what [`KeyBundle::encode`] wrote.
+    ///
+    /// # Errors
+    /// A key is malformed or of an unknown kind.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let key_epoch = reader.u32()?;
+        let mut tags = reader.tags("a key bundle", &BUNDLE_TAGS)?;
+        reader.end()?;
+        let mut secret = |id| {
+            take_tag(&mut tags, id)
+                .map(|bytes| bytes.try_into().map(Secret::new).map_err(|_| FormatError::Malformed("a key")))
+                .transpose()
+        };
+        let (k_id, k_cdc, k_idx, k_ref) =
+            (secret(0x8001)?, secret(0x8002)?, secret(0x8003)?, secret(0x8004)?);
+        let mut public = |id| take_tag(&mut tags, id).map(|bytes| KemPublic::new(&bytes)).transpose();
+        let (pk_data, pk_meta) = (public(0x8005)?, public(0x8006)?);
+        let mut private =
+            |id| take_tag(&mut tags, id).map(|bytes| KemSecret::from_exposed(&bytes)).transpose();
+        let (sk_data, sk_meta) = (private(0x8007)?, private(0x8008)?);
+        Ok(Self { key_epoch, k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta })
+    }
+}
+
+/// Seals a bundle to a member.
+///
+/// # Errors
+/// The member's key is not usable.
+pub fn seal_bundle(
+    bundle: &KeyBundle,
+    repository: RepositoryId,
+    to: &KemPublic,
+    ephemeral: &[u8; 32],
+    calls: &KemCalls,
+) -> Result<Vec<u8>, FormatError> {
+    let (mut sealed, shared) = encapsulate(to, ephemeral, calls)?;
+    let aead = Aead::new(&derive("holdfast 1 bundle", &[shared.expose(), repository.bytes()]));
+    aead.seal_append([0; 12], &[], &bundle.encode(), &mut sealed);
+    Ok(sealed)
+}
+
+/// Opens a bundle that was sealed to a member.
+///
+/// # Errors
+/// It was sealed to another, or damaged.
+pub fn open_bundle(
+    sealed: &[u8],
+    repository: RepositoryId,
+    kem: &KemSecret,
+) -> Result<KeyBundle, FormatError> {
+    let (ciphertext, rest) = sealed.split_at_checked(KEM_CIPHERTEXT_BYTES).ok_or(FormatError::Truncated)?;
+    let shared = kem.decapsulate(ciphertext)?;
+    let aead = Aead::new(&derive("holdfast 1 bundle", &[shared.expose(), repository.bytes()]));
+    KeyBundle::decode(aead.open_in_place([0; 12], &[], &mut rest.to_vec())?)
+}
+
+/// Makes the identifiers of chunks and streams, and the rules where things are cut.
+#[derive(Debug, Clone)]
+pub struct Identifier {
+    data: Secret,
+    page: Secret,
+    wal: Secret,
+    stream: Secret,
+    link: Secret,
+    cache: Secret,
+    block: Secret,
+    /// Where large files are cut.
+    pub gear: GearTable,
+    /// Where bundles close.
+    pub bundle_rule: BundleRule,
+    page_cut: Secret,
+}
+
+impl Identifier {
+    /// Derives everything from the two keys.
+    #[must_use]
+    pub fn new(k_id: &Secret, k_cdc: &Secret) -> Self {
+        let id = |label: &str| derive(label, &[k_id.expose()]);
+        Self {
+            data: id("holdfast 1 id data"),
+            page: id("holdfast 1 id page"),
+            wal: id("holdfast 1 id wal"),
+            stream: id("holdfast 1 id stream"),
+            link: id("holdfast 1 id link group"),
+            cache: id("holdfast 1 id cache"),
+            block: id("holdfast 1 id block"),
+            gear: GearTable::new(k_cdc),
+            bundle_rule: BundleRule::new(k_cdc),
+            page_cut: derive("holdfast 1 page cut", &[k_cdc.expose()]),
+        }
+    }
+
+    /// Identifies a chunk by its plaintext.
+    #[must_use]
+    pub fn chunk(&self, kind: ChunkKind, plaintext: &[u8]) -> ChunkId {
+        let key = match kind {
+            ChunkKind::Data => &self.data,
+            ChunkKind::Page => &self.page,
+        };
+        ChunkId(keyed_hash(key, plaintext))
+    }
+
+    /// Identifies a log segment by its plaintext.
+    #[must_use]
+    pub fn wal(&self, plaintext: &[u8]) -> [u8; 32] {
+        keyed_hash(&self.wal, plaintext)
+    }
+
+    /// Names the stream of one source on one host.
+    #[must_use]
+    pub fn stream(&self, host: &str, kind: &str, canonical: &str) -> StreamId {
+        let mut writer = Writer::new();
+        for part in [host, kind, canonical] {
+            writer.bytes32(part.as_bytes());
+        }
+        StreamId(first_16(&keyed_hash(&self.stream, writer.as_slice())))
+    }
+
+    /// Names a group of hard links by the key of its first link.
+    #[must_use]
+    pub fn link_group(&self, first_key: &[u8]) -> [u8; 16] {
+        first_16(&keyed_hash(&self.link, first_key))
+    }
+
+    /// Hashes one block of a database file.
+    #[must_use]
+    pub fn block(&self, block: &[u8]) -> u64 {
+        let hash = keyed_hash(&self.block, block);
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hash[..8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The key under which local caches are authenticated.
+    #[must_use]
+    pub const fn cache_key(&self) -> &Secret {
+        &self.cache
+    }
+
+    /// The hash of a key by which pages are cut.
+    #[must_use]
+    pub fn page_cut(&self, key: &[u8]) -> [u8; 32] {
+        keyed_hash(&self.page_cut, key)
+    }
+}
+
+fn first_16(hash: &[u8; 32]) -> [u8; 16] {
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    id
+}
+
+/// Random bytes for a new repository's keys.
+#[derive(Debug)]
+pub struct FoundingRandom {
+    /// X25519 keys of the owner, of contents and of page bodies.
+    pub x25519: [[u8; 32]; 3],
+    /// Seed of the owner's signing key.
+    pub sign: [u8; 32],
+    /// `K_id`, `K_cdc`, `K_idx`, `K_ref`.
+    pub keys: [[u8; 32]; 4],
+    /// For sealing the owner's bundle.
+    pub ephemeral: [u8; 32],
+}
+
+/// The keys of a new repository and its first member entry.
+#[derive(Debug)]
+pub struct Founding {
+    /// The owner's private keys.
+    pub owner: MemberKeys,
+    /// All keys.
+    pub bundle: KeyBundle,
+    /// The owner's own entry.
+    pub entry: MemberEntry,
+}
+
+/// Makes the keys of a new repository.
+///
+/// # Errors
+/// The library could not make a key.
+pub fn found(
+    repository: RepositoryId,
+    member: MemberId,
+    label: &str,
+    random: &FoundingRandom,
+    calls: &KemCalls,
+) -> Result<Founding, FormatError> {
+    let kem =
+        |x25519: [u8; 32]| -> Result<KemSecret, FormatError> { KemSecret::new(x25519, &(calls.generate)()?) };
+    let [own, data, meta] = random.x25519;
+    let (own, data, meta) = (kem(own)?, kem(data)?, kem(meta)?);
+    let [k_id, k_cdc, k_idx, k_ref] = random.keys.map(Secret::new);
+    let bundle = KeyBundle {
+        key_epoch: 0,
+        k_id: Some(k_id),
+        k_cdc: Some(k_cdc),
+        k_idx: Some(k_idx),
+        k_ref: Some(k_ref),
+        pk_data: Some(data.public().clone()),
+        pk_meta: Some(meta.public().clone()),
+        sk_data: Some(data),
+        sk_meta: Some(meta),
+    };
+    let signer = Signer::from_seed(Secret::new(random.sign));
+    let entry = MemberEntry {
+        number: 0,
+        previous: [0; 32],
+        action: MemberAction::Admit,
+        member,
+        role: Role::Owner,
+        label: label.to_owned(),
+        sign: signer.public(),
+        kem: own.public().clone(),
+        bundles: vec![(0, seal_bundle(&bundle, repository, own.public(), &random.ephemeral, calls)?)],
+    };
+    let owner = MemberKeys { member, owner: signer.public(), signer, kem: own };
+    Ok(Founding { owner, bundle, entry })
+}
+
+/// Header of an object written while a repository is founded or its members change.
+#[must_use]
+pub const fn member_header(
+    object_type: ObjectType,
+    repository: RepositoryId,
+    object: ObjectId,
+    member: MemberId,
+    nonce: [u8; 16],
+) -> Header {
+    Header {
+        object_type,
+        incompat: 0,
+        ro_compat: 0,
+        key_epoch: 0,
+        repository,
+        object,
+        epoch: 0,
+        member,
+        nonce,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    pub(crate) fn founding() -> Founding {
+        let random = FoundingRandom {
+            x25519: [[1; 32], [2; 32], [3; 32]],
+            sign: [4; 32],
+            keys: [[5; 32]; 4],
+            ephemeral: [6; 32],
+        };
+        found(RepositoryId([7; 16]), MemberId([8; 16]), "owner", &random, &KemCalls::system()).unwrap()
+    }
+}

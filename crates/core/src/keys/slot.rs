@@ -1,0 +1,262 @@
+//! Slots: a member's private keys under a password or key file.
+//!
+//! On purpose not here: what the keys are for.
+
+use super::Role;
+use crate::crypto::{Aead, KdfCost, KemSecret, Secret, SignPublic, Signer, derive, password_key};
+use crate::error::FormatError;
+use crate::id::MemberId;
+use crate::object::{Header, encode_object};
+use crate::wire::{Reader, Tag, Writer};
+
+/// A member's private keys, and whom it trusts as owner.
+#[derive(Debug)]
+pub struct MemberKeys {
+    /// Which member.
+    pub member: MemberId,
+    /// Signs as it.
+    pub signer: Signer,
+    /// Opens what is sealed to it.
+    pub kem: KemSecret,
+    /// The owner's key when the slot was made: where trust in member entries begins.
+    pub owner: SignPublic,
+}
+
+impl MemberKeys {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(self.member.bytes());
+        writer.raw(self.signer.seed().expose());
+        writer.raw(&self.owner.0);
+        writer.bytes32(&self.kem.expose());
+        writer.tags(&[]);
+        writer.into_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let member = MemberId(reader.array()?);
+        let signer = Signer::from_seed(Secret::new(reader.array()?));
+        let owner = SignPublic(reader.array()?);
+        let kem = KemSecret::from_exposed(reader.bytes32("a secret key", 8192)?)?;
+        reader.tags("a member's keys", &[])?;
+        reader.end()?;
+        Ok(Self { member, signer, kem, owner })
+    }
+}
+
+/// How the key of a slot is made from what a person holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotKdf {
+    /// Argon2id over a password.
+    Password(KdfCost),
+    /// A derivation from the bytes of a key file; they are random, so it costs nothing.
+    KeyFile,
+}
+
+/// What a person holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Credential<'a> {
+    /// A password.
+    Password(&'a [u8]),
+    /// The content of a key file, at least [`KEY_FILE_BYTES_MIN`].
+    KeyFile(&'a [u8]),
+}
+
+/// A key file has at least this many bytes.
+pub const KEY_FILE_BYTES_MIN: usize = 32;
+
+/// A slot: a member's private keys under one password or key file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySlot {
+    /// How its key is made.
+    pub kdf: SlotKdf,
+    /// Random, per slot.
+    pub salt: [u8; 32],
+    /// Role of the member, for people; the member entry decides.
+    pub role: Role,
+    /// What people call it.
+    pub label: String,
+    sealed: Vec<u8>,
+    commitment: [u8; 32],
+    /// Tags of later versions that are not critical: bound to the seal, so kept as they are.
+    tags: Vec<Tag>,
+}
+
+impl KeySlot {
+    /// Wraps a member's keys for the object with this header.
+    ///
+    /// # Errors
+    /// The credential does not fit the method or is too weak, or the cost is out of bounds.
+    pub fn wrap(
+        keys: &MemberKeys,
+        role: Role,
+        label: &str,
+        kdf: SlotKdf,
+        salt: [u8; 32],
+        credential: Credential<'_>,
+        header: &Header,
+    ) -> Result<Self, FormatError> {
+        let key = slot_key(kdf, &salt, credential)?;
+        let mut slot = Self {
+            kdf,
+            salt,
+            role,
+            label: label.to_owned(),
+            sealed: Vec::new(),
+            commitment: slot_commitment(&key),
+            tags: Vec::new(),
+        };
+        Aead::new(&derive("holdfast 1 slot seal", &[key.expose()])).seal_append(
+            [0; 12],
+            &slot.aad(header),
+            &keys.encode(),
+            &mut slot.sealed,
+        );
+        Ok(slot)
+    }
+
+    /// Unwraps the keys; the header is that of the object.
+    ///
+    /// # Errors
+    /// [`FormatError::WrongKey`] if the credential is another one.
+    pub fn unwrap(&self, header: &Header, credential: Credential<'_>) -> Result<MemberKeys, FormatError> {
+        let key = slot_key(self.kdf, &self.salt, credential)?;
+        if slot_commitment(&key) != self.commitment {
+            return Err(FormatError::WrongKey);
+        }
+        let aad = self.aad(header);
+        let mut sealed = self.sealed.clone();
+        let aead = Aead::new(&derive("holdfast 1 slot seal", &[key.expose()]));
+        MemberKeys::decode(aead.open_in_place([0; 12], &aad, &mut sealed)?)
+    }
+
+    /// Encodes the slot as an object, with the header that it was wrapped for.
+    #[must_use]
+    pub fn encode(&self, header: &Header) -> Vec<u8> {
+        let mut writer = Writer::new();
+        self.encode_fields(&mut writer);
+        writer.bytes32(&self.sealed);
+        writer.raw(&self.commitment);
+        writer.tags(&self.tags);
+        encode_object(header, writer.as_slice(), None)
+    }
+
+    /// Reads the body of a slot object.
+    ///
+    /// # Errors
+    /// It is malformed or of a later version.
+    pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(body);
+        let method = reader.u8()?;
+        let cost = KdfCost { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
+        let kdf = match method {
+            1 => SlotKdf::Password(cost.checked()?),
+            2 if cost == NO_COST => SlotKdf::KeyFile,
+            2 => return Err(FormatError::Malformed("the cost of a key file")),
+            _ => return Err(FormatError::Newer(format!("slot method {method}"))),
+        };
+        let salt = reader.array()?;
+        let role = Role::from_byte(reader.u8()?)?;
+        let label = reader.text16("a label")?;
+        let sealed = reader.bytes32("a slot", 65_536)?.to_vec();
+        let commitment = reader.array()?;
+        let tags = reader.tags("a key slot", &[])?;
+        reader.end()?;
+        Ok(Self { kdf, salt, role, label, sealed, commitment, tags })
+    }
+
+    /// What people and the derivation need: method 1, cost 12, salt 32, role 1, label.
+    fn encode_fields(&self, writer: &mut Writer) {
+        let (method, cost) = match self.kdf {
+            SlotKdf::Password(cost) => (1, cost),
+            SlotKdf::KeyFile => (2, NO_COST),
+        };
+        writer.u8(method);
+        writer.u32(cost.memory_kib);
+        writer.u32(cost.passes);
+        writer.u32(cost.lanes);
+        writer.raw(&self.salt);
+        writer.u8(self.role as u8);
+        writer.bytes16(self.label.as_bytes());
+    }
+
+    /// What is bound to the seal: header, fields, tagged list.
+    fn aad(&self, header: &Header) -> Vec<u8> {
+        let mut writer = Writer::from_vec(header.encode().to_vec());
+        self.encode_fields(&mut writer);
+        writer.tags(&self.tags);
+        writer.into_vec()
+    }
+}
+
+/// A key file is random already, so its slot states no cost.
+const NO_COST: KdfCost = KdfCost { memory_kib: 0, passes: 0, lanes: 0 };
+
+fn slot_key(kdf: SlotKdf, salt: &[u8; 32], credential: Credential<'_>) -> Result<Secret, FormatError> {
+    match (kdf, credential) {
+        (SlotKdf::Password(cost), Credential::Password(password)) => password_key(password, salt, cost),
+        (SlotKdf::KeyFile, Credential::KeyFile(bytes)) if bytes.len() >= KEY_FILE_BYTES_MIN => {
+            Ok(derive("holdfast 1 key file", &[bytes, salt]))
+        }
+        (SlotKdf::KeyFile, Credential::KeyFile(_)) => {
+            Err(FormatError::Malformed("a key file (32 bytes at least)"))
+        }
+        _ => Err(FormatError::WrongKey),
+    }
+}
+
+fn slot_commitment(key: &Secret) -> [u8; 32] {
+    *derive("holdfast 1 slot commitment", &[key.expose()]).expose()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::super::tests::founding;
+    use super::*;
+    use crate::id::{ObjectId, RepositoryId};
+    use crate::keys::member_header;
+    use crate::object::{Object, ObjectType};
+
+    const COST: KdfCost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+
+    fn header(member: MemberId, nonce: u8) -> Header {
+        let (repository, object) = (RepositoryId([7; 16]), ObjectId([1; 16]));
+        member_header(ObjectType::KeySlot, repository, object, member, [nonce; 16])
+    }
+
+    #[test]
+    fn a_slot_opens_with_its_own_password_and_under_its_own_header_only() {
+        let owner = founding().owner;
+        let kdf = SlotKdf::Password(COST);
+        let (head, right) = (header(owner.member, 0), Credential::Password(b"right"));
+        let slot = KeySlot::wrap(&owner, Role::Owner, "me", kdf, [1; 32], right, &head).unwrap();
+        let bytes = slot.encode(&head);
+        let object = Object::parse(&bytes).unwrap();
+        let slot = KeySlot::decode(object.body).unwrap();
+        let again = slot.unwrap(&object.header, right).unwrap();
+        assert_eq!((again.member, again.owner), (owner.member, owner.signer.public()));
+        let refused = |credential| slot.unwrap(&head, credential).unwrap_err();
+        assert_eq!(refused(Credential::Password(b"wrong")), FormatError::WrongKey);
+        assert_eq!(refused(Credential::KeyFile(&[0; 32])), FormatError::WrongKey);
+        assert_eq!(slot.unwrap(&header(owner.member, 1), right).unwrap_err(), FormatError::Sealed);
+        let mut tagged = slot.clone();
+        tagged.tags = vec![Tag { id: 1, bytes: vec![] }];
+        assert_eq!(tagged.unwrap(&head, right).unwrap_err(), FormatError::Sealed);
+        let relabelled = KeySlot { label: "you".into(), ..slot };
+        assert_eq!(relabelled.unwrap(&head, right).unwrap_err(), FormatError::Sealed);
+    }
+
+    #[test]
+    fn a_slot_for_a_key_file_states_no_cost() {
+        let owner = founding().owner;
+        let (head, file) = (header(owner.member, 0), Credential::KeyFile(&[9; 32]));
+        let slot = KeySlot::wrap(&owner, Role::Owner, "me", SlotKdf::KeyFile, [1; 32], file, &head).unwrap();
+        let bytes = slot.encode(&head);
+        let mut body = Object::parse(&bytes).unwrap().body.to_vec();
+        assert!(KeySlot::decode(&body).unwrap().unwrap(&head, file).is_ok());
+        body[5] = 1;
+        assert_eq!(KeySlot::decode(&body), Err(FormatError::Malformed("the cost of a key file")));
+    }
+}
