@@ -1,6 +1,12 @@
-//! What the benchmarks share: bytes that look like what people back up, the same in every run.
+//! What the benchmarks share: bytes that look like what people back up, the same in every run;
+//! and how whole programs are run, measured and compared.
 //!
 //! On purpose not here: anything of the engine, and real randomness.
+
+pub mod measure;
+pub mod report;
+pub mod tool;
+pub mod tree;
 
 use std::io::Write;
 
