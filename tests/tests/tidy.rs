@@ -31,6 +31,12 @@ const LINES_MAX: usize = 600;
 
 /// Files that are longer, with the length that they may not exceed.
 const LONG_FILES: &[(&str, usize)] = &[
+    ("crates/core/src/keys.rs", 973),
+    ("crates/core/src/session.rs", 621),
+    ("crates/engine/src/backup/driver.rs", 815),
+    ("crates/engine/src/check.rs", 661),
+    ("crates/engine/src/restore.rs", 693),
+    ("crates/engine/src/session.rs", 772),
 ];
 
 /// Words that have another word in this house, and that word.
@@ -49,14 +55,24 @@ const AMBIENT: &[&str] =
 
 /// Where that is the point, and how often.
 const AMBIENT_ALLOWED: &[(&str, usize)] = &[
+    // Where to sort what comes unsorted, if there is no cache.
+    ("crates/engine/src/backup/mod.rs", 1),
+    // The pool of threads itself.
+    ("crates/engine/src/workers.rs", 1),
 ];
 
 /// Tests that do not run by themselves, and how many.
 const IGNORED_TESTS: &[(&str, usize)] = &[
+    // Measurements.
+    ("crates/source-files/tests/speed.rs", 2),
+    // Processes that other tests start and kill.
+    ("crates/store/src/local/tests.rs", 2),
 ];
 
 /// Files outside `core/src/crypto.rs` that name a cipher crate, and how often.
 const CIPHERS_ELSEWHERE: &[(&str, usize)] = &[
+    // The recovery kit names the program by the hash that `sha256sum` prints.
+    ("crates/cli/src/commands/kit.rs", 1),
 ];
 
 /// All Rust sources of ours but this one.
@@ -87,7 +103,10 @@ fn ratchet(what: &str, found: &BTreeMap<String, usize>, allowed: &[(&str, usize)
         .map(|(path, count)| format!("(\"{path}\", {count}), {} allowed", allows(path)))
         .collect();
     wrong.extend(
-        allowed.keys().filter(|path| !found.contains_key(**path)).map(|path| format!("{path}: no longer needed")),
+        allowed
+            .keys()
+            .filter(|path| !found.contains_key(**path))
+            .map(|path| format!("{path}: no longer needed")),
     );
     assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
 }
@@ -164,7 +183,9 @@ fn packages_are_named_like_their_folders_and_licensed_alike() {
         assert_eq!(package["license"], "MIT OR Apache-2.0", "{name}");
         assert_eq!(package["publish"], Value::Array(Vec::new()), "{name} is not for crates.io yet");
         assert!(package["description"].is_string(), "{name} says what it is for");
-        assert!(read(&format!("{}/Cargo.toml", manifest_folder(manifest))).contains("[lints]\nworkspace = true"));
+        assert!(
+            read(&format!("{}/Cargo.toml", manifest_folder(manifest))).contains("[lints]\nworkspace = true")
+        );
     }
     ["LICENSE-MIT", "LICENSE-APACHE"].map(|path| assert!(!read(path).is_empty()));
 }
@@ -186,7 +207,9 @@ fn core_is_pure() {
     for path in files("crates/core/src") {
         for line in read(&path).lines().map(code) {
             let impure = ["async", "await"].iter().any(|word| words(line).iter().any(|w| w == word))
-                || ["std::fs", "std::net", "std::process", "std::thread", "std::env"].iter().any(|m| line.contains(m));
+                || ["std::fs", "std::net", "std::process", "std::thread", "std::env"]
+                    .iter()
+                    .any(|m| line.contains(m));
             assert!(!impure || is_test(&path), "{path}: core is sync and pure: {line}");
         }
     }
@@ -195,7 +218,10 @@ fn core_is_pure() {
 #[test]
 fn the_world_comes_in_through_the_context() {
     let below_cli = sources().into_iter().filter(|path| {
-        path.starts_with("crates/") && path.contains("/src/") && !path.starts_with("crates/cli/") && !is_test(path)
+        path.starts_with("crates/")
+            && path.contains("/src/")
+            && !path.starts_with("crates/cli/")
+            && !is_test(path)
     });
     let found = count(below_cli, |line| AMBIENT.iter().any(|word| code(line).contains(word)));
     ratchet("time, threads and environment outside the context", &found, AMBIENT_ALLOWED);
@@ -204,7 +230,8 @@ fn the_world_comes_in_through_the_context() {
 #[test]
 fn ciphers_are_named_in_one_file() {
     let elsewhere = sources().into_iter().filter(|path| path != "crates/core/src/crypto.rs");
-    let found = count(elsewhere, |line| ["aws_lc_rs", "argon2::"].iter().any(|name| code(line).contains(name)));
+    let found =
+        count(elsewhere, |line| ["aws_lc_rs", "argon2::"].iter().any(|name| code(line).contains(name)));
     ratchet("cipher crates outside core/src/crypto.rs", &found, CIPHERS_ELSEWHERE);
 }
 
@@ -227,7 +254,8 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn every_test_runs() {
-    let ignored = |path: &String| read(path).lines().filter(|line| line.trim_start().starts_with("#[ignore")).count();
+    let ignored =
+        |path: &String| read(path).lines().filter(|line| line.trim_start().starts_with("#[ignore")).count();
     let found = sources().into_iter().map(|path| (ignored(&path), path)).filter(|(count, _)| *count > 0);
     ratchet("ignored tests", &found.map(|(count, path)| (path, count)).collect(), IGNORED_TESTS);
 }
@@ -257,7 +285,10 @@ fn one_thing_has_one_word() {
 #[test]
 fn the_changelog_knows_the_version() {
     let version = packages()[0]["version"].as_str().unwrap().to_owned();
-    assert!(read("CHANGELOG.md").contains(&format!("\n## {version}")), "CHANGELOG.md has no section {version}");
+    assert!(
+        read("CHANGELOG.md").contains(&format!("\n## {version}")),
+        "CHANGELOG.md has no section {version}"
+    );
 }
 
 #[test]
@@ -269,12 +300,18 @@ fn the_top_folder_stays_small() {
     let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return };
     for path in String::from_utf8(listed.stdout).unwrap().lines() {
         let top = path.split('/').next().unwrap();
-        assert!(top.starts_with('.') || known.split_whitespace().any(|name| name == top), "{top}: not at the top");
+        assert!(
+            top.starts_with('.') || known.split_whitespace().any(|name| name == top),
+            "{top}: not at the top"
+        );
     }
 }
 
 #[test]
 fn words_are_cut_out_of_identifiers() {
-    assert_eq!(words("a_blob, BlobStore").join(" ").split_whitespace().collect::<Vec<_>>(), ["a", "blob", "blob", "store"]);
+    assert_eq!(
+        words("a_blob, BlobStore").join(" ").split_whitespace().collect::<Vec<_>>(),
+        ["a", "blob", "blob", "store"]
+    );
     assert_eq!(without_tests("//! x\n#[cfg(test)]\nmod tests {\n}"), ["//! x"]);
 }
