@@ -87,3 +87,17 @@ pub fn holdfast<W: AsRef<OsStr>>(home: &Path, words: impl IntoIterator<Item = W>
     command.args(words).env("HOME", home).env("XDG_CACHE_HOME", home.join(".cache")).stdin(Stdio::null());
     command
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    #[test]
+    fn the_program_starts_and_is_this_version() {
+        let home = tempfile::tempdir().unwrap();
+        let output = holdfast(home.path(), ["--version"]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.trim(), concat!("holdfast ", env!("CARGO_PKG_VERSION")));
+    }
+}

@@ -187,7 +187,7 @@ fn packages_are_named_like_their_folders_and_licensed_alike() {
             read(&format!("{}/Cargo.toml", manifest_folder(manifest))).contains("[lints]\nworkspace = true")
         );
     }
-    ["LICENSE-MIT", "LICENSE-APACHE"].map(|path| assert!(!read(path).is_empty()));
+    assert!(["LICENSE-MIT", "LICENSE-APACHE"].iter().all(|path| !read(path).is_empty()));
 }
 
 fn manifest_folder(manifest: &str) -> &str {
