@@ -166,7 +166,7 @@ mod tests {
 
     fn password(bytes: &[u8]) -> Option<Vec<u8>> {
         match password_of(bytes.to_vec(), "it") {
-            Ok(Secret::Password(bytes)) => Some(bytes),
+            Ok(Secret::Password(ref bytes)) => Some(bytes.clone()),
             _ => None,
         }
     }
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_command_prints_the_password() {
         let printed = password_command(&"printf 'se cret\\n'".into());
-        assert!(matches!(printed, Ok(Secret::Password(bytes)) if bytes == b"se cret"));
+        assert!(matches!(&printed, Ok(Secret::Password(bytes)) if bytes == b"se cret"));
         assert_eq!(password_command(&"echo hunter2; exit 3".into()).err().unwrap().code, Code::Failed);
     }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(key_file(file.path()).err().unwrap().code, Code::Usage);
         file.write_all(b"\n").unwrap();
         assert!(
-            matches!(key_file(file.path()), Ok(Secret::KeyFile(bytes)) if bytes.len() == KEY_FILE_BYTES_MIN)
+            matches!(&key_file(file.path()), Ok(Secret::KeyFile(bytes)) if bytes.len() == KEY_FILE_BYTES_MIN)
         );
         assert_eq!(key_file(Path::new("/nowhere/at all")).err().unwrap().code, Code::Usage);
     }

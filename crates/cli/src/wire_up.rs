@@ -32,8 +32,9 @@ pub(crate) async fn open_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Faul
     Ok(Arc::new(store))
 }
 
-/// Opens the store of a repository to be, and makes its folder.
-pub(crate) async fn create_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fault> {
+/// Opens the store of a repository to be, and makes its folder. The word names the kind of file
+/// system if it is one that several hosts share.
+pub(crate) async fn create_store(path: &Path) -> Result<(Arc<dyn ObjectStore>, Option<&'static str>), Fault> {
     let store = LocalStore::create(path).await.map_err(|error| match error.kind {
         StoreErrorKind::NotFound => {
             let what = format!("cannot make a repository at {}", path.display());
@@ -42,7 +43,8 @@ pub(crate) async fn create_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fa
         }
         _ => Fault::from(Error::from(error)),
     })?;
-    Ok(Arc::new(store))
+    let shared = store.shared_file_system().await;
+    Ok((Arc::new(store), shared))
 }
 
 /// Opens a source of files.

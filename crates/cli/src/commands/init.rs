@@ -18,7 +18,13 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, true)?;
     run.listen()?;
-    let store = wire_up::create_store(&path).await?;
+    let (store, shared) = wire_up::create_store(&path).await?;
+    if let Some(kind) = shared {
+        run.ink.talk(&format!(
+            "note: {} lies on {kind}: only one host at a time may write to this repository",
+            path.display()
+        ));
+    }
     let repository = Repository::create(&run.ctx, store, &secret, &options).await?;
     let (location, id) = (repository.location(), repository.id().to_string());
     let kit = Kit {

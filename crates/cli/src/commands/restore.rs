@@ -3,8 +3,8 @@
 use super::{Run, pick};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
-    OpenRestored, Problem, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport,
-    Selection, Selector, Snapshot, plan, restore, verify,
+    OpenRestored, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport, Selection,
+    Selector, Snapshot, plan, restore, verify,
 };
 use crate::fault::Fault;
 use crate::ink::{Around, PlanLine, RestoreSummary, counted, duration, escape, rate, rfc3339, size};
@@ -141,13 +141,18 @@ fn forget_known(found: &mut Problems, known: &Problems) {
     // A file whose attributes could not be set is there, and is compared.
     let missing = known.problems.iter().filter(|problem| problem.kind != ProblemKind::Attribute);
     let missing: HashSet<&[u8]> = missing.map(|problem| problem.path.as_slice()).collect();
-    let before = found.problems.len();
+    let before = (found.problems.len(), damaged(found));
     found.problems.retain(|problem| !missing.contains(problem.path.as_slice()));
-    found.problem_count -= (before - found.problems.len()) as u64;
+    found.problem_count -= (before.0 - found.problems.len()) as u64;
+    found.damaged_count -= before.1 - damaged(found);
 }
 
-fn is_damaged(problems: &Problems) -> bool {
-    problems.problems.iter().any(|Problem { kind, .. }| *kind == ProblemKind::Damaged)
+fn damaged(found: &Problems) -> u64 {
+    found.problems.iter().filter(|problem| problem.kind == ProblemKind::Damaged).count() as u64
+}
+
+const fn is_damaged(problems: &Problems) -> bool {
+    problems.damaged_count > 0
 }
 
 /// In place is not in this version: what lies in the target could be lost.
@@ -221,6 +226,7 @@ fn summary(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
+    use crate::engine::Problem;
     use crate::fault::Code;
 
     fn excludes(patterns: &[&str]) -> Excludes {

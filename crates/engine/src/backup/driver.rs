@@ -38,7 +38,7 @@ const GROUP_ITEMS_MAX: usize = 64;
 /// Listed bytes of one examining job.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// Listed bytes that may be on their way through workers.
-const UNDERWAY_BYTES_MAX: u64 = 8 << 20;
+const UNDERWAY_BYTES_MAX: u64 = 6 << 20;
 /// Items that may be on their way through workers.
 const UNDERWAY_ITEMS_MAX: usize = 4096;
 /// Complete entries that may wait for an earlier one whose bundle is open; then it is closed.
@@ -89,6 +89,11 @@ impl Pending {
 
     fn stat(&self) -> &Stat {
         &self.batch.items[self.item].stat
+    }
+
+    /// What it adds to the bytes underway: a large file is never held whole.
+    fn held_bytes(&self) -> u64 {
+        self.stat().size.min(GROUP_BYTES_MAX)
     }
 }
 
@@ -350,7 +355,7 @@ impl Driver {
     }
 
     fn add_to_group(&mut self, pending: Pending) {
-        let bytes = pending.stat().size;
+        let bytes = pending.held_bytes();
         self.draft_group.push((Arc::clone(&pending.batch), pending.item));
         self.draft_bytes += bytes;
         self.underway_bytes += bytes;
@@ -388,7 +393,7 @@ impl Driver {
         let (batch, item) = (Arc::clone(&pending.batch), pending.item);
         let (packer, workers, monitor) =
             (Arc::clone(&self.packer), self.ctx.workers.clone(), Arc::clone(&self.ctx.monitor));
-        self.underway_bytes += pending.stat().size;
+        self.underway_bytes += pending.held_bytes();
         let job = move || {
             monitor.on(&Event::Current(&path_of(batch.key(item))));
             let progress = |bytes| monitor.on(&Event::Done { files: 0, bytes });
@@ -431,7 +436,7 @@ impl Driver {
             Unit::Kept(draft, inode) => self.keep(inode, *draft),
             Unit::Link(pending) => self.settle_link(&pending),
             Unit::Large(pending, began, promise) => {
-                self.underway_bytes -= pending.stat().size;
+                self.underway_bytes -= pending.held_bytes();
                 let file = promise.wait().ok_or_else(|| self.lost_job())?;
                 self.settle_large(&pending, began, file);
             }
@@ -459,7 +464,7 @@ impl Driver {
         }
         let mut group = self.front.take().ok_or_else(|| self.lost_job())?;
         let examined = group.items.pop_front().ok_or_else(|| self.lost_job())?;
-        self.underway_bytes -= pending.stat().size;
+        self.underway_bytes -= pending.held_bytes();
         let content = &group.buffer[examined.content.clone()];
         match examined.outcome {
             // It outgrew the limit while it was listed and read.
