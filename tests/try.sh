@@ -41,7 +41,8 @@ diff -r --no-dereference "$tree" "$work/restored"
 echo "diff: every byte is the same"
 if command -v rsync >/dev/null; then
     # The folder itself is left out: its time is that of the folder made for the restore.
-    differing=$(rsync -aHAXn --itemize-changes --delete "$tree/" "$work/restored/" | grep -v ' \./$' || true)
+    differing=$(rsync -aHAXn --itemize-changes --delete "$tree/" "$work/restored/")
+    differing=$(grep -v ' \./$' <<<"$differing" || true)
     [ -z "$differing" ] || { printf '%s\n' "$differing"; exit 1; }
     echo "rsync: so are owners, modes, times, links, attributes and ACLs"
 fi

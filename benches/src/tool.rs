@@ -77,7 +77,8 @@ impl Tool {
         let output =
             Command::new(program).arg(argument).output().ok().filter(|output| output.status.success())?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let name_and_version = said.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        let words: Vec<_> = said.split_whitespace().take(2).map(|word| word.trim_end_matches(',')).collect();
+        let name_and_version = words.join(" ");
         let password = |variable: &str| (variable.to_owned(), OsString::from("only a benchmark"));
         let environment = match kind {
             Kind::Holdfast => vec![password("HOLDFAST_PASSWORD")],
