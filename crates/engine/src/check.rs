@@ -250,16 +250,22 @@ fn check_object(
         }
         Place::Root(number) => drop(repository.decode_root(number, bytes)?),
         Place::Begin(session) => {
-            let object = parse(ObjectType::Begin, name::named_object(&session.begin()))?;
+            let object = repository.parse_of_session(bytes, ObjectType::Begin, &session.begin(), &session)?;
             Begin::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
         }
         Place::Pins(session, number) => {
-            let object = parse(ObjectType::Pins, name::named_object(&session.pins(number)))?;
+            let object =
+                repository.parse_of_session(bytes, ObjectType::Pins, &session.pins(number), &session)?;
             Pins::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
         }
         Place::End(session) => drop(repository.decode_end(&session, bytes)?),
         Place::Delta(session, number) => {
-            let object = parse(ObjectType::IndexDelta, name::named_object(&session.delta(number)))?;
+            let object = repository.parse_of_session(
+                bytes,
+                ObjectType::IndexDelta,
+                &session.delta(number),
+                &session,
+            )?;
             decode_delta(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
         }
         Place::IndexSegment(id) => {

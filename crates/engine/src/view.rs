@@ -157,12 +157,28 @@ impl Repository {
         Ok((object.header, end))
     }
 
+    /// Takes apart an object of a session, which only the session's own member may have written.
+    pub(crate) fn parse_of_session<'a>(
+        &self,
+        bytes: &'a [u8],
+        object_type: ObjectType,
+        name: &str,
+        session: &SessionName,
+    ) -> std::result::Result<Object<'a>, FormatError> {
+        let object = self.parse(bytes, object_type, name::named_object(name))?;
+        if object.header.member == session.member {
+            Ok(object)
+        } else {
+            Err(FormatError::Misplaced("its author"))
+        }
+    }
+
     /// Reads the begin of a session.
     pub(crate) async fn read_begin(&self, name: &SessionName) -> Result<Option<Begin>> {
         let Some(bytes) = get_optional(&**self.store(), &name.begin()).await? else { return Ok(None) };
         let key = self.k_ref()?;
         let begin = self
-            .parse(&bytes, ObjectType::Begin, name::named_object(&name.begin()))
+            .parse_of_session(&bytes, ObjectType::Begin, &name.begin(), name)
             .and_then(|object| Begin::decode(&object.header, object.body, key));
         begin.map(Some).map_err(|error| Error::format(&name.begin(), error))
     }
@@ -236,7 +252,7 @@ impl Repository {
         let Some(bytes) = get_optional(&**self.store(), &object_name).await? else { return Ok(Vec::new()) };
         let key = self.k_ref()?;
         let pins = self
-            .parse(&bytes, ObjectType::Pins, name::named_object(&object_name))
+            .parse_of_session(&bytes, ObjectType::Pins, &object_name, name)
             .and_then(|object| Pins::decode(&object.header, object.body, key));
         // Damaged pins are for `check` to name.
         let Ok(pins) = pins else { return Ok(Vec::new()) };
