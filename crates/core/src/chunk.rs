@@ -164,6 +164,19 @@ pub fn open_data(
     if identifier.chunk(ChunkKind::Data, plaintext) == *id { Ok(()) } else { Err(FormatError::Identity) }
 }
 
+/// Opens a data chunk in place up to its payload, for a check right after sealing.
+///
+/// # Errors
+/// It was damaged.
+pub fn open_payload<'a>(
+    cipher: &PackCipher,
+    id: &ChunkId,
+    length: StoredLength,
+    sealed: &'a mut [u8],
+) -> Result<&'a [u8], FormatError> {
+    cipher.open(ChunkKind::Data, id, length, sealed)
+}
+
 /// Undoes [`pack_payload`].
 ///
 /// # Errors

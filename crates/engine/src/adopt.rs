@@ -43,7 +43,8 @@ fn is_dead(ctx: &Ctx, process: &Process) -> bool {
     process.machine == own.machine && (process.boot != own.boot || !(ctx.is_alive)(process))
 }
 
-async fn find_packs(
+/// Finds the packs of one session and class, by their numbers.
+pub(crate) async fn find_packs(
     repository: &Repository,
     from: SessionName,
     class: PackClass,
@@ -67,7 +68,13 @@ async fn find_packs(
     Ok(())
 }
 
-async fn read_pack(repository: &Repository, from: SessionName, id: PackId, size: u64) -> Result<AdoptedPack> {
+/// Reads what a pack says of itself.
+pub(crate) async fn read_pack(
+    repository: &Repository,
+    from: SessionName,
+    id: PackId,
+    size: u64,
+) -> Result<AdoptedPack> {
     let name = id.name();
     let key = object_key(&*name);
     let damaged = |error| Error::format(&name, error);

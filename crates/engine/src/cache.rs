@@ -7,6 +7,7 @@
 //! ([`crate::backup`]).
 
 use crate::source::Stat;
+use holdfast_core::FormatError;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry::{Content, Entry, Extent, Time};
 use holdfast_core::entry_code::{decode_alone, encode_alone};
@@ -107,7 +108,7 @@ fn decode_record(bytes: &[u8]) -> io::Result<Record> {
         let entry = decode_alone(reader.raw(reader.left())?)?;
         Ok(Record { stamp: valid.then_some(stamp), entry, closure })
     };
-    decode().map_err(|error: holdfast_core::FormatError| broken(error))
+    decode().map_err(|error: FormatError| broken(error))
 }
 
 fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -335,8 +336,6 @@ pub(crate) struct Cache {
     steps: Vec<u64>,
     bundles: HashMap<ChunkKey, u32>,
     wasteful: HashSet<ChunkKey>,
-    /// How many records there are.
-    pub records: u64,
 }
 
 impl Cache {
@@ -365,14 +364,14 @@ impl Cache {
         for field in &mut fields {
             *field = reader.u64().map_err(broken)?;
         }
-        let mut head = || -> std::result::Result<_, holdfast_core::FormatError> {
+        let mut head = || -> Result<_, FormatError> {
             Ok((reader.array::<8>()?, reader.array()?, reader.array()?, reader.array()?))
         };
         let (magic, in_repository, in_stream, snapshot) = head().map_err(broken)?;
         if (magic, RepositoryId(in_repository), StreamId(in_stream)) != (MAGIC, repository, stream) {
             return Err(broken("the stat cache is of another source"));
         }
-        let [records, records_end, digests, runs, steps, bundles] = fields;
+        let [_records, records_end, digests, runs, steps, bundles] = fields;
         let tail_at = records_end + digests * 16;
         let tail = read_at(&file, tail_at, end.saturating_sub(tail_at) as usize)?;
         let mut cache = Self {
@@ -384,19 +383,12 @@ impl Cache {
             steps: Vec::new(),
             bundles: HashMap::new(),
             wasteful: HashSet::new(),
-            records,
         };
         cache.read_tail(&tail, runs, steps, bundles).map_err(broken)?;
         Ok(Some(cache))
     }
 
-    fn read_tail(
-        &mut self,
-        tail: &[u8],
-        runs: u64,
-        steps: u64,
-        bundles: u64,
-    ) -> std::result::Result<(), holdfast_core::FormatError> {
+    fn read_tail(&mut self, tail: &[u8], runs: u64, steps: u64, bundles: u64) -> Result<(), FormatError> {
         let mut reader = Reader::new(tail);
         for _ in 0..runs {
             self.runs.push((reader.u64()?, reader.u64()?));
@@ -454,7 +446,7 @@ impl Cache {
         let bytes = read_at(&self.file, self.digests_at + row * 16, 16)?;
         let mut reader = Reader::new(&bytes);
         let mut pair = || Ok((reader.u64()?, reader.u64()?));
-        pair().map_err(|error: holdfast_core::FormatError| broken(error))
+        pair().map_err(|error: FormatError| broken(error))
     }
 
     fn first_at_least(&self, start: u64, count: u64, front: u64) -> io::Result<u64> {

@@ -191,9 +191,4 @@ impl Index {
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
-
-    /// Every place of every chunk.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (ChunkKey, Place)> + '_ {
-        self.places.iter().map(|(key, place)| (*key, *place)).chain(self.more.iter().copied())
-    }
 }

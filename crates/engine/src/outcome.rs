@@ -61,6 +61,8 @@ pub struct Problems {
     pub problems: Vec<Problem>,
     /// How many problems there were.
     pub problem_count: u64,
+    /// How many of them are damage in the repository.
+    pub damaged_count: u64,
     /// The first notices.
     pub notices: Vec<Notice>,
     /// How many notices there were.
@@ -74,6 +76,7 @@ impl Problems {
     /// Counts a problem, and keeps it if there is room.
     pub fn problem(&mut self, problem: Problem) {
         self.problem_count += 1;
+        self.damaged_count += u64::from(problem.kind == ProblemKind::Damaged);
         if self.problems.len() < Self::KEPT_MAX {
             self.problems.push(problem);
         }
@@ -89,6 +92,8 @@ impl Problems {
 
     /// Takes in what another run found.
     pub fn absorb(&mut self, other: Self) {
+        let kept = other.problems.iter().filter(|problem| problem.kind == ProblemKind::Damaged).count();
+        self.damaged_count += other.damaged_count - kept as u64;
         self.problem_count += other.problem_count - other.problems.len() as u64;
         self.notice_count += other.notice_count - other.notices.len() as u64;
         other.problems.into_iter().for_each(|problem| self.problem(problem));

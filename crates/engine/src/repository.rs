@@ -22,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What a person holds.
-#[derive(Clone)]
+#[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
 pub enum Secret {
     /// A password.
     Password(Vec<u8>),
@@ -250,10 +250,6 @@ impl Repository {
 
     pub(crate) fn signer(&self) -> &Signer {
         &self.inner.keys.signer
-    }
-
-    pub(crate) fn owner(&self) -> &SignPublic {
-        &self.inner.keys.owner
     }
 
     pub(crate) fn key_epoch(&self) -> u32 {

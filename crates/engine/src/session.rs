@@ -11,7 +11,8 @@ use crate::view::View;
 use crate::workers::lock;
 use bytes::Bytes;
 use holdfast_core::chunk::{
-    PackCipher, PageCiphers, PageText, open_data, pack_payload, seal_data, seal_page,
+    PackCipher, PageCiphers, PageText, StoredLength, open_page, open_payload, pack_payload, seal_data,
+    seal_page,
 };
 use holdfast_core::compress::{Compressor, Decompressor};
 use holdfast_core::crypto::Secret;
@@ -25,14 +26,14 @@ use holdfast_core::pack::{FinishedPack, PackBuilder, pack_header};
 use holdfast_core::session::{Begin, Commit, Details, End, Pins, Published, Summary};
 use holdfast_store::{Put, Upload};
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Sealed bytes are handed on in parts of this length.
 const PART_BYTES: usize = 1 << 20;
 /// Sealed bytes that may wait for the store; then workers wait.
-const OUTBOX_BYTES_MAX: usize = 8 << 20;
+const OUTBOX_BYTES_MAX: usize = 4 << 20;
 /// A delta is published after so many packs.
 const PACKS_A_DELTA: usize = 64;
 
@@ -69,6 +70,9 @@ impl Outbox {
         let mut inner = lock(&self.inner);
         while self.bounded && inner.bytes > OUTBOX_BYTES_MAX && !inner.failed {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        if inner.failed {
+            return;
         }
         inner.bytes += length;
         inner.parcels.push_back(parcel);
@@ -116,7 +120,7 @@ enum Cipher {
 struct OpenPack {
     id: PackId,
     builder: PackBuilder,
-    cipher: Arc<Cipher>,
+    cipher: Cipher,
 }
 
 #[derive(Default)]
@@ -129,18 +133,13 @@ struct Class {
 pub(crate) struct Scratch {
     compressor: Compressor,
     decompressor: Decompressor,
-    sealed: Vec<u8>,
-    plaintext: Vec<u8>,
+    /// What the check of a chunk works in.
+    check: Vec<u8>,
 }
 
 impl Scratch {
     pub(crate) fn new(level: i32) -> Self {
-        Self {
-            compressor: Compressor::new(level),
-            decompressor: Decompressor::new(),
-            sealed: Vec::new(),
-            plaintext: Vec::new(),
-        }
+        Self { compressor: Compressor::new(level), decompressor: Decompressor::new(), check: Vec::new() }
     }
 }
 
@@ -181,6 +180,7 @@ pub(crate) struct Packer {
     scratches: Mutex<Vec<Scratch>>,
     pub added: Added,
     failure: Mutex<Option<Error>>,
+    poisoned: AtomicBool,
     /// Jobs that were handed in and have not stored their chunk yet.
     jobs: Mutex<usize>,
     jobs_done: Condvar,
@@ -221,6 +221,16 @@ impl Packer {
         self.outbox.fail();
     }
 
+    /// A chunk failed its check: nothing that is not in a finished pack may be used, not even later.
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+        self.fail(broken_machine());
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
     fn take_failure(&self) -> Option<Error> {
         lock(&self.failure).take()
     }
@@ -233,42 +243,35 @@ impl Packer {
         lock(&self.scratches).push(scratch);
     }
 
-    /// Compresses, seals and checks a data chunk that was claimed as new.
+    /// Compresses, seals and checks a data chunk that was claimed as new. What compression made is
+    /// undone and compared before it goes into a pack, what encryption made before the pack goes on.
     pub(crate) fn store_data(&self, id: &ChunkId, plaintext: &[u8], scratch: &mut Scratch) {
         self.count(plaintext.len());
-        let packed = pack_payload(plaintext, &mut scratch.compressor);
+        let Scratch { compressor, decompressor, check } = scratch;
+        let packed = pack_payload(plaintext, compressor);
         if self.dry_run {
             self.added.stored_bytes.fetch_add(packed.payload.len() as u64, Ordering::Relaxed);
             return;
         }
-        let mut length = None;
-        let cipher = self.push(PackClass::Data, id, plaintext.len(), |cipher, out| {
-            let Cipher::Data(cipher) = cipher else { unreachable!("data packs have a data cipher") };
-            let start = out.len();
-            let stored = seal_data(cipher, id, packed, out);
-            if self.seal_check {
-                scratch.sealed.clear();
-                scratch.sealed.extend_from_slice(&out[start..]);
-            }
-            length = Some(stored);
-            stored
-        });
-        if self.seal_check
-            && let (Some(length), Cipher::Data(cipher)) = (length, &*cipher)
-        {
-            let opened = open_data(
-                cipher,
-                &self.sealer.identifier,
-                id,
-                length,
-                &mut scratch.sealed,
-                &mut scratch.decompressor,
-                &mut scratch.plaintext,
-            );
-            if opened.is_err() || scratch.plaintext != plaintext {
-                self.fail(broken_machine());
+        if self.seal_check && packed.compressed {
+            let undone = decompressor.decompress(packed.payload, plaintext.len(), check);
+            if undone.is_err() || check != plaintext {
+                return self.poison();
             }
         }
+        self.push(PackClass::Data, id, plaintext.len(), |cipher, out| {
+            let Cipher::Data(cipher) = cipher else { unreachable!("data packs have a data cipher") };
+            let start = out.len();
+            let length = seal_data(cipher, id, packed, out);
+            if self.seal_check {
+                check.clear();
+                check.extend_from_slice(&out[start..]);
+                if open_payload(cipher, id, length, check) != Ok(packed.payload) {
+                    self.poison();
+                }
+            }
+            length
+        });
     }
 
     /// Stores a page unless it is known.
@@ -286,19 +289,19 @@ impl Packer {
             let start = out.len();
             let length = seal_page(ciphers, &id, page, &mut scratch.compressor, out);
             if self.seal_check {
-                scratch.sealed.clear();
-                scratch.sealed.extend_from_slice(&out[start..]);
+                scratch.check.clear();
+                scratch.check.extend_from_slice(&out[start..]);
                 let identifier = &self.sealer.identifier;
-                let opened = holdfast_core::chunk::open_page(
+                let opened = open_page(
                     ciphers,
                     identifier,
                     &id,
                     length,
-                    &mut scratch.sealed,
+                    &mut scratch.check,
                     &mut scratch.decompressor,
                 );
                 if opened.as_ref() != Ok(page) {
-                    self.fail(broken_machine());
+                    self.poison();
                 }
             }
             length
@@ -317,8 +320,8 @@ impl Packer {
         class: PackClass,
         id: &ChunkId,
         plain_bytes: usize,
-        seal: impl FnOnce(&Cipher, &mut Vec<u8>) -> holdfast_core::chunk::StoredLength,
-    ) -> Arc<Cipher> {
+        seal: impl FnOnce(&Cipher, &mut Vec<u8>) -> StoredLength,
+    ) {
         let mut state = lock(&self.classes[class as usize - 1]);
         if state.open.is_none() {
             let pack = self.begin_pack(class, state.next_ordinal);
@@ -326,10 +329,13 @@ impl Packer {
             state.open = Some(pack);
         }
         let pack = state.open.as_mut().expect("a pack was begun");
-        let cipher = Arc::clone(&pack.cipher);
-        let length = pack.builder.push(*id, plain_bytes, |out| seal(&cipher, out));
+        let OpenPack { builder, cipher, .. } = pack;
+        let length = builder.push(*id, plain_bytes, |out| seal(cipher, out));
         self.added.stored_bytes.fetch_add(length.bytes().into(), Ordering::Relaxed);
-        if pack.builder.is_full() {
+        // A pack with a chunk that failed its check goes nowhere.
+        if self.is_poisoned() {
+            state.open = None;
+        } else if pack.builder.is_full() {
             if let Some(pack) = state.open.take() {
                 self.end_pack(pack);
             }
@@ -337,7 +343,6 @@ impl Packer {
             let part = pack.builder.take(Vec::with_capacity(PART_BYTES + (256 << 10)));
             self.outbox.send(Parcel::Part(class, part));
         }
-        cipher
     }
 
     fn begin_pack(&self, class: PackClass, ordinal: u32) -> OpenPack {
@@ -353,7 +358,7 @@ impl Packer {
         let wrapped = self.row.wrapped(class).expect("a session of ours has both secrets");
         let header = pack_header(repository, &id, self.sealer.key_epoch, self.epoch, self.ctx.random());
         self.outbox.send(Parcel::Begin(id));
-        OpenPack { id, builder: PackBuilder::new(header, &id, wrapped), cipher: Arc::new(cipher) }
+        OpenPack { id, builder: PackBuilder::new(header, &id, wrapped), cipher }
     }
 
     fn end_pack(&self, pack: OpenPack) {
@@ -365,7 +370,7 @@ impl Packer {
     /// the plaintext they hold. Never waits: the caller may be the thread that would run the job.
     pub(crate) fn job_begins(&self) -> bool {
         let mut jobs = lock(&self.jobs);
-        let room = *jobs < 2 * self.ctx.workers.threads();
+        let room = *jobs <= self.ctx.workers.threads();
         *jobs += usize::from(room);
         room
     }
@@ -387,7 +392,7 @@ impl Packer {
     /// Ends the open packs; nothing is stored after it.
     pub(crate) fn close(&self) {
         for class in &self.classes {
-            if let Some(pack) = lock(class).open.take() {
+            if let Some(pack) = lock(class).open.take().filter(|_| !self.is_poisoned()) {
                 self.end_pack(pack);
             }
         }
@@ -479,6 +484,7 @@ impl Session {
             scratches: Mutex::default(),
             added: Added::default(),
             failure: Mutex::default(),
+            poisoned: AtomicBool::new(false),
             jobs: Mutex::default(),
             jobs_done: Condvar::new(),
         };
@@ -513,8 +519,9 @@ impl Session {
     /// W3: uploads packs as they come and publishes deltas after them, until the packer is closed.
     pub(crate) async fn upload(&mut self) -> Result<()> {
         let result = self.upload_all().await;
-        if result.is_err() {
-            self.packer.outbox.fail();
+        if let Err(error) = &result {
+            // The driver stops at the next item; the cause is told here.
+            self.packer.fail(Error::new(error.kind, "the repository could not be written"));
         }
         result
     }

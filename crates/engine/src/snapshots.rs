@@ -4,6 +4,7 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
@@ -111,7 +112,7 @@ pub async fn snapshots(
 ) -> Result<Outcome<Vec<Snapshot>>> {
     let view = repository.view().await?;
     let mut problems = Problems::default();
-    for damage in view.damage.iter().filter(|damage| damage.object.starts_with("s")) {
+    for damage in view.damage.iter().filter(|damage| damage.object.starts_with('s')) {
         let what = damage.what.clone();
         problems.problem(Problem {
             path: damage.object.clone().into_bytes(),
@@ -130,7 +131,7 @@ pub async fn snapshots(
 /// # Errors
 /// There is none, or there are several; then the message lists them.
 pub async fn resolve(
-    _ctx: &Ctx,
+    ctx: &Ctx,
     repository: &Repository,
     text: &str,
     path: &[u8],
@@ -140,6 +141,13 @@ pub async fn resolve(
     let mut found = view.snapshots();
     if text != "latest" {
         return resolve_id(found, text);
+    }
+    for damage in view.damage.iter().filter(|damage| damage.object.starts_with('s')) {
+        let what = format!(
+            "a snapshot's record is damaged ({}): `latest` may be older than you think",
+            damage.object
+        );
+        ctx.monitor.on(&Event::Warning(&what));
     }
     found.retain(|snapshot| filter.matches(&snapshot.summary));
     if found.is_empty() {

@@ -5,18 +5,20 @@
 //!
 //! On purpose not here: changing anything.
 
+use crate::adopt::{find_packs, read_pack, tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState};
-use crate::repository::{Repository, get_optional, list_all};
+use crate::repository::{Repository, get_optional, list_all, object_key};
+use crate::session::AdoptedPack;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::{IndexSegment, decode_delta};
-use holdfast_core::name::{self, Place, SessionName};
+use holdfast_core::name::{self, PackClass, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
-use holdfast_core::session::{Begin, End};
+use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::{ByteRange, Key};
 use std::collections::{BTreeMap, HashSet};
 
@@ -32,6 +34,8 @@ pub(crate) struct SeenSession {
     pub begun: bool,
     /// Its pins objects.
     pub pins: u32,
+    /// Its deltas that could be read.
+    pub deltas: u32,
     /// Its end, with the header that opens the details; `None` while it is open or if the end is damaged.
     pub end: Option<(Header, End)>,
     /// Whether there is an end, readable or not.
@@ -116,6 +120,7 @@ impl Repository {
         self.read_root_parts(&mut view).await?;
         self.read_ends(&mut view).await?;
         let whole = self.read_deltas(&mut view, deltas.into_iter().map(|meta| meta.key)).await?;
+        self.read_lost_deltas(&mut view).await?;
         view.index.settle();
         self.apply_lists(&mut view).await?;
         Ok(whole.then_some(view))
@@ -189,11 +194,64 @@ impl Repository {
                     if own { Ok(tables) } else { Err(FormatError::Misplaced("its author")) }
                 });
             match decoded {
-                Ok(tables) => view.index.absorb(&tables),
+                Ok(tables) => {
+                    view.index.absorb(&tables);
+                    if let Some(seen) = view.sessions.get_mut(&session.session) {
+                        seen.deltas += 1;
+                    }
+                }
                 Err(error) => view.damage.push(Damage { object: name, what: error.to_string() }),
             }
         }
         Ok(true)
+    }
+
+    /// Where a delta of a snapshot is missing or damaged, the footers of the packs say the same.
+    async fn read_lost_deltas(&self, view: &mut View) -> Result<()> {
+        let lacking: Vec<_> = view
+            .sessions
+            .values()
+            .filter_map(|seen| match &seen.end {
+                Some((_, End::Commit(commit))) if commit.objects.deltas > seen.deltas => {
+                    Some((seen.name, seen.pins))
+                }
+                _ => None,
+            })
+            .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence)
+            .collect();
+        for (name, pins) in lacking {
+            let mut packs = Vec::new();
+            for class in [PackClass::Data, PackClass::Tree] {
+                find_packs(self, name, class, &mut packs).await?;
+            }
+            for number in 0..pins {
+                packs.extend(self.read_pinned(&name, number, &view.index).await?);
+            }
+            packs.iter().for_each(|pack| view.index.absorb(&tables(pack)));
+        }
+        Ok(())
+    }
+
+    /// Packs that a session took over from another are named by its delta and its pins alone.
+    async fn read_pinned(&self, name: &SessionName, number: u32, index: &Index) -> Result<Vec<AdoptedPack>> {
+        let object_name = name.pins(number);
+        let Some(bytes) = get_optional(&**self.store(), &object_name).await? else { return Ok(Vec::new()) };
+        let key = self.k_ref()?;
+        let pins = self
+            .parse(&bytes, ObjectType::Pins, name::named_object(&object_name))
+            .and_then(|object| Pins::decode(&object.header, object.body, key));
+        // Damaged pins are for `check` to name.
+        let Ok(pins) = pins else { return Ok(Vec::new()) };
+        let mut packs = Vec::new();
+        for id in pins.packs.into_iter().filter(|id| index.pack_of(id).is_none()) {
+            let from = SessionName { session: id.session, member: id.member, ..*name };
+            if let Some(meta) = self.store().head(&object_key(id.name())).await?
+                && let Ok(pack) = read_pack(self, from, id, meta.size).await
+            {
+                packs.push(pack);
+            }
+        }
+        Ok(packs)
     }
 
     /// Reads what the root names: segments of the index and of snapshots.
@@ -271,7 +329,8 @@ impl View {
                 Some(Place::End(session)) => (session, |seen| seen.ended = true),
                 _ => continue,
             };
-            let fresh = SeenSession { name: session, begun: false, pins: 0, end: None, ended: false };
+            let fresh =
+                SeenSession { name: session, begun: false, pins: 0, deltas: 0, end: None, ended: false };
             apply(self.sessions.entry(session.session).or_insert(fresh));
         }
     }

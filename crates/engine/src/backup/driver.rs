@@ -38,7 +38,7 @@ const GROUP_ITEMS_MAX: usize = 64;
 /// Listed bytes of one examining job.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// Listed bytes that may be on their way through workers.
-const UNDERWAY_BYTES_MAX: u64 = 8 << 20;
+const UNDERWAY_BYTES_MAX: u64 = 6 << 20;
 /// Items that may be on their way through workers.
 const UNDERWAY_ITEMS_MAX: usize = 4096;
 /// Complete entries that may wait for an earlier one whose bundle is open; then it is closed.
@@ -66,7 +66,7 @@ struct Group {
 /// An item between the first two stages.
 enum Unit {
     /// Unchanged: complete.
-    Kept(Box<Draft>),
+    Kept(Box<Draft>, Option<Inode>),
     /// The next item of the group at the front of `groups`.
     Examined(Pending),
     /// Being read as a stream.
@@ -90,13 +90,26 @@ impl Pending {
     fn stat(&self) -> &Stat {
         &self.batch.items[self.item].stat
     }
+
+    /// What it adds to the bytes underway: a large file is never held whole.
+    fn held_bytes(&self) -> u64 {
+        self.stat().size.min(GROUP_BYTES_MAX)
+    }
+}
+
+/// Device and inode number.
+type Inode = (u64, u64);
+
+/// The inode of a file that has several names.
+fn linked(stat: &Stat) -> Option<Inode> {
+    (stat.links > 1 && stat.kind != Kind::Directory).then_some((stat.device_of, stat.inode))
 }
 
 /// Hard links met so far.
 struct LinkGroup {
     left: u32,
-    /// The first name's draft, once it was placed; `None` if it failed.
-    first: Option<(Entry, Option<Stamp>, Vec<(ChunkKind, ChunkKey)>, Option<(u32, u32, u32)>)>,
+    /// The first name's draft, once it is known; still `None` if it failed.
+    first: Option<Draft>,
 }
 
 /// What the driver hands back.
@@ -127,7 +140,7 @@ pub(super) struct Driver {
     bundle_ids: Vec<ChunkId>,
     remembered: HashMap<[u8; 16], (u32, u32, u32)>,
     drafts: VecDeque<Draft>,
-    links: HashMap<(u64, u64), LinkGroup>,
+    links: HashMap<Inode, LinkGroup>,
     emit: Emit,
     counts: Counts,
     problems: Problems,
@@ -240,15 +253,14 @@ impl Driver {
 
     /// First stage: unchanged, or to be examined.
     fn list(&mut self, batch: &Arc<EntryBatch>, item: usize) {
-        let before = self.cached(batch.key(item));
+        let mut before = self.cached(batch.key(item));
         let Item { stat, .. } = &batch.items[item];
-        if let Some(record) = before.as_ref()
-            && self.is_unchanged(record, stat)
-        {
-            let Record { stamp, entry, closure } = record.clone();
+        let unchanged = before.as_ref().is_some_and(|record| self.is_unchanged(record, stat));
+        if let Some(Record { stamp, entry, closure }) = before.take_if(|_| unchanged) {
             self.count_listed(stat, Some(true));
             self.remember_link(stat);
-            self.units.push_back(Unit::Kept(Box::new(Draft { entry, stamp, closure, bundled: None })));
+            let inode = linked(stat);
+            self.units.push_back(Unit::Kept(Box::new(Draft { entry, stamp, closure, bundled: None }), inode));
             return;
         }
         self.count_listed(stat, before.as_ref().map(|_| false));
@@ -332,10 +344,8 @@ impl Driver {
 
     /// Notes a name of a file with several; false if its content comes from an earlier name.
     fn remember_link(&mut self, stat: &Stat) -> bool {
-        if stat.links < 2 || stat.kind == Kind::Directory {
-            return true;
-        }
-        match self.links.entry((stat.device_of, stat.inode)) {
+        let Some(inode) = linked(stat) else { return true };
+        match self.links.entry(inode) {
             std::collections::hash_map::Entry::Occupied(_) => false,
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert(LinkGroup { left: stat.links, first: None });
@@ -345,7 +355,7 @@ impl Driver {
     }
 
     fn add_to_group(&mut self, pending: Pending) {
-        let bytes = pending.stat().size;
+        let bytes = pending.held_bytes();
         self.draft_group.push((Arc::clone(&pending.batch), pending.item));
         self.draft_bytes += bytes;
         self.underway_bytes += bytes;
@@ -383,7 +393,7 @@ impl Driver {
         let (batch, item) = (Arc::clone(&pending.batch), pending.item);
         let (packer, workers, monitor) =
             (Arc::clone(&self.packer), self.ctx.workers.clone(), Arc::clone(&self.ctx.monitor));
-        self.underway_bytes += pending.stat().size;
+        self.underway_bytes += pending.held_bytes();
         let job = move || {
             monitor.on(&Event::Current(&path_of(batch.key(item))));
             let progress = |bytes| monitor.on(&Event::Done { files: 0, bytes });
@@ -413,7 +423,7 @@ impl Driver {
     fn front_is_ready(&self) -> bool {
         match self.units.front() {
             None => false,
-            Some(Unit::Kept(_) | Unit::Link(_)) => true,
+            Some(Unit::Kept(..) | Unit::Link(_)) => true,
             Some(Unit::Examined(_)) => {
                 self.front.is_some() || self.groups.front().is_some_and(Promise::is_ready)
             }
@@ -423,13 +433,10 @@ impl Driver {
 
     fn settle_unit(&mut self, unit: Unit) -> Result<()> {
         match unit {
-            Unit::Kept(mut draft) => {
-                draft.entry.attributes.link_group = draft.entry.attributes.link_group.or(None);
-                self.drafts.push_back(*draft);
-            }
+            Unit::Kept(draft, inode) => self.keep(inode, *draft),
             Unit::Link(pending) => self.settle_link(&pending),
             Unit::Large(pending, began, promise) => {
-                self.underway_bytes -= pending.stat().size;
+                self.underway_bytes -= pending.held_bytes();
                 let file = promise.wait().ok_or_else(|| self.lost_job())?;
                 self.settle_large(&pending, began, file);
             }
@@ -457,7 +464,7 @@ impl Driver {
         }
         let mut group = self.front.take().ok_or_else(|| self.lost_job())?;
         let examined = group.items.pop_front().ok_or_else(|| self.lost_job())?;
-        self.underway_bytes -= pending.stat().size;
+        self.underway_bytes -= pending.held_bytes();
         let content = &group.buffer[examined.content.clone()];
         match examined.outcome {
             // It outgrew the limit while it was listed and read.
@@ -533,7 +540,7 @@ impl Driver {
             }
         }
         let stamp = self.status(&mut entry, &found.stat, found.status, began);
-        self.keep(pending, Draft { entry, stamp, closure: Vec::new(), bundled });
+        self.keep(linked(pending.stat()), Draft { entry, stamp, closure: Vec::new(), bundled });
     }
 
     fn settle_large(
@@ -551,7 +558,7 @@ impl Driver {
         let mut entry = self.entry(pending, &file.stat, file.details);
         (entry.size, entry.content, entry.digest) = (file.size, file.content, Some(file.digest));
         let stamp = self.status(&mut entry, &file.stat, file.status, began);
-        self.keep(pending, Draft { entry, stamp, closure: file.closure, bundled: None });
+        self.keep(linked(pending.stat()), Draft { entry, stamp, closure: file.closure, bundled: None });
     }
 
     /// Makes an entry without content.
@@ -624,26 +631,38 @@ impl Driver {
         None
     }
 
-    fn keep(&mut self, pending: &Pending, mut draft: Draft) {
-        let stat = pending.stat();
-        if let Some(group) = self.links.get_mut(&(stat.device_of, stat.inode))
-            && stat.links > 1
-            && stat.kind != Kind::Directory
+    /// Takes a draft to the last stage; the first name of a file with several is remembered.
+    fn keep(&mut self, inode: Option<Inode>, mut draft: Draft) {
+        if let Some(inode) = inode
+            && let Some(group) = self.links.get_mut(&inode)
         {
-            draft.entry.attributes.link_group =
-                Some(self.packer.sealer().identifier.link_group(&draft.entry.key));
-            group.first = Some((draft.entry.clone(), draft.stamp, draft.closure.clone(), draft.bundled));
-            group.left -= 1;
+            if group.first.is_none() {
+                let identifier = &self.packer.sealer().identifier;
+                let key = &draft.entry.key;
+                draft.entry.attributes.link_group.get_or_insert_with(|| identifier.link_group(key));
+                group.first = Some(draft.clone());
+            }
+            self.count_link(inode);
         }
         self.drafts.push_back(draft);
+    }
+
+    /// Counts a name off; after the last one nothing is remembered.
+    fn count_link(&mut self, inode: Inode) {
+        if let Some(group) = self.links.get_mut(&inode) {
+            group.left = group.left.saturating_sub(1);
+            if group.left == 0 {
+                self.links.remove(&inode);
+            }
+        }
     }
 
     /// A further name: everything but the key is that of the first.
     fn settle_link(&mut self, pending: &Pending) {
         let stat = pending.stat();
-        let place = (stat.device_of, stat.inode);
-        if self.links.get(&place).is_some_and(|group| group.first.is_none()) {
-            // The first name was kept from the cache, or failed: this one is read by itself.
+        let Some(inode) = linked(stat) else { return };
+        if self.links.get(&inode).is_none_or(|group| group.first.is_none()) {
+            // The first name failed: this one is read by itself.
             let mut group = Group { items: VecDeque::new(), buffer: Vec::new() };
             if stat.kind == Kind::File && (stat.size > SMALL_FILE_BYTES_MAX || stat.sparse) {
                 let began = self.ctx.clock.now();
@@ -662,16 +681,11 @@ impl Driver {
             }
             return;
         }
-        let Some(group) = self.links.get_mut(&place) else { return };
-        let Some((entry, stamp, closure, bundled)) = group.first.clone() else { return };
-        group.left = group.left.saturating_sub(1);
-        if group.left == 0 {
-            self.links.remove(&place);
-        }
-        let mut entry = entry;
-        entry.key = pending.key().to_vec();
-        self.ctx.monitor.on(&Event::Done { files: 1, bytes: entry.size });
-        self.drafts.push_back(Draft { entry, stamp, closure, bundled });
+        let Some(mut draft) = self.links.get(&inode).and_then(|group| group.first.clone()) else { return };
+        draft.entry.key = pending.key().to_vec();
+        self.ctx.monitor.on(&Event::Done { files: 1, bytes: draft.entry.size });
+        self.count_link(inode);
+        self.drafts.push_back(draft);
     }
 
     /// Finds a small content that the repository or this run has already.

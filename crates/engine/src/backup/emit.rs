@@ -185,6 +185,7 @@ fn read_row(file: &mut BufReader<File>) -> io::Result<Option<(Vec<u8>, Vec<u8>)>
 }
 
 /// An entry whose content may still be on its way.
+#[derive(Clone)]
 pub(super) struct Draft {
     pub entry: Entry,
     pub stamp: Option<crate::cache::Stamp>,

@@ -20,7 +20,7 @@ use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::session::{Session, SessionOptions};
 use crate::snapshots::Snapshot;
-use crate::source::{Order, Source, SourceIdentity};
+use crate::source::{Order, Source};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
 use driver::{Driven, Driver};

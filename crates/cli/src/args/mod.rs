@@ -1,0 +1,236 @@
+//! The command line: words and options, one struct for each verb.
+//!
+//! On purpose not here: what the values mean. They are read as text and judged in `settings`
+//! and `commands`, because a parser's own message would repeat a URL with a password in it.
+
+mod backup;
+mod restore;
+
+pub(crate) use backup::BackupArgs;
+pub(crate) use restore::{RestoreArgs, Select};
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Environment:
+  HOLDFAST_REPOSITORY        instead of --repo
+  HOLDFAST_PASSWORD          the password itself; better one of the next three
+  HOLDFAST_PASSWORD_FILE     instead of --password-file
+  HOLDFAST_PASSWORD_COMMAND  instead of --password-command
+  HOLDFAST_KEY_FILE          instead of --key-file
+  HOLDFAST_CACHE_DIR         instead of --cache-dir
+  NO_COLOR                   no colours
+
+Exit codes:
+  0 done; 1 failed; 2 wrong usage; 3 done, but something could not be read;
+  10 no repository there; 12 wrong password or key; 130 interrupted
+
+Examples:
+  export HOLDFAST_REPOSITORY=/mnt/backup HOLDFAST_PASSWORD_FILE=/root/holdfast.password
+  holdfast init --kit recovery-kit.txt
+  holdfast backup /etc /srv
+  holdfast restore latest:/etc --target /tmp/etc";
+
+/// Backs up into a deduplicated, encrypted repository, and restores from it.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = AFTER, max_term_width = 100, propagate_version = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options that every verb takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Repository: /path, a relative path or file:///path [HOLDFAST_REPOSITORY]
+    #[arg(short, long = "repo", alias = "repository", value_name = "URL", global = true)]
+    pub(crate) repo: Option<OsString>,
+    /// Read the password from FILE; a newline at its end does not count
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Run COMMAND with sh and take what it prints as the password
+    #[arg(long, value_name = "COMMAND", global = true, conflicts_with = "password_file")]
+    pub(crate) password_command: Option<OsString>,
+    /// Open the repository with the bytes of FILE instead of a password
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["password_file", "password_command"])]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Keep the cache in DIR [default: ~/.cache/holdfast]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Use no cache
+    #[arg(long, global = true, conflicts_with = "cache_dir")]
+    pub(crate) no_cache: bool,
+    /// Write JSON lines, each with a `message_type`
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no summary, only data and what went wrong
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Tell all problems and notices, not only the first
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+/// What to do. Verbs with options are described where their options are.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Init(InitArgs),
+    Backup(Box<BackupArgs>),
+    Restore(Box<RestoreArgs>),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Check(CheckArgs),
+    /// Show the version of the program and of the repository format
+    Version,
+    /// There is nothing to unlock: holdfast has no locks
+    Unlock,
+}
+
+/// Create a repository and write its recovery kit.
+///
+/// The folder is made if it is missing; the folder above it has to be there. The recovery kit
+/// says what somebody needs who has nothing but the repository. It holds no secrets: keep it
+/// apart from this machine, together with the password or the key file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast -r /mnt/backup init --kit /media/usb/recovery-kit.txt
+  head -c 64 /dev/urandom > /root/holdfast.key && holdfast -r /mnt/backup --key-file /root/holdfast.key init")]
+pub(crate) struct InitArgs {
+    /// Write the recovery kit to FILE, which must not exist, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kit: Option<PathBuf>,
+    /// Memory that trying one password shall cost, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) kdf_memory: u32,
+    /// Name of this first key
+    #[arg(long, value_name = "TEXT", default_value = "owner")]
+    pub(crate) label: String,
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Pick {
+    /// Only snapshots of this host; may be given several times
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// Only snapshots with this tag, or with all of several: a,b; may be given several times
+    #[arg(long, value_name = "TAG[,TAG]")]
+    pub(crate) tag: Vec<String>,
+    /// Only snapshots of the source with this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+}
+
+/// List the snapshots, oldest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast snapshots --host web1 --tag daily
+  holdfast snapshots --latest 1 --json")]
+pub(crate) struct SnapshotsArgs {
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Only snapshots that hold this path; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Vec<PathBuf>,
+    /// Only the newest N of each source
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) latest: Option<u64>,
+}
+
+/// List what is in a snapshot.
+///
+/// Without a PATH everything is listed; with one the entry itself and what lies directly in it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast ls latest
+  holdfast ls -l 3f2a91bc:/etc
+  holdfast ls latest:/home --recursive --json")]
+pub(crate) struct LsArgs {
+    /// A snapshot's id or the beginning of one, or `latest`; and a path in it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub(crate) snapshot: OsString,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Show permissions, owner, size and time
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// List everything below PATH
+    #[arg(long)]
+    pub(crate) recursive: bool,
+}
+
+/// Check that the repository is whole.
+///
+/// Without an option the structure is checked: everything that a snapshot needs is there and is
+/// what it says it is. Whether the contents can still be read is known only when they are read.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast check
+  holdfast check --read-data-subset 5%      every run another twentieth, at random
+  holdfast check --read-data-subset 1/7     a seventh, the same one for the same number
+  holdfast check --read-data")]
+pub(crate) struct CheckArgs {
+    /// Read and verify all contents
+    #[arg(long, conflicts_with = "read_data_subset")]
+    pub(crate) read_data: bool,
+    /// Read and verify a part of the contents: 5%, 1/7 or 500M
+    #[arg(long, value_name = "PART")]
+    pub(crate) read_data_subset: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("holdfast").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_of_later_versions_are_absent() {
+        for verb in ["prune", "forget", "drill", "mount"] {
+            assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
+        }
+        assert_eq!(parse(&["prune"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let cli = parse(&["ls", "latest", "-r", "/r", "-p", "/p", "--json"]).unwrap();
+        assert_eq!((cli.global.repo, cli.global.json), (Some("/r".into()), true));
+        let cli = parse(&["--repository", "/r", "version"]).unwrap();
+        assert_eq!(cli.global.repo, Some("/r".into()));
+    }
+
+    #[test]
+    fn one_way_to_give_the_password() {
+        assert!(parse(&["--password-file", "/p", "--key-file", "/k", "snapshots"]).is_err());
+    }
+
+    #[test]
+    fn each_verb_shows_an_example() {
+        for verb in
+            Cli::command().get_subcommands().filter(|verb| !["version", "unlock"].contains(&verb.get_name()))
+        {
+            let after = verb.get_after_help().unwrap().to_string();
+            assert!(after.contains("holdfast"), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `backup`: paths, standard input or a command become one snapshot.
+
+use super::spelling::recorded_command;
+use super::version::VERSION;
+use super::{Run, pick};
+use crate::args::{BackupArgs, Pick};
+use crate::engine::{BackupOptions, BackupReport, Outcome, Repository, Source, backup};
+use crate::fault::Fault;
+use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
+use crate::settings;
+use crate::stdin::{Input, Label, StdinSource};
+use crate::wire_up::{self, Excludes, FileSourceOptions, parse_exclude_file};
+use holdfast_core::entry::path_to_key;
+use holdfast_core::id::SessionId;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is backed up.
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    Files(Vec<PathBuf>),
+    Stdin,
+    Command(Vec<OsString>),
+}
+
+/// Backs up, and sums up.
+pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
+    let what = what(args)?;
+    let place = Place::new(run, args)?;
+    let files = match &what {
+        What::Files(paths) => Some(file_options(args, paths, &place)?),
+        What::Stdin | What::Command(_) => None,
+    };
+    let mut options = options(run, args, &place)?;
+    let repository = run.open().await?;
+    options.parent = parent(run, args, &repository).await?;
+    // A command starts when all else is known to be right.
+    let source: Box<dyn Source> = match files {
+        Some(files) => wire_up::file_source(files)?,
+        None => Box::new(stdin_source(run, args, &what, &place)?),
+    };
+    let identity = source.identity();
+    if options.label.is_empty() {
+        options.label = pick::default_label(&identity.host, &identity.paths);
+    }
+    let phase = format!("backing up {}", escape(options.label.as_bytes()));
+    let begun = Instant::now();
+    let outcome = run.follow(&phase, backup(&run.ctx, &repository, source, &options)).await?;
+    show(run, args, &outcome, begun.elapsed());
+    finish(&outcome)
+}
+
+/// Where we are.
+struct Place {
+    host: String,
+    current: PathBuf,
+    repository: PathBuf,
+    cache: Option<PathBuf>,
+}
+
+impl Place {
+    fn new(run: &Run, args: &BackupArgs) -> Result<Self, Fault> {
+        Ok(Self {
+            host: args.name.host.clone().unwrap_or_else(wire_up::host_name),
+            current: settings::current_dir()?,
+            repository: run.repository_path()?,
+            cache: settings::cache_dir(&run.global)?,
+        })
+    }
+
+    /// What a backup must not swallow, by the names under which a walk meets it.
+    fn own_paths(&self) -> Vec<PathBuf> {
+        let own = std::iter::once(&self.repository).chain(&self.cache);
+        own.map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect()
+    }
+}
+
+fn what(args: &BackupArgs) -> Result<What, Fault> {
+    if args.stdin_from_command {
+        return Ok(What::Command(args.paths.clone()));
+    }
+    if args.paths.iter().any(|path| path == "-") {
+        let alone = args.paths.len() == 1 && args.files_from.is_empty();
+        let hint = "back up standard input with a command of its own";
+        return if alone { Ok(What::Stdin) } else { Err(Fault::usage("- cannot stand beside paths", hint)) };
+    }
+    let current = settings::current_dir()?;
+    let listed = args.files_from.iter().map(|file| listed_paths(file)).collect::<Result<Vec<_>, _>>()?;
+    let words = args.paths.iter().chain(listed.iter().flatten());
+    let mut paths = words.map(|path| settings::source_path(path, &current)).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    paths.dedup();
+    if paths.is_empty() {
+        return Err(Fault::usage("there are no paths to back up", "the files of --files-from list none"));
+    }
+    Ok(What::Files(paths))
+}
+
+/// Reads a list of paths, one a line, exactly as they stand there; `-` is standard input.
+fn listed_paths(file: &Path) -> Result<Vec<OsString>, Fault> {
+    let fault = |error: std::io::Error| {
+        Fault::usage(format!("cannot read the list {}", file.display()), "check the name after --files-from")
+            .because(&error)
+    };
+    let mut bytes = Vec::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes).map_err(fault)?;
+    } else {
+        File::open(file).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(fault)?;
+    }
+    let lines = bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
+}
+
+fn file_options(args: &BackupArgs, paths: &[PathBuf], place: &Place) -> Result<FileSourceOptions, Fault> {
+    let leave_out = &args.leave_out;
+    let mut patterns = leave_out.exclude.clone();
+    for file in &leave_out.exclude_file {
+        patterns.extend(file_patterns(file)?);
+    }
+    let excludes = Excludes::new(&patterns, &leave_out.iexclude).map_err(|what| {
+        Fault::usage(format!("a pattern cannot be understood: {what}"), "put patterns in quotes")
+    })?;
+    Ok(FileSourceOptions {
+        paths: paths.to_vec(),
+        host: place.host.clone(),
+        excludes,
+        one_file_system: leave_out.one_file_system,
+        exclude_caches: leave_out.exclude_caches,
+        exclude_if_present: leave_out.exclude_if_present.clone(),
+        exclude_larger_than: leave_out.exclude_larger_than,
+        skip_paths: place.own_paths(),
+    })
+}
+
+fn file_patterns(file: &Path) -> Result<Vec<String>, Fault> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Fault::usage(format!("cannot read the patterns in {name}"), "check the name after --exclude-file")
+            .because(&error)
+    })?;
+    let lookup = |name: &str| settings::variable(name).and_then(|value| value.into_string().ok());
+    parse_exclude_file(&text, lookup)
+        .map_err(|what| Fault::usage(format!("the patterns in {name} cannot be understood: {what}"), ""))
+}
+
+fn options(run: &Run, args: &BackupArgs, place: &Place) -> Result<BackupOptions, Fault> {
+    let time = args.name.time.as_deref().map(parse_time).transpose();
+    let time = time.map_err(|what| Fault::usage(format!("--time: {what}"), ""))?;
+    Ok(BackupOptions {
+        label: args.name.label.clone().unwrap_or_default(),
+        tags: settings::split_tags(&args.name.tag),
+        parent: None,
+        force: args.compare.force,
+        ignore_ctime: args.compare.ignore_ctime,
+        ignore_inode: args.compare.ignore_inode,
+        skip_if_unchanged: args.compare.skip_if_unchanged,
+        dry_run: args.dry_run,
+        time,
+        compression_level: args.compression,
+        seal_check: !args.no_extra_verify,
+        cache_dir: place.cache.clone(),
+        version: VERSION.to_owned(),
+        command: recorded_command(&run.words),
+    })
+}
+
+async fn parent(run: &Run, args: &BackupArgs, repository: &Repository) -> Result<Option<SessionId>, Fault> {
+    let Some(text) = &args.compare.parent else { return Ok(None) };
+    let resolved = pick::one(run, repository, text, b"", &Pick::default()).await?;
+    Ok(Some(resolved.snapshot.id))
+}
+
+fn stdin_source(run: &Run, args: &BackupArgs, what: &What, place: &Place) -> Result<StdinSource, Fault> {
+    let key = stdin_key(&args.stdin_filename)?;
+    let input = match what {
+        What::Command(words) => command_input(words, &place.current)?,
+        What::Stdin | What::Files(_) => stdin_input()?,
+    };
+    let unique = u64::from_le_bytes(run.ctx.random());
+    let label = Label { key, host: place.host.clone(), now: run.ctx.clock.now(), unique };
+    Ok(StdinSource::new(input, &label, run.ctx.cancel.clone()))
+}
+
+/// The tree key of the file that standard input becomes.
+fn stdin_key(name: &OsStr) -> Result<Vec<u8>, Fault> {
+    let parts = name.as_bytes().split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+    let odd = parts.clone().any(|part| part == b"." || part == b"..");
+    if odd || parts.count() == 0 {
+        return Err(Fault::usage(
+            "--stdin-filename is no name of a file",
+            "write a name, or a path without . and ..",
+        ));
+    }
+    Ok(path_to_key(name.as_bytes()))
+}
+
+fn stdin_input() -> Result<Input, Fault> {
+    let from = std::io::stdin().as_fd().try_clone_to_owned();
+    let from = from.map_err(|error| Fault::failed("cannot read standard input", "").because(&error))?;
+    Ok(Input { from, child: None })
+}
+
+fn command_input(words: &[OsString], current: &Path) -> Result<Input, Fault> {
+    let fault =
+        |what: &str| Fault::failed(what.to_owned(), "no snapshot was made; check the command after --");
+    let (program, arguments) = words.split_first().ok_or_else(|| fault("there is no command"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(current).stdin(Stdio::null()).stdout(Stdio::piped());
+    // It does not need what opens the repository.
+    command.env_remove("HOLDFAST_PASSWORD");
+    let what = format!("cannot run {}", escape(program.as_bytes()));
+    let mut child = command.spawn().map_err(|error| fault(&what).because(&error))?;
+    let from = child.stdout.take().map(OwnedFd::from).ok_or_else(|| fault(&what))?;
+    Ok(Input { from, child: Some(child) })
+}
+
+fn finish(outcome: &Outcome<BackupReport>) -> Result<(), Fault> {
+    if outcome.problems.problem_count == 0 {
+        return Ok(());
+    }
+    let number = counted(outcome.problems.problem_count, "item", "items");
+    let (what, hint) = match outcome.value.snapshot {
+        Some(_) => {
+            ("the snapshot exists", "put that right and back up again; the snapshot says what it lacks")
+        }
+        None => ("no snapshot was made", "put that right and back up again"),
+    };
+    Err(Fault::incomplete(format!("{number} could not be read; {what}"), hint))
+}
+
+fn show(run: &Run, args: &BackupArgs, outcome: &Outcome<BackupReport>, took: Duration) {
+    let around = Around {
+        dry_run: args.dry_run,
+        seconds: took.as_secs_f64(),
+        errors: outcome.problems.problem_count,
+        notices: outcome.problems.notice_count,
+    };
+    if run.ink.tone.json {
+        run.ink.json(&Summary::new(&outcome.value, around));
+    } else if !run.ink.tone.quiet {
+        summary(&outcome.value, args.dry_run, took).iter().for_each(|line| run.ink.data(line));
+    }
+}
+
+fn summary(report: &BackupReport, dry_run: bool, took: Duration) -> Vec<String> {
+    let counts = &report.counts;
+    let head = match report.snapshot {
+        Some(id) => format!("snapshot {} saved", &id.to_string()[..8]),
+        None if dry_run => "dry run: nothing was stored".to_owned(),
+        None => "nothing changed, no snapshot was made".to_owned(),
+    };
+    let compared =
+        report.parent.map(|id| format!(", compared with {}", &id.to_string()[..8])).unwrap_or_default();
+    let (new, changed, same) = (counts.files_new, counts.files_changed, counts.files_unmodified);
+    let others = counted(counts.others, "other", "others");
+    let added = if dry_run { "would add" } else { "added" };
+    let stored =
+        if dry_run { String::new() } else { format!(", {} in the repository", size(counts.bytes_stored)) };
+    let speed = rate(counts.bytes, took).map(|rate| format!(", {rate}")).unwrap_or_default();
+    let mut lines = vec![
+        format!("{head}{compared}"),
+        format!("  files      {} new, {} changed, {} unchanged", count(new), count(changed), count(same)),
+        format!(
+            "  in all     {}, {}, {others}",
+            counted(counts.files, "file", "files"),
+            counted(counts.directories, "folder", "folders")
+        ),
+        format!("  size       {}, {} read", size(counts.bytes), size(counts.bytes_read)),
+        format!("  {added:<9}  {}{stored}", size(counts.bytes_added)),
+        format!("  took       {}{speed}", duration(took)),
+    ];
+    if report.adopted_packs > 0 {
+        let packs = counted(report.adopted_packs, "pack", "packs");
+        let runs = counted(report.adopted_sessions, "interrupted backup", "interrupted backups");
+        lines.push(format!("  taken over {packs} of {runs}"));
+    }
+    lines
+}
+
+#[cfg(test)]
+#[path = "backup_tests.rs"]
+mod tests;

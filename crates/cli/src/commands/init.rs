@@ -1,0 +1,78 @@
+//! `init`: makes a repository and its recovery kit.
+
+use super::Run;
+use super::kit::{Kit, KitFile, is_key_file, program_hash};
+use crate::args::InitArgs;
+use crate::engine::{Error, ErrorKind, InitOptions, Repository};
+use crate::fault::Fault;
+use crate::ink::InitLine;
+use crate::{secrets, wire_up};
+use holdfast_core::crypto::KdfCost;
+use std::path::Path;
+
+/// Makes the repository; the kit's file first, so that a repository never lacks a kit for a typing error.
+pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
+    let path = run.repository_path()?;
+    refuse_existing(&path)?;
+    let options = InitOptions { label: args.label.clone(), kdf: cost(args.kdf_memory)? };
+    let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
+    let secret = secrets::get(&run.global, true)?;
+    run.listen()?;
+    let (store, shared) = wire_up::create_store(&path).await?;
+    if let Some(kind) = shared {
+        run.ink.talk(&format!(
+            "note: {} lies on {kind}: only one host at a time may write to this repository",
+            path.display()
+        ));
+    }
+    let repository = Repository::create(&run.ctx, store, &secret, &options).await?;
+    let (location, id) = (repository.location(), repository.id().to_string());
+    let kit = Kit {
+        location: &location,
+        id: &id,
+        host: &wire_up::host_name(),
+        with_key_file: is_key_file(&secret),
+        program: program_hash(),
+    };
+    let text = kit.text();
+    if let Some(file) = file {
+        file.write(&text)?;
+    }
+    show(run, args, &kit, text);
+    Ok(())
+}
+
+fn refuse_existing(path: &Path) -> Result<(), Fault> {
+    if !wire_up::has_repository(path) {
+        return Ok(());
+    }
+    let what = format!("there is a repository already at {}", path.display());
+    Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)))
+}
+
+fn cost(memory_mib: u32) -> Result<KdfCost, Fault> {
+    let cost = KdfCost { memory_kib: memory_mib << 10, ..KdfCost::DEFAULT };
+    cost.checked()
+        .map_err(|error| Fault::usage("--kdf-memory cannot be that", "leave it at 64").because(&error))
+}
+
+fn show(run: &Run, args: &InitArgs, kit: &Kit<'_>, text: String) {
+    let kit_file = args.kit.as_ref().map(|path| path.display().to_string());
+    if run.ink.tone.json {
+        let kit_text = kit_file.is_none().then_some(text);
+        let (message_type, id) = ("initialized", kit.id.to_owned());
+        return run.ink.json(&InitLine {
+            message_type,
+            id,
+            repository: kit.location,
+            kit: kit_text,
+            kit_file,
+        });
+    }
+    run.ink.talk(&format!("created repository {} at {}", kit.id, kit.location));
+    if let Some(file) = kit_file {
+        return run.ink.talk(&format!("recovery kit written to {file}: keep it apart from this machine"));
+    }
+    run.ink.talk("keep this recovery kit apart from this machine:\n");
+    run.ink.data(text.trim_end());
+}

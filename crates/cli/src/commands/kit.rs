@@ -1,0 +1,164 @@
+//! The recovery kit: what somebody needs who has nothing but the repository.
+//!
+//! It is meant to be printed and kept elsewhere. On purpose not in it: secrets.
+
+use super::spelling::quoted;
+use super::version::{VERSION, format_name};
+use crate::engine::Secret;
+use crate::fault::Fault;
+use aws_lc_rs::digest::{SHA256, digest};
+use holdfast_core::id::hex;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What a kit tells.
+#[derive(Debug)]
+pub(crate) struct Kit<'a> {
+    pub(crate) location: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) with_key_file: bool,
+    /// SHA-256 of this program, where it could be read.
+    pub(crate) program: Option<String>,
+}
+
+impl Kit<'_> {
+    /// Writes the text.
+    pub(crate) fn text(&self) -> String {
+        let Self { location, id, host, with_key_file, program } = self;
+        let repository = quoted(OsStr::new(location));
+        let (secret, variable) = match with_key_file {
+            true => ("the key file that it was made with", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
+            false => ("its password", "HOLDFAST_PASSWORD_FILE=/path/to/a/file/with/the/password"),
+        };
+        let program = program.as_deref().unwrap_or("not known");
+        format!(
+            "\
+HOLDFAST RECOVERY KIT
+
+Keep this apart from the machine and from the repository. It holds no secrets.
+
+Repository     {location}
+Its id         {id}
+Made on host   {host}
+Program        holdfast {VERSION}, repository format {}
+  SHA-256      {program}
+
+Needed to restore:
+  1. the files of the repository, all of them;
+  2. {secret}: kept where? ______________________________________
+  3. the program holdfast, this version or a later one.
+Without the second nobody can read the backups: there is no other way in.
+
+The commands:
+  export HOLDFAST_REPOSITORY={repository}
+  export {variable}
+  holdfast snapshots
+  holdfast ls latest
+  holdfast restore latest --target /an/empty/folder --verify
+  holdfast check --read-data
+",
+            format_name()
+        )
+    }
+}
+
+/// Whether a secret is a key file.
+pub(crate) const fn is_key_file(secret: &Secret) -> bool {
+    matches!(secret, Secret::KeyFile(_))
+}
+
+/// Hashes this program, so that the same one can be found again.
+pub(crate) fn program_hash() -> Option<String> {
+    let bytes = std::fs::read("/proc/self/exe").ok()?;
+    Some(hex(digest(&SHA256, &bytes).as_ref()))
+}
+
+/// A file that the kit will go to: made before the repository is, so that the name is known to
+/// be good, and taken away again if no kit comes.
+#[derive(Debug)]
+pub(crate) struct KitFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl KitFile {
+    /// Makes the file; what is there already stays.
+    pub(crate) fn reserve(path: &Path) -> Result<Self, Fault> {
+        let file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+                let what = format!("cannot make the file {} for the recovery kit", path.display());
+                Fault::failed(what, "give --kit a new file in a folder that exists; nothing was changed")
+                    .because(&error)
+            })?;
+        Ok(Self { path: path.to_owned(), file: Some(file) })
+    }
+
+    /// Writes the kit, durably.
+    pub(crate) fn write(mut self, text: &str) -> Result<(), Fault> {
+        let written = self
+            .file
+            .as_mut()
+            .map_or(Ok(()), |file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+        written.map_err(|error| {
+            let what = format!("the repository was made, but not the recovery kit {}", self.path.display());
+            Fault::failed(what, "the same text lies in RECOVER.txt of the repository").because(&error)
+        })?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for KitFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // An empty file that stays behind does no harm.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_kit_says_where_what_and_how() {
+        let kit =
+            Kit { location: "/mnt/my backup", id: "abcd", host: "web1", with_key_file: true, program: None };
+        let text = kit.text();
+        for part in [
+            "Repository     /mnt/my backup",
+            "abcd",
+            "REPOSITORY='/mnt/my backup'",
+            "HOLDFAST_KEY_FILE",
+            "restore latest",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        assert!(!text.contains("PASSWORD"));
+    }
+
+    #[test]
+    fn a_kit_is_for_its_owner_and_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kit.txt");
+        KitFile::reserve(&path).unwrap().write("text").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(KitFile::reserve(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");
+    }
+
+    #[test]
+    fn a_kit_that_is_not_written_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kit.txt");
+        drop(KitFile::reserve(&path).unwrap());
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,175 @@
+//! The verbs: each file takes its options to the engine and shows what comes back.
+//!
+//! On purpose not here: anything that two verbs do in different words.
+
+mod backup;
+mod check;
+mod init;
+mod kit;
+mod ls;
+mod pick;
+mod restore;
+mod snapshots;
+mod spelling;
+mod version;
+
+use crate::args::{Cli, Global, Verb};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository};
+use crate::fault::{Code, Fault};
+use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
+use crate::{secrets, settings, wire_up};
+use clap::Parser;
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Carries out a command line.
+pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => return misspelt(&error, &words),
+    };
+    let Global { json, quiet, verbose, .. } = cli.global;
+    let ink = Arc::new(Ink::new(Tone { json, quiet, verbose }));
+    let result = carry_out(&ink, cli, words);
+    // The data first: what is said of it stands below it.
+    let closed = ink.close();
+    match result.and(closed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            ink.fault(&fault);
+            fault.code.into()
+        }
+    }
+}
+
+/// Says what is wrong with a command line, or shows the help that was asked for.
+fn misspelt(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    if error.use_stderr() && words.iter().any(|word| word == "--json") {
+        let ink = Ink::new(Tone { json: true, ..Tone::default() });
+        let text = error.to_string();
+        let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        ink.json_problem(&ExitError::of(&Fault::usage(text, "")));
+    } else {
+        // Nothing is left to tell if even this cannot be written.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Code::Usage.into() } else { ExitCode::SUCCESS }
+}
+
+fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault> {
+    match cli.verb {
+        Verb::Version => {
+            version::run(ink);
+            Ok(())
+        }
+        Verb::Unlock => {
+            version::unlock(ink);
+            Ok(())
+        }
+        verb => {
+            let runtime = wire_up::runtime()?;
+            let result = runtime.block_on(with_engine(ink, cli.global, verb, words));
+            // A thread that waits for a dead disk must not keep the program alive.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsString>) -> Result<(), Fault> {
+    wire_up::raise_file_limit();
+    let progress = Arc::new(Progress::new(Arc::clone(ink)));
+    let ctx = wire_up::ctx(Arc::clone(&progress));
+    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words };
+    match verb {
+        Verb::Init(args) => init::run(&run, &args).await,
+        Verb::Backup(args) => backup::run(&run, &args).await,
+        Verb::Restore(args) => restore::run(&run, &args).await,
+        Verb::Snapshots(args) => snapshots::run(&run, &args).await,
+        Verb::Ls(args) => ls::run(&run, &args).await,
+        Verb::Check(args) => check::run(&run, &args).await,
+        Verb::Version | Verb::Unlock => Ok(()),
+    }
+}
+
+/// What every verb has at hand.
+pub(crate) struct Run {
+    pub(crate) ink: Arc<Ink>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) ctx: Ctx,
+    pub(crate) global: Global,
+    /// The command line, as it was written.
+    pub(crate) words: Vec<OsString>,
+}
+
+impl Run {
+    /// Where the repository lies.
+    pub(crate) fn repository_path(&self) -> Result<PathBuf, Fault> {
+        settings::repository_path(&self.global)
+    }
+
+    /// Opens the repository with whatever opens it.
+    pub(crate) async fn open(&self) -> Result<Repository, Fault> {
+        let path = self.repository_path()?;
+        if !wire_up::has_repository(&path) {
+            let what = format!("there is no repository at {}", path.display());
+            return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
+        }
+        let secret = secrets::get(&self.global, false)?;
+        self.listen()?;
+        let store = wire_up::open_store(&path).await?;
+        Ok(Repository::open(&self.ctx, store, &secret).await?)
+    }
+
+    /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.
+    pub(crate) fn listen(&self) -> Result<(), Fault> {
+        wire_up::listen(self.ctx.cancel.clone(), Arc::clone(&self.progress))
+    }
+
+    /// Shows how far some work is while it goes on, and what it could not do when it ends.
+    pub(crate) async fn follow<T>(
+        &self,
+        phase: &str,
+        work: impl Future<Output = Result<Outcome<T>, Error>>,
+    ) -> Result<Outcome<T>, Fault> {
+        let result = self.watch(phase, work).await;
+        match &result {
+            Ok(outcome) => self.tell(&outcome.problems),
+            // What fails after a stop fails of it.
+            Err(fault) if fault.code == Code::Interrupted => {}
+            Err(fault) => tell_problems(&self.ink, &without(self.progress.heard(), fault)),
+        }
+        result
+    }
+
+    /// Shows what could not be done and what is worth knowing.
+    pub(crate) fn tell(&self, problems: &Problems) {
+        self.progress.settle(problems);
+        tell_problems(&self.ink, problems);
+        tell_notices(&self.ink, problems);
+    }
+
+    /// Shows how far some work is while it goes on.
+    pub(crate) async fn watch<T>(
+        &self,
+        phase: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
+        let watch = self.progress.watch(phase);
+        let result = work.await;
+        drop(watch);
+        result.map_err(|error| Fault::from(error).or_interrupted(self.ctx.cancel.is_raised()))
+    }
+}
+
+/// The problem that a run failed of is told as its failure.
+fn without(mut problems: Problems, fault: &Fault) -> Problems {
+    let text = fault.to_string();
+    let before = problems.problems.len();
+    problems.problems.retain(|problem| !text.contains(&problem.what));
+    problems.problem_count -= (before - problems.problems.len()) as u64;
+    problems
+}

@@ -1,0 +1,61 @@
+//! Finding the snapshot that is meant, and saying which one it is.
+
+use super::Run;
+use crate::args::Pick;
+use crate::engine::{Repository, Resolved, Snapshot, resolve};
+use crate::fault::Fault;
+use crate::ink::{age, escape, local, since};
+use crate::settings;
+use holdfast_core::entry::Time;
+use std::time::Duration;
+
+/// Finds the one snapshot that a text and a filter mean.
+pub(crate) async fn one(
+    run: &Run,
+    repository: &Repository,
+    text: &str,
+    path: &[u8],
+    pick: &Pick,
+) -> Result<Resolved, Fault> {
+    Ok(resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await?)
+}
+
+/// The beginning of an id that people are shown.
+pub(crate) fn short_id(snapshot: &Snapshot) -> String {
+    snapshot.id.to_string()[..8].to_owned()
+}
+
+/// The source by its name, and by its paths where the name does not say them.
+pub(crate) fn source_name(snapshot: &Snapshot) -> String {
+    let summary = &snapshot.summary;
+    let paths = summary.paths.iter().map(|path| escape(path)).collect::<Vec<_>>().join(", ");
+    let label = &summary.label;
+    if label.is_empty() || *label == default_label(&summary.host, &summary.paths) {
+        paths
+    } else {
+        format!("{} ({paths})", escape(label.as_bytes()))
+    }
+}
+
+/// The name that a source has when nobody gave it one.
+pub(crate) fn default_label(host: &str, paths: &[Vec<u8>]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
+    format!("{host}:{}", paths.join(","))
+}
+
+/// Says which snapshot it is: id, host, source, age.
+pub(crate) fn described(snapshot: &Snapshot, now: Time) -> String {
+    let summary = &snapshot.summary;
+    let old = since(summary.end, now);
+    let old = if old == Duration::ZERO { "just now".into() } else { format!("{} ago", age(old)) };
+    let whole = if summary.incomplete { ", INCOMPLETE" } else { "" };
+    let (id, host, source) = (short_id(snapshot), escape(summary.host.as_bytes()), source_name(snapshot));
+    format!("snapshot {id} of host {host}, {source}, taken {old} ({}){whole}", local(summary.end))
+}
+
+/// Says that a newer snapshot was not taken, and why.
+pub(crate) fn passed_over(resolved: &Resolved) -> Option<String> {
+    let newer = resolved.passed_over.as_ref()?;
+    let (id, time) = (short_id(newer), local(newer.summary.end));
+    Some(format!("a newer snapshot was passed over, it is incomplete: {id} of {time}; name it to use it"))
+}

@@ -1,0 +1,195 @@
+//! Why a command did not end well: the exit code, what failed, why, and what to do now.
+//!
+//! On purpose not here: how it is shown (`ink`). Only this file maps kinds of errors to codes
+//! and hints.
+
+use crate::engine::{Error, ErrorKind};
+use std::error::Error as StdError;
+use std::fmt;
+use std::process::ExitCode;
+
+/// How a command ends, for whoever started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It failed.
+    Failed = 1,
+    /// It was asked for in a way that cannot be.
+    Usage = 2,
+    /// It is done, but something could not be read.
+    Incomplete = 3,
+    /// There is no repository at that place.
+    NoRepository = 10,
+    /// The password or key file is wrong.
+    WrongKey = 12,
+    /// It was interrupted.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command did not end well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// How the program ends.
+    pub(crate) code: Code,
+    /// What failed, on what.
+    pub(crate) what: String,
+    /// Why, from the nearest cause to the farthest.
+    pub(crate) why: Vec<String>,
+    /// What to do now; empty where there is nothing to say.
+    pub(crate) hint: String,
+}
+
+impl Fault {
+    /// A command failed.
+    pub(crate) fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Code::Failed, what, hint)
+    }
+
+    /// A command cannot be carried out as it was written.
+    pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Code::Usage, what, hint)
+    }
+
+    /// A command is done, and left something out.
+    pub(crate) fn incomplete(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Code::Incomplete, what, hint)
+    }
+
+    /// Any other end.
+    pub(crate) fn new(code: Code, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, what: what.into(), why: Vec::new(), hint: hint.into() }
+    }
+
+    /// Adds the causes of an error, nearest first.
+    pub(crate) fn because(mut self, error: &dyn StdError) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if self.why.last() != Some(&text) {
+                self.why.push(text);
+            }
+            cause = error.source();
+        }
+        self
+    }
+
+    /// Makes an interruption of it if the run was asked to stop: what failed then failed of that.
+    pub(crate) fn or_interrupted(self, interrupted: bool) -> Self {
+        if interrupted && self.code != Code::Interrupted { interrupted_fault() } else { self }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// One line, for programs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.why.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let fault = Self::new(code_of(error.kind), error.what.clone(), hint_of(error.kind));
+        match error.source.as_deref() {
+            _ if error.kind == ErrorKind::Interrupted => interrupted_fault(),
+            Some(cause) => fault.because(cause),
+            None => fault,
+        }
+    }
+}
+
+fn interrupted_fault() -> Fault {
+    let hint = "run the same command again; what was uploaded already is not uploaded twice";
+    Fault::new(Code::Interrupted, "interrupted", hint)
+}
+
+fn code_of(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::NoRepository => Code::NoRepository,
+        ErrorKind::WrongKey => Code::WrongKey,
+        ErrorKind::Usage | ErrorKind::Ambiguous => Code::Usage,
+        ErrorKind::Interrupted => Code::Interrupted,
+        ErrorKind::RepositoryExists
+        | ErrorKind::Newer
+        | ErrorKind::NotAllowed
+        | ErrorKind::NotFound
+        | ErrorKind::Full
+        | ErrorKind::Damaged
+        | ErrorKind::Conflict
+        | ErrorKind::Source
+        | ErrorKind::Target
+        | ErrorKind::Store => Code::Failed,
+    }
+}
+
+fn hint_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NoRepository => {
+            "check -r or HOLDFAST_REPOSITORY, and that its disk is mounted; to make one: holdfast init"
+        }
+        ErrorKind::RepositoryExists => "use it as it is, or give init another place; nothing was changed",
+        ErrorKind::WrongKey => {
+            "check which password or key file is used (HOLDFAST_PASSWORD_FILE, HOLDFAST_KEY_FILE, ...)"
+        }
+        ErrorKind::Newer => "use a newer version of holdfast; nothing was changed",
+        ErrorKind::NotAllowed => "use the key of a member whose role allows it",
+        ErrorKind::NotFound => "see what there is: holdfast snapshots; holdfast ls SNAPSHOT",
+        ErrorKind::Ambiguous => "say which: an id of `holdfast snapshots`, or --host, --tag or --source",
+        ErrorKind::Full => "make room where the repository lies, then run the same command again",
+        ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",
+        ErrorKind::Conflict => "run the same command again",
+        ErrorKind::Source => "no snapshot was made; put the source right and run the same command again",
+        ErrorKind::Target => "what was restored so far is still there; restore again into an empty folder",
+        ErrorKind::Store => "check that the repository's place can be reached and written",
+        ErrorKind::Interrupted | ErrorKind::Usage => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn each_kind_has_its_code() {
+        let codes = [
+            (ErrorKind::NoRepository, 10),
+            (ErrorKind::WrongKey, 12),
+            (ErrorKind::Interrupted, 130),
+            (ErrorKind::Usage, 2),
+            (ErrorKind::Ambiguous, 2),
+            (ErrorKind::RepositoryExists, 1),
+            (ErrorKind::NotFound, 1),
+            (ErrorKind::Full, 1),
+            (ErrorKind::Damaged, 1),
+            (ErrorKind::Conflict, 1),
+            (ErrorKind::Store, 1),
+        ];
+        for (kind, code) in codes {
+            assert_eq!(Fault::from(Error::new(kind, "x")).code as u8, code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_chain_is_told_once() {
+        let cause = io::Error::other("disk on fire");
+        let error =
+            Error { kind: ErrorKind::Store, what: "cannot list packs".into(), source: Some(Box::new(cause)) };
+        let fault = Fault::from(error);
+        assert_eq!(fault.to_string(), "cannot list packs: disk on fire");
+        assert!(!fault.hint.is_empty());
+    }
+
+    #[test]
+    fn what_fails_after_a_stop_is_an_interruption() {
+        let fault = Fault::failed("cannot read", "").or_interrupted(true);
+        assert_eq!(fault.code, Code::Interrupted);
+        assert_eq!(Fault::failed("cannot read", "").or_interrupted(false).code, Code::Failed);
+    }
+}

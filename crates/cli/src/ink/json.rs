@@ -1,0 +1,499 @@
+//! The JSON lines, as `JSON.md` describes them: one type for each `message_type`.
+//!
+//! Names are those of restic where the meaning is the same. On purpose not here: types of the
+//! engine with serde on them; what programs read must not change with our insides.
+
+use super::moment::rfc3339;
+use crate::engine::{
+    BackupReport, CheckReport, Finding, Notice, NoticeKind, Problem, ProblemKind, RestoreReport, Snapshot,
+};
+use crate::fault::Fault;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use holdfast_core::entry::{Entry, Kind, key_to_path};
+use holdfast_core::id::hex;
+use serde::Serialize;
+
+/// A path as text, and exactly where the text is not exact.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(crate) struct Path {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+}
+
+impl Path {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let exact = std::str::from_utf8(bytes).is_ok();
+        let path_base64 = (!exact).then(|| STANDARD.encode(bytes));
+        Self { path: String::from_utf8_lossy(bytes).into_owned(), path_base64 }
+    }
+}
+
+/// The last line of whatever did not end with 0.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExitError {
+    message_type: &'static str,
+    code: u8,
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hint: String,
+}
+
+impl ExitError {
+    pub(crate) fn of(fault: &Fault) -> Self {
+        Self {
+            message_type: "exit_error",
+            code: fault.code as u8,
+            message: fault.to_string(),
+            hint: fault.hint.clone(),
+        }
+    }
+}
+
+/// Something outside the source or target is not as it should be.
+#[derive(Debug, Serialize)]
+pub(crate) struct WarningLine<'a> {
+    message_type: &'static str,
+    message: &'a str,
+}
+
+impl<'a> WarningLine<'a> {
+    pub(crate) const fn new(message: &'a str) -> Self {
+        Self { message_type: "warning", message }
+    }
+}
+
+/// A problem or a notice about one path.
+#[derive(Debug, Serialize)]
+pub(crate) struct ItemLine<'a> {
+    message_type: &'static str,
+    kind: &'static str,
+    #[serde(flatten)]
+    item: ItemPath,
+    message: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct ItemPath {
+    item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_base64: Option<String>,
+}
+
+impl<'a> ItemLine<'a> {
+    pub(crate) fn problem(problem: &'a Problem) -> Self {
+        Self::new("error", problem_word(problem.kind), &problem.path, &problem.what)
+    }
+
+    pub(crate) fn notice(notice: &'a Notice) -> Self {
+        Self::new("notice", notice_word(notice.kind), &notice.path, &notice.what)
+    }
+
+    fn new(message_type: &'static str, kind: &'static str, path: &[u8], message: &'a str) -> Self {
+        let Path { path: item, path_base64: item_base64 } = Path::new(path);
+        Self { message_type, kind, item: ItemPath { item, item_base64 }, message }
+    }
+}
+
+const fn problem_word(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::Unreadable => "unreadable",
+        ProblemKind::Torn => "torn",
+        ProblemKind::Unwritable => "unwritable",
+        ProblemKind::Attribute => "attribute",
+        ProblemKind::Damaged => "damaged",
+        ProblemKind::Refused => "refused",
+    }
+}
+
+const fn notice_word(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Grown => "grown",
+        NoticeKind::Vanished => "vanished",
+        NoticeKind::LeftOut => "left_out",
+        NoticeKind::LiveDatabase => "live_database",
+        NoticeKind::Other => "other",
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StatusLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) phase: String,
+    pub(crate) seconds_elapsed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds_remaining: Option<u64>,
+    pub(crate) percent_done: f64,
+    pub(crate) total_files: u64,
+    pub(crate) files_done: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) bytes_done: u64,
+    pub(crate) bytes_stored: u64,
+    pub(crate) error_count: u64,
+    pub(crate) current_files: Vec<String>,
+}
+
+/// What a backup made. `backup_start` and the like are restic's words.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    message_type: &'static str,
+    snapshot_id: Option<String>,
+    parent: Option<String>,
+    dry_run: bool,
+    unchanged: bool,
+    incomplete: bool,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    dirs: u64,
+    others: u64,
+    chunks_added: u64,
+    data_added: u64,
+    data_added_packed: u64,
+    bytes_read: u64,
+    total_files_processed: u64,
+    total_bytes_processed: u64,
+    total_duration: f64,
+    backup_start: String,
+    backup_end: String,
+    tree: String,
+    adopted_sessions: u64,
+    adopted_packs: u64,
+    error_count: u64,
+    notice_count: u64,
+}
+
+/// What the report of a backup does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around {
+    pub(crate) dry_run: bool,
+    pub(crate) seconds: f64,
+    pub(crate) errors: u64,
+    pub(crate) notices: u64,
+}
+
+impl Summary {
+    pub(crate) fn new(report: &BackupReport, around: Around) -> Self {
+        let counts = &report.counts;
+        Self {
+            message_type: "summary",
+            snapshot_id: report.snapshot.map(|id| id.to_string()),
+            parent: report.parent.map(|id| id.to_string()),
+            dry_run: around.dry_run,
+            unchanged: report.unchanged,
+            incomplete: around.errors > 0,
+            files_new: counts.files_new,
+            files_changed: counts.files_changed,
+            files_unmodified: counts.files_unmodified,
+            dirs: counts.directories,
+            others: counts.others,
+            chunks_added: counts.chunks_added,
+            data_added: counts.bytes_added,
+            data_added_packed: counts.bytes_stored,
+            bytes_read: counts.bytes_read,
+            total_files_processed: counts.files,
+            total_bytes_processed: counts.bytes,
+            total_duration: around.seconds,
+            backup_start: rfc3339(report.start),
+            backup_end: rfc3339(report.end),
+            tree: report.root.to_string(),
+            adopted_sessions: report.adopted_sessions,
+            adopted_packs: report.adopted_packs,
+            error_count: around.errors,
+            notice_count: around.notices,
+        }
+    }
+}
+
+/// A snapshot, as `snapshots` lists it.
+#[derive(Debug, Serialize)]
+pub(crate) struct SnapshotLine {
+    message_type: &'static str,
+    id: String,
+    short_id: String,
+    time: String,
+    hostname: String,
+    source: String,
+    kind: String,
+    paths: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_base64: Option<Vec<String>>,
+    tags: Vec<String>,
+    parent: Option<String>,
+    tree: String,
+    incomplete: bool,
+    error_count: u64,
+    summary: SnapshotSummary,
+}
+
+/// What a snapshot's run counted.
+#[derive(Debug, Serialize)]
+pub(crate) struct SnapshotSummary {
+    backup_start: String,
+    backup_end: String,
+    files_new: u64,
+    files_changed: u64,
+    files_unmodified: u64,
+    dirs: u64,
+    others: u64,
+    data_added: u64,
+    data_added_packed: u64,
+    total_files_processed: u64,
+    total_bytes_processed: u64,
+}
+
+impl From<&Snapshot> for SnapshotLine {
+    fn from(snapshot: &Snapshot) -> Self {
+        let summary = &snapshot.summary;
+        let id = snapshot.id.to_string();
+        let exact = summary.paths.iter().all(|path| std::str::from_utf8(path).is_ok());
+        Self {
+            message_type: "snapshot",
+            short_id: id[..8].to_owned(),
+            id,
+            time: rfc3339(summary.start),
+            hostname: summary.host.clone(),
+            source: summary.label.clone(),
+            kind: summary.kind.clone(),
+            paths: summary.paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect(),
+            paths_base64: (!exact).then(|| summary.paths.iter().map(|path| STANDARD.encode(path)).collect()),
+            tags: summary.tags.clone(),
+            parent: summary.parent.map(|id| id.to_string()),
+            tree: summary.root.to_string(),
+            incomplete: summary.incomplete,
+            error_count: summary.problems,
+            summary: SnapshotSummary::from(snapshot),
+        }
+    }
+}
+
+impl From<&Snapshot> for SnapshotSummary {
+    fn from(snapshot: &Snapshot) -> Self {
+        let (summary, counts) = (&snapshot.summary, &snapshot.summary.counts);
+        Self {
+            backup_start: rfc3339(summary.start),
+            backup_end: rfc3339(summary.end),
+            files_new: counts.files_new,
+            files_changed: counts.files_changed,
+            files_unmodified: counts.files_unmodified,
+            dirs: counts.directories,
+            others: counts.others,
+            data_added: counts.bytes_added,
+            data_added_packed: counts.bytes_stored,
+            total_files_processed: counts.files,
+            total_bytes_processed: counts.bytes,
+        }
+    }
+}
+
+/// One entry of a snapshot.
+#[derive(Debug, Serialize)]
+pub(crate) struct Node<'a> {
+    message_type: &'static str,
+    name: String,
+    r#type: &'static str,
+    #[serde(flatten)]
+    path: Path,
+    uid: u32,
+    gid: u32,
+    user: &'a str,
+    group: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    mode: String,
+    mtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linktarget: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linktarget_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<[u32; 2]>,
+    torn: bool,
+    grown: bool,
+}
+
+impl<'a> From<&'a Entry> for Node<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let path = [b"/".as_slice(), &key_to_path(&entry.key)].concat();
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let target = entry.attributes.link_target.as_deref().map(Path::new);
+        Self {
+            message_type: "node",
+            name: String::from_utf8_lossy(name).into_owned(),
+            r#type: kind_word(entry.kind),
+            path: Path::new(&path),
+            uid: entry.owner.uid,
+            gid: entry.owner.gid,
+            user: &entry.owner.user,
+            group: &entry.owner.group,
+            size: (entry.kind == Kind::File).then_some(entry.size),
+            mode: format!("{:04o}", entry.mode),
+            mtime: rfc3339(entry.mtime),
+            digest: entry.digest.as_ref().map(|digest| hex(digest)),
+            linktarget: target.as_ref().map(|target| target.path.clone()),
+            linktarget_base64: target.and_then(|target| target.path_base64),
+            device: entry.attributes.device.map(|(major, minor)| [major, minor]),
+            torn: entry.attributes.torn,
+            grown: entry.attributes.grown,
+        }
+    }
+}
+
+const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Directory => "dir",
+        Kind::Symlink => "symlink",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+        Kind::CharDevice => "chardev",
+        Kind::BlockDevice => "dev",
+    }
+}
+
+/// Which snapshot a restore takes, before it begins.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) snapshot_id: String,
+    pub(crate) hostname: String,
+    pub(crate) source: String,
+    pub(crate) time: String,
+    pub(crate) incomplete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) passed_over: Option<String>,
+    pub(crate) target: String,
+    pub(crate) dry_run: bool,
+}
+
+/// What a restore made, or would make.
+#[derive(Debug, Serialize)]
+pub(crate) struct RestoreSummary {
+    message_type: &'static str,
+    snapshot_id: String,
+    dry_run: bool,
+    files_restored: u64,
+    dirs_restored: u64,
+    others_restored: u64,
+    bytes_restored: u64,
+    bytes_fetched: u64,
+    packs_read: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files_verified: Option<u64>,
+    seconds_elapsed: f64,
+    error_count: u64,
+    notice_count: u64,
+}
+
+impl RestoreSummary {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        report: &RestoreReport,
+        verified: Option<u64>,
+        around: Around,
+    ) -> Self {
+        Self {
+            message_type: "summary",
+            snapshot_id: snapshot.id.to_string(),
+            dry_run: around.dry_run,
+            files_restored: report.files,
+            dirs_restored: report.directories,
+            others_restored: report.others,
+            bytes_restored: report.bytes,
+            bytes_fetched: report.bytes_fetched,
+            packs_read: report.packs,
+            files_verified: verified,
+            seconds_elapsed: around.seconds,
+            error_count: around.errors,
+            notice_count: around.notices,
+        }
+    }
+}
+
+/// Something that a check found.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingLine<'a> {
+    message_type: &'static str,
+    severity: &'static str,
+    subject: &'a str,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingLine<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        let severity = if finding.is_error { "error" } else { "notice" };
+        Self { message_type: "finding", severity, subject: &finding.subject, message: &finding.what }
+    }
+}
+
+/// What a check looked at.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckSummary {
+    message_type: &'static str,
+    num_errors: u64,
+    num_notices: u64,
+    objects: u64,
+    bytes: u64,
+    packs: u64,
+    chunks: u64,
+    snapshots: u64,
+    packs_read: u64,
+    bytes_read: u64,
+    seconds_elapsed: f64,
+}
+
+impl CheckSummary {
+    pub(crate) const fn new(report: &CheckReport, seconds: f64) -> Self {
+        Self {
+            message_type: "summary",
+            num_errors: report.errors,
+            num_notices: report.notices,
+            objects: report.objects,
+            bytes: report.bytes,
+            packs: report.packs,
+            chunks: report.chunks,
+            snapshots: report.snapshots,
+            packs_read: report.packs_read,
+            bytes_read: report.bytes_read,
+            seconds_elapsed: seconds,
+        }
+    }
+}
+
+/// A repository was created.
+#[derive(Debug, Serialize)]
+pub(crate) struct InitLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) id: String,
+    pub(crate) repository: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kit_file: Option<String>,
+}
+
+/// A plain answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) message: &'a str,
+}
+
+/// Which program this is.
+#[derive(Debug, Serialize)]
+pub(crate) struct VersionLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) format: u8,
+    pub(crate) format_draft: u8,
+    pub(crate) os: &'static str,
+    pub(crate) arch: &'static str,
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

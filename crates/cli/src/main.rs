@@ -1,0 +1,20 @@
+//! The program `holdfast`: words into calls, events into ink.
+//!
+//! On purpose not here: loops over data, the format, threads that compute. This crate alone
+//! prints, exits, and reads the environment.
+
+mod args;
+mod commands;
+mod engine;
+mod fault;
+mod ink;
+mod secrets;
+mod settings;
+mod stdin;
+mod wire_up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main(std::env::args_os().collect())
+}

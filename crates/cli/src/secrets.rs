@@ -1,0 +1,214 @@
+//! What opens a repository: from a file, a command, the environment or a person.
+//!
+//! Secrets are never arguments and never shown. On purpose not here: what is done with them.
+
+use crate::args::Global;
+use crate::engine::Secret;
+use crate::fault::Fault;
+use crate::settings::variable;
+use holdfast_core::keys::KEY_FILE_BYTES_MIN;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use zeroize::Zeroizing;
+
+/// Nobody types more than this; a larger file is the wrong one.
+const SECRET_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    PasswordFile(PathBuf),
+    PasswordCommand(OsString),
+    KeyFile(PathBuf),
+    Environment,
+    Person,
+}
+
+/// Gets what opens the repository. `confirm` asks a person twice.
+pub(crate) fn get(global: &Global, confirm: bool) -> Result<Secret, Fault> {
+    match origin(global, variable)? {
+        Origin::KeyFile(path) => key_file(&path),
+        Origin::PasswordFile(path) => password_file(&path),
+        Origin::PasswordCommand(command) => password_command(&command),
+        Origin::Environment => {
+            let password = variable("HOLDFAST_PASSWORD").unwrap_or_default();
+            password_of(password.into_vec(), "HOLDFAST_PASSWORD")
+        }
+        Origin::Person => ask(confirm),
+    }
+}
+
+/// Options go before the environment; two of the same rank are one too many.
+fn origin(global: &Global, variable: impl Fn(&str) -> Option<OsString>) -> Result<Origin, Fault> {
+    let stated = [
+        global.key_file.clone().map(Origin::KeyFile),
+        global.password_file.clone().map(Origin::PasswordFile),
+        global.password_command.clone().map(Origin::PasswordCommand),
+    ];
+    if let Some(origin) = stated.into_iter().flatten().next() {
+        return Ok(origin);
+    }
+    let path = |name| variable(name).map(PathBuf::from);
+    let named = [
+        ("HOLDFAST_KEY_FILE", path("HOLDFAST_KEY_FILE").map(Origin::KeyFile)),
+        ("HOLDFAST_PASSWORD_FILE", path("HOLDFAST_PASSWORD_FILE").map(Origin::PasswordFile)),
+        ("HOLDFAST_PASSWORD_COMMAND", variable("HOLDFAST_PASSWORD_COMMAND").map(Origin::PasswordCommand)),
+        ("HOLDFAST_PASSWORD", variable("HOLDFAST_PASSWORD").map(|_| Origin::Environment)),
+    ];
+    let mut set = named.into_iter().filter_map(|(name, origin)| Some((name, origin?)));
+    match (set.next(), set.next()) {
+        (Some((first, _)), Some((second, _))) => {
+            Err(Fault::usage(format!("{first} and {second} are both set"), "unset the one that is not meant"))
+        }
+        (Some((_, origin)), None) => Ok(origin),
+        (None, _) => Ok(Origin::Person),
+    }
+}
+
+fn key_file(path: &Path) -> Result<Secret, Fault> {
+    let bytes = read_file(path, "key file")?;
+    if bytes.len() < KEY_FILE_BYTES_MIN {
+        let what = format!("the key file {} has {} bytes, too few", path.display(), bytes.len());
+        return Err(Fault::usage(
+            what,
+            format!("it needs {KEY_FILE_BYTES_MIN}; make one: head -c 64 /dev/urandom > FILE"),
+        ));
+    }
+    Ok(Secret::KeyFile(bytes))
+}
+
+fn password_file(path: &Path) -> Result<Secret, Fault> {
+    password_of(read_file(path, "password file")?, &format!("the password file {}", path.display()))
+}
+
+fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Fault> {
+    let fault = |error: io::Error| {
+        Fault::usage(
+            format!("cannot read the {what} {}", path.display()),
+            "check its name and its permissions",
+        )
+        .because(&error)
+    };
+    let bytes = File::open(path).and_then(read_bounded).map_err(fault)?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(Fault::usage(
+            format!("the {what} {} is too large", path.display()),
+            "is it the right file?",
+        ));
+    }
+    Ok(bytes)
+}
+
+fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Runs a command; its standard input is the terminal or nothing, never the data of a backup.
+fn password_command(command: &OsString) -> Result<Secret, Fault> {
+    let stdin = if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).stdin(stdin).stderr(Stdio::inherit());
+    // What it prints may be the secret; its text may be one too: neither is repeated.
+    let fault = || Fault::failed("the password command failed", "run it yourself to see what it prints");
+    let output = shell.output().map_err(|error| fault().because(&error))?;
+    if !output.status.success() {
+        return Err(Fault { why: vec![output.status.to_string()], ..fault() });
+    }
+    password_of(output.stdout, "what the password command printed")
+}
+
+fn ask(confirm: bool) -> Result<Secret, Fault> {
+    let hint = "use --password-file, --password-command or --key-file, or set HOLDFAST_PASSWORD_FILE";
+    if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
+        return Err(Fault::usage("no password given, and nobody to ask", hint));
+    }
+    let prompt = |text: &str| {
+        rpassword::prompt_password(text)
+            .map_err(|error| Fault::usage("cannot ask for the password", hint).because(&error))
+    };
+    let password =
+        prompt(if confirm { "New password for the repository: " } else { "Password of the repository: " })?;
+    if confirm && Zeroizing::new(prompt("The same again: ")?).as_str() != password {
+        return Err(Fault::usage("the two passwords differ", "try again; nothing was made"));
+    }
+    password_of(password.into_bytes(), "the password")
+}
+
+/// Takes the newline from a password's end.
+fn password_of(mut bytes: Vec<u8>, origin: &str) -> Result<Secret, Fault> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() {
+        return Err(Fault::usage(
+            format!("{origin} is empty"),
+            "a repository without a password is not made or opened",
+        ));
+    }
+    Ok(Secret::Password(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use crate::fault::Code;
+    use std::io::Write;
+
+    fn password(bytes: &[u8]) -> Option<Vec<u8>> {
+        match password_of(bytes.to_vec(), "it") {
+            Ok(Secret::Password(ref bytes)) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    fn origin_of(global: &Global, set: &[(&str, &str)]) -> Result<Origin, Fault> {
+        origin(global, |name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn one_newline_does_not_count() {
+        assert_eq!(password(b"pass word\n").unwrap(), b"pass word");
+        assert_eq!(password(b"a\r\n").unwrap(), b"a");
+        assert_eq!(password(b" a\n\n").unwrap(), b" a\n");
+        assert_eq!((password(b""), password(b"\n")), (None, None));
+    }
+
+    #[test]
+    fn options_go_before_the_environment() {
+        let global = Global { password_file: Some("/p".into()), ..Global::default() };
+        let set = [("HOLDFAST_KEY_FILE", "/k"), ("HOLDFAST_PASSWORD", "x")];
+        assert_eq!(origin_of(&global, &set).unwrap(), Origin::PasswordFile("/p".into()));
+        assert_eq!(origin_of(&Global::default(), &set).unwrap_err().code, Code::Usage);
+        assert_eq!(origin_of(&Global::default(), &set[1..]).unwrap(), Origin::Environment);
+        assert_eq!(origin_of(&Global::default(), &[]).unwrap(), Origin::Person);
+    }
+
+    #[test]
+    fn a_command_prints_the_password() {
+        let printed = password_command(&"printf 'se cret\\n'".into());
+        assert!(matches!(&printed, Ok(Secret::Password(bytes)) if bytes == b"se cret"));
+        assert_eq!(password_command(&"echo hunter2; exit 3".into()).err().unwrap().code, Code::Failed);
+    }
+
+    #[test]
+    fn a_key_file_has_enough_bytes() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[b'\n'; KEY_FILE_BYTES_MIN - 1]).unwrap();
+        assert_eq!(key_file(file.path()).err().unwrap().code, Code::Usage);
+        file.write_all(b"\n").unwrap();
+        assert!(
+            matches!(&key_file(file.path()), Ok(Secret::KeyFile(bytes)) if bytes.len() == KEY_FILE_BYTES_MIN)
+        );
+        assert_eq!(key_file(Path::new("/nowhere/at all")).err().unwrap().code, Code::Usage);
+    }
+}

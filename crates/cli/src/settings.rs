@@ -1,0 +1,221 @@
+//! Where the repository and the cache lie, and what paths a person means.
+//!
+//! On purpose not here: secrets, which have a file of their own, and any access to what lies there.
+
+use crate::args::{Global, Pick};
+use crate::engine::SnapshotFilter;
+use crate::fault::Fault;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+/// Looks up a variable of the environment; an empty one is as good as none.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Finds the repository's folder: from the option, else from the environment.
+pub(crate) fn repository_path(global: &Global) -> Result<PathBuf, Fault> {
+    let text =
+        global.repo.clone().filter(|text| !text.is_empty()).or_else(|| variable("HOLDFAST_REPOSITORY"));
+    let Some(text) = text else {
+        return Err(Fault::usage(
+            "no repository given",
+            "use -r /path/to/repository, or set HOLDFAST_REPOSITORY",
+        ));
+    };
+    parse_repository(&text, &current_dir()?)
+}
+
+/// Finds the cache's folder; none if none is wanted or there is no place for one.
+pub(crate) fn cache_dir(global: &Global) -> Result<Option<PathBuf>, Fault> {
+    if global.no_cache {
+        return Ok(None);
+    }
+    let stated = global.cache_dir.clone().or_else(|| variable("HOLDFAST_CACHE_DIR").map(PathBuf::from));
+    let home = || variable("HOME").map(|home| Path::new(&home).join(".cache"));
+    // The XDG rules say that a relative path there is to be passed over.
+    let xdg = || variable("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let usual = || xdg().or_else(home).map(|path| path.join("holdfast"));
+    let current = current_dir()?;
+    Ok(stated.or_else(usual).map(|path| normalise(&path, &current)))
+}
+
+/// Returns the folder that relative paths start from.
+pub(crate) fn current_dir() -> Result<PathBuf, Fault> {
+    std::env::current_dir().map_err(|error| {
+        Fault::failed("cannot tell the current folder", "change into a folder that exists").because(&error)
+    })
+}
+
+/// Reads the text that names a repository.
+fn parse_repository(text: &OsStr, current: &Path) -> Result<PathBuf, Fault> {
+    refuse_password(text)?;
+    if let Some(rest) = text.as_bytes().strip_prefix(b"file://") {
+        return file_url_path(rest);
+    }
+    match scheme_of(text) {
+        Some(scheme) => Err(not_in_this_version("repositories", &scheme)),
+        None => Ok(normalise(Path::new(text), current)),
+    }
+}
+
+fn file_url_path(rest: &[u8]) -> Result<PathBuf, Fault> {
+    let rest = rest.strip_prefix(b"localhost").filter(|rest| rest.starts_with(b"/")).unwrap_or(rest);
+    let path = percent_decoded(rest).filter(|path| path.starts_with(b"/") && !path.contains(&0));
+    let path = path.map(|path| PathBuf::from(OsString::from_vec(path)));
+    path.map(|path| normalise(&path, Path::new("/"))).ok_or_else(|| {
+        Fault::usage("a file URL has three slashes and an absolute path", "write file:///path or just /path")
+    })
+}
+
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(&byte) = rest.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digit = |byte: &u8| char::from(*byte).to_digit(16);
+        let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+        out.push(u8::try_from(value).ok()?);
+    }
+    Some(out)
+}
+
+/// Refuses a URL with a password in it: it can be seen by all who list the processes.
+pub(crate) fn refuse_password(text: &OsStr) -> Result<(), Fault> {
+    let bytes = text.as_bytes();
+    let Some(start) = bytes.windows(3).position(|window| window == b"://") else { return Ok(()) };
+    // An option of the URL may be a URL itself.
+    let mut authorities =
+        (start..bytes.len()).filter(|&at| bytes[at..].starts_with(b"://")).map(|at| &bytes[at + 3..]);
+    if is_scheme(&bytes[..start]) && (authorities.any(has_password) || query_has_secret(bytes)) {
+        let hint = "leave it out; give it in a file or in the environment";
+        return Err(Fault::usage("there is a password in the URL, where everybody can see it", hint));
+    }
+    Ok(())
+}
+
+fn has_password(authority: &[u8]) -> bool {
+    let end = authority.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(authority.len());
+    let (authority, rest) = authority.split_at(end);
+    if let Some(at) = authority.iter().rposition(|&byte| byte == b'@') {
+        return authority[..at].contains(&b':');
+    }
+    // A password may hold a slash that should have been escaped: what follows the colon is no port then.
+    let port = authority.iter().position(|&byte| byte == b':').map(|at| &authority[at + 1..]);
+    port.is_some_and(|port| !port.iter().all(u8::is_ascii_digit)) && rest.contains(&b'@')
+}
+
+fn query_has_secret(rest: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(rest).to_ascii_lowercase();
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    let names = query.split(['&', ';', '#']).filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);
+    let mut secrets =
+        names.filter(|name| ["password", "secret", "sslpassword"].iter().any(|word| name.contains(word)));
+    secrets.next().is_some()
+}
+
+/// Refuses a source that only a later version can read.
+pub(crate) fn refuse_url_source(text: &OsStr) -> Result<(), Fault> {
+    refuse_password(text)?;
+    let scheme = text.as_bytes().windows(3).any(|window| window == b"://").then(|| scheme_of(text)).flatten();
+    scheme.map_or(Ok(()), |scheme| Err(not_in_this_version("sources", &scheme)))
+}
+
+fn not_in_this_version(what: &str, scheme: &str) -> Fault {
+    let message = format!("{what} at {scheme}: URLs are not in this version");
+    Fault::usage(message, "use a path of this host; write ./NAME for a path that looks like a URL")
+}
+
+/// The scheme of a URL, and of the short forms that restic has (`s3:host/bucket`).
+fn scheme_of(text: &OsStr) -> Option<String> {
+    const SHORT: [&[u8]; 10] =
+        [b"s3", b"sftp", b"rest", b"b2", b"gs", b"azure", b"swift", b"rclone", b"opendal", b"file"];
+    let colon = text.as_bytes().iter().position(|&byte| byte == b':')?;
+    let (scheme, rest) = text.as_bytes().split_at(colon);
+    let is_url = is_scheme(scheme) && rest.starts_with(b"://");
+    (is_url || SHORT.contains(&scheme)).then(|| String::from_utf8_lossy(scheme).into_owned())
+}
+
+fn is_scheme(text: &[u8]) -> bool {
+    let rest_ok = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    text.first().is_some_and(u8::is_ascii_alphabetic) && text.iter().all(rest_ok)
+}
+
+/// Makes a path absolute and takes out `.`, `..` and repeated slashes, without looking at the
+/// disk: what a link points to is not asked.
+pub(crate) fn normalise(path: &Path, current: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in current.join(path).components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => drop(out.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+/// Finds the path that a person means by a source: `link/` means what the link points to.
+pub(crate) fn source_path(text: &OsStr, current: &Path) -> Result<PathBuf, Fault> {
+    refuse_url_source(text)?;
+    if text.is_empty() {
+        return Err(Fault::usage("a path to back up is empty", "is a variable of your script not set?"));
+    }
+    let path = normalise(Path::new(text), current);
+    let follows = text.as_bytes().ends_with(b"/") && path.is_symlink();
+    if !follows {
+        return Ok(path);
+    }
+    path.canonicalize().map_err(|error| {
+        Fault::failed(
+            format!("cannot follow the link {}", path.display()),
+            "leave the slash out to back up the link itself",
+        )
+        .because(&error)
+    })
+}
+
+/// Splits `SNAPSHOT[:PATH]`.
+pub(crate) fn snapshot_and_path(text: &OsStr) -> Result<(String, Vec<u8>), Fault> {
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().position(|&byte| byte == b':');
+    let (snapshot, path) = colon.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + 1..]));
+    let snapshot = std::str::from_utf8(snapshot).ok().filter(|snapshot| !snapshot.is_empty());
+    let Some(snapshot) = snapshot else {
+        return Err(Fault::usage(
+            "no snapshot given",
+            "write latest, latest:/path, or an id of `holdfast snapshots`",
+        ));
+    };
+    let path = normalise(Path::new(OsStr::from_bytes(path)), Path::new("/"));
+    // The whole snapshot is the empty path.
+    let path = path.into_os_string().into_vec();
+    Ok((snapshot.to_owned(), if path == b"/" { Vec::new() } else { path }))
+}
+
+/// Makes the engine's filter of what a person picks.
+pub(crate) fn filter_of(pick: &Pick) -> SnapshotFilter {
+    SnapshotFilter {
+        hosts: pick.host.clone(),
+        tags: pick.tag.iter().map(|tags| split_tags(std::slice::from_ref(tags))).collect(),
+        paths: Vec::new(),
+        source: pick.source.clone(),
+    }
+}
+
+/// Splits tags at commas, and puts them in order, each once.
+pub(crate) fn split_tags(texts: &[String]) -> Vec<String> {
+    let words = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|tag| !tag.is_empty());
+    let mut tags: Vec<String> = words.map(str::to_owned).collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
