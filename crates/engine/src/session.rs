@@ -368,17 +368,11 @@ impl Packer {
 
     /// Counts a job that will store a chunk; refuses while many are on their way, which bounds
     /// the plaintext they hold. Never waits: the caller may be the thread that would run the job.
-    pub(crate) fn job_begins(&self) -> bool {
+    pub(crate) fn job_begins(self: &Arc<Self>) -> Option<Job> {
         let mut jobs = lock(&self.jobs);
         let room = *jobs <= self.ctx.workers.threads();
         *jobs += usize::from(room);
-        room
-    }
-
-    /// Counts a job off.
-    pub(crate) fn job_ends(&self) {
-        *lock(&self.jobs) -= 1;
-        self.jobs_done.notify_all();
+        room.then(|| Job(Arc::clone(self)))
     }
 
     /// Waits until every job has stored its chunk.
@@ -397,6 +391,27 @@ impl Packer {
             }
         }
         self.outbox.close();
+    }
+}
+
+/// A job on its way: dropped when it has stored its chunk, or died.
+pub(crate) struct Job(Arc<Packer>);
+
+impl Job {
+    pub(crate) fn packer(&self) -> &Packer {
+        &self.0
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Its chunk is claimed and was not stored: nothing may be committed.
+        if std::thread::panicking() {
+            let what = "a worker failed while it stored a chunk; this is a mistake in holdfast";
+            self.0.fail(Error::new(ErrorKind::Store, what));
+        }
+        *lock(&self.0.jobs) -= 1;
+        self.0.jobs_done.notify_all();
     }
 }
 

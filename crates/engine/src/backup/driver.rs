@@ -739,17 +739,14 @@ impl Driver {
         if self.packer.claim(ChunkKind::Data, &id) == Claim::Known {
             return self.buffers.push(bytes);
         }
-        let packer = Arc::clone(&self.packer);
-        let seal = move || {
+        let seal = |packer: &Packer, bytes: &[u8]| {
             let mut scratch = packer.scratch();
-            packer.store_data(&id, &bytes, &mut scratch);
+            packer.store_data(&id, bytes, &mut scratch);
             packer.give_back(scratch);
-            packer
         };
-        if self.packer.job_begins() {
-            self.ctx.workers.submit_urgent(move || seal().job_ends());
-        } else {
-            drop(seal());
+        match self.packer.job_begins() {
+            Some(job) => self.ctx.workers.submit_urgent(move || seal(job.packer(), &bytes)),
+            None => seal(&self.packer, &bytes),
         }
     }
 
