@@ -187,7 +187,7 @@ impl Driver {
         }
     }
 
-    /// Runs the source to its end. Whatever happens, the packer is closed afterwards.
+    /// Runs the source to its end; the caller closes the packer, whatever happens.
     pub(super) fn drive(mut self) -> Result<Driven> {
         let packer = Arc::clone(&self.packer);
         let result = self.drive_all().map(|point| Driven {
@@ -197,10 +197,6 @@ impl Driver {
             point,
         });
         packer.wait_for_jobs();
-        if let Err(error) = &result {
-            packer.fail(Error::new(error.kind, "the run ended early"));
-            packer.close();
-        }
         result
     }
 
@@ -446,12 +442,7 @@ impl Driver {
     }
 
     fn lost_job(&self) -> Error {
-        self.check_stop().err().unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Source,
-                "a worker failed while it read the source; this is a mistake in holdfast",
-            )
-        })
+        self.check_stop().err().unwrap_or_else(mistake)
     }
 
     fn settle_examined(&mut self, pending: Pending) -> Result<()> {
@@ -774,6 +765,14 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The error of a run in which a thread panicked.
+pub(super) fn mistake() -> Error {
+    Error::new(
+        ErrorKind::Source,
+        "a worker failed while it read the source; this is a mistake in holdfast",
+    )
 }
 
 enum Slice {
