@@ -30,6 +30,7 @@ use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
 use holdfast_core::session::Counts;
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -201,14 +202,19 @@ impl Driver {
     }
 
     fn drive_all(&mut self) -> Result<ConsistencyPoint> {
+        let sorted = self.source.order() == Order::Sorted;
+        let mut last: Option<Vec<u8>> = None;
         while let Some(mut batch) = self.source.next_batch()? {
             self.check_stop()?;
             self.note(std::mem::take(&mut batch.problems));
             let batch = Arc::new(batch);
             for item in 0..batch.items.len() {
-                self.list(&batch, item);
-                self.settle(UNDERWAY_ITEMS_MAX, UNDERWAY_BYTES_MAX)?;
+                if !sorted || self.is_next(&batch, item, &last)? {
+                    self.list(&batch, item);
+                    self.settle(UNDERWAY_ITEMS_MAX, UNDERWAY_BYTES_MAX)?;
+                }
             }
+            last = batch.items.len().checked_sub(1).map(|item| batch.key(item).to_vec()).or(last);
         }
         self.submit_group();
         self.settle(0, 0)?;
@@ -216,6 +222,20 @@ impl Driver {
         self.place_drafts()?;
         self.check_stop()?;
         Ok(self.source.finish()?)
+    }
+
+    /// Whether a key is greater than the one before it. A listing of a folder that changes may
+    /// give a name twice: the first one stands.
+    fn is_next(&self, batch: &EntryBatch, item: usize, last: &Option<Vec<u8>>) -> Result<bool> {
+        let before = item.checked_sub(1).map(|before| batch.key(before)).or(last.as_deref());
+        match before.map_or(Ordering::Less, |before| before.cmp(batch.key(item))) {
+            Ordering::Less => Ok(true),
+            Ordering::Equal => Ok(false),
+            Ordering::Greater => {
+                let path = String::from_utf8_lossy(&path_of(batch.key(item))).into_owned();
+                Err(Error::new(ErrorKind::Source, format!("the source gave {path} out of order")))
+            }
+        }
     }
 
     fn check_stop(&self) -> Result<()> {
