@@ -721,8 +721,8 @@ impl Session {
             self.parent.is_none_or(|parent| view.snapshots().iter().any(|snapshot| snapshot.id == parent));
         let live =
             |pack: &PackId| view.index.pack_of(pack).is_some_and(|known| known.state == PackState::Live);
-        let adopted = |pack: &PackId| self.adopted.iter().any(|own| own.row.id == *pack);
-        if parent_there && pins.packs.iter().all(|pack| live(pack) || adopted(pack)) {
+        // Adopted packs too: our delta names them, so what condemns them shows here.
+        if parent_there && pins.packs.iter().all(live) {
             Ok(())
         } else {
             Err(overtaken())
