@@ -602,7 +602,8 @@ pub type OpenRestored = Arc<dyn Fn(&[u8]) -> io::Result<File> + Send + Sync>;
 /// Reads restored files again and compares them with what was recorded when they were backed up.
 ///
 /// # Errors
-/// The path does not exist, or the repository cannot be read. Files that differ are problems.
+/// The path does not exist, or the repository cannot be read. Files that differ are problems, and
+/// so are parts of the tree that are damaged: what they recorded cannot be compared.
 pub async fn verify(
     ctx: &Ctx,
     repository: &Repository,
@@ -649,6 +650,13 @@ pub async fn verify(
                 }
             }
         }
+    }
+    if !selected.found && selected.damage.is_empty() {
+        return Err(not_in_snapshot(snapshot, &options.path));
+    }
+    for problem in selected.damage {
+        ctx.monitor.on(&Event::Problem(&problem));
+        problems.problem(problem);
     }
     Ok(Outcome { value: report, problems })
 }
