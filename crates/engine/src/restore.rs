@@ -176,7 +176,9 @@ impl<'a> Selected<'a> {
 }
 
 fn is_below(key: &[u8], parent: &[u8]) -> bool {
-    key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
+    // The empty key is the folder that holds everything.
+    parent.is_empty() && !key.is_empty()
+        || key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 fn path_text(key: &[u8]) -> Vec<u8> {
