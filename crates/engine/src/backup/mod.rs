@@ -154,7 +154,6 @@ pub async fn backup(
     };
     let problems = driven.problems;
     if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs == 0 {
-        driven.cache.into_iter().for_each(CacheWriter::discard);
         session.abandon("nothing changed").await?;
         return Ok(Outcome { value: report, problems });
     }
