@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
-use crate::reader::{Range, Reader, Wanted, coalesce, missing, slice};
+use crate::reader::{Range, Reader, Wanted, coalesce, slice};
 use crate::repository::Repository;
 use crate::snapshots::{Snapshot, not_in_snapshot};
 use crate::target::{Target, TargetBatch, TargetError};

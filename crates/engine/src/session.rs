@@ -221,6 +221,12 @@ impl Packer {
         self.outbox.fail();
     }
 
+    /// Ends the run with an error that is not the store's: what was sealed is still uploaded, so
+    /// that the next run adopts it.
+    pub(crate) fn stop(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
     /// A chunk failed its check: nothing that is not in a finished pack may be used, not even later.
     fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
@@ -534,6 +540,8 @@ impl Session {
     /// W3: uploads packs as they come and publishes deltas after them, until the packer is closed.
     pub(crate) async fn upload(&mut self) -> Result<()> {
         let result = self.upload_all().await;
+        // Whoever still reads after an early end finds nobody who empties it.
+        self.packer.outbox.fail();
         if let Err(error) = &result {
             // The driver stops at the next item; the cause is told here.
             self.packer.fail(Error::new(error.kind, "the repository could not be written"));

@@ -750,7 +750,7 @@ impl Driver {
         if self.packer.claim(ChunkKind::Data, &id) == Claim::Known {
             return self.buffers.push(bytes);
         }
-        let seal = |packer: &Packer, bytes: &[u8]| {
+        let seal = move |packer: &Packer, bytes: &[u8]| {
             let mut scratch = packer.scratch();
             packer.store_data(&id, bytes, &mut scratch);
             packer.give_back(scratch);

@@ -260,7 +260,7 @@ async fn drive(
     let work = ctx.workers.run_long(move || {
         let worked = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(driver::mistake()));
         if let Err(error) = &worked {
-            finisher.fail(Error::new(error.kind, "the run ended early"));
+            finisher.stop(Error::new(error.kind, "the run ended early"));
         }
         finisher.close();
         worked

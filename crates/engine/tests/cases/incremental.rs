@@ -275,7 +275,7 @@ fn chunks_that_the_repository_lost_are_stored_again() {
         let (world, repository) = World::made(Workers::inline()).await;
         let tree = some_tree();
         world.keep(&repository, &tree).await;
-        for key in world.names("index/delta/") {
+        for key in [world.names("index/delta/"), world.names("packs/data/")].concat() {
             world.store.remove_raw(&key);
         }
         let report = world.keep(&repository, &tree).await;
