@@ -141,10 +141,11 @@ struct BundleUse {
     used: u64,
 }
 
-/// Writes the next cache; nothing is visible before [`CacheWriter::commit`].
+/// Writes the next cache; nothing is visible before [`CacheWriter::commit`], and nothing is left
+/// without it.
 pub(crate) struct CacheWriter {
     path: PathBuf,
-    temporary: PathBuf,
+    temporary: Temporary,
     file: BufWriter<Hashing>,
     offset: u64,
     records: u64,
@@ -154,6 +155,15 @@ pub(crate) struct CacheWriter {
     spilled: Option<BufWriter<File>>,
     bundles: HashMap<ChunkKey, BundleUse>,
     buffer: Writer,
+}
+
+/// A file that goes away with its writer, unless it was put in force.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// A file that hashes what is written to it.
@@ -179,8 +189,8 @@ impl CacheWriter {
     pub(crate) fn create(path: &Path, key: &Secret) -> io::Result<Self> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         create_private_folder(folder)?;
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let file = File::options().create(true).truncate(true).write(true).read(true).open(&temporary)?;
+        let temporary = Temporary(path.with_extension(format!("{}.tmp", std::process::id())));
+        let file = File::options().create(true).truncate(true).write(true).read(true).open(&temporary.0)?;
         let hashing = Hashing { file, hasher: blake3::Hasher::new_keyed(key.expose()) };
         Ok(Self {
             path: path.to_owned(),
@@ -236,7 +246,7 @@ impl CacheWriter {
         }
         self.digests.sort_unstable();
         if self.spilled.is_none() {
-            let path = self.temporary.with_extension("runs");
+            let path = self.temporary.0.with_extension("runs");
             let file = File::options().create(true).truncate(true).write(true).read(true).open(&path)?;
             // Nobody else needs its name.
             std::fs::remove_file(&path)?;
@@ -304,12 +314,7 @@ impl CacheWriter {
         self.file.write_all(head.as_slice())?;
         let Hashing { mut file, hasher } = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.write_all(hasher.finalize().as_bytes())?;
-        std::fs::rename(&self.temporary, &self.path)
-    }
-
-    /// Leaves the cache in force as it was.
-    pub(crate) fn discard(self) {
-        let _ = std::fs::remove_file(&self.temporary);
+        std::fs::rename(&self.temporary.0, &self.path)
     }
 }
 

@@ -161,7 +161,7 @@ impl Repository {
         for (name, bytes) in
             [(name::key_slot(description.key_slot), slot), (name::member(0, description.member), entry)]
         {
-            if store.put_new(&object_key(name), bytes.into()).await? == Put::Exists {
+            if put_or_mine(&*store, &name, bytes).await? == Put::Exists {
                 return Err(Error::new(
                     ErrorKind::Store,
                     "a random name was taken: the source of randomness is broken",
@@ -169,7 +169,7 @@ impl Repository {
             }
         }
         put_recover_text(&*store).await?;
-        if store.put_new(&object_key(name::REPOSITORY), description.encode().into()).await? == Put::Exists {
+        if put_or_mine(&*store, name::REPOSITORY, description.encode().into()).await? == Put::Exists {
             return Err(exists());
         }
         Self::open(ctx, store, secret).await

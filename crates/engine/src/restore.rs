@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
-use crate::reader::{Range, Reader, Wanted, coalesce, missing, slice};
+use crate::reader::{Range, Reader, Wanted, coalesce, slice};
 use crate::repository::Repository;
 use crate::snapshots::{Snapshot, not_in_snapshot};
 use crate::target::{Target, TargetBatch, TargetError};
@@ -176,7 +176,9 @@ impl<'a> Selected<'a> {
 }
 
 fn is_below(key: &[u8], parent: &[u8]) -> bool {
-    key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
+    // The empty key is the folder that holds everything.
+    parent.is_empty() && !key.is_empty()
+        || key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 fn path_text(key: &[u8]) -> Vec<u8> {
@@ -343,17 +345,25 @@ struct Writing {
     /// Whether a file is one slice and is put whole.
     whole: Vec<bool>,
     failure: Mutex<Option<TargetError>>,
+    /// Files that will not be whole, and whether that was told; nothing more is written to them.
+    lost: Mutex<HashMap<u32, bool>>,
     bytes: AtomicU64,
 }
 
 impl Writing {
     /// Writes one chunk wherever it is wanted.
-    fn write(&self, id: &ChunkId, plaintext: &[u8]) -> std::result::Result<(), holdfast_core::FormatError> {
-        let outside = holdfast_core::FormatError::Malformed("an extent");
+    fn write(&self, id: &ChunkId, plaintext: &[u8]) {
         for wanted in self.uses.get(id).into_iter().flatten() {
-            let end = wanted.offset as usize + wanted.length as usize;
-            let part = plaintext.get(wanted.offset as usize..end).ok_or_else(|| outside.clone())?;
             let entry = wanted.entry as usize;
+            let end = wanted.offset as usize + wanted.length as usize;
+            let Some(part) = plaintext.get(wanted.offset as usize..end) else {
+                // The chunk is whole; what the file says of it is wrong.
+                lock(&self.lost).entry(wanted.entry).or_insert(false);
+                continue;
+            };
+            if lock(&self.lost).contains_key(&wanted.entry) {
+                continue;
+            }
             let result = if self.whole[entry] {
                 self.files.put(entry, part)
             } else {
@@ -365,7 +375,6 @@ impl Writing {
             }
         }
         self.bytes.fetch_add(plaintext.len() as u64, Ordering::Relaxed);
-        Ok(())
     }
 
     fn note(&self, result: std::result::Result<(), TargetError>) {
@@ -408,6 +417,7 @@ impl Run<'_> {
             left: Vec::new(),
             whole: Vec::new(),
             failure: Mutex::default(),
+            lost: Mutex::default(),
             bytes: AtomicU64::new(0),
         };
         let mut simple = Vec::new();
@@ -500,22 +510,22 @@ impl Run<'_> {
 
     /// Tries chunks that failed in every pack that has them; files that still lack one are given up.
     async fn retry(&mut self, batch: &Batch, writing: &Arc<Writing>, failed: Vec<ChunkId>) -> Result<()> {
-        let mut given_up = HashSet::new();
         for id in failed {
-            let read = match self.reader.index.places(&id).next() {
-                Some(_) => self.reader.data(&id).await,
-                None => Err(missing(&id)),
-            };
-            let written = read.and_then(|plaintext| {
-                writing.write(&id, &plaintext).map_err(|error| Error::format("a chunk", error))
-            });
-            if let Err(error) = written {
-                for wanted in writing.uses.get(&id).into_iter().flatten() {
-                    if given_up.insert(wanted.entry) {
-                        self.give_up(batch, wanted.entry as usize, &chain(&error))?;
+            match self.reader.data(&id).await {
+                Ok(plaintext) => writing.write(&id, &plaintext),
+                Err(error) => {
+                    for wanted in writing.uses.get(&id).into_iter().flatten() {
+                        if lock(&writing.lost).insert(wanted.entry, true) != Some(true) {
+                            self.give_up(batch, wanted.entry as usize, &chain(&error))?;
+                        }
                     }
                 }
             }
+        }
+        let untold: Vec<_> =
+            lock(&writing.lost).iter().filter(|(_, told)| !**told).map(|(entry, _)| *entry).collect();
+        for entry in untold {
+            self.give_up(batch, entry as usize, "its extents do not fit the chunks that they name")?;
         }
         Ok(())
     }
@@ -544,8 +554,9 @@ fn write_range(reader: &Reader, writing: &Writing, range: &Range, fetched: Optio
         sealed.clear();
         sealed.extend_from_slice(slice(&bytes, range, chunk.place.offset, chunk.place.length));
         let opened = reader.open_data(chunk, &mut sealed, &mut decompressor, &mut plaintext);
-        if opened.and_then(|()| writing.write(&chunk.id, &plaintext)).is_err() {
-            failed.push(chunk.id);
+        match opened {
+            Ok(()) => writing.write(&chunk.id, &plaintext),
+            Err(_) => failed.push(chunk.id),
         }
     }
     failed
@@ -593,7 +604,8 @@ pub type OpenRestored = Arc<dyn Fn(&[u8]) -> io::Result<File> + Send + Sync>;
 /// Reads restored files again and compares them with what was recorded when they were backed up.
 ///
 /// # Errors
-/// The path does not exist, or the repository cannot be read. Files that differ are problems.
+/// The path does not exist, or the repository cannot be read. Files that differ are problems, and
+/// so are parts of the tree that are damaged: what they recorded cannot be compared.
 pub async fn verify(
     ctx: &Ctx,
     repository: &Repository,
@@ -640,6 +652,13 @@ pub async fn verify(
                 }
             }
         }
+    }
+    if !selected.found && selected.damage.is_empty() {
+        return Err(not_in_snapshot(snapshot, &options.path));
+    }
+    for problem in selected.damage {
+        ctx.monitor.on(&Event::Problem(&problem));
+        problems.problem(problem);
     }
     Ok(Outcome { value: report, problems })
 }

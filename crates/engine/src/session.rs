@@ -221,6 +221,12 @@ impl Packer {
         self.outbox.fail();
     }
 
+    /// Ends the run with an error that is not the store's: what was sealed is still uploaded, so
+    /// that the next run adopts it.
+    pub(crate) fn stop(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
     /// A chunk failed its check: nothing that is not in a finished pack may be used, not even later.
     fn poison(&self) {
         self.poisoned.store(true, Ordering::Relaxed);
@@ -368,17 +374,11 @@ impl Packer {
 
     /// Counts a job that will store a chunk; refuses while many are on their way, which bounds
     /// the plaintext they hold. Never waits: the caller may be the thread that would run the job.
-    pub(crate) fn job_begins(&self) -> bool {
+    pub(crate) fn job_begins(self: &Arc<Self>) -> Option<Job> {
         let mut jobs = lock(&self.jobs);
         let room = *jobs <= self.ctx.workers.threads();
         *jobs += usize::from(room);
-        room
-    }
-
-    /// Counts a job off.
-    pub(crate) fn job_ends(&self) {
-        *lock(&self.jobs) -= 1;
-        self.jobs_done.notify_all();
+        room.then(|| Job(Arc::clone(self)))
     }
 
     /// Waits until every job has stored its chunk.
@@ -397,6 +397,27 @@ impl Packer {
             }
         }
         self.outbox.close();
+    }
+}
+
+/// A job on its way: dropped when it has stored its chunk, or died.
+pub(crate) struct Job(Arc<Packer>);
+
+impl Job {
+    pub(crate) fn packer(&self) -> &Packer {
+        &self.0
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Its chunk is claimed and was not stored: nothing may be committed.
+        if std::thread::panicking() {
+            let what = "a worker failed while it stored a chunk; this is a mistake in holdfast";
+            self.0.fail(Error::new(ErrorKind::Store, what));
+        }
+        *lock(&self.0.jobs) -= 1;
+        self.0.jobs_done.notify_all();
     }
 }
 
@@ -521,6 +542,8 @@ impl Session {
     /// W3: uploads packs as they come and publishes deltas after them, until the packer is closed.
     pub(crate) async fn upload(&mut self) -> Result<()> {
         let result = self.upload_all().await;
+        // Whoever still reads after an early end finds nobody who empties it.
+        self.packer.outbox.fail();
         if let Err(error) = &result {
             // The driver stops at the next item; the cause is told here.
             self.packer.fail(Error::new(error.kind, "the repository could not be written"));
@@ -709,8 +732,8 @@ impl Session {
             self.parent.is_none_or(|parent| view.snapshots().iter().any(|snapshot| snapshot.id == parent));
         let live =
             |pack: &PackId| view.index.pack_of(pack).is_some_and(|known| known.state == PackState::Live);
-        let adopted = |pack: &PackId| self.adopted.iter().any(|own| own.row.id == *pack);
-        if parent_there && pins.packs.iter().all(|pack| live(pack) || adopted(pack)) {
+        // Adopted packs too: our delta names them, so what condemns them shows here.
+        if parent_there && pins.packs.iter().all(live) {
             Ok(())
         } else {
             Err(overtaken())

@@ -30,6 +30,7 @@ use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
 use holdfast_core::session::Counts;
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -187,7 +188,7 @@ impl Driver {
         }
     }
 
-    /// Runs the source to its end. Whatever happens, the packer is closed afterwards.
+    /// Runs the source to its end; the caller closes the packer, whatever happens.
     pub(super) fn drive(mut self) -> Result<Driven> {
         let packer = Arc::clone(&self.packer);
         let result = self.drive_all().map(|point| Driven {
@@ -197,22 +198,23 @@ impl Driver {
             point,
         });
         packer.wait_for_jobs();
-        if let Err(error) = &result {
-            packer.fail(Error::new(error.kind, "the run ended early"));
-            packer.close();
-        }
         result
     }
 
     fn drive_all(&mut self) -> Result<ConsistencyPoint> {
+        let sorted = self.source.order() == Order::Sorted;
+        let mut last: Option<Vec<u8>> = None;
         while let Some(mut batch) = self.source.next_batch()? {
             self.check_stop()?;
             self.note(std::mem::take(&mut batch.problems));
             let batch = Arc::new(batch);
             for item in 0..batch.items.len() {
-                self.list(&batch, item);
-                self.settle(UNDERWAY_ITEMS_MAX, UNDERWAY_BYTES_MAX)?;
+                if !sorted || self.is_next(&batch, item, &last)? {
+                    self.list(&batch, item);
+                    self.settle(UNDERWAY_ITEMS_MAX, UNDERWAY_BYTES_MAX)?;
+                }
             }
+            last = batch.items.len().checked_sub(1).map(|item| batch.key(item).to_vec()).or(last);
         }
         self.submit_group();
         self.settle(0, 0)?;
@@ -220,6 +222,20 @@ impl Driver {
         self.place_drafts()?;
         self.check_stop()?;
         Ok(self.source.finish()?)
+    }
+
+    /// Whether a key is greater than the one before it. A listing of a folder that changes may
+    /// give a name twice: the first one stands.
+    fn is_next(&self, batch: &EntryBatch, item: usize, last: &Option<Vec<u8>>) -> Result<bool> {
+        let before = item.checked_sub(1).map(|before| batch.key(before)).or(last.as_deref());
+        match before.map_or(Ordering::Less, |before| before.cmp(batch.key(item))) {
+            Ordering::Less => Ok(true),
+            Ordering::Equal => Ok(false),
+            Ordering::Greater => {
+                let path = String::from_utf8_lossy(&path_of(batch.key(item))).into_owned();
+                Err(Error::new(ErrorKind::Source, format!("the source gave {path} out of order")))
+            }
+        }
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -446,12 +462,7 @@ impl Driver {
     }
 
     fn lost_job(&self) -> Error {
-        self.check_stop().err().unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Source,
-                "a worker failed while it read the source; this is a mistake in holdfast",
-            )
-        })
+        self.check_stop().err().unwrap_or_else(mistake)
     }
 
     fn settle_examined(&mut self, pending: Pending) -> Result<()> {
@@ -739,17 +750,14 @@ impl Driver {
         if self.packer.claim(ChunkKind::Data, &id) == Claim::Known {
             return self.buffers.push(bytes);
         }
-        let packer = Arc::clone(&self.packer);
-        let seal = move || {
+        let seal = move |packer: &Packer, bytes: &[u8]| {
             let mut scratch = packer.scratch();
-            packer.store_data(&id, &bytes, &mut scratch);
+            packer.store_data(&id, bytes, &mut scratch);
             packer.give_back(scratch);
-            packer
         };
-        if self.packer.job_begins() {
-            self.ctx.workers.submit_urgent(move || seal().job_ends());
-        } else {
-            drop(seal());
+        match self.packer.job_begins() {
+            Some(job) => self.ctx.workers.submit_urgent(move || seal(job.packer(), &bytes)),
+            None => seal(&self.packer, &bytes),
         }
     }
 
@@ -777,6 +785,14 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// The error of a run in which a thread panicked.
+pub(super) fn mistake() -> Error {
+    Error::new(
+        ErrorKind::Source,
+        "a worker failed while it read the source; this is a mistake in holdfast",
+    )
 }
 
 enum Slice {

@@ -40,7 +40,7 @@ impl Ascending {
             && let Err(error) = cache.push(record)
         {
             self.cache_trouble = Some(error);
-            self.cache.take().into_iter().for_each(CacheWriter::discard);
+            self.cache = None;
         }
     }
 

@@ -142,15 +142,14 @@ impl<'a> Cutter<'a> {
 
     /// Another thread compresses if one is free; else this one does.
     fn hand_on(&self, id: ChunkId, plaintext: &[u8], scratch: &mut Scratch) {
-        if !self.workers.has_idle() || !self.packer.job_begins() {
-            return self.packer.store_data(&id, plaintext, scratch);
-        }
-        let (packer, plaintext) = (Arc::clone(self.packer), plaintext.to_vec());
+        let job = self.workers.has_idle().then(|| self.packer.job_begins()).flatten();
+        let Some(job) = job else { return self.packer.store_data(&id, plaintext, scratch) };
+        let plaintext = plaintext.to_vec();
         self.workers.submit_urgent(move || {
+            let packer = job.packer();
             let mut scratch = packer.scratch();
             packer.store_data(&id, &plaintext, &mut scratch);
             packer.give_back(scratch);
-            packer.job_ends();
         });
     }
 

@@ -29,6 +29,7 @@ use holdfast_core::entry::{Content, Time};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
 use holdfast_core::page::KeySpace;
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -153,7 +154,6 @@ pub async fn backup(
     };
     let problems = driven.problems;
     if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs == 0 {
-        driven.cache.into_iter().for_each(CacheWriter::discard);
         session.abandon("nothing changed").await?;
         return Ok(Outcome { value: report, problems });
     }
@@ -248,16 +248,23 @@ async fn drive(
     };
     let driver = Driver::new(ctx, &packer, source, options, past.cache.clone(), past.covered, emit);
     let finisher = Arc::clone(&packer);
-    let work = ctx.workers.run_long(move || {
+    let work = move || {
         let Driven { emit, counts, problems, point } = driver.drive()?;
         let finished = emit.finish();
-        finisher.close();
         let (root, cache, trouble) = finished.map_err(|error| Error {
             kind: ErrorKind::Store,
             what: "cannot sort the entries in the cache folder".into(),
             source: Some(Box::new(error)),
         })?;
         Ok((root, cache, trouble, counts, problems, point))
+    };
+    let work = ctx.workers.run_long(move || {
+        let worked = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(driver::mistake()));
+        if let Err(error) = &worked {
+            finisher.stop(Error::new(error.kind, "the run ended early"));
+        }
+        finisher.close();
+        worked
     });
     let (worked, uploaded) = futures::join!(work, session.upload());
     let outcome = match (worked, uploaded) {

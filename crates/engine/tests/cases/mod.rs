@@ -1,0 +1,10 @@
+//! What the engine promises, one file a subject.
+
+mod crash;
+mod damage;
+mod dedup;
+mod find;
+mod incremental;
+mod round_trip;
+mod select;
+mod trouble;

@@ -1,0 +1,325 @@
+//! Items that vanish, change, fail or panic; sources and stores that give up; a stop in the middle.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use crate::harness::{ModelSource, Node, Run, Tree, Trouble, World, chain, noise, run};
+use holdfast_core::entry::path_to_key;
+use holdfast_engine::error::ErrorKind;
+use holdfast_engine::outcome::{NoticeKind, ProblemKind, Problems};
+use holdfast_engine::source::Source;
+use holdfast_engine::workers::Workers;
+use holdfast_engine::{backup, details};
+use holdfast_store::fault::{Fault, Operation};
+use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn pools() -> [Workers; 3] {
+    [Workers::inline(), Workers::pool(1), Workers::pool(2)]
+}
+
+fn problems(found: &Problems) -> Vec<(String, ProblemKind)> {
+    let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    found.problems.iter().map(|problem| (path(&problem.path), problem.kind)).collect()
+}
+
+fn notices(found: &Problems) -> Vec<(String, NoticeKind)> {
+    let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    found.notices.iter().map(|notice| (path(&notice.path), notice.kind)).collect()
+}
+
+const LARGE: usize = 400_000;
+
+#[test]
+fn each_item_that_cannot_be_read_as_it_is_is_told_and_the_others_are_kept() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let mut tree = Tree::default();
+            for (size, length) in [("large", LARGE), ("small", 5_000)] {
+                let mut put = |name: &str, trouble| {
+                    tree.put(&format!("{size}/{name}"), Node::file(noise(1, length)).with(trouble));
+                };
+                put("a calm", Trouble::None);
+                put("b vanishes", Trouble::Vanishes);
+                put("c unreadable", Trouble::Unreadable);
+                put("d torn once", Trouble::Torn(1));
+                put("e torn twice", Trouble::Torn(2));
+                put("f torn always", Trouble::Torn(9));
+                put("g grows", Trouble::Grows);
+                put("h calm", Trouble::None);
+            }
+            tree.put("large/i breaks off", Node::file(noise(1, 3 << 20)).with(Trouble::BreaksOff));
+            tree.put("large/j was small", Node::file(noise(4, LARGE)).with(Trouble::ListedAs(100)));
+            tree.put("large/k was large", Node::file(noise(5, 100)).with(Trouble::ListedAs(1 << 20)));
+            let outcome = world.backup(&repository, ModelSource::new(&tree)).await;
+            let (unreadable, torn) = (ProblemKind::Unreadable, ProblemKind::Torn);
+            let expected = [
+                ("/large/c unreadable", unreadable),
+                ("/large/f torn always", torn),
+                ("/large/i breaks off", unreadable),
+                ("/small/c unreadable", unreadable),
+                ("/small/f torn always", torn),
+            ];
+            assert_eq!(problems(&outcome.problems), expected.map(|(path, kind)| (path.to_owned(), kind)));
+            let expected = [
+                ("/large/b vanishes", NoticeKind::Vanished),
+                ("/large/g grows", NoticeKind::Grown),
+                ("/small/b vanishes", NoticeKind::Vanished),
+                ("/small/g grows", NoticeKind::Grown),
+            ];
+            assert_eq!(notices(&outcome.problems), expected.map(|(path, kind)| (path.to_owned(), kind)));
+
+            for path in ["b vanishes", "c unreadable"] {
+                tree.0.remove(&path_to_key(format!("large/{path}").as_bytes()));
+                tree.0.remove(&path_to_key(format!("small/{path}").as_bytes()));
+            }
+            tree.0.remove(&path_to_key(b"large/i breaks off"));
+            let snapshot = world.newest(&repository).await;
+            assert!(snapshot.summary.incomplete);
+            assert_eq!((snapshot.summary.problems, snapshot.summary.counts.files), (5, tree.files()));
+            world.assert_restores(&repository, &snapshot, &tree).await;
+            let details = details(&world.ctx(), &repository, &snapshot).await.unwrap();
+            assert_eq!(details.problems.len(), 5);
+            assert_eq!((details.source_record, details.facts.len()), (b"record".to_vec(), 1));
+        });
+    }
+}
+
+#[test]
+fn what_was_torn_or_grew_is_read_again_next_time() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let mut tree = Tree::default();
+        tree.put("calm", Node::file(noise(1, 900)));
+        tree.put("grows", Node::file(noise(2, 900)).with(Trouble::Grows));
+        tree.put("torn", Node::file(noise(3, 900)).with(Trouble::Torn(3)));
+        let _ = world.backup(&repository, ModelSource::new(&tree)).await;
+        let source = ModelSource::new(&tree);
+        let reads = source.reads.clone();
+        let _ = world.backup(&repository, source).await;
+        assert_eq!(reads.take(), ["grows", "torn", "torn", "torn"]);
+    });
+}
+
+#[test]
+fn a_panic_of_the_source_ends_the_run_and_nothing_hangs() {
+    for (name, length) in [("small", 1_000), ("large", LARGE)] {
+        for threads in [1, 2] {
+            run(move || async move {
+                let (world, repository) = World::made(Workers::pool(threads)).await;
+                let mut tree = Tree::mixed();
+                tree.put(&format!("m {name}"), Node::file(noise(1, length)).with(Trouble::Panics));
+                let source = ModelSource::new(&tree);
+                let error = world.backup_with(&repository, source, &world.options()).await.unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Source, "{}", chain(&error));
+                assert!(world.snapshots(&repository).await.is_empty());
+            });
+        }
+    }
+}
+
+#[test]
+fn a_panic_while_a_chunk_is_stored_ends_the_run_and_nothing_hangs() {
+    for threads in [1, 2] {
+        run(move || async move {
+            let (world, repository) = World::made(Workers::pool(threads)).await;
+            let mut tree = Tree::default();
+            for number in 0..60 {
+                tree.put(&format!("{number}"), Node::file(noise(number, 100_000)));
+            }
+            let ctx = world.ctx();
+            // Randomness ends where the first pack is begun.
+            let entropy = Arc::clone(&world.entropy);
+            let source = ModelSource::new(&tree)
+                .hooked(move |_| entropy.calls_left.store(0, Ordering::Relaxed));
+            let error =
+                backup(&ctx, &repository, Box::new(source), &World::bare()).await.unwrap_err();
+            assert_ne!(error.kind, ErrorKind::Interrupted);
+            world.entropy.calls_left.store(u32::MAX, Ordering::Relaxed);
+            assert!(world.snapshots(&repository).await.is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_source_that_fails_as_a_whole_leaves_no_snapshot_and_what_was_uploaded_is_adopted() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let tree = Tree::mixed();
+            let source = ModelSource::new(&tree).failing_after(40).batches_of(20);
+            let error = world.backup_with(&repository, source, &world.options()).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Source);
+            assert!(world.snapshots(&repository).await.is_empty());
+            assert!(world.keep(&repository, &tree).await.adopted_packs > 0);
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+        });
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_is_an_interruption_and_the_next_run_adopts() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let tree = Tree::mixed();
+            let ctx = world.ctx();
+            let cancel = ctx.cancel.clone();
+            let source = ModelSource::new(&tree).batches_of(5).hooked(move |key| {
+                if key.starts_with(b"small\0bundled 30") {
+                    cancel.raise();
+                }
+            });
+            let source: Box<dyn Source> = Box::new(source);
+            let error = backup(&ctx, &repository, source, &world.options()).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Interrupted);
+            assert!(world.snapshots(&repository).await.is_empty());
+            assert!(!world.names("sessions/").iter().any(|name| name.as_str().ends_with("/end")));
+            let report = world.keep(&repository, &tree).await;
+            assert!(report.adopted_packs > 0 && report.adopted_sessions == 1, "{report:?}");
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+            world.assert_sound(&repository).await;
+            let ends = world.names("sessions/");
+            assert_eq!(ends.iter().filter(|name| name.as_str().ends_with("/end")).count(), 2);
+        });
+    }
+}
+
+#[test]
+fn a_store_that_is_full_ends_the_run_before_everything_was_read() {
+    run(|| async {
+        let (world, _) = World::made(Workers::pool(2)).await;
+        let full = FaultStore::new(Arc::new(world.store.clone()), |call| match call.operation {
+            Operation::Write | Operation::Commit => Fault::FailBefore(StoreErrorKind::Full),
+            _ => Fault::None,
+        });
+        let repository = world.open_on(Arc::new(full)).await.unwrap();
+        let mut tree = Tree::default();
+        for number in 0..400 {
+            tree.put(&format!("{number:03}"), Node::file(noise(number % 7 + number, 300_000)));
+        }
+        let source = ModelSource::new(&tree);
+        let reads = source.reads.clone();
+        let error = world.backup_with(&repository, source, &World::bare()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Full, "{}", chain(&error));
+        let read = reads.take().len();
+        assert!(read < 350, "{read} of 400 files were read for nothing");
+    });
+}
+
+#[test]
+fn names_of_one_file_beyond_its_count_of_links_are_all_kept() {
+    // Links are made while the source is listed, or one folder is mounted twice.
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let mut tree = Tree::default();
+            for name in ["a", "b", "c", "d", "e"] {
+                tree.put(name, Node { inode: 77, links: 2, ..Node::file(noise(1, 9_000)) });
+            }
+            world.keep(&repository, &tree).await;
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+        });
+    }
+}
+
+#[test]
+fn further_names_are_kept_when_the_first_was_kept_from_the_cache_or_failed() {
+    for length in [300, 9_000, LARGE] {
+        run(move || async move {
+            let (world, repository) = World::made(Workers::inline()).await;
+            let mut tree = Tree::default();
+            let linked = Node { inode: 77, links: 2, ..Node::file(noise(1, length)) };
+            tree.put("a", linked.clone());
+            tree.put("b", linked.clone());
+            world.keep(&repository, &tree).await;
+            tree.put("c", Node { links: 3, ..linked });
+            for name in ["a", "b"] {
+                tree.node(name).links = 3;
+            }
+            world.keep(&repository, &tree).await;
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+            tree.node("a").trouble = Trouble::Unreadable;
+            for name in ["a", "b", "c"] {
+                tree.node(name).ctime.seconds += 1;
+            }
+            let _ = world.backup(&repository, ModelSource::new(&tree)).await;
+            let snapshot = world.newest(&repository).await;
+            world.assert_restores(&repository, &snapshot, &tree.without("a")).await;
+        });
+    }
+}
+
+#[test]
+fn hard_links_of_every_size_name_one_group() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::pool(2)).await;
+        let mut tree = Tree::default();
+        for (inode, length) in [(501, 0), (502, 100), (503, 9_000), (504, LARGE)] {
+            for name in ["a", "b"] {
+                let node = Node { inode, links: 2, ..Node::file(noise(inode, length)) };
+                tree.put(&format!("{name}/{length}"), node);
+            }
+        }
+        let runs = vec![Run::Data(noise(6, 5_000)), Run::Hole(9_000)];
+        for name in ["a", "b"] {
+            tree.put(&format!("{name}/sparse"), Node { inode: 505, links: 2, ..Node::sparse(runs.clone()) });
+        }
+        world.keep(&repository, &tree).await;
+        let snapshot = world.newest(&repository).await;
+        let (restored, _) = world.restore(&repository, &snapshot, &Default::default()).await.unwrap();
+        restored.assert_is(&tree);
+        for name in ["0", "100", "9000", "400000", "sparse"] {
+            let group = |folder: &str| {
+                let key = path_to_key(format!("{folder}/{name}").as_bytes());
+                restored.items[&key].entry.attributes.link_group.unwrap()
+            };
+            assert_eq!(group("a"), group("b"), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_source_that_breaks_its_order_is_refused_and_a_name_given_twice_is_kept_once() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let mut tree = Tree::default();
+            for name in ["a", "b", "c"] {
+                tree.put(name, Node::file(noise(1, 900)));
+            }
+            let keys = |names: [&str; 4]| names.map(|name| name.as_bytes().to_vec()).to_vec();
+            let source = ModelSource::new(&tree).claiming(keys(["a", "c", "b", "b"]));
+            let error = world.backup_with(&repository, source, &World::bare()).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Source, "{}", chain(&error));
+            let source = ModelSource::new(&tree).claiming(keys(["a", "b", "b", "c"])).batches_of(2);
+            let outcome = world.backup_with(&repository, source, &World::bare()).await.unwrap();
+            assert_eq!(outcome.value.counts.files, 3);
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+        });
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing_in_the_cache_folder() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let source = ModelSource::new(&Tree::mixed()).failing_after(10).batches_of(5);
+        world.backup_with(&repository, source, &world.options()).await.unwrap_err();
+        assert_eq!(cache_files(&world), [] as [std::path::PathBuf; 0]);
+        world.keep(&repository, &Tree::mixed()).await;
+        assert_eq!(cache_files(&world).len(), 1);
+    });
+}
+
+pub(super) fn cache_files(world: &World) -> Vec<std::path::PathBuf> {
+    let (mut folders, mut files) = (vec![world.cache.path().to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}

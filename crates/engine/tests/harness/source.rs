@@ -1,0 +1,282 @@
+//! A source in memory that counts what is read and fails on demand.
+
+use super::tree::{Node, Rng, Run, Tree, Trouble};
+use holdfast_core::entry::Kind;
+use holdfast_engine::outcome::Problems;
+use holdfast_engine::source::{
+    ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Order,
+    Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity, Stat,
+};
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// Called with each key before it is read.
+type Hook = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Keys that were read, as often as they were.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reads(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Reads {
+    pub(crate) fn take(&self) -> Vec<String> {
+        let mut keys = std::mem::take(&mut *self.0.lock().unwrap());
+        keys.sort();
+        keys.iter().map(|key| String::from_utf8_lossy(key).replace('\0', "/")).collect()
+    }
+
+    fn note(&self, key: &[u8]) {
+        self.0.lock().unwrap().push(key.to_vec());
+    }
+}
+
+/// A source in memory.
+pub(crate) struct ModelSource {
+    tree: Arc<Tree>,
+    keys: Vec<Vec<u8>>,
+    at: usize,
+    order: Order,
+    identity: SourceIdentity,
+    batch_items: usize,
+    pub(crate) reads: Reads,
+    hook: Option<Hook>,
+    /// Listing fails once so many items were listed.
+    fails_after: Option<usize>,
+}
+
+impl ModelSource {
+    pub(crate) fn new(tree: &Tree) -> Self {
+        let identity = SourceIdentity {
+            kind: "files".into(),
+            host: "host".into(),
+            canonical: "/model".into(),
+            paths: vec![b"/model".to_vec()],
+        };
+        Self {
+            keys: tree.0.keys().cloned().collect(),
+            tree: Arc::new(tree.clone()),
+            at: 0,
+            order: Order::Sorted,
+            identity,
+            batch_items: 100,
+            reads: Reads::default(),
+            hook: None,
+            fails_after: None,
+        }
+    }
+
+    /// Gives its items in an order of chance.
+    pub(crate) fn arrival(mut self, seed: u64) -> Self {
+        self.order = Order::Arrival;
+        let mut rng = Rng(seed);
+        for at in (1..self.keys.len()).rev() {
+            self.keys.swap(at, rng.below(at as u64 + 1) as usize);
+        }
+        self
+    }
+
+    /// Gives its items in this order and claims that it is sorted.
+    pub(crate) fn claiming(mut self, keys: Vec<Vec<u8>>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    pub(crate) fn of(mut self, host: &str, canonical: &str) -> Self {
+        self.identity.host = host.into();
+        self.identity.canonical = canonical.into();
+        self.identity.paths = vec![canonical.as_bytes().to_vec()];
+        self
+    }
+
+    pub(crate) fn batches_of(mut self, items: usize) -> Self {
+        self.batch_items = items;
+        self
+    }
+
+    pub(crate) fn counted(mut self, reads: &Reads) -> Self {
+        self.reads = reads.clone();
+        self
+    }
+
+    pub(crate) fn hooked(mut self, hook: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    pub(crate) fn failing_after(mut self, items: usize) -> Self {
+        self.fails_after = Some(items);
+        self
+    }
+}
+
+fn stat(node: &Node, size: u64) -> Stat {
+    Stat {
+        kind: node.kind,
+        mode: node.mode,
+        owner: Arc::clone(&node.owner),
+        size,
+        mtime: node.mtime,
+        ctime: node.ctime,
+        inode: node.inode,
+        device_of: 1,
+        links: node.links,
+        device: None,
+        sparse: node.is_sparse(),
+    }
+}
+
+impl Source for ModelSource {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    fn order(&self) -> Order {
+        self.order
+    }
+
+    fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
+        if self.fails_after.is_some_and(|most| self.at >= most) {
+            return Err(SourceError { what: "the listing failed, as planned".into(), source: None });
+        }
+        let some = &self.keys[self.at..self.keys.len().min(self.at + self.batch_items)];
+        if some.is_empty() {
+            return Ok(None);
+        }
+        self.at += some.len();
+        let (mut keys, mut items) = (Vec::new(), Vec::new());
+        for key in some {
+            let node = &self.tree.0[key];
+            let size = match node.trouble {
+                Trouble::ListedAs(size) => size,
+                _ => node.size(),
+            };
+            let start = keys.len();
+            keys.extend_from_slice(key);
+            items.push(Item { key: start..keys.len(), stat: stat(node, size) });
+        }
+        let reader = ModelReader {
+            tree: Arc::clone(&self.tree),
+            keys: some.to_vec(),
+            attempts: Mutex::default(),
+            reads: self.reads.clone(),
+            hook: self.hook.clone(),
+        };
+        Ok(Some(EntryBatch { keys, items, reader: Arc::new(reader), problems: Problems::default() }))
+    }
+
+    fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
+        Ok(ConsistencyPoint { record: b"record".to_vec(), facts: vec![("rows".into(), "7".into())] })
+    }
+}
+
+struct ModelReader {
+    tree: Arc<Tree>,
+    keys: Vec<Vec<u8>>,
+    attempts: Mutex<HashMap<usize, u32>>,
+    reads: Reads,
+    hook: Option<Hook>,
+}
+
+impl ModelReader {
+    /// Notes an attempt; returns the node and how the attempt will end.
+    fn attempt(&self, item: usize) -> Result<(&Node, ReadStatus), ItemError> {
+        let key = &self.keys[item];
+        self.reads.note(key);
+        if let Some(hook) = &self.hook {
+            hook(key);
+        }
+        let node = &self.tree.0[key];
+        let mut attempts = self.attempts.lock().unwrap();
+        let attempt = attempts.entry(item).or_default();
+        *attempt += 1;
+        match node.trouble {
+            Trouble::Vanishes => Err(ItemError::Vanished),
+            Trouble::Unreadable => Err(denied()),
+            Trouble::Torn(times) if *attempt <= times => Ok((node, ReadStatus::Torn)),
+            Trouble::Grows => Ok((node, ReadStatus::Grown)),
+            Trouble::Panics => {
+                drop(attempts);
+                panic!("the source panics, as planned");
+            }
+            _ => Ok((node, ReadStatus::Stable)),
+        }
+    }
+}
+
+fn denied() -> ItemError {
+    ItemError::Unreadable { operation: "read", source: io::ErrorKind::PermissionDenied.into() }
+}
+
+fn details(node: &Node) -> Details {
+    Details { link_target: node.link_target.clone(), xattrs: node.xattrs.clone(), ..Details::default() }
+}
+
+impl ItemReader for ModelReader {
+    fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
+        let (node, mut status) = self.attempt(item)?;
+        if node.kind == Kind::File {
+            if node.size() > SMALL_FILE_BYTES_MAX {
+                status = ReadStatus::Torn;
+            } else {
+                content.extend_from_slice(&node.flat());
+            }
+        }
+        Ok(Examined { stat: stat(node, node.size()), details: details(node), status })
+    }
+
+    fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
+        let (node, status) = self.attempt(item)?;
+        let breaks_off = node.trouble == Trouble::BreaksOff;
+        Ok(Box::new(ModelStream {
+            stat: stat(node, node.size()),
+            details: details(node),
+            runs: node.runs.clone(),
+            run: 0,
+            at: 0,
+            status,
+            breaks_off,
+        }))
+    }
+}
+
+struct ModelStream {
+    stat: Stat,
+    details: Details,
+    runs: Vec<Run>,
+    run: usize,
+    at: usize,
+    status: ReadStatus,
+    breaks_off: bool,
+}
+
+impl ContentStream for ModelStream {
+    fn opened(&self) -> (&Stat, &Details) {
+        (&self.stat, &self.details)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ItemError> {
+        if self.breaks_off && self.at > 0 {
+            return Err(denied());
+        }
+        match self.runs.get(self.run) {
+            None => Ok(Piece::End),
+            Some(Run::Hole(length)) => {
+                self.run += 1;
+                Ok(Piece::Hole(*length))
+            }
+            Some(Run::Data(bytes)) => {
+                let part = buffer.len().min(bytes.len() - self.at);
+                buffer[..part].copy_from_slice(&bytes[self.at..self.at + part]);
+                self.at += part;
+                if self.at == bytes.len() {
+                    (self.run, self.at) = (self.run + 1, 0);
+                }
+                Ok(Piece::Data(part))
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<ReadStatus, ItemError> {
+        Ok(self.status)
+    }
+}
