@@ -17,9 +17,9 @@ use crate::directory::{Budget, DIRECTORY, Directory, Opened};
 use crate::excludes::Excludes;
 use crate::read::{Access, Shared};
 use crate::source::FileSourceOptions;
-use crate::stat::from_stat;
+use crate::stat::{from_stat, mtime_of};
 use batch::{Filling, path_of};
-use holdfast_core::entry::Kind;
+use holdfast_core::entry::{Kind, key_to_path};
 use holdfast_engine::outcome::NoticeKind;
 use holdfast_engine::source::{EntryBatch, SourceError, Stat};
 use marks::Tag;
@@ -142,7 +142,12 @@ impl Walk {
         let handle =
             parent.open().and_then(|handle| openat(handle, name, flags, Mode::empty())).map_err(gone)?;
         let raw = rustix::fs::fstat(&handle).map_err(gone)?;
-        if let Some(stat) = from_stat(&raw, &self.shared.owners) {
+        if let Some(mut stat) = from_stat(&raw, &self.shared.owners) {
+            // Its own time says what else came and went in it, and would make each snapshot another.
+            let below = key_to_path(&root[key_length + 1..]);
+            if let Ok(stated) = statat(&handle, below, AtFlags::SYMLINK_NOFOLLOW) {
+                stat.mtime = mtime_of(&stated);
+            }
             let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), follow: true };
             batch.add(key, &parent, stat, access);
         }
