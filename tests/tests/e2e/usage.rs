@@ -34,7 +34,10 @@ fn a_wrong_password() {
     let ran =
         world.run_as(world.command().env("HOLDFAST_PASSWORD", "wrong"), &[&"snapshots", &"--json"]).ends(12);
     assert_eq!(ran.told().last().unwrap()["code"], 12);
-    world.run_as(world.command().env_remove("HOLDFAST_PASSWORD"), &[&"snapshots"]).ends(12);
+    world
+        .run_as(world.command().env_remove("HOLDFAST_PASSWORD"), &[&"snapshots"])
+        .ends(2)
+        .says(&["no password given"]);
 }
 
 #[test]
@@ -266,6 +269,10 @@ fn an_unchanged_tree_makes_no_snapshot_if_that_is_wanted() {
     assert!(summary["snapshot_id"].is_null() && summary["unchanged"] == true, "{summary}");
     let number = || world.run(&[&"snapshots", &"--json"]).ends(0).lines().len();
     assert_eq!(number(), 1);
+    // What comes and goes beside the source is no change of it.
+    put(world.path("beside"), b"beside");
+    let summary = world.run(&[&"backup", &"--json", &"--skip-if-unchanged", &source]).ends(0).summary();
+    assert!(summary["snapshot_id"].is_null() && summary["unchanged"] == true, "{summary}");
     put(source.join("file"), b"changed content");
     let summary = world.run(&[&"backup", &"--json", &"--skip-if-unchanged", &source]).ends(0).summary();
     assert!(summary["snapshot_id"].is_string() && number() == 2, "{summary}");
