@@ -125,6 +125,9 @@ impl CheckReport {
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
     let mut report = CheckReport::default();
     ctx.monitor.on(&Event::Phase("reading objects"));
+    // Before the listing: what a session names was stored before it was named, so all that the
+    // view knows of is listed, whatever runs beside this.
+    let view = repository.view().await?;
     let objects = list_all(&**repository.store(), "").await?;
     for foreign in repository.store().foreign().await? {
         report.notice(foreign, "is nothing of holdfast's; it does no harm");
@@ -132,7 +135,6 @@ pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> R
     report.objects = objects.len() as u64;
     report.bytes = objects.iter().map(|meta| meta.size).sum();
     check_objects(ctx, repository, &objects, &mut report).await?;
-    let view = repository.view().await?;
     report.chunks = view.index.len() as u64;
     let packs: HashMap<PackId, u64> = objects
         .iter()

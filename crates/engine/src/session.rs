@@ -733,11 +733,7 @@ impl Session {
         let live =
             |pack: &PackId| view.index.pack_of(pack).is_some_and(|known| known.state == PackState::Live);
         // Adopted packs too: our delta names them, so what condemns them shows here.
-        if parent_there && pins.packs.iter().all(live) {
-            Ok(())
-        } else {
-            Err(overtaken())
-        }
+        if parent_there && pins.packs.iter().all(live) { Ok(()) } else { Err(overtaken()) }
     }
 
     /// W6: commit and abort compete for one name.

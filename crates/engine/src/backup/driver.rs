@@ -789,10 +789,7 @@ impl Driver {
 
 /// The error of a run in which a thread panicked.
 pub(super) fn mistake() -> Error {
-    Error::new(
-        ErrorKind::Source,
-        "a worker failed while it read the source; this is a mistake in holdfast",
-    )
+    Error::new(ErrorKind::Source, "a worker failed while it read the source; this is a mistake in holdfast")
 }
 
 enum Slice {

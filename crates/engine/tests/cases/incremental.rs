@@ -134,7 +134,8 @@ fn without_its_cache_a_run_reads_everything_and_adds_next_to_nothing() {
             assert!(added_share(&second, &tree).await < 0.03, "{:?}", second.counts);
             assert!(second.unchanged);
             // Without any cache at all bundles are the same, since contents decide.
-            let third = world.backup_with(&repository, ModelSource::new(&tree), &World::bare()).await.unwrap();
+            let third =
+                world.backup_with(&repository, ModelSource::new(&tree), &World::bare()).await.unwrap();
             assert_eq!(third.value.root, first.root);
         });
     }

@@ -17,7 +17,10 @@ fn a_tree_with_contents_of_every_kind_comes_back() {
             assert_eq!(outcome.problems.problems, []);
             let counts = outcome.value.counts;
             assert_eq!((counts.files, counts.bytes), (tree.files(), tree.bytes()));
-            assert_eq!((counts.files_new, counts.files_changed, counts.files_unmodified), (tree.files(), 0, 0));
+            assert_eq!(
+                (counts.files_new, counts.files_changed, counts.files_unmodified),
+                (tree.files(), 0, 0)
+            );
             let snapshot = world.newest(&repository).await;
             world.assert_restores(&repository, &snapshot, &tree).await;
             world.assert_sound(&repository).await;

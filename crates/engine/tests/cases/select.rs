@@ -78,8 +78,8 @@ fn a_selector_takes_descends_and_skips() {
             _ => Selection::Skip,
         });
         let (restored, outcome) = world.restore(&repository, &snapshot, &options).await.unwrap();
-        let expected =
-            ["a/b/keep", "c/keep", "c/d/keep", "keep", "a", "a/b", "c", "c/d"].map(|path| path.replace('/', "\0"));
+        let expected = ["a/b/keep", "c/keep", "c/d/keep", "keep", "a", "a/b", "c", "c/d"]
+            .map(|path| path.replace('/', "\0"));
         let mut wanted = tree.clone();
         wanted.0.retain(|key, _| expected.iter().any(|path| path.as_bytes() == key));
         restored.assert_is(&wanted);
@@ -137,7 +137,9 @@ fn verifying_finds_each_restored_file_that_differs() {
         let paths: Vec<_> =
             differs.problems.problems.iter().map(|p| String::from_utf8_lossy(&p.path).into_owned()).collect();
         assert_eq!(paths.len(), 3, "{paths:?}");
-        assert!(["/empty", "/large/sparse", "/small/inline"].iter().all(|path| paths.iter().any(|p| p == path)));
+        assert!(
+            ["/empty", "/large/sparse", "/small/inline"].iter().all(|path| paths.iter().any(|p| p == path))
+        );
 
         let missing = verify(&ctx, &repository, &snapshot, &below("/nothing"), opens(folder.path())).await;
         assert_eq!(missing.unwrap_err().kind, ErrorKind::NotFound);

@@ -131,10 +131,9 @@ fn a_panic_while_a_chunk_is_stored_ends_the_run_and_nothing_hangs() {
             let ctx = world.ctx();
             // Randomness ends where the first pack is begun.
             let entropy = Arc::clone(&world.entropy);
-            let source = ModelSource::new(&tree)
-                .hooked(move |_| entropy.calls_left.store(0, Ordering::Relaxed));
-            let error =
-                backup(&ctx, &repository, Box::new(source), &World::bare()).await.unwrap_err();
+            let source =
+                ModelSource::new(&tree).hooked(move |_| entropy.calls_left.store(0, Ordering::Relaxed));
+            let error = backup(&ctx, &repository, Box::new(source), &World::bare()).await.unwrap_err();
             assert_ne!(error.kind, ErrorKind::Interrupted);
             world.entropy.calls_left.store(u32::MAX, Ordering::Relaxed);
             assert!(world.snapshots(&repository).await.is_empty());

@@ -204,11 +204,7 @@ impl World {
     }
 
     /// Time passes, and a source is backed up with the cache.
-    pub(crate) async fn backup(
-        &self,
-        repository: &Repository,
-        source: ModelSource,
-    ) -> Outcome<BackupReport> {
+    pub(crate) async fn backup(&self, repository: &Repository, source: ModelSource) -> Outcome<BackupReport> {
         self.backup_with(repository, source, &self.options()).await.unwrap()
     }
 

@@ -172,13 +172,8 @@ impl Target for ModelTarget {
             if last.is_some_and(|last| last >= entry.key) {
                 restored.offences.push("keys do not ascend".into());
             }
-            let item = Item {
-                entry: entry.clone(),
-                content: None,
-                written: 0,
-                closed: false,
-                discarded: false,
-            };
+            let item =
+                Item { entry: entry.clone(), content: None, written: 0, closed: false, discarded: false };
             restored.items.insert(entry.key.clone(), item);
         }
         drop(restored);

@@ -13,7 +13,7 @@ pub(crate) use shared::Shared;
 use crate::directory::{Directory, Opened};
 use crate::stat::{from_stat, from_statx, kind_of, time_of};
 use details::Subject;
-use holdfast_core::entry::Kind;
+use holdfast_core::entry::{Kind, Time};
 use holdfast_engine::source::{
     ContentStream, Details, Examined, ItemError, ItemReader, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,
 };
@@ -48,6 +48,8 @@ pub(crate) struct Access {
     pub(crate) keep_atime: bool,
     /// A folder above a stated path, which leads through links.
     pub(crate) follow: bool,
+    /// For such a folder, the time that stands for its own.
+    pub(crate) mtime: Option<Time>,
 }
 
 impl Reading {
@@ -165,10 +167,11 @@ impl BatchReader {
         let (place, name) = self.place(item);
         let parent = self.parent(place)?;
         let flags = if place.access.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        let (stat, mut details) = self.look(parent.as_fd(), name, flags)?;
+        let (mut stat, mut details) = self.look(parent.as_fd(), name, flags)?;
         if stat.kind != place.kind {
             return Err(ItemError::Vanished);
         }
+        stat.mtime = place.access.mtime.unwrap_or(stat.mtime);
         if stat.kind == Kind::Symlink {
             let target = readlinkat(&parent, name, Vec::new()).map_err(|error| failed("read link", error))?;
             details.link_target = Some(target.into_bytes());

@@ -17,9 +17,9 @@ use crate::directory::{Budget, DIRECTORY, Directory, Opened};
 use crate::excludes::Excludes;
 use crate::read::{Access, Shared};
 use crate::source::FileSourceOptions;
-use crate::stat::from_stat;
+use crate::stat::{from_stat, mtime_of};
 use batch::{Filling, path_of};
-use holdfast_core::entry::Kind;
+use holdfast_core::entry::{Kind, key_to_path};
 use holdfast_engine::outcome::NoticeKind;
 use holdfast_engine::source::{EntryBatch, SourceError, Stat};
 use marks::Tag;
@@ -142,8 +142,17 @@ impl Walk {
         let handle =
             parent.open().and_then(|handle| openat(handle, name, flags, Mode::empty())).map_err(gone)?;
         let raw = rustix::fs::fstat(&handle).map_err(gone)?;
-        if let Some(stat) = from_stat(&raw, &self.shared.owners) {
-            let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), follow: true };
+        if let Some(mut stat) = from_stat(&raw, &self.shared.owners) {
+            // Its own time says what else came and went in it, and would make each snapshot another.
+            let below = key_to_path(&root[key_length + 1..]);
+            if let Ok(stated) = statat(&handle, below, AtFlags::SYMLINK_NOFOLLOW) {
+                stat.mtime = mtime_of(&stated);
+            }
+            let access = Access {
+                keep_atime: self.shared.may_keep_atime(stat.owner.uid),
+                follow: true,
+                mtime: Some(stat.mtime),
+            };
             batch.add(key, &parent, stat, access);
         }
         let (directory, _) = parent.below(name, handle, flags);
@@ -165,7 +174,7 @@ impl Walk {
             return Ok(());
         }
         let (is_directory, uid) = (stat.kind == Kind::Directory, stat.owner.uid);
-        let access = Access { keep_atime: self.shared.may_keep_atime(uid), follow: false };
+        let access = Access { keep_atime: self.shared.may_keep_atime(uid), follow: false, mtime: None };
         batch.add(&self.key, parent, stat, access);
         if is_directory { self.enter_root(parent, handle.as_fd(), access.keep_atime, batch) } else { Ok(()) }
     }
@@ -208,7 +217,8 @@ impl Walk {
         }
         let Some(frame) = self.frames.last() else { return };
         let device = stat.device_of;
-        let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), follow: false };
+        let access =
+            Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), follow: false, mtime: None };
         batch.add(&self.key, &frame.directory, stat, access);
         if is_directory {
             self.enter(device, access.keep_atime, batch);

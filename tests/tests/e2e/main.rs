@@ -1,0 +1,22 @@
+//! The real program from outside: it is started as a person starts it, fed with what is rare,
+//! broken or hostile, killed, starved of space, and judged by its exit code, its words and the
+//! bytes that come back.
+//!
+//! `HOLDFAST_BIN` names another program to test; `HOLDFAST_TEST_FULL=1` makes trees large and
+//! `HOLDFAST_TEST_KILLS=200` kills more often than a quick run does.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod compare;
+mod damage;
+mod exact;
+mod full_disk;
+mod incremental;
+mod input;
+mod kill;
+mod own_places;
+mod together;
+mod tree;
+mod unprivileged;
+mod usage;
+mod world;
