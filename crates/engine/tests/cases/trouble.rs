@@ -151,7 +151,10 @@ fn a_source_that_fails_as_a_whole_leaves_no_snapshot_and_what_was_uploaded_is_ad
             let error = world.backup_with(&repository, source, &world.options()).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Source);
             assert!(world.snapshots(&repository).await.is_empty());
-            assert!(world.keep(&repository, &tree).await.adopted_packs > 0);
+            // With threads nothing may have been sealed yet.
+            let left = world.names("packs/").len();
+            assert!(left > 0 || !world.workers.is_inline());
+            assert_eq!(world.keep(&repository, &tree).await.adopted_packs, left as u64);
             world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
         });
     }
@@ -175,12 +178,15 @@ fn a_stop_in_the_middle_is_an_interruption_and_the_next_run_adopts() {
             assert_eq!(error.kind, ErrorKind::Interrupted);
             assert!(world.snapshots(&repository).await.is_empty());
             assert!(!world.names("sessions/").iter().any(|name| name.as_str().ends_with("/end")));
+            let left = world.names("packs/").len();
+            assert!(left > 0 || !world.workers.is_inline());
             let report = world.keep(&repository, &tree).await;
-            assert!(report.adopted_packs > 0 && report.adopted_sessions == 1, "{report:?}");
+            assert_eq!(report.adopted_packs, left as u64, "{report:?}");
             world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
             world.assert_sound(&repository).await;
             let ends = world.names("sessions/");
-            assert_eq!(ends.iter().filter(|name| name.as_str().ends_with("/end")).count(), 2);
+            let ends = ends.iter().filter(|name| name.as_str().ends_with("/end")).count();
+            assert_eq!(ends, 1 + usize::from(left > 0));
         });
     }
 }

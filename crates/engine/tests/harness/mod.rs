@@ -28,6 +28,7 @@ use holdfast_engine::{
     RestoreReport, Secret, Snapshot, SnapshotFilter, backup, check, restore, snapshots,
 };
 use holdfast_store::{Key, MemoryStore, ObjectStore};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -136,12 +137,13 @@ impl World {
         (world, repository)
     }
 
-    /// Another machine's view of the same content; what happens in one is not seen by the other.
+    /// Another world that begins with this one's content and cache.
     pub(crate) fn fork(&self, seed: u64) -> Self {
         let mut fork = Self::with_seed(self.workers.clone(), seed);
         fork.store = MemoryStore::with_objects(self.store.objects());
         fork.clock.advance(self.clock.now().seconds - START_SECONDS);
         fork.process = (1000 + seed as u32).into();
+        copy_folder(self.cache.path(), fork.cache.path());
         fork
     }
 
@@ -282,6 +284,19 @@ impl World {
 
     pub(crate) fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut self.warnings.0.lock().unwrap())
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            std::fs::create_dir(&copy).unwrap();
+            copy_folder(&path, &copy);
+        } else {
+            std::fs::copy(&path, &copy).unwrap();
+        }
     }
 }
 
