@@ -181,7 +181,7 @@ fn a_broken_cache_is_a_warning() {
     let first = world.backup(&source);
     let expects_warning = |ran: Ran| {
         let ran = ran.ends(0);
-        assert_eq!(ran.of_type("warning").len(), 1, "{ran:?}");
+        assert!(!ran.of_type("warning").is_empty(), "{ran:?}");
         assert_eq!(ran.summary()["tree"], first["tree"]);
     };
     let broken: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] = [
