@@ -166,16 +166,18 @@ impl Lister {
     }
 }
 
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// The digest of a content that does not depend on where its holes are.
 fn digest(file: &OwnedFd, size: u64) -> String {
     let reader = File::from(file.try_clone().unwrap());
-    let (mut hasher, mut at, mut buffer) = (blake3::Hasher::new(), 0, vec![0; 64 << 10]);
+    let (mut hasher, mut at, mut buffer) =
+        (blake3::Hasher::new(), 0, vec![0; ZEROS.len().min(size as usize)]);
     while let Some(next) = next_data(rustix::fd::AsFd::as_fd(file), at).filter(|next| *next < size) {
         at = next - next % 65_536;
         let length = buffer.len().min((size - at) as usize);
         reader.read_exact_at(&mut buffer[..length], at).unwrap();
-        // Comparing a hash with that of zeros would do as well, but costs more.
-        if buffer[..length] != vec![0; length] {
+        if buffer[..length] != ZEROS[..length] {
             hasher.update(&at.to_le_bytes());
             hasher.update(&buffer[..length]);
         }
@@ -189,14 +191,14 @@ fn next_data(file: BorrowedFd<'_>, at: u64) -> Option<u64> {
 }
 
 fn xattrs(place: &Path) -> String {
-    let mut names = vec![0; 64 << 10];
+    let mut names = [0; 4096];
     let length = rustix::fs::llistxattr(place, &mut names[..]).unwrap_or(0);
     let mut names: Vec<_> =
         names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     let mut words = String::new();
     for name in names {
-        let mut value = vec![0; 64 << 10];
+        let mut value = [0; 4096];
         let length = rustix::fs::lgetxattr(place, name, &mut value[..]).unwrap();
         words += &format!(
             " {}={}",

@@ -92,7 +92,8 @@ fn a_change_of_one_in_a_hundred_adds_little() {
     let world = World::new();
     let source = world.path("source");
     ordinary(&source, 3000, 1);
-    put(source.join("big"), prose(5, 30 << 20));
+    put(source.join("big"), prose(5, 12 << 20));
+    let_it_settle();
     world.backup(&source);
     // Thirty files of three thousand; they lie side by side, as what people work on does.
     let mut changed = Vec::new();
@@ -103,16 +104,16 @@ fn a_change_of_one_in_a_hundred_adds_little() {
     }
     // And a piece of a large one: the chunk around it, of one MiB more or less, is new.
     let mut big = fs::read(source.join("big")).unwrap();
-    big[17 << 20..(17 << 20) + 1000].copy_from_slice(&noise(3, 1000));
+    big[7 << 20..(7 << 20) + 1000].copy_from_slice(&noise(3, 1000));
     fs::write(source.join("big"), &big).unwrap();
-    let chunk = zstd::bulk::compress(&big[17 << 20..18 << 20], 3).unwrap().len() as u64;
+    let chunk = zstd::bulk::compress(&big[7 << 20..8 << 20], 3).unwrap().len() as u64;
     let small = zstd::bulk::compress(&changed, 3).unwrap().len() as u64;
     let before = world.repository_bytes();
     let summary = world.backup(&source);
     let grown = world.repository_bytes() - before;
     println!("small files {small}, one chunk {chunk}, grown by {grown}: {summary}");
     assert_eq!(count(&summary, "files_changed"), 31);
-    // The chunk may be up to four times as large as the piece that was measured.
+    // Of the large file one or two chunks are touched, each about as large as the piece measured.
     assert!(grown * 2 < (small + 2 * chunk) * 3, "{grown} bytes for {small} and a chunk like {chunk}");
     same(&source, &world.restore(&source, "out"));
 }
@@ -181,7 +182,7 @@ fn a_broken_cache_is_a_warning() {
     let first = world.backup(&source);
     let expects_warning = |ran: Ran| {
         let ran = ran.ends(0);
-        assert_eq!(ran.of_type("warning").len(), 1, "{ran:?}");
+        assert!(!ran.of_type("warning").is_empty(), "{ran:?}");
         assert_eq!(ran.summary()["tree"], first["tree"]);
     };
     let broken: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] = [

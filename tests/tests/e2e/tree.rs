@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Bytes that no compression makes shorter, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -15,16 +16,16 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// Bytes that compression makes shorter, the same for the same seed: words of a small language.
 pub(crate) fn prose(seed: u64, length: usize) -> Vec<u8> {
-    let vocabulary = noise(7, 4 * 4096);
-    let words = noise(seed, length / 2 + 64);
-    let mut text = Vec::with_capacity(length + 16);
-    for pair in words.chunks_exact(2) {
-        let at = 4 * usize::from(u16::from_le_bytes([pair[0], pair[1]]) % 4096);
-        text.extend(vocabulary[at..at + 4].iter().map(|byte| b'a' + byte % 26));
-        text.push(b' ');
-        if text.len() >= length {
-            break;
-        }
+    static WORDS: LazyLock<Vec<[u8; 5]>> = LazyLock::new(|| {
+        let letters = noise(7, 4 * 4096);
+        letters
+            .chunks_exact(4)
+            .map(|four| [0, 1, 2, 3, 4].map(|at| four.get(at).map_or(b' ', |byte| b'a' + byte % 26)))
+            .collect()
+    });
+    let mut text = Vec::with_capacity(length + 8);
+    for pair in noise(seed, length / 2 + 64).chunks_exact(2).take(length / 5 + 1) {
+        text.extend_from_slice(&WORDS[usize::from(u16::from_le_bytes([pair[0], pair[1]]) % 4096)]);
     }
     text.truncate(length);
     text

@@ -17,9 +17,8 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     fs::set_permissions(source.join("closed"), Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(source.join("closed folder"), Permissions::from_mode(0o000)).unwrap();
     let mut nobody = world.as_nobody();
-    [&world.repo, &world.cache].map(|path| world.give_to_nobody(path));
     fs::create_dir_all(&world.cache).unwrap();
-    world.give_to_nobody(&world.cache);
+    world.give_to_nobody(&[&world.repo, &world.cache]);
     let ran = world.run_as(&mut nobody, &[&"backup", &"--json", &source]).ends(3);
     let summary = ran.summary();
     assert!(summary["snapshot_id"].is_string() && summary["incomplete"] == true, "{summary}");
@@ -56,7 +55,7 @@ fn what_cannot_be_set_is_named_and_the_rest_is_restored() {
     make_node(&source.join("device"), FileType::CharacterDevice, 1, 3);
     make_node(&source.join("fifo"), FileType::Fifo, 0, 0);
     set_xattr(&source.join("attribute"), "trusted.secret", b"for root");
-    world.give_to_nobody(&source);
+    world.give_to_nobody(&[&source]);
     std::os::unix::fs::chown(source.join("foreign"), Some(1), Some(1)).unwrap();
     std::os::unix::fs::chown(source.join("set-id"), Some(0), Some(0)).unwrap();
     fs::set_permissions(source.join("set-id"), Permissions::from_mode(0o4755)).unwrap();
@@ -64,7 +63,7 @@ fn what_cannot_be_set_is_named_and_the_rest_is_restored() {
     let mut nobody = world.as_nobody();
     let place = world.path("place");
     fs::create_dir(&place).unwrap();
-    [&world.repo, &world.cache, &place].map(|path| world.give_to_nobody(path));
+    world.give_to_nobody(&[&world.repo, &world.cache, &place]);
     let restored = place.join("out");
     let words: [super::world::Word<'_>; 5] =
         [&"restore", &within("latest", &source), &"--target", &restored, &"--json"];

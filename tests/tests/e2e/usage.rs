@@ -3,6 +3,7 @@
 use super::tree::put;
 use super::world::{Ran, Word, World, objects, within};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A repository with one snapshot of one file.
@@ -176,10 +177,9 @@ fn places_and_patterns_that_cannot_be() {
 fn an_incomplete_snapshot_is_never_latest_silently() {
     let (world, source, whole) = with_snapshot();
     put(source.join("closed"), b"closed");
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let mut nobody = world.as_nobody();
-    [&world.repo, &world.cache].map(|path| world.give_to_nobody(path));
+    world.give_to_nobody(&[&world.repo, &world.cache]);
     let incomplete = world.run_as(&mut nobody, &[&"backup", &"--json", &source]).ends(3).summary();
     let part = within("latest", &source);
     let ran = world.run(&[&"restore", &"--json", &part, &"--target", &world.path("one")]).ends(0);

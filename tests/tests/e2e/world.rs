@@ -82,7 +82,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// The same place with another repository in it.
+    /// The program, ready to be run here.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(program());
         self.furnish(&mut command);
@@ -135,10 +135,14 @@ impl World {
         command
     }
 
-    /// Gives a path and all below it to somebody without rights.
-    pub(crate) fn give_to_nobody(&self, path: &Path) {
-        if is_root() && path.exists() {
-            run_tool(Command::new("chown").args(["-R", "65534:65534"]).arg(path));
+    /// Gives paths and all below them to somebody without rights.
+    pub(crate) fn give_to_nobody(&self, paths: &[&PathBuf]) {
+        if is_root() {
+            run_tool(
+                Command::new("chown")
+                    .args(["-R", "65534:65534"])
+                    .args(paths.iter().filter(|path| path.exists())),
+            );
         }
     }
 

@@ -46,10 +46,9 @@ struct Place {
 pub(crate) struct Access {
     /// The system lets this process read it without touching its access time.
     pub(crate) keep_atime: bool,
-    /// A folder above a stated path, which leads through links.
-    pub(crate) follow: bool,
-    /// For such a folder, the time that stands for its own.
-    pub(crate) mtime: Option<Time>,
+    /// The time of a folder above a stated path, which leads through links. Its own time would
+    /// say what else came and went in it, and make each snapshot another.
+    pub(crate) above: Option<Time>,
 }
 
 impl Reading {
@@ -166,12 +165,12 @@ impl BatchReader {
     fn examine_other(&self, item: usize) -> Result<Examined, ItemError> {
         let (place, name) = self.place(item);
         let parent = self.parent(place)?;
-        let flags = if place.access.follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let flags = if place.access.above.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let (mut stat, mut details) = self.look(parent.as_fd(), name, flags)?;
+        stat.mtime = place.access.above.unwrap_or(stat.mtime);
         if stat.kind != place.kind {
             return Err(ItemError::Vanished);
         }
-        stat.mtime = place.access.mtime.unwrap_or(stat.mtime);
         if stat.kind == Kind::Symlink {
             let target = readlinkat(&parent, name, Vec::new()).map_err(|error| failed("read link", error))?;
             details.link_target = Some(target.into_bytes());
@@ -180,7 +179,8 @@ impl BatchReader {
             Some(handle) => self.complete(Subject::Open(handle.as_fd()), &stat, &mut details),
             None => {
                 let path = path_to(parent.as_fd(), name);
-                let subject = if place.access.follow { Subject::Path(&path) } else { Subject::Link(&path) };
+                let subject =
+                    if place.access.above.is_some() { Subject::Path(&path) } else { Subject::Link(&path) };
                 self.complete(subject, &stat, &mut details);
             }
         }
@@ -237,7 +237,7 @@ fn open_leased(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
 /// A directory that may be read is opened; all else is asked by its path.
 fn open_directory(place: Place, parent: BorrowedFd<'_>, name: &[u8]) -> Option<OwnedFd> {
     let noatime = if place.access.keep_atime { OFlags::NOATIME } else { OFlags::empty() };
-    let nofollow = if place.access.follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let nofollow = if place.access.above.is_some() { OFlags::empty() } else { OFlags::NOFOLLOW };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | noatime | nofollow;
     (place.kind == Kind::Directory).then(|| openat(parent, name, flags, Mode::empty()).ok())?
 }

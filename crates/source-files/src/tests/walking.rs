@@ -1,6 +1,6 @@
 //! Order and completeness of the walk, in trees that other programs fail in.
 
-use super::driver::{batches, capture, options, walk, walk_whole};
+use super::driver::{batches, capture, options, read_item, walk, walk_whole};
 use holdfast_engine::outcome::NoticeKind;
 use holdfast_engine::source::{ItemError, Order, Source};
 use proptest::prelude::*;
@@ -84,6 +84,20 @@ fn folders_above_are_listed() {
     // The link on the way is kept as the folder it leads to.
     let captured = capture(&paths[0]);
     assert_eq!(captured.len(), 1);
+}
+
+#[test]
+fn folders_above_have_the_time_of_what_was_stated() {
+    let top = tempdir().unwrap();
+    fs::create_dir_all(top.path().join("above/stated")).unwrap();
+    let stated = top.path().join("above/stated");
+    fs::File::open(top.path().join("above")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let mut times = Vec::new();
+    for batch in batches(options(&[&stated])) {
+        times.extend((0..batch.items.len()).map(|item| read_item(&batch, item).unwrap().0.mtime));
+    }
+    assert!(times.len() > 2 && times.iter().all(|time| *time == times[0]), "{times:?}");
+    assert_ne!(times[0].seconds, 0);
 }
 
 #[test]

@@ -143,16 +143,11 @@ impl Walk {
             parent.open().and_then(|handle| openat(handle, name, flags, Mode::empty())).map_err(gone)?;
         let raw = rustix::fs::fstat(&handle).map_err(gone)?;
         if let Some(mut stat) = from_stat(&raw, &self.shared.owners) {
-            // Its own time says what else came and went in it, and would make each snapshot another.
             let below = key_to_path(&root[key_length + 1..]);
-            if let Ok(stated) = statat(&handle, below, AtFlags::SYMLINK_NOFOLLOW) {
-                stat.mtime = mtime_of(&stated);
-            }
-            let access = Access {
-                keep_atime: self.shared.may_keep_atime(stat.owner.uid),
-                follow: true,
-                mtime: Some(stat.mtime),
-            };
+            let stated = statat(&handle, below, AtFlags::SYMLINK_NOFOLLOW);
+            stat.mtime = stated.map_or(stat.mtime, |stated| mtime_of(&stated));
+            let above = Some(stat.mtime);
+            let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), above };
             batch.add(key, &parent, stat, access);
         }
         let (directory, _) = parent.below(name, handle, flags);
@@ -174,7 +169,7 @@ impl Walk {
             return Ok(());
         }
         let (is_directory, uid) = (stat.kind == Kind::Directory, stat.owner.uid);
-        let access = Access { keep_atime: self.shared.may_keep_atime(uid), follow: false, mtime: None };
+        let access = Access { keep_atime: self.shared.may_keep_atime(uid), above: None };
         batch.add(&self.key, parent, stat, access);
         if is_directory { self.enter_root(parent, handle.as_fd(), access.keep_atime, batch) } else { Ok(()) }
     }
@@ -217,8 +212,7 @@ impl Walk {
         }
         let Some(frame) = self.frames.last() else { return };
         let device = stat.device_of;
-        let access =
-            Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), follow: false, mtime: None };
+        let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), above: None };
         batch.add(&self.key, &frame.directory, stat, access);
         if is_directory {
             self.enter(device, access.keep_atime, batch);
