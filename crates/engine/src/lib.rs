@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 mod index;
 pub mod outcome;
+mod packer;
 mod reader;
 mod repository;
 mod restore;

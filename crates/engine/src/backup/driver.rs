@@ -16,7 +16,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
-use crate::session::{Claim, Packer};
+use crate::packer::{Claim, Packer};
 use crate::source::{
     ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order, ReadStatus,
     SMALL_FILE_BYTES_MAX, Source, Stat,
@@ -456,7 +456,7 @@ impl Driver {
                 let file = promise.wait().ok_or_else(|| self.lost_job())?;
                 self.settle_large(&pending, began, file);
             }
-            Unit::Examined(pending) => self.settle_examined(pending)?,
+            Unit::Examined(pending) => self.settle_examined(&pending)?,
         }
         Ok(())
     }
@@ -465,7 +465,7 @@ impl Driver {
         self.check_stop().err().unwrap_or_else(mistake)
     }
 
-    fn settle_examined(&mut self, pending: Pending) -> Result<()> {
+    fn settle_examined(&mut self, pending: &Pending) -> Result<()> {
         if self.front.is_none() {
             if self.groups.is_empty() {
                 self.submit_group();
@@ -482,10 +482,10 @@ impl Driver {
             Ok(ref found) if found.stat.size > SMALL_FILE_BYTES_MAX && found.stat.kind == Kind::File => {
                 let (packer, workers) = (Arc::clone(&self.packer), self.ctx.workers.clone());
                 let file = read_large(&*pending.batch.reader, pending.item, &packer, &workers, &|_| {});
-                self.settle_large(&pending, examined.began, file);
+                self.settle_large(pending, examined.began, file);
             }
-            Ok(found) => self.settle_small(&pending, examined.began, found, content, examined.digest),
-            Err(error) => self.unread(&pending, &error),
+            Ok(found) => self.settle_small(pending, examined.began, found, content, examined.digest),
+            Err(error) => self.unread(pending, &error),
         }
         if group.items.is_empty() {
             group.buffer.clear();
@@ -500,7 +500,7 @@ impl Driver {
         let key = pending.key().to_vec();
         match error {
             ItemError::Vanished => {
-                self.notice(&key, NoticeKind::Vanished, "vanished while the source was read")
+                self.notice(&key, NoticeKind::Vanished, "vanished while the source was read");
             }
             ItemError::Unreadable { operation, source } => {
                 self.problem(&key, ProblemKind::Unreadable, format!("cannot {operation}: {source}"));

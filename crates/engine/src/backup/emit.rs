@@ -4,7 +4,7 @@
 //! On purpose not here: contents. Only entries come this far.
 
 use crate::cache::{CacheWriter, Record, decode_sortable, encode_sortable};
-use crate::session::Packer;
+use crate::packer::Packer;
 use holdfast_core::entry::Entry;
 use holdfast_core::id::ChunkId;
 use holdfast_core::page::{KeySpace, TreeBuilder, TreeRoot};

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: which files are large ([`super::driver`]).
 
-use crate::session::{Claim, Packer, Scratch};
+use crate::packer::{Claim, Packer, Scratch};
 use crate::source::{ContentStream, Details, ItemError, ItemReader, Piece, ReadStatus, Stat};
 use crate::workers::Workers;
 use holdfast_core::chunker::{CHUNK_BYTES_MAX, Chunker};

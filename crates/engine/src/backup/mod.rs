@@ -29,6 +29,7 @@ use holdfast_core::entry::{Content, Time};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
 use holdfast_core::page::KeySpace;
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -205,7 +206,7 @@ fn sorted(tags: &[String]) -> Vec<String> {
     tags
 }
 
-fn warn_cache(ctx: &Ctx, error: &std::io::Error) {
+fn warn_cache(ctx: &Ctx, error: &io::Error) {
     let what = format!(
         "the local cache cannot be used ({error}); the next run will read more. The snapshot is whole"
     );
@@ -325,7 +326,10 @@ fn open_cache(
     let path = path_of(options.cache_dir.as_ref()?, repository.id(), stream);
     let key = repository.identifier().ok()?.cache_key();
     Cache::open(&path, key, repository.id(), stream).unwrap_or_else(|error| {
-        ctx.monitor.on(&Event::Warning(&format!("{error}; everything is read again")));
+        // A folder that cannot be used is told of when the next cache is to be written.
+        if error.kind() == io::ErrorKind::InvalidData {
+            ctx.monitor.on(&Event::Warning(&format!("{error}; everything is read again")));
+        }
         None
     })
 }
@@ -333,7 +337,7 @@ fn open_cache(
 /// Rebuilds the cache from the parent's pages, where the key allows reading them: without
 /// stamps, so everything is read, but with contents and where they lie.
 async fn rebuilt(
-    ctx: &Ctx,
+    _ctx: &Ctx,
     repository: &Repository,
     index: &Arc<Index>,
     stream: StreamId,
@@ -351,11 +355,8 @@ async fn rebuilt(
     match cache {
         Ok(Some(cache)) => Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true }),
         Ok(None) => Ok(without(parent)),
-        Err(error) => {
-            ctx.monitor
-                .on(&Event::Warning(&format!("the parent snapshot cannot stand in for the cache ({error})")));
-            Ok(without(parent))
-        }
+        // Nobody needs it: more is read, and a folder that cannot be used is told of later.
+        Err(_) => Ok(without(parent)),
     }
 }
 

@@ -41,10 +41,7 @@ fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) 
 }
 
 /// Backs up the changed tree through a store with faults.
-async fn attempt(
-    world: &World,
-    store: &FaultStore,
-) -> holdfast_engine::error::Result<BackupReport> {
+async fn attempt(world: &World, store: &FaultStore) -> holdfast_engine::error::Result<BackupReport> {
     let repository = world.open_on(Arc::new(store.clone())).await?;
     let source = ModelSource::new(&changed());
     let options = world.options();
@@ -123,7 +120,8 @@ fn an_error_at_any_call_is_told_or_overcome() {
                 let result = attempt(&world, &store).await;
                 let what = format!("{kind:?} at call {at}, before: {before}");
                 if let Err(error) = &result {
-                    let expected = if kind == StoreErrorKind::Full { ErrorKind::Full } else { ErrorKind::Store };
+                    let expected =
+                        if kind == StoreErrorKind::Full { ErrorKind::Full } else { ErrorKind::Store };
                     assert_eq!(error.kind, expected, "{what}: {}", chain(error));
                 }
                 assert_goes_on(&world, result.as_ref().ok(), unkilled, &what).await;
@@ -170,8 +168,7 @@ fn an_init_that_dies_at_any_call_can_be_made_again() {
                 Fault::FailAfter(StoreErrorKind::Retry),
             ] {
                 let world = World::new(Workers::inline());
-                let store =
-                    faulty(&world, move |call| if call.number == at { fault } else { Fault::None });
+                let store = faulty(&world, move |call| if call.number == at { fault } else { Fault::None });
                 let first = Repository::create(&world.ctx(), Arc::new(store), &secret(), &options).await;
                 let plain = Arc::new(world.store.clone());
                 let again = Repository::create(&world.ctx(), plain, &secret(), &options).await;

@@ -132,8 +132,7 @@ async fn assert_goes_on(world: &World, key: &Key, options: &BackupOptions, what:
     assert_eq!(made.problems.problems, [], "{what}");
     let snapshots = world.snapshots(&repository).await;
     let snapshot = snapshots.iter().find(|snapshot| Some(snapshot.id) == made.value.snapshot).unwrap();
-    let (restored, outcome) =
-        world.restore(&repository, snapshot, &RestoreOptions::default()).await.unwrap();
+    let (restored, outcome) = world.restore(&repository, snapshot, &RestoreOptions::default()).await.unwrap();
     let absent = restored.assert_no_wrong_bytes(&tree);
     let relied_on = kind(key).ends_with("pack");
     assert!(relied_on || absent.is_empty() && outcome.problems.problem_count == 0, "{what}");
@@ -175,12 +174,19 @@ fn every_kind_of_object_is_in_the_matrix() {
         for tree in trees() {
             world.keep(&repository, &tree).await;
         }
-        let mut kinds: Vec<_> =
-            world.store.objects().keys().map(|key| kind(key).to_owned()).collect();
+        let mut kinds: Vec<_> = world.store.objects().keys().map(|key| kind(key).to_owned()).collect();
         kinds.sort();
         kinds.dedup();
         let expected = [
-            "RECOVER.txt", "begin", "data pack", "end", "holdfast.json", "index", "keys", "members", "pins-",
+            "RECOVER.txt",
+            "begin",
+            "data pack",
+            "end",
+            "holdfast.json",
+            "index",
+            "keys",
+            "members",
+            "pins-",
             "tree pack",
         ];
         assert_eq!(kinds, expected);
@@ -192,7 +198,8 @@ fn foreign_objects_are_notices() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;
         world.keep(&repository, &trees()[0]).await;
-        for name in ["junk", "keys/junk", "packs/data/aa/junk", "sessions/junk", "index/junk", "wal/x/y/z/w"] {
+        for name in ["junk", "keys/junk", "packs/data/aa/junk", "sessions/junk", "index/junk", "wal/x/y/z/w"]
+        {
             world.store.insert_raw(Key::new(name).unwrap(), "junk");
         }
         let report = world.check(&repository).await;

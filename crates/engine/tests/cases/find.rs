@@ -98,7 +98,8 @@ fn an_identifier_may_be_cut_while_it_means_one() {
             }
         }
         let shared = (0..16).map(|digit| format!("{digit:x}"));
-        let shared = shared.max_by_key(|digit| ids.iter().filter(|id| id.starts_with(digit)).count()).unwrap();
+        let shared =
+            shared.max_by_key(|digit| ids.iter().filter(|id| id.starts_with(digit)).count()).unwrap();
         for (text, kind) in [
             (&shared[..], ErrorKind::Ambiguous),
             ("", ErrorKind::Ambiguous),
@@ -110,7 +111,13 @@ fn an_identifier_may_be_cut_while_it_means_one() {
     });
 }
 
-async fn listed(repository: &Repository, world: &World, at: &Snapshot, path: &str, deep: bool) -> Vec<String> {
+async fn listed(
+    repository: &Repository,
+    world: &World,
+    at: &Snapshot,
+    path: &str,
+    deep: bool,
+) -> Vec<String> {
     let mut paths = Vec::new();
     let mut visit = |entry: &holdfast_core::entry::Entry| {
         paths.push(String::from_utf8_lossy(&key_to_path(&entry.key)).into_owned());
@@ -153,7 +160,9 @@ fn a_repository_is_opened_by_its_password_and_by_no_other() {
         assert_eq!(again.unwrap_err().kind, ErrorKind::RepositoryExists);
         let opened = Repository::open(&ctx, store.clone(), &password("right")).await.unwrap();
         assert_eq!(opened.id(), made.id());
-        for wrong in [password("wrong"), password(""), Secret::KeyFile(b"right".to_vec()), crate::harness::secret()] {
+        for wrong in
+            [password("wrong"), password(""), Secret::KeyFile(b"right".to_vec()), crate::harness::secret()]
+        {
             let refused = Repository::open(&ctx, store.clone(), &wrong).await;
             assert_eq!(refused.unwrap_err().kind, ErrorKind::WrongKey, "{wrong:?}");
         }

@@ -74,7 +74,10 @@ impl Item {
             Xattrs::Inline(pairs) => pairs.clone(),
             Xattrs::Chunk(_) => panic!("{name}: extended attributes are always given inline"),
         };
-        assert!(xattrs == node.xattrs || without_xattrs && xattrs.is_empty(), "{name}: extended attributes differ");
+        assert!(
+            xattrs == node.xattrs || without_xattrs && xattrs.is_empty(),
+            "{name}: extended attributes differ"
+        );
         if node.kind != Kind::File {
             return;
         }

@@ -4,7 +4,12 @@
 //! one is listed and its folders are made. In a batch each stretch of a pack is fetched once.
 //! On purpose not here: how a target writes.
 
-use crate::backup::ContentHasher;
+mod select;
+mod verify;
+
+pub(crate) use select::chain;
+pub use verify::{OpenRestored, plan, verify};
+
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -13,18 +18,18 @@ use crate::reader::{Range, Reader, Wanted, coalesce, slice};
 use crate::repository::Repository;
 use crate::snapshots::{Snapshot, not_in_snapshot};
 use crate::target::{Target, TargetBatch, TargetError};
-use crate::tree::{Step, TreeWalk};
 use crate::workers::lock;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::compress::Decompressor;
-use holdfast_core::entry::{Content, Entry, Extent, Kind, Xattrs, key_to_path, path_to_key};
+use holdfast_core::entry::{Content, Entry, Extent, Kind, Xattrs};
 use holdfast_core::id::ChunkId;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use select::{Selected, path_text};
 
 /// Entries of one batch.
 const BATCH_ENTRIES_MAX: usize = 4096;
@@ -98,109 +103,6 @@ impl RestoreReport {
             _ => self.others += 1,
         }
     }
-}
-
-/// Gives the entries to restore, in order, with keys relative to the target.
-struct Selected<'a> {
-    walk: TreeWalk<'a>,
-    ready: VecDeque<Entry>,
-    prefix: Vec<u8>,
-    options: &'a RestoreOptions,
-    /// Folders that are only made if something below them is taken.
-    parents: Vec<Entry>,
-    skipped: Option<Vec<u8>>,
-    found: bool,
-    damage: Vec<Problem>,
-}
-
-impl<'a> Selected<'a> {
-    fn new(reader: &'a Reader, snapshot: &Snapshot, options: &'a RestoreOptions) -> Self {
-        let key = path_to_key(&options.path);
-        Self {
-            walk: TreeWalk::below(reader, snapshot.summary.root, &key),
-            ready: VecDeque::new(),
-            found: key.is_empty(),
-            prefix: key,
-            options,
-            parents: Vec::new(),
-            skipped: None,
-            damage: Vec::new(),
-        }
-    }
-
-    /// The next entry, with its key in the snapshot.
-    async fn next(&mut self) -> Option<Entry> {
-        loop {
-            if let Some(entry) = self.ready.pop_front() {
-                return Some(entry);
-            }
-            match self.walk.next().await? {
-                Step::Entries(entries) => entries.into_iter().for_each(|entry| self.consider(entry)),
-                Step::Damaged { from, to, error } => {
-                    self.damage.push(lost_part(&from, to.as_deref(), &error))
-                }
-            }
-        }
-    }
-
-    fn consider(&mut self, entry: Entry) {
-        self.found |= entry.key == self.prefix;
-        if self.skipped.as_ref().is_some_and(|skipped| is_below(&entry.key, skipped)) {
-            return;
-        }
-        self.parents.retain(|parent| is_below(&entry.key, &parent.key));
-        let directory = entry.kind == Kind::Directory;
-        let selection = self.options.select.as_ref().map_or(Selection::Take, |select| {
-            select(&[b"/", key_to_path(&entry.key).as_slice()].concat(), directory)
-        });
-        match selection {
-            Selection::Take => {
-                self.ready.extend(self.parents.drain(..));
-                self.ready.push_back(entry);
-            }
-            Selection::Descend if directory => self.parents.push(entry),
-            Selection::Descend => {}
-            Selection::Skip => self.skipped = Some(entry.key),
-        }
-    }
-
-    /// The key relative to the target: a folder's contents land in it, a single file keeps its name.
-    fn relative(&self, entry: &Entry) -> Vec<u8> {
-        if entry.key == self.prefix && entry.kind != Kind::Directory {
-            let start = entry.key.iter().rposition(|&byte| byte == 0).map_or(0, |at| at + 1);
-            return entry.key[start..].to_vec();
-        }
-        let rest = &entry.key[self.prefix.len().min(entry.key.len())..];
-        rest.strip_prefix(&[0]).unwrap_or(rest).to_vec()
-    }
-}
-
-fn is_below(key: &[u8], parent: &[u8]) -> bool {
-    // The empty key is the folder that holds everything.
-    parent.is_empty() && !key.is_empty()
-        || key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
-}
-
-fn path_text(key: &[u8]) -> Vec<u8> {
-    [b"/", key_to_path(key).as_slice()].concat()
-}
-
-fn lost_part(from: &[u8], to: Option<&[u8]>, error: &Error) -> Problem {
-    let until =
-        to.map_or_else(String::new, |to| format!(" up to {}", String::from_utf8_lossy(&path_text(to))));
-    let what = format!("everything from here{until} is lost: {}", chain(error));
-    Problem { path: path_text(from), kind: ProblemKind::Damaged, what }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text += &format!(": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// A batch whose folders are made.
@@ -299,6 +201,7 @@ async fn build(
         if let Xattrs::Chunk(_) = entry.attributes.xattrs {
             match reader.xattrs(entry).await {
                 Ok(pairs) => entry.attributes.xattrs = Xattrs::Inline(pairs),
+                Err(error) if selected.options.fail_fast => return Err(error),
                 Err(error) => {
                     entry.attributes.xattrs = Xattrs::None;
                     let what = format!("its extended attributes are lost: {}", chain(&error));
@@ -560,153 +463,4 @@ fn write_range(reader: &Reader, writing: &Writing, range: &Range, fetched: Optio
         }
     }
     failed
-}
-
-/// Tells what a restore would make and read.
-///
-/// # Errors
-/// The path does not exist, or a part of the tree is damaged.
-pub async fn plan(
-    _ctx: &Ctx,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    options: &RestoreOptions,
-) -> Result<RestoreReport> {
-    let reader = Reader::new(repository, repository.view().await?)?;
-    let mut selected = Selected::new(&reader, snapshot, options);
-    let (mut report, mut chunks, mut packs) = (RestoreReport::default(), HashSet::new(), HashSet::new());
-    while let Some(entry) = selected.next().await {
-        report.count(&entry);
-        for extent in reader.extents(&entry).await? {
-            if let Extent::Chunk { id, .. } = extent
-                && chunks.insert(id)
-                && let Some(place) = reader.index.places(&id).next()
-            {
-                packs.insert(place.pack);
-                report.bytes_fetched += u64::from(place.length.bytes());
-            }
-        }
-    }
-    if let Some(problem) = selected.damage.first() {
-        let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
-        return Err(Error::new(ErrorKind::Damaged, what));
-    }
-    if !selected.found {
-        return Err(not_in_snapshot(snapshot, &options.path));
-    }
-    report.packs = packs.len() as u64;
-    Ok(report)
-}
-
-/// Opens a restored file by its key relative to the target.
-pub type OpenRestored = Arc<dyn Fn(&[u8]) -> io::Result<File> + Send + Sync>;
-
-/// Reads restored files again and compares them with what was recorded when they were backed up.
-///
-/// # Errors
-/// The path does not exist, or the repository cannot be read. Files that differ are problems, and
-/// so are parts of the tree that are damaged: what they recorded cannot be compared.
-pub async fn verify(
-    ctx: &Ctx,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    options: &RestoreOptions,
-    open: OpenRestored,
-) -> Result<Outcome<RestoreReport>> {
-    let reader = Reader::new(repository, repository.view().await?)?;
-    let mut selected = Selected::new(&reader, snapshot, options);
-    let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
-    loop {
-        let (mut jobs, mut bytes) = (Vec::new(), 0);
-        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
-            let Some(entry) = selected.next().await else { break };
-            if entry.kind == Kind::File {
-                let extents = reader.extents(&entry).await.unwrap_or_default();
-                bytes += entry.size;
-                jobs.push((selected.relative(&entry), entry, extents));
-            }
-        }
-        if jobs.is_empty() {
-            break;
-        }
-        let share = jobs.len().div_ceil(4 * ctx.workers.threads().max(1));
-        let mut parts = stream::iter(split(jobs, share))
-            .map(|part| {
-                let open = Arc::clone(&open);
-                ctx.workers
-                    .run(move || part.into_iter().map(|job| verify_file(&open, job)).collect::<Vec<_>>())
-            })
-            .buffer_unordered(ctx.workers.threads().max(1));
-        while let Some(part) = parts.next().await {
-            for (entry, difference) in part {
-                report.count(&entry);
-                ctx.monitor.on(&Event::Done { files: 1, bytes: entry.size });
-                match difference {
-                    None => report.verified_files += 1,
-                    Some(what) => {
-                        let problem =
-                            Problem { path: path_text(&entry.key), kind: ProblemKind::Damaged, what };
-                        ctx.monitor.on(&Event::Problem(&problem));
-                        problems.problem(problem);
-                    }
-                }
-            }
-        }
-    }
-    if !selected.found && selected.damage.is_empty() {
-        return Err(not_in_snapshot(snapshot, &options.path));
-    }
-    for problem in selected.damage {
-        ctx.monitor.on(&Event::Problem(&problem));
-        problems.problem(problem);
-    }
-    Ok(Outcome { value: report, problems })
-}
-
-fn split<T>(items: Vec<T>, size: usize) -> Vec<Vec<T>> {
-    let mut parts: Vec<Vec<T>> = Vec::new();
-    for item in items {
-        match parts.last_mut() {
-            Some(part) if part.len() < size => part.push(item),
-            _ => parts.push(vec![item]),
-        }
-    }
-    parts
-}
-
-fn verify_file(
-    open: &OpenRestored,
-    (key, entry, extents): (Vec<u8>, Entry, Vec<Extent>),
-) -> (Entry, Option<String>) {
-    let difference = match hash_file(open, &key, &entry, &extents) {
-        Ok(digest) if Some(digest) == entry.digest => None,
-        Ok(_) => Some("what was restored differs from what was backed up".to_owned()),
-        Err(error) => Some(format!("cannot be read again: {error}")),
-    };
-    (entry, difference)
-}
-
-fn hash_file(open: &OpenRestored, key: &[u8], entry: &Entry, extents: &[Extent]) -> io::Result<[u8; 32]> {
-    let mut file = open(key)?;
-    let (mut hasher, mut buffer) = (ContentHasher::default(), vec![0; 256 << 10]);
-    if file.metadata()?.len() != entry.size {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its length differs"));
-    }
-    let whole = [Extent::Hole { length: entry.size }];
-    let plain = extents.is_empty();
-    for extent in if plain { &whole[..] } else { extents } {
-        if let (Extent::Hole { length }, false) = (extent, plain) {
-            hasher.hole(*length);
-            file.seek(SeekFrom::Current(*length as i64))?;
-            continue;
-        }
-        let mut left = extent.length();
-        while left > 0 {
-            let part = buffer.len().min(left as usize);
-            file.read_exact(&mut buffer[..part])?;
-            hasher.data(&buffer[..part]);
-            left -= part as u64;
-        }
-    }
-    Ok(hasher.finish())
 }

@@ -2,29 +2,24 @@
 //!
 //! On purpose not here: repairing anything.
 
+mod packs;
+
 use crate::ctx::Ctx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::reader::{RANGE_BYTES_MAX, Reader};
-use crate::repository::{Repository, list_all, object_key, read_slot};
+use crate::reader::Reader;
+use crate::repository::{Repository, list_all, read_slot};
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
 use crate::view::View;
-use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
-use holdfast_core::chunk::{PackCipher, PageCiphers, open_data, open_page};
-use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
-use holdfast_core::id::{ChunkId, ObjectId, SessionId};
+use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
-use holdfast_core::keys::{Identifier, WrappedSecret};
-use holdfast_core::name::{self, PackClass, PackId, Place};
+use holdfast_core::name::{self, PackId, Place};
 use holdfast_core::object::{Object, ObjectType};
-use holdfast_core::pack::{
-    FooterRow, HEAD_BYTES, TRAILER_BYTES, Trailer, decode_head, decode_trailer, open_footer,
-};
 use holdfast_core::page::{Page, PageBody};
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::Repository as Description;
@@ -33,6 +28,8 @@ use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::{ByteRange, ObjectMeta};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use packs::{choose, read_packs};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 8;
@@ -283,7 +280,7 @@ fn check_object(
             List::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
         }
         Place::Wal(name) => {
-            drop(WalSegment::decode(parse(ObjectType::Wal, name::named_object(&name))?.body)?)
+            drop(WalSegment::decode(parse(ObjectType::Wal, name::named_object(&name))?.body)?);
         }
         Place::Evidence(..) => {
             let object = parse(ObjectType::Evidence, name::named_object(name))?;
@@ -395,7 +392,7 @@ async fn check_trees(
                 match page {
                     Ok(page) => check_page(reader, &visit, &page, &mut known_chunks, &mut stack, report),
                     Err(error) => {
-                        report.error(&*visit.2, format!("a part cannot be read: {}", chain(&error)))
+                        report.error(&*visit.2, format!("a part cannot be read: {}", chain(&error)));
                     }
                 }
             }
@@ -445,226 +442,4 @@ fn lost_place(place: &str, page: &Page, chunk: &ChunkId) -> String {
         || place.to_owned(),
         |entry| format!("{place}:/{}", String::from_utf8_lossy(&key_to_path(&entry.key))),
     )
-}
-
-/// Chooses the packs to read.
-fn choose(ctx: &Ctx, read_data: ReadData, packs: HashMap<PackId, u64>) -> Vec<(PackId, u64)> {
-    let mut packs: Vec<_> = packs.into_iter().collect();
-    packs.sort_unstable();
-    let shuffle = |packs: &mut Vec<(PackId, u64)>| {
-        packs.sort_by_cached_key(|_| u64::from_le_bytes(ctx.random()));
-    };
-    match read_data {
-        ReadData::No => packs.clear(),
-        ReadData::All => {}
-        ReadData::Percent(percent) => {
-            shuffle(&mut packs);
-            let count = (packs.len() as f64 * percent / 100.0).ceil() as usize;
-            packs.truncate(count);
-        }
-        ReadData::Part { part, of } => packs.retain(|(id, _)| {
-            let object: ObjectId = id.object();
-            let front = u32::from_le_bytes([object.0[0], object.0[1], object.0[2], object.0[3]]);
-            front % of.max(1) == part.saturating_sub(1)
-        }),
-        ReadData::Bytes(most) => {
-            shuffle(&mut packs);
-            let mut total = 0;
-            packs.retain(|(_, size)| {
-                total += size;
-                total <= most
-            });
-        }
-    }
-    packs
-}
-
-async fn read_packs(
-    ctx: &Ctx,
-    reader: &Reader,
-    packs: Vec<(PackId, u64)>,
-    report: &mut CheckReport,
-) -> Result<()> {
-    let bytes = packs.iter().map(|(_, size)| size).sum();
-    ctx.monitor.on(&Event::Expected { files: packs.len() as u64, bytes });
-    let mut reads = stream::iter(packs)
-        .map(|(id, size)| async move { (id, size, read_pack(ctx, reader, id, size).await) })
-        .buffer_unordered(ctx.workers.threads() + 1);
-    while let Some((id, size, result)) = reads.next().await {
-        interrupted(ctx)?;
-        report.packs_read += 1;
-        report.bytes_read += size;
-        ctx.monitor.on(&Event::Done { files: 1, bytes: size });
-        match result {
-            Ok(findings) => findings.into_iter().for_each(|what| report.error(id.name(), what)),
-            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => report.error(id.name(), chain(&error)),
-        }
-    }
-    Ok(())
-}
-
-/// The ciphers of one pack's rows: its own, then its origins'.
-enum Ciphers {
-    Data(Vec<PackCipher>),
-    Page(Vec<PageCiphers>),
-    /// The key does not allow reading: only checksums are compared.
-    None,
-}
-
-/// Reads one pack whole: its checksum, its footer, and each chunk.
-async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<Vec<String>> {
-    let repository = &reader.repository;
-    let key = object_key(id.name());
-    let get = |offset: u64, length: u64| {
-        let key = &key;
-        async move {
-            let bytes = repository.store().get(key, ByteRange::From { offset, length }).await?;
-            if bytes.len() as u64 == length {
-                Ok(bytes)
-            } else {
-                Err(Error::new(ErrorKind::Damaged, "is cut off"))
-            }
-        }
-    };
-    let damaged = |error| Error::format("the pack", error);
-    let tail = get(size.saturating_sub(TRAILER_BYTES as u64), (TRAILER_BYTES as u64).min(size)).await?;
-    let trailer = decode_trailer(&tail, size).map_err(damaged)?;
-    let head_bytes = get(0, HEAD_BYTES as u64).await?;
-    let head = decode_head(&head_bytes, repository.id(), &id).map_err(damaged)?;
-    let footer_bytes = get(trailer.footer_offset, trailer.footer_bytes.into()).await?;
-    let footer = open_footer(&footer_bytes, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
-    let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
-    let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
-    let mut findings = check_rows(reader, id, &footer.rows);
-    let mut hasher = blake3::Hasher::new();
-    for (offset, length, rows) in pieces(&footer.rows, &trailer, size) {
-        if ctx.cancel.is_raised() {
-            return Err(Error::interrupted());
-        }
-        let bytes = get(offset, length).await?;
-        let (identifier, ciphers) = (reader.identifier().clone(), Arc::clone(&ciphers));
-        let (next, found) = ctx
-            .workers
-            .run(move || {
-                hasher.update(&bytes);
-                let found = open_rows(&identifier, &ciphers, &bytes, offset, &rows);
-                (hasher, found)
-            })
-            .await;
-        hasher = next;
-        findings.extend(found);
-    }
-    if *hasher.finalize().as_bytes() != trailer.checksum {
-        findings.push(FormatError::Checksum.to_string());
-    }
-    Ok(findings)
-}
-
-fn ciphers(
-    repository: &Repository,
-    class: PackClass,
-    origins: Vec<(PackId, WrappedSecret)>,
-) -> std::result::Result<Ciphers, FormatError> {
-    let (opener, id) = (repository.opener(), repository.id());
-    let k_ref = repository.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see references"))?;
-    let (mut data, mut page) = (Vec::new(), Vec::new());
-    for (pack, wrapped) in origins {
-        let secret = match opener.unwrap_secret(pack.member, pack.session, class, &wrapped) {
-            Err(FormatError::NotAllowed(_)) => return Ok(Ciphers::None),
-            other => other?,
-        };
-        let cipher = PackCipher::new(&secret, id, &pack);
-        match class {
-            PackClass::Data => data.push(cipher),
-            PackClass::Tree => {
-                page.push(PageCiphers { refs: PackCipher::for_refs(k_ref, id, &pack), body: Some(cipher) })
-            }
-        }
-    }
-    Ok(if class == PackClass::Data { Ciphers::Data(data) } else { Ciphers::Page(page) })
-}
-
-/// What the footer says must be what the index says.
-fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Vec<String> {
-    let Some(known) = reader.index.pack_of(&id) else { return Vec::new() };
-    let mut findings = Vec::new();
-    if known.row.chunks as usize != rows.len() {
-        findings.push(format!("holds {} chunks instead of {}", rows.len(), known.row.chunks));
-    }
-    for row in rows {
-        let there = |place: crate::index::Place| {
-            reader.index.pack(place.pack).row.id == id
-                && (place.offset, place.length) == (row.offset, row.length)
-        };
-        if !reader.index.places(&row.id).any(there) {
-            findings.push(format!("chunk {} is not where the index says", row.id));
-        }
-    }
-    findings
-}
-
-/// A stretch of a pack and the rows that lie in it.
-type Stretch = (u64, u64, Vec<FooterRow>);
-
-/// Splits a pack, up to the checksum at its end, into stretches of at most some MiB that cut no chunk.
-fn pieces(rows: &[FooterRow], trailer: &Trailer, size: u64) -> Vec<Stretch> {
-    let mut pieces: Vec<Stretch> = vec![(0, HEAD_BYTES as u64, Vec::new())];
-    for row in rows {
-        let end = u64::from(row.offset) + u64::from(row.length.bytes());
-        let (start, length, inside) = pieces.last_mut().expect("there is a first piece");
-        if end - *start <= RANGE_BYTES_MAX {
-            *length = end - *start;
-            inside.push(*row);
-        } else {
-            let start = *start + *length;
-            pieces.push((start, end - start, vec![*row]));
-        }
-    }
-    let (start, length, _) = pieces.last().expect("there is a first piece");
-    let from = start + length;
-    debug_assert!(from <= trailer.footer_offset);
-    pieces.push((from, size - 32 - from, Vec::new()));
-    pieces
-}
-
-fn open_rows(
-    identifier: &Identifier,
-    ciphers: &Ciphers,
-    bytes: &Bytes,
-    offset: u64,
-    rows: &[FooterRow],
-) -> Vec<String> {
-    let (mut decompressor, mut plaintext, mut sealed) = (Decompressor::new(), Vec::new(), Vec::new());
-    let mut findings = Vec::new();
-    for row in rows {
-        let start = (u64::from(row.offset) - offset) as usize;
-        sealed.clear();
-        sealed.extend_from_slice(&bytes[start..start + row.length.bytes() as usize]);
-        let origin = usize::from(row.origin);
-        let opened = match ciphers {
-            Ciphers::Data(ciphers) => open_data(
-                &ciphers[origin],
-                identifier,
-                &row.id,
-                row.length,
-                &mut sealed,
-                &mut decompressor,
-                &mut plaintext,
-            )
-            .map(|()| plaintext.len()),
-            Ciphers::Page(ciphers) => {
-                open_page(&ciphers[origin], identifier, &row.id, row.length, &mut sealed, &mut decompressor)
-                    .and_then(|text| Page::decode(&text).map(|_| text.refs.len() + text.body.len()))
-            }
-            Ciphers::None => continue,
-        };
-        match opened {
-            Ok(length) if length == row.plain_bytes as usize => {}
-            Ok(_) => findings.push(format!("chunk {} has another length than its footer says", row.id)),
-            Err(error) => findings.push(format!("chunk {}: {error}", row.id)),
-        }
-    }
-    findings
 }
