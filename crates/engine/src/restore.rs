@@ -92,7 +92,7 @@ impl RestoreReport {
         match entry.kind {
             Kind::File => {
                 self.files += 1;
-                self.bytes += entry.size;
+                self.bytes = self.bytes.saturating_add(entry.size);
             }
             Kind::Directory => self.directories += 1,
             _ => self.others += 1,
@@ -285,7 +285,7 @@ async fn build(
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
         let Some(entry) = selected.next().await else { break };
-        bytes += entry.size;
+        bytes = entry.size.saturating_add(bytes);
         entries.push(entry);
     }
     if entries.is_empty() {
@@ -535,7 +535,7 @@ impl Run<'_> {
         let entry = &batch.files.entries()[number];
         if !batch.lost.iter().any(|(lost, _)| *lost == number) {
             self.report.files -= 1;
-            self.report.bytes -= entry.size;
+            self.report.bytes = self.report.bytes.saturating_sub(entry.size);
         }
         self.problem(Problem {
             path: batch.paths[number].clone(),
@@ -622,7 +622,7 @@ pub async fn verify(
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
-                bytes += entry.size;
+                bytes = entry.size.saturating_add(bytes);
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }
