@@ -255,8 +255,8 @@ impl Upper {
         level.rows.u32(row);
         level.rows.u64(child.entries);
         level.rows.u64(child.bytes);
-        level.entries += child.entries;
-        level.bytes += child.bytes;
+        level.entries = level.entries.saturating_add(child.entries);
+        level.bytes = level.bytes.saturating_add(child.bytes);
         if level.count >= CHILDREN_MIN
             && level.is_cut(level.rows.len() - before, &child.first_key, identifier)
         {
@@ -365,7 +365,8 @@ impl TreeBuilder {
         leaf.begin_row(&entry.key);
         encode_entry(&mut leaf.rows, entry, &mut self.owners, &mut leaf.refs);
         leaf.entries += 1;
-        leaf.bytes += entry.size;
+        // Files that are mostly hole can add up to more than there are numbers.
+        leaf.bytes = leaf.bytes.saturating_add(entry.size);
         if leaf.is_cut(leaf.rows.len() - before, &entry.key, &self.identifier) {
             self.flush(sink);
         }

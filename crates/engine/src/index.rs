@@ -76,6 +76,8 @@ pub(crate) struct Index {
     more: Vec<(ChunkKey, Place)>,
     packs: Vec<KnownPack>,
     pack_rows: HashMap<PackId, u32>,
+    /// Packs that are not live, whether or not a row names them yet: adoption adds rows later.
+    states: HashMap<PackId, PackState>,
     sessions: Vec<SessionRow>,
     session_rows: HashMap<[u8; 32], u32>,
 }
@@ -128,9 +130,10 @@ impl Index {
     }
 
     fn pack_row(&mut self, pack: &PackRow, session: u32) -> u32 {
-        let packs = &mut self.packs;
+        let (packs, states) = (&mut self.packs, &self.states);
         let row = *self.pack_rows.entry(pack.id).or_insert_with(|| {
-            packs.push(KnownPack { row: pack.clone(), session, state: PackState::Live });
+            let state = states.get(&pack.id).copied().unwrap_or(PackState::Live);
+            packs.push(KnownPack { row: pack.clone(), session, state });
             (packs.len() - 1) as u32
         });
         // A pack may first be met as a mere origin, without its size.
@@ -142,9 +145,10 @@ impl Index {
 
     /// States what a pack is good for; the worst statement stands.
     pub(crate) fn set_state(&mut self, pack: &PackId, state: PackState) {
+        let worst = self.states.entry(*pack).or_insert(state);
+        *worst = state.max(*worst);
         if let Some(&row) = self.pack_rows.get(pack) {
-            let known = &mut self.packs[row as usize];
-            known.state = known.state.max(state);
+            self.packs[row as usize].state = *worst;
         }
     }
 
@@ -177,6 +181,11 @@ impl Index {
 
     pub(crate) fn packs(&self) -> &[KnownPack] {
         &self.packs
+    }
+
+    /// Whether a pack is known and may be relied on.
+    pub(crate) fn is_live(&self, id: &PackId) -> bool {
+        self.pack_of(id).is_some_and(|known| known.state == PackState::Live)
     }
 
     pub(crate) fn pack_of(&self, id: &PackId) -> Option<&KnownPack> {

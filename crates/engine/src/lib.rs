@@ -3,6 +3,10 @@
 //! On purpose not here: any kind of source or target by name, the command line, policies, and
 //! the wall clock, which comes in through the context.
 
+// The harness of the integration tests serves the unit tests too, and knows the crate by name.
+#[cfg(test)]
+extern crate self as holdfast_engine;
+
 mod adopt;
 mod backup;
 mod cache;
@@ -13,6 +17,8 @@ pub mod event;
 mod index;
 pub mod outcome;
 mod packer;
+#[cfg(test)]
+mod protocol_tests;
 mod reader;
 mod repository;
 mod restore;

@@ -5,7 +5,7 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::index::{Index, PackState};
+use crate::index::Index;
 use crate::packer::{Packer, Parcel};
 use crate::repository::{Repository, object_key, put_or_mine};
 use crate::view::View;
@@ -301,10 +301,12 @@ impl Session {
         let view = self.repository.view().await?;
         let parent_there =
             self.parent.is_none_or(|parent| view.snapshots().iter().any(|snapshot| snapshot.id == parent));
-        let live =
-            |pack: &PackId| view.index.pack_of(pack).is_some_and(|known| known.state == PackState::Live);
         // Adopted packs too: our delta names them, so what condemns them shows here.
-        if parent_there && pins.packs.iter().all(live) { Ok(()) } else { Err(overtaken()) }
+        if parent_there && pins.packs.iter().all(|pack| view.index.is_live(pack)) {
+            Ok(())
+        } else {
+            Err(overtaken())
+        }
     }
 
     /// W6: commit and abort compete for one name.

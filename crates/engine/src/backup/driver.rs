@@ -774,7 +774,7 @@ impl Driver {
             let Some(Draft { entry, stamp, closure, .. }) = self.drafts.pop_front() else { return Ok(()) };
             if entry.kind == Kind::File {
                 self.counts.files += 1;
-                self.counts.bytes += entry.size;
+                self.counts.bytes = self.counts.bytes.saturating_add(entry.size);
             }
             let pushed = self.emit.push(&Record { stamp, entry, closure });
             pushed.map_err(|error| Error {

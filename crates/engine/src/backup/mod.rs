@@ -118,9 +118,10 @@ pub async fn backup(
         let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
         ctx.monitor.on(&Event::Warning(&what));
     }
-    let adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view).await? };
+    let mut adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view).await? };
     adopted.iter().for_each(|pack| view.index.absorb(&tables(pack)));
     view.index.settle();
+    adopted.retain(|pack| view.index.is_live(&pack.row.id));
     let index = Arc::new(std::mem::take(&mut view.index));
     let past = find_past(ctx, repository, &view, &index, stream, options).await?;
     if let Some(parent) = &past.parent {

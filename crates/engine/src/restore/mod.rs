@@ -25,7 +25,6 @@ use holdfast_core::compress::Decompressor;
 use holdfast_core::entry::{Content, Entry, Extent, Kind, Xattrs};
 use holdfast_core::id::ChunkId;
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -97,7 +96,7 @@ impl RestoreReport {
         match entry.kind {
             Kind::File => {
                 self.files += 1;
-                self.bytes += entry.size;
+                self.bytes = self.bytes.saturating_add(entry.size);
             }
             Kind::Directory => self.directories += 1,
             _ => self.others += 1,
@@ -187,7 +186,7 @@ async fn build(
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
         let Some(entry) = selected.next().await else { break };
-        bytes += entry.size;
+        bytes = entry.size.saturating_add(bytes);
         entries.push(entry);
     }
     if entries.is_empty() {
@@ -438,7 +437,7 @@ impl Run<'_> {
         let entry = &batch.files.entries()[number];
         if !batch.lost.iter().any(|(lost, _)| *lost == number) {
             self.report.files -= 1;
-            self.report.bytes -= entry.size;
+            self.report.bytes = self.report.bytes.saturating_sub(entry.size);
         }
         self.problem(Problem {
             path: batch.paths[number].clone(),

@@ -7,7 +7,6 @@ use crate::outcome::{Problem, ProblemKind};
 use crate::reader::Reader;
 use crate::snapshots::Snapshot;
 use crate::tree::{Step, TreeWalk};
-use futures::stream::StreamExt;
 use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
 use std::collections::VecDeque;
 

@@ -10,7 +10,6 @@ use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::snapshots::{Snapshot, not_in_snapshot};
-use crate::target::Target;
 use futures::stream::{self, StreamExt};
 use holdfast_core::entry::{Entry, Extent, Kind};
 use std::collections::HashSet;
@@ -80,7 +79,7 @@ pub async fn verify(
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
-                bytes += entry.size;
+                bytes = entry.size.saturating_add(bytes);
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }

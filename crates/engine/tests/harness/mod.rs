@@ -3,7 +3,7 @@
 //!
 //! On purpose not here: file systems and real time. Nothing sleeps; a watchdog ends what hangs.
 
-#![allow(dead_code, reason = "each user of the harness takes a part of it")]
+#![allow(dead_code, unused_imports, reason = "each user of the harness takes a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod source;
