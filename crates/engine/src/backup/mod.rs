@@ -18,7 +18,7 @@ use crate::index::Index;
 use crate::outcome::Outcome;
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::session::{Session, SessionOptions};
+use crate::session::{Packer, Session, SessionOptions};
 use crate::snapshots::Snapshot;
 use crate::source::{Order, Source};
 use crate::tree::{Step, TreeWalk};
@@ -223,6 +223,15 @@ struct Done {
     cache: Option<CacheWriter>,
 }
 
+/// Stops the threads of a run whose future is dropped: nobody would empty what they fill.
+struct Unattended(Arc<Packer>);
+
+impl Drop for Unattended {
+    fn drop(&mut self) {
+        self.0.fail(Error::interrupted());
+    }
+}
+
 async fn drive(
     ctx: &Ctx,
     repository: &Repository,
@@ -268,7 +277,9 @@ async fn drive(
         finisher.close();
         worked
     });
+    let unattended = Unattended(Arc::clone(&packer));
     let (worked, uploaded) = futures::join!(work, session.upload());
+    drop(unattended);
     let outcome = match (worked, uploaded) {
         // What stopped the driver is told by the upload when that failed first.
         (Err(driver), Err(upload)) if driver.kind == ErrorKind::Store => Err(upload),

@@ -192,6 +192,28 @@ fn a_stop_in_the_middle_is_an_interruption_and_the_next_run_adopts() {
 }
 
 #[test]
+fn a_run_that_is_dropped_leaves_no_thread_waiting() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::pool(2)).await;
+        let mut tree = Tree::default();
+        for number in 0..40 {
+            tree.put(&format!("{number:02}"), Node::file(noise(number, 1 << 20)));
+        }
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let tell = Arc::clone(&begun);
+        let source = ModelSource::new(&tree).batches_of(1).hooked(move |_| tell.notify_one());
+        let options = World::bare();
+        let backup = world.backup_with(&repository, source, &options);
+        tokio::select! {
+            biased;
+            () = begun.notified() => {}
+            _ = backup => panic!("it ends before it begins"),
+        }
+        // The runtime now waits for its threads, and the watchdog for the runtime.
+    });
+}
+
+#[test]
 fn a_store_that_is_full_ends_the_run_before_everything_was_read() {
     run(|| async {
         let (world, _) = World::made(Workers::pool(2)).await;
