@@ -29,14 +29,13 @@ const CORE_USES: &[&str] =
 /// Most lines of a file without its tests.
 const LINES_MAX: usize = 600;
 
-/// Files that are longer, with the length that they may not exceed.
+/// Files that are longer, with the length that they may not exceed: theirs, rounded up to fifty.
 const LONG_FILES: &[(&str, usize)] = &[
-    ("crates/core/src/keys.rs", 973),
-    ("crates/core/src/session.rs", 621),
-    ("crates/engine/src/backup/driver.rs", 815),
-    ("crates/engine/src/check.rs", 661),
-    ("crates/engine/src/restore.rs", 693),
-    ("crates/engine/src/session.rs", 772),
+    ("crates/core/src/session.rs", 700),
+    ("crates/engine/src/backup/driver.rs", 850),
+    ("crates/engine/src/check.rs", 700),
+    ("crates/engine/src/restore.rs", 750),
+    ("crates/engine/src/session.rs", 850),
 ];
 
 /// Words that have another word in this house, and that word.
