@@ -17,7 +17,7 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     fs::set_permissions(source.join("closed"), Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(source.join("closed folder"), Permissions::from_mode(0o000)).unwrap();
     let mut nobody = world.as_nobody();
-    [&world.repo, &world.cache].map(|path| world.give_to_nobody(path));
+    [&world.repo, &world.cache].iter().for_each(|path| world.give_to_nobody(path));
     fs::create_dir_all(&world.cache).unwrap();
     world.give_to_nobody(&world.cache);
     let ran = world.run_as(&mut nobody, &[&"backup", &"--json", &source]).ends(3);
@@ -64,7 +64,7 @@ fn what_cannot_be_set_is_named_and_the_rest_is_restored() {
     let mut nobody = world.as_nobody();
     let place = world.path("place");
     fs::create_dir(&place).unwrap();
-    [&world.repo, &world.cache, &place].map(|path| world.give_to_nobody(path));
+    [&world.repo, &world.cache, &place].iter().for_each(|path| world.give_to_nobody(path));
     let restored = place.join("out");
     let words: [super::world::Word<'_>; 5] =
         [&"restore", &within("latest", &source), &"--target", &restored, &"--json"];

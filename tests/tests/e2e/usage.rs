@@ -177,9 +177,9 @@ fn an_incomplete_snapshot_is_never_latest_silently() {
     let (world, source, whole) = with_snapshot();
     put(source.join("closed"), b"closed");
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(source.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
     let mut nobody = world.as_nobody();
-    [&world.repo, &world.cache].map(|path| world.give_to_nobody(path));
+    [&world.repo, &world.cache].iter().for_each(|path| world.give_to_nobody(path));
     let incomplete = world.run_as(&mut nobody, &[&"backup", &"--json", &source]).ends(3).summary();
     let part = within("latest", &source);
     let ran = world.run(&[&"restore", &"--json", &part, &"--target", &world.path("one")]).ends(0);
