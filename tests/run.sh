@@ -23,11 +23,11 @@ if [ "${#need[@]}" -gt 0 ]; then
 fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest"
-    cargo install --quiet --locked cargo-nextest
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked cargo-nextest
 fi
 
-# The real program, for the tests that run it from outside.
-cargo build --quiet --locked --bin holdfast
+# The tests, and the real program for those that run it from outside.
+cargo build --locked --workspace --tests --bins
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 export HOLDFAST_BIN="$target/debug/holdfast"
 exec cargo nextest run --locked --workspace "$@" </dev/null
