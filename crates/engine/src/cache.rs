@@ -32,7 +32,7 @@ const RECORDS_A_STEP: u64 = 64;
 const RUN_DIGESTS_MAX: usize = 1 << 20;
 
 /// What the source said of an item; together with the options it decides what is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Stamp {
     pub size: u64,
     pub mtime: Time,

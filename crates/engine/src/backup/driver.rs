@@ -10,6 +10,7 @@
 use super::BackupOptions;
 use super::emit::{Draft, Emit};
 use super::large::{ATTEMPTS, LargeFile, read_large};
+use super::links::{Inode, LinkGroup, linked};
 use super::promise::{Promise, promise};
 use crate::cache::{Cache, Record, Scan, Stamp, slice_of};
 use crate::ctx::Ctx;
@@ -96,21 +97,6 @@ impl Pending {
     fn held_bytes(&self) -> u64 {
         self.stat().size.min(GROUP_BYTES_MAX)
     }
-}
-
-/// Device and inode number.
-type Inode = (u64, u64);
-
-/// The inode of a file that has several names.
-fn linked(stat: &Stat) -> Option<Inode> {
-    (stat.links > 1 && stat.kind != Kind::Directory).then_some((stat.device_of, stat.inode))
-}
-
-/// Hard links met so far.
-struct LinkGroup {
-    left: u32,
-    /// The first name's draft, once it is known; still `None` if it failed.
-    first: Option<Draft>,
 }
 
 /// What the driver hands back.

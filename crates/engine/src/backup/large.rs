@@ -66,11 +66,12 @@ fn read_once(
     let mut chunker = Chunker::new(&identifier.gear);
     let mut hasher = ContentHasher::default();
     // The chunk that is growing, and then what was read beyond its cut.
-    let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK_BYTES_MAX + READ_BYTES);
+    let (ask, most) = buffer_bytes(stream.opened().0.size);
+    let mut buffer: Vec<u8> = Vec::with_capacity(most);
     let mut bytes_read = 0u64;
     while !packer.stopped() {
         let filled = buffer.len();
-        buffer.resize(filled + READ_BYTES, 0);
+        buffer.resize(filled + ask, 0);
         match stream.read(&mut buffer[filled..])? {
             Piece::Data(length) => {
                 buffer.truncate(filled + length);
@@ -106,6 +107,15 @@ fn read_once(
     let (stat, details) = (stat.clone(), details.clone());
     let (content, size, closure) = cutter.finish();
     Ok(LargeFile { stat, details, status, size, content, digest: hasher.finish(), closure, bytes_read })
+}
+
+/// How much to read at a time, and how long the buffer may get, for a file of a size; a stream
+/// does not know its own.
+fn buffer_bytes(size: u64) -> (usize, usize) {
+    let size = if size == 0 { u64::MAX } else { size };
+    // One byte more than there is shows the end.
+    let ask = (READ_BYTES as u64).min(size.saturating_add(1));
+    (ask as usize, (CHUNK_BYTES_MAX as u64).min(size) as usize + ask as usize)
 }
 
 /// A stretch of the file: data or hole.

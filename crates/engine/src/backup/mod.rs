@@ -5,6 +5,7 @@
 mod driver;
 mod emit;
 mod large;
+mod links;
 mod promise;
 
 pub(crate) use large::ContentHasher;
