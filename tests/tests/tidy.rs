@@ -56,12 +56,7 @@ const AMBIENT_ALLOWED: &[(&str, usize)] = &[
 ];
 
 /// Tests that do not run by themselves, and how many.
-const IGNORED_TESTS: &[(&str, usize)] = &[
-    // Measurements.
-    ("crates/source-files/tests/speed.rs", 2),
-    // Processes that other tests start and kill.
-    ("crates/store/src/local/tests.rs", 2),
-];
+const IGNORED_TESTS: &[(&str, usize)] = &[];
 
 /// Files outside `core/src/crypto.rs` that name a cipher crate, and how often.
 const CIPHERS_ELSEWHERE: &[(&str, usize)] = &[

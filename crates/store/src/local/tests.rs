@@ -336,10 +336,10 @@ const ROOT: &str = "HOLDFAST_STORE_TEST_ROOT";
 const REPORT: &str = "HOLDFAST_STORE_TEST_REPORT";
 const WAY: &str = "HOLDFAST_STORE_TEST_WAY";
 
-/// Runs an ignored test of this file in a process of its own.
+/// Runs a test of this file in a process of its own; without these settings it does nothing.
 fn start(test: &str, settings: &[(&str, &OsStr)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("local::tests::{test}"), "--ignored", "--nocapture"])
+        .args(["--exact", &format!("local::tests::{test}"), "--nocapture"])
         .envs(settings.iter().copied())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -364,7 +364,6 @@ fn two_processes_on_one_directory_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one of the two processes of the test above, which runs it"]
 async fn races_when_told_to() {
     let Some(root) = std::env::var_os(ROOT) else { return };
     let store = LocalStore::open(Path::new(&root)).await.unwrap();
@@ -397,7 +396,6 @@ async fn a_killed_process_leaves_whole_objects_and_no_litter() {
 const PART_BYTES: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the process that the test above kills, and runs"]
 async fn writes_until_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
     let way = std::env::var(WAY).unwrap().parse::<usize>().unwrap();
