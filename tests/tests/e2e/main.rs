@@ -11,6 +11,7 @@ mod compare;
 mod damage;
 mod exact;
 mod full_disk;
+mod in_place;
 mod incremental;
 mod input;
 mod kill;
