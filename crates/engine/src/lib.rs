@@ -30,6 +30,8 @@ mod tree;
 mod view;
 pub mod workers;
 
+#[doc(hidden)]
+pub use cache::cached_record_comes_back;
 pub use backup::{BackupOptions, BackupReport, backup};
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use repository::{InitOptions, Repository, Secret};
