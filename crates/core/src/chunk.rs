@@ -14,6 +14,8 @@ use crate::name::PackId;
 
 /// The high bit of a stored length: the chunk is compressed.
 pub const COMPRESSED_BIT: u32 = 1 << 31;
+/// Longest chunk as it is stored, in bytes: a body of 8 MiB, the references that it can name, seals.
+pub const STORED_BYTES_MAX: u32 = 32 << 20;
 
 /// How long a chunk is in its pack, and whether it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
