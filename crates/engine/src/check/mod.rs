@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::reader::Reader;
-use crate::repository::{Repository, list_all, read_slot};
+use crate::repository::{Repository, WHOLE, list_all, read_slot};
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
 use crate::view::View;
@@ -25,7 +25,7 @@ use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::Repository as Description;
 use holdfast_core::root::{List, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
-use holdfast_store::{ByteRange, ObjectMeta};
+use holdfast_store::ObjectMeta;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -170,7 +170,7 @@ async fn check_objects(
 ) -> Result<()> {
     let small = objects.iter().filter(|meta| !meta.key.as_str().starts_with("packs/"));
     let mut reads = stream::iter(small)
-        .map(|meta| async move { (meta, repository.store().get(&meta.key, ByteRange::All).await) })
+        .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
         .buffer_unordered(READS_AT_ONCE);
     let mut seen_init = (false, false, false);
     while let Some((meta, bytes)) = reads.next().await {
