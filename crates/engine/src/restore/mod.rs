@@ -34,6 +34,9 @@ use select::{Selected, path_text};
 const BATCH_ENTRIES_MAX: usize = 4096;
 /// Content of one batch in bytes, unless one file has more.
 const BATCH_BYTES_MAX: u64 = 256 << 20;
+/// Extended attributes and extents of one batch in memory, in bytes, unless one entry has more:
+/// many entries may name the same long ones.
+const BATCH_HELD_BYTES_MAX: usize = 16 << 20;
 /// Ranges that are fetched at the same time, beyond one for each worker.
 const RANGES_AHEAD: usize = 2;
 
@@ -138,7 +141,7 @@ pub async fn restore(
     };
     let mut target = Some(target);
     let mut current = build(ctx, &reader, &mut selected, &mut target).await?;
-    if current.is_none() && !selected.found && selected.damage.is_empty() {
+    if current.is_none() && !selected.found && selected.damage.problem_count == 0 {
         return Err(not_in_snapshot(snapshot, &options.path));
     }
     while let Some(batch) = current {
@@ -161,9 +164,9 @@ pub async fn restore(
         completed?;
         target = Some(owned);
     }
-    for problem in std::mem::take(&mut selected.damage) {
-        run.problem(problem)?;
-    }
+    let damage = std::mem::take(&mut selected.damage);
+    damage.problems.iter().try_for_each(|problem| run.tell(problem))?;
+    run.problems.absorb(damage);
     let mut owned = target.take().ok_or_else(target_gone)?;
     let left = ctx.workers.run_long(move || owned.finish()).await?;
     left.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
@@ -183,39 +186,42 @@ async fn build(
     selected: &mut Selected<'_>,
     target: &mut Option<Box<dyn Target>>,
 ) -> Result<Option<Batch>> {
-    let (mut entries, mut bytes) = (Vec::new(), 0);
-    while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
-        let Some(entry) = selected.next().await else { break };
+    let (mut entries, mut paths, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut held, mut lost) = (0, 0, Vec::new());
+    while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
+        let Some(mut entry) = selected.next().await else { break };
         bytes = entry.size.saturating_add(bytes);
-        entries.push(entry);
-    }
-    if entries.is_empty() {
-        return Ok(None);
-    }
-    let paths: Vec<_> = entries.iter().map(|entry| path_text(&entry.key)).collect();
-    let mut extents = Vec::with_capacity(entries.len());
-    let mut lost = Vec::new();
-    for (number, entry) in entries.iter_mut().enumerate() {
-        entry.key = selected.relative(entry);
+        let path = path_text(&entry.key);
+        entry.key = selected.relative(&entry);
         if let Xattrs::Chunk(_) = entry.attributes.xattrs {
-            match reader.xattrs(entry).await {
-                Ok(pairs) => entry.attributes.xattrs = Xattrs::Inline(pairs),
+            match reader.xattrs(&entry).await {
+                Ok(pairs) => {
+                    held += pairs.iter().map(|(name, value)| 64 + name.len() + value.len()).sum::<usize>();
+                    entry.attributes.xattrs = Xattrs::Inline(pairs);
+                }
                 Err(error) if selected.options.fail_fast => return Err(error),
                 Err(error) => {
                     entry.attributes.xattrs = Xattrs::None;
                     let what = format!("its extended attributes are lost: {}", chain(&error));
-                    selected.damage.push(Problem {
-                        path: paths[number].clone(),
+                    selected.damage.problem(Problem {
+                        path: path.clone(),
                         kind: ProblemKind::Damaged,
                         what,
                     });
                 }
             }
         }
-        extents.push(reader.extents(entry).await.unwrap_or_else(|error| {
-            lost.push((number, chain(&error)));
+        let found = reader.extents(&entry).await.unwrap_or_else(|error| {
+            lost.push((entries.len(), chain(&error)));
             Vec::new()
-        }));
+        });
+        held += found.len() * size_of::<Extent>();
+        extents.push(found);
+        paths.push(path);
+        entries.push(entry);
+    }
+    if entries.is_empty() {
+        return Ok(None);
     }
     let mut owned = target.take().ok_or_else(target_gone)?;
     let (owned, files) = ctx
@@ -301,12 +307,17 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn problem(&mut self, problem: Problem) -> Result<()> {
-        self.ctx.monitor.on(&Event::Problem(&problem));
+        self.tell(&problem)?;
+        self.problems.problem(problem);
+        Ok(())
+    }
+
+    fn tell(&self, problem: &Problem) -> Result<()> {
+        self.ctx.monitor.on(&Event::Problem(problem));
         if self.fail_fast && problem.kind == ProblemKind::Damaged {
             let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
             return Err(Error::new(ErrorKind::Damaged, what));
         }
-        self.problems.problem(problem);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ pub async fn plan(
             }
         }
     }
-    if let Some(problem) = selected.damage.first() {
+    if let Some(problem) = selected.damage.problems.first() {
         let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
         return Err(Error::new(ErrorKind::Damaged, what));
     }
@@ -74,12 +74,13 @@ pub async fn verify(
     let mut selected = Selected::new(&reader, snapshot, options);
     let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
     loop {
-        let (mut jobs, mut bytes) = (Vec::new(), 0);
-        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
+        let (mut jobs, mut bytes, mut held) = (Vec::new(), 0, 0);
+        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
+                held += extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }
@@ -110,13 +111,11 @@ pub async fn verify(
             }
         }
     }
-    if !selected.found && selected.damage.is_empty() {
+    if !selected.found && selected.damage.problem_count == 0 {
         return Err(not_in_snapshot(snapshot, &options.path));
     }
-    for problem in selected.damage {
-        ctx.monitor.on(&Event::Problem(&problem));
-        problems.problem(problem);
-    }
+    selected.damage.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
+    problems.absorb(selected.damage);
     Ok(Outcome { value: report, problems })
 }
 
