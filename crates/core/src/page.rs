@@ -211,7 +211,12 @@ fn decode_children(
         let first_key = decode_key(reader, children.last().map(|child| child.first_key.as_slice()))?;
         keys.add(&first_key)?;
         check_key(space, &first_key)?;
-        let id = refs.child(reader.u32()?)?;
+        let row = reader.u32()?;
+        // No page can be in a tree twice: its keys would be.
+        if row as usize != children.len() {
+            return Err(FormatError::Malformed("the references of a page"));
+        }
+        let id = refs.child(row)?;
         children.push(Child { first_key, id, entries: reader.u64()?, bytes: reader.u64()? });
     }
     reader.tags("a page", &[])?;
@@ -751,6 +756,20 @@ mod tests {
         body.tags(&[]);
         let text = PageText { refs: Refs::default().encode(), body: body.into_vec() };
         assert_eq!(Page::decode(&text), Err(FormatError::Malformed("an inner page")));
+        let row = |writer: &mut Writer, key: &[u8], row: u32| {
+            encode_key(writer, &[], key);
+            writer.u32(row);
+            writer.raw(&[0; 16]);
+        };
+        let mut body = Writer::from_vec(vec![1, 1]);
+        body.count(2);
+        row(&mut body, b"a", 0);
+        row(&mut body, b"b", 0);
+        body.tags(&[]);
+        let refs = Refs { children: vec![ChunkId([1; 32])], chunks: vec![] };
+        let text = PageText { refs: refs.encode(), body: body.into_vec() };
+        let twice = Err(FormatError::Malformed("the references of a page"));
+        assert_eq!(Page::decode(&text), twice);
         let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
         let mut text = encode_extent_leaf(0, &extents, &[7, 8]);
         let at = text.body.len() - 20;

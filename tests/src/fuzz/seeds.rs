@@ -159,13 +159,14 @@ fn add_vectors(seeds: &mut Seeds) {
     }
     let mut inner = Writer::from_vec(vec![1, 0]);
     inner.count(2);
-    for key in [b"a", b"b"] {
+    for (row, key) in [b"a", b"b"].into_iter().enumerate() {
         inner.u16(0);
         inner.bytes16(key);
-        inner.raw(&[0; 20]);
+        inner.u32(row as u32);
+        inner.raw(&[0; 16]);
     }
     inner.tags(&[]);
-    let refs = [&[1, 0, 0, 0][..], &[7; 32], &[0, 0, 0, 0], &[0, 0]].concat();
+    let refs = [&[2, 0, 0, 0][..], &[7; 32], &[8; 32], &[0, 0, 0, 0], &[0, 0]].concat();
     add(seeds, "page", &[&(refs.len() as u16).to_le_bytes(), &refs[..], inner.as_slice()].concat());
     let keys = vectors("keys");
     add(seeds, "bundle", &from_hex(&keys["key bundle, plain"]).expect("hexadecimal"));
