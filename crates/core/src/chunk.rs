@@ -219,6 +219,12 @@ pub struct PageText {
 }
 
 impl PageText {
+    /// The plain length that a pack's footer states.
+    #[must_use]
+    pub const fn plain_bytes(&self) -> usize {
+        4 + self.refs.len() + self.body.len()
+    }
+
     /// Identifies the page: hash over references, their length, and body.
     #[must_use]
     pub fn id(&self, identifier: &Identifier) -> ChunkId {

@@ -10,7 +10,9 @@
 mod compare;
 mod damage;
 mod exact;
+mod forge;
 mod full_disk;
+mod hostile;
 mod incremental;
 mod input;
 mod kill;

@@ -267,7 +267,7 @@ fn open_rows(
             .map(|()| plaintext.len()),
             Ciphers::Page(ciphers) => {
                 open_page(&ciphers[origin], identifier, &row.id, row.length, &mut sealed, &mut decompressor)
-                    .and_then(|text| Page::decode(&text).map(|_| text.refs.len() + text.body.len()))
+                    .and_then(|text| Page::decode(&text).map(|_| text.plain_bytes()))
             }
             Ciphers::None => continue,
         };
