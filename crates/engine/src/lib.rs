@@ -30,9 +30,9 @@ mod tree;
 mod view;
 pub mod workers;
 
+pub use backup::{BackupOptions, BackupReport, backup};
 #[doc(hidden)]
 pub use cache::cached_record_comes_back;
-pub use backup::{BackupOptions, BackupReport, backup};
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};

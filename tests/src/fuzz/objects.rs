@@ -118,8 +118,12 @@ pub(super) fn slot_keys(bytes: &[u8]) {
     aad.extend_from_slice(front.as_slice());
     aad.extend_from_slice(&[0, 0]);
     let mut sealed = Vec::new();
-    Aead::new(&derive("holdfast 1 slot seal", &[slot_key.expose()]))
-        .seal_append([0; 12], &aad, bytes, &mut sealed);
+    Aead::new(&derive("holdfast 1 slot seal", &[slot_key.expose()])).seal_append(
+        [0; 12],
+        &aad,
+        bytes,
+        &mut sealed,
+    );
     if sealed.len() > 65_536 {
         return;
     }
@@ -272,9 +276,9 @@ pub(super) fn delta(bytes: &[u8]) {
 pub(super) fn segment(bytes: &[u8]) {
     let Some((front, rest)) = bytes.split_at_checked(4) else { return };
     let tables = IndexTables::decode(rest);
-    let (rows, sum) = tables.as_ref().map_or((0, MultisetSum::default()), |tables| {
-        (tables.chunks.len() as u64, MultisetSum::of(tables))
-    });
+    let (rows, sum) = tables
+        .as_ref()
+        .map_or((0, MultisetSum::default()), |tables| (tables.chunks.len() as u64, MultisetSum::of(tables)));
     let head = header(ObjectType::IndexSegment);
     let front = [front, &rows.to_le_bytes(), &sum.0].concat();
     round(

@@ -61,7 +61,9 @@ pub(super) fn frame(bytes: &[u8]) {
     let (max, mut out) = (1 << (power % 24), Vec::new());
     match Decompressor::new().decompress(frame, max, &mut out) {
         Ok(()) => assert!(out.len() <= max),
-        Err(error) => assert!(matches!(error, FormatError::TooLong(_) | FormatError::Malformed(_)), "{error}"),
+        Err(error) => {
+            assert!(matches!(error, FormatError::TooLong(_) | FormatError::Malformed(_)), "{error}");
+        }
     }
     if let Some(packed) = Compressor::new(1).compress(frame) {
         let mut again = Vec::new();

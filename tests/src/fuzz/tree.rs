@@ -5,10 +5,10 @@
 use super::assert_same;
 use super::objects::{key, split};
 use holdfast_core::chunk::PageText;
+use holdfast_core::entry::Entry;
 use holdfast_core::entry_code::{
     RefTable, decode_alone, decode_xattrs, encode_alone, encode_key, encode_xattrs,
 };
-use holdfast_core::entry::Entry;
 use holdfast_core::keys::Identifier;
 use holdfast_core::page::{Child, KeySpace, Page, PageBody, TreeBuilder, encode_extent_leaf};
 use holdfast_core::wire::Writer;

@@ -102,7 +102,10 @@ impl Forge {
             body: Some(PackCipher::new(&self.secrets.meta, repository, &pack)),
         };
         let plain = text.plain_bytes();
-        self.tree.as_mut().unwrap().push(id, plain, |out| seal_page(&ciphers, &id, text, &mut Compressor::new(1), out));
+        self.tree
+            .as_mut()
+            .unwrap()
+            .push(id, plain, |out| seal_page(&ciphers, &id, text, &mut Compressor::new(1), out));
         id
     }
 
@@ -164,7 +167,7 @@ impl Forge {
         let k_idx = self.sealer.k_idx.clone();
         let packs = [(PackClass::Data, self.data.take()), (PackClass::Tree, self.tree.take())]
             .map(|(class, pack)| (class, pack.unwrap()));
-                for (class, builder) in packs {
+        for (class, builder) in packs {
             if builder.is_empty() {
                 continue;
             }

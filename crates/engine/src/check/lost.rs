@@ -64,7 +64,8 @@ pub(super) async fn name_files(
                             named += 1;
                             if named <= FILES_MAX {
                                 let path = String::from_utf8_lossy(&key_to_path(&entry.key)).into_owned();
-                                let what = "is lost, wholly or in part, in this snapshot and others that have it";
+                                let what =
+                                    "is lost, wholly or in part, in this snapshot and others that have it";
                                 report.error(format!("{place}:/{path}"), what);
                             }
                         }

@@ -312,12 +312,7 @@ fn check_leftover(
 }
 
 /// Compares the packs that the index names with those that there are.
-fn check_packs(
-    view: &View,
-    packs: &HashMap<PackId, u64>,
-    broken: &mut Broken,
-    report: &mut CheckReport,
-) {
+fn check_packs(view: &View, packs: &HashMap<PackId, u64>, broken: &mut Broken, report: &mut CheckReport) {
     let unusable = |known: &KnownPack| {
         let wanted = known.row.size > 0 && known.state != PackState::Dead;
         wanted && packs.get(&known.row.id) != Some(&known.row.size)

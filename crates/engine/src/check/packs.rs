@@ -209,7 +209,8 @@ fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Vec<String> {
 
 /// Chunks that files take more from than they hold.
 fn too_short(rows: &[FooterRow], needs: &Needs) -> Vec<String> {
-    let short = |row: &&FooterRow| needs.get(&ChunkKey::from(&row.id)).is_some_and(|end| *end > row.plain_bytes);
+    let short =
+        |row: &&FooterRow| needs.get(&ChunkKey::from(&row.id)).is_some_and(|end| *end > row.plain_bytes);
     let text = |row: &FooterRow| {
         format!("a file takes more from chunk {} than its {} bytes", row.id, row.plain_bytes)
     };

@@ -136,8 +136,7 @@ impl Trees<'_> {
                 }
                 (Expected::Extents(start, end, count), PageBody::Extents { start: at, extents, .. }) => {
                     let stretch = Stretch { id: visit.id, level: visit.level, start: *start, end: *end };
-                    stretch.is_filled(*at, extents)
-                        && count.is_none_or(|count| count == extents.len() as u64)
+                    stretch.is_filled(*at, extents) && count.is_none_or(|count| count == extents.len() as u64)
                 }
                 (Expected::Extents(_, _, count), PageBody::Children(children)) => {
                     page.space == KeySpace::Offsets && count.is_none_or(|count| count == sums(children).0)
@@ -159,7 +158,9 @@ impl Trees<'_> {
             (Expected::Extents(..), PageBody::Extents { extents, .. }) => {
                 extents.iter().for_each(|extent| self.check_extent(&visit.place, extent));
             }
-            (Expected::Extents(start, end, _), PageBody::Children(children)) if level_ok && page.level > 0 => {
+            (Expected::Extents(start, end, _), PageBody::Children(children))
+                if level_ok && page.level > 0 =>
+            {
                 let stretch = Stretch { id: visit.id, level: visit.level, start: *start, end: *end };
                 match stretch.split(children, page.level - 1) {
                     Some(below) => self.push_stretches(visit, children, below),

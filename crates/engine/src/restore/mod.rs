@@ -203,11 +203,7 @@ async fn build(
                 Err(error) => {
                     entry.attributes.xattrs = Xattrs::None;
                     let what = format!("its extended attributes are lost: {}", chain(&error));
-                    selected.damage.problem(Problem {
-                        path: path.clone(),
-                        kind: ProblemKind::Damaged,
-                        what,
-                    });
+                    selected.damage.problem(Problem { path: path.clone(), kind: ProblemKind::Damaged, what });
                 }
             }
         }
