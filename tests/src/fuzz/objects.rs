@@ -347,6 +347,11 @@ pub(super) fn log(bytes: &[u8]) {
 /// A log segment's content: flag of compression, stated length u32, frame or plaintext.
 pub(super) fn log_content(bytes: &[u8]) {
     let Some((front, payload)) = bytes.split_at_checked(5) else { return };
+    // What a segment says of its length bounds the memory that opening it takes.
+    let stated = u32::from_le_bytes([front[1], front[2], front[3], front[4]]);
+    if stated > 8 << 20 {
+        return;
+    }
     let (head, secret, content) = (header(ObjectType::Wal), key("log"), [7; 32]);
     let row = holdfast_core::keys::WrappedSecret {
         commitment: [1; 32],
