@@ -31,6 +31,8 @@ mod view;
 pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};
+#[doc(hidden)]
+pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};

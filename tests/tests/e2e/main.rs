@@ -10,7 +10,10 @@
 mod compare;
 mod damage;
 mod exact;
+mod forge;
 mod full_disk;
+
+mod hostile;
 mod in_place;
 mod incremental;
 mod input;

@@ -30,6 +30,9 @@ use write::Writer;
 const BATCH_ENTRIES_MAX: usize = 4096;
 /// Content of one batch in bytes, unless one file has more.
 const BATCH_BYTES_MAX: u64 = 256 << 20;
+/// Extended attributes and extents of one batch in memory, in bytes, unless one entry has more:
+/// many entries may name the same long ones.
+const BATCH_HELD_BYTES_MAX: usize = 16 << 20;
 
 /// Whether an entry is restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +154,7 @@ pub async fn restore(
     let mut run = Writer::new(ctx, &reader, options);
     let mut target = Some(target);
     let mut current = build(ctx, &reader, &mut selected, &mut target).await?;
-    if current.is_none() && !selected.found && selected.damage.is_empty() {
+    if current.is_none() && !selected.found && selected.damage.problem_count == 0 {
         return Err(not_in_snapshot(snapshot, &options.path));
     }
     while let Some(batch) = current {
@@ -176,9 +179,7 @@ pub async fn restore(
         let files = batch.files.entries().iter().filter(|entry| entry.kind == Kind::File).count() as u64;
         ctx.monitor.on(&Event::Done { files, bytes: 0 });
     }
-    for problem in std::mem::take(&mut selected.damage) {
-        run.problem(problem)?;
-    }
+    run.absorb(std::mem::take(&mut selected.damage))?;
     let mut owned = target.take().ok_or_else(target_gone)?;
     let finished = ctx.workers.run_long(move || owned.finish()).await?;
     finished.problems.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
@@ -199,42 +200,41 @@ async fn build(
     selected: &mut Selected<'_>,
     target: &mut Option<Box<dyn Target>>,
 ) -> Result<Option<Arc<Batch>>> {
-    let (mut entries, mut bytes) = (Vec::new(), 0);
-    while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
-        let Some(entry) = selected.next().await else { break };
+    let (mut entries, mut paths, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut held, mut lost) = (0, 0, Vec::new());
+    while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
+        let Some(mut entry) = selected.next().await else { break };
         bytes = entry.size.saturating_add(bytes);
-        entries.push(entry);
-    }
-    if let (Some(target), false) = (target.as_mut(), selected.damage.is_empty()) {
-        target.spare();
-    }
-    if entries.is_empty() {
-        return Ok(None);
-    }
-    let paths: Vec<_> = entries.iter().map(|entry| path_text(&entry.key)).collect();
-    let mut extents = Vec::with_capacity(entries.len());
-    let mut lost = Vec::new();
-    for (number, entry) in entries.iter_mut().enumerate() {
-        entry.key = selected.relative(entry);
+        let path = path_text(&entry.key);
+        entry.key = selected.relative(&entry);
         if let Xattrs::Chunk(_) = entry.attributes.xattrs {
-            match reader.xattrs(entry).await {
-                Ok(pairs) => entry.attributes.xattrs = Xattrs::Inline(pairs),
+            match reader.xattrs(&entry).await {
+                Ok(pairs) => {
+                    held += pairs.iter().map(|(name, value)| 64 + name.len() + value.len()).sum::<usize>();
+                    entry.attributes.xattrs = Xattrs::Inline(pairs);
+                }
                 Err(error) if selected.options.fail_fast => return Err(error),
                 Err(error) => {
                     entry.attributes.xattrs = Xattrs::None;
                     let what = format!("its extended attributes are lost: {}", chain(&error));
-                    selected.damage.push(Problem {
-                        path: paths[number].clone(),
-                        kind: ProblemKind::Damaged,
-                        what,
-                    });
+                    selected.damage.problem(Problem { path: path.clone(), kind: ProblemKind::Damaged, what });
                 }
             }
         }
-        extents.push(reader.extents(entry).await.unwrap_or_else(|error| {
-            lost.push((number, chain(&error)));
+        let found = reader.extents(&entry).await.unwrap_or_else(|error| {
+            lost.push((entries.len(), chain(&error)));
             Vec::new()
-        }));
+        });
+        held += found.len() * size_of::<Extent>();
+        extents.push(found);
+        paths.push(path);
+        entries.push(entry);
+    }
+    if let (Some(target), 1..) = (target.as_mut(), selected.damage.problem_count) {
+        target.spare();
+    }
+    if entries.is_empty() {
+        return Ok(None);
     }
     let mut owned = target.take().ok_or_else(target_gone)?;
     let (owned, files) = ctx

@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::select::{Selected, path_text};
-use super::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, RestoreOptions, RestoreReport};
+use super::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BATCH_HELD_BYTES_MAX, RestoreOptions, RestoreReport};
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 << 10;
@@ -43,12 +43,13 @@ pub async fn verify(
     let mut selected = Selected::new(&reader, snapshot, options);
     let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
     loop {
-        let (mut jobs, mut bytes) = (Vec::new(), 0);
-        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
+        let (mut jobs, mut bytes, mut held) = (Vec::new(), 0, 0);
+        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
+                held += extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }
@@ -79,13 +80,11 @@ pub async fn verify(
             }
         }
     }
-    if !selected.found && selected.damage.is_empty() {
+    if !selected.found && selected.damage.problem_count == 0 {
         return Err(not_in_snapshot(snapshot, &options.path));
     }
-    for problem in selected.damage {
-        ctx.monitor.on(&Event::Problem(&problem));
-        problems.problem(problem);
-    }
+    selected.damage.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
+    problems.absorb(selected.damage);
     Ok(Outcome { value: report, problems })
 }
 

@@ -185,13 +185,25 @@ impl<'a> Writer<'a> {
         (RestoreReport { packs, ..self.report }, self.problems)
     }
 
-    pub(super) fn problem(&mut self, problem: Problem) -> Result<()> {
-        self.ctx.monitor.on(&Event::Problem(&problem));
+    /// Takes in what the listing lacks.
+    pub(super) fn absorb(&mut self, damage: Problems) -> Result<()> {
+        damage.problems.iter().try_for_each(|problem| self.tell(problem))?;
+        self.problems.absorb(damage);
+        Ok(())
+    }
+
+    fn problem(&mut self, problem: Problem) -> Result<()> {
+        self.tell(&problem)?;
+        self.problems.problem(problem);
+        Ok(())
+    }
+
+    fn tell(&self, problem: &Problem) -> Result<()> {
+        self.ctx.monitor.on(&Event::Problem(problem));
         if self.fail_fast && problem.kind == ProblemKind::Damaged {
             let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
             return Err(Error::new(ErrorKind::Damaged, what));
         }
-        self.problems.problem(problem);
         Ok(())
     }
 
