@@ -8,7 +8,7 @@ use holdfast_core::entry::{Content, Entry, Extent};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
-use holdfast_core::page::{Page, PageBody};
+use holdfast_core::page::{Child, Page, PageBody};
 use std::collections::VecDeque;
 
 /// Leaves that are fetched together.
@@ -16,14 +16,78 @@ const LEAVES_AT_ONCE: usize = 32;
 
 /// A page that is still to be visited.
 #[derive(Debug, Clone)]
-struct Pending {
-    id: ChunkId,
+pub(crate) struct Pending {
+    pub id: ChunkId,
     /// What level it must have; the root's is free.
-    level: Option<u8>,
+    pub level: Option<u8>,
     /// Smallest key that it may hold.
-    from: Vec<u8>,
+    pub from: Vec<u8>,
     /// Its keys are smaller than this.
-    to: Option<Vec<u8>>,
+    pub to: Option<Vec<u8>>,
+}
+
+/// What a page of a tree turned out to hold.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Entries, ascending, all within the bounds.
+    Entries(Vec<Entry>),
+    /// The pages below, with their bounds.
+    Pages(Vec<Pending>),
+}
+
+impl Pending {
+    /// The top of a tree.
+    pub(crate) const fn root(id: ChunkId) -> Self {
+        Self { id, level: None, from: Vec::new(), to: None }
+    }
+
+    /// Checks a page against what its parent said of it.
+    pub(crate) fn open(&self, page: Page) -> Result<Held> {
+        if self.level.is_some_and(|level| level != page.level) {
+            return Err(self.wrong());
+        }
+        let level = page.level;
+        match page.body {
+            PageBody::Entries(entries) if self.bounds(entries.first().zip(entries.last())) => {
+                Ok(Held::Entries(entries))
+            }
+            PageBody::Children(children) if level > 0 => self.children(level, children).map(Held::Pages),
+            _ => Err(self.wrong()),
+        }
+    }
+
+    fn bounds(&self, ends: Option<(&Entry, &Entry)>) -> bool {
+        ends.is_none_or(|(first, last)| {
+            first.key >= self.from && self.to.as_ref().is_none_or(|to| last.key < *to)
+        })
+    }
+
+    fn children(&self, level: u8, children: Vec<Child>) -> Result<Vec<Self>> {
+        let inside = children.first().is_some_and(|first| first.first_key >= self.from)
+            && children.last().is_some_and(|last| self.to.as_ref().is_none_or(|to| last.first_key < *to));
+        if !inside {
+            return Err(self.wrong());
+        }
+        let ends = children[1..].iter().map(|child| Some(child.first_key.clone())).chain([self.to.clone()]);
+        let ends: Vec<_> = ends.collect();
+        let below = children.into_iter().zip(ends).map(|(child, to)| Self {
+            id: child.id,
+            level: Some(level - 1),
+            from: child.first_key,
+            to,
+        });
+        Ok(below.collect())
+    }
+
+    fn wrong(&self) -> Error {
+        let id = &self.id.to_string()[..16];
+        Error::new(ErrorKind::Damaged, format!("page {id} does not fit its tree"))
+    }
+
+    /// Whether keys of a range can lie in the page.
+    pub(crate) fn overlaps(&self, from: &[u8], to: Option<&[u8]>) -> bool {
+        to.is_none_or(|to| self.from.as_slice() < to) && self.to.as_ref().is_none_or(|end| end.as_slice() > from)
+    }
 }
 
 /// What a step of the walk gave.
@@ -59,8 +123,7 @@ impl<'a> TreeWalk<'a> {
     }
 
     fn between(reader: &'a Reader, root: ChunkId, from: Vec<u8>, to: Option<Vec<u8>>) -> Self {
-        let root = Pending { id: root, level: None, from: Vec::new(), to: None };
-        Self { reader, stack: vec![root], ready: VecDeque::new(), from, to, last: None }
+        Self { reader, stack: vec![Pending::root(root)], ready: VecDeque::new(), from, to, last: None }
     }
 
     /// Takes the next step; `None` at the end.
@@ -97,59 +160,24 @@ impl<'a> TreeWalk<'a> {
 
     /// Checks a page against what its parent said, and takes it in.
     fn accept(&mut self, pending: &Pending, page: Page) -> Result<Option<Vec<Entry>>> {
-        let wrong = || {
-            Error::new(
-                ErrorKind::Damaged,
-                format!("page {} does not fit its tree", &pending.id.to_string()[..16]),
-            )
-        };
-        if pending.level.is_some_and(|level| level != page.level) {
-            return Err(wrong());
-        }
-        match page.body {
-            PageBody::Entries(entries) => self.take_entries(pending, entries).ok_or_else(wrong).map(Some),
-            PageBody::Children(children) => {
-                let bounds_ok = children.first().is_some_and(|first| first.first_key >= pending.from)
-                    && children
-                        .last()
-                        .is_some_and(|last| pending.to.as_ref().is_none_or(|to| last.first_key < *to));
-                if !bounds_ok || page.level == 0 {
-                    return Err(wrong());
-                }
-                let ends = children[1..]
-                    .iter()
-                    .map(|child| Some(child.first_key.clone()))
-                    .chain([pending.to.clone()]);
-                let below: Vec<_> = children
-                    .iter()
-                    .zip(ends)
-                    .map(|(child, to)| Pending {
-                        id: child.id,
-                        level: Some(page.level - 1),
-                        from: child.first_key.clone(),
-                        to,
-                    })
-                    .filter(|child| self.overlaps(child))
-                    .collect();
+        match pending.open(page)? {
+            Held::Entries(entries) => {
+                self.take_entries(entries).ok_or_else(|| pending.wrong()).map(Some)
+            }
+            Held::Pages(mut below) => {
+                below.retain(|child| child.overlaps(&self.from, self.to.as_deref()));
                 self.stack.extend(below.into_iter().rev());
                 Ok(None)
             }
-            PageBody::Extents { .. } => Err(wrong()),
         }
     }
 
-    fn overlaps(&self, child: &Pending) -> bool {
-        self.to.as_ref().is_none_or(|to| child.from < *to)
-            && child.to.as_ref().is_none_or(|to| *to > self.from)
-    }
-
-    fn take_entries(&mut self, pending: &Pending, mut entries: Vec<Entry>) -> Option<Vec<Entry>> {
+    fn take_entries(&mut self, mut entries: Vec<Entry>) -> Option<Vec<Entry>> {
         let (first, last) = match (entries.first(), entries.last()) {
             (Some(first), Some(last)) => (first.key.clone(), last.key.clone()),
             _ => return Some(entries),
         };
-        let inside = first >= pending.from && pending.to.as_ref().is_none_or(|to| last < *to);
-        if !inside || self.last.as_ref().is_some_and(|before| *before >= first) {
+        if self.last.as_ref().is_some_and(|before| *before >= first) {
             return None;
         }
         self.last = Some(last);

@@ -7,7 +7,7 @@
 mod select;
 mod verify;
 
-pub(crate) use select::chain;
+pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
 pub use verify::{OpenRestored, plan, verify};
 
 use crate::ctx::Ctx;
@@ -27,8 +27,6 @@ use holdfast_core::id::ChunkId;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-
-use select::{Selected, path_text};
 
 /// Entries of one batch.
 const BATCH_ENTRIES_MAX: usize = 4096;

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use super::select::{Selected, path_text};
+
 use super::*;
 /// Tells what a restore would make and read.
 ///
