@@ -8,6 +8,7 @@ mod commands;
 mod engine;
 mod fault;
 mod ink;
+mod outlet;
 mod secrets;
 mod settings;
 mod stdin;

@@ -103,14 +103,18 @@ fn records(entry: &Entry, name: &[u8], target: &[u8], kind: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let plain = |text: &[u8], most: usize| text.len() <= most && text.is_ascii();
     let is_binary = |text: &[u8]| std::str::from_utf8(text).is_err();
-    if is_binary(name) || is_binary(target) {
+    // A record is text unless it is said that it is not, which GNU tar warns of. The plain
+    // header holds any bytes, as far as they fit.
+    let long = [(b"path".as_slice(), name), (b"linkpath", target)];
+    let long = long.map(|(key, text)| {
+        let fits = plain(text, NAME_BYTES_MAX) || text.len() <= NAME_BYTES_MAX && is_binary(text);
+        (key, text, fits)
+    });
+    if long.iter().any(|(_, text, fits)| !fits && is_binary(text)) {
         record(&mut out, b"hdrcharset", b"BINARY");
     }
-    if !plain(name, NAME_BYTES_MAX) {
-        record(&mut out, b"path", name);
-    }
-    if !plain(target, NAME_BYTES_MAX) {
-        record(&mut out, b"linkpath", target);
+    for (key, text, _) in long.iter().filter(|(_, _, fits)| !fits) {
+        record(&mut out, key, text);
     }
     if kind == b'0' && entry.size > SIZE_MAX {
         record(&mut out, b"size", entry.size.to_string().as_bytes());
