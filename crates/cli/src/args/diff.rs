@@ -36,18 +36,19 @@ pub(crate) struct DiffArgs {
     #[arg(long)]
     pub(crate) metadata: bool,
     /// Read the files of --live and compare their contents and extended attributes
-    #[arg(long, alias = "check-content", requires = "live")]
+    #[arg(long, alias = "check-content")]
     pub(crate) read_data: bool,
     #[command(flatten)]
     pub(crate) leave_out: LeaveOut,
 }
 
 impl DiffArgs {
-    /// Options that say something about a live tree only.
-    pub(crate) fn leaves_out(&self) -> bool {
+    /// Whether there are options that say something of a live tree only.
+    pub(crate) fn expects_live(&self) -> bool {
         let leave_out = &self.leave_out;
         let lists = [leave_out.exclude.len(), leave_out.iexclude.len(), leave_out.exclude_file.len()];
-        lists.iter().any(|&length| length > 0)
+        self.read_data
+            || lists.iter().any(|&length| length > 0)
             || leave_out.exclude_caches
             || !leave_out.exclude_if_present.is_empty()
             || leave_out.exclude_larger_than.is_some()

@@ -20,9 +20,9 @@ use std::path::PathBuf;
 pub(crate) async fn run(run: &Run, args: &DiffArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.before)?;
     let after = args.after.as_ref().map(|after| settings::snapshot_and_path(after)).transpose()?;
-    if after.is_some() && args.leaves_out() {
-        let hint = "add --live, or leave the options out: two snapshots are compared whole";
-        return Err(Fault::usage("what is left out can only be said of a live tree", hint));
+    if after.is_some() && args.expects_live() {
+        let hint = "two snapshots are compared whole; leave these options out, or compare with --live";
+        return Err(Fault::usage("--read-data and what is left out are for a live tree", hint));
     }
     let repository = run.open().await?;
     let before = pick::one(run, &repository, &text, &path, &args.pick).await?.snapshot;

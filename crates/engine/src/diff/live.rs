@@ -3,6 +3,7 @@
 //! The source lists, as for a backup; contents are read only where that is asked for. What the
 //! source cannot list counts as unknown, never as removed. On purpose not here: which source.
 
+use super::trees::{find_path, lost, name_of};
 use super::{Change, DiffOptions, DiffReport, TakeChange, compare, relative};
 use crate::backup::ContentHasher;
 use crate::ctx::Ctx;
@@ -12,7 +13,7 @@ use crate::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{chain, is_below, path_text};
-use crate::snapshots::{Lookup, Snapshot, not_in_snapshot};
+use crate::snapshots::Snapshot;
 use crate::source::{
     ContentStream, EntryBatch, ItemError, ItemReader, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, Stat,
 };
@@ -77,9 +78,7 @@ pub async fn diff_live(
     take: TakeChange<'_>,
 ) -> Result<Outcome<DiffReport>> {
     let reader = Reader::new(repository, repository.view().await?)?;
-    if !Lookup::new(&reader, path).look(snapshot.summary.root).await? {
-        return Err(not_in_snapshot(snapshot, path));
-    }
+    find_path(&reader, snapshot, path).await?;
     if live.source.as_ref().is_some_and(|source| source.order() != Order::Sorted) {
         let what = "only a source that lists its keys in order can be compared with a snapshot";
         return Err(Error::new(ErrorKind::Usage, what));
@@ -89,6 +88,7 @@ pub async fn diff_live(
         ctx,
         reader: &reader,
         recorded: Recorded {
+            name: name_of(snapshot),
             walk: TreeWalk::below(&reader, snapshot.summary.root, &prefix),
             ready: VecDeque::new(),
             left_out: options.left_out,
@@ -124,6 +124,7 @@ pub async fn diff_live(
 
 /// The snapshot's entries, in order.
 struct Recorded<'a> {
+    name: String,
     walk: TreeWalk<'a>,
     ready: VecDeque<Entry>,
     left_out: LeftOut<'a>,
@@ -137,7 +138,7 @@ impl Recorded<'_> {
         while self.ready.is_empty() {
             match self.walk.next().await {
                 None => return Ok(()),
-                Some(Step::Damaged { error, .. }) => return Err(error),
+                Some(Step::Damaged { error, from, .. }) => return Err(lost(&self.name, &from, &error)),
                 Some(Step::Entries(entries)) => {
                     self.pages += 1;
                     entries.into_iter().for_each(|entry| self.consider(entry));

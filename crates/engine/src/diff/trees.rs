@@ -41,9 +41,7 @@ pub async fn diff(
 ) -> Result<DiffReport> {
     let reader = Reader::new(repository, repository.view().await?)?;
     for (snapshot, path) in [(before, before_path), (after, after_path)] {
-        if !Lookup::new(&reader, path).look(snapshot.summary.root).await? {
-            return Err(not_in_snapshot(snapshot, path));
-        }
+        find_path(&reader, snapshot, path).await?;
     }
     let keys = [path_to_key(before_path), path_to_key(after_path)];
     let shared = keys[0] == keys[1];
@@ -174,7 +172,7 @@ impl<'a> Side<'a> {
     fn new(reader: &'a Reader, snapshot: &Snapshot, prefix: Vec<u8>) -> Self {
         Self {
             reader,
-            name: format!("snapshot {}", &snapshot.id.to_string()[..8]),
+            name: name_of(snapshot),
             end: (!prefix.is_empty()).then(|| [prefix.as_slice(), &[1]].concat()),
             prefix,
             stack: vec![Pending::root(snapshot.summary.root)],
@@ -256,14 +254,28 @@ impl<'a> Side<'a> {
     }
 
     fn lost(&self, pending: &Pending, error: &Error) -> Error {
-        let from = String::from_utf8_lossy(&path_text(&pending.from)).into_owned();
-        let what = format!(
-            "{} cannot be read from {from} on, so the comparison ends here: {}",
-            self.name,
-            chain(error)
-        );
-        Error::new(ErrorKind::Damaged, what)
+        lost(&self.name, &pending.from, error)
     }
+}
+
+/// Makes sure that a path is there.
+pub(super) async fn find_path(reader: &Reader, snapshot: &Snapshot, path: &[u8]) -> Result<()> {
+    match Lookup::new(reader, path).look(snapshot.summary.root).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_in_snapshot(snapshot, path)),
+        Err(error) => Err(lost(&name_of(snapshot), &path_to_key(path), &error)),
+    }
+}
+
+pub(super) fn name_of(snapshot: &Snapshot) -> String {
+    format!("snapshot {}", &snapshot.id.to_string()[..8])
+}
+
+pub(super) fn lost(snapshot: &str, key: &[u8], error: &Error) -> Error {
+    let from = String::from_utf8_lossy(&path_text(key)).into_owned();
+    let why = chain(error);
+    let what = format!("{snapshot} cannot be read from {from} on, so the comparison ends here: {why}");
+    Error::new(ErrorKind::Damaged, what)
 }
 
 /// The chunks that differing files refer to.

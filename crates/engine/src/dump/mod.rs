@@ -308,7 +308,8 @@ impl Scribe {
     /// Makes an archive that ends early unreadable from here on.
     fn spoil(&mut self) -> Result<()> {
         if let Form::Tar = self.form {
-            tar::spoil(self.report.bytes_written, &mut self.buffer);
+            let missing = self.current.as_ref().map_or(0, |current| current.entry.size - current.bytes);
+            tar::spoil(self.report.bytes_written, missing, &mut self.buffer);
         }
         self.flush(1)?;
         self.outlet.flush().map_err(|error| failed(error.into()))
