@@ -100,9 +100,7 @@ impl Known {
                 let target = |entry: &Entry| entry.attributes.link_target.as_ref().map_or(0, Vec::len);
                 entries.iter().map(|entry| size_of::<Entry>() + entry.key.len() + target(entry)).sum()
             }
-            Self::Pages(pages) => {
-                pages.iter().map(|page| size_of::<Pending>() + 2 * page.from.len()).sum()
-            }
+            Self::Pages(pages) => pages.iter().map(|page| size_of::<Pending>() + 2 * page.from.len()).sum(),
         };
         ROW_BYTES + held
     }
@@ -216,8 +214,7 @@ impl Search<'_> {
             if self.ctx.cancel.is_raised() {
                 return Err(Error::interrupted());
             }
-            let unknown: Vec<_> =
-                part.iter().map(|page| page.id).filter(|id| !self.memory.has(id)).collect();
+            let unknown: Vec<_> = part.iter().map(|page| page.id).filter(|id| !self.memory.has(id)).collect();
             self.report.pages_read += unknown.len() as u64;
             let read = self.reader.pages(&unknown).await;
             let mut read: HashMap<ChunkId, Result<Page>> = unknown.into_iter().zip(read).collect();
@@ -238,7 +235,8 @@ impl Search<'_> {
 
     fn damaged(&mut self, snapshot: &Snapshot, pending: &Pending, error: &Error) {
         let mut problem = lost_part(&pending.from, pending.to.as_deref(), error);
-        problem.what = format!("not searched in snapshot {}: {}", &snapshot.id.to_string()[..8], problem.what);
+        problem.what =
+            format!("not searched in snapshot {}: {}", &snapshot.id.to_string()[..8], problem.what);
         self.ctx.monitor.on(&Event::Problem(&problem));
         self.problems.problem(problem);
     }

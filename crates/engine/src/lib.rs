@@ -37,11 +37,12 @@ pub mod workers;
 pub use backup::{BackupOptions, BackupReport, backup};
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use diff::{
-    Change, DiffCounts, DiffOptions, DiffReport, LeftOut, Live, LiveOptions, Modified, TakeChange, diff, diff_live,
+    Change, DiffCounts, DiffOptions, DiffReport, LeftOut, Live, LiveOptions, Modified, TakeChange, diff,
+    diff_live,
 };
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
-pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
+pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};

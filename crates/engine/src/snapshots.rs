@@ -218,7 +218,9 @@ fn resolve_id(found: Vec<Snapshot>, text: &str) -> Result<Resolved> {
         found.into_iter().filter(|snapshot| snapshot.id.to_string().starts_with(text)).collect();
     match matching.len() {
         0 => Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {text}"))),
-        1 if !text.is_empty() => Ok(Resolved { snapshot: matching.remove(0), passed_over: None, without_path: None }),
+        1 if !text.is_empty() => {
+            Ok(Resolved { snapshot: matching.remove(0), passed_over: None, without_path: None })
+        }
         _ => Err(ambiguous(text, matching.iter())),
     }
 }

@@ -86,7 +86,8 @@ impl Pending {
 
     /// Whether keys of a range can lie in the page.
     pub(crate) fn overlaps(&self, from: &[u8], to: Option<&[u8]>) -> bool {
-        to.is_none_or(|to| self.from.as_slice() < to) && self.to.as_ref().is_none_or(|end| end.as_slice() > from)
+        to.is_none_or(|to| self.from.as_slice() < to)
+            && self.to.as_ref().is_none_or(|end| end.as_slice() > from)
     }
 }
 
@@ -161,9 +162,7 @@ impl<'a> TreeWalk<'a> {
     /// Checks a page against what its parent said, and takes it in.
     fn accept(&mut self, pending: &Pending, page: Page) -> Result<Option<Vec<Entry>>> {
         match pending.open(page)? {
-            Held::Entries(entries) => {
-                self.take_entries(entries).ok_or_else(|| pending.wrong()).map(Some)
-            }
+            Held::Entries(entries) => self.take_entries(entries).ok_or_else(|| pending.wrong()).map(Some),
             Held::Pages(mut below) => {
                 below.retain(|child| child.overlaps(&self.from, self.to.as_deref()));
                 self.stack.extend(below.into_iter().rev());

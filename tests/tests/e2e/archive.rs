@@ -39,10 +39,15 @@ fn everything(source: &Path) {
     symlink("plain", source.join("link")).unwrap();
     symlink("x".repeat(3000), source.join("long link")).unwrap();
     symlink(OsStr::from_bytes(b"\xff\xfe"), source.join("link to bytes")).unwrap();
-    put_sparse(&source.join("sparse"), 3 << 20, &[(0, b"first"), (1 << 20, b"island"), ((3 << 20) - 5, b"last.")]);
+    put_sparse(
+        &source.join("sparse"),
+        3 << 20,
+        &[(0, b"first"), (1 << 20, b"island"), ((3 << 20) - 5, b"last.")],
+    );
     put_sparse(&source.join("hole"), 1 << 20, &[]);
     let long = "n".repeat(255);
-    let names: [&[u8]; 6] = [b"new\nline", b"\xff\xfe bytes", long.as_bytes(), b"-rf", b"a=b\\c", "\u{e4}\u{1f600}".as_bytes()];
+    let names: [&[u8]; 6] =
+        [b"new\nline", b"\xff\xfe bytes", long.as_bytes(), b"-rf", b"a=b\\c", "\u{e4}\u{1f600}".as_bytes()];
     for name in names {
         put(source.join("names").join(OsStr::from_bytes(name)), name);
     }
@@ -73,9 +78,12 @@ fn everything(source: &Path) {
         }
         set_xattr(&source.join("large"), "system.posix_acl_access", &acl);
     }
-    for (name, seconds, nanos) in
-        [("plain", 1_700_000_000, 123_456_789), ("empty", -1, 999_999_999), ("link", 4_102_444_800, 1), ("large", -7, 0)]
-    {
+    for (name, seconds, nanos) in [
+        ("plain", 1_700_000_000, 123_456_789),
+        ("empty", -1, 999_999_999),
+        ("link", 4_102_444_800, 1),
+        ("large", -7, 0),
+    ] {
         set_time(&source.join(name), seconds, nanos);
     }
 }
@@ -118,7 +126,10 @@ fn python_reads_what_we_write() {
     let part = within("latest", &source);
     world.run(&[&"dump", &part, &"-t", &tar]).ends(0);
     // Pipes and devices have no place in a zip archive, and that is said.
-    world.run(&[&"dump", &part, &"-t", &zip, &"--archive", &"zip", &"-v"]).ends(0).says(&["fifo", "zip cannot hold"]);
+    world
+        .run(&[&"dump", &part, &"-t", &zip, &"--archive", &"zip", &"-v"])
+        .ends(0)
+        .says(&["fifo", "zip cannot hold"]);
     let program = r#"
 import os, sys, stat, tarfile, zipfile
 source, tar, zipped = map(os.fsencode, sys.argv[1:4])
@@ -226,9 +237,9 @@ fn a_file_comes_out_as_it_is() {
     world.run(&[&"dump", &part("nowhere"), &"--target", &world.path("none")]).ends(1).says(&["nowhere"]);
     world.run(&[&"dump", &part("inline"), &"--target", &world.path("no/folder")]).ends(1).says(&["folder"]);
     assert!(!world.path("none").exists());
-    let left = fs::read_dir(world.path("")).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().as_bytes().starts_with(b".holdfast")
-    });
+    let left = fs::read_dir(world.path(""))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b".holdfast"));
     assert_eq!(left.count(), 0);
     // A link has no content of its own, an archive can hold it; a socket neither.
     world.run(&[&"dump", &part("link")]).ends(2).says(&["neither a file nor a folder"]);
@@ -304,8 +315,8 @@ fn a_lost_part_of_the_tree_spoils_the_archive() {
         put(source.join(format!("{:02}/file with a long name {number}", number / 100)), b"");
     }
     world.backup(&source);
-    let packs = world.objects().into_iter().filter(|name| name.starts_with("packs/tree/"));
-    flip(&world.repo.join(packs.last().unwrap()));
+    let mut packs = world.objects().into_iter().filter(|name| name.starts_with("packs/tree/"));
+    flip(&world.repo.join(packs.next_back().unwrap()));
     let output = dump(&world, &[&within("latest", &source)]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let archive = world.path("broken.tar");

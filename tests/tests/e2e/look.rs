@@ -35,10 +35,8 @@ fn two_states() -> (World, PathBuf, [String; 2]) {
     put(source.join("new\nline"), b"new");
     put(source.join(OsStr::from_bytes(b"\xff")), b"bytes");
     let time = fs::metadata(source.join("rotten")).unwrap();
-    let time = (
-        std::os::unix::fs::MetadataExt::mtime(&time),
-        std::os::unix::fs::MetadataExt::mtime_nsec(&time),
-    );
+    let time =
+        (std::os::unix::fs::MetadataExt::mtime(&time), std::os::unix::fs::MetadataExt::mtime_nsec(&time));
     put(source.join("rotten"), b"012345678X");
     set_time(&source.join("rotten"), time.0, time.1);
     let second = id_of(&world.backup(&source));
@@ -53,7 +51,15 @@ fn marks(ran: &Ran, base: &Path) -> Vec<String> {
 }
 
 const DIFFERENCES: [&str; 9] = [
-    "M changed", "- gone/", "- gone/file", "M link", "+ new\\nline", "M? rotten", "T turned/", "+ \\xff", "",
+    "M changed",
+    "- gone/",
+    "- gone/file",
+    "M link",
+    "+ new\\nline",
+    "M? rotten",
+    "T turned/",
+    "+ \\xff",
+    "",
 ];
 
 #[test]
@@ -69,7 +75,11 @@ fn two_snapshots_are_compared() {
     assert_eq!(marks(&ran, &source), DIFFERENCES[..8]);
     let (one, other) = (source.join("changed"), source.join("rotten"));
     let ran = world.run(&[&"diff", &within(&first, &one), &within(&second, &other)]).ends(0);
-    assert!(ran.out.starts_with("M ") && ran.out.lines().next().unwrap().ends_with("/changed"), "{}", ran.out);
+    assert!(
+        ran.out.starts_with("M ") && ran.out.lines().next().unwrap().ends_with("/changed"),
+        "{}",
+        ran.out
+    );
     let ran = world.run(&[&"diff", &first, &first]).ends(0);
     assert_eq!(ran.out.trim(), "no differences");
     // From the later to the earlier one everything is the other way round.
@@ -97,7 +107,10 @@ fn differences_are_told_to_programs() {
     assert_eq!((&all["source_snapshot"], &all["target_snapshot"]), (&first.into(), &second.into()));
     assert_eq!((count(&all["added"], "files"), count(&all["removed"], "files")), (2, 1));
     assert_eq!((count(all, "changed_files"), count(all, "changed_others")), (2, 2));
-    assert_eq!((count(&all["added"], "bytes"), count(&all["removed"], "bytes")), (3 + 5 + 10 + 10, 4 + 6 + 10 + 6));
+    assert_eq!(
+        (count(&all["added"], "bytes"), count(&all["removed"], "bytes")),
+        (3 + 5 + 10 + 10, 4 + 6 + 10 + 6)
+    );
     assert_eq!(count(all, "suspicious_files"), 1);
 }
 
@@ -128,7 +141,8 @@ fn a_snapshot_is_compared_with_what_is_there() {
     let ran = world.run(&[&"--json", &"diff", &part, &"--live", &restored]).ends(0);
     assert_eq!(ran.lines()[0]["path"], restored.join("more").to_str().unwrap());
     assert!(ran.lines().last().unwrap()["target_snapshot"].is_null());
-    let ran = world.run(&[&"diff", &part, &"--live", &restored, &"--exclude", &"more", &"-e", &"same"]).ends(0);
+    let ran =
+        world.run(&[&"diff", &part, &"--live", &restored, &"--exclude", &"more", &"-e", &"same"]).ends(0);
     assert_eq!(ran.out.trim(), "no differences");
 }
 
@@ -228,7 +242,10 @@ fn damage_is_named_and_the_search_goes_on() {
     assert!(count(&ran.summary(), "error_count") > 0);
     // Equal trees need not be read.
     world.run(&[&"diff", &first, &first]).ends(0);
-    world.run(&[&"diff", &within(&first, &one), &within(&second, &other)]).ends(1).says(&["the comparison ends here"]);
+    world
+        .run(&[&"diff", &within(&first, &one), &within(&second, &other)])
+        .ends(1)
+        .says(&["the comparison ends here"]);
     let whole = [&first, &second].map(|id| world.run(&[&"diff", id, &"--live"]));
     let ends: Vec<_> = whole.iter().map(|ran| ran.code).collect();
     assert!(ends == [0, 1] || ends == [1, 0], "{whole:?}");
@@ -364,11 +381,16 @@ fn odd_snapshots_are_looked_into() {
     assert_eq!(ran.out.lines().next().unwrap().split_whitespace().next(), Some("T"), "{}", ran.out);
     world.run(&[&"diff", &third, &"--live"]).ends(2).says(&["stdin"]);
     world.run(&[&"diff", &second, &"--live"]).ends(0);
-    assert_eq!(world.run(&[&"find", &"-q", &"*"]).ends(0).out.lines().filter(|line| line.contains("/stdin")).count(), 1);
+    assert_eq!(
+        world.run(&[&"find", &"-q", &"*"]).ends(0).out.lines().filter(|line| line.contains("/stdin")).count(),
+        1
+    );
     assert_eq!(world.run(&[&"--json", &"stats"]).ends(0).summary()["files"], 2);
     for id in [&first, &second, &third] {
         world.run(&[&"dump", id, &"-t", &world.path(format!("{id}.tar"))]).ends(0);
-        world.run(&[&"dump", &format!("{id}:/"), &"-t", &world.path(format!("{id}.zip")), &"-a", &"zip"]).ends(0);
+        world
+            .run(&[&"dump", &format!("{id}:/"), &"-t", &world.path(format!("{id}.zip")), &"-a", &"zip"])
+            .ends(0);
     }
     if is_root() {
         assert_eq!(world.run(&[&"dump", &within(&second, &file)]).ends(0).out, "alone");

@@ -83,11 +83,8 @@ impl Job<'_> {
         };
         let live_path = dir.map_or_else(|| self.path.to_vec(), |dir| dir.into_os_string().into_vec());
         let is_left_out = |path: &[u8], is_dir: bool| is_left_out(&left_out, path, is_dir);
-        let options = LiveOptions {
-            diff: self.options(),
-            read_data: self.args.read_data,
-            left_out: &is_left_out,
-        };
+        let options =
+            LiveOptions { diff: self.options(), read_data: self.args.read_data, left_out: &is_left_out };
         let base = path_to_key(&live_path);
         let mut take = |key: &[u8], change: &Change<'_>| self.show(&base, key, change);
         let side = (self.before, self.path);
@@ -205,7 +202,8 @@ fn summary(report: &DiffReport, stored: bool) -> Vec<String> {
     let files = counted(report.files_changed, "file", "files");
     let others = counted(report.others_changed, "other", "others");
     let metadata = counted(report.metadata_changed, "item", "items");
-    let metadata = if report.metadata_changed > 0 { format!(", metadata of {metadata}") } else { String::new() };
+    let metadata =
+        if report.metadata_changed > 0 { format!(", metadata of {metadata}") } else { String::new() };
     let mut lines = vec![
         String::new(),
         line("added", &report.added),
@@ -213,7 +211,8 @@ fn summary(report: &DiffReport, stored: bool) -> Vec<String> {
         format!("  changed    {files}, {others}{metadata}"),
     ];
     if stored {
-        let (chunks, bytes) = (counted(report.chunks_added, "chunk", "chunks"), size(report.chunk_bytes_added));
+        let (chunks, bytes) =
+            (counted(report.chunks_added, "chunk", "chunks"), size(report.chunk_bytes_added));
         lines.push(format!("  new data   {bytes} in the repository, {chunks}, at most"));
     }
     if report.suspicious > 0 {

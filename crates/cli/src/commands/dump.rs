@@ -108,7 +108,12 @@ impl Job<'_> {
         let (ink, report) = (&self.run.ink, &outcome.value);
         if ink.tone.json {
             let seconds = took.as_secs_f64();
-            return ink.json(&DumpSummary::new(self.snapshot, report, outcome.problems.notice_count, seconds));
+            return ink.json(&DumpSummary::new(
+                self.snapshot,
+                report,
+                outcome.problems.notice_count,
+                seconds,
+            ));
         }
         let files = counted(report.files, "file", "files");
         let speed = rate(report.bytes, took).map(|rate| format!(", {rate}")).unwrap_or_default();
@@ -122,7 +127,9 @@ fn explained(mut fault: Fault, what: &str) -> Fault {
     if fault.code != Code::Usage {
         fault.hint = match fault.code {
             Code::Interrupted => what.to_owned(),
-            _ => format!("{what}; try an older snapshot, and see how far it goes: holdfast check --read-data"),
+            _ => {
+                format!("{what}; try an older snapshot, and see how far it goes: holdfast check --read-data")
+            }
         };
     }
     fault

@@ -148,7 +148,8 @@ fn finish(outcome: &Outcome<FindReport>, unlisted: u64) -> Result<(), Fault> {
     match unlisted {
         0 => Ok(()),
         number => {
-            let what = format!("{} cannot be read and were not searched", counted(number, "snapshot", "snapshots"));
+            let what =
+                format!("{} cannot be read and were not searched", counted(number, "snapshot", "snapshots"));
             Err(Fault::incomplete(what, hint))
         }
     }

@@ -2,7 +2,9 @@
 
 use super::{Run, pick};
 use crate::args::{StatsArgs, StatsDepth};
-use crate::engine::{Outcome, Repository, SnapshotStats, StatsMode, StatsReport, StoredStats, snapshots, stats};
+use crate::engine::{
+    Outcome, Repository, SnapshotStats, StatsMode, StatsReport, StoredStats, snapshots, stats,
+};
 use crate::fault::Fault;
 use crate::ink::{Align, SnapshotStatsLine, StatsSummary, Table, count, counted, escape, local, size};
 use crate::settings;
@@ -145,7 +147,8 @@ fn finish(outcome: &Outcome<StatsReport>, unlisted: u64) -> Result<(), Fault> {
     match unlisted {
         0 => Ok(()),
         number => {
-            let what = format!("{} cannot be read and did not count", counted(number, "snapshot", "snapshots"));
+            let what =
+                format!("{} cannot be read and did not count", counted(number, "snapshot", "snapshots"));
             Err(Fault::incomplete(what, hint))
         }
     }

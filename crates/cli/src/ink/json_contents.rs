@@ -91,12 +91,7 @@ impl DiffSide {
 }
 
 impl DiffSummary {
-    pub(crate) fn new(
-        report: &DiffReport,
-        before: &Snapshot,
-        after: Option<&Snapshot>,
-        errors: u64,
-    ) -> Self {
+    pub(crate) fn new(report: &DiffReport, before: &Snapshot, after: Option<&Snapshot>, errors: u64) -> Self {
         let stored = after.is_some();
         Self {
             message_type: "statistics",

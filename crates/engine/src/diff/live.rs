@@ -15,7 +15,8 @@ use crate::repository::Repository;
 use crate::restore::{chain, is_below, path_text};
 use crate::snapshots::Snapshot;
 use crate::source::{
-    ContentStream, EntryBatch, ItemError, ItemReader, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, Stat,
+    ContentStream, EntryBatch, ItemError, ItemReader, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source,
+    Stat,
 };
 use crate::tree::{Step, TreeWalk};
 use futures::stream::{self, StreamExt};
@@ -233,7 +234,8 @@ impl Run<'_> {
     async fn pair(&mut self, key: Vec<u8>, item: usize, pairs: &mut Vec<Pair>) -> Result<()> {
         loop {
             self.recorded.fill().await?;
-            let before = self.recorded.ready.front().map(|entry| relative(&entry.key, &self.prefix).cmp(&key));
+            let before =
+                self.recorded.ready.front().map(|entry| relative(&entry.key, &self.prefix).cmp(&key));
             match before {
                 Some(std::cmp::Ordering::Less) => {
                     let entry = self.recorded.ready.pop_front();

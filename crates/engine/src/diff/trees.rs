@@ -45,8 +45,7 @@ pub async fn diff(
     }
     let keys = [path_to_key(before_path), path_to_key(after_path)];
     let shared = keys[0] == keys[1];
-    let mut sides =
-        [Side::new(&reader, before, keys[0].clone()), Side::new(&reader, after, keys[1].clone())];
+    let mut sides = [Side::new(&reader, before, keys[0].clone()), Side::new(&reader, after, keys[1].clone())];
     let (mut report, mut chunks) = (DiffReport::default(), Chunks::default());
     loop {
         if ctx.cancel.is_raised() {
@@ -123,10 +122,18 @@ fn step(one: &Side<'_>, other: &Side<'_>, shared: bool) -> Step {
         (Some(Head::Entry(first)), Some(Head::Entry(second))) => Step::Entry(first.cmp(second)),
         // A page holds its first key or greater ones.
         (Some(Head::Entry(first)), Some(Head::Page(second, _))) => {
-            if first < second { Step::Entry(Ordering::Less) } else { Step::Open(false, true) }
+            if first < second {
+                Step::Entry(Ordering::Less)
+            } else {
+                Step::Open(false, true)
+            }
         }
         (Some(Head::Page(first, _)), Some(Head::Entry(second))) => {
-            if second < first { Step::Entry(Ordering::Greater) } else { Step::Open(true, false) }
+            if second < first {
+                Step::Entry(Ordering::Greater)
+            } else {
+                Step::Open(true, false)
+            }
         }
         (Some(Head::Page(first, one)), Some(Head::Page(second, other))) => {
             if shared && one.id == other.id {
@@ -304,7 +311,8 @@ impl Chunks {
     }
 
     fn sum(&self, reader: &Reader, report: &mut DiffReport) {
-        let stored = |key: &ChunkKey| reader.index.live(key).map_or(0, |place| u64::from(place.length.bytes()));
+        let stored =
+            |key: &ChunkKey| reader.index.live(key).map_or(0, |place| u64::from(place.length.bytes()));
         for key in self.after.difference(&self.before) {
             report.chunks_added += 1;
             report.chunk_bytes_added += stored(key);

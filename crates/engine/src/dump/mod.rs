@@ -250,7 +250,7 @@ impl Scribe {
     }
 
     fn hole(&mut self, mut length: u64) -> Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let Some(current) = &mut self.current else { return Ok(()) };
         current.hasher.hole(length);
         while length > 0 {

@@ -23,11 +23,7 @@ const SPOILT: &[u8] = b"THIS ARCHIVE IS NOT WHOLE";
 
 /// Writes the headers of an entry, or of another name of an earlier one; refuses what tar
 /// does not know.
-pub(super) fn begin(
-    entry: &Entry,
-    link: Option<&[u8]>,
-    out: &mut Vec<u8>,
-) -> ControlFlow<&'static str> {
+pub(super) fn begin(entry: &Entry, link: Option<&[u8]>, out: &mut Vec<u8>) -> ControlFlow<&'static str> {
     let kind = match (entry.kind, link) {
         (Kind::Socket, _) => return ControlFlow::Break("tar cannot hold sockets"),
         (_, Some(_)) => b'1',

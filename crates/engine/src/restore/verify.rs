@@ -17,7 +17,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-
 use super::*;
 /// Tells what a restore would make and read.
 ///

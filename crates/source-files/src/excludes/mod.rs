@@ -51,8 +51,7 @@ impl Excludes {
     #[must_use]
     pub fn matches_itself(&self, path: &[u8], is_dir: bool) -> bool {
         let folded = self.fold(path);
-        let last =
-            self.patterns.iter().rev().find(|it| it.matches_at(it.pick(path, &folded), is_dir));
+        let last = self.patterns.iter().rev().find(|it| it.matches_at(it.pick(path, &folded), is_dir));
         last.is_some_and(|pattern| !pattern.negated)
     }
 
