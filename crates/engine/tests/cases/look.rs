@@ -195,7 +195,7 @@ proptest! {
                 if !read_data {
                     // Another time counts as another content then, and the same one as the same.
                     let touched = |line: &String| {
-                        let key = path_to_key(line[2..].as_bytes());
+                        let key = path_to_key(&line.as_bytes()[2..]);
                         let (one, other) = (&before.0[&key], &after.0[&key]);
                         (line.starts_with("U ") && one.mtime != other.mtime).then(|| format!("M {}", &line[2..]))
                     };
