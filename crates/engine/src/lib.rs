@@ -37,8 +37,8 @@ pub mod workers;
 pub use backup::{BackupOptions, BackupReport, backup};
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use diff::{
-    Change, DiffCounts, DiffOptions, DiffReport, LeftOut, Live, LiveOptions, Modified, TakeChange, diff,
-    diff_live,
+    Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
+    TakeChange, diff, diff_live,
 };
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};

@@ -76,8 +76,10 @@ pub struct StoredStats {
     pub pages: u64,
     /// What these take, in bytes.
     pub page_bytes: u64,
-    /// Their different contents, in bytes, each once.
+    /// Their different contents, in bytes, each once; those in pages once for each page.
     pub content_bytes: u64,
+    /// The part of it that lies in pages: files of a few hundred bytes.
+    pub inline_bytes: u64,
     /// Content of the chunks that no file of theirs refers to any more, in bytes; at least.
     pub slack_bytes: u64,
     /// What lies in packs and no snapshot at all refers to, in bytes, with what packs need themselves.
@@ -142,13 +144,14 @@ struct Survey<'a> {
     pages: IdMap<u32>,
     chunks: IdMap<u32>,
     slices: IdMap<Slices>,
+    inline_bytes: u64,
     problems: &'a mut Problems,
 }
 
 impl<'a> Survey<'a> {
     fn new(ctx: &'a Ctx, reader: &'a Reader, chosen: usize, problems: &'a mut Problems) -> Self {
         let (pages, chunks, slices) = (IdMap::default(), IdMap::default(), IdMap::default());
-        Self { ctx, reader, chosen, pages, chunks, slices, problems }
+        Self { ctx, reader, chosen, pages, chunks, slices, inline_bytes: 0, problems }
     }
 
     /// Marks all that a snapshot refers to. What another has marked is entered once more, so that
@@ -188,8 +191,10 @@ impl<'a> Survey<'a> {
         match &page.body {
             PageBody::Entries(entries) => {
                 for entry in entries {
-                    if let Content::Extents(extents) = &entry.content {
-                        self.note_slices(extents);
+                    match &entry.content {
+                        Content::Extents(extents) => self.note_slices(extents),
+                        Content::Inline(bytes) => self.inline_bytes += bytes.len() as u64,
+                        Content::None | Content::Tree(_) => {}
                     }
                 }
             }
@@ -243,6 +248,7 @@ impl<'a> Survey<'a> {
                 stats.chunk_bytes += bytes;
             }
         }
+        (stats.inline_bytes, stats.content_bytes) = (self.inline_bytes, self.inline_bytes);
         for slices in self.slices.into_values() {
             let (used, end) = slices.sum();
             stats.content_bytes += used;

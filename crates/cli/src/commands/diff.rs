@@ -204,16 +204,22 @@ fn summary(report: &DiffReport, stored: bool) -> Vec<String> {
     let metadata = counted(report.metadata_changed, "item", "items");
     let metadata =
         if report.metadata_changed > 0 { format!(", metadata of {metadata}") } else { String::new() };
+    let grown = match (report.bytes_changed_before, report.bytes_changed_after) {
+        (0, 0) => String::new(),
+        (before, after) => format!(", {} before, {} after", size(before), size(after)),
+    };
     let mut lines = vec![
         String::new(),
         line("added", &report.added),
         line("removed", &report.removed),
-        format!("  changed    {files}, {others}{metadata}"),
+        format!("  changed    {files}, {others}{grown}{metadata}"),
     ];
     if stored {
-        let (chunks, bytes) =
-            (counted(report.chunks_added, "chunk", "chunks"), size(report.chunk_bytes_added));
-        lines.push(format!("  new data   {bytes} in the repository, {chunks}, at most"));
+        let stored = &report.stored_added;
+        let bytes = size(stored.chunk_bytes + stored.page_bytes);
+        let (chunks, pages) =
+            (counted(stored.chunks, "chunk", "chunks"), counted(stored.pages, "page", "pages"));
+        lines.push(format!("  new data   {bytes} in the repository, {chunks}, {pages}, at most"));
     }
     if report.suspicious > 0 {
         let files = counted(report.suspicious, "file differs", "files differ");

@@ -135,7 +135,6 @@ fn sum_up(run: &Run, outcome: &Outcome<FindReport>) {
             format!("{matches} in {} of {all}", count(report.snapshots_matching))
         }
     };
-    run.ink.flush();
     run.ink.talk(&text);
 }
 

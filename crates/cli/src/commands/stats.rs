@@ -121,7 +121,7 @@ fn stored_lines(report: &StatsReport, stored: &StoredStats) -> Vec<String> {
         format!(
             "  ratio        {} deduplication, {} compression, {} together",
             times(report.bytes, stored.content_bytes),
-            times(stored.content_bytes + stored.slack_bytes, stored.chunk_bytes),
+            times(stored.content_bytes - stored.inline_bytes + stored.slack_bytes, stored.chunk_bytes),
             times(report.bytes, stored.chunk_bytes + stored.page_bytes)
         ),
         format!(

@@ -5,8 +5,8 @@
 use super::json::{Path, kind_word};
 use super::moment::rfc3339;
 use crate::engine::{
-    ArchiveFormat, DiffCounts, DiffReport, DumpReport, FindReport, Snapshot, SnapshotStats, StatsReport,
-    StoredStats,
+    ArchiveFormat, DiffCounts, DiffReport, DiffStored, DumpReport, FindReport, Snapshot, SnapshotStats,
+    StatsReport, StoredStats,
 };
 use holdfast_core::entry::Entry;
 use serde::Serialize;
@@ -57,6 +57,8 @@ pub(crate) struct DiffSummary {
     target_snapshot: Option<String>,
     changed_files: u64,
     changed_others: u64,
+    changed_bytes_before: u64,
+    changed_bytes_after: u64,
     changed_metadata: u64,
     suspicious_files: u64,
     added: DiffSide,
@@ -71,21 +73,33 @@ struct DiffSide {
     dirs: u64,
     others: u64,
     bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_chunks: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_chunk_bytes: Option<u64>,
+    #[serde(flatten)]
+    stored: Option<DiffSideStored>,
+}
+
+/// What differing entries refer to in the repository.
+#[derive(Debug, Serialize)]
+struct DiffSideStored {
+    data_chunks: u64,
+    data_chunk_bytes: u64,
+    pages: u64,
+    page_bytes: u64,
 }
 
 impl DiffSide {
-    fn new(counts: &DiffCounts, chunks: u64, bytes: u64, stored: bool) -> Self {
+    fn new(counts: &DiffCounts, stored: &DiffStored, is_stored: bool) -> Self {
+        let stored = is_stored.then_some(DiffSideStored {
+            data_chunks: stored.chunks,
+            data_chunk_bytes: stored.chunk_bytes,
+            pages: stored.pages,
+            page_bytes: stored.page_bytes,
+        });
         Self {
             files: counts.files,
             dirs: counts.directories,
             others: counts.others,
             bytes: counts.bytes,
-            data_chunks: stored.then_some(chunks),
-            data_chunk_bytes: stored.then_some(bytes),
+            stored,
         }
     }
 }
@@ -99,15 +113,12 @@ impl DiffSummary {
             target_snapshot: after.map(|after| after.id.to_string()),
             changed_files: report.files_changed,
             changed_others: report.others_changed,
+            changed_bytes_before: report.bytes_changed_before,
+            changed_bytes_after: report.bytes_changed_after,
             changed_metadata: report.metadata_changed,
             suspicious_files: report.suspicious,
-            added: DiffSide::new(&report.added, report.chunks_added, report.chunk_bytes_added, stored),
-            removed: DiffSide::new(
-                &report.removed,
-                report.chunks_removed,
-                report.chunk_bytes_removed,
-                stored,
-            ),
+            added: DiffSide::new(&report.added, &report.stored_added, stored),
+            removed: DiffSide::new(&report.removed, &report.stored_removed, stored),
             error_count: errors,
         }
     }
@@ -202,6 +213,7 @@ pub(crate) struct StatsSummary {
 #[derive(Debug, Serialize)]
 struct Stored {
     content_size: u64,
+    inline_size: u64,
     chunks: u64,
     chunk_size: u64,
     pages: u64,
@@ -214,6 +226,7 @@ impl From<&StoredStats> for Stored {
     fn from(stored: &StoredStats) -> Self {
         Self {
             content_size: stored.content_bytes,
+            inline_size: stored.inline_bytes,
             chunks: stored.chunks,
             chunk_size: stored.chunk_bytes,
             pages: stored.pages,

@@ -88,7 +88,7 @@ impl Ink {
     }
 
     /// Lets out all data, so that what is said next stands below it.
-    pub(crate) fn flush(&self) {
+    fn flush(&self) {
         let mut out = self.lock();
         let result = out.to.flush();
         out.keep(result);
@@ -97,6 +97,7 @@ impl Ink {
     /// Says something that one may miss.
     pub(crate) fn talk(&self, line: &str) {
         if !self.tone.quiet && !self.tone.json {
+            self.flush();
             write_err(line.as_bytes());
         }
     }

@@ -84,29 +84,42 @@ impl DiffCounts {
     }
 }
 
+/// What differing entries refer to in the repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiffStored {
+    /// Data chunks.
+    pub chunks: u64,
+    /// What they take, in bytes.
+    pub chunk_bytes: u64,
+    /// Pages.
+    pub pages: u64,
+    /// What they take, in bytes.
+    pub page_bytes: u64,
+}
+
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiffReport {
-    /// What only the later side has. Of files that changed, their later size counts here too.
+    /// What only the later side has.
     pub added: DiffCounts,
-    /// What only the earlier side has, and the earlier size of files that changed.
+    /// What only the earlier side has.
     pub removed: DiffCounts,
     /// Files whose content changed.
     pub files_changed: u64,
     /// Other things that are not what they were.
     pub others_changed: u64,
+    /// Size of the files that changed, on the earlier side, in bytes.
+    pub bytes_changed_before: u64,
+    /// The same on the later side.
+    pub bytes_changed_after: u64,
     /// Entries of which only the metadata changed.
     pub metadata_changed: u64,
     /// Files with other content under the same size and time.
     pub suspicious: u64,
-    /// What only the later of two snapshots refers to among that which differs: chunks.
-    pub chunks_added: u64,
-    /// What those chunks take in the repository, in bytes.
-    pub chunk_bytes_added: u64,
-    /// The same of the earlier snapshot.
-    pub chunks_removed: u64,
-    /// What those chunks take in the repository, in bytes.
-    pub chunk_bytes_removed: u64,
+    /// What only the later of two snapshots refers to, as far as was looked.
+    pub stored_added: DiffStored,
+    /// What only the earlier one refers to.
+    pub stored_removed: DiffStored,
     /// Pages that were read.
     pub pages_read: u64,
 }
@@ -128,10 +141,9 @@ impl DiffReport {
         }
         let both_files = before.kind == Kind::File && after.kind == Kind::File;
         *(if both_files { &mut self.files_changed } else { &mut self.others_changed }) += 1;
-        for (entry, counts) in [(before, &mut self.removed), (after, &mut self.added)] {
-            if entry.kind == Kind::File {
-                counts.bytes = counts.bytes.saturating_add(entry.size);
-            }
+        let sides = [(before, &mut self.bytes_changed_before), (after, &mut self.bytes_changed_after)];
+        for (entry, bytes) in sides.into_iter().filter(|(entry, _)| entry.kind == Kind::File) {
+            *bytes = bytes.saturating_add(entry.size);
         }
     }
 

@@ -4,7 +4,7 @@
 //! it; a page is opened only when the other side has something else at its first key. On purpose
 //! not here: what makes two entries differ ([`super`]).
 
-use super::{Change, DiffOptions, DiffReport, Modified, TakeChange, compare, relative};
+use super::{Change, DiffOptions, DiffReport, DiffStored, Modified, TakeChange, compare, relative};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::IdHasher;
@@ -80,8 +80,10 @@ pub async fn diff(
             }
         }
     }
-    chunks.sum(&reader, &mut report);
-    report.pages_read = sides.iter().map(|side| side.pages_read).sum();
+    let [one, other] = &sides;
+    report.stored_added = stored(&reader, (&chunks.after, &chunks.before), (&other.opened, &one.opened));
+    report.stored_removed = stored(&reader, (&chunks.before, &chunks.after), (&one.opened, &other.opened));
+    report.pages_read = one.pages_read + other.pages_read;
     Ok(report)
 }
 
@@ -172,6 +174,8 @@ struct Side<'a> {
     entries: VecDeque<Entry>,
     ready: HashMap<ChunkId, Result<Page>>,
     last: Option<Vec<u8>>,
+    /// Pages that were opened; the others are the other side's too.
+    opened: ChunkSet,
     pages_read: u64,
 }
 
@@ -186,6 +190,7 @@ impl<'a> Side<'a> {
             entries: VecDeque::new(),
             ready: HashMap::new(),
             last: None,
+            opened: ChunkSet::default(),
             pages_read: 0,
         }
     }
@@ -224,6 +229,7 @@ impl<'a> Side<'a> {
             None => self.reader.page(&pending.id).await,
         };
         let held = page.and_then(|page| pending.open(page)).map_err(|error| self.lost(&pending, &error))?;
+        self.opened.insert(ChunkKey::from(&pending.id));
         match held {
             Held::Pages(mut pages) => {
                 pages.retain(|page| page.overlaps(&self.prefix, self.end.as_deref()));
@@ -309,17 +315,23 @@ impl Chunks {
         }
         Ok(())
     }
+}
 
-    fn sum(&self, reader: &Reader, report: &mut DiffReport) {
-        let stored =
-            |key: &ChunkKey| reader.index.live(key).map_or(0, |place| u64::from(place.length.bytes()));
-        for key in self.after.difference(&self.before) {
-            report.chunks_added += 1;
-            report.chunk_bytes_added += stored(key);
-        }
-        for key in self.before.difference(&self.after) {
-            report.chunks_removed += 1;
-            report.chunk_bytes_removed += stored(key);
-        }
+/// Sums up what one side refers to and the other does not.
+fn stored(
+    reader: &Reader,
+    (chunks, other_chunks): (&ChunkSet, &ChunkSet),
+    (pages, other_pages): (&ChunkSet, &ChunkSet),
+) -> DiffStored {
+    let bytes = |key: &ChunkKey| reader.index.live(key).map_or(0, |place| u64::from(place.length.bytes()));
+    let mut stored = DiffStored::default();
+    for key in chunks.difference(other_chunks) {
+        stored.chunks += 1;
+        stored.chunk_bytes += bytes(key);
     }
+    for key in pages.difference(other_pages) {
+        stored.pages += 1;
+        stored.page_bytes += bytes(key);
+    }
+    stored
 }

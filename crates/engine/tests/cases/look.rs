@@ -369,7 +369,8 @@ fn what_is_unique_is_what_only_one_snapshot_holds() {
         assert!(unique[0] < 200_000 && unique[2] < 200_000, "{unique:?}");
         assert_eq!(report.bytes, 3 * (3_000_000 + 40_000) + 2_000_000);
         let stored = report.stored.unwrap();
-        assert_eq!((stored.content_bytes, stored.slack_bytes), (5_000_000, 0));
+        assert_eq!((stored.content_bytes - stored.inline_bytes, stored.slack_bytes), (5_000_000, 0));
+        assert!(stored.inline_bytes >= 40_000, "{stored:?}");
         assert!(stored.chunk_bytes + stored.page_bytes + stored.unreferenced_bytes <= report.pack_bytes);
         assert!(report.pack_bytes <= report.repository_bytes);
         let none = stats(&world.ctx(), &repository, Some(&[]), StatsMode::Full).await.unwrap().value;
