@@ -20,11 +20,17 @@ pub(crate) struct Fate {
     unheard: Arc<AtomicBool>,
     /// It would have gone to a terminal, and is not for one.
     refused: Arc<AtomicBool>,
+    /// Some of it went out.
+    begun: Arc<AtomicBool>,
 }
 
 impl Fate {
     pub(crate) fn is_unheard(&self) -> bool {
         self.unheard.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -58,6 +64,9 @@ impl Write for StandardOutput {
         let written = rustix::io::write(rustix::stdio::stdout(), bytes).map_err(io::Error::from);
         if matches!(&written, Err(error) if error.kind() == ErrorKind::BrokenPipe) {
             self.fate.unheard.store(true, Ordering::Relaxed);
+        }
+        if written.is_ok() {
+            self.fate.begun.store(true, Ordering::Relaxed);
         }
         written
     }

@@ -4,8 +4,8 @@ use super::backup::{Place, file_options};
 use super::{Run, pick};
 use crate::args::DiffArgs;
 use crate::engine::{
-    Change, DiffOptions, DiffReport, Live, LiveOptions, Modified, Outcome, Problems, Repository, Snapshot,
-    diff, diff_live,
+    Change, DiffOptions, DiffReport, Error, ErrorKind, Live, LiveOptions, Modified, Outcome, Problems,
+    Repository, Snapshot, diff, diff_live,
 };
 use crate::fault::Fault;
 use crate::ink::{ChangeLine, DiffSummary, counted, escape, size};
@@ -91,7 +91,7 @@ impl Job<'_> {
         let live = Live { source, path: live_path };
         let result = diff_live(&self.run.ctx, self.repository, side, live, options, &mut take).await;
         self.run.progress.tell_heard();
-        let outcome = result?;
+        let outcome = result.map_err(explained)?;
         self.run.tell(&outcome.problems);
         self.sum_up(&outcome.value, None, &outcome.problems);
         finish(&outcome)
@@ -153,6 +153,16 @@ impl Job<'_> {
             summary(report, after.is_some()).iter().for_each(|line| ink.data(line));
         }
     }
+}
+
+/// A source that fails was to be read, not backed up.
+fn explained(error: Error) -> Fault {
+    let of_source = error.kind == ErrorKind::Source;
+    let mut fault = Fault::from(error);
+    if of_source {
+        fault.hint = "put that right, and compare again".into();
+    }
+    fault
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

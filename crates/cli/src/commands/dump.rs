@@ -3,7 +3,7 @@
 use super::{Run, pick};
 use crate::args::{Archive, DumpArgs};
 use crate::engine::{
-    ArchiveFormat, DumpOptions, DumpReport, Error, Outcome, Outlet, Repository, Snapshot, dump,
+    ArchiveFormat, DumpOptions, DumpReport, Error, ErrorKind, Outcome, Outlet, Repository, Snapshot, dump,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{DumpSummary, counted, duration, escape, rate, size};
@@ -57,9 +57,12 @@ impl Job<'_> {
     async fn to_file(&self, target: TargetFile, file: std::fs::File) -> Result<(), Fault> {
         let begun = Instant::now();
         let phase = format!("writing {}", escape(&self.options.path));
-        let outcome = self.run.follow(&phase, self.work(Box::new(file))).await;
-        let outcome = outcome.map_err(|fault| explained(fault, "nothing was left at the target"))?;
+        let watch = self.run.progress.watch(&phase);
+        let result = self.work(Box::new(file)).await;
+        drop(watch);
+        let outcome = result.map_err(|error| self.explained(error, "nothing was left at the target"))?;
         target.finish()?;
+        self.run.tell(&outcome.problems);
         self.show(&outcome, begun.elapsed());
         Ok(())
     }
@@ -88,11 +91,23 @@ impl Job<'_> {
                 let hint = "write it to a file with --target FILE, or into another program";
                 Err(Fault::usage("this is binary data, which a terminal cannot show", hint))
             }
-            Err(error) => {
-                let fault = Fault::from(error).or_interrupted(self.run.ctx.cancel.is_raised());
-                Err(explained(fault, "what was written is not whole: do not use it"))
+            Err(error) if fate.is_begun() => {
+                Err(self.explained(error, "what was written is not whole: do not use it"))
             }
+            Err(error) => Err(self.explained(error, "nothing was written")),
         }
+    }
+
+    /// Says what a dump that failed is good for.
+    fn explained(&self, error: Error, what: &str) -> Fault {
+        let kind = error.kind;
+        let mut fault = Fault::from(error).or_interrupted(self.run.ctx.cancel.is_raised());
+        fault.hint = match (kind, fault.code) {
+            (ErrorKind::Damaged, Code::Failed) => format!("{what}; {}", fault.hint),
+            (ErrorKind::Usage | ErrorKind::NotFound, Code::Failed | Code::Usage) => return fault,
+            _ => what.to_owned(),
+        };
+        fault
     }
 
     /// Ends when the run was asked to stop and did not, because nobody reads what it writes.
@@ -120,17 +135,4 @@ impl Job<'_> {
         let (bytes, took) = (size(report.bytes_written), duration(took));
         ink.talk(&format!("wrote {files}, {bytes} in {took}{speed}"));
     }
-}
-
-/// Says what a dump that failed is good for.
-fn explained(mut fault: Fault, what: &str) -> Fault {
-    if fault.code != Code::Usage {
-        fault.hint = match fault.code {
-            Code::Interrupted => what.to_owned(),
-            _ => {
-                format!("{what}; try an older snapshot, and see how far it goes: holdfast check --read-data")
-            }
-        };
-    }
-    fault
 }

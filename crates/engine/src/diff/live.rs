@@ -27,6 +27,9 @@ use std::sync::Arc;
 /// Bytes asked of the source at a time.
 const READ_BYTES: usize = 256 << 10;
 
+/// So many folders of which nothing is known are kept before those that lie behind are forgotten.
+const UNKNOWN_LOOSE_MAX: usize = 64;
+
 /// The live side.
 pub struct Live {
     /// Lists what is there; nothing where nothing is there at all.
@@ -296,15 +299,24 @@ impl Run<'_> {
                 }
                 Change::Modified { before, after, how }
             }
-            (Some(before), None) if !self.is_unknown(&pair.key) => Change::Removed(before),
+            (Some(before), None) => {
+                if self.is_unknown(&pair.key) {
+                    return;
+                }
+                Change::Removed(before)
+            }
             (None, Some(after)) => Change::Added(after),
-            (_, None) => return,
+            (None, None) => return,
         };
         self.report.note(&change);
         (self.take)(&pair.key, &change);
     }
 
-    fn is_unknown(&self, key: &[u8]) -> bool {
+    /// Keys ascend, so what lies behind is not asked for again.
+    fn is_unknown(&mut self, key: &[u8]) -> bool {
+        if self.unknown.len() > UNKNOWN_LOOSE_MAX {
+            self.unknown.retain(|above| above.as_slice() >= key || is_below(key, above));
+        }
         self.unknown.iter().any(|above| above == key || is_below(key, above))
     }
 

@@ -28,13 +28,16 @@ const CHUNKS_KEPT: usize = 16;
 const CHUNKS_AT_ONCE: usize = 4;
 /// Content that is handed on at once, in bytes.
 const MESSAGE_BYTES: u64 = 1 << 20;
+/// Zeros that are handed on at once, in bytes.
+const HOLE_BYTES_MAX: u64 = 64 << 20;
 /// Entries without content that are handed on at once.
 const MESSAGE_OPS: usize = 512;
 
 /// What the writing side is to do.
 pub(super) enum Op {
-    /// Begin an entry; its key is its name in the archive, its attributes are inline.
-    Begin(Box<Entry>),
+    /// Begin an entry; its key is its name in the archive, its attributes are inline. The path is
+    /// that in the snapshot.
+    Begin(Box<Entry>, Vec<u8>),
     /// Write another name of a file.
     Link(Box<Entry>, Vec<u8>),
     /// Write a part of a chunk.
@@ -48,6 +51,7 @@ pub(super) enum Op {
 /// An entry and what its content is made of.
 struct Part {
     entry: Box<Entry>,
+    path: Vec<u8>,
     extents: Vec<Extent>,
     link: Option<Vec<u8>>,
 }
@@ -82,19 +86,19 @@ pub(super) async fn produce(
                 out.push(Op::Link(part.entry, target), 0).await;
                 continue;
             }
-            let path = path_text(&part.entry.key);
+            let path = part.path;
             let inline = match &part.entry.content {
                 Content::Inline(bytes) => Some(Arc::new(bytes.clone())),
                 _ => None,
             };
-            out.push(Op::Begin(part.entry), 0).await;
+            out.push(Op::Begin(part.entry, path.clone()), 0).await;
             if let Some(bytes) = inline {
                 let length = bytes.len();
                 out.push(Op::Data(bytes, 0..length), length as u64).await;
             }
             for extent in part.extents {
                 match extent {
-                    Extent::Hole { length } => out.push(Op::Hole(length), length).await,
+                    Extent::Hole { length } => out.push_hole(length).await,
                     Extent::Chunk { id, offset, length } => {
                         let chunk = match kept.find(&id) {
                             Some(chunk) => chunk,
@@ -161,6 +165,15 @@ impl Out {
         }
     }
 
+    /// Hands on a hole piece by piece, so that a stopped run does not write zeros for hours.
+    async fn push_hole(&mut self, mut length: u64) {
+        while length > 0 && !self.sender.is_closed() {
+            let part = length.min(HOLE_BYTES_MAX);
+            self.push(Op::Hole(part), part).await;
+            length -= part;
+        }
+    }
+
     async fn send(&mut self) {
         self.bytes = 0;
         let ops = std::mem::take(&mut self.ops);
@@ -211,7 +224,7 @@ async fn build(
         if link.is_none() {
             bytes = bytes.saturating_add(entry.size);
         }
-        batch.push(Part { entry: Box::new(entry), extents, link });
+        batch.push(Part { entry: Box::new(entry), path, extents, link });
         *next = selected.next().await;
         refuse_damage(selected)?;
         if batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {

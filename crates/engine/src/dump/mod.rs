@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Outcome, Problems};
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::restore::{RestoreOptions, Selected, path_text};
+use crate::restore::{RestoreOptions, Selected};
 use crate::snapshots::{Snapshot, not_in_snapshot};
 use contents::{Op, produce};
 use holdfast_core::entry::{Entry, Kind};
@@ -179,6 +179,8 @@ struct Scribe {
 
 struct Current {
     entry: Box<Entry>,
+    /// Its path in the snapshot.
+    path: Vec<u8>,
     hasher: ContentHasher,
     bytes: u64,
 }
@@ -197,7 +199,7 @@ impl Scribe {
     fn carry_out(&mut self, ops: Vec<Op>) -> Result<()> {
         for op in ops {
             match op {
-                Op::Begin(entry) => self.begin(entry),
+                Op::Begin(entry, path) => self.begin(entry, path),
                 Op::Link(entry, target) => self.link(&entry, &target),
                 Op::Data(bytes, range) => self.data(&bytes[range])?,
                 Op::Hole(length) => self.hole(length)?,
@@ -208,7 +210,7 @@ impl Scribe {
         self.flush(1)
     }
 
-    fn begin(&mut self, entry: Box<Entry>) {
+    fn begin(&mut self, entry: Box<Entry>, path: Vec<u8>) {
         let begun = match &mut self.form {
             Form::Plain => ControlFlow::Continue(()),
             Form::Tar => tar::begin(&entry, None, &mut self.buffer),
@@ -217,13 +219,12 @@ impl Scribe {
         match begun {
             ControlFlow::Continue(()) => {
                 self.count(&entry);
-                self.current = Some(Current { entry, hasher: ContentHasher::default(), bytes: 0 });
+                self.current = Some(Current { entry, path, hasher: ContentHasher::default(), bytes: 0 });
             }
-            ControlFlow::Break(what) => self.problems.notice(Notice {
-                path: path_text(&entry.key),
-                kind: NoticeKind::LeftOut,
-                what: what.to_owned(),
-            }),
+            ControlFlow::Break(what) => {
+                let what = what.to_owned();
+                self.problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
+            }
         }
     }
 
@@ -281,7 +282,7 @@ impl Scribe {
         if entry.kind == Kind::File
             && (current.bytes != entry.size || Some(current.hasher.finish()) != entry.digest)
         {
-            let path = String::from_utf8_lossy(&path_text(&entry.key)).into_owned();
+            let path = String::from_utf8_lossy(&current.path).into_owned();
             let what = format!("what came out of the repository is not what was recorded of {path}");
             return Err(Error::new(ErrorKind::Damaged, what));
         }
