@@ -35,6 +35,8 @@ mod view;
 pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};
+#[doc(hidden)]
+pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
@@ -43,6 +45,6 @@ pub use diff::{
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 pub use repository::{InitOptions, Repository, Secret};
-pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
+pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};

@@ -169,10 +169,15 @@ impl<'a> Survey<'a> {
                 fresh.extend((mark != Mark::Known).then_some(mark == Mark::New));
                 mark != Mark::Known
             });
-            for ((id, fresh), page) in ids.iter().zip(fresh).zip(self.reader.pages(&ids).await) {
-                match page {
-                    Ok(page) => self.note(number, &page, fresh, &mut stack),
-                    Err(error) => self.damaged(snapshot, id, &error),
+            // Fewer may come at a time than were asked for.
+            while !ids.is_empty() {
+                let pages = self.reader.pages(&ids).await;
+                let come = pages.len();
+                for ((id, fresh), page) in ids.drain(..come).zip(fresh.drain(..come)).zip(pages) {
+                    match page {
+                        Ok(page) => self.note(number, &page, fresh, &mut stack),
+                        Err(error) => self.damaged(snapshot, &id, &error),
+                    }
                 }
             }
         }

@@ -11,7 +11,11 @@ mod archive;
 mod compare;
 mod damage;
 mod exact;
+mod forge;
 mod full_disk;
+
+mod hostile;
+mod in_place;
 mod incremental;
 mod input;
 mod kill;

@@ -14,7 +14,7 @@ pub(crate) use backup::{BackupArgs, LeaveOut};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use find::FindArgs;
-pub(crate) use restore::{RestoreArgs, Select};
+pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 
 use clap::{Args, Parser, Subcommand};

@@ -140,7 +140,7 @@ fn lost(path: &[u8], error: &Error) -> Error {
 
 /// Fails if a part of the tree could not be read.
 pub(super) fn refuse_damage(selected: &Selected<'_>) -> Result<()> {
-    match selected.damage.first() {
+    match selected.damage.problems.first() {
         Some(problem) => {
             let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
             Err(Error::new(ErrorKind::Damaged, what))
