@@ -9,6 +9,7 @@ mod engine;
 mod fault;
 mod guarded;
 mod ink;
+mod outlet;
 mod secrets;
 mod settings;
 mod stdin;

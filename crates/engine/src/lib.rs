@@ -12,8 +12,11 @@ mod backup;
 mod cache;
 mod check;
 pub mod ctx;
+mod diff;
+mod dump;
 pub mod error;
 pub mod event;
+mod find;
 mod index;
 pub mod outcome;
 mod packer;
@@ -25,6 +28,7 @@ mod restore;
 mod session;
 mod snapshots;
 pub mod source;
+mod stats;
 pub mod target;
 mod tree;
 mod view;
@@ -34,6 +38,13 @@ pub use backup::{BackupOptions, BackupReport, backup};
 #[doc(hidden)]
 pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
+pub use diff::{
+    Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
+    TakeChange, diff, diff_live,
+};
+pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
+pub use find::{FindReport, Matches, TakeFound, find};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
+pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};

@@ -8,10 +8,11 @@ use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
-use crate::tree::{Step, TreeWalk};
+use crate::restore::{chain, path_text};
+use crate::tree::{Held, Pending, Step, TreeWalk};
 use crate::view::View;
 use holdfast_core::entry::{Entry, Time, path_to_key};
-use holdfast_core::id::{MemberId, SessionId, StreamId};
+use holdfast_core::id::{ChunkId, MemberId, SessionId, StreamId};
 use holdfast_core::name::{PackClass, SessionName};
 use holdfast_core::session::{Details, End, Summary};
 use std::collections::{BTreeMap, HashSet};
@@ -65,6 +66,8 @@ pub struct Resolved {
     pub snapshot: Snapshot,
     /// A newer one of the same source that is incomplete and was passed over for it.
     pub passed_over: Option<Snapshot>,
+    /// The newest whole one of the same source, if it is newer and does not hold the path.
+    pub without_path: Option<Snapshot>,
 }
 
 impl View {
@@ -161,24 +164,53 @@ pub async fn resolve(
     for snapshot in found {
         streams.entry(snapshot.summary.stream).or_default().push(snapshot);
     }
-    let mut candidates = Vec::new();
+    let (mut lookup, mut candidates, mut damage) = (Lookup::new(&reader, path), Vec::new(), None);
     for snapshots in streams.into_values() {
-        let newest = snapshots.last().expect("a stream has a snapshot").clone();
-        let whole = snapshots.into_iter().rfind(|snapshot| !snapshot.summary.incomplete);
-        let passed_over = whole.as_ref().and_then(|whole| (whole.id != newest.id).then(|| newest.clone()));
-        let chosen = whole.unwrap_or(newest);
-        if contains(&reader, &chosen, path).await? {
-            candidates.push(Resolved { snapshot: chosen, passed_over });
-        }
+        candidates.extend(newest_with(ctx, &mut lookup, snapshots, &mut damage).await?);
     }
-    match candidates.len() {
-        0 => Err(Error::new(
+    match (candidates.len(), damage) {
+        (0, Some(error)) => Err(error),
+        (0, None) => Err(Error::new(
             ErrorKind::NotFound,
-            format!("no latest snapshot contains {}", String::from_utf8_lossy(path)),
+            format!("no snapshot that matches contains {}", String::from_utf8_lossy(path)),
         )),
-        1 => Ok(candidates.remove(0)),
+        (1, _) => Ok(candidates.remove(0)),
         _ => Err(ambiguous("latest", candidates.iter().map(|candidate| &candidate.snapshot))),
     }
+}
+
+/// Finds what `latest` means in one stream, whose snapshots come oldest first: the newest whole
+/// one that contains the path; if there is none, the newest incomplete one that does. One that
+/// cannot be looked into is passed over aloud.
+async fn newest_with(
+    ctx: &Ctx,
+    lookup: &mut Lookup<'_>,
+    snapshots: Vec<Snapshot>,
+    damage: &mut Option<Error>,
+) -> Result<Option<Resolved>> {
+    let (mut incomplete, mut passed_over, mut without_path) = (None, None, None);
+    for snapshot in snapshots.into_iter().rev() {
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+        if snapshot.summary.incomplete {
+            passed_over.get_or_insert_with(|| snapshot.clone());
+            // Only worth a look while no better one is known.
+            if incomplete.is_none() && lookup.contains(ctx, &snapshot, damage).await {
+                incomplete = Some(snapshot);
+            }
+        } else if lookup.contains(ctx, &snapshot, damage).await {
+            return Ok(Some(Resolved { snapshot, passed_over, without_path }));
+        } else {
+            without_path.get_or_insert(snapshot);
+        }
+    }
+    let newer = |other: &Snapshot, chosen: &Snapshot| other.summary.end > chosen.summary.end;
+    Ok(incomplete.map(|snapshot| Resolved {
+        passed_over: passed_over.filter(|other| other.id != snapshot.id && newer(other, &snapshot)),
+        without_path: without_path.filter(|other| newer(other, &snapshot)),
+        snapshot,
+    }))
 }
 
 fn resolve_id(found: Vec<Snapshot>, text: &str) -> Result<Resolved> {
@@ -186,7 +218,9 @@ fn resolve_id(found: Vec<Snapshot>, text: &str) -> Result<Resolved> {
         found.into_iter().filter(|snapshot| snapshot.id.to_string().starts_with(text)).collect();
     match matching.len() {
         0 => Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {text}"))),
-        1 if !text.is_empty() => Ok(Resolved { snapshot: matching.remove(0), passed_over: None }),
+        1 if !text.is_empty() => {
+            Ok(Resolved { snapshot: matching.remove(0), passed_over: None, without_path: None })
+        }
         _ => Err(ambiguous(text, matching.iter())),
     }
 }
@@ -217,15 +251,62 @@ fn utc(time: Time) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-async fn contains(reader: &Reader, snapshot: &Snapshot, path: &[u8]) -> Result<bool> {
-    let key = path_to_key(path);
-    if key.is_empty() {
-        return Ok(true);
+/// Tells which snapshots contain a path. Pages that were found not to lead there are not read
+/// again, so that a long row of snapshots costs little.
+pub(crate) struct Lookup<'a> {
+    reader: &'a Reader,
+    key: Vec<u8>,
+    absent: HashSet<ChunkId>,
+}
+
+impl<'a> Lookup<'a> {
+    pub(crate) fn new(reader: &'a Reader, path: &[u8]) -> Self {
+        Self { reader, key: path_to_key(path), absent: HashSet::new() }
     }
-    match TreeWalk::below(reader, snapshot.summary.root, &key).next().await {
-        Some(Step::Entries(entries)) => Ok(entries.first().is_some_and(|entry| entry.key == key)),
-        Some(Step::Damaged { error, .. }) => Err(error),
-        None => Ok(false),
+
+    /// Damage is told, kept, and counts as not containing the path.
+    async fn contains(&mut self, ctx: &Ctx, snapshot: &Snapshot, damage: &mut Option<Error>) -> bool {
+        match self.look(snapshot.summary.root).await {
+            Ok(found) => found,
+            Err(error) => {
+                let id = &snapshot.id.to_string()[..8];
+                let what = format!(
+                    "snapshot {id} of {} is damaged where {} would be ({}): it is passed over for `latest`",
+                    utc(snapshot.summary.end),
+                    String::from_utf8_lossy(&path_text(&self.key)),
+                    chain(&error)
+                );
+                ctx.monitor.on(&Event::Warning(&what));
+                damage.get_or_insert(error);
+                false
+            }
+        }
+    }
+
+    pub(crate) async fn look(&mut self, root: ChunkId) -> Result<bool> {
+        if self.key.is_empty() {
+            return Ok(true);
+        }
+        let (mut pending, mut way) = (Pending::root(root), Vec::new());
+        let found = loop {
+            if self.absent.contains(&pending.id) {
+                break false;
+            }
+            way.push(pending.id);
+            match pending.open(self.reader.page(&pending.id).await?)? {
+                Held::Entries(entries) => {
+                    break entries.binary_search_by(|entry| entry.key.as_slice().cmp(&self.key)).is_ok();
+                }
+                Held::Pages(below) => match below.into_iter().rfind(|page| page.from <= self.key) {
+                    Some(next) => pending = next,
+                    None => break false,
+                },
+            }
+        };
+        if !found {
+            self.absent.extend(way);
+        }
+        Ok(found)
     }
 }
 

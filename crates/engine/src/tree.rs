@@ -18,20 +18,85 @@ const FILE_EXTENTS_MAX: usize = 1 << 24;
 
 /// A page that is still to be visited.
 #[derive(Debug, Clone)]
-struct Pending {
-    id: ChunkId,
+pub(crate) struct Pending {
+    pub id: ChunkId,
     /// What level it must have; the root's is free.
-    level: Option<u8>,
+    pub level: Option<u8>,
     /// Its first key; the root's is free.
-    from: Vec<u8>,
+    pub from: Vec<u8>,
     /// Its keys are smaller than this.
-    to: Option<Vec<u8>>,
+    pub to: Option<Vec<u8>>,
+}
+
+/// What a page of a tree turned out to hold.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// Entries, ascending, all within the bounds.
+    Entries(Vec<Entry>),
+    /// The pages below, with their bounds.
+    Pages(Vec<Pending>),
 }
 
 impl Pending {
+    /// The top of a tree.
+    pub(crate) const fn root(id: ChunkId) -> Self {
+        Self { id, level: None, from: Vec::new(), to: None }
+    }
+
+    /// Checks a page against what its parent said of it.
+    pub(crate) fn open(&self, page: Page) -> Result<Held> {
+        if self.level.is_some_and(|level| level != page.level) {
+            return Err(self.wrong());
+        }
+        let level = page.level;
+        match page.body {
+            PageBody::Entries(entries) if self.bounds(&entries) => Ok(Held::Entries(entries)),
+            PageBody::Children(children) if level > 0 => self.children(level, children).map(Held::Pages),
+            _ => Err(self.wrong()),
+        }
+    }
+
     /// Whether a key may be the page's first.
     fn begins_with(&self, key: &[u8]) -> bool {
         self.level.is_none() || *key == *self.from
+    }
+
+    fn bounds(&self, entries: &[Entry]) -> bool {
+        match (entries.first(), entries.last()) {
+            (Some(first), Some(last)) => {
+                self.begins_with(&first.key) && self.to.as_ref().is_none_or(|to| last.key < *to)
+            }
+            // Only a tree without entries has a leaf without any: one page could be many otherwise.
+            _ => self.level.is_none(),
+        }
+    }
+
+    fn children(&self, level: u8, children: Vec<Child>) -> Result<Vec<Self>> {
+        let inside = children.first().is_some_and(|first| self.begins_with(&first.first_key))
+            && children.last().is_some_and(|last| self.to.as_ref().is_none_or(|to| last.first_key < *to));
+        if !inside {
+            return Err(self.wrong());
+        }
+        let ends = children[1..].iter().map(|child| Some(child.first_key.clone())).chain([self.to.clone()]);
+        let ends: Vec<_> = ends.collect();
+        let below = children.into_iter().zip(ends).map(|(child, to)| Self {
+            id: child.id,
+            level: Some(level - 1),
+            from: child.first_key,
+            to,
+        });
+        Ok(below.collect())
+    }
+
+    fn wrong(&self) -> Error {
+        let id = &self.id.to_string()[..16];
+        Error::new(ErrorKind::Damaged, format!("page {id} does not fit its tree"))
+    }
+
+    /// Whether keys of a range can lie in the page.
+    pub(crate) fn overlaps(&self, from: &[u8], to: Option<&[u8]>) -> bool {
+        to.is_none_or(|to| self.from.as_slice() < to)
+            && self.to.as_ref().is_none_or(|end| end.as_slice() > from)
     }
 }
 
@@ -68,8 +133,7 @@ impl<'a> TreeWalk<'a> {
     }
 
     fn between(reader: &'a Reader, root: ChunkId, from: Vec<u8>, to: Option<Vec<u8>>) -> Self {
-        let root = Pending { id: root, level: None, from: Vec::new(), to: None };
-        Self { reader, stack: vec![root], ready: VecDeque::new(), from, to, last: None }
+        Self { reader, stack: vec![Pending::root(root)], ready: VecDeque::new(), from, to, last: None }
     }
 
     /// Takes the next step; `None` at the end.
@@ -109,60 +173,22 @@ impl<'a> TreeWalk<'a> {
 
     /// Checks a page against what its parent said, and takes it in.
     fn accept(&mut self, pending: &Pending, page: Page) -> Result<Option<Vec<Entry>>> {
-        let wrong = || {
-            Error::new(
-                ErrorKind::Damaged,
-                format!("page {} does not fit its tree", &pending.id.to_string()[..16]),
-            )
-        };
-        if pending.level.is_some_and(|level| level != page.level) {
-            return Err(wrong());
-        }
-        match page.body {
-            PageBody::Entries(entries) => self.take_entries(pending, entries).ok_or_else(wrong).map(Some),
-            PageBody::Children(children) => {
-                let bounds_ok = children.first().is_some_and(|first| pending.begins_with(&first.first_key))
-                    && children
-                        .last()
-                        .is_some_and(|last| pending.to.as_ref().is_none_or(|to| last.first_key < *to));
-                if !bounds_ok || page.level == 0 {
-                    return Err(wrong());
-                }
-                let ends = children[1..]
-                    .iter()
-                    .map(|child| Some(child.first_key.clone()))
-                    .chain([pending.to.clone()]);
-                let below: Vec<_> = children
-                    .iter()
-                    .zip(ends)
-                    .map(|(child, to)| Pending {
-                        id: child.id,
-                        level: Some(page.level - 1),
-                        from: child.first_key.clone(),
-                        to,
-                    })
-                    .filter(|child| self.overlaps(child))
-                    .collect();
+        match pending.open(page)? {
+            Held::Entries(entries) => self.take_entries(entries).ok_or_else(|| pending.wrong()).map(Some),
+            Held::Pages(mut below) => {
+                below.retain(|child| child.overlaps(&self.from, self.to.as_deref()));
                 self.stack.extend(below.into_iter().rev());
                 Ok(None)
             }
-            PageBody::Extents { .. } => Err(wrong()),
         }
     }
 
-    fn overlaps(&self, child: &Pending) -> bool {
-        self.to.as_ref().is_none_or(|to| child.from < *to)
-            && child.to.as_ref().is_none_or(|to| *to > self.from)
-    }
-
-    fn take_entries(&mut self, pending: &Pending, mut entries: Vec<Entry>) -> Option<Vec<Entry>> {
+    fn take_entries(&mut self, mut entries: Vec<Entry>) -> Option<Vec<Entry>> {
         let (first, last) = match (entries.first(), entries.last()) {
             (Some(first), Some(last)) => (first.key.clone(), last.key.clone()),
-            // Only a tree without entries has a leaf without any: one page could be many otherwise.
-            _ => return pending.level.is_none().then_some(entries),
+            _ => return Some(entries),
         };
-        let inside = pending.begins_with(&first) && pending.to.as_ref().is_none_or(|to| last < *to);
-        if !inside || self.last.as_ref().is_some_and(|before| *before >= first) {
+        if self.last.as_ref().is_some_and(|before| *before >= first) {
             return None;
         }
         self.last = Some(last);

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
+mod archive;
 mod compare;
 mod damage;
 mod exact;
@@ -18,6 +19,7 @@ mod in_place;
 mod incremental;
 mod input;
 mod kill;
+mod look;
 mod own_places;
 mod together;
 mod tree;

@@ -4,10 +4,18 @@
 //! and `commands`, because a parser's own message would repeat a URL with a password in it.
 
 mod backup;
+mod diff;
+mod dump;
+mod find;
 mod restore;
+mod stats;
 
-pub(crate) use backup::BackupArgs;
+pub(crate) use backup::{BackupArgs, LeaveOut};
+pub(crate) use diff::DiffArgs;
+pub(crate) use dump::{Archive, DumpArgs};
+pub(crate) use find::FindArgs;
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
+pub(crate) use stats::{StatsArgs, StatsDepth};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -97,6 +105,10 @@ pub(crate) enum Verb {
     Restore(Box<RestoreArgs>),
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
+    Find(Box<FindArgs>),
+    Diff(Box<DiffArgs>),
+    Dump(DumpArgs),
+    Stats(StatsArgs),
     Check(CheckArgs),
     /// Show the version of the program and of the repository format
     Version,

@@ -3,7 +3,7 @@
 use super::spelling::recorded_command;
 use super::version::VERSION;
 use super::{Run, pick};
-use crate::args::{BackupArgs, Pick};
+use crate::args::{BackupArgs, LeaveOut, Pick};
 use crate::engine::{BackupOptions, BackupReport, Outcome, Repository, Source, backup};
 use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
@@ -32,9 +32,9 @@ enum What {
 /// Backs up, and sums up.
 pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let what = what(args)?;
-    let place = Place::new(run, args)?;
+    let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
-        What::Files(paths) => Some(file_options(args, paths, &place)?),
+        What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),
         What::Stdin | What::Command(_) => None,
     };
     let mut options = options(run, args, &place)?;
@@ -57,17 +57,17 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
 }
 
 /// Where we are.
-struct Place {
-    host: String,
-    current: PathBuf,
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) current: PathBuf,
     repository: PathBuf,
     cache: Option<PathBuf>,
 }
 
 impl Place {
-    fn new(run: &Run, args: &BackupArgs) -> Result<Self, Fault> {
+    pub(super) fn new(run: &Run, host: Option<&str>) -> Result<Self, Fault> {
         Ok(Self {
-            host: args.name.host.clone().unwrap_or_else(wire_up::host_name),
+            host: host.map_or_else(wire_up::host_name, str::to_owned),
             current: settings::current_dir()?,
             repository: run.repository_path()?,
             cache: settings::cache_dir(&run.global)?,
@@ -119,8 +119,11 @@ fn listed_paths(file: &Path) -> Result<Vec<OsString>, Fault> {
     Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
 }
 
-fn file_options(args: &BackupArgs, paths: &[PathBuf], place: &Place) -> Result<FileSourceOptions, Fault> {
-    let leave_out = &args.leave_out;
+pub(super) fn file_options(
+    leave_out: &LeaveOut,
+    paths: &[PathBuf],
+    place: &Place,
+) -> Result<FileSourceOptions, Fault> {
     let mut patterns = leave_out.exclude.clone();
     for file in &leave_out.exclude_file {
         patterns.extend(file_patterns(file)?);

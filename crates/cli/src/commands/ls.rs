@@ -30,18 +30,18 @@ fn show(run: &Run, entry: &Entry, long: bool) {
     if run.ink.tone.json {
         run.ink.json(&Node::from(entry));
     } else {
-        run.ink.data(&if long { long_line(entry) } else { shown_path(entry) });
+        run.ink.data(&if long { long_line(entry, "") } else { shown_path(entry) });
     }
     if !run.ink.is_heard() {
         run.ctx.cancel.raise();
     }
 }
 
-fn shown_path(entry: &Entry) -> String {
+pub(super) fn shown_path(entry: &Entry) -> String {
     format!("/{}", escape(&key_to_path(&entry.key)))
 }
 
-fn long_line(entry: &Entry) -> String {
+pub(super) fn long_line(entry: &Entry, before_path: &str) -> String {
     let name =
         |name: &str, number: u32| if name.is_empty() { number.to_string() } else { escape(name.as_bytes()) };
     let owner = name(&entry.owner.user, entry.owner.uid);
@@ -53,7 +53,7 @@ fn long_line(entry: &Entry) -> String {
     let target = entry.attributes.link_target.as_deref();
     let arrow = target.map(|target| format!(" -> {}", escape(target))).unwrap_or_default();
     let (mode, time, path) = (mode_text(entry.kind, entry.mode), local(entry.mtime), shown_path(entry));
-    format!("{mode} {owner:<8} {group:<8} {size:>12} {time} {path}{arrow}")
+    format!("{mode} {owner:<8} {group:<8} {size:>12} {time} {before_path}{path}{arrow}")
 }
 
 /// Writes kind and permissions as `ls -l` does.

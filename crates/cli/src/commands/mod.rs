@@ -4,6 +4,9 @@
 
 mod backup;
 mod check;
+mod diff;
+mod dump;
+mod find;
 mod init;
 mod kit;
 mod ls;
@@ -11,6 +14,7 @@ mod pick;
 mod restore;
 mod snapshots;
 mod spelling;
+mod stats;
 mod version;
 
 use crate::args::{Cli, Global, Verb};
@@ -101,6 +105,10 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Restore(args) => restore::run(run, &args).await,
         Verb::Snapshots(args) => snapshots::run(run, &args).await,
         Verb::Ls(args) => ls::run(run, &args).await,
+        Verb::Find(args) => find::run(run, &args).await,
+        Verb::Diff(args) => diff::run(run, &args).await,
+        Verb::Dump(args) => dump::run(run, &args).await,
+        Verb::Stats(args) => stats::run(run, &args).await,
         Verb::Check(args) => check::run(run, &args).await,
         Verb::Version | Verb::Unlock => Ok(()),
     }

@@ -17,7 +17,9 @@ pub(crate) async fn one(
     path: &[u8],
     pick: &Pick,
 ) -> Result<Resolved, Fault> {
-    Ok(resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await?)
+    let resolved = resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await;
+    run.progress.tell_heard();
+    Ok(resolved?)
 }
 
 /// The beginning of an id that people are shown.
@@ -53,9 +55,14 @@ pub(crate) fn described(snapshot: &Snapshot, now: Time) -> String {
     format!("snapshot {id} of host {host}, {source}, taken {old} ({}){whole}", local(summary.end))
 }
 
-/// Says that a newer snapshot was not taken, and why.
-pub(crate) fn passed_over(resolved: &Resolved) -> Option<String> {
-    let newer = resolved.passed_over.as_ref()?;
-    let (id, time) = (short_id(newer), local(newer.summary.end));
-    Some(format!("a newer snapshot was passed over, it is incomplete: {id} of {time}; name it to use it"))
+/// Says which newer snapshots were not taken, and why.
+pub(crate) fn passed_over(resolved: &Resolved) -> Vec<String> {
+    let words = |newer: &Snapshot| format!("{} of {}", short_id(newer), local(newer.summary.end));
+    let incomplete = resolved.passed_over.as_ref().map(|newer| {
+        format!("a newer snapshot was passed over, it is incomplete: {}; name it to use it", words(newer))
+    });
+    let without = resolved.without_path.as_ref().map(|newer| {
+        format!("newer snapshots do not hold this path, the newest of them is {}", words(newer))
+    });
+    incomplete.into_iter().chain(without).collect()
 }

@@ -292,6 +292,8 @@ impl From<&Snapshot> for SnapshotSummary {
 #[derive(Debug, Serialize)]
 pub(crate) struct Node<'a> {
     message_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<String>,
     name: String,
     r#type: &'static str,
     #[serde(flatten)]
@@ -316,6 +318,13 @@ pub(crate) struct Node<'a> {
     grown: bool,
 }
 
+impl<'a> Node<'a> {
+    /// An entry that was searched for, and where it was found.
+    pub(crate) fn found(entry: &'a Entry, snapshot: &Snapshot) -> Self {
+        Self { message_type: "match", snapshot_id: Some(snapshot.id.to_string()), ..Self::from(entry) }
+    }
+}
+
 impl<'a> From<&'a Entry> for Node<'a> {
     fn from(entry: &'a Entry) -> Self {
         let path = [b"/".as_slice(), &key_to_path(&entry.key)].concat();
@@ -323,6 +332,7 @@ impl<'a> From<&'a Entry> for Node<'a> {
         let target = entry.attributes.link_target.as_deref().map(Path::new);
         Self {
             message_type: "node",
+            snapshot_id: None,
             name: String::from_utf8_lossy(name).into_owned(),
             r#type: kind_word(entry.kind),
             path: Path::new(&path),
@@ -343,7 +353,7 @@ impl<'a> From<&'a Entry> for Node<'a> {
     }
 }
 
-const fn kind_word(kind: Kind) -> &'static str {
+pub(super) const fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::File => "file",
         Kind::Directory => "dir",

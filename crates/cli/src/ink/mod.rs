@@ -4,6 +4,7 @@
 
 mod escape;
 mod json;
+mod json_contents;
 mod moment;
 mod progress;
 mod size;
@@ -14,6 +15,9 @@ pub(crate) use escape::escape;
 pub(crate) use json::{
     AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
     RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
+};
+pub(crate) use json_contents::{
+    ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
@@ -80,6 +84,11 @@ impl Ink {
     /// Writes a JSON line of data that somebody waits for.
     pub(crate) fn json_now(&self, line: &impl Serialize) {
         self.json(line);
+        self.flush();
+    }
+
+    /// Lets out all data, so that what is said next stands below it.
+    fn flush(&self) {
         let mut out = self.lock();
         let result = out.to.flush();
         out.keep(result);
@@ -88,6 +97,7 @@ impl Ink {
     /// Says something that one may miss.
     pub(crate) fn talk(&self, line: &str) {
         if !self.tone.quiet && !self.tone.json {
+            self.flush();
             write_err(line.as_bytes());
         }
     }

@@ -159,7 +159,7 @@ impl Progress {
     }
 
     /// Tells what was heard and not told yet.
-    fn tell_heard(&self) {
+    pub(crate) fn tell_heard(&self) {
         let (warnings, items) = self.untold();
         warnings.iter().for_each(|warning| self.ink.warn(warning));
         if self.ink.tone.json {

@@ -9,7 +9,7 @@ mod select;
 mod verify;
 mod write;
 
-pub(crate) use select::chain;
+pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
 pub use verify::{OpenRestored, verify};
 
 use crate::ctx::Ctx;
@@ -23,7 +23,6 @@ use crate::target::{Tally, Target, TargetBatch};
 use holdfast_core::entry::{Entry, Extent, Kind, Xattrs};
 use std::sync::Arc;
 
-use select::{Selected, path_text};
 use write::Writer;
 
 /// Entries of one batch.

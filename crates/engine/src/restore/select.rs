@@ -13,20 +13,20 @@ use std::collections::VecDeque;
 use super::{RestoreOptions, Selection};
 
 /// Gives the entries to restore, in order, with keys relative to the target.
-pub(super) struct Selected<'a> {
+pub(crate) struct Selected<'a> {
     walk: TreeWalk<'a>,
     ready: VecDeque<Entry>,
     prefix: Vec<u8>,
-    pub(super) options: &'a RestoreOptions,
+    pub(crate) options: &'a RestoreOptions,
     /// Folders that are only made if something below them is taken.
     parents: Vec<Entry>,
     skipped: Option<Vec<u8>>,
-    pub(super) found: bool,
-    pub(super) damage: Problems,
+    pub(crate) found: bool,
+    pub(crate) damage: Problems,
 }
 
 impl<'a> Selected<'a> {
-    pub(super) fn new(reader: &'a Reader, snapshot: &Snapshot, options: &'a RestoreOptions) -> Self {
+    pub(crate) fn new(reader: &'a Reader, snapshot: &Snapshot, options: &'a RestoreOptions) -> Self {
         let key = path_to_key(&options.path);
         Self {
             walk: TreeWalk::below(reader, snapshot.summary.root, &key),
@@ -41,7 +41,7 @@ impl<'a> Selected<'a> {
     }
 
     /// The next entry, with its key in the snapshot.
-    pub(super) async fn next(&mut self) -> Option<Entry> {
+    pub(crate) async fn next(&mut self) -> Option<Entry> {
         loop {
             if let Some(entry) = self.ready.pop_front() {
                 return Some(entry);
@@ -77,7 +77,7 @@ impl<'a> Selected<'a> {
     }
 
     /// The key relative to the target: a folder's contents land in it, a single file keeps its name.
-    pub(super) fn relative(&self, entry: &Entry) -> Vec<u8> {
+    pub(crate) fn relative(&self, entry: &Entry) -> Vec<u8> {
         if entry.key == self.prefix && entry.kind != Kind::Directory {
             let start = entry.key.iter().rposition(|&byte| byte == 0).map_or(0, |at| at + 1);
             return entry.key[start..].to_vec();
@@ -87,18 +87,18 @@ impl<'a> Selected<'a> {
     }
 }
 
-fn is_below(key: &[u8], parent: &[u8]) -> bool {
+pub(crate) fn is_below(key: &[u8], parent: &[u8]) -> bool {
     // The empty key is the folder that holds everything.
     parent.is_empty() && !key.is_empty()
         || key.strip_prefix(parent).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 /// A key as a person knows the path.
-pub(super) fn path_text(key: &[u8]) -> Vec<u8> {
+pub(crate) fn path_text(key: &[u8]) -> Vec<u8> {
     [b"/", key_to_path(key).as_slice()].concat()
 }
 
-fn lost_part(from: &[u8], to: Option<&[u8]>, error: &Error) -> Problem {
+pub(crate) fn lost_part(from: &[u8], to: Option<&[u8]>, error: &Error) -> Problem {
     let until =
         to.map_or_else(String::new, |to| format!(" up to {}", String::from_utf8_lossy(&path_text(to))));
     let what = format!("everything from here{until} is lost: {}", chain(error));

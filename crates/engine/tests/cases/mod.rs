@@ -6,6 +6,7 @@ mod dedup;
 mod find;
 mod in_place;
 mod incremental;
+mod look;
 mod round_trip;
 mod select;
 mod trouble;

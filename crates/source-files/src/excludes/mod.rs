@@ -47,6 +47,14 @@ impl Excludes {
         last.is_some_and(|pattern| !pattern.negated)
     }
 
+    /// Whether a path itself matches; a folder above it is not asked.
+    #[must_use]
+    pub fn matches_itself(&self, path: &[u8], is_dir: bool) -> bool {
+        let folded = self.fold(path);
+        let last = self.patterns.iter().rev().find(|it| it.matches_at(it.pick(path, &folded), is_dir));
+        last.is_some_and(|pattern| !pattern.negated)
+    }
+
     /// Whether a folder can hold something that [`Self::matches`].
     #[must_use]
     pub fn may_contain(&self, dir: &[u8]) -> bool {
