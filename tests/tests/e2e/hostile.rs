@@ -194,6 +194,24 @@ fn extents(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
     one(forge, summary, &entries)
 }
 
+/// Many entries, each with a tag of 7 MiB that nobody knows.
+fn tags(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
+    let named = |number: u32| {
+        let mut entry = file(&format!("file {number:04}"));
+        entry.attributes.unknown = vec![(0x0777, vec![7; 7 << 20])];
+        entry
+    };
+    let mut below = Vec::new();
+    for number in 0..80 {
+        let entry = named(number);
+        let (key, id) = (entry.key.clone(), forge.leaf(&[entry]));
+        below.push(Below { key, id, entries: 1, bytes: 1 });
+    }
+    (summary.counts.files, summary.counts.bytes) = (80, 80);
+    (summary.counts.directories, summary.counts.others) = (0, 0);
+    forge.inner(1, 0, &below)
+}
+
 /// A chunk whose frame gives more than any chunk has, under an identifier of our choice.
 fn frame(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
     let zeros = vec![0; 64 << 20];
@@ -395,6 +413,7 @@ const CASES: &[Case] = &[
         [Do, Do, Refuse, Refuse],
     ),
     case("attributes that fill memory", attributes, [End; 4]),
+    case("tags that fill memory", tags, [Do; 4]),
     case("extents that fill memory", extents, [End, End, Do, Do]),
     case("a frame that gives too much", frame, [Refuse, Refuse, End, Refuse]),
     case("a frame that lies", lying_frame, [Refuse, Refuse, End, Refuse]),

@@ -211,7 +211,7 @@ async fn build(
             lost.push((entries.len(), chain(&error)));
             Vec::new()
         });
-        held += found.len() * size_of::<Extent>();
+        held += weight(&entry) + found.len() * size_of::<Extent>();
         extents.push(found);
         paths.push(path);
         entries.push(entry);
@@ -229,6 +229,13 @@ async fn build(
         .await;
     *target = Some(owned);
     Ok(Some(Batch { files: files?, paths, extents, lost }))
+}
+
+/// What an entry holds that may be long, in bytes.
+fn weight(entry: &Entry) -> usize {
+    let attributes = &entry.attributes;
+    let unknown: usize = attributes.unknown.iter().map(|(_, bytes)| bytes.len()).sum();
+    entry.key.len() + attributes.link_target.as_ref().map_or(0, Vec::len) + unknown
 }
 
 /// A slice of a chunk that a file wants.

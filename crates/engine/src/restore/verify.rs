@@ -80,7 +80,7 @@ pub async fn verify(
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
-                held += extents.len() * size_of::<Extent>();
+                held += weight(&entry) + extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }
