@@ -35,5 +35,5 @@ pub use backup::{BackupOptions, BackupReport, backup};
 pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use repository::{InitOptions, Repository, Secret};
-pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
+pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};

@@ -13,6 +13,7 @@ mod exact;
 mod forge;
 mod full_disk;
 mod hostile;
+mod in_place;
 mod incremental;
 mod input;
 mod kill;

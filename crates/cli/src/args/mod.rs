@@ -7,7 +7,7 @@ mod backup;
 mod restore;
 
 pub(crate) use backup::BackupArgs;
-pub(crate) use restore::{RestoreArgs, Select};
+pub(crate) use restore::{Over, RestoreArgs, Select, When};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

@@ -12,8 +12,8 @@ mod tell;
 
 pub(crate) use escape::escape;
 pub(crate) use json::{
-    AnswerLine, Around, CheckSummary, ExitError, FindingLine, InitLine, Node, PlanLine, RestoreSummary,
-    SnapshotLine, Summary, VersionLine, WarningLine,
+    AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
+    RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;

@@ -10,7 +10,8 @@ use crate::tree::{Step, TreeWalk};
 use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
 use std::collections::VecDeque;
 
-use super::*;
+use super::{RestoreOptions, Selection};
+
 /// Gives the entries to restore, in order, with keys relative to the target.
 pub(super) struct Selected<'a> {
     walk: TreeWalk<'a>,
