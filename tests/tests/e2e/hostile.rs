@@ -194,6 +194,24 @@ fn extents(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
     one(forge, summary, &entries)
 }
 
+/// Many entries, each with a tag of 7 MiB that nobody knows.
+fn tags(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
+    let named = |number: u32| {
+        let mut entry = file(&format!("file {number:04}"));
+        entry.attributes.unknown = vec![(0x0777, vec![7; 7 << 20])];
+        entry
+    };
+    let mut below = Vec::new();
+    for number in 0..80 {
+        let entry = named(number);
+        let (key, id) = (entry.key.clone(), forge.leaf(&[entry]));
+        below.push(Below { key, id, entries: 1, bytes: 1 });
+    }
+    (summary.counts.files, summary.counts.bytes) = (80, 80);
+    (summary.counts.directories, summary.counts.others) = (0, 0);
+    forge.inner(1, 0, &below)
+}
+
 /// A chunk whose frame gives more than any chunk has, under an identifier of our choice.
 fn frame(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
     let zeros = vec![0; 64 << 20];
@@ -395,6 +413,7 @@ const CASES: &[Case] = &[
         [Do, Do, Refuse, Refuse],
     ),
     case("attributes that fill memory", attributes, [End; 4]),
+    case("tags that fill memory", tags, [Do; 4]),
     case("extents that fill memory", extents, [End, End, Do, Do]),
     case("a frame that gives too much", frame, [Refuse, Refuse, End, Refuse]),
     case("a frame that lies", lying_frame, [Refuse, Refuse, End, Refuse]),
@@ -422,6 +441,23 @@ const CASES: &[Case] = &[
     case("texts that steer a terminal", strange_texts, [End, End, Do, Do]),
 ];
 
+/// A file outside the target that has a second name in it.
+const LINKED: &str = "linked";
+
+/// A target where every name that a case uses is a way out of it.
+fn plant(target: &Path) {
+    fs::create_dir_all(target.join("b")).unwrap();
+    for name in ["a", "c", "z", "bomb", "null", "file 0000", "b/x"] {
+        symlink("../outside/precious", target.join(name)).unwrap();
+    }
+    for name in ["d", "way", "link", "b/..."] {
+        symlink("../outside", target.join(name)).unwrap();
+    }
+    for name in ["root", "file 0001"] {
+        fs::hard_link(target.with_file_name("outside").join(LINKED), target.join(name)).unwrap();
+    }
+}
+
 /// What lies around the target: kind, inode, mode, time, size and content of everything.
 fn listing(top: &Path) -> BTreeMap<String, String> {
     let (mut found, mut todo) = (BTreeMap::new(), vec![top.to_owned()]);
@@ -435,9 +471,11 @@ fn listing(top: &Path) -> BTreeMap<String, String> {
             kind if kind.is_symlink() => format!("{:?}", fs::read_link(&path).unwrap()),
             _ => blake3::hash(&fs::read(&path).unwrap()).to_string(),
         };
-        let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
-        let said =
-            format!("{} {:o} {} {} {times:?} {content}", meta.ino(), meta.mode(), meta.size(), meta.nlink());
+        // A second name of it may be taken away from it, nothing else.
+        let whole = path.file_name().is_some_and(|name| name != LINKED);
+        let changed = whole.then(|| (meta.ctime(), meta.ctime_nsec(), meta.nlink()));
+        let times = (meta.mtime(), meta.mtime_nsec(), changed);
+        let said = format!("{} {:o} {} {times:?} {content}", meta.ino(), meta.mode(), meta.size());
         found.insert(path.to_string_lossy().into_owned(), said);
     }
     found
@@ -456,6 +494,7 @@ impl Stage {
         fs::write(world.path("source/folder/file"), noise(5_000)).unwrap();
         fs::create_dir_all(world.path("around/outside")).unwrap();
         fs::write(world.path("around/outside/precious"), "precious").unwrap();
+        fs::write(world.path("around/outside").join(LINKED), "linked").unwrap();
         symlink("outside", world.path("around/way")).unwrap();
         world.backup(&world.path("source"));
         let end = world.objects().into_iter().find(|name| name.ends_with("/end")).unwrap();
@@ -511,6 +550,15 @@ impl Stage {
         );
         self.judge(case, &[&"check"], case.check);
         self.judge(case, &[&"check", &"--read-data"], case.read_data);
+        let over = if case.restore == Refuse { Refuse } else { End };
+        for words in [&[] as &[Word<'_>], &[&"--delete", &"--max-delete", &"100%"]] {
+            plant(&target("planted"));
+            let planted = target("planted");
+            let all: &[Word<'_>] = &[&"restore", &snapshot, &"--target", &planted, &"--overwrite", &"always"];
+            self.judge(case, &[all, &[&"--dry-run"], words].concat(), End);
+            self.judge(case, &[all, words].concat(), over);
+            remove(&planted);
+        }
         for name in ["target", "verified"] {
             remove(&target(name));
         }

@@ -13,7 +13,6 @@ mod damage;
 mod exact;
 mod forge;
 mod full_disk;
-
 mod hostile;
 mod in_place;
 mod incremental;

@@ -29,8 +29,8 @@ use write::Writer;
 const BATCH_ENTRIES_MAX: usize = 4096;
 /// Content of one batch in bytes, unless one file has more.
 const BATCH_BYTES_MAX: u64 = 256 << 20;
-/// Extended attributes and extents of one batch in memory, in bytes, unless one entry has more:
-/// many entries may name the same long ones.
+/// What the entries of one batch hold in memory, in bytes, unless one has more: many entries may
+/// name the same long extended attributes or extents.
 const BATCH_HELD_BYTES_MAX: usize = 16 << 20;
 
 /// Whether an entry is restored.
@@ -216,7 +216,8 @@ async fn build(
                 Err(error) => {
                     entry.attributes.xattrs = Xattrs::None;
                     let what = format!("its extended attributes are lost: {}", chain(&error));
-                    selected.damage.problem(Problem { path: path.clone(), kind: ProblemKind::Damaged, what });
+                    let kind = ProblemKind::Damaged;
+                    selected.damage.problem(Problem { path: path.clone(), kind, what });
                 }
             }
         }
@@ -224,12 +225,12 @@ async fn build(
             lost.push((entries.len(), chain(&error)));
             Vec::new()
         });
-        held += found.len() * size_of::<Extent>();
+        held += weight(&entry) + found.len() * size_of::<Extent>();
         extents.push(found);
         paths.push(path);
         entries.push(entry);
     }
-    if let (Some(target), 1..) = (target.as_mut(), selected.damage.problem_count) {
+    if let (Some(target), true) = (target.as_mut(), selected.damage.problem_count > 0) {
         target.spare();
     }
     if entries.is_empty() {
@@ -245,4 +246,11 @@ async fn build(
         .await;
     *target = Some(owned);
     Ok(Some(Arc::new(Batch { files: files?, paths, extents, lost })))
+}
+
+/// What an entry holds that may be long, in bytes.
+fn weight(entry: &Entry) -> usize {
+    let attributes = &entry.attributes;
+    let unknown: usize = attributes.unknown.iter().map(|(_, bytes)| bytes.len()).sum();
+    entry.key.len() + attributes.link_target.as_ref().map_or(0, Vec::len) + unknown
 }

@@ -19,7 +19,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::select::{Selected, path_text};
-use super::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BATCH_HELD_BYTES_MAX, RestoreOptions, RestoreReport};
+use super::{
+    BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BATCH_HELD_BYTES_MAX, RestoreOptions, RestoreReport, weight,
+};
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 << 10;
@@ -49,7 +51,7 @@ pub async fn verify(
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
-                held += extents.len() * size_of::<Extent>();
+                held += weight(&entry) + extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }

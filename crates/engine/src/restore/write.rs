@@ -185,16 +185,16 @@ impl<'a> Writer<'a> {
         (RestoreReport { packs, ..self.report }, self.problems)
     }
 
-    /// Takes in what the listing lacks.
-    pub(super) fn absorb(&mut self, damage: Problems) -> Result<()> {
-        damage.problems.iter().try_for_each(|problem| self.tell(problem))?;
-        self.problems.absorb(damage);
+    pub(super) fn problem(&mut self, problem: Problem) -> Result<()> {
+        self.tell(&problem)?;
+        self.problems.problem(problem);
         Ok(())
     }
 
-    fn problem(&mut self, problem: Problem) -> Result<()> {
-        self.tell(&problem)?;
-        self.problems.problem(problem);
+    /// Takes in what was found elsewhere.
+    pub(super) fn absorb(&mut self, found: Problems) -> Result<()> {
+        found.problems.iter().try_for_each(|problem| self.tell(problem))?;
+        self.problems.absorb(found);
         Ok(())
     }
 
