@@ -15,6 +15,7 @@ pub mod ctx;
 pub mod error;
 pub mod event;
 mod index;
+mod key_slots;
 pub mod outcome;
 mod packer;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};
 pub use check::{CheckReport, Finding, ReadData, check};
+pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};

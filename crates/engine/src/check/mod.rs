@@ -172,7 +172,7 @@ async fn check_objects(
     let mut reads = stream::iter(small)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, ByteRange::All).await) })
         .buffer_unordered(READS_AT_ONCE);
-    let mut seen_init = (false, false, false);
+    let (mut slots, mut member, mut recover) = (0, false, false);
     while let Some((meta, bytes)) = reads.next().await {
         interrupted(ctx)?;
         let name = meta.key.as_str();
@@ -187,9 +187,10 @@ async fn check_objects(
         };
         let description = repository.description();
         match name::parse(name) {
-            Some(Place::KeySlot(id)) => seen_init.0 |= id == description.key_slot,
-            Some(Place::Member(_, id)) => seen_init.1 |= id == description.member,
-            Some(Place::Recover) => seen_init.2 = true,
+            // Any that opens here will do: the first one may have been removed.
+            Some(Place::KeySlot(id)) => slots += u64::from(read_slot(&bytes, description.id, id).is_ok()),
+            Some(Place::Member(_, id)) => member |= id == description.member,
+            Some(Place::Recover) => recover = true,
             _ => {}
         }
         match check_object(repository, name, &bytes) {
@@ -200,9 +201,9 @@ async fn check_objects(
     }
     let description = repository.description();
     for (seen, name) in [
-        (seen_init.0, name::key_slot(description.key_slot)),
-        (seen_init.1, name::member(0, description.member)),
-        (seen_init.2, name::RECOVER.to_owned()),
+        (slots > 0, name::key_slot(description.key_slot)),
+        (member, name::member(0, description.member)),
+        (recover, name::RECOVER.to_owned()),
     ] {
         if !seen {
             report.error(name, "is missing");

@@ -5,6 +5,7 @@ mod damage;
 mod dedup;
 mod find;
 mod incremental;
+mod keys;
 mod round_trip;
 mod select;
 mod trouble;
