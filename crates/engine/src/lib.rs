@@ -26,6 +26,7 @@ mod restore;
 mod session;
 mod snapshots;
 pub mod source;
+mod tag;
 pub mod target;
 mod tree;
 mod view;
@@ -37,3 +38,4 @@ pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
+pub use tag::{TagChange, Tagged, tag};

@@ -298,6 +298,11 @@ impl Repository {
         Opener::new(self.id(), &self.inner.bundle)
     }
 
+    /// Whether a member is an owner now.
+    pub(crate) fn is_owner(&self, member: MemberId) -> bool {
+        self.inner.members.active(member).is_some_and(|entry| entry.role == Role::Owner)
+    }
+
     /// Takes an object apart: checksum, place, and the signature of an active member.
     pub(crate) fn parse<'a>(
         &self,

@@ -4,10 +4,16 @@
 //! and `commands`, because a parser's own message would repeat a URL with a password in it.
 
 mod backup;
+mod key;
 mod restore;
+mod shell;
+mod tag;
 
 pub(crate) use backup::BackupArgs;
+pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 pub(crate) use restore::{RestoreArgs, Select};
+pub(crate) use shell::{CompletionsArgs, ManArgs};
+pub(crate) use tag::TagArgs;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -20,6 +26,7 @@ Environment:
   HOLDFAST_PASSWORD_FILE     instead of --password-file
   HOLDFAST_PASSWORD_COMMAND  instead of --password-command
   HOLDFAST_KEY_FILE          instead of --key-file
+  HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   NO_COLOR                   no colours
 
@@ -84,11 +91,22 @@ pub(crate) enum Verb {
     Restore(Box<RestoreArgs>),
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
+    Tag(TagArgs),
     Check(CheckArgs),
+    Key(KeyArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     /// Show the version of the program and of the repository format
     Version,
     /// There is nothing to unlock: holdfast has no locks
     Unlock,
+    /// Not in this version; says what to use instead
+    #[command(hide = true)]
+    Mount {
+        /// Whatever is given to it
+        #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 /// Create a repository and write its recovery kit.
@@ -205,7 +223,7 @@ mod tests {
 
     #[test]
     fn verbs_of_later_versions_are_absent() {
-        for verb in ["prune", "forget", "drill", "mount"] {
+        for verb in ["prune", "forget", "drill"] {
             assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         }
         assert_eq!(parse(&["prune"]).unwrap_err().exit_code(), 2);
@@ -220,15 +238,22 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_tags_says_what() {
+        assert!(parse(&["tag", "latest"]).is_err());
+        assert!(parse(&["tag", "latest", "--set", "a", "--add", "b"]).is_err());
+        assert!(parse(&["tag", "latest", "--add", "a", "--remove", "b", "--tag", "c"]).is_ok());
+        assert!(parse(&["tag", "latest", "--set", ""]).is_ok());
+    }
+
+    #[test]
     fn one_way_to_give_the_password() {
         assert!(parse(&["--password-file", "/p", "--key-file", "/k", "snapshots"]).is_err());
     }
 
     #[test]
     fn each_verb_shows_an_example() {
-        for verb in
-            Cli::command().get_subcommands().filter(|verb| !["version", "unlock"].contains(&verb.get_name()))
-        {
+        let bare = ["version", "unlock", "mount"];
+        for verb in Cli::command().get_subcommands().filter(|verb| !bare.contains(&verb.get_name())) {
             let after = verb.get_after_help().unwrap().to_string();
             assert!(after.contains("holdfast"), "{}", verb.get_name());
         }

@@ -215,7 +215,7 @@ fn command_input(words: &[OsString], current: &Path) -> Result<Input, Fault> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(current).stdin(Stdio::null()).stdout(Stdio::piped());
     // It does not need what opens the repository.
-    command.env_remove("HOLDFAST_PASSWORD");
+    command.env_remove("HOLDFAST_PASSWORD").env_remove("HOLDFAST_NEW_PASSWORD");
     let what = format!("cannot run {}", escape(program.as_bytes()));
     let mut child = command.spawn().map_err(|error| fault(&what).because(&error))?;
     let from = child.stdout.take().map(OwnedFd::from).ok_or_else(|| fault(&what))?;

@@ -5,16 +5,19 @@
 mod backup;
 mod check;
 mod init;
+mod key;
 mod kit;
 mod ls;
 mod pick;
 mod restore;
+mod shell;
 mod snapshots;
 mod spelling;
+mod tag;
 mod version;
 
 use crate::args::{Cli, Global, Verb};
-use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
 use crate::{secrets, settings, wire_up};
@@ -69,6 +72,12 @@ fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault
             version::unlock(ink);
             Ok(())
         }
+        Verb::Completions(args) => {
+            shell::completions(ink, &args);
+            Ok(())
+        }
+        Verb::Man(args) => shell::man(ink, &args),
+        Verb::Mount { .. } => Err(shell::mount()),
         verb => {
             let runtime = wire_up::runtime()?;
             let result = runtime.block_on(with_engine(ink, cli.global, verb, words));
@@ -91,7 +100,9 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
         Verb::Snapshots(args) => snapshots::run(&run, &args).await,
         Verb::Ls(args) => ls::run(&run, &args).await,
         Verb::Check(args) => check::run(&run, &args).await,
-        Verb::Version | Verb::Unlock => Ok(()),
+        Verb::Tag(args) => tag::run(&run, &args).await,
+        Verb::Key(args) => key::run(&run, &args.verb).await,
+        Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }
 
@@ -113,6 +124,11 @@ impl Run {
 
     /// Opens the repository with whatever opens it.
     pub(crate) async fn open(&self) -> Result<Repository, Fault> {
+        Ok(self.open_with_secret().await?.0)
+    }
+
+    /// Opens the repository, and hands out what opened it.
+    pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
         let path = self.repository_path()?;
         if !wire_up::has_repository(&path) {
             let what = format!("there is no repository at {}", path.display());
@@ -121,7 +137,7 @@ impl Run {
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
         let store = wire_up::open_store(&path).await?;
-        Ok(Repository::open(&self.ctx, store, &secret).await?)
+        Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
     }
 
     /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.

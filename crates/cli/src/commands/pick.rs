@@ -17,7 +17,12 @@ pub(crate) async fn one(
     path: &[u8],
     pick: &Pick,
 ) -> Result<Resolved, Fault> {
-    Ok(resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await?)
+    let resolved = resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await?;
+    if let Some(old) = resolved.instead_of {
+        let old = &old.to_string()[..8];
+        run.ink.talk(&format!("snapshot {old} was replaced by {}", short_id(&resolved.snapshot)));
+    }
+    Ok(resolved)
 }
 
 /// The beginning of an id that people are shown.

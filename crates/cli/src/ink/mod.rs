@@ -4,6 +4,7 @@
 
 mod escape;
 mod json;
+mod json_keys;
 mod moment;
 mod progress;
 mod size;
@@ -14,6 +15,9 @@ pub(crate) use escape::escape;
 pub(crate) use json::{
     AnswerLine, Around, CheckSummary, ExitError, FindingLine, InitLine, Node, PlanLine, RestoreSummary,
     SnapshotLine, Summary, VersionLine, WarningLine,
+};
+pub(crate) use json_keys::{
+    ChangedLine, CompletionsLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine, TagSummary,
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;

@@ -16,7 +16,7 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
-use holdfast_core::id::{ChunkId, SessionId};
+use holdfast_core::id::ChunkId;
 use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
 use holdfast_core::name::{self, PackId, Place};
 use holdfast_core::object::{Object, ObjectType};
@@ -354,10 +354,11 @@ fn check_sessions(view: &View, objects: &[ObjectMeta], report: &mut CheckReport)
 
 /// A parent that nobody forgot must be there.
 fn check_parents(view: &View, snapshots: &[Snapshot], report: &mut CheckReport) {
-    let known: HashSet<SessionId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+    // One whose place another took is there as well.
+    let known = view.committed();
     for snapshot in snapshots {
         if let Some(parent) = snapshot.summary.parent.filter(|_| view.root.number == 0)
-            && !known.contains(&parent)
+            && !known.contains_key(&parent)
         {
             let what = format!("snapshot {parent}, which it was compared with, is missing");
             report.error(format!("snapshot {}", snapshot.id), what);

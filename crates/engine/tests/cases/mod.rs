@@ -8,4 +8,5 @@ mod incremental;
 mod keys;
 mod round_trip;
 mod select;
+mod tag;
 mod trouble;

@@ -13,13 +13,14 @@ use std::task::{Context, Poll};
 #[derive(Debug, Clone)]
 pub(crate) struct SteppedStore(pub(crate) MemoryStore);
 
-/// Waits once.
+/// Waits once. It wakes whoever polls it, as several calls may wait in one run.
 async fn turn() {
     let mut waited = false;
-    std::future::poll_fn(
-        |_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending },
-    )
-    .await;
+    let wait = |context: &mut Context<'_>| {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+    };
+    std::future::poll_fn(wait).await;
 }
 
 #[async_trait]
