@@ -150,6 +150,7 @@ pub(crate) struct Pick {
 #[command(after_help = "\
 Examples:
   holdfast snapshots --host web1 --tag daily
+  holdfast snapshots --group-by host,paths --latest 3
   holdfast snapshots --latest 1 --json")]
 pub(crate) struct SnapshotsArgs {
     #[command(flatten)]
@@ -157,9 +158,32 @@ pub(crate) struct SnapshotsArgs {
     /// Only snapshots that hold this path; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Vec<PathBuf>,
-    /// Only the newest N of each source
+    /// Only the newest N of each source, or of each group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) latest: Option<u64>,
+    /// List in groups of the same host, paths, tags or source; several with commas
+    #[arg(short, long, value_name = "WHAT", value_delimiter = ',', value_parser = group_word)]
+    pub(crate) group_by: Vec<GroupBy>,
+}
+
+/// What the snapshots of a group have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum GroupBy {
+    Host,
+    Paths,
+    Tags,
+    Source,
+}
+
+/// Reads what to group by; restic has the words in both numbers.
+fn group_word(text: &str) -> Result<GroupBy, String> {
+    match text {
+        "host" | "hosts" => Ok(GroupBy::Host),
+        "path" | "paths" => Ok(GroupBy::Paths),
+        "tag" | "tags" => Ok(GroupBy::Tags),
+        "source" | "sources" => Ok(GroupBy::Source),
+        _ => Err("it is host, paths, tags or source".to_owned()),
+    }
 }
 
 /// List what is in a snapshot.

@@ -7,6 +7,7 @@ mod check;
 mod init;
 mod key;
 mod kit;
+mod lists;
 mod ls;
 mod pick;
 mod restore;

@@ -74,7 +74,7 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, String)>) -> io::Result
         .title(name.clone())
         .render(&mut page)?;
     pages.push((format!("{name}.1"), String::from_utf8_lossy(&page).into_owned()));
-    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set()) {
         add_pages(verb, pages)?;
     }
     Ok(())
@@ -97,7 +97,7 @@ mod tests {
     fn each_verb_has_a_page_that_names_its_options() {
         let pages = pages().unwrap();
         assert_eq!(pages[0].0, "holdfast.1");
-        for verb in Cli::command().get_subcommands() {
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let name = format!("holdfast-{}.1", verb.get_name());
             let (_, text) = pages.iter().find(|(page, _)| *page == name).unwrap();
             for option in verb.get_arguments().filter_map(|option| option.get_long()) {

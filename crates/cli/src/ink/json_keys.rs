@@ -1,9 +1,12 @@
-//! The JSON lines of `key`, `tag`, `completions` and `man`, as `JSON.md` describes them.
+//! The JSON lines of `key`, `tag`, groups of snapshots, `completions` and `man`, as `JSON.md`
+//! describes them.
 //!
 //! On purpose not here: anything secret. A key is told of by its id and its label.
 
 use super::moment::rfc3339;
 use crate::engine::{ChangedKey, KeyInfo, RemovedKey, Tagged};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 /// A key, as `key list` shows it.
@@ -135,6 +138,44 @@ impl From<&[Tagged]> for TagSummary {
         let changed = done.iter().filter(|tagged| tagged.new.is_some()).count() as u64;
         let unchanged_snapshots = done.len() as u64 - changed;
         Self { message_type: "summary", changed_snapshots: changed, unchanged_snapshots }
+    }
+}
+
+/// What the snapshots that follow have in common.
+#[derive(Debug, Serialize)]
+pub(crate) struct GroupLine {
+    message_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_base64: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
+    snapshots: u64,
+}
+
+impl GroupLine {
+    pub(crate) fn new(
+        [hostname, source]: [&Option<String>; 2],
+        paths: Option<&[Vec<u8>]>,
+        tags: Option<&[String]>,
+        snapshots: usize,
+    ) -> Self {
+        let text = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+        let odd = paths.filter(|paths| paths.iter().any(|path| std::str::from_utf8(path).is_err()));
+        Self {
+            message_type: "group",
+            hostname: hostname.clone(),
+            source: source.clone(),
+            paths: paths.map(|paths| paths.iter().map(text).collect()),
+            paths_base64: odd.map(|paths| paths.iter().map(|path| STANDARD.encode(path)).collect()),
+            tags: tags.map(<[String]>::to_vec),
+            snapshots: snapshots as u64,
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) use json::{
     SnapshotLine, Summary, VersionLine, WarningLine,
 };
 pub(crate) use json_keys::{
-    ChangedLine, CompletionsLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine, TagSummary,
+    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
+    TagSummary,
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
