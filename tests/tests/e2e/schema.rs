@@ -18,7 +18,8 @@ use std::sync::OnceLock;
 
 fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(|| serde_json::from_str(include_str!("../../../crates/cli/schema/lines.json")).unwrap())
+    SCHEMA
+        .get_or_init(|| serde_json::from_str(include_str!("../../../crates/cli/schema/lines.json")).unwrap())
 }
 
 /// The kinds of lines: each with the name of its definition.
@@ -138,12 +139,13 @@ fn is_time(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let rest = shape.strip_prefix("0000-00-00T00:00:00");
     rest.and_then(|rest| rest.strip_suffix('Z')).is_some_and(|fraction| {
-        fraction.is_empty() || fraction.strip_prefix('.').is_some_and(|digits| digits.chars().all(|c| c == '0'))
+        fraction.is_empty()
+            || fraction.strip_prefix('.').is_some_and(|digits| digits.chars().all(|c| c == '0'))
     })
 }
 
 fn is_base64(text: &str) -> bool {
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
         && text.trim_end_matches('=').chars().all(|c| c.is_ascii_alphanumeric() || "+/".contains(c))
 }
 
@@ -212,10 +214,11 @@ fn every_verb_writes_what_the_schema_says() {
         let mut all: Vec<Word<'_>> = vec![&"--json"];
         all.extend(words.iter().map(|word| word as Word<'_>));
         let new = format!("new {number}");
-        let mut command = if words[0] == "backup" || words[0] == "restore" { world.as_nobody() } else { world.command() };
+        let mut command =
+            if words[0] == "backup" || words[0] == "restore" { world.as_nobody() } else { world.command() };
         command.env("HOLDFAST_PASSWORD", &password).env("HOLDFAST_NEW_PASSWORD", &new);
         let ran = world.run_as(&mut command, &all).ends(*code);
-        if words[..2] == ["key", "passwd"] {
+        if words.starts_with(&["key".into(), "passwd".into()]) {
             password = new;
         }
         note(&ran.out);

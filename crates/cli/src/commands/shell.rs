@@ -11,7 +11,7 @@ use std::path::Path;
 /// Shows the script that completes commands in a shell.
 pub(crate) fn completions(ink: &Ink, args: &CompletionsArgs) {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "holdfast", &mut script);
+    clap_complete::generate(args.shell, &mut offered(), "holdfast", &mut script);
     let script = String::from_utf8_lossy(&script);
     if ink.tone.json {
         let shell = args.shell.to_string();
@@ -19,6 +19,13 @@ pub(crate) fn completions(ink: &Ink, args: &CompletionsArgs) {
     } else {
         ink.data(script.trim_end());
     }
+}
+
+/// The grammar without what is hidden: no shell is to offer that.
+fn offered() -> Command {
+    let all = Cli::command();
+    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+    Command::new("holdfast").args(all.get_arguments()).subcommands(verbs)
 }
 
 /// Shows the main page of the manual, or writes all pages.
