@@ -4,7 +4,7 @@
 
 use crate::args::{Global, NewSecret};
 use crate::engine::Secret;
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::settings::variable;
 use holdfast_core::keys::KEY_FILE_BYTES_MIN;
 use std::ffi::OsString;
@@ -164,8 +164,11 @@ fn prompt(text: &str, hint: &str) -> Result<String, Fault> {
     if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
         return Err(Fault::usage("no password given, and nobody to ask", hint));
     }
-    rpassword::prompt_password(text)
-        .map_err(|error| Fault::usage("cannot ask for the password", hint).because(&error))
+    rpassword::prompt_password(text).map_err(|error| match error.kind() {
+        // Once signals are ours they do not end the program, but what waits for input.
+        io::ErrorKind::Interrupted => Fault::new(Code::Interrupted, "interrupted", "nothing was changed"),
+        _ => Fault::usage("cannot ask for the password", hint).because(&error),
+    })
 }
 
 /// Takes the newline from a password's end.
@@ -189,7 +192,6 @@ fn password_of(mut bytes: Vec<u8>, origin: &str) -> Result<Secret, Fault> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
-    use crate::fault::Code;
     use std::io::Write;
 
     fn password(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -132,5 +132,47 @@ fn snapshots_are_listed_in_groups() {
     let text = world.run(&[&"snapshots", &"-g", &"host", &"--latest", &"1"]).ends(0).out;
     assert!(text.starts_with("host web1\n") && text.contains("\nhost web2\n"), "{text}");
     assert_eq!(text.matches("ok").count(), 2, "{text}");
+    let ids: Vec<String> = world
+        .run(&[&"snapshots", &"--json"])
+        .lines()
+        .iter()
+        .map(|line| line["id"].as_str().unwrap().to_owned())
+        .collect();
+    let named = world.run(&[&"snapshots", &"--json", &&ids[2][..9], &ids[0]]).ends(0).lines();
+    assert_eq!(named.iter().map(|line| line["id"].as_str().unwrap()).collect::<Vec<_>>(), [&ids[0], &ids[2]]);
+    world.run(&[&"snapshots", &"0123456789ab"]).ends(1).says(&["no snapshot"]);
+    let compact = world.run(&[&"snapshots", &"--compact"]).ends(0).out;
+    assert!(
+        compact.starts_with("ID") && !compact.contains("SIZE") && !compact.contains("source"),
+        "{compact}"
+    );
     world.run(&[&"snapshots", &"--group-by", &"colour"]).ends(2).says(&["host, paths"]);
+}
+
+#[test]
+fn a_file_may_name_the_repository() {
+    let world = World::new();
+    let file = world.path("where");
+    fs::write(&file, [world.repo.as_os_str().as_bytes(), b"\n"].concat()).unwrap();
+    let run = |variable: Option<&str>, words: &[super::world::Word<'_>]| {
+        let mut command = world.command();
+        command.env_remove("HOLDFAST_REPOSITORY");
+        if let Some(name) = variable {
+            command.env(name, &file);
+        }
+        world.run_as(&mut command, words)
+    };
+    run(None, &[&"--repository-file", &file, &"snapshots"]).ends(0);
+    run(Some("HOLDFAST_REPOSITORY_FILE"), &[&"snapshots"]).ends(0);
+    run(None, &[&"--repository-file", &file, &"-r", &world.repo, &"snapshots"]).ends(2);
+    run(None, &[&"--repository-file", &world.path("nowhere"), &"snapshots"]).ends(2).says(&["nowhere"]);
+    fs::write(&file, "\n").unwrap();
+    run(None, &[&"--repository-file", &file, &"snapshots"]).ends(2).says(&["names no repository"]);
+    let mut both = world.command();
+    both.env("HOLDFAST_REPOSITORY_FILE", &file);
+    world.run_as(&mut both, &[&"snapshots"]).ends(2).says(&["both set"]);
+    put(world.path("source/file"), vec![b'x'; 5 << 20]);
+    world.backup(&world.path("source"));
+    let listed = world.run(&[&"ls", &"-l", &"--human-readable", &"latest"]).ends(0).out;
+    assert!(listed.contains("5.00 MiB"), "{listed}");
 }

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 const AFTER: &str = "\
 Environment:
   HOLDFAST_REPOSITORY        instead of --repo
+  HOLDFAST_REPOSITORY_FILE   instead of --repository-file
   HOLDFAST_PASSWORD          the password itself; better one of the next three
   HOLDFAST_PASSWORD_FILE     instead of --password-file
   HOLDFAST_PASSWORD_COMMAND  instead of --password-command
@@ -57,6 +58,9 @@ pub(crate) struct Global {
     /// Repository: /path, a relative path or file:///path [HOLDFAST_REPOSITORY]
     #[arg(short, long = "repo", alias = "repository", value_name = "URL", global = true)]
     pub(crate) repo: Option<OsString>,
+    /// Read the repository's URL from FILE [HOLDFAST_REPOSITORY_FILE]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "repo")]
+    pub(crate) repository_file: Option<PathBuf>,
     /// Read the password from FILE; a newline at its end does not count
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) password_file: Option<PathBuf>,
@@ -153,6 +157,9 @@ Examples:
   holdfast snapshots --group-by host,paths --latest 3
   holdfast snapshots --latest 1 --json")]
 pub(crate) struct SnapshotsArgs {
+    /// Only these: ids, beginnings of ids, or `latest`
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// Only snapshots that hold this path; may be given several times
@@ -161,6 +168,9 @@ pub(crate) struct SnapshotsArgs {
     /// Only the newest N of each source, or of each group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) latest: Option<u64>,
+    /// Show only id, time, host and tags
+    #[arg(short, long)]
+    pub(crate) compact: bool,
     /// List in groups of the same host, paths, tags or source; several with commas
     #[arg(short, long, value_name = "WHAT", value_delimiter = ',', value_parser = group_word)]
     pub(crate) group_by: Vec<GroupBy>,
@@ -204,6 +214,9 @@ pub(crate) struct LsArgs {
     /// Show permissions, owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
+    /// With --long: sizes in KiB, MiB and so on
+    #[arg(long, requires = "long")]
+    pub(crate) human_readable: bool,
     /// List everything below PATH
     #[arg(long)]
     pub(crate) recursive: bool,

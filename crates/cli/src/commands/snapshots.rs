@@ -2,11 +2,11 @@
 
 use super::{Run, pick};
 use crate::args::{GroupBy, SnapshotsArgs};
-use crate::engine::{Snapshot, SnapshotFilter, snapshots};
+use crate::engine::{Repository, Snapshot, SnapshotFilter, snapshots};
 use crate::fault::Fault;
 use crate::ink::{Align, GroupLine, SnapshotLine, Table, counted, escape, local, size};
 use crate::settings;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStringExt;
 
 const COLUMNS: [(&str, Align); 7] = [
@@ -19,17 +19,21 @@ const COLUMNS: [(&str, Align); 7] = [
     ("STATUS", Align::Left),
 ];
 
+/// The columns that are left where room is scarce.
+const COMPACT: [&str; 4] = ["ID", "TIME", "HOST", "TAGS"];
+
 /// Lists the snapshots that are asked for, oldest first.
 pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     let filter = filter(args)?;
     let repository = run.open().await?;
     let outcome = snapshots(&run.ctx, &repository, &filter).await?;
     run.tell(&outcome.problems);
-    let listed = newest(outcome.value, args.latest, &args.group_by);
+    let chosen = chosen(run, args, &repository, outcome.value).await?;
+    let listed = newest(chosen, args.latest, &args.group_by);
     if args.group_by.is_empty() {
-        show(run, &listed);
+        show(run, args, &listed);
     } else {
-        show_groups(run, &listed, &args.group_by);
+        show_groups(run, args, &listed);
     }
     match outcome.problems.problem_count {
         0 => Ok(()),
@@ -44,6 +48,25 @@ fn filter(args: &SnapshotsArgs) -> Result<SnapshotFilter, Fault> {
     let current = settings::current_dir()?;
     let path = |path: &std::path::PathBuf| settings::normalise(path, &current).into_os_string().into_vec();
     Ok(SnapshotFilter { paths: args.path.iter().map(path).collect(), ..settings::filter_of(&args.pick) })
+}
+
+/// Keeps those that are named, if any are.
+async fn chosen(
+    run: &Run,
+    args: &SnapshotsArgs,
+    repository: &Repository,
+    mut listed: Vec<Snapshot>,
+) -> Result<Vec<Snapshot>, Fault> {
+    if args.snapshots.is_empty() {
+        return Ok(listed);
+    }
+    let mut named = HashSet::new();
+    for text in &args.snapshots {
+        let (text, _) = settings::snapshot_and_path(text)?;
+        named.insert(pick::one(run, repository, &text, b"", &args.pick).await?.snapshot.id);
+    }
+    listed.retain(|snapshot| named.contains(&snapshot.id));
+    Ok(listed)
 }
 
 /// Keeps the newest few of each stream, or of each group.
@@ -101,10 +124,10 @@ impl Group {
     }
 }
 
-fn show_groups(run: &Run, listed: &[Snapshot], by: &[GroupBy]) {
+fn show_groups(run: &Run, args: &SnapshotsArgs, listed: &[Snapshot]) {
     let mut groups: BTreeMap<Group, Vec<Snapshot>> = BTreeMap::new();
     for snapshot in listed {
-        groups.entry(Group::of(snapshot, by)).or_default().push(snapshot.clone());
+        groups.entry(Group::of(snapshot, &args.group_by)).or_default().push(snapshot.clone());
     }
     for (at, (group, snapshots)) in groups.iter().enumerate() {
         if run.ink.tone.json {
@@ -113,19 +136,24 @@ fn show_groups(run: &Run, listed: &[Snapshot], by: &[GroupBy]) {
             let space = if at == 0 { "" } else { "\n" };
             run.ink.data(&format!("{space}{}", group.heading()));
         }
-        show(run, snapshots);
+        show(run, args, snapshots);
     }
 }
 
-fn show(run: &Run, listed: &[Snapshot]) {
+fn show(run: &Run, args: &SnapshotsArgs, listed: &[Snapshot]) {
     if run.ink.tone.json {
         return listed.iter().for_each(|snapshot| run.ink.json(&SnapshotLine::from(snapshot)));
     }
     if listed.is_empty() {
         return run.ink.talk("no snapshots");
     }
-    let mut table = Table::new(&COLUMNS);
-    listed.iter().for_each(|snapshot| table.row(cells(snapshot)));
+    let keep = |at: usize| !args.compact || COMPACT.contains(&COLUMNS[at].0);
+    let columns: Vec<_> = (0..COLUMNS.len()).filter(|at| keep(*at)).map(|at| COLUMNS[at]).collect();
+    let mut table = Table::new(&columns);
+    for snapshot in listed {
+        let cells = cells(snapshot).into_iter().enumerate();
+        table.row(cells.filter(|(at, _)| keep(*at)).map(|(_, cell)| cell).collect());
+    }
     table.lines().iter().for_each(|line| run.ink.data(line));
     run.ink.talk(&counted(listed.len() as u64, "snapshot", "snapshots"));
 }

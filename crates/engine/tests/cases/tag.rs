@@ -122,7 +122,7 @@ fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) 
 
 async fn attempt(world: &World, store: Arc<dyn ObjectStore>, snapshot: &Snapshot) -> Result<Vec<Tagged>> {
     let repository = world.open_on(store).await?;
-    tag(&world.ctx(), &repository, &[snapshot.clone()], &add("c"), &mut |_| {}).await
+    tag(&world.ctx(), &repository, std::slice::from_ref(snapshot), &add("c"), &mut |_| {}).await
 }
 
 #[test]
