@@ -559,7 +559,7 @@ fn tags_are_not_changed_once_the_repository_was_maintained() {
             let lists = if fence == 0 { vec![maintainer.forget(&old)] } else { Vec::new() };
             maintainer.publish(Root { number: 1, fence_pending: fence, lists, ..Root::default() });
             tagging.go(usize::MAX);
-            let shown = world.snapshots(&repository).await;
+            let shown = world.snapshots(&world.open().await).await;
             match tagging.result.unwrap() {
                 // It had been committed before, or began after.
                 Ok(_) => {
