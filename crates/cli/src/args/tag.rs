@@ -7,7 +7,8 @@ use std::ffi::OsString;
 /// Change the tags of snapshots.
 ///
 /// Snapshots never change: each one is replaced by a new one with the same content, times and
-/// host. Its id is another; the old id leads to it. Nothing is read or stored but that.
+/// host. Its id is another; the old id leads to it. No data is read or stored. If two commands change
+/// one snapshot at the same time, both changes are kept.
 ///
 /// Without SNAPSHOT all that --host, --tag and --source pick are changed.
 #[derive(Debug, Args)]
