@@ -1,7 +1,8 @@
-//! What tests of the whole share: where the project is, and its files.
+//! What tests of the whole share: where the project is, its files, and its decoders as functions.
 //!
-//! On purpose not here: any crate of ours. These tests see what a user sees, and the sources. The
-//! real program is run by `tests/e2e/world.rs`.
+//! On purpose not here: running the real program, which is in `tests/e2e/world.rs`.
+
+pub mod fuzz;
 
 use std::path::Path;
 

@@ -4,11 +4,12 @@
 
 pub(crate) use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
 pub(crate) use holdfast_engine::error::{Error, ErrorKind};
-pub(crate) use holdfast_engine::event::{Event, Monitor};
+pub(crate) use holdfast_engine::event::{Event, Monitor, Silent};
 pub(crate) use holdfast_engine::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems};
 pub(crate) use holdfast_engine::source::{
     ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined, Item, ItemError,
     ItemReader, Order, Piece, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
+pub(crate) use holdfast_engine::target::Tally;
 pub(crate) use holdfast_engine::workers::Workers;
 pub(crate) use holdfast_engine::*;

@@ -145,7 +145,9 @@ fn hint_of(kind: ErrorKind) -> &'static str {
         ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",
         ErrorKind::Conflict => "run the same command again",
         ErrorKind::Source => "no snapshot was made; put the source right and run the same command again",
-        ErrorKind::Target => "what was restored so far is still there; restore again into an empty folder",
+        ErrorKind::Target => {
+            "what was restored so far is there; put the target right, then go on with --overwrite always"
+        }
         ErrorKind::Store => "check that the repository's place can be reached and written",
         ErrorKind::Interrupted | ErrorKind::Usage => "",
     }

@@ -95,3 +95,50 @@ fn tags_are_a_set() {
     let pick = Pick { tag: vec!["b,a".into(), "c".into()], ..Pick::default() };
     assert_eq!(filter_of(&pick).tags, [vec!["a".to_owned(), "b".into()], vec!["c".into()]]);
 }
+
+/// Whatever bytes a person or a script gives: an answer, and a path that is absolute and plain.
+#[test]
+fn no_text_breaks_the_parsers() {
+    let seeds: [&[u8]; 8] = [
+        b"latest:/srv/../a//b",
+        b"file:///srv/my%20backup",
+        b"s3://key:secret@host/bucket?endpoint=http://user:pass@h:1&region=x",
+        b"file://localhost/%2e%2e/%00",
+        b"3f2a91bc:",
+        b":/x",
+        b"\xff\xfe://\x80:%ff@",
+        b"./a:b/../..",
+    ];
+    let mut state = 1u64;
+    let mut random = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % end.max(1)
+    };
+    for round in 0..20_000 {
+        let mut bytes = seeds[round % seeds.len()].to_vec();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(4) {
+                0 => bytes.insert(at, b":/%@?.&=#\0\xff a"[random(12)]),
+                1 => drop((!bytes.is_empty()).then(|| bytes.remove(at))),
+                2 => bytes.truncate(at.max(1)),
+                _ => bytes.extend_from_within(at..),
+            }
+        }
+        let text = OsStr::from_bytes(&bytes);
+        let plain =
+            |path: &Path| path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+        if let Ok(path) = parse_repository(text, Path::new("/home/me")) {
+            assert!(plain(&path), "{text:?}");
+        }
+        if let Ok((snapshot, path)) = snapshot_and_path(text) {
+            assert!(!snapshot.is_empty() && !snapshot.contains(':'), "{text:?}");
+            assert!(path.is_empty() || plain(Path::new(OsStr::from_bytes(&path))), "{text:?}");
+        }
+        if let Err(fault) = refuse_password(text) {
+            assert!(!format!("{fault:?}").contains("secret"), "{text:?}");
+        }
+        let tags = split_tags(&[String::from_utf8_lossy(&bytes).into_owned()]);
+        assert!(tags.is_sorted_by(|a, b| a < b) && tags.iter().all(|tag| !tag.contains(',')));
+    }
+}

@@ -4,7 +4,7 @@
 //! On purpose not here: what is done with them.
 
 pub(crate) use holdfast_source_files::{
-    Excludes, FileSourceOptions, FileTargetOptions, open_beneath, parse_exclude_file,
+    Excludes, FileSourceOptions, FileTargetOptions, Overwrite, open_beneath, parse_exclude_file,
 };
 
 use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, Workers};
@@ -53,7 +53,7 @@ pub(crate) fn file_source(options: FileSourceOptions) -> Result<Box<dyn Source>,
 }
 
 /// Opens a folder to restore into.
-pub(crate) fn file_target(dir: &Path, options: FileTargetOptions) -> Result<Box<dyn Target>, Fault> {
+pub(crate) fn file_target(dir: &Path, options: &FileTargetOptions) -> Result<Box<dyn Target>, Fault> {
     Ok(Box::new(FileTarget::create(dir, options).map_err(Error::from)?))
 }
 

@@ -14,6 +14,8 @@ use crate::name::PackId;
 
 /// The high bit of a stored length: the chunk is compressed.
 pub const COMPRESSED_BIT: u32 = 1 << 31;
+/// Longest chunk as it is stored, in bytes: a body of 8 MiB, the references that it can name, seals.
+pub const STORED_BYTES_MAX: u32 = 32 << 20;
 
 /// How long a chunk is in its pack, and whether it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +219,12 @@ pub struct PageText {
 }
 
 impl PageText {
+    /// The plain length that a pack's footer states.
+    #[must_use]
+    pub const fn plain_bytes(&self) -> usize {
+        4 + self.refs.len() + self.body.len()
+    }
+
     /// Identifies the page: hash over references, their length, and body.
     #[must_use]
     pub fn id(&self, identifier: &Identifier) -> ChunkId {

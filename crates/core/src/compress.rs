@@ -6,6 +6,10 @@ use crate::error::FormatError;
 
 /// Longest plaintext of a chunk in bytes, of any kind.
 pub const PLAINTEXT_BYTES_MAX: usize = 8 << 20;
+/// Most bytes that one block of a frame gives (RFC 8878, 3.1.1.2.4).
+const BLOCK_BYTES_MAX: u64 = 128 << 10;
+/// Fewest bytes that such a block takes in its frame: its header.
+const BLOCK_FRAME_BYTES_MIN: usize = 3;
 /// Default level.
 pub const LEVEL_DEFAULT: i32 = 3;
 
@@ -80,8 +84,12 @@ impl Decompressor {
         if stated > max as u64 {
             return Err(FormatError::TooLong("a compressed frame"));
         }
+        // Memory is taken for what the frame can hold, not for what it says.
+        if stated > (frame.len() / BLOCK_FRAME_BYTES_MIN) as u64 * BLOCK_BYTES_MAX {
+            return Err(FormatError::Malformed("a compressed frame"));
+        }
         out.clear();
-        out.reserve(stated as usize);
+        out.try_reserve_exact(stated as usize).map_err(|_| FormatError::TooLong("a compressed frame"))?;
         let length = self
             .context
             .decompress_to_buffer(frame, out)
@@ -115,5 +123,10 @@ mod tests {
         assert_eq!(refused, Err(FormatError::TooLong("a compressed frame")));
         assert!(Decompressor::new().decompress(&frame[..20], 100_000, &mut out).is_err());
         assert!(Decompressor::new().decompress(b"not a frame", 100_000, &mut out).is_err());
+        // A short frame that states 417 MiB, found by fuzzing.
+        let bomb = b"\x28\xb5\x2f\xfd\xa7\x4a\x1a\x1a\x1a\x1a\x1a\x1a\x1a\xb5\x8e\x7f\x0f\xd5\xdd\xd2\x12";
+        let mut out = Vec::new();
+        let refused = Decompressor::new().decompress(bomb, 1 << 30, &mut out);
+        assert_eq!((refused, out.capacity()), (Err(FormatError::Malformed("a compressed frame")), 0));
     }
 }

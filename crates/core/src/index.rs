@@ -3,7 +3,7 @@
 //! Both hold the same tables: sessions (what opens their packs), packs, and one row a chunk. On
 //! purpose not here: looking chunks up, which is the engine's, and when merging happens.
 
-use crate::chunk::StoredLength;
+use crate::chunk::{STORED_BYTES_MAX, StoredLength};
 use crate::crypto::{Secret, Signer, hash};
 use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, SessionId};
@@ -151,7 +151,7 @@ impl IndexTables {
             origin: reader.u32()?,
         };
         let end = u64::from(row.offset) + u64::from(row.length.bytes());
-        let inside = |pack: &PackRow| end <= pack.size;
+        let inside = |pack: &PackRow| end <= pack.size && row.length.bytes() <= STORED_BYTES_MAX;
         let origin_known = (row.origin as usize) < self.packs.len();
         if origin_known && self.packs.get(row.pack as usize).is_some_and(inside) {
             Ok(row)
@@ -428,6 +428,12 @@ mod tests {
     fn rows_that_lie_outside_their_pack_are_refused() {
         let mut tables = tables(vec![(1, 5)]);
         tables.chunks[0].offset = 1 << 20;
+        assert_eq!(IndexTables::decode(&tables.encode()), Err(FormatError::Malformed("a chunk's place")));
+        tables.chunks[0].offset = 0;
+        tables.packs.iter_mut().for_each(|pack| pack.size = u64::MAX);
+        tables.chunks[0].length = StoredLength::new(STORED_BYTES_MAX as usize, true);
+        assert!(IndexTables::decode(&tables.encode()).is_ok());
+        tables.chunks[0].length = StoredLength::new(STORED_BYTES_MAX as usize + 1, true);
         assert_eq!(IndexTables::decode(&tables.encode()), Err(FormatError::Malformed("a chunk's place")));
         tables.chunks[0].pack = 2;
         assert_eq!(IndexTables::decode(&tables.encode()), Err(FormatError::Malformed("a chunk's place")));

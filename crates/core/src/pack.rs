@@ -3,7 +3,7 @@
 //! A pack is written front to back and never held whole: [`PackBuilder`] gives out what is ready
 //! and keeps only the footer's rows. On purpose not here: where packs go, and how large they get.
 
-use crate::chunk::StoredLength;
+use crate::chunk::{STORED_BYTES_MAX, StoredLength};
 use crate::crypto::Secret;
 use crate::error::FormatError;
 use crate::id::{ChunkId, RepositoryId, SessionId};
@@ -108,7 +108,8 @@ impl Footer {
                 .rows
                 .last()
                 .map_or(HEAD_BYTES as u64, |last| last.offset as u64 + u64::from(last.length.bytes()));
-            if u64::from(row.offset) < after || usize::from(row.origin) > footer.origins.len() {
+            let apart = u64::from(row.offset) >= after && row.length.bytes() <= STORED_BYTES_MAX;
+            if !apart || usize::from(row.origin) > footer.origins.len() {
                 return Err(FormatError::Malformed("a pack's footer"));
             }
             footer.rows.push(row);

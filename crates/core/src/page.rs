@@ -30,6 +30,11 @@ pub const CHILDREN_MIN: u32 = 16;
 pub const EXTENT_LEAF_SPAN: u64 = 64 << 20;
 /// No tree is higher; pages above it are refused.
 pub const LEVEL_MAX: u8 = 12;
+/// A page is cut once its keys, written out, have so many bytes: rows hold only what differs from
+/// the key before, so that few bytes could stand for many.
+pub const KEYS_BYTES_CUT: usize = 4 << 20;
+/// Most bytes that the keys of a page may have, written out.
+pub const KEYS_BYTES_MAX: usize = 8 << 20;
 
 /// What the keys of a tree are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,6 +143,17 @@ fn check_key(space: KeySpace, key: &[u8]) -> Result<(), FormatError> {
     }
 }
 
+/// Bytes of the keys of a page so far.
+#[derive(Default)]
+struct KeyBytes(usize);
+
+impl KeyBytes {
+    fn add(&mut self, key: &[u8]) -> Result<(), FormatError> {
+        self.0 += key.len();
+        if self.0 > KEYS_BYTES_MAX { Err(FormatError::TooLong("the keys of a page")) } else { Ok(()) }
+    }
+}
+
 fn decode_entries(
     reader: &mut Reader<'_>,
     space: KeySpace,
@@ -145,8 +161,10 @@ fn decode_entries(
 ) -> Result<PageBody, FormatError> {
     let owners = OwnerTable::decode(reader)?;
     let mut entries: Vec<Entry> = Vec::new();
+    let mut keys = KeyBytes::default();
     for _ in 0..reader.count(30)? {
         let key = decode_key(reader, entries.last().map(|entry| entry.key.as_slice()))?;
+        keys.add(&key)?;
         check_key(space, &key)?;
         entries.push(decode_entry(reader, key, &owners, refs)?);
     }
@@ -160,6 +178,9 @@ fn decode_extents(reader: &mut Reader<'_>, refs: &mut RefUse<'_>) -> Result<Page
     let mut end = start;
     for _ in 0..reader.count(9)? {
         let extent = decode_extent(reader, refs)?;
+        if end / EXTENT_LEAF_SPAN != start / EXTENT_LEAF_SPAN {
+            return Err(FormatError::Malformed("the stretch of a leaf of extents"));
+        }
         end = end.checked_add(extent.length()).ok_or(FormatError::Malformed("an extent"))?;
         extents.push(extent);
     }
@@ -185,10 +206,17 @@ fn decode_children(
     refs: &mut RefUse<'_>,
 ) -> Result<PageBody, FormatError> {
     let mut children: Vec<Child> = Vec::new();
+    let mut keys = KeyBytes::default();
     for _ in 0..reader.count(24)? {
         let first_key = decode_key(reader, children.last().map(|child| child.first_key.as_slice()))?;
+        keys.add(&first_key)?;
         check_key(space, &first_key)?;
-        let id = refs.child(reader.u32()?)?;
+        let row = reader.u32()?;
+        // No page can be in a tree twice: its keys would be.
+        if row as usize != children.len() {
+            return Err(FormatError::Malformed("the references of a page"));
+        }
+        let id = refs.child(row)?;
         children.push(Child { first_key, id, entries: reader.u64()?, bytes: reader.u64()? });
     }
     reader.tags("a page", &[])?;
@@ -212,6 +240,8 @@ struct Level {
     entries: u64,
     bytes: u64,
     pages: u64,
+    /// Bytes of the keys of the open page, written out.
+    key_bytes: usize,
 }
 
 impl Level {
@@ -225,12 +255,14 @@ impl Level {
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         self.count += 1;
+        self.key_bytes += key.len();
     }
 
     /// Decides whether the page ends after the row just written.
     fn is_cut(&self, row_bytes: usize, key: &[u8], identifier: &Identifier) -> bool {
         let bytes = self.rows.len();
         bytes >= PAGE_BYTES_MAX
+            || self.key_bytes >= KEYS_BYTES_CUT
             || bytes >= PAGE_BYTES_MIN
                 && chance(&identifier.page_cut(key), row_bytes as u64, PAGE_BYTES_SPREAD)
     }
@@ -279,7 +311,7 @@ impl Upper {
             entries: std::mem::take(&mut level.entries),
             bytes: std::mem::take(&mut level.bytes),
         };
-        level.count = 0;
+        (level.count, level.key_bytes) = (0, 0);
         level.pages += 1;
         sink(child.id, text);
         self.push(at + 1, &child, identifier, sink);
@@ -388,7 +420,7 @@ impl TreeBuilder {
             entries: std::mem::take(&mut leaf.entries),
             bytes: std::mem::take(&mut leaf.bytes),
         };
-        leaf.count = 0;
+        (leaf.count, leaf.key_bytes) = (0, 0);
         leaf.pages += 1;
         self.last_leaf = child.id;
         sink(child.id, text);
@@ -600,6 +632,48 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_share_nearly_all_do_not_make_a_page_that_fills_memory() {
+        let key_of = |length: usize, n: u32| [&vec![b'k'; length][..], &n.to_be_bytes()].concat();
+        let mut pages = Pages::new();
+        let mut builder = TreeBuilder::new(identifier(), KeySpace::Opaque);
+        let mut sink = |id, text| drop(pages.insert(id, text));
+        (0..3_000).for_each(|n| builder.push(&file(&key_of(7_000, n), 1), &mut sink));
+        let root = builder.finish(&mut sink);
+        let mut out = Vec::new();
+        read(root.id, &pages, None, &mut out);
+        assert_eq!(out.len(), 3_000);
+        // A page that somebody else cut.
+        let key = |n| key_of(65_000, n);
+        let (mut owners, mut refs) = (OwnerTable::default(), RefTable::default());
+        let mut rows = Writer::new();
+        let mut before = Vec::new();
+        for n in 0..200 {
+            encode_key(&mut rows, &before, &key(n));
+            encode_entry(&mut rows, &file(&key(n), 1), &mut owners, &mut refs);
+            before = key(n);
+        }
+        let mut body = Writer::from_vec(vec![0, KeySpace::Opaque as u8]);
+        owners.encode(&mut body);
+        body.u32(200);
+        body.raw(rows.as_slice());
+        body.tags(&[]);
+        let text = PageText { refs: refs.take().encode(), body: body.into_vec() };
+        assert!(text.body.len() < 100_000);
+        assert_eq!(Page::decode(&text), Err(FormatError::TooLong("the keys of a page")));
+    }
+
+    #[test]
+    fn a_leaf_of_extents_stays_in_its_stretch() {
+        let hole = |length| Extent::Hole { length };
+        let decode = |start, extents: &[Extent]| Page::decode(&encode_extent_leaf(start, extents, &[]));
+        assert!(decode(7, &[hole(EXTENT_LEAF_SPAN - 8), hole(u64::from(u32::MAX))]).is_ok());
+        let refused = Err(FormatError::Malformed("the stretch of a leaf of extents"));
+        assert_eq!(decode(7, &[hole(EXTENT_LEAF_SPAN - 7), hole(1)]), refused);
+        assert!(decode(u64::MAX - 4, &[hole(4)]).is_ok());
+        assert_eq!(decode(u64::MAX - 4, &[hole(5)]), Err(FormatError::Malformed("an extent")));
+    }
+
+    #[test]
     fn extent_trees_read_back() {
         for count in [1u64, 70, 5_000] {
             let mut pages = Pages::new();
@@ -682,6 +756,20 @@ mod tests {
         body.tags(&[]);
         let text = PageText { refs: Refs::default().encode(), body: body.into_vec() };
         assert_eq!(Page::decode(&text), Err(FormatError::Malformed("an inner page")));
+        let row = |writer: &mut Writer, key: &[u8], row: u32| {
+            encode_key(writer, &[], key);
+            writer.u32(row);
+            writer.raw(&[0; 16]);
+        };
+        let mut body = Writer::from_vec(vec![1, 1]);
+        body.count(2);
+        row(&mut body, b"a", 0);
+        row(&mut body, b"b", 0);
+        body.tags(&[]);
+        let refs = Refs { children: vec![ChunkId([1; 32])], chunks: vec![] };
+        let text = PageText { refs: refs.encode(), body: body.into_vec() };
+        let twice = Err(FormatError::Malformed("the references of a page"));
+        assert_eq!(Page::decode(&text), twice);
         let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
         let mut text = encode_extent_leaf(0, &extents, &[7, 8]);
         let at = text.body.len() - 20;

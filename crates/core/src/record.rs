@@ -54,8 +54,9 @@ impl WalSegment {
             wal_cipher(secret, header).open_in_place(wal_nonce(&self.content), &self.content, &mut sealed)?;
         let mut plaintext = Vec::new();
         if self.compressed {
-            // Segments are larger than chunks: up to 1 GiB.
-            Decompressor::new().decompress(payload, 1 << 30, &mut plaintext)?;
+            // Segments are larger than chunks: up to 1 GiB. None is longer than it says.
+            let most = self.plain_bytes.min(1 << 30) as usize;
+            Decompressor::new().decompress(payload, most, &mut plaintext)?;
         } else if payload.len() <= crate::compress::PLAINTEXT_BYTES_MAX {
             unpack(payload, false, &mut Decompressor::new(), &mut plaintext)?;
         } else {

@@ -154,7 +154,11 @@ impl Index {
 
     /// All places of a chunk, in the order in which they are to be tried.
     pub(crate) fn places(&self, id: &ChunkId) -> impl Iterator<Item = Place> + '_ {
-        let key = ChunkKey::from(id);
+        self.places_of(ChunkKey::from(id))
+    }
+
+    /// The same, by the front of the identifier.
+    pub(crate) fn places_of(&self, key: ChunkKey) -> impl Iterator<Item = Place> + '_ {
         let first = self.places.get(&key).copied();
         let start = self.more.partition_point(|(other, _)| *other < key);
         let more =
@@ -190,6 +194,15 @@ impl Index {
 
     pub(crate) fn pack_of(&self, id: &PackId) -> Option<&KnownPack> {
         self.pack_rows.get(id).map(|&row| self.pack(row))
+    }
+
+    pub(crate) fn row_of(&self, id: &PackId) -> Option<u32> {
+        self.pack_rows.get(id).copied()
+    }
+
+    /// The keys of all chunks, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ChunkKey> {
+        self.places.keys()
     }
 
     pub(crate) fn session(&self, row: u32) -> &SessionRow {

@@ -33,9 +33,11 @@ mod view;
 pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};
+#[doc(hidden)]
+pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use repository::{InitOptions, Repository, Secret};
-pub use restore::{OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, plan, restore, verify};
+pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use tag::{TagChange, Tagged, tag};

@@ -335,7 +335,7 @@ impl Packer {
             return;
         }
         let mut scratch = self.scratch();
-        self.push(PackClass::Tree, &id, page.refs.len() + page.body.len(), |cipher, out| {
+        self.push(PackClass::Tree, &id, page.plain_bytes(), |cipher, out| {
             let Cipher::Page(ciphers) = cipher else { unreachable!("tree packs have page ciphers") };
             let start = out.len();
             let length = seal_page(ciphers, &id, page, &mut scratch.compressor, out);

@@ -9,7 +9,7 @@ use crate::view::View;
 use crate::workers::lock;
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::chunk::{PackCipher, PageCiphers, StoredLength, open_data, open_page};
+use holdfast_core::chunk::{PackCipher, PageCiphers, PageText, StoredLength, open_data, open_page};
 use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::Secret;
 use holdfast_core::id::ChunkId;
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex};
 
 /// Ranges of one pack that are at most this far apart are read in one call, in bytes.
 const GAP_BYTES_MAX: u64 = 256 << 10;
+/// Text of pages that are opened together, in bytes; one page more may be.
+const PAGES_BYTES_MAX: usize = 8 << 20;
 /// Longest range that is read in one call, in bytes.
 pub(crate) const RANGE_BYTES_MAX: u64 = 4 << 20;
 
@@ -150,16 +152,17 @@ impl Reader {
         wanted: &Wanted,
         sealed: &mut [u8],
     ) -> std::result::Result<Page, FormatError> {
+        Page::decode(&self.open_page_text(wanted, sealed)?)
+    }
+
+    fn open_page_text(
+        &self,
+        wanted: &Wanted,
+        sealed: &mut [u8],
+    ) -> std::result::Result<PageText, FormatError> {
         let ciphers = self.page_ciphers(wanted.place.origin)?;
-        let text = open_page(
-            &ciphers,
-            &self.identifier,
-            &wanted.id,
-            wanted.place.length,
-            sealed,
-            &mut Decompressor::new(),
-        )?;
-        Page::decode(&text)
+        let (place, mut decompressor) = (wanted.place, Decompressor::new());
+        open_page(&ciphers, &self.identifier, &wanted.id, place.length, sealed, &mut decompressor)
     }
 
     /// Reads a range of a pack; fewer bytes than asked for are an error.
@@ -213,19 +216,30 @@ impl Reader {
         Err(last)
     }
 
-    /// Reads pages, those close together in one call; in the order asked for.
+    /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for
+    /// are given, one at least, where they would fill memory.
     pub(crate) async fn pages(&self, ids: &[ChunkId]) -> Vec<Result<Page>> {
         let mut found: HashMap<ChunkId, Page> = HashMap::new();
+        let mut bytes_left = PAGES_BYTES_MAX;
         let wanted = ids
             .iter()
             .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
             .collect();
         for range in coalesce(wanted) {
+            if bytes_left == 0 {
+                break;
+            }
             // What fails here is tried again alone below.
             let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
             for chunk in &range.chunks {
+                if bytes_left == 0 {
+                    break;
+                }
                 let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
-                if let Ok(page) = self.open_page(chunk, &mut sealed) {
+                if let Ok(text) = self.open_page_text(chunk, &mut sealed)
+                    && let Ok(page) = Page::decode(&text)
+                {
+                    bytes_left = bytes_left.saturating_sub(text.refs.len() + text.body.len());
                     found.insert(chunk.id, page);
                 }
             }
@@ -234,6 +248,7 @@ impl Reader {
         for id in ids {
             pages.push(match found.get(id) {
                 Some(page) => Ok(page.clone()),
+                None if bytes_left == 0 && !pages.is_empty() => break,
                 None => self.page(id).await,
             });
         }

@@ -13,7 +13,7 @@ use holdfast_core::keys::{
     SlotKdf, SlotTerms, found, member_header, open_bundle,
 };
 use holdfast_core::name::{self, Place};
-use holdfast_core::object::{Header, Object, ObjectType, check_place};
+use holdfast_core::object::{Header, OBJECT_BYTES_MAX, Object, ObjectType, check_place};
 use holdfast_core::repository::{Features, RECOVER_TEXT, Repository as Description};
 use holdfast_store::{
     ByteRange, ErrorKind as StoreErrorKind, Key as ObjectKey, ObjectMeta, ObjectStore, Put, StoreError,
@@ -106,9 +106,13 @@ pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Ve
     }
 }
 
+/// An object that is read whole. One that is longer than any may be ends early and so fails its
+/// checksum, instead of filling memory.
+pub(crate) const WHOLE: ByteRange = ByteRange::From { offset: 0, length: OBJECT_BYTES_MAX + 1 };
+
 /// Reads an object; `None` if there is none.
 pub(crate) async fn get_optional(store: &dyn ObjectStore, name: &str) -> Result<Option<Bytes>> {
-    match store.get(&object_key(name), ByteRange::All).await {
+    match store.get(&object_key(name), WHOLE).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError { kind: StoreErrorKind::NotFound, .. }) => Ok(None),
         Err(error) => Err(error.into()),
@@ -360,7 +364,7 @@ pub(crate) async fn put_or_mine(store: &dyn ObjectStore, name: &str, bytes: Vec<
         Err(StoreError { kind: StoreErrorKind::Retry, .. }) => store.put_new(&key, body.clone()).await?,
         other => other?,
     };
-    if outcome == Put::Exists && store.get(&key, ByteRange::All).await? == body {
+    if outcome == Put::Exists && store.get(&key, WHOLE).await? == body {
         return Ok(Put::Created);
     }
     Ok(outcome)
@@ -463,7 +467,7 @@ async fn read_members(
         if number != members.len() as u64 || id != expected {
             continue;
         }
-        let bytes = store.get(&meta.key, ByteRange::All).await?;
+        let bytes = store.get(&meta.key, WHOLE).await?;
         let placed = Object::parse(&bytes)
             .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
             .and_then(|()| members.append(&bytes, description.id, owner));

@@ -1,10 +1,11 @@
 //! Where a snapshot is restored to.
 //!
 //! Everything here is called from worker threads and may block. On purpose not here: how
-//! contents are fetched. A target only ever sees verified bytes.
+//! contents are fetched and compared. A target only ever sees verified bytes.
 
 use crate::outcome::Problems;
 use holdfast_core::entry::Entry;
+use std::io;
 use std::sync::Arc;
 
 /// A target failed as a whole; what was restored so far stays.
@@ -15,7 +16,68 @@ pub struct TargetError {
     pub what: String,
     /// What the system said.
     #[source]
-    pub source: Option<std::io::Error>,
+    pub source: Option<io::Error>,
+}
+
+/// What is to be done about the content of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing: it is no file, was refused, could not be made, is left as it is, or will be a
+    /// hard link to a file restored before.
+    Nothing,
+    /// All of it is to be written, to a new file.
+    Whole,
+    /// There is a file already: only what differs is to be written.
+    Compare,
+    /// There is a file already whose content is taken to be right.
+    Keep,
+}
+
+/// Content that a target holds already.
+pub trait Present: Send {
+    /// Its length in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills a buffer from an offset on.
+    ///
+    /// # Errors
+    /// It cannot be read, or ends before the buffer is full.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Whether nothing is stored of a range.
+    fn is_hole(&self, offset: u64, length: u64) -> bool;
+}
+
+/// What became of what was restored, and of what was there before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Things that were not there; no folders.
+    pub created: u64,
+    /// Things that were there and got other content, or became things of another kind.
+    pub rewritten: u64,
+    /// Things whose attributes alone were set; folders too.
+    pub attributes_only: u64,
+    /// Things that were as recorded already; no folders.
+    pub unchanged: u64,
+    /// Things that are there and were left as they are, because it was asked for.
+    pub left: u64,
+    /// Things that were deleted because the snapshot does not have them; folders too.
+    pub deleted: u64,
+    /// Things that were there before, in folders in which things may be deleted.
+    pub existing: u64,
+    /// Bytes of content written.
+    pub bytes_written: u64,
+}
+
+/// The end of a restore.
+#[derive(Debug, Clone, Default)]
+pub struct Finished {
+    /// What could not be done in the whole restore, each path once per reason.
+    pub problems: Problems,
+    /// What became of the things.
+    pub tally: Tally,
+    /// The first things that were deleted: paths relative to the target.
+    pub deleted: Vec<Vec<u8>>,
 }
 
 /// Takes the entries of a snapshot in key order, batch by batch.
@@ -39,12 +101,15 @@ pub trait Target: Send {
     /// The target failed as a whole.
     fn complete(&mut self, batch: Arc<dyn TargetBatch>) -> Result<(), TargetError>;
 
-    /// Ends the restore: attributes of the remaining folders, one sync of the file system.
-    /// Returns what could not be done in the whole restore, each path once per reason.
+    /// A part of the snapshot's listing is lost: from here on nothing may be deleted because
+    /// the snapshot does not have it.
+    fn spare(&mut self);
+
+    /// Ends the restore: attributes of the remaining folders, one sync of each file system.
     ///
     /// # Errors
     /// The target failed as a whole.
-    fn finish(&mut self) -> Result<Problems, TargetError>;
+    fn finish(&mut self) -> Result<Finished, TargetError>;
 }
 
 /// The files of one batch, written from several threads, each file's parts in any order.
@@ -52,9 +117,27 @@ pub trait TargetBatch: Send + Sync {
     /// The entries, as they were handed to [`Target::prepare`].
     fn entries(&self) -> &[Entry];
 
-    /// Whether content is wanted for an entry: false for what is no file, was refused, could
-    /// not be made, or will be a hard link to a file restored before.
-    fn wants(&self, entry: usize) -> bool;
+    /// What is to be done about an entry's content.
+    fn wants(&self, entry: usize) -> Want;
+
+    /// Opens the content that is there, of an entry that wants to be compared.
+    ///
+    /// # Errors
+    /// It cannot be read; the file is then written as a whole.
+    fn present(&self, entry: usize) -> io::Result<Box<dyn Present>>;
+
+    /// Asks whether parts of the file that is there can be rewritten. If not, a new file takes
+    /// its place once it is whole, and all of the content is to be written.
+    fn can_patch(&self, entry: usize) -> bool;
+
+    /// Ends a file whose content is right already: only its attributes are set.
+    ///
+    /// # Errors
+    /// As for `put`.
+    fn keep(&self, entry: usize) -> Result<(), TargetError>;
+
+    /// Counts a file of which so many bytes would be written; for a rehearsal.
+    fn would_write(&self, entry: usize, bytes: u64);
 
     /// Writes a whole file and sets its attributes.
     ///
@@ -62,11 +145,18 @@ pub trait TargetBatch: Send + Sync {
     /// The target failed as a whole; a failure of this file alone is recorded as a problem.
     fn put(&self, entry: usize, content: &[u8]) -> Result<(), TargetError>;
 
-    /// Writes a part of a file. Ranges that are never written are holes.
+    /// Writes a part of a file. Ranges of a new file that are never written are holes; those of
+    /// a file that is patched stay as they are.
     ///
     /// # Errors
     /// As for `put`.
     fn write_at(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), TargetError>;
+
+    /// Makes a hole in a file that is patched.
+    ///
+    /// # Errors
+    /// As for `put`.
+    fn clear(&self, entry: usize, offset: u64, length: u64) -> Result<(), TargetError>;
 
     /// Ends a file that was written in parts: length, attributes.
     ///
@@ -74,7 +164,7 @@ pub trait TargetBatch: Send + Sync {
     /// As for `put`.
     fn close(&self, entry: usize) -> Result<(), TargetError>;
 
-    /// Gives up a file: nothing of it stays at the target.
+    /// Gives up a file: no mix of old, new and missing bytes stays under its name.
     ///
     /// # Errors
     /// As for `put`.

@@ -8,11 +8,13 @@ use holdfast_core::entry::{Content, Entry, Extent};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
-use holdfast_core::page::{Page, PageBody};
-use std::collections::VecDeque;
+use holdfast_core::page::{Child, Page, PageBody};
+use std::collections::{HashSet, VecDeque};
 
 /// Leaves that are fetched together.
 const LEAVES_AT_ONCE: usize = 32;
+/// Most extents of one file that are held: a file of 16 TiB in chunks of 1 MiB.
+const FILE_EXTENTS_MAX: usize = 1 << 24;
 
 /// A page that is still to be visited.
 #[derive(Debug, Clone)]
@@ -20,10 +22,17 @@ struct Pending {
     id: ChunkId,
     /// What level it must have; the root's is free.
     level: Option<u8>,
-    /// Smallest key that it may hold.
+    /// Its first key; the root's is free.
     from: Vec<u8>,
     /// Its keys are smaller than this.
     to: Option<Vec<u8>>,
+}
+
+impl Pending {
+    /// Whether a key may be the page's first.
+    fn begins_with(&self, key: &[u8]) -> bool {
+        self.level.is_none() || *key == *self.from
+    }
 }
 
 /// What a step of the walk gave.
@@ -92,7 +101,10 @@ impl<'a> TreeWalk<'a> {
             batch.extend(self.stack.pop());
         }
         let ids: Vec<_> = batch.iter().map(|pending| pending.id).collect();
-        self.ready.extend(batch.into_iter().zip(self.reader.pages(&ids).await));
+        let pages = self.reader.pages(&ids).await;
+        // What did not fit into memory is asked for again.
+        self.stack.extend(batch.drain(pages.len()..).rev());
+        self.ready.extend(batch.into_iter().zip(pages));
     }
 
     /// Checks a page against what its parent said, and takes it in.
@@ -109,7 +121,7 @@ impl<'a> TreeWalk<'a> {
         match page.body {
             PageBody::Entries(entries) => self.take_entries(pending, entries).ok_or_else(wrong).map(Some),
             PageBody::Children(children) => {
-                let bounds_ok = children.first().is_some_and(|first| first.first_key >= pending.from)
+                let bounds_ok = children.first().is_some_and(|first| pending.begins_with(&first.first_key))
                     && children
                         .last()
                         .is_some_and(|last| pending.to.as_ref().is_none_or(|to| last.first_key < *to));
@@ -146,15 +158,52 @@ impl<'a> TreeWalk<'a> {
     fn take_entries(&mut self, pending: &Pending, mut entries: Vec<Entry>) -> Option<Vec<Entry>> {
         let (first, last) = match (entries.first(), entries.last()) {
             (Some(first), Some(last)) => (first.key.clone(), last.key.clone()),
-            _ => return Some(entries),
+            // Only a tree without entries has a leaf without any: one page could be many otherwise.
+            _ => return pending.level.is_none().then_some(entries),
         };
-        let inside = first >= pending.from && pending.to.as_ref().is_none_or(|to| last < *to);
+        let inside = pending.begins_with(&first) && pending.to.as_ref().is_none_or(|to| last < *to);
         if !inside || self.last.as_ref().is_some_and(|before| *before >= first) {
             return None;
         }
         self.last = Some(last);
         entries.retain(|entry| entry.key >= self.from && self.to.as_ref().is_none_or(|to| entry.key < *to));
         Some(entries)
+    }
+}
+
+/// A page of a tree of extents that is still to be visited, and what it must cover.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    pub id: ChunkId,
+    /// What level it must have; the root's is free.
+    pub level: Option<u8>,
+    /// Where in the file it begins.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+}
+
+impl Stretch {
+    /// Whether a leaf covers it. Without extents a leaf can only be that of an empty file.
+    pub(crate) fn is_filled(&self, start: u64, extents: &[Extent]) -> bool {
+        let end = extents.iter().try_fold(start, |at, extent| at.checked_add(extent.length()));
+        let empty = extents.is_empty() && self.level.is_some();
+        start == self.start && end == Some(self.end) && !empty
+    }
+
+    /// Splits it among the children of a page; `None` if they do not cover it without gaps. Each
+    /// covers something and says where, so that no page can stand in a tree twice.
+    pub(crate) fn split(&self, children: &[Child], level: u8) -> Option<Vec<Self>> {
+        let (mut at, mut below) = (self.start, Vec::with_capacity(children.len()));
+        for child in children {
+            let end = at.checked_add(child.bytes)?;
+            if child.first_key != at.to_be_bytes() || end == at {
+                return None;
+            }
+            below.push(Self { id: child.id, level: Some(level), start: at, end });
+            at = end;
+        }
+        (at == self.end).then_some(below)
     }
 }
 
@@ -168,38 +217,41 @@ impl Reader {
         };
         let wrong = || Error::new(ErrorKind::Damaged, "the extents of a file do not fit together");
         let mut extents = Vec::new();
-        let (mut offset, mut stack) = (0u64, vec![(root, None::<u8>)]);
-        while let Some((id, level)) = stack.pop() {
-            let page = self.page(&id).await?;
-            if level.is_some_and(|level| level != page.level) {
+        let mut stack = vec![Stretch { id: root, level: None, start: 0, end: entry.size }];
+        while let Some(stretch) = stack.pop() {
+            let page = self.page(&stretch.id).await?;
+            if stretch.level.is_some_and(|level| level != page.level) {
                 return Err(wrong());
             }
             match page.body {
-                PageBody::Extents { start, extents: part, .. } if start == offset => {
-                    offset = part
-                        .iter()
-                        .try_fold(offset, |sum, extent| sum.checked_add(extent.length()))
-                        .ok_or_else(wrong)?;
+                PageBody::Extents { start, extents: part, .. } if stretch.is_filled(start, &part) => {
+                    if extents.len() + part.len() > FILE_EXTENTS_MAX {
+                        let what = format!("a file has more than {FILE_EXTENTS_MAX} extents");
+                        return Err(Error::new(ErrorKind::Damaged, what));
+                    }
                     extents.extend(part);
                 }
                 PageBody::Children(children) if page.level > 0 => {
-                    stack.extend(children.iter().rev().map(|child| (child.id, Some(page.level - 1))));
+                    let below = stretch.split(&children, page.level - 1).ok_or_else(wrong)?;
+                    stack.extend(below.into_iter().rev());
                 }
                 _ => return Err(wrong()),
             }
         }
-        if offset == entry.size { Ok(extents) } else { Err(wrong()) }
+        Ok(extents)
     }
 
-    /// Returns every page and chunk of a tree of extents.
+    /// Returns every page and chunk of a tree of extents, each once.
     pub(crate) async fn closure(&self, root: ChunkId) -> Result<Vec<(ChunkKind, ChunkKey)>> {
-        let (mut closure, mut todo) = (Vec::new(), vec![root]);
+        let (mut pages, mut chunks, mut todo) = (HashSet::from([root]), HashSet::new(), vec![root]);
         while let Some(id) = todo.pop() {
-            closure.push((ChunkKind::Page, ChunkKey::from(&id)));
             let refs = self.page(&id).await?.refs;
-            closure.extend(refs.chunks.iter().map(|id| (ChunkKind::Data, ChunkKey::from(id))));
-            todo.extend(refs.children);
+            chunks.extend(refs.chunks.iter().map(ChunkKey::from));
+            todo.extend(refs.children.into_iter().filter(|child| pages.insert(*child)));
         }
+        let mut closure: Vec<_> = pages.iter().map(|id| (ChunkKind::Page, ChunkKey::from(id))).collect();
+        closure.extend(chunks.into_iter().map(|key| (ChunkKind::Data, key)));
+        closure.sort_unstable_by_key(|(kind, key)| (*kind, *key));
         Ok(closure)
     }
 

@@ -8,7 +8,7 @@
 use crate::adopt::{find_packs, read_pack, tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState};
-use crate::repository::{Repository, get_optional, list_all, object_key};
+use crate::repository::{Repository, WHOLE, get_optional, list_all, object_key};
 use crate::session::AdoptedPack;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
@@ -19,7 +19,7 @@ use holdfast_core::name::{self, PackClass, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
-use holdfast_store::{ByteRange, Key};
+use holdfast_store::Key;
 use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
@@ -79,7 +79,7 @@ impl Repository {
         let Some(Place::Root(mut number)) = name::parse(newest.key.as_str()) else {
             return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
         };
-        let mut bytes = self.store().get(&newest.key, ByteRange::All).await?;
+        let mut bytes = self.store().get(&newest.key, WHOLE).await?;
         // A listing may lag behind a put that another process saw end.
         while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
             (number, bytes) = (number + 1, next);

@@ -18,7 +18,7 @@ mod walk;
 
 pub use excludes::{Excludes, parse_exclude_file};
 pub use source::{FileSource, FileSourceOptions};
-pub use target::{FileTarget, FileTargetOptions};
+pub use target::{FileTarget, FileTargetOptions, Overwrite};
 pub use verify::open_beneath;
 
 #[cfg(test)]

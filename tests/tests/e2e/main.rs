@@ -10,7 +10,11 @@
 mod compare;
 mod damage;
 mod exact;
+mod forge;
 mod full_disk;
+
+mod hostile;
+mod in_place;
 mod incremental;
 mod input;
 mod keys;

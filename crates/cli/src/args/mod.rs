@@ -11,7 +11,7 @@ mod tag;
 
 pub(crate) use backup::BackupArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
-pub(crate) use restore::{RestoreArgs, Select};
+pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use tag::TagArgs;
 

@@ -1,14 +1,18 @@
 //! The options of `restore`.
 
 use super::Pick;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Restore a snapshot, or a part of it, into a new folder.
+/// Restore a snapshot, or a part of it, into a new folder or over what is there.
 ///
 /// With a PATH the contents of that folder land directly in the target. What is damaged in the
 /// repository is named and left out, everything else is restored; then the exit code is 1.
+///
+/// Over what is there only the parts that differ are fetched and written. An interrupted restore
+/// goes on where it was when it is run again with --overwrite always. Links that are in the
+/// target are replaced, never followed.
 ///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
@@ -17,12 +21,14 @@ use std::path::PathBuf;
 Examples:
   holdfast restore latest --target /tmp/all
   holdfast restore latest:/srv/www --target /tmp/www --verify
-  holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run")]
+  holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run
+  holdfast restore latest:/srv/www --target /srv/www --overwrite always --delete --dry-run")]
 pub(crate) struct RestoreArgs {
     /// A snapshot's id or the beginning of one, or `latest`; and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) snapshot: OsString,
-    /// Folder to restore into; it is made if it is missing, and has to be empty
+    /// Folder to restore into; it is made if it is missing. If something lies in it, say
+    /// --overwrite
     #[arg(short, long, value_name = "DIR")]
     pub(crate) target: PathBuf,
     #[command(flatten)]
@@ -36,14 +42,42 @@ pub(crate) struct RestoreArgs {
     /// Give files to the user and group of the same name, not of the same number
     #[arg(long)]
     pub(crate) ownership_by_name: bool,
-    /// Show what would be restored, write nothing
+    /// Show what would be restored, fetched, rewritten and deleted; change nothing
     #[arg(short = 'n', long, conflicts_with = "verify")]
     pub(crate) dry_run: bool,
     /// Stop at the first thing that cannot be restored
     #[arg(long)]
     pub(crate) fail_fast: bool,
     #[command(flatten)]
+    pub(crate) over: Over,
+    #[command(flatten)]
     pub(crate) select: Select,
+}
+
+/// What is done with what is at the target.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What is at the target already")]
+pub(crate) struct Over {
+    /// What is done with things that are there: `always` makes them what was backed up and compares
+    /// contents; `if-changed` takes files of the same size and time for the same; `if-newer` only
+    /// touches what was older; `never` touches nothing. Missing things are restored in any case
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub(crate) overwrite: Option<When>,
+    /// Delete what the snapshot does not have in its folders; implies --overwrite always
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Do nothing at all if --delete would delete more: a number, or a share of what is there
+    #[arg(long, value_name = "N|P%", default_value = "50%", requires = "delete")]
+    pub(crate) max_delete: String,
+}
+
+/// When a thing that is there is overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Always,
+    IfChanged,
+    IfNewer,
+    Never,
 }
 
 /// What of a snapshot is restored.

@@ -370,6 +370,21 @@ pub(crate) struct PlanLine {
     pub(crate) dry_run: bool,
 }
 
+/// A thing that a restore deleted, or would delete.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeletedLine {
+    message_type: &'static str,
+    #[serde(flatten)]
+    item: ItemPath,
+}
+
+impl DeletedLine {
+    pub(crate) fn new(path: &[u8]) -> Self {
+        let Path { path: item, path_base64: item_base64 } = Path::new(path);
+        Self { message_type: "deleted", item: ItemPath { item, item_base64 } }
+    }
+}
+
 /// What a restore made, or would make.
 #[derive(Debug, Serialize)]
 pub(crate) struct RestoreSummary {
@@ -380,6 +395,13 @@ pub(crate) struct RestoreSummary {
     dirs_restored: u64,
     others_restored: u64,
     bytes_restored: u64,
+    items_created: u64,
+    items_rewritten: u64,
+    items_attributes_only: u64,
+    items_unchanged: u64,
+    items_left: u64,
+    items_deleted: u64,
+    bytes_written: u64,
     bytes_fetched: u64,
     packs_read: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -404,6 +426,13 @@ impl RestoreSummary {
             dirs_restored: report.directories,
             others_restored: report.others,
             bytes_restored: report.bytes,
+            items_created: report.tally.created,
+            items_rewritten: report.tally.rewritten,
+            items_attributes_only: report.tally.attributes_only,
+            items_unchanged: report.tally.unchanged,
+            items_left: report.tally.left,
+            items_deleted: report.tally.deleted,
+            bytes_written: report.tally.bytes_written,
             bytes_fetched: report.bytes_fetched,
             packs_read: report.packs,
             files_verified: verified,

@@ -13,8 +13,8 @@ mod tell;
 
 pub(crate) use escape::escape;
 pub(crate) use json::{
-    AnswerLine, Around, CheckSummary, ExitError, FindingLine, InitLine, Node, PlanLine, RestoreSummary,
-    SnapshotLine, Summary, VersionLine, WarningLine,
+    AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
+    RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
 };
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,

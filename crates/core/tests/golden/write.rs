@@ -475,7 +475,7 @@ impl Session {
     }
 
     fn page(&mut self, id: ChunkId, page: &PageText) {
-        let plain = 4 + page.refs.len() + page.body.len();
+        let plain = page.plain_bytes();
         self.push(PackClass::Tree, id, plain, |session, pack, out| {
             let ciphers = PageCiphers {
                 refs: PackCipher::for_refs(&session.sealer.k_ref, REPOSITORY, pack),

@@ -6,6 +6,7 @@ mod driver;
 mod emit;
 mod large;
 mod links;
+mod missing;
 mod promise;
 
 pub(crate) use large::ContentHasher;
@@ -123,6 +124,7 @@ pub async fn backup(
     let mut adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view).await? };
     adopted.iter().for_each(|pack| view.index.absorb(&tables(pack)));
     view.index.settle();
+    let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;
     adopted.retain(|pack| view.index.is_live(&pack.row.id));
     let index = Arc::new(std::mem::take(&mut view.index));
     let past = find_past(ctx, repository, &view, &index, stream, options).await?;
@@ -157,7 +159,7 @@ pub async fn backup(
         end: options.time.unwrap_or_else(|| ctx.clock.now()),
     };
     let problems = driven.problems;
-    if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs == 0 {
+    if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs + missing_packs == 0 {
         session.abandon("nothing changed").await?;
         return Ok(Outcome { value: report, problems });
     }

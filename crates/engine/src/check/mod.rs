@@ -2,13 +2,16 @@
 //!
 //! On purpose not here: repairing anything.
 
+mod lost;
 mod packs;
+mod trees;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::index::{KnownPack, PackState};
 use crate::reader::Reader;
-use crate::repository::{Repository, list_all, read_slot};
+use crate::repository::{Repository, WHOLE, list_all, read_slot};
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
 use crate::view::View;
@@ -25,16 +28,16 @@ use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::Repository as Description;
 use holdfast_core::root::{List, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
-use holdfast_store::{ByteRange, ObjectMeta};
+use holdfast_store::ObjectMeta;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use lost::Broken;
 use packs::{choose, read_packs};
+use trees::check_trees;
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 8;
-/// Pages that are fetched together.
-const PAGES_AT_ONCE: usize = 64;
 /// Findings that are kept; all are counted.
 const FINDINGS_MAX: usize = 1000;
 
@@ -141,19 +144,22 @@ pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> R
         })
         .collect();
     report.packs = packs.len() as u64;
-    check_packs(&view, &packs, &mut report);
+    let mut broken = Broken::default();
+    check_packs(&view, &packs, &mut broken, &mut report);
     check_sessions(&view, &objects, &mut report);
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
     check_parents(&view, &snapshots, &mut report);
     let reader = Reader::new(repository, view)?;
     ctx.monitor.on(&Event::Phase("following snapshots"));
-    check_trees(ctx, &reader, &snapshots, &mut report).await?;
+    let needs = check_trees(ctx, &reader, &snapshots, &mut report).await?;
     let chosen = choose(ctx, read_data, packs);
     if !chosen.is_empty() {
         ctx.monitor.on(&Event::Phase("reading packs"));
-        read_packs(ctx, &reader, chosen, &mut report).await?;
+        read_packs(ctx, &reader, chosen, &needs, &mut broken, &mut report).await?;
     }
+    drop(needs);
+    lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
     Ok(report)
 }
 
@@ -170,7 +176,7 @@ async fn check_objects(
 ) -> Result<()> {
     let small = objects.iter().filter(|meta| !meta.key.as_str().starts_with("packs/"));
     let mut reads = stream::iter(small)
-        .map(|meta| async move { (meta, repository.store().get(&meta.key, ByteRange::All).await) })
+        .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
         .buffer_unordered(READS_AT_ONCE);
     let (mut slots, mut member, mut recover) = (0, false, false);
     while let Some((meta, bytes)) = reads.next().await {
@@ -307,14 +313,24 @@ fn check_leftover(
 }
 
 /// Compares the packs that the index names with those that there are.
-fn check_packs(view: &View, packs: &HashMap<PackId, u64>, report: &mut CheckReport) {
-    for known in view.index.packs() {
+fn check_packs(view: &View, packs: &HashMap<PackId, u64>, broken: &mut Broken, report: &mut CheckReport) {
+    let unusable = |known: &KnownPack| {
+        let wanted = known.row.size > 0 && known.state != PackState::Dead;
+        wanted && packs.get(&known.row.id) != Some(&known.row.size)
+    };
+    let rows = view.index.packs().iter().zip(0u32..);
+    broken.packs.extend(rows.filter(|(known, _)| unusable(known)).map(|(_, row)| row));
+    let needed = broken.packs_that_are_needed(&view.index);
+    for (known, number) in view.index.packs().iter().zip(0u32..) {
         let row = &known.row;
-        if row.size == 0 || known.state == crate::index::PackState::Dead {
+        if row.size == 0 || known.state == PackState::Dead {
             continue;
         }
         match packs.get(&row.id) {
-            None => report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks)),
+            None if needed.contains(&number) => {
+                report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks));
+            }
+            None => report.notice(row.id.name(), "is missing; all its chunks lie in other packs too"),
             Some(size) if *size != row.size => {
                 report.error(row.id.name(), format!("has {size} bytes instead of {}", row.size));
             }
@@ -364,84 +380,4 @@ fn check_parents(view: &View, snapshots: &[Snapshot], report: &mut CheckReport) 
             report.error(format!("snapshot {}", snapshot.id), what);
         }
     }
-}
-
-/// A page to visit: its id, the level it must have, and where in which snapshot it was met.
-type Visit = (ChunkId, Option<u8>, Arc<str>);
-
-/// Follows every snapshot to every chunk; a page that several share is read once.
-async fn check_trees(
-    ctx: &Ctx,
-    reader: &Reader,
-    snapshots: &[Snapshot],
-    report: &mut CheckReport,
-) -> Result<()> {
-    let mut visited: HashSet<ChunkKey> = HashSet::new();
-    let mut known_chunks: HashSet<ChunkKey> = HashSet::new();
-    let mut stack: Vec<Visit> = Vec::new();
-    for snapshot in snapshots.iter().rev() {
-        stack.push((
-            snapshot.summary.root,
-            None,
-            format!("snapshot {}", &snapshot.id.to_string()[..8]).into(),
-        ));
-        while !stack.is_empty() {
-            interrupted(ctx)?;
-            let mut visits = stack.split_off(stack.len().saturating_sub(PAGES_AT_ONCE));
-            visits.retain(|(id, _, _)| visited.insert(ChunkKey::from(id)));
-            let ids: Vec<_> = visits.iter().map(|(id, _, _)| *id).collect();
-            for (visit, page) in visits.into_iter().zip(reader.pages(&ids).await) {
-                match page {
-                    Ok(page) => check_page(reader, &visit, &page, &mut known_chunks, &mut stack, report),
-                    Err(error) => {
-                        report.error(&*visit.2, format!("a part cannot be read: {}", chain(&error)));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_page(
-    reader: &Reader,
-    (id, level, place): &Visit,
-    page: &Page,
-    known: &mut HashSet<ChunkKey>,
-    stack: &mut Vec<Visit>,
-    report: &mut CheckReport,
-) {
-    if level.is_some_and(|level| level != page.level) {
-        report.error(&**place, format!("page {id} has a level that does not fit its tree"));
-        return;
-    }
-    for chunk in &page.refs.chunks {
-        if !known.insert(ChunkKey::from(chunk)) {
-            continue;
-        }
-        if reader.index.places(chunk).next().is_none() {
-            report.error(lost_place(place, page, chunk), format!("chunk {chunk} is missing"));
-        }
-    }
-    let below = match &page.body {
-        PageBody::Children(_) => Some(page.level - 1),
-        // Roots of the extents of large files.
-        PageBody::Entries(_) | PageBody::Extents { .. } => None,
-    };
-    stack.extend(page.refs.children.iter().map(|child| (*child, below, Arc::clone(place))));
-}
-
-/// Names the first file that needs a chunk.
-fn lost_place(place: &str, page: &Page, chunk: &ChunkId) -> String {
-    use holdfast_core::entry::{Content, Extent};
-    let PageBody::Entries(entries) = &page.body else { return place.to_owned() };
-    let needs = |extents: &[Extent]| {
-        extents.iter().any(|extent| matches!(extent, Extent::Chunk { id, .. } if id == chunk))
-    };
-    let found =
-        entries.iter().find(|entry| matches!(&entry.content, Content::Extents(extents) if needs(extents)));
-    found.map_or_else(
-        || place.to_owned(),
-        |entry| format!("{place}:/{}", String::from_utf8_lossy(&key_to_path(&entry.key))),
-    )
 }

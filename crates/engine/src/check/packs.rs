@@ -24,6 +24,7 @@ use holdfast_store::ByteRange;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::trees::Needs;
 use super::*;
 /// Chooses the packs to read.
 pub(super) fn choose(ctx: &Ctx, read_data: ReadData, packs: HashMap<PackId, u64>) -> Vec<(PackId, u64)> {
@@ -62,22 +63,31 @@ pub(super) async fn read_packs(
     ctx: &Ctx,
     reader: &Reader,
     packs: Vec<(PackId, u64)>,
+    needs: &Needs,
+    broken: &mut Broken,
     report: &mut CheckReport,
 ) -> Result<()> {
     let bytes = packs.iter().map(|(_, size)| size).sum();
     ctx.monitor.on(&Event::Expected { files: packs.len() as u64, bytes });
     let mut reads = stream::iter(packs)
-        .map(|(id, size)| async move { (id, size, read_pack(ctx, reader, id, size).await) })
+        .map(|(id, size)| async move { (id, size, read_pack(ctx, reader, id, size, needs).await) })
         .buffer_unordered(ctx.workers.threads() + 1);
     while let Some((id, size, result)) = reads.next().await {
         interrupted(ctx)?;
         report.packs_read += 1;
         report.bytes_read += size;
         ctx.monitor.on(&Event::Done { files: 1, bytes: size });
+        let row = reader.index.row_of(&id);
         match result {
-            Ok(findings) => findings.into_iter().for_each(|what| report.error(id.name(), what)),
+            Ok(found) => {
+                broken.chunks.extend(found.chunks.into_iter().filter_map(|key| Some((key, row?))));
+                found.what.into_iter().for_each(|what| report.error(id.name(), what));
+            }
             Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => report.error(id.name(), chain(&error)),
+            Err(error) => {
+                broken.packs.extend(row);
+                report.error(id.name(), chain(&error));
+            }
         }
     }
     Ok(())
@@ -91,8 +101,15 @@ enum Ciphers {
     None,
 }
 
+/// What is wrong in a pack, and which chunks it costs.
+#[derive(Default)]
+struct Found {
+    what: Vec<String>,
+    chunks: Vec<ChunkKey>,
+}
+
 /// Reads one pack whole: its checksum, its footer, and each chunk.
-async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<Vec<String>> {
+async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Needs) -> Result<Found> {
     let repository = &reader.repository;
     let key = object_key(id.name());
     let get = |offset: u64, length: u64| {
@@ -116,7 +133,10 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<
     let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
     let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
     let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
-    let mut findings = check_rows(reader, id, &footer.rows);
+    let mut findings = Found { what: check_rows(reader, id, &footer.rows), chunks: Vec::new() };
+    if id.class == PackClass::Data {
+        findings.what.extend(too_short(&footer.rows, needs));
+    }
     let mut hasher = blake3::Hasher::new();
     for (offset, length, rows) in pieces(&footer.rows, &trailer, size) {
         if ctx.cancel.is_raised() {
@@ -133,10 +153,13 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64) -> Result<
             })
             .await;
         hasher = next;
-        findings.extend(found);
+        for (chunk, what) in found {
+            findings.chunks.push(ChunkKey::from(&chunk));
+            findings.what.push(format!("chunk {chunk}{what}"));
+        }
     }
     if *hasher.finalize().as_bytes() != trailer.checksum {
-        findings.push(FormatError::Checksum.to_string());
+        findings.what.push(FormatError::Checksum.to_string());
     }
     Ok(findings)
 }
@@ -184,6 +207,16 @@ fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Vec<String> {
     findings
 }
 
+/// Chunks that files take more from than they hold.
+fn too_short(rows: &[FooterRow], needs: &Needs) -> Vec<String> {
+    let short =
+        |row: &&FooterRow| needs.get(&ChunkKey::from(&row.id)).is_some_and(|end| *end > row.plain_bytes);
+    let text = |row: &FooterRow| {
+        format!("a file takes more from chunk {} than its {} bytes", row.id, row.plain_bytes)
+    };
+    rows.iter().filter(short).map(text).collect()
+}
+
 /// A stretch of a pack and the rows that lie in it.
 type Stretch = (u64, u64, Vec<FooterRow>);
 
@@ -214,7 +247,7 @@ fn open_rows(
     bytes: &Bytes,
     offset: u64,
     rows: &[FooterRow],
-) -> Vec<String> {
+) -> Vec<(ChunkId, String)> {
     let (mut decompressor, mut plaintext, mut sealed) = (Decompressor::new(), Vec::new(), Vec::new());
     let mut findings = Vec::new();
     for row in rows {
@@ -235,14 +268,14 @@ fn open_rows(
             .map(|()| plaintext.len()),
             Ciphers::Page(ciphers) => {
                 open_page(&ciphers[origin], identifier, &row.id, row.length, &mut sealed, &mut decompressor)
-                    .and_then(|text| Page::decode(&text).map(|_| text.refs.len() + text.body.len()))
+                    .and_then(|text| Page::decode(&text).map(|_| text.plain_bytes()))
             }
             Ciphers::None => continue,
         };
         match opened {
             Ok(length) if length == row.plain_bytes as usize => {}
-            Ok(_) => findings.push(format!("chunk {} has another length than its footer says", row.id)),
-            Err(error) => findings.push(format!("chunk {}: {error}", row.id)),
+            Ok(_) => findings.push((row.id, " has another length than its footer says".to_owned())),
+            Err(error) => findings.push((row.id, format!(": {error}"))),
         }
     }
     findings

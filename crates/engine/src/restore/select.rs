@@ -3,14 +3,15 @@
 //! On purpose not here: contents.
 
 use crate::error::Error;
-use crate::outcome::{Problem, ProblemKind};
+use crate::outcome::{Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::snapshots::Snapshot;
 use crate::tree::{Step, TreeWalk};
 use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
 use std::collections::VecDeque;
 
-use super::*;
+use super::{RestoreOptions, Selection};
+
 /// Gives the entries to restore, in order, with keys relative to the target.
 pub(super) struct Selected<'a> {
     walk: TreeWalk<'a>,
@@ -21,7 +22,7 @@ pub(super) struct Selected<'a> {
     parents: Vec<Entry>,
     skipped: Option<Vec<u8>>,
     pub(super) found: bool,
-    pub(super) damage: Vec<Problem>,
+    pub(super) damage: Problems,
 }
 
 impl<'a> Selected<'a> {
@@ -35,7 +36,7 @@ impl<'a> Selected<'a> {
             options,
             parents: Vec::new(),
             skipped: None,
-            damage: Vec::new(),
+            damage: Problems::default(),
         }
     }
 
@@ -48,7 +49,7 @@ impl<'a> Selected<'a> {
             match self.walk.next().await? {
                 Step::Entries(entries) => entries.into_iter().for_each(|entry| self.consider(entry)),
                 Step::Damaged { from, to, error } => {
-                    self.damage.push(lost_part(&from, to.as_deref(), &error));
+                    self.damage.problem(lost_part(&from, to.as_deref(), &error));
                 }
             }
         }

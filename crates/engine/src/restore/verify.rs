@@ -1,59 +1,28 @@
-//! Plans a restore, and verifies it afterwards.
+//! Verifies a restore: reads everything again and compares it with what was recorded.
 //!
 //! On purpose not here: writing anything.
 
 use crate::backup::ContentHasher;
 use crate::ctx::Ctx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::snapshots::{Snapshot, not_in_snapshot};
+use crate::target::Present;
 use futures::stream::{self, StreamExt};
 use holdfast_core::entry::{Entry, Extent, Kind};
-use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::select::{Selected, path_text};
-use super::*;
-/// Tells what a restore would make and read.
-///
-/// # Errors
-/// The path does not exist, or a part of the tree is damaged.
-pub async fn plan(
-    _ctx: &Ctx,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    options: &RestoreOptions,
-) -> Result<RestoreReport> {
-    let reader = Reader::new(repository, repository.view().await?)?;
-    let mut selected = Selected::new(&reader, snapshot, options);
-    let (mut report, mut chunks, mut packs) = (RestoreReport::default(), HashSet::new(), HashSet::new());
-    while let Some(entry) = selected.next().await {
-        report.count(&entry);
-        for extent in reader.extents(&entry).await? {
-            if let Extent::Chunk { id, .. } = extent
-                && chunks.insert(id)
-                && let Some(place) = reader.index.places(&id).next()
-            {
-                packs.insert(place.pack);
-                report.bytes_fetched += u64::from(place.length.bytes());
-            }
-        }
-    }
-    if let Some(problem) = selected.damage.first() {
-        let what = format!("{}: {}", String::from_utf8_lossy(&problem.path), problem.what);
-        return Err(Error::new(ErrorKind::Damaged, what));
-    }
-    if !selected.found {
-        return Err(not_in_snapshot(snapshot, &options.path));
-    }
-    report.packs = packs.len() as u64;
-    Ok(report)
-}
+use super::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BATCH_HELD_BYTES_MAX, RestoreOptions, RestoreReport};
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 256 << 10;
 
 /// Opens a restored file by its key relative to the target.
 pub type OpenRestored = Arc<dyn Fn(&[u8]) -> io::Result<File> + Send + Sync>;
@@ -74,12 +43,13 @@ pub async fn verify(
     let mut selected = Selected::new(&reader, snapshot, options);
     let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
     loop {
-        let (mut jobs, mut bytes) = (Vec::new(), 0);
-        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX {
+        let (mut jobs, mut bytes, mut held) = (Vec::new(), 0, 0);
+        while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
                 let extents = reader.extents(&entry).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
+                held += extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));
             }
         }
@@ -110,13 +80,11 @@ pub async fn verify(
             }
         }
     }
-    if !selected.found && selected.damage.is_empty() {
+    if !selected.found && selected.damage.problem_count == 0 {
         return Err(not_in_snapshot(snapshot, &options.path));
     }
-    for problem in selected.damage {
-        ctx.monitor.on(&Event::Problem(&problem));
-        problems.problem(problem);
-    }
+    selected.damage.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
+    problems.absorb(selected.damage);
     Ok(Outcome { value: report, problems })
 }
 
@@ -144,24 +112,59 @@ fn verify_file(
 }
 
 fn hash_file(open: &OpenRestored, key: &[u8], entry: &Entry, extents: &[Extent]) -> io::Result<[u8; 32]> {
-    let mut file = open(key)?;
-    let (mut hasher, mut buffer) = (ContentHasher::default(), vec![0; 256 << 10]);
-    if file.metadata()?.len() != entry.size {
+    let file = open(key)?;
+    let size = file.metadata()?.len();
+    if size != entry.size {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its length differs"));
     }
+    digest_of(&Restored { file, size }, entry, extents, &mut Vec::new())
+}
+
+/// A file that was restored.
+struct Restored {
+    file: File,
+    size: u64,
+}
+
+impl Present for Restored {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    /// Never asked: holes are where they were recorded, or the digest differs anyway.
+    fn is_hole(&self, _offset: u64, _length: u64) -> bool {
+        false
+    }
+}
+
+/// Hashes content that is there, taking for holes what was recorded as holes.
+pub(super) fn digest_of(
+    present: &dyn Present,
+    entry: &Entry,
+    extents: &[Extent],
+    buffer: &mut Vec<u8>,
+) -> io::Result<[u8; 32]> {
+    let mut hasher = ContentHasher::default();
     let whole = [Extent::Hole { length: entry.size }];
     let plain = extents.is_empty();
+    let mut at = 0;
     for extent in if plain { &whole[..] } else { extents } {
         if let (Extent::Hole { length }, false) = (extent, plain) {
             hasher.hole(*length);
-            file.seek(SeekFrom::Current(*length as i64))?;
+            at += length;
             continue;
         }
         let mut left = extent.length();
         while left > 0 {
-            let part = buffer.len().min(left as usize);
-            file.read_exact(&mut buffer[..part])?;
-            hasher.data(&buffer[..part]);
+            let part = READ_BYTES.min(left as usize);
+            buffer.resize(part, 0);
+            present.read_at(at, buffer)?;
+            hasher.data(buffer);
+            at += part as u64;
             left -= part as u64;
         }
     }

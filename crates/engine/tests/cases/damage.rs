@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{Node, Run, Tree, World, noise, run};
+use crate::harness::{ModelSource, Node, Run, Tree, World, noise, run};
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{BackupOptions, ReadData, Repository, RestoreOptions, check};
@@ -127,7 +127,7 @@ async fn assert_restores_without_lies(world: &World, repository: &Repository, wh
 async fn assert_goes_on(world: &World, key: &Key, options: &BackupOptions, what: &str) {
     let Ok(repository) = world.open_on(std::sync::Arc::new(world.store.clone())).await else { return };
     let [_, _, tree] = trees();
-    let source = crate::harness::ModelSource::new(&tree);
+    let source = ModelSource::new(&tree);
     let made = world.backup_with(&repository, source, options).await.unwrap();
     assert_eq!(made.problems.problems, [], "{what}");
     let snapshots = world.snapshots(&repository).await;
@@ -234,6 +234,72 @@ fn a_pack_that_is_damaged_in_its_middle_costs_only_what_lies_there() {
                 world.restore(&repository, &snapshot, &RestoreOptions::default()).await.unwrap();
             let absent = restored.assert_no_wrong_bytes(&tree);
             assert!(!absent.is_empty() && outcome.problems.problem_count >= absent.len() as u64);
+        }
+    });
+}
+
+/// A pack that somebody deleted or cut off is not relied on: an unchanged backup with a warm cache
+/// stores again what lay in it.
+#[test]
+fn what_lay_in_a_missing_pack_is_stored_again() {
+    run(|| async {
+        for class in ["packs/data/", "packs/tree/"] {
+            for cut in [false, true] {
+                let (world, repository) = World::made(Workers::inline()).await;
+                let tree = Tree::mixed();
+                world.keep(&repository, &tree).await;
+                for key in world.names(class) {
+                    let whole = world.store.remove_raw(&key).unwrap();
+                    if cut {
+                        world.store.insert_raw(key, whole.slice(..whole.len() - 1));
+                    }
+                }
+                let options = BackupOptions { skip_if_unchanged: true, ..world.options() };
+                let made = world.backup_with(&repository, ModelSource::new(&tree), &options).await.unwrap();
+                assert!(made.value.snapshot.is_some(), "healing is a change: {class} {cut}");
+                let told = world.take_warnings();
+                assert!(told.iter().any(|what| what.contains("is stored again")), "{told:?}");
+                let newest = world.newest(&repository).await;
+                world.assert_restores(&repository, &newest, &tree).await;
+                // Nothing is lost any more, in older snapshots neither.
+                let report = world.check(&repository).await;
+                assert!(cut || report.errors == 0, "{:#?}", report.findings);
+                for snapshot in world.snapshots(&repository).await {
+                    world.assert_restores(&repository, &snapshot, &tree).await;
+                }
+                // And the next run relies on what is there, without reading anything.
+                let again = world.backup(&repository, ModelSource::new(&tree)).await;
+                assert_eq!(again.value.counts.bytes_added, 0);
+            }
+        }
+    });
+}
+
+/// The operator is told which files a damaged or missing chunk costs, and in which snapshot.
+#[test]
+fn lost_files_are_named_with_their_snapshot() {
+    run(|| async {
+        for delete in [false, true] {
+            let (world, repository) = World::made(Workers::inline()).await;
+            let mut tree = Tree::default();
+            tree.put("a/whole", Node::file(noise(1, 200_000)));
+            world.keep(&repository, &tree).await;
+            let first: Vec<_> = world.names("packs/data/");
+            tree.put("b/lost", Node::file(noise(2, 200_000)));
+            world.keep(&repository, &tree).await;
+            let newest = world.newest(&repository).await.id.to_string();
+            let key = world.names("packs/data/").into_iter().find(|key| !first.contains(key)).unwrap();
+            let mut bytes = world.store.remove_raw(&key).unwrap().to_vec();
+            if !delete {
+                bytes[100_000] ^= 1;
+                world.store.insert_raw(key, bytes);
+            }
+            let report = world.check(&repository).await;
+            let named: Vec<_> =
+                report.findings.iter().filter(|finding| finding.subject.starts_with("snapshot")).collect();
+            assert_eq!(named.len(), 1, "{:#?}", report.findings);
+            assert_eq!(named[0].subject, format!("snapshot {}:/b/lost", &newest[..8]));
+            assert!(named[0].is_error && named[0].what.contains("is lost"));
         }
     });
 }

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod dedup;
 mod find;
+mod in_place;
 mod incremental;
 mod keys;
 mod round_trip;

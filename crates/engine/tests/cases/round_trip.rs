@@ -129,7 +129,7 @@ proptest! {
             world.keep(&repository, &tree).await;
             let snapshot = world.newest(&repository).await;
             world.assert_restores(&repository, &snapshot, &tree).await;
-            let planned = holdfast_engine::plan(&world.ctx(), &repository, &snapshot, &RestoreOptions::default()).await.unwrap();
+            let planned = world.rehearse(&repository, &snapshot, &RestoreOptions::default()).await.unwrap();
             assert_eq!(planned.bytes, tree.bytes());
         });
     }

@@ -6,7 +6,7 @@ use crate::harness::{ModelSource, Node, Run, Tree, World, noise, run};
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, plan, verify};
+use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, verify};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn a_folder_lands_in_the_target_and_a_file_keeps_its_name() {
         for path in ["/nothing", "/small/bundled", "/large/noise/below"] {
             let restored = world.restore(&repository, &snapshot, &below(path)).await;
             assert_eq!(restored.unwrap_err().kind, ErrorKind::NotFound, "{path}");
-            let planned = plan(&world.ctx(), &repository, &snapshot, &below(path)).await;
+            let planned = world.rehearse(&repository, &snapshot, &below(path)).await;
             assert_eq!(planned.unwrap_err().kind, ErrorKind::NotFound, "{path}");
         }
     });
@@ -84,7 +84,7 @@ fn a_selector_takes_descends_and_skips() {
         wanted.0.retain(|key, _| expected.iter().any(|path| path.as_bytes() == key));
         restored.assert_is(&wanted);
         assert_eq!((outcome.value.files, outcome.value.directories), (4, 4));
-        let planned = plan(&world.ctx(), &repository, &snapshot, &options).await.unwrap();
+        let planned = world.rehearse(&repository, &snapshot, &options).await.unwrap();
         assert_eq!((planned.files, planned.directories, planned.bytes), (4, 4, 3_600));
         // A selection that takes nothing is no error.
         let none = selecting(|_, _| Selection::Skip);

@@ -26,10 +26,11 @@ use holdfast_engine::outcome::Outcome;
 use holdfast_engine::source::Source;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    BackupOptions, BackupReport, CheckReport, InitOptions, ReadData, Repository, RestoreOptions,
+    BackupOptions, BackupReport, Carry, CheckReport, InitOptions, ReadData, Repository, RestoreOptions,
     RestoreReport, Secret, Snapshot, SnapshotFilter, backup, check, restore, snapshots,
 };
 use holdfast_store::{Key, MemoryStore, ObjectStore};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -249,6 +250,19 @@ impl World {
         let outcome = restore(&self.ctx(), repository, snapshot, Box::new(target), options).await?;
         let restored = restored.lock().unwrap().clone();
         Ok((restored, outcome))
+    }
+
+    /// Tells what a restore would do to an empty target.
+    pub(crate) async fn rehearse(
+        &self,
+        repository: &Repository,
+        snapshot: &Snapshot,
+        options: &RestoreOptions,
+    ) -> Result<RestoreReport> {
+        let options = RestoreOptions { carry: Carry::Rehearse, ..options.clone() };
+        let target = Box::new(ModelTarget::rehearsing(BTreeMap::new()));
+        let outcome = restore(&self.ctx(), repository, snapshot, target, &options).await?;
+        Ok(outcome.value)
     }
 
     /// Restores everything and compares it with the tree it came from.

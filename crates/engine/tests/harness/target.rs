@@ -2,8 +2,7 @@
 
 use super::tree::{Node, Tree};
 use holdfast_core::entry::{Entry, Kind, Xattrs};
-use holdfast_engine::outcome::Problems;
-use holdfast_engine::target::{Target, TargetBatch, TargetError};
+use holdfast_engine::target::{Finished, Present, Tally, Target, TargetBatch, TargetError, Want};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +10,8 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) entry: Entry,
+    /// What was there before.
+    pub(crate) before: Option<Vec<u8>>,
     /// What was written, holes as zeros; `None` until the first write.
     pub(crate) content: Option<Vec<u8>>,
     /// Bytes that were written, not holes.
@@ -24,6 +25,9 @@ pub(crate) struct Item {
 pub(crate) struct Restored {
     pub(crate) items: BTreeMap<Vec<u8>, Item>,
     pub(crate) finished: bool,
+    /// The restore said that nothing may be deleted.
+    pub(crate) spared: bool,
+    pub(crate) tally: Tally,
     /// Calls that a target need not bear.
     pub(crate) offences: Vec<String>,
 }
@@ -93,11 +97,43 @@ impl Item {
 #[derive(Debug, Default)]
 pub(crate) struct ModelTarget {
     restored: Arc<Mutex<Restored>>,
+    before: BTreeMap<Vec<u8>, Vec<u8>>,
+    rehearses: bool,
 }
 
 impl ModelTarget {
+    /// A target that holds what an earlier restore made, some of it changed since then.
+    pub(crate) fn over(before: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// A target to which nothing may be written.
+    pub(crate) fn rehearsing(before: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        Self { before, rehearses: true, ..Self::default() }
+    }
+
     pub(crate) fn restored(&self) -> Arc<Mutex<Restored>> {
         Arc::clone(&self.restored)
+    }
+}
+
+/// What lies at the target before a restore. Where it is zero, it is a hole.
+struct There(Vec<u8>);
+
+impl Present for There {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        let part = self.0.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn is_hole(&self, offset: u64, length: u64) -> bool {
+        let range = self.0.get(offset as usize..(offset + length) as usize);
+        range.is_some_and(|range| range.iter().all(|byte| *byte == 0))
     }
 }
 
@@ -125,8 +161,49 @@ impl TargetBatch for ModelBatch {
         &self.entries
     }
 
-    fn wants(&self, entry: usize) -> bool {
-        self.entries[entry].kind == Kind::File
+    fn wants(&self, entry: usize) -> Want {
+        let restored = self.restored.lock().unwrap();
+        let item = &restored.items[&self.entries[entry].key];
+        match (item.entry.kind, &item.before) {
+            (Kind::File, None) => Want::Whole,
+            (Kind::File, Some(_)) => Want::Compare,
+            _ => Want::Nothing,
+        }
+    }
+
+    fn present(&self, entry: usize) -> std::io::Result<Box<dyn Present>> {
+        let restored = self.restored.lock().unwrap();
+        let before = restored.items[&self.entries[entry].key].before.clone();
+        Ok(Box::new(There(before.expect("an entry that was there"))))
+    }
+
+    fn can_patch(&self, entry: usize) -> bool {
+        let mut restored = self.restored.lock().unwrap();
+        let item = restored.items.get_mut(&self.entries[entry].key).expect("an entry that was prepared");
+        item.content.clone_from(&item.before);
+        true
+    }
+
+    fn keep(&self, entry: usize) -> Result<(), TargetError> {
+        self.change(entry, "keep", |item| {
+            item.content.clone_from(&item.before);
+            item.closed = true;
+        });
+        Ok(())
+    }
+
+    fn would_write(&self, entry: usize, bytes: u64) {
+        self.restored.lock().unwrap().tally.bytes_written += bytes;
+        self.change(entry, "would write", |_| {});
+    }
+
+    fn clear(&self, entry: usize, offset: u64, length: u64) -> Result<(), TargetError> {
+        self.change(entry, "clear", |item| {
+            let content = item.content.get_or_insert_default();
+            let end = ((offset + length) as usize).min(content.len());
+            content.get_mut(offset as usize..end).into_iter().for_each(|range| range.fill(0));
+        });
+        Ok(())
     }
 
     fn put(&self, entry: usize, content: &[u8]) -> Result<(), TargetError> {
@@ -175,8 +252,16 @@ impl Target for ModelTarget {
             if last.is_some_and(|last| last >= entry.key) {
                 restored.offences.push("keys do not ascend".into());
             }
-            let item =
-                Item { entry: entry.clone(), content: None, written: 0, closed: false, discarded: false };
+            let before = self.before.get(&entry.key).cloned();
+            let entry_there = entry.clone();
+            let item = Item {
+                entry: entry_there,
+                before,
+                content: None,
+                written: 0,
+                closed: false,
+                discarded: false,
+            };
             restored.items.insert(entry.key.clone(), item);
         }
         drop(restored);
@@ -185,9 +270,10 @@ impl Target for ModelTarget {
 
     fn complete(&mut self, batch: Arc<dyn TargetBatch>) -> Result<(), TargetError> {
         let mut restored = self.restored.lock().unwrap();
-        for (number, entry) in batch.entries().iter().enumerate() {
+        for entry in batch.entries() {
             let item = &restored.items[&entry.key];
-            if batch.wants(number) && !item.closed && !item.discarded {
+            let wanted = entry.kind == Kind::File && !self.rehearses;
+            if wanted && !item.closed && !item.discarded {
                 let name = String::from_utf8_lossy(&entry.key).into_owned();
                 restored.offences.push(format!("{name} was left open"));
             }
@@ -195,8 +281,13 @@ impl Target for ModelTarget {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Problems, TargetError> {
-        self.restored.lock().unwrap().finished = true;
-        Ok(Problems::default())
+    fn spare(&mut self) {
+        self.restored.lock().unwrap().spared = true;
+    }
+
+    fn finish(&mut self) -> Result<Finished, TargetError> {
+        let mut restored = self.restored.lock().unwrap();
+        restored.finished = true;
+        Ok(Finished { tally: restored.tally, ..Finished::default() })
     }
 }

@@ -84,30 +84,32 @@ fn parse_part(component: &[u8]) -> Option<Part> {
 }
 
 /// Whether the last components of a path match all parts; all of them must be used up if anchored.
+/// Where a component does not match, the `**` passed last takes one more; those before it need
+/// never be asked again, so the work is bounded by parts times components.
 fn ends_with(parts: &[Part], path: &[u8], anchored: bool) -> bool {
-    let mut path = path;
-    for (at, part) in parts.iter().enumerate().rev() {
-        match part {
-            Part::Any => return any_ends_with(&parts[..at], path, anchored),
-            Part::One(glob) => match split_last(path) {
-                Some((above, name)) if glob.matches(name) => path = above,
-                _ => return false,
-            },
-        }
-    }
-    !anchored || split_last(path).is_none()
-}
-
-fn any_ends_with(parts: &[Part], path: &[u8], anchored: bool) -> bool {
-    let mut path = path;
+    let (mut left, mut rest) = (parts, path);
+    let mut again: Option<(&[Part], &[u8])> = None;
     loop {
-        if ends_with(parts, path, anchored) {
-            return true;
-        }
-        match split_last(path) {
-            Some((above, _)) => path = above,
-            None => return false,
-        }
+        let matched = match left.split_last() {
+            Some((Part::Any, before)) => {
+                again = Some((before, rest));
+                Some((before, rest))
+            }
+            Some((Part::One(glob), before)) => {
+                split_last(rest).filter(|(_, name)| glob.matches(name)).map(|(above, _)| (before, above))
+            }
+            None if !anchored || split_last(rest).is_none() => return true,
+            None => None,
+        };
+        (left, rest) = match matched {
+            Some(next) => next,
+            None => {
+                let Some((parts, tried)) = again else { return false };
+                let Some((above, _)) = split_last(tried) else { return false };
+                again = Some((parts, above));
+                (parts, above)
+            }
+        };
     }
 }
 

@@ -146,3 +146,14 @@ fn exclude_files() {
     assert!(parse_exclude_file("$/x", lookup).is_err());
     assert!(parse_exclude_file("${x", lookup).is_err());
 }
+
+/// With one point to go back to this takes thousands of steps; with all of them, more than there is
+/// time for.
+#[test]
+fn many_runs_of_folders_in_one_pattern() {
+    let pattern = "**/a/".repeat(30) + "**/c";
+    let excludes = Excludes::new(&[pattern], &[]).unwrap();
+    let path = "/a".repeat(300);
+    assert!(!excludes.matches((path.clone() + "/b").as_bytes(), false));
+    assert!(excludes.matches((path + "/c").as_bytes(), false));
+}

@@ -81,6 +81,27 @@ pub(super) fn read_xattrs(subject: Subject<'_>, shared: &Shared, device: u64, de
     read_values(subject, names, details);
 }
 
+/// The extended attributes of what is open, sorted by name; those that cannot be read are absent.
+pub(crate) fn xattrs_now(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    all_xattrs(Subject::Open(handle))
+}
+
+/// The same of a name in a folder, whose link is not followed.
+pub(crate) fn xattrs_of_name(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    all_xattrs(Subject::Link(&path_to(directory, name)))
+}
+
+fn all_xattrs(subject: Subject<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut details = Details::default();
+    let mut usual = [MaybeUninit::uninit(); XATTR_BYTES_USUAL];
+    match subject.list(&mut usual) {
+        Ok(names) => read_values(subject, names, &mut details),
+        Err(Errno::RANGE) => read_many_xattrs(subject, &mut details),
+        Err(error) => return Err(error),
+    }
+    Ok(details.xattrs)
+}
+
 fn read_many_xattrs(subject: Subject<'_>, details: &mut Details) {
     let mut large = vec![MaybeUninit::uninit(); XATTR_BYTES_MAX];
     match subject.list(&mut large) {

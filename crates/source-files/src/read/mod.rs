@@ -7,7 +7,7 @@ mod details;
 mod shared;
 mod stream;
 
-pub(crate) use details::{FLAGS_KEPT, path_to};
+pub(crate) use details::{FLAGS_KEPT, path_to, xattrs_now, xattrs_of_name};
 pub(crate) use shared::Shared;
 
 use crate::directory::{Directory, Opened};

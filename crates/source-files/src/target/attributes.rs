@@ -5,18 +5,20 @@
 //! On purpose not here: contents.
 
 use super::shared::{Shared, add_flags};
+pub(super) use crate::read::xattrs_of_name;
 use crate::read::{FLAGS_KEPT, path_to};
 use holdfast_core::entry::{Entry, Kind, Time, Xattrs};
 use holdfast_engine::outcome::ProblemKind;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fremovexattr, fsetxattr, futimens, lsetxattr, openat, utimensat,
+    AtFlags, CWD, Gid, IFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    chmodat, chownat, fchmod, fchown, fremovexattr, fsetxattr, fstat, futimens, ioctl_getflags, lremovexattr,
+    lsetxattr, openat, statat, utimensat,
 };
 use rustix::io::{Errno, Result};
 
 /// Flags that forbid what is still to come.
-const FLAGS_LATE: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
+pub(super) const FLAGS_LATE: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 /// Flags that only an empty file takes.
 pub(super) const FLAGS_EARLY: IFlags = IFlags::NOCOW.union(IFlags::COMPRESSED);
 const SET_ID_BITS: u16 = 0o6000;
@@ -94,7 +96,7 @@ impl Shared {
 }
 
 /// Sets the owner; tells whether it is right now.
-fn set_owner(subject: Subject<'_>, (uid, gid): (u32, u32), failures: &mut Vec<String>) -> bool {
+pub(super) fn set_owner(subject: Subject<'_>, (uid, gid): (u32, u32), failures: &mut Vec<String>) -> bool {
     // All ones would mean "leave as it is".
     let valid = uid != u32::MAX && gid != u32::MAX;
     let outcome = if valid { subject.set_owner(Some(uid), Some(gid)) } else { Err(Errno::INVAL) };
@@ -107,7 +109,7 @@ fn set_owner(subject: Subject<'_>, (uid, gid): (u32, u32), failures: &mut Vec<St
     false
 }
 
-fn set_xattrs(subject: Subject<'_>, xattrs: &[(Vec<u8>, Vec<u8>)], failures: &mut Vec<String>) {
+pub(super) fn set_xattrs(subject: Subject<'_>, xattrs: &[(Vec<u8>, Vec<u8>)], failures: &mut Vec<String>) {
     for (name, value) in xattrs {
         if let Err(error) = subject.set_xattr(name, value) {
             let name = String::from_utf8_lossy(name);
@@ -117,7 +119,7 @@ fn set_xattrs(subject: Subject<'_>, xattrs: &[(Vec<u8>, Vec<u8>)], failures: &mu
 }
 
 /// Sets the mode, without its set-id bits where they would give the rights of somebody else.
-fn set_mode(
+pub(super) fn set_mode(
     subject: Subject<'_>,
     entry: &Entry,
     owned: bool,
@@ -155,7 +157,7 @@ impl Subject<'_> {
         }
     }
 
-    fn set_mode(self, mode: u16) -> Result<()> {
+    pub(super) fn set_mode(self, mode: u16) -> Result<()> {
         let mode = Mode::from_raw_mode(u32::from(mode));
         match self {
             Self::Open(handle) => fchmod(handle, mode),
@@ -170,7 +172,7 @@ impl Subject<'_> {
         }
     }
 
-    fn set_time(self, mtime: Time) -> Result<()> {
+    pub(super) fn set_time(self, mtime: Time) -> Result<()> {
         // Larger numbers have other meanings to the system.
         if mtime.nanos >= 1_000_000_000 {
             return Err(Errno::INVAL);
@@ -182,6 +184,29 @@ impl Subject<'_> {
         match self {
             Self::Open(handle) => futimens(handle, &times),
             Self::Name(folder, name) => utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+
+    /// What the system says of it now.
+    pub(super) fn stat(self) -> Result<Stat> {
+        match self {
+            Self::Open(handle) => fstat(handle),
+            Self::Name(folder, name) => statat(folder, name, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+
+    /// Its inode flags, where it has some that can be read.
+    pub(super) fn flags(self) -> Option<IFlags> {
+        match self {
+            Self::Open(handle) => ioctl_getflags(handle).ok(),
+            Self::Name(..) => None,
+        }
+    }
+
+    pub(super) fn remove_xattr(self, name: &[u8]) -> Result<()> {
+        match self {
+            Self::Open(handle) => fremovexattr(handle, name),
+            Self::Name(folder, of) => lremovexattr(path_to(folder, of), name),
         }
     }
 
@@ -199,6 +224,6 @@ impl Subject<'_> {
     }
 }
 
-fn in_words(error: Errno) -> std::io::Error {
+pub(super) fn in_words(error: Errno) -> std::io::Error {
     error.into()
 }

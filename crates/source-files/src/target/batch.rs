@@ -3,18 +3,24 @@
 //! On purpose not here: folders and special files; they were made when the batch was prepared.
 
 use super::attributes::{Applied, FLAGS_EARLY, Subject};
+use super::existing::{self, Inode};
 use super::links::{Fate, Link, Outcome};
-use super::shared::{Shared, add_flags};
+use super::shared::{Shared, add_flags, one_more};
 use super::{file, split_key};
 use crate::directory::{Directory, Opened};
 use crate::verify::{Parent, parent_below};
 use holdfast_core::entry::{Entry, Kind};
-use holdfast_engine::outcome::ProblemKind;
-use holdfast_engine::target::{TargetBatch, TargetError};
+use holdfast_engine::outcome::{NoticeKind, ProblemKind};
+use holdfast_engine::target::{Present, TargetBatch, TargetError, Want};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, IFlags, ftruncate, linkat, unlinkat};
+use rustix::fs::{AtFlags, IFlags, OFlags, fstat, ftruncate, linkat, renameat, unlinkat};
 use rustix::io::Errno;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// No file system has longer names.
+const NAME_BYTES_MAX: usize = 255;
 
 /// A batch that was prepared.
 #[derive(Debug)]
@@ -29,7 +35,11 @@ pub(super) struct FileBatch {
 pub(super) struct Slot {
     pub(super) parent: Option<Arc<Directory>>,
     pub(super) plan: Plan,
+    /// Where the entry goes.
+    pub(super) goal: Goal,
     outcome: Option<Arc<Outcome>>,
+    /// A file that is there is not patched: a new one takes its place.
+    replaces: AtomicBool,
     writing: Mutex<Writing>,
 }
 
@@ -37,8 +47,29 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) enum Plan {
     Nothing,
+    /// A file whose content is taken to be right.
+    Keep,
     Write,
     Link(Link),
+}
+
+/// What is there where an entry goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Nothing.
+    New,
+    /// A file that may become the recorded one.
+    File(There),
+    /// Something that the entry takes the place of once it is whole.
+    Replace,
+}
+
+/// A file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct There {
+    pub(super) inode: Inode,
+    /// It has other names, maybe outside the target: nothing of it may be changed.
+    pub(super) shared: bool,
 }
 
 impl Plan {
@@ -52,26 +83,61 @@ enum Writing {
     NotBegun,
     /// Parts come in.
     Parts(Arc<Made>),
-    Ended,
+    /// It was ended; what it was, and whether something of it was changed.
+    Ended(MadeKind, bool),
     GivenUp,
 }
 
-/// A file that was made.
+/// A file that is written.
 #[derive(Debug)]
 struct Made {
     handle: OwnedFd,
     /// The mode that it was made with, where the system tells what it made of it.
     mode: Option<u16>,
+    kind: MadeKind,
+    /// Something was changed in it.
+    touched: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MadeKind {
+    /// It was made under its own name.
+    New,
+    /// It was made under another name, and will take its place.
+    Beside,
+    /// It was there before.
+    Patched,
 }
 
 impl Slot {
-    pub(super) fn new(parent: Arc<Directory>, plan: Plan, outcome: Option<Arc<Outcome>>) -> Self {
-        Self { parent: Some(parent), plan, outcome, writing: Mutex::new(Writing::NotBegun) }
+    pub(super) fn new(
+        parent: Option<Arc<Directory>>,
+        plan: Plan,
+        goal: Goal,
+        outcome: Option<Arc<Outcome>>,
+    ) -> Self {
+        let replaces = AtomicBool::new(matches!(goal, Goal::Replace));
+        Self { parent, plan, goal, outcome, replaces, writing: Mutex::new(Writing::NotBegun) }
     }
 
     pub(super) fn nothing() -> Self {
-        let writing = Mutex::new(Writing::NotBegun);
-        Self { parent: None, plan: Plan::Nothing, outcome: None, writing }
+        Self::new(None, Plan::Nothing, Goal::New, None)
+    }
+
+    fn replaces(&self) -> bool {
+        self.replaces.load(Ordering::Relaxed)
+    }
+
+    fn replace(&self) {
+        self.replaces.store(true, Ordering::Relaxed);
+    }
+
+    /// The file that may be patched.
+    fn there(&self) -> Option<There> {
+        match self.goal {
+            Goal::File(there) if !self.replaces() => Some(there),
+            _ => None,
+        }
     }
 
     /// Tells those that want to link to the entry what became of it.
@@ -85,7 +151,7 @@ impl Slot {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_parent(&self) -> Result<Opened<'_>, Errno> {
+    pub(super) fn open_parent(&self) -> Result<Opened<'_>, Errno> {
         self.parent.as_ref().ok_or(Errno::NOENT)?.open()
     }
 }
@@ -101,25 +167,70 @@ impl FileBatch {
 
     /// Makes a file. Where its owner is right from the start, its mode can be, too.
     fn create(&self, entry: usize) -> Result<Made, Errno> {
-        let Entry { mode, owner, attributes, .. } = &self.entries[entry];
+        let Entry { mode, owner, attributes, key, .. } = &self.entries[entry];
         let own = self.shared.known_owner() == Some(self.shared.numbers_of(owner));
         let mode = if own { mode & 0o777 } else { 0o600 };
-        let parent = self.slots[entry].open_parent()?;
-        let handle = file::create(parent.as_fd(), self.name(entry), mode)?;
+        let slot = &self.slots[entry];
+        let parent = slot.open_parent()?;
+        let (handle, kind) = if slot.goal == Goal::New {
+            (file::create(parent.as_fd(), self.name(entry), mode)?, MadeKind::New)
+        } else {
+            (file::create(parent.as_fd(), &self.shared.name_beside(key), mode)?, MadeKind::Beside)
+        };
         let early = IFlags::from_bits_retain(attributes.inode_flags) & FLAGS_EARLY;
         if !early.is_empty() {
             // Should it fail, it fails again when all flags are set, and is named then.
             let _ = add_flags(&handle, early);
         }
         let mode = (self.shared.umask != 0o777).then_some(mode & !self.shared.umask);
-        Ok(Made { handle, mode })
+        Ok(Made { handle, mode, kind, touched: AtomicBool::new(true) })
     }
 
-    fn settle(&self, entry: usize, made: &Made) {
-        let fresh = self.shared.fresh_owner(made.handle.as_fd());
-        let applied = Applied { entry: &self.entries[entry], mode_now: made.mode, fresh };
-        self.shared.apply(Subject::Open(made.handle.as_fd()), applied);
+    /// Opens what is to be written to: the file that is there, or a new one.
+    fn begin(&self, entry: usize) -> Result<Made, Errno> {
+        match self.slots[entry].there() {
+            Some(there) if !there.shared => {
+                let handle = self.open_to_patch(entry, there)?;
+                Ok(Made { handle, mode: None, kind: MadeKind::Patched, touched: AtomicBool::new(false) })
+            }
+            _ => self.create(entry),
+        }
+    }
+
+    fn open_to_patch(&self, entry: usize, there: There) -> Result<OwnedFd, Errno> {
+        let parent = self.slots[entry].open_parent()?;
+        let open = || existing::open_file(parent.as_fd(), self.name(entry), there.inode, OFlags::RDWR);
+        match open() {
+            Err(Errno::PERM) => {
+                self.shared.soften_name(parent.as_fd(), self.name(entry));
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    /// Sets the attributes of a file that is whole, and gives it its name.
+    fn settle(&self, entry: usize, made: &Made) -> Result<(), TargetError> {
+        let (there, count) = (&self.entries[entry], &self.shared.count);
+        let subject = Subject::Open(made.handle.as_fd());
+        if made.kind == MadeKind::Patched {
+            self.shared.alter(subject, there);
+        } else {
+            let fresh = self.shared.fresh_owner(made.handle.as_fd());
+            self.shared.apply(subject, Applied { entry: there, mode_now: made.mode, fresh });
+        }
+        if made.kind == MadeKind::Beside {
+            let slot = &self.slots[entry];
+            let moved = slot.open_parent().and_then(|parent| self.shared.take_place(parent.as_fd(), there));
+            if let Err(error) = moved {
+                // The name beside is cleaned up like that of a file that failed.
+                *slot.writing() = Writing::Ended(MadeKind::Beside, true);
+                return self.fail(entry, "take the place of what is there", error);
+            }
+        }
+        one_more(if made.kind == MadeKind::New { &count.created } else { &count.rewritten });
         self.slots[entry].decide(Fate::Made);
+        Ok(())
     }
 
     /// Gives a file up for an error of the system.
@@ -128,35 +239,80 @@ impl FileBatch {
         self.shared.unmade(&self.entries[entry].key, operation, error)
     }
 
-    /// Leaves nothing of a file.
+    /// Leaves nothing of a file that was made, and no mix under the name of one that was there.
     fn give_up(&self, entry: usize, fate: Fate) {
         let slot = &self.slots[entry];
         let before = std::mem::replace(&mut *slot.writing(), Writing::GivenUp);
-        if matches!(before, Writing::Parts(..) | Writing::Ended)
-            && let Ok(parent) = slot.open_parent()
-        {
-            // A file that cannot be removed now was removed by somebody else.
-            let _ = unlinkat(parent, self.name(entry), AtFlags::empty());
+        let (kind, touched) = match before {
+            Writing::Parts(made) => (made.kind, made.touched.load(Ordering::Relaxed)),
+            Writing::Ended(kind, touched) => (kind, touched),
+            Writing::NotBegun | Writing::GivenUp => (MadeKind::New, false),
+        };
+        if touched && let Ok(parent) = slot.open_parent() {
+            self.clean_up(parent.as_fd(), entry, kind);
         }
         slot.decide(fate);
     }
 
-    fn write_content(&self, made: &OwnedFd, content: &[u8]) -> Result<(), Errno> {
-        if !self.shared.sparse {
-            return file::write_whole(made, content);
+    fn clean_up(&self, parent: BorrowedFd<'_>, entry: usize, kind: MadeKind) {
+        let key = &self.entries[entry].key;
+        // What cannot be removed now was removed by somebody else.
+        match kind {
+            MadeKind::New => drop(unlinkat(parent, self.name(entry), AtFlags::empty())),
+            MadeKind::Beside => drop(unlinkat(parent, self.shared.name_beside(key), AtFlags::empty())),
+            MadeKind::Patched => {
+                let aside = aside(self.name(entry));
+                let what = match renameat(parent, self.name(entry), parent, &aside) {
+                    Ok(()) => format!(
+                        "it was rewritten in part; what is there is now {}",
+                        String::from_utf8_lossy(&aside)
+                    ),
+                    Err(error) => {
+                        format!("it was rewritten in part, and is a mix now: {}", io::Error::from(error))
+                    }
+                };
+                self.shared.notice(key, NoticeKind::Other, what);
+            }
         }
-        file::write_sparse(made, 0, content)?;
-        ftruncate(made, content.len() as u64)
     }
 
-    /// The file that parts are written to, made by whoever comes first.
+    fn write_content(&self, made: &Made, content: &[u8]) -> Result<(), Errno> {
+        if made.kind == MadeKind::Patched {
+            self.write_patch(made, 0, content)?;
+            return self.cut(made, content.len() as u64);
+        }
+        self.shared.count.bytes_written.fetch_add(content.len() as u64, Ordering::Relaxed);
+        if !self.shared.sparse {
+            return file::write_whole(&made.handle, content);
+        }
+        file::write_sparse(&made.handle, 0, content)?;
+        ftruncate(&made.handle, content.len() as u64)
+    }
+
+    fn write_patch(&self, made: &Made, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        made.touched.store(true, Ordering::Relaxed);
+        let written = file::write_differing(&made.handle, offset, bytes)?;
+        self.shared.count.bytes_written.fetch_add(written, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets the length of a file, if it is another.
+    fn cut(&self, made: &Made, size: u64) -> Result<(), Errno> {
+        if made.kind == MadeKind::Patched && existing::size_of(&fstat(&made.handle)?) == size {
+            return Ok(());
+        }
+        made.touched.store(true, Ordering::Relaxed);
+        ftruncate(&made.handle, size)
+    }
+
+    /// The file that parts are written to, opened or made by whoever comes first.
     fn parts(&self, entry: usize) -> Result<Option<Arc<Made>>, Errno> {
         let mut writing = self.slots[entry].writing();
         match &*writing {
             Writing::Parts(made) => Ok(Some(Arc::clone(made))),
-            Writing::Ended | Writing::GivenUp => Ok(None),
+            Writing::Ended(..) | Writing::GivenUp => Ok(None),
             Writing::NotBegun => {
-                let made = Arc::new(self.create(entry)?);
+                let made = Arc::new(self.begin(entry)?);
                 *writing = Writing::Parts(Arc::clone(&made));
                 Ok(Some(made))
             }
@@ -168,16 +324,48 @@ impl FileBatch {
         for (entry, slot) in self.entries.iter().zip(&self.slots) {
             let Plan::Link(link) = &slot.plan else { continue };
             match link.outcome.get() {
-                Fate::Made => {
-                    if let Err(error) = link_one(top, link, slot, name_of(entry)) {
+                Fate::Made | Fate::Another => {
+                    if let Err(error) = self.link_one(top, link, slot, entry) {
                         self.shared.unmade(&entry.key, "make hard link", error)?;
                     }
                 }
+                // Nothing was decided in a survey.
+                Fate::Open if self.shared.rehearse => {}
                 Fate::Damaged => self.unlinked(entry, ProblemKind::Damaged),
                 Fate::Open | Fate::Unwritable => self.unlinked(entry, ProblemKind::Unwritable),
             }
         }
         Ok(())
+    }
+
+    fn link_one(&self, top: BorrowedFd<'_>, link: &Link, slot: &Slot, entry: &Entry) -> Result<(), Errno> {
+        let (count, name) = (&self.shared.count, name_of(entry));
+        let first = parent_below(top, &link.first);
+        let first = first.and_then(|Parent { folder, name }| {
+            let stat = existing::look(folder.as_ref().map_or(top, AsFd::as_fd), name)?;
+            Ok((folder, name, stat))
+        });
+        if slot.goal == Goal::New {
+            one_more(&count.created);
+        } else if let (Ok((_, _, Some(first))), Goal::File(there)) = (&first, slot.goal)
+            && Inode::of(first) == there.inode
+            && link.outcome.get() == Fate::Made
+        {
+            one_more(&count.unchanged);
+            return Ok(());
+        } else {
+            one_more(&count.rewritten);
+        }
+        if self.shared.rehearse {
+            return Ok(());
+        }
+        let (folder, first, _) = first?;
+        let (from, parent) = (folder.as_ref().map_or(top, AsFd::as_fd), slot.open_parent()?);
+        if slot.goal == Goal::New {
+            return linkat(from, first, &parent, name, AtFlags::empty());
+        }
+        linkat(from, first, &parent, self.shared.name_beside(&entry.key), AtFlags::empty())?;
+        self.shared.take_place(parent.as_fd(), entry)
     }
 
     fn unlinked(&self, entry: &Entry, kind: ProblemKind) {
@@ -190,10 +378,50 @@ fn name_of(entry: &Entry) -> &[u8] {
     split_key(&entry.key).1
 }
 
-fn link_one(top: BorrowedFd<'_>, link: &Link, slot: &Slot, name: &[u8]) -> Result<(), Errno> {
-    let Parent { folder, name: first } = parent_below(top, &link.first)?;
-    let from = folder.as_ref().map_or(top, AsFd::as_fd);
-    linkat(from, first, slot.open_parent()?, name, AtFlags::empty())
+/// The name that a file gets when it is neither old nor new.
+fn aside(name: &[u8]) -> Vec<u8> {
+    let mark = b".holdfast-incomplete";
+    let room = NAME_BYTES_MAX - mark.len();
+    [&name[..name.len().min(room)], mark].concat()
+}
+
+impl Drop for FileBatch {
+    /// An interrupted restore leaves no file that it made and did not end.
+    fn drop(&mut self) {
+        for (entry, slot) in self.slots.iter().enumerate() {
+            let made = match &*slot.writing() {
+                Writing::Parts(made) if made.kind != MadeKind::Patched => made.kind,
+                _ => continue,
+            };
+            if let Ok(parent) = slot.open_parent() {
+                self.clean_up(parent.as_fd(), entry, made);
+            }
+        }
+    }
+}
+
+/// The content of a file that is there.
+#[derive(Debug)]
+struct Content {
+    handle: OwnedFd,
+    size: u64,
+}
+
+impl Present for Content {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match file::read_part(&self.handle, offset, buffer)? {
+            length if length == buffer.len() => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn is_hole(&self, offset: u64, length: u64) -> bool {
+        file::is_hole(&self.handle, offset, length)
+    }
 }
 
 impl TargetBatch for FileBatch {
@@ -201,35 +429,108 @@ impl TargetBatch for FileBatch {
         &self.entries
     }
 
-    fn wants(&self, entry: usize) -> bool {
-        matches!(self.slots[entry].plan, Plan::Write)
+    fn wants(&self, entry: usize) -> Want {
+        let slot = &self.slots[entry];
+        match slot.plan {
+            Plan::Nothing | Plan::Link(_) => Want::Nothing,
+            Plan::Keep => Want::Keep,
+            Plan::Write if slot.there().is_some() => Want::Compare,
+            Plan::Write => Want::Whole,
+        }
     }
 
-    fn put(&self, entry: usize, content: &[u8]) -> Result<(), TargetError> {
-        if !self.wants(entry) {
-            return Ok(());
+    fn present(&self, entry: usize) -> io::Result<Box<dyn Present>> {
+        let slot = &self.slots[entry];
+        let there = slot.there().ok_or(Errno::NOENT)?;
+        let opened = slot.open_parent().and_then(|parent| {
+            let handle = existing::open_file(parent.as_fd(), self.name(entry), there.inode, OFlags::RDONLY)?;
+            let size = existing::size_of(&fstat(&handle)?);
+            Ok(Content { handle, size })
+        });
+        match opened {
+            Ok(content) => Ok(Box::new(content)),
+            Err(error) => {
+                slot.replace();
+                Err(error.into())
+            }
         }
-        let made = match self.create(entry) {
-            Ok(made) => made,
-            Err(error) => return self.fail(entry, "make file", error),
+    }
+
+    fn can_patch(&self, entry: usize) -> bool {
+        let slot = &self.slots[entry];
+        let can = match slot.there() {
+            Some(there) if !there.shared => self.shared.rehearse || self.open_to_patch(entry, there).is_ok(),
+            _ => false,
         };
-        *self.slots[entry].writing() = Writing::Ended;
-        if let Err(error) = self.write_content(&made.handle, content) {
-            return self.fail(entry, "write", error);
+        if !can {
+            slot.replace();
         }
-        self.settle(entry, &made);
+        can
+    }
+
+    fn keep(&self, entry: usize) -> Result<(), TargetError> {
+        let slot = &self.slots[entry];
+        let (Goal::File(there), Ok(parent)) = (slot.goal, slot.open_parent()) else { return Ok(()) };
+        let name = self.name(entry);
+        let opened = existing::open_file(parent.as_fd(), name, there.inode, OFlags::RDONLY);
+        let subject = match &opened {
+            Ok(handle) => Subject::Open(handle.as_fd()),
+            Err(_) => Subject::Name(parent.as_fd(), name),
+        };
+        let count = &self.shared.count;
+        // What has other names was compared before, and is as recorded.
+        let altered = !there.shared && self.shared.alter(subject, &self.entries[entry]);
+        one_more(if altered { &count.attributes_only } else { &count.unchanged });
+        slot.decide(Fate::Made);
         Ok(())
     }
 
+    fn would_write(&self, entry: usize, bytes: u64) {
+        let (slot, count) = (&self.slots[entry], &self.shared.count);
+        one_more(if slot.goal == Goal::New { &count.created } else { &count.rewritten });
+        count.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        let patched = slot.there().is_some_and(|there| !there.shared);
+        slot.decide(if patched { Fate::Made } else { Fate::Another });
+    }
+
+    fn put(&self, entry: usize, content: &[u8]) -> Result<(), TargetError> {
+        let slot = &self.slots[entry];
+        if !matches!(slot.plan, Plan::Write) {
+            return Ok(());
+        }
+        let begun = match (self.begin(entry), slot.there()) {
+            // All of the content is at hand: a new file can take the place of the old one.
+            (Err(_), Some(_)) => {
+                slot.replace();
+                self.create(entry)
+            }
+            (begun, _) => begun,
+        };
+        let made = match begun {
+            Ok(made) => made,
+            Err(error) => return self.fail(entry, "make file", error),
+        };
+        *slot.writing() = Writing::Ended(made.kind, true);
+        if let Err(error) = self.write_content(&made, content) {
+            return self.fail(entry, "write", error);
+        }
+        self.settle(entry, &made)
+    }
+
     fn write_at(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), TargetError> {
-        if !self.wants(entry) {
+        if !matches!(self.slots[entry].plan, Plan::Write) {
             return Ok(());
         }
         let made = match self.parts(entry) {
             Ok(Some(made)) => made,
             Ok(None) => return Ok(()),
-            Err(error) => return self.fail(entry, "make file", error),
+            Err(error) => return self.fail(entry, "open file", error),
         };
+        if made.kind == MadeKind::Patched {
+            let written = self.write_patch(&made, offset, bytes);
+            return written.or_else(|error| self.fail(entry, "write", error));
+        }
+        self.shared.count.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let written = if self.shared.sparse {
             file::write_sparse(&made.handle, offset, bytes)
         } else {
@@ -238,8 +539,26 @@ impl TargetBatch for FileBatch {
         written.or_else(|error| self.fail(entry, "write", error))
     }
 
+    fn clear(&self, entry: usize, offset: u64, length: u64) -> Result<(), TargetError> {
+        let made = match self.parts(entry) {
+            Ok(Some(made)) if made.kind == MadeKind::Patched => made,
+            // Of a new file nothing has to be cleared.
+            Ok(_) => return Ok(()),
+            Err(error) => return self.fail(entry, "open file", error),
+        };
+        made.touched.store(true, Ordering::Relaxed);
+        match file::clear(&made.handle, offset, length) {
+            Ok(written) => {
+                self.shared.count.bytes_written.fetch_add(written, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => self.fail(entry, "make a hole", error),
+        }
+    }
+
     fn close(&self, entry: usize) -> Result<(), TargetError> {
-        if !self.wants(entry) {
+        let slot = &self.slots[entry];
+        if !matches!(slot.plan, Plan::Write) {
             return Ok(());
         }
         let made = match self.parts(entry) {
@@ -247,16 +566,15 @@ impl TargetBatch for FileBatch {
             Ok(None) => return Ok(()),
             Err(error) => return self.fail(entry, "make file", error),
         };
-        if let Err(error) = ftruncate(&made.handle, self.entries[entry].size) {
+        if let Err(error) = self.cut(&made, self.entries[entry].size) {
             return self.fail(entry, "write", error);
         }
-        *self.slots[entry].writing() = Writing::Ended;
-        self.settle(entry, &made);
-        Ok(())
+        *slot.writing() = Writing::Ended(made.kind, made.touched.load(Ordering::Relaxed));
+        self.settle(entry, &made)
     }
 
     fn discard(&self, entry: usize) -> Result<(), TargetError> {
-        if self.wants(entry) {
+        if matches!(self.slots[entry].plan, Plan::Write | Plan::Keep) {
             self.give_up(entry, Fate::Damaged);
         }
         Ok(())

@@ -3,8 +3,8 @@
 //! On purpose not here: which file, and what becomes of it when writing fails.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::{Errno, Result, pwrite, write};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, fallocate, fstat, openat, seek};
+use rustix::io::{Errno, Result, pread, pwrite, write};
 use std::ops::Range;
 
 /// Holes begin and end where blocks of the file do.
@@ -56,6 +56,76 @@ pub(super) fn write_sparse(file: impl AsFd, offset: u64, bytes: &[u8]) -> Result
     })
 }
 
+/// Writes those blocks of a part of a file that are not there already; tells how many bytes that was.
+pub(super) fn write_differing(file: impl AsFd, offset: u64, bytes: &[u8]) -> Result<u64> {
+    let mut there = vec![0; bytes.len()];
+    let length = read_part(&file, offset, &mut there)?;
+    let mut written = 0;
+    let mut run = 0..0;
+    for (block, start) in bytes.chunks(BLOCK_BYTES).zip((0..).step_by(BLOCK_BYTES)) {
+        let end = start + block.len();
+        if end <= length && *block == there[start..end] {
+            continue;
+        }
+        if run.end != start {
+            write_part(&file, offset + run.start as u64, &bytes[run.clone()])?;
+            run.start = start;
+        }
+        run.end = end;
+        written += block.len() as u64;
+    }
+    write_part(&file, offset + run.start as u64, &bytes[run])?;
+    Ok(written)
+}
+
+/// Reads as much as there is of a part of a file.
+pub(super) fn read_part(file: impl AsFd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match pread(&file, &mut buffer[length..], offset + length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Whether nothing is stored of a range. Where the system cannot tell, something is.
+pub(super) fn is_hole(file: impl AsFd, offset: u64, length: u64) -> bool {
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => data >= offset.saturating_add(length),
+        Err(error) => error == Errno::NXIO,
+    }
+}
+
+/// Makes a range read as zeros, and a hole of it where the file system can.
+pub(super) fn clear(file: impl AsFd, offset: u64, length: u64) -> Result<u64> {
+    let size = u64::try_from(fstat(&file)?.st_size).unwrap_or(0);
+    let length = length.min(size.saturating_sub(offset));
+    if length == 0 || is_hole(&file, offset, length) {
+        return Ok(0);
+    }
+    // Of its last block nothing is given back unless the range goes on behind the end.
+    let beyond = if offset + length == size { 1 << 20 } else { 0 };
+    match fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length + beyond) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero(&file, offset, length),
+        done => done.map(|()| 0),
+    }
+}
+
+fn zero(file: impl AsFd, offset: u64, length: u64) -> Result<u64> {
+    let zeros = vec![0; 1 << 20];
+    let (mut at, end, mut written) = (offset, offset + length, 0);
+    while at < end {
+        let part = zeros.len().min((end - at) as usize);
+        written += write_differing(&file, at, &zeros[..part])?;
+        at += part as u64;
+    }
+    Ok(written)
+}
+
 /// The runs of bytes that are not blocks of zeros. What is never written of a new file reads as
 /// zeros, so this holds for a part of a block as well.
 fn data_runs(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
@@ -81,6 +151,38 @@ fn data_runs(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_blocks_that_differ_are_written() {
+        let file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![7; 5 * BLOCK_BYTES + 10];
+        assert_eq!(write_differing(&file, 3, &bytes), Ok(bytes.len() as u64));
+        assert_eq!(write_differing(&file, 3, &bytes), Ok(0));
+        bytes[BLOCK_BYTES] = 8;
+        bytes[2 * BLOCK_BYTES] = 8;
+        bytes[5 * BLOCK_BYTES + 9] = 8;
+        assert_eq!(write_differing(&file, 3, &bytes), Ok(2 * BLOCK_BYTES as u64 + 10));
+        let mut there = vec![0; bytes.len() + 50];
+        assert_eq!(read_part(&file, 3, &mut there), Ok(bytes.len()));
+        assert_eq!(there[..bytes.len()], bytes);
+        // Past its end everything is missing, even zeros.
+        assert_eq!(write_differing(&file, 1 << 20, &[0; 10]), Ok(10));
+    }
+
+    #[test]
+    fn a_range_is_cleared() {
+        let file = tempfile::tempfile().unwrap();
+        write_part(&file, 0, &[1; 10 * BLOCK_BYTES]).unwrap();
+        assert!(!is_hole(&file, 0, BLOCK_BYTES as u64));
+        clear(&file, BLOCK_BYTES as u64, 3 * BLOCK_BYTES as u64 + 5).unwrap();
+        clear(&file, 9 * BLOCK_BYTES as u64, u64::MAX / 2).unwrap();
+        let mut there = vec![9; 10 * BLOCK_BYTES];
+        assert_eq!(read_part(&file, 0, &mut there), Ok(there.len()));
+        let zeros: Vec<_> = (0..there.len()).filter(|&at| there[at] == 0).collect();
+        assert_eq!(zeros, (4096..4096 + 3 * 4096 + 5).chain(9 * 4096..10 * 4096).collect::<Vec<_>>());
+        zero(&file, 0, 100).unwrap();
+        assert_eq!(clear(&file, 1 << 40, 5), Ok(0));
+    }
 
     #[test]
     fn zero_blocks_are_left_out() {

@@ -3,20 +3,26 @@
 //! On purpose not here: which folder an entry belongs to.
 
 use super::attributes::{Applied, Subject};
-use super::shared::Shared;
+use super::existing::Inside;
+use super::shared::{Shared, one_more};
 use crate::directory::{DIRECTORY, Directory};
 use holdfast_core::entry::Entry;
 use holdfast_engine::outcome::ProblemKind;
-use rustix::fd::AsFd;
-use rustix::fs::{Mode, mkdirat, openat};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{Mode, fchmod, mkdirat, openat};
 use rustix::io::Errno;
 use std::sync::Arc;
 
 /// A folder whose subtree is not complete.
 #[derive(Debug)]
 pub(super) struct Folder {
-    pub(super) directory: Arc<Directory>,
+    /// None in a rehearsal, if it would be made.
+    pub(super) directory: Option<Arc<Directory>>,
     pub(super) entry: Entry,
+    /// What is known of it if it was there before.
+    pub(super) inside: Option<Inside>,
+    /// Nothing may be deleted in it: what the snapshot has in it is not known in whole.
+    pub(super) spared: bool,
 }
 
 /// Makes a folder that only this user can enter.
@@ -28,18 +34,45 @@ pub(super) fn make(parent: &Arc<Directory>, name: &[u8]) -> Result<Arc<Directory
 }
 
 impl Folder {
-    /// Sets the attributes; nothing more will be made in it.
+    /// Deletes what the snapshot does not have in it, and sets the attributes; nothing more will
+    /// be made in it.
     pub(super) fn finish(self, shared: &Shared) {
-        match self.directory.open() {
-            Ok(handle) => {
-                let fresh = shared.fresh_owner(handle.as_fd());
-                let applied = Applied { entry: &self.entry, mode_now: None, fresh };
-                shared.apply(Subject::Open(handle.as_fd()), applied);
-            }
+        let Some(directory) = &self.directory else { return };
+        let opened = directory.open();
+        let handle = match &opened {
+            Ok(handle) => handle.as_fd(),
             Err(error) => {
-                let what = format!("attributes not set: open: {}", std::io::Error::from(error));
-                shared.problem(&self.entry.key, ProblemKind::Attribute, what);
+                let what = format!("attributes not set: open: {}", std::io::Error::from(*error));
+                return shared.problem(&self.entry.key, ProblemKind::Attribute, what);
             }
+        };
+        let Some(inside) = &self.inside else {
+            let applied = Applied { entry: &self.entry, mode_now: None, fresh: shared.fresh_owner(handle) };
+            return shared.apply(Subject::Open(handle), applied);
+        };
+        finish_inside(shared, handle, &self.entry, inside, self.spared);
+    }
+}
+
+/// Ends a folder that was there before.
+pub(super) fn finish_inside(
+    shared: &Shared,
+    handle: BorrowedFd<'_>,
+    entry: &Entry,
+    inside: &Inside,
+    spared: bool,
+) {
+    if let (Some(names), false) = (&inside.names, spared) {
+        shared.sweep(handle, &entry.key, names);
+    }
+    if inside.may_change {
+        if shared.alter(Subject::Open(handle), entry) {
+            one_more(&shared.count.attributes_only);
         }
+    } else if let Some(mode) = inside.mode
+        && let Err(error) = fchmod(handle, mode)
+    {
+        let what = format!("its mode could not be set back: {}", std::io::Error::from(error));
+        shared.problem(&entry.key, ProblemKind::Attribute, what);
     }
 }

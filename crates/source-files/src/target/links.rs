@@ -3,9 +3,10 @@
 //! A group is only what the snapshot says; two entries become one file if everything recorded
 //! of them is equal, too. On purpose not here: making the link.
 
+use super::existing::Inode;
 use blake3::Hasher;
 use holdfast_core::entry::{Entry, Kind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,6 +23,8 @@ pub(super) enum Fate {
     Unwritable = 2,
     /// Its bytes were missing.
     Damaged = 3,
+    /// It would be another file than the one that is there; only in a rehearsal.
+    Another = 4,
 }
 
 /// A fate that one thread decides and another one reads.
@@ -38,6 +41,7 @@ impl Outcome {
             0 => Fate::Open,
             1 => Fate::Made,
             2 => Fate::Unwritable,
+            4 => Fate::Another,
             _ => Fate::Damaged,
         }
     }
@@ -73,9 +77,16 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     groups: HashMap<[u8; 16], Group>,
+    /// Files with several names that were there and are kept, each by one group.
+    kept: HashSet<Inode>,
 }
 
 impl Links {
+    /// Tells whether a file that was there belongs to no other group yet.
+    pub(super) fn keep(&mut self, there: Inode) -> bool {
+        self.kept.insert(there)
+    }
+
     pub(super) fn role(&mut self, entry: &Entry) -> Role {
         let Some(id) = entry.attributes.link_group.filter(|_| entry.kind != Kind::Directory) else {
             return Role::Ordinary;

@@ -1,58 +1,60 @@
 //! Restoring into a folder: everything is made beneath it and nothing in an entry is trusted.
 //!
 //! Folders are made readable for nobody else and get their attributes when their subtree is
-//! complete; what makes files unchangeable comes last of all. On purpose not here: restoring
-//! over what is there already; the folder must be empty.
+//! complete; what makes files unchangeable comes last of all. What is there already is met by
+//! the rule for overwriting, and no link that is there is ever followed. On purpose not here:
+//! which part of a content differs; the engine compares.
 
+mod alter;
 mod attributes;
 mod batch;
+mod existing;
 mod file;
 mod folder;
 mod links;
+mod options;
+mod remove;
 mod shared;
 mod special;
 
+pub use existing::Overwrite;
+pub use options::FileTargetOptions;
+
 use crate::directory::{Budget, Directory};
-use crate::owners::Numbers;
 use crate::walk::is_below;
 use attributes::{Applied, Subject};
-use batch::{FileBatch, Plan, Slot};
+use batch::{FileBatch, Goal, Plan, Slot, There};
+use existing::{Inode, Inside};
 use folder::Folder;
 use holdfast_core::entry::{Entry, Kind};
-use holdfast_engine::outcome::{ProblemKind, Problems};
-use holdfast_engine::target::{Target, TargetBatch, TargetError};
+use holdfast_engine::outcome::ProblemKind;
+use holdfast_engine::target::{Finished, Target, TargetBatch, TargetError};
 use links::{Links, Role};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, syncfs};
+use options::Opened;
+use rustix::fd::AsFd;
+use rustix::fs::Stat;
 use rustix::io::Errno;
-use shared::Shared;
+use shared::{Shared, one_more};
 use std::collections::VecDeque;
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
-use std::mem::MaybeUninit;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// How to restore.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FileTargetOptions {
-    /// Runs of zeros become holes where a block of the file system fits in; recorded holes
-    /// always do.
-    pub sparse: bool,
-    /// Owners are those of the same name on this host, of the same number where there is none.
-    pub ownership_by_name: bool,
-}
 
 /// Restores into a folder.
 #[derive(Debug)]
 pub struct FileTarget {
     shared: Arc<Shared>,
-    top: Arc<Directory>,
+    /// None in a rehearsal, if it is not there yet.
+    top: Option<Arc<Directory>>,
+    /// What is known of the top if something lies in it.
+    top_inside: Option<Inside>,
     /// The way from the top to where the last entry was made.
     folders: Vec<Folder>,
     top_entry: Option<Entry>,
     last_key: Option<Vec<u8>>,
+    /// A thing that was left as it is, though the snapshot has a folder in its place.
+    left: Option<Vec<u8>>,
+    /// A part of the listing is lost.
+    spared: bool,
     links: Links,
     pending: VecDeque<Pending>,
 }
@@ -65,21 +67,30 @@ struct Pending {
 }
 
 impl FileTarget {
-    /// Makes the folder, with those above it, or takes an empty one.
+    /// Opens the folder, or makes it with those above it. In a rehearsal nothing is made.
     ///
     /// # Errors
-    /// There is something else, the folder is not empty, or it cannot be made.
-    pub fn create(dir: &Path, options: FileTargetOptions) -> Result<Self, TargetError> {
-        let FileTargetOptions { sparse, ownership_by_name } = options;
-        let top = make_top(dir)?;
-        let numbers = ownership_by_name.then(Numbers::of_host);
-        let shared = Shared::new(top.as_fd(), sparse, numbers);
+    /// There is something else, it cannot be made or read, or it is not empty and the options do
+    /// not say what is done with what lies in it.
+    pub fn create(dir: &Path, options: &FileTargetOptions) -> Result<Self, TargetError> {
+        let Opened { top, in_place } = options::open_top(dir, options)?;
+        let deletes = options::deletes(options);
+        let shared = Shared::new(top.as_ref().map(AsFd::as_fd), in_place, options, deletes);
+        if let Some(top) = &top {
+            let stat = rustix::fs::fstat(top).map_err(|error| shared::fatal(b"", "look at", error))?;
+            shared.note_device(stat.st_dev, top.as_fd());
+        }
+        let may_change = |shared: &Shared| shared.overwrite != Overwrite::Never;
+        let top_inside = in_place.then(|| Inside::new(shared.deletes.as_ref(), may_change(&shared)));
         Ok(Self {
             shared: Arc::new(shared),
-            top: Directory::top(top, Budget::of_process()),
+            top: top.map(|top| Directory::top(top, Budget::of_process())),
+            top_inside,
             folders: Vec::new(),
             top_entry: None,
             last_key: None,
+            left: None,
+            spared: false,
             links: Links::default(),
             pending: VecDeque::new(),
         })
@@ -95,20 +106,40 @@ impl FileTarget {
             self.top_entry = Some(entry.clone());
             return Ok(Slot::nothing());
         }
-        while let Some(folder) = self.folders.pop_if(|folder| !is_below(&entry.key, &folder.entry.key)) {
+        if self.left.as_ref().is_some_and(|left| is_below(&entry.key, left)) {
+            one_more(&self.shared.count.left);
+            return Ok(Slot::nothing());
+        }
+        while let Some(mut folder) = self.folders.pop_if(|folder| !is_below(&entry.key, &folder.entry.key)) {
+            folder.spared = self.spared;
             ended.push(folder);
         }
-        let (above, _) = split_key(&entry.key);
-        let (made, parent) = match self.folders.last() {
-            Some(folder) => (&folder.entry.key[..], Arc::clone(&folder.directory)),
-            None => (&b""[..], Arc::clone(&self.top)),
+        let (above, name) = split_key(&entry.key);
+        let (made, parent, inside) = match self.folders.last_mut() {
+            Some(folder) => (&folder.entry.key[..], folder.directory.clone(), folder.inside.as_mut()),
+            None => (&b""[..], self.top.clone(), self.top_inside.as_mut()),
         };
         if made != above {
             let reason = "its folder was not restored".to_owned();
             self.shared.problem(&entry.key, ProblemKind::Refused, reason);
             return Ok(Slot::nothing());
         }
-        self.make(entry, parent)
+        let (Some(inside), Some(directory)) = (inside, &parent) else { return self.make(entry, parent) };
+        if let (Some(names), Some(deletes)) = (&mut inside.names, &self.shared.deletes) {
+            names.insert(deletes.hash(name));
+        }
+        let there = directory.open().and_then(|opened| existing::look(opened.as_fd(), name));
+        match there {
+            Ok(None) => self.make(entry, parent),
+            Ok(Some(there)) if inside.meet(&there) => self.meet(entry, &Arc::clone(directory), &there),
+            Ok(Some(_)) => self.unmade(entry, "make", Errno::EXIST),
+            Err(error) => self.unmade(entry, "look at what is there", error),
+        }
+    }
+
+    fn unmade(&self, entry: &Entry, operation: &str, error: Errno) -> Result<Slot, TargetError> {
+        self.shared.unmade(&entry.key, operation, error)?;
+        Ok(Slot::nothing())
     }
 
     /// Checks a key before anything is done with it.
@@ -130,31 +161,140 @@ impl FileTarget {
         Ok(())
     }
 
-    fn make(&mut self, entry: &Entry, parent: Arc<Directory>) -> Result<Slot, TargetError> {
+    /// Makes an entry where there is nothing.
+    fn make(&mut self, entry: &Entry, parent: Option<Arc<Directory>>) -> Result<Slot, TargetError> {
         if entry.kind == Kind::Directory {
-            match folder::make(&parent, split_key(&entry.key).1) {
-                Ok(directory) => self.folders.push(Folder { directory, entry: entry.clone() }),
-                Err(error) => self.shared.unmade(&entry.key, "make folder", error)?,
-            }
-            return Ok(Slot::nothing());
+            return self.make_folder(entry, parent);
         }
         let (plan, outcome) = match self.links.role(entry) {
             Role::Ordinary => (Plan::of(entry.kind), None),
             Role::First(outcome) => (Plan::of(entry.kind), Some(outcome)),
             Role::Link(link) => (Plan::Link(link), None),
         };
-        let slot = Slot::new(parent, plan, outcome);
+        self.slot(entry, Slot::new(parent, plan, Goal::New, outcome))
+    }
+
+    fn make_folder(&mut self, entry: &Entry, parent: Option<Arc<Directory>>) -> Result<Slot, TargetError> {
+        let directory = match parent {
+            Some(parent) if !self.shared.rehearse => match folder::make(&parent, split_key(&entry.key).1) {
+                Ok(directory) => Some(directory),
+                Err(error) => return self.unmade(entry, "make folder", error),
+            },
+            _ => None,
+        };
+        self.folders.push(Folder { directory, entry: entry.clone(), inside: None, spared: false });
+        Ok(Slot::nothing())
+    }
+
+    /// Makes what has no content at once.
+    fn slot(&self, entry: &Entry, slot: Slot) -> Result<Slot, TargetError> {
         if matches!(slot.plan, Plan::Nothing) {
             special::make(&self.shared, &slot, entry)?;
         }
         Ok(slot)
     }
 
+    /// Meets what is there already.
+    fn meet(&mut self, entry: &Entry, parent: &Arc<Directory>, there: &Stat) -> Result<Slot, TargetError> {
+        one_more(&self.shared.count.existing);
+        let may_change = self.shared.overwrite.may_change(entry, there);
+        let (name, kind) = (split_key(&entry.key).1, existing::kind(there));
+        if entry.kind == Kind::Directory && kind == Some(Kind::Directory) {
+            let mut inside = Inside::new(self.shared.deletes.as_ref(), may_change);
+            return match existing::enter(&self.shared, parent, name, &mut inside) {
+                Ok(directory) => {
+                    let (directory, inside) = (Some(directory), Some(inside));
+                    self.folders.push(Folder { directory, entry: entry.clone(), inside, spared: false });
+                    Ok(Slot::nothing())
+                }
+                Err(error) => self.unmade(entry, "open folder", error),
+            };
+        }
+        if !may_change {
+            one_more(&self.shared.count.left);
+            self.left = (entry.kind == Kind::Directory).then(|| entry.key.clone());
+            return Ok(Slot::nothing());
+        }
+        if entry.kind == Kind::Directory {
+            if !self.shared.rehearse
+                && let Err(error) =
+                    parent.open().and_then(|opened| self.shared.unlink(opened.as_fd(), name, false))
+            {
+                return self.unmade(entry, "remove what is there", error);
+            }
+            one_more(&self.shared.count.rewritten);
+            return self.make_folder(entry, Some(Arc::clone(parent)));
+        }
+        if kind == Some(Kind::Directory) && !self.is_empty(parent, name) {
+            if self.shared.deletes.is_none() {
+                let what = "a folder with things in it is there; with --delete it is replaced".to_owned();
+                self.shared.problem(&entry.key, ProblemKind::Refused, what);
+                return Ok(Slot::nothing());
+            }
+            if self.shared.rehearse
+                && let Ok(opened) = parent.open()
+            {
+                self.shared.remove_tree(opened.as_fd(), name, &entry.key, there);
+            }
+        }
+        let (goal, plan, outcome) = self.goal(entry, parent, there);
+        self.slot(entry, Slot::new(Some(Arc::clone(parent)), plan, goal, outcome))
+    }
+
+    fn is_empty(&self, parent: &Arc<Directory>, name: &[u8]) -> bool {
+        let listed = parent.open().and_then(|opened| {
+            let flags = crate::directory::DIRECTORY;
+            let folder = rustix::fs::openat(&opened, name, flags, rustix::fs::Mode::empty())?;
+            remove::list(folder.as_fd())
+        });
+        listed.is_ok_and(|names| names.is_empty())
+    }
+
+    /// What becomes of something that is no folder, and of the entry in its place.
+    fn goal(
+        &mut self,
+        entry: &Entry,
+        parent: &Arc<Directory>,
+        there: &Stat,
+    ) -> (Goal, Plan, Option<Arc<links::Outcome>>) {
+        let (role, inode) = (self.links.role(entry), Inode::of(there));
+        let linked = there.st_nlink > 1;
+        let file = |shared| Goal::File(There { inode, shared });
+        let same_kind = existing::kind(there) == Some(entry.kind);
+        let (keeps, outcome) = match role {
+            Role::Link(link) => return (file(linked), Plan::Link(link), None),
+            // Its other names belong to nothing that is restored: it must not be changed.
+            Role::Ordinary => (same_kind && !linked, None),
+            Role::First(outcome) => {
+                let keeps =
+                    same_kind && (!linked || self.is_as_recorded(entry, parent) && self.links.keep(inode));
+                (keeps, Some(outcome))
+            }
+        };
+        let plan = match Plan::of(entry.kind) {
+            Plan::Write if keeps && self.shared.overwrite.trusts(entry, there) => Plan::Keep,
+            plan => plan,
+        };
+        (if keeps { file(linked) } else { Goal::Replace }, plan, outcome)
+    }
+
+    /// Whether the attributes of what is there are those of an entry.
+    fn is_as_recorded(&self, entry: &Entry, parent: &Arc<Directory>) -> bool {
+        parent.open().is_ok_and(|opened| {
+            self.shared.is_as_recorded(Subject::Name(opened.as_fd(), split_key(&entry.key).1), entry)
+        })
+    }
+
     fn finish_top(&mut self) -> Result<(), TargetError> {
         let Some(entry) = self.top_entry.take() else { return Ok(()) };
-        let top = self.top.open().map_err(|error| shared::fatal(&entry.key, "open", error))?;
-        let applied = Applied { entry: &entry, mode_now: None, fresh: self.shared.top_owner() };
-        self.shared.apply(Subject::Open(top.as_fd()), applied);
+        let Some(top) = &self.top else { return Ok(()) };
+        let top = top.open().map_err(|error| shared::fatal(&entry.key, "open", error))?;
+        if let Some(inside) = &self.top_inside {
+            folder::finish_inside(&self.shared, top.as_fd(), &entry, inside, self.spared);
+        } else if !self.shared.rehearse {
+            let applied = Applied { entry: &entry, mode_now: None, fresh: self.shared.top_owner() };
+            self.shared.apply(Subject::Open(top.as_fd()), applied);
+        }
         Ok(())
     }
 }
@@ -176,20 +316,29 @@ impl Target for FileTarget {
             let what = "a batch was completed out of order: a defect of this program".to_owned();
             return Err(TargetError { what, source: None });
         };
-        batch.link(self.top.open().map_err(|error| shared::fatal(b"", "open", error))?.as_fd())?;
+        if let Some(top) = &self.top {
+            batch.link(top.open().map_err(|error| shared::fatal(b"", "open", error))?.as_fd())?;
+        }
         ended.into_iter().for_each(|folder| folder.finish(&self.shared));
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Problems, TargetError> {
-        while let Some(folder) = self.folders.pop() {
+    fn spare(&mut self) {
+        self.spared = true;
+    }
+
+    fn finish(&mut self) -> Result<Finished, TargetError> {
+        while let Some(mut folder) = self.folders.pop() {
+            folder.spared = self.spared;
             folder.finish(&self.shared);
         }
         self.finish_top()?;
-        let top = self.top.open().map_err(|error| shared::fatal(b"", "open", error))?;
-        self.shared.set_late_flags(top.as_fd());
-        syncfs(top.as_fd()).map_err(|error| shared::fatal(b"", "sync", error))?;
-        Ok(self.shared.take_problems())
+        if let (Some(top), false) = (&self.top, self.shared.rehearse) {
+            let top = top.open().map_err(|error| shared::fatal(b"", "open", error))?;
+            self.shared.set_late_flags(top.as_fd());
+            self.shared.sync(top.as_fd()).map_err(|error| shared::fatal(b"", "sync", error))?;
+        }
+        Ok(self.shared.finished())
     }
 }
 
@@ -203,43 +352,4 @@ fn split_key(key: &[u8]) -> (&[u8], &[u8]) {
 
 fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
-}
-
-fn make_top(dir: &Path) -> Result<OwnedFd, TargetError> {
-    let refused = |what: String, source| TargetError { what, source };
-    let shown = dir.display();
-    // For nobody else to look into while the restore goes on.
-    match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(refused(format!("target {shown} is not a folder: state another one"), None));
-        }
-        Err(error) => {
-            let what = format!("make target {shown}: see that the folder above may be written to");
-            return Err(refused(what, Some(error)));
-        }
-        Ok(()) => {}
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = openat(CWD, dir, flags, Mode::empty());
-    let opened = opened.and_then(|top| is_empty(&top).map(|empty| (top, empty)));
-    match opened {
-        Ok((top, true)) => Ok(top),
-        Ok((_, false)) => {
-            Err(refused(format!("target {shown} is not empty: state a new or an empty folder"), None))
-        }
-        Err(error) => {
-            Err(refused(format!("open target {shown}: see that it may be read"), Some(error.into())))
-        }
-    }
-}
-
-fn is_empty(directory: &OwnedFd) -> Result<bool, Errno> {
-    let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(directory, &mut buffer);
-    while let Some(entry) = entries.next() {
-        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

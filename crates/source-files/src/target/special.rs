@@ -3,40 +3,79 @@
 //! On purpose not here: hard links.
 
 use super::attributes::{Applied, Subject};
-use super::batch::Slot;
+use super::batch::{Goal, Slot};
+use super::existing::{kind, look};
 use super::links::Fate;
-use super::shared::Shared;
+use super::shared::{Shared, one_more};
 use super::split_key;
 use holdfast_core::entry::{Entry, Kind};
 use holdfast_engine::outcome::ProblemKind;
 use holdfast_engine::target::TargetError;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, Mode, makedev, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, major, makedev, minor, mknodat, readlinkat, symlinkat};
 use rustix::io::Errno;
 
 /// Makes an entry that is neither file nor folder.
 pub(super) fn make(shared: &Shared, slot: &Slot, entry: &Entry) -> Result<(), TargetError> {
     let Some(parent) = &slot.parent else { return Ok(()) };
-    let name = split_key(&entry.key).1;
-    let opened = parent.open();
-    let made = opened.and_then(|parent| make_at(parent.as_fd(), name, entry).map(|()| parent));
-    let parent = match made {
-        Ok(parent) => parent,
-        Err(error) => {
-            slot.decide(Fate::Unwritable);
-            return if error == Errno::BADMSG {
-                let what = "says too little of itself to be made".to_owned();
-                shared.problem(&entry.key, ProblemKind::Refused, what);
-                Ok(())
-            } else {
-                shared.unmade(&entry.key, operation(entry.kind), error)
-            };
-        }
+    let made = parent.open().and_then(|parent| make_in(shared, slot, entry, parent.as_fd()));
+    let Err(error) = made else {
+        slot.decide(Fate::Made);
+        return Ok(());
     };
-    slot.decide(Fate::Made);
-    let applied = Applied { entry, mode_now: None, fresh: shared.known_owner() };
-    shared.apply(Subject::Name(parent.as_fd(), name), applied);
+    slot.decide(Fate::Unwritable);
+    if error == Errno::BADMSG {
+        let what = "says too little of itself to be made".to_owned();
+        shared.problem(&entry.key, ProblemKind::Refused, what);
+        return Ok(());
+    }
+    shared.unmade(&entry.key, operation(entry.kind), error)
+}
+
+fn make_in(shared: &Shared, slot: &Slot, entry: &Entry, parent: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (name, count) = (split_key(&entry.key).1, &shared.count);
+    if slot.goal == Goal::New {
+        if !shared.rehearse {
+            make_at(parent, name, entry)?;
+            let applied = Applied { entry, mode_now: None, fresh: shared.known_owner() };
+            shared.apply(Subject::Name(parent, name), applied);
+        }
+        one_more(&count.created);
+    } else if let Goal::File(there) = slot.goal
+        && is_same(parent, name, entry)?
+    {
+        // What has other names was looked at before, and is as recorded.
+        let altered = !there.shared && shared.alter(Subject::Name(parent, name), entry);
+        one_more(if altered { &count.attributes_only } else { &count.unchanged });
+    } else {
+        if !shared.rehearse {
+            let beside = shared.name_beside(&entry.key);
+            make_at(parent, &beside, entry)?;
+            let applied = Applied { entry, mode_now: None, fresh: None };
+            shared.apply(Subject::Name(parent, &beside), applied);
+            shared.take_place(parent, entry)?;
+        }
+        one_more(&count.rewritten);
+    }
     Ok(())
+}
+
+/// Whether what is there is the same but for its attributes.
+fn is_same(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<bool, Errno> {
+    let Some(there) = look(parent, name)? else { return Ok(false) };
+    if kind(&there) != Some(entry.kind) {
+        return Ok(false);
+    }
+    Ok(match entry.kind {
+        Kind::Symlink => {
+            let target = readlinkat(parent, name, Vec::new())?;
+            Some(target.as_bytes()) == entry.attributes.link_target.as_deref()
+        }
+        Kind::CharDevice | Kind::BlockDevice => {
+            entry.attributes.device == Some((major(there.st_rdev), minor(there.st_rdev)))
+        }
+        _ => true,
+    })
 }
 
 fn make_at(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Errno> {

@@ -9,7 +9,7 @@ use holdfast_engine::source::{
     ContentStream, Details, EntryBatch, Examined, ItemError, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source,
     Stat,
 };
-use holdfast_engine::target::{Target, TargetBatch};
+use holdfast_engine::target::{Finished, Target, TargetBatch, Want};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -154,11 +154,21 @@ fn digest(parts: &Parts) -> [u8; 32] {
 /// Restores what was captured, in batches of a few, each completed only after the next was
 /// prepared.
 pub(super) fn restore(target: &mut FileTarget, captured: &[(Entry, Parts)], batch_items: usize) -> Problems {
+    restore_finished(target, captured, batch_items, false).problems
+}
+
+/// The same, with everything that the target says of it.
+pub(super) fn restore_finished(
+    target: &mut FileTarget,
+    captured: &[(Entry, Parts)],
+    batch_items: usize,
+    rehearse: bool,
+) -> Finished {
     let mut waiting = None;
     for chunk in captured.chunks(batch_items) {
         let batch = target.prepare(chunk.iter().map(|(entry, _)| entry.clone()).collect()).unwrap();
         for (at, (_, parts)) in chunk.iter().enumerate() {
-            write(&*batch, at, parts);
+            write(&*batch, at, parts, rehearse);
         }
         if let Some(before) = waiting.replace(batch) {
             target.complete(before).unwrap();
@@ -170,9 +180,28 @@ pub(super) fn restore(target: &mut FileTarget, captured: &[(Entry, Parts)], batc
     target.finish().unwrap()
 }
 
-fn write(batch: &dyn TargetBatch, at: usize, parts: &Parts) {
-    if !batch.wants(at) {
-        return;
+fn write(batch: &dyn TargetBatch, at: usize, parts: &Parts, rehearse: bool) {
+    match batch.wants(at) {
+        Want::Nothing => return,
+        Want::Keep => return batch.keep(at).unwrap(),
+        Want::Whole if rehearse => return batch.would_write(at, 0),
+        Want::Whole => {}
+        Want::Compare => {
+            if !differs(batch, at, parts) {
+                return batch.keep(at).unwrap();
+            }
+            if rehearse {
+                return batch.would_write(at, 0);
+            }
+            // Whoever patches clears the holes, too.
+            if batch.can_patch(at) {
+                for (offset, part) in parts {
+                    if let Err(length) = part {
+                        batch.clear(at, *offset, *length).unwrap();
+                    }
+                }
+            }
+        }
     }
     if let [(0, Ok(content))] = &parts[..] {
         return batch.put(at, content).unwrap();
@@ -184,6 +213,24 @@ fn write(batch: &dyn TargetBatch, at: usize, parts: &Parts) {
         }
     }
     batch.close(at).unwrap();
+}
+
+/// Compares what is there with what was recorded, as the engine does.
+fn differs(batch: &dyn TargetBatch, at: usize, parts: &Parts) -> bool {
+    let Ok(present) = batch.present(at) else { return true };
+    let mut end = 0;
+    let same = parts.iter().all(|(offset, part)| match part {
+        Ok(bytes) => {
+            let mut there = vec![0; bytes.len()];
+            end = offset + bytes.len() as u64;
+            present.read_at(*offset, &mut there).is_ok() && there == *bytes
+        }
+        Err(length) => {
+            end = offset + length;
+            present.is_hole(*offset, *length)
+        }
+    });
+    !same || end != present.size()
 }
 
 /// Compares two trees by everything that is recorded of them, but for the folders themselves.

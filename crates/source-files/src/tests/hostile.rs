@@ -3,7 +3,7 @@
 use crate::{FileTarget, FileTargetOptions};
 use holdfast_core::entry::{Attributes, Entry, Kind, Time, Xattrs};
 use holdfast_engine::outcome::{ProblemKind, Problems};
-use holdfast_engine::target::Target;
+use holdfast_engine::target::{Target, Want};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -28,15 +28,15 @@ fn entry(key: &[u8], kind: Kind) -> Entry {
 
 /// Restores entries in one batch; files that are wanted get one byte.
 fn restore(top: &Path, entries: Vec<Entry>) -> Problems {
-    let mut target = FileTarget::create(top, FileTargetOptions::default()).unwrap();
+    let mut target = FileTarget::create(top, &FileTargetOptions::default()).unwrap();
     let batch = target.prepare(entries).unwrap();
     for at in 0..batch.entries().len() {
-        if batch.wants(at) {
+        if batch.wants(at) == Want::Whole {
             batch.put(at, b"x").unwrap();
         }
     }
     target.complete(batch).unwrap();
-    target.finish().unwrap()
+    target.finish().unwrap().problems
 }
 
 fn refused(problems: &Problems) -> Vec<&[u8]> {
@@ -92,7 +92,7 @@ fn what_was_put_there_meanwhile_is_not_overwritten() {
     let victim = top.path().join("victim");
     fs::write(&victim, b"precious").unwrap();
     let target_path = top.path().join("t");
-    let mut target = FileTarget::create(&target_path, FileTargetOptions::default()).unwrap();
+    let mut target = FileTarget::create(&target_path, &FileTargetOptions::default()).unwrap();
     std::os::unix::fs::symlink(&victim, target_path.join("file")).unwrap();
     std::os::unix::fs::symlink(top.path(), target_path.join("folder")).unwrap();
     let entries = vec![
@@ -102,10 +102,10 @@ fn what_was_put_there_meanwhile_is_not_overwritten() {
     ];
     let batch = target.prepare(entries).unwrap();
     batch.put(0, b"x").unwrap();
-    assert!(!batch.wants(2));
+    assert_eq!(batch.wants(2), Want::Nothing);
     batch.discard(0).unwrap();
     target.complete(batch).unwrap();
-    assert_eq!(refused(&target.finish().unwrap()).len(), 3);
+    assert_eq!(refused(&target.finish().unwrap().problems).len(), 3);
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
     assert!(target_path.join("file").is_symlink());
 }
@@ -159,7 +159,7 @@ fn devices_without_rights_are_named() {
 #[test]
 fn batches_out_of_order_are_a_defect() {
     let top = tempdir().unwrap();
-    let mut target = FileTarget::create(&top.path().join("t"), FileTargetOptions::default()).unwrap();
+    let mut target = FileTarget::create(&top.path().join("t"), &FileTargetOptions::default()).unwrap();
     let _first = target.prepare(vec![entry(b"a", Kind::Directory)]).unwrap();
     let second = target.prepare(vec![entry(b"b", Kind::Directory)]).unwrap();
     assert!(target.complete(second).is_err());

@@ -2,6 +2,7 @@
 
 mod driver;
 mod hostile;
+mod in_place;
 mod left_out;
 mod reading;
 mod restoring;

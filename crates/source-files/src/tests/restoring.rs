@@ -5,6 +5,7 @@ use super::walking::{make_deep, remove_deep};
 use crate::{FileTarget, FileTargetOptions, open_beneath};
 use holdfast_core::entry::{Kind, Xattrs};
 use holdfast_engine::outcome::ProblemKind;
+use holdfast_engine::target::Want;
 use rustix::fs::{
     CWD, FileType, IFlags, Mode, OFlags, Timespec, Timestamps, XattrFlags, ioctl_getflags, ioctl_setflags,
     mknodat, setxattr, utimensat,
@@ -18,13 +19,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use tempfile::tempdir;
 
-fn set_time(path: &Path, seconds: i64, nanos: i64) {
+pub(super) fn set_time(path: &Path, seconds: i64, nanos: i64) {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos };
     let times = Timestamps { last_access: time, last_modification: time };
     utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn set_flags(path: &Path, flags: IFlags) -> bool {
+pub(super) fn set_flags(path: &Path, flags: IFlags) -> bool {
     let handle = rustix::fs::open(path, OFlags::RDONLY, Mode::empty()).unwrap();
     let Ok(now) = ioctl_getflags(&handle) else { return false };
     let kept = now - IFlags::IMMUTABLE - IFlags::APPEND - IFlags::NODUMP;
@@ -32,7 +33,7 @@ fn set_flags(path: &Path, flags: IFlags) -> bool {
 }
 
 /// A tree with everything that this user can make.
-fn make_tree(top: &Path) {
+pub(super) fn make_tree(top: &Path) {
     let at = |name: &str| top.join(name);
     fs::create_dir_all(at("folder/below/deeper")).unwrap();
     fs::create_dir(at("empty folder")).unwrap();
@@ -100,7 +101,7 @@ fn everything_comes_back() {
     for batch_items in [1, 3, 1000] {
         let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
         make_tree(source.path());
-        let mut restored = FileTarget::create(target.path(), FileTargetOptions::default()).unwrap();
+        let mut restored = FileTarget::create(target.path(), &FileTargetOptions::default()).unwrap();
         let captured = capture(source.path());
         let problems = restore(&mut restored, &captured, batch_items);
         assert_eq!(problems.problems, []);
@@ -146,7 +147,7 @@ fn unchangeable_files_come_back() {
         able &= set_flags(&source.path().join(name), flags);
     }
     let captured = capture(source.path());
-    let mut restored = FileTarget::create(target.path(), FileTargetOptions::default()).unwrap();
+    let mut restored = FileTarget::create(target.path(), &FileTargetOptions::default()).unwrap();
     let problems = restore(&mut restored, &captured, 2);
     let outcome = std::panic::catch_unwind(|| assert_same(source.path(), target.path()));
     for top in [source.path(), target.path()] {
@@ -168,7 +169,7 @@ fn deep_trees_come_back() {
     let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
     make_deep(source.path(), "d", 2500);
     let captured = capture(source.path());
-    let mut restored = FileTarget::create(target.path(), FileTargetOptions::default()).unwrap();
+    let mut restored = FileTarget::create(target.path(), &FileTargetOptions::default()).unwrap();
     let problems = restore(&mut restored, &captured, 256);
     let again = capture(target.path());
     for top in [source.path(), target.path()] {
@@ -191,7 +192,7 @@ fn zeros_become_holes_where_asked() {
     for sparse in [false, true] {
         let target = tempdir().unwrap();
         let options = FileTargetOptions { sparse, ..Default::default() };
-        restore(&mut FileTarget::create(target.path(), options).unwrap(), &captured, 10);
+        restore(&mut FileTarget::create(target.path(), &options).unwrap(), &captured, 10);
         assert_eq!(fs::read(target.path().join("small")).unwrap(), content);
         assert_eq!(fs::read(target.path().join("large")).unwrap(), content.repeat(5));
         blocks.push(["small", "large"].map(|name| fs::metadata(target.path().join(name)).unwrap().blocks()));
@@ -213,7 +214,7 @@ fn owners_by_name() {
         entry.owner = foreign.into();
     }
     let options = FileTargetOptions { ownership_by_name: true, ..Default::default() };
-    let problems = restore(&mut FileTarget::create(target.path(), options).unwrap(), &captured, 10);
+    let problems = restore(&mut FileTarget::create(target.path(), &options).unwrap(), &captured, 10);
     let restored = fs::metadata(target.path().join("file")).unwrap();
     if !known.user.is_empty() && !known.group.is_empty() {
         assert_eq!((restored.uid(), restored.gid()), (own.uid(), own.gid()));
@@ -231,7 +232,7 @@ fn what_this_user_may_not_set_is_named() {
     entry.owner = holdfast_core::entry::Owner { uid: 4_000_000, gid: 4_000_001, ..Default::default() }.into();
     entry.attributes.xattrs = Xattrs::Inline(vec![(b"nonsense.x".to_vec(), b"1".to_vec())]);
     entry.mtime.nanos = 0x3fff_ffff;
-    let mut restored = FileTarget::create(target.path(), FileTargetOptions::default()).unwrap();
+    let mut restored = FileTarget::create(target.path(), &FileTargetOptions::default()).unwrap();
     let problems = restore(&mut restored, &captured, 10);
     let meta = fs::metadata(target.path().join("file")).unwrap();
     assert_eq!((problems.problem_count, problems.problems[0].kind), (1, ProblemKind::Attribute));
@@ -249,7 +250,7 @@ fn what_this_user_may_not_set_is_named() {
 fn targets_that_are_not_taken() {
     let top = tempdir().unwrap();
     fs::write(top.path().join("file"), b"x").unwrap();
-    let create = |path: &Path| FileTarget::create(path, FileTargetOptions::default());
+    let create = |path: &Path| FileTarget::create(path, &FileTargetOptions::default());
     let error = create(top.path()).unwrap_err();
     assert!(error.what.ends_with("is not empty: state a new or an empty folder"), "{error}");
     assert!(create(&top.path().join("file")).unwrap_err().what.contains("is not a folder"));
@@ -266,11 +267,14 @@ fn given_up_files_leave_nothing() {
     }
     fs::hard_link(source.path().join("a"), source.path().join("d")).unwrap();
     let entries: Vec<_> = capture(source.path()).into_iter().map(|(entry, _)| entry).collect();
-    let mut restored = FileTarget::create(target.path(), FileTargetOptions::default()).unwrap();
+    let mut restored = FileTarget::create(target.path(), &FileTargetOptions::default()).unwrap();
     use holdfast_engine::target::Target;
     let late = entries[4].clone();
     let batch = restored.prepare(entries).unwrap();
-    assert_eq!((0..5).map(|at| batch.wants(at)).collect::<Vec<_>>(), [false, true, true, true, false]);
+    assert_eq!(
+        (0..5).map(|at| batch.wants(at) == Want::Whole).collect::<Vec<_>>(),
+        [false, true, true, true, false]
+    );
     batch.write_at(1, 3, b"tent").unwrap();
     batch.discard(1).unwrap();
     batch.write_at(1, 0, b"con").unwrap();
@@ -282,10 +286,10 @@ fn given_up_files_leave_nothing() {
     // The first name is lost, so the next one wants its content again.
     let key = b"e".to_vec();
     let batch = restored.prepare(vec![holdfast_core::entry::Entry { key, ..late }]).unwrap();
-    assert!(batch.wants(0));
+    assert_eq!(batch.wants(0), Want::Whole);
     batch.put(0, b"content").unwrap();
     restored.complete(batch).unwrap();
-    let problems = restored.finish().unwrap();
+    let problems = restored.finish().unwrap().problems;
     assert_eq!(problems.problems.len(), 1);
     assert_eq!(
         (&problems.problems[0].path[..], problems.problems[0].kind),

@@ -1,33 +1,62 @@
-//! `restore`: a snapshot, or a part of it, lands in a new folder.
+//! `restore`: a snapshot, or a part of it, lands in a new folder or over what is there.
+
+mod into;
+mod show;
 
 use super::{Run, lists, pick};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
-    OpenRestored, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport, Selection,
-    Selector, Snapshot, plan, restore, verify,
+    Carry, Ctx, OpenRestored, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions,
+    RestoreReport, Selection, Selector, Silent, Snapshot, restore, verify,
 };
-use crate::fault::Fault;
-use crate::ink::{Around, PlanLine, RestoreSummary, counted, duration, escape, rate, rfc3339, size};
+use crate::fault::{Code, Fault};
+use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
 use crate::settings;
 use crate::wire_up::{self, Excludes, FileTargetOptions, open_beneath};
+use into::Limit;
 use std::collections::HashSet;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Plans, shows the plan, restores, and compares where that is asked for.
+/// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let target = settings::normalise(&args.target, &settings::current_dir()?);
-    refuse_full(&target)?;
-    let options = RestoreOptions { path, select: selector(&args.select)?, fail_fast: args.fail_fast };
+    let select = selector(&args.select)?;
+    let limit = Limit::parse(&args.over.max_delete)?;
+    let overwrite = into::overwrite(&args.over, args.dry_run);
+    let mut into = FileTargetOptions {
+        sparse: args.sparse,
+        ownership_by_name: args.ownership_by_name,
+        overwrite,
+        rehearse: args.dry_run,
+        ..FileTargetOptions::default()
+    };
+    into::refuse_full(&target, &into)?;
+    let options = RestoreOptions { path, select, fail_fast: args.fail_fast, carry: Carry::Out };
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
-    let job =
-        Job { run, args, repository: &repository, snapshot: &resolved.snapshot, target, options: &options };
+    let snapshot = &resolved.snapshot;
+    if args.over.delete {
+        let (sources, select) = (snapshot.summary.paths.clone(), options.select.clone());
+        into.delete = Some(into::deletable(options.path.clone(), sources, select));
+        into.protect = protected(run)?;
+    }
+    let job = Job { run, args, repository: &repository, snapshot, target, into, options };
     job.announce(&resolved);
-    if args.dry_run { job.rehearse().await } else { job.restore().await }
+    if args.dry_run {
+        return job.rehearse().await;
+    }
+    if args.over.delete {
+        job.survey(limit).await?;
+    }
+    job.restore().await
+}
+
+/// What is never deleted, wherever it lies.
+fn protected(run: &Run) -> Result<Vec<PathBuf>, Fault> {
+    Ok([Some(run.repository_path()?), settings::cache_dir(&run.global)?].into_iter().flatten().collect())
 }
 
 /// One restore.
@@ -37,7 +66,8 @@ struct Job<'a> {
     repository: &'a Repository,
     snapshot: &'a Snapshot,
     target: PathBuf,
-    options: &'a RestoreOptions,
+    into: FileTargetOptions,
+    options: RestoreOptions,
 }
 
 impl Job<'_> {
@@ -66,22 +96,44 @@ impl Job<'_> {
         }
     }
 
+    /// Carries a restore out, or only counts what it would do.
+    async fn carry(&self, carry: Carry, phase: &str) -> Result<Outcome<RestoreReport>, Fault> {
+        let options = RestoreOptions { carry, ..self.options.clone() };
+        let into = FileTargetOptions { rehearse: carry != Carry::Out, ..self.into.clone() };
+        let target = wire_up::file_target(&self.target, &into)?;
+        if carry == Carry::Survey {
+            // What is wrong will be told once, by the restore itself.
+            let silent = Ctx { monitor: Arc::new(Silent), ..self.run.ctx.clone() };
+            let work = restore(&silent, self.repository, self.snapshot, target, &options);
+            return self.run.watch(phase, work).await;
+        }
+        let work = restore(&self.run.ctx, self.repository, self.snapshot, target, &options);
+        self.run.follow(phase, work).await
+    }
+
     async fn rehearse(&self) -> Result<(), Fault> {
-        let work = plan(&self.run.ctx, self.repository, self.snapshot, self.options);
         let begun = Instant::now();
-        let report = work.await?;
-        self.show(&report, None, &Problems::default(), begun.elapsed());
+        let name = escape(self.target.as_os_str().as_encoded_bytes());
+        let outcome = self.carry(Carry::Rehearse, &format!("comparing with {name}")).await?;
+        self.show(&outcome.value, None, &outcome.problems, begun.elapsed());
+        self.finish(&outcome.problems)
+    }
+
+    /// Looks what would be deleted, and stops if that is more than is allowed.
+    async fn survey(&self, limit: Limit) -> Result<(), Fault> {
+        let survey = self.carry(Carry::Survey, "looking what is to be deleted").await?.value;
+        limit.guard(&self.target, &survey)?;
+        if survey.tally.deleted > 0 {
+            let number = counted(survey.tally.deleted, "thing that is", "things that are");
+            self.run.ink.talk(&format!("will delete {number} not in the snapshot"));
+        }
         Ok(())
     }
 
     async fn restore(&self) -> Result<(), Fault> {
-        let (ctx, begun) = (&self.run.ctx, Instant::now());
-        let options =
-            FileTargetOptions { sparse: self.args.sparse, ownership_by_name: self.args.ownership_by_name };
-        let target = wire_up::file_target(&self.target, options)?;
+        let begun = Instant::now();
         let phase = format!("restoring to {}", escape(self.target.as_os_str().as_encoded_bytes()));
-        let work = restore(ctx, self.repository, self.snapshot, target, self.options);
-        let outcome = self.run.follow(&phase, work).await?;
+        let outcome = self.carry(Carry::Out, &phase).await.map_err(how_to_go_on)?;
         let (report, mut problems) = (outcome.value, outcome.problems);
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
@@ -91,7 +143,7 @@ impl Job<'_> {
     async fn verify(&self, problems: &mut Problems) -> Result<u64, Fault> {
         let target = self.target.clone();
         let open: OpenRestored = Arc::new(move |key: &[u8]| open_beneath(&target, key));
-        let work = verify(&self.run.ctx, self.repository, self.snapshot, self.options, open);
+        let work = verify(&self.run.ctx, self.repository, self.snapshot, &self.options, open);
         let mut outcome = self.run.watch("comparing with what was backed up", work).await?;
         forget_known(&mut outcome.problems, problems);
         self.run.tell(&outcome.problems);
@@ -108,13 +160,13 @@ impl Job<'_> {
             notices: problems.notice_count,
         };
         if ink.tone.json {
+            report.deleted.iter().for_each(|path| ink.json(&DeletedLine::new(path)));
             ink.json(&RestoreSummary::new(self.snapshot, report, verified, around));
         } else if self.args.dry_run {
-            summary(["would restore", "to fetch"], report, None, None).iter().for_each(|line| ink.data(line));
+            show::deleted(report, ink.tone.verbose).iter().for_each(|line| ink.data(line));
+            show::summary(&show::WOULD, report, None, None).iter().for_each(|line| ink.data(line));
         } else if !ink.tone.quiet {
-            summary(["restored", "fetched"], report, verified, Some(took))
-                .iter()
-                .for_each(|line| ink.data(line));
+            show::summary(&show::DID, report, verified, Some(took)).iter().for_each(|line| ink.data(line));
         }
     }
 
@@ -123,7 +175,8 @@ impl Job<'_> {
         let number = counted(problems.problem_count, "problem", "problems");
         let heard = self.run.progress.heard();
         if is_damaged(problems) || is_damaged(&heard) {
-            let what = format!("not everything could be restored: {number}; what is whole is there");
+            let there = if self.args.dry_run { "nothing was changed" } else { "what is whole is there" };
+            let what = format!("not everything could be restored: {number}; {there}");
             return Err(Fault::failed(
                 what,
                 "see how far the damage goes: holdfast check --read-data; try an older snapshot",
@@ -155,18 +208,13 @@ const fn is_damaged(problems: &Problems) -> bool {
     problems.damaged_count > 0
 }
 
-/// In place is not in this version: what lies in the target could be lost.
-fn refuse_full(target: &Path) -> Result<(), Fault> {
-    let name = escape(target.as_os_str().as_encoded_bytes());
-    let usage =
-        |what: &str| Fault::usage(format!("the target {name} {what}"), "give --target a new or empty folder");
-    match std::fs::read_dir(target).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(usage("is not empty")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(usage("is not a folder")),
-        Err(error) => Err(Fault::failed(format!("cannot look into the target {name}"), "").because(&error)),
+/// What was restored before an interruption need not be fetched again.
+fn how_to_go_on(fault: Fault) -> Fault {
+    if fault.code == Code::Interrupted {
+        let hint = "what was restored is there; to go on, run the same command with --overwrite always";
+        return Fault { hint: hint.to_owned(), ..fault };
     }
+    fault
 }
 
 fn selector(select: &Select) -> Result<Option<Selector>, Fault> {
@@ -207,37 +255,11 @@ fn choose(include: &Excludes, exclude: &Excludes, path: &[u8], is_dir: bool) -> 
     }
 }
 
-fn summary(
-    [restored, fetched]: [&str; 2],
-    report: &RestoreReport,
-    verified: Option<u64>,
-    took: Option<Duration>,
-) -> Vec<String> {
-    let folders = counted(report.directories, "folder", "folders");
-    let others = counted(report.others, "other", "others");
-    let packs = counted(report.packs, "pack", "packs");
-    let mut lines = vec![
-        format!(
-            "{restored} {}, {folders}, {others}, {}",
-            counted(report.files, "file", "files"),
-            size(report.bytes)
-        ),
-        format!("  {fetched:<9}  {} from {packs}", size(report.bytes_fetched)),
-    ];
-    lines.extend(verified.map(|files| format!("  verified   {}", counted(files, "file", "files"))));
-    if let Some(took) = took {
-        let speed = rate(report.bytes, took).map(|rate| format!(", {rate}")).unwrap_or_default();
-        lines.push(format!("  took       {}{speed}", duration(took)));
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use crate::engine::Problem;
-    use crate::fault::Code;
 
     fn excludes(patterns: &[&str]) -> Excludes {
         let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
@@ -273,24 +295,5 @@ mod tests {
         found.problem(problem(b"/owner", ProblemKind::Damaged));
         forget_known(&mut found, &known);
         assert_eq!((found.problem_count, found.problems[0].path.as_slice()), (1, b"/owner".as_slice()));
-    }
-
-    #[test]
-    fn a_target_is_new_or_empty() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(refuse_full(dir.path()), Ok(()));
-        assert_eq!(refuse_full(&dir.path().join("new/deep")), Ok(()));
-        std::fs::write(dir.path().join("file"), b"x").unwrap();
-        assert_eq!(refuse_full(dir.path()).unwrap_err().code, Code::Usage);
-        assert_eq!(refuse_full(&dir.path().join("file")).unwrap_err().code, Code::Usage);
-    }
-
-    #[test]
-    fn a_summary_says_what_and_how_fast() {
-        let report =
-            RestoreReport { files: 2, directories: 1, bytes: 4 << 20, packs: 1, ..RestoreReport::default() };
-        let lines = summary(["restored", "fetched"], &report, Some(2), Some(Duration::from_secs(2)));
-        assert_eq!(lines[0], "restored 2 files, 1 folder, 0 others, 4.00 MiB");
-        assert_eq!(lines[2..], ["  verified   2 files", "  took       2.00 s, 2.00 MiB/s"]);
     }
 }

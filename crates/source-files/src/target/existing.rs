@@ -1,0 +1,188 @@
+//! What is at the target already, and what the rule for overwriting says of it.
+//!
+//! Nothing here follows a link. On purpose not here: changing anything but the rights that this
+//! process needs in a folder of its own.
+
+use super::remove::Deletes;
+use super::shared::Shared;
+use super::split_key;
+use crate::directory::{DIRECTORY, Directory};
+use crate::stat::{kind_of, mtime_of};
+use holdfast_core::entry::{Entry, Kind, Time};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat, unlinkat};
+use rustix::io::{Errno, Result};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What is done with a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It becomes what was recorded; contents are compared, and what differs is rewritten.
+    Always,
+    /// The same, but a file of the recorded size and time is taken to hold what was recorded.
+    IfChanged,
+    /// It becomes what was recorded if that is newer.
+    IfNewer,
+    /// It stays as it is.
+    Never,
+}
+
+impl Overwrite {
+    /// Whether a thing that is there may be changed into what was recorded.
+    pub(super) fn may_change(self, entry: &Entry, there: &Stat) -> bool {
+        match self {
+            Self::Always | Self::IfChanged => true,
+            Self::IfNewer => entry.mtime > time_of(there),
+            Self::Never => false,
+        }
+    }
+
+    /// Whether a file counts as the same without a look at its content.
+    pub(super) fn trusts(self, entry: &Entry, there: &Stat) -> bool {
+        self == Self::IfChanged && size_of(there) == entry.size && time_of(there) == entry.mtime
+    }
+}
+
+/// A file, link or node by its number: a name may be given to another one at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl Inode {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, number: stat.st_ino }
+    }
+}
+
+/// Looks at a name in a folder.
+pub(super) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>> {
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The kind of what is there; none for what no entry can be.
+pub(super) fn kind(stat: &Stat) -> Option<Kind> {
+    kind_of(stat.st_mode)
+}
+
+pub(super) fn time_of(stat: &Stat) -> Time {
+    mtime_of(stat)
+}
+
+pub(super) fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// Opens a file that is there, if it is still the same one.
+pub(super) fn open_file(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    inode: Inode,
+    access: OFlags,
+) -> Result<OwnedFd> {
+    // A pipe that took the name must not make us wait.
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let quiet = openat(parent, name, flags | OFlags::NOATIME, Mode::empty());
+    let handle = match quiet {
+        // Only its owner may look without leaving a trace.
+        Err(Errno::PERM) => openat(parent, name, flags, Mode::empty()),
+        opened => opened,
+    }?;
+    let now = fstat(&handle)?;
+    if Inode::of(&now) == inode && kind(&now) == Some(Kind::File) { Ok(handle) } else { Err(Errno::STALE) }
+}
+
+/// What is known of a folder that was there before.
+#[derive(Debug)]
+pub(super) struct Inside {
+    /// Numbers of what was met in it, to notice two names that the file system takes for one.
+    met: HashSet<u64>,
+    /// Hashes of the names that the snapshot has in it; none if nothing may be deleted.
+    pub(super) names: Option<HashSet<u64>>,
+    /// Whether its attributes may be set.
+    pub(super) may_change: bool,
+    /// The mode that it had, if rights were added to it.
+    pub(super) mode: Option<Mode>,
+}
+
+impl Inside {
+    pub(super) fn new(deletes: Option<&Deletes>, may_change: bool) -> Self {
+        Self { met: HashSet::new(), names: deletes.map(|_| HashSet::new()), may_change, mode: None }
+    }
+
+    /// Notes what was met; tells whether it was not met under another name.
+    pub(super) fn meet(&mut self, there: &Stat) -> bool {
+        let linked = there.st_nlink > 1 && kind(there) != Some(Kind::Directory);
+        linked || self.met.insert(there.st_ino)
+    }
+}
+
+/// Opens a folder that was there before, and sees to it that it can be worked in.
+pub(super) fn enter(
+    shared: &Shared,
+    parent: &Arc<Directory>,
+    name: &[u8],
+    inside: &mut Inside,
+) -> Result<Arc<Directory>> {
+    let above = parent.open()?;
+    let handle = match openat(&above, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::ACCESS) if !shared.rehearse => {
+            inside.mode = Some(shared.add_rights(above.as_fd(), name)?);
+            openat(&above, name, DIRECTORY, Mode::empty())
+        }
+        opened => opened,
+    }?;
+    let stat = fstat(&handle)?;
+    if !shared.rehearse {
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if !shared.privileged && !mode.contains(Mode::RWXU) && fchmod(&handle, mode | Mode::RWXU).is_ok() {
+            inside.mode.get_or_insert(mode);
+        }
+        shared.soften(handle.as_fd());
+    }
+    shared.note_device(stat.st_dev, handle.as_fd());
+    Ok(parent.below(name, handle, DIRECTORY).0)
+}
+
+impl Shared {
+    /// Gives what was made beside an entry's place that place. If it cannot be, nothing stays
+    /// beside it.
+    pub(super) fn take_place(&self, parent: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+        let (beside, name) = (self.name_beside(&entry.key), split_key(&entry.key).1);
+        let rename = || renameat(parent, &beside, parent, name);
+        let softened = match rename() {
+            Err(Errno::PERM) => {
+                self.soften_name(parent, name);
+                rename()
+            }
+            moved => moved,
+        };
+        let moved = match softened {
+            Err(Errno::ISDIR) => self.remove_folder(parent, name, &entry.key).and_then(|()| rename()),
+            moved => moved,
+        };
+        if moved.is_err() {
+            // It was just made, and nobody else knows its name.
+            let _ = unlinkat(parent, &beside, AtFlags::empty());
+        }
+        moved
+    }
+
+    /// Removes a folder that something else takes the place of; a full one only where things
+    /// may be deleted.
+    fn remove_folder(&self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<()> {
+        match self.unlink(parent, name, true) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                let there = look(parent, name)?.ok_or(Errno::NOENT)?;
+                if self.remove_tree(parent, name, key, &there) { Ok(()) } else { Err(Errno::NOTEMPTY) }
+            }
+            removed => removed,
+        }
+    }
+}

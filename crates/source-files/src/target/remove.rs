@@ -1,0 +1,220 @@
+//! Deleting what the snapshot does not have.
+//!
+//! Nothing here follows a link or leaves the file system. What is protected (a repository, a
+//! cache) stays, and so do the folders that it lies in. On purpose not here: which folders may
+//! be cleaned up; see `Inside`.
+
+use super::shared::Shared;
+use crate::directory::DIRECTORY;
+use holdfast_core::entry::{Kind, key_to_path};
+use holdfast_engine::outcome::{NoticeKind, ProblemKind};
+use holdfast_engine::{Selection, Selector};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, unlinkat};
+use rustix::io::{Errno, Result};
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::mem::MaybeUninit;
+
+use super::existing::{Inode, kind, look};
+
+/// Deeper trees are left alone: each level holds a handle.
+const LEVELS_MAX: usize = 256;
+
+/// What may be deleted.
+pub(super) struct Deletes {
+    /// Decides by the path relative to the target, with a leading slash.
+    pub(super) select: Selector,
+    /// Never deleted.
+    pub(super) protected: HashSet<Inode>,
+    hasher: RandomState,
+}
+
+impl fmt::Debug for Deletes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deletes").field("protected", &self.protected).finish_non_exhaustive()
+    }
+}
+
+impl Deletes {
+    pub(super) fn new(select: Selector, protected: HashSet<Inode>) -> Self {
+        Self { select, protected, hasher: RandomState::new() }
+    }
+
+    pub(super) fn hash(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    fn selection(&self, key: &[u8], is_folder: bool) -> Selection {
+        (self.select)(&[b"/", key_to_path(key).as_slice()].concat(), is_folder)
+    }
+}
+
+impl Shared {
+    /// Deletes what lies in a folder and not in the snapshot.
+    pub(super) fn sweep(&self, folder: BorrowedFd<'_>, key: &[u8], names: &HashSet<u64>) {
+        let Some(deletes) = &self.deletes else { return };
+        let swept = list(folder).and_then(|listed| {
+            let device = rustix::fs::fstat(folder)?.st_dev;
+            let mut remover = Remover { shared: self, deletes, device };
+            for name in listed.iter().filter(|name| !names.contains(&deletes.hash(name))) {
+                remover.remove(folder, name, &below(key, name), 0);
+            }
+            Ok(())
+        });
+        if let Err(error) = swept {
+            self.left_there(key, "list", error);
+        }
+    }
+
+    /// Deletes one thing with all below it; tells whether nothing of it is left.
+    pub(super) fn remove_tree(&self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8], there: &Stat) -> bool {
+        let Some(deletes) = &self.deletes else { return false };
+        Remover { shared: self, deletes, device: there.st_dev }.remove(parent, name, key, 0)
+    }
+
+    fn left_there(&self, key: &[u8], operation: &str, error: Errno) {
+        let what = format!("not deleted: {operation}: {}", std::io::Error::from(error));
+        self.problem(key, ProblemKind::Unwritable, what);
+    }
+}
+
+struct Remover<'a> {
+    shared: &'a Shared,
+    deletes: &'a Deletes,
+    device: u64,
+}
+
+impl Remover<'_> {
+    /// Tells whether the thing is gone, or would be.
+    fn remove(&mut self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8], level: usize) -> bool {
+        let there = match look(parent, name) {
+            Ok(Some(there)) => there,
+            Ok(None) => return true,
+            Err(error) => {
+                self.shared.left_there(key, "look", error);
+                return false;
+            }
+        };
+        let is_folder = kind(&there) == Some(Kind::Directory);
+        let selection = self.deletes.selection(key, is_folder);
+        if selection == Selection::Skip || self.stays(&there, key, level) {
+            return false;
+        }
+        if is_folder && !self.empty(parent, name, key, level) || selection != Selection::Take {
+            return false;
+        }
+        if !self.shared.rehearse
+            && let Err(error) = self.shared.unlink(parent, name, is_folder)
+        {
+            self.shared.left_there(key, "delete", error);
+            return false;
+        }
+        self.shared.deleted(key);
+        true
+    }
+
+    /// What is left as it is whatever the snapshot says, and is worth a word.
+    fn stays(&self, there: &Stat, key: &[u8], level: usize) -> bool {
+        let why = if self.deletes.protected.contains(&Inode::of(there)) {
+            "not deleted: the repository or the cache lies here"
+        } else if there.st_dev != self.device {
+            "not deleted: it is on another file system"
+        } else if level >= LEVELS_MAX {
+            "not deleted: it lies too deep"
+        } else {
+            return false;
+        };
+        self.shared.notice(key, NoticeKind::LeftOut, why.to_owned());
+        true
+    }
+
+    fn empty(&mut self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8], level: usize) -> bool {
+        let opened =
+            self.shared.open_folder(parent, name).and_then(|folder| Ok((list(folder.as_fd())?, folder)));
+        match opened {
+            Ok((names, folder)) => {
+                // Each is tried, whatever becomes of the others.
+                let left = names
+                    .iter()
+                    .filter(|name| !self.remove(folder.as_fd(), name, &below(key, name), level + 1));
+                left.count() == 0
+            }
+            Err(error) => {
+                self.shared.left_there(key, "open", error);
+                false
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Opens a folder to delete in it.
+    fn open_folder(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+        let folder = match openat(parent, name, DIRECTORY, Mode::empty()) {
+            Err(Errno::ACCESS) if !self.rehearse => {
+                self.add_rights(parent, name)?;
+                openat(parent, name, DIRECTORY, Mode::empty())
+            }
+            opened => opened,
+        }?;
+        if !self.rehearse {
+            self.soften(folder.as_fd());
+        }
+        Ok(folder)
+    }
+
+    /// Removes one name, and what forbids it.
+    pub(super) fn unlink(&self, parent: BorrowedFd<'_>, name: &[u8], is_folder: bool) -> Result<()> {
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match unlinkat(parent, name, flags) {
+            Err(Errno::PERM) => {
+                self.soften_name(parent, name);
+                unlinkat(parent, name, flags)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// The names in a folder, in one allocation and a few.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// Lists a folder, without itself and the one above.
+pub(super) fn list(folder: BorrowedFd<'_>) -> Result<Names> {
+    // A handle of its own: the position in a listing belongs to the handle.
+    let handle = openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut names = Names::default();
+    let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
+    let mut entries = RawDir::new(&handle, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.bytes.extend_from_slice(name);
+            names.ends.push(names.bytes.len());
+        }
+    }
+    Ok(names)
+}
+
+fn below(key: &[u8], name: &[u8]) -> Vec<u8> {
+    if key.is_empty() { name.to_vec() } else { [key, b"\0", name].concat() }
+}
