@@ -164,7 +164,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["ls", "latest", "--long"], 0),
     (&["ls", "nothing"], 1),
     (&["restore", "latest:SOURCE", "--target", "TARGET", "--verify"], 3),
-    (&["restore", "latest:SOURCE", "--target", "TARGET", "--dry-run"], 2),
+    (&["restore", "latest:SOURCE", "--target", "TARGET", "--dry-run"], 0),
     (&["restore", "latest:SOURCE", "--target", "TARGET", "--dry-run", "--delete", "--max-delete", "9"], 0),
     (&["check", "--read-data"], 0),
     (&["tag", "latest", "--add", "a,b"], 0),
