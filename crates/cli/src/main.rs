@@ -7,10 +7,12 @@ mod args;
 mod commands;
 mod engine;
 mod fault;
+mod guarded;
 mod ink;
 mod secrets;
 mod settings;
 mod stdin;
+mod stuck;
 mod wire_up;
 
 use std::process::ExitCode;

@@ -4,12 +4,15 @@
 //! On purpose not here: what is done with them.
 
 pub(crate) use holdfast_source_files::{
-    Excludes, FileSourceOptions, FileTargetOptions, Overwrite, open_beneath, parse_exclude_file,
+    Excludes, FileSourceOptions, FileTargetOptions, Overwrite, Whereabouts, open_beneath, parse_exclude_file,
 };
 
-use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, Workers};
+use crate::args::Global;
+use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, SourceError, Workers};
 use crate::fault::{Code, Fault};
+use crate::guarded::{Guarded, Valve};
 use crate::ink::Progress;
+use crate::stuck::{Watchdog, WatchedSource};
 use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::Time;
 use holdfast_core::id::parse_hex;
@@ -20,6 +23,7 @@ use holdfast_source_files::{FileSource, FileTarget};
 use holdfast_store::{ErrorKind as StoreErrorKind, LocalStore, ObjectStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,9 +51,25 @@ pub(crate) async fn create_store(path: &Path) -> Result<(Arc<dyn ObjectStore>, O
     Ok((Arc::new(store), shared))
 }
 
-/// Opens a source of files.
-pub(crate) fn file_source(options: FileSourceOptions) -> Result<Box<dyn Source>, Fault> {
-    Ok(Box::new(FileSource::new(options).map_err(Error::from)?))
+/// Opens a source of files; a path that does not answer makes only this thread's work wait.
+pub(crate) async fn file_source(
+    options: FileSourceOptions,
+    watchdog: &Arc<Watchdog>,
+) -> Result<Box<dyn Source>, Fault> {
+    let here = Arc::new(Whereabouts::default());
+    let options = FileSourceOptions { here: Some(Arc::clone(&here)), ..options };
+    let watchdog = Arc::clone(watchdog);
+    let open = move || {
+        let first = options.paths.first().map_or(&b""[..], |path| path.as_os_str().as_bytes()).to_vec();
+        let going = watchdog.key(first.strip_prefix(b"/").unwrap_or(&first));
+        let source = Box::new(FileSource::new(options)?);
+        drop(going);
+        Ok::<_, SourceError>(Box::new(WatchedSource { source, here, watchdog }))
+    };
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(opened.map_err(Error::from)?),
+        Err(error) => Err(Fault::failed("cannot open the source", "").because(&error)),
+    }
 }
 
 /// Opens a folder to restore into.
@@ -89,9 +109,21 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// Puts the watch and the stated rates before a store.
+pub(crate) fn guard(
+    store: Arc<dyn ObjectStore>,
+    global: &Global,
+    watchdog: &Arc<Watchdog>,
+) -> Arc<dyn ObjectStore> {
+    let valve = |rate: Option<u64>| rate.map(|rate| Arc::new(Valve::new(rate)));
+    let (up, down) = (valve(global.limit_upload), valve(global.limit_download));
+    Arc::new(Guarded { store, watchdog: Arc::clone(watchdog), up, down })
+}
+
 /// Makes what the engine is given.
-pub(crate) fn ctx(progress: Arc<Progress>) -> Ctx {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+pub(crate) fn ctx(progress: Arc<Progress>, threads: Option<u16>) -> Ctx {
+    let processors = || std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = threads.map_or_else(processors, usize::from);
     let monitor: Arc<dyn Monitor> = progress;
     Ctx {
         clock: Arc::new(SystemClock),

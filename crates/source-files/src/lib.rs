@@ -17,7 +17,7 @@ mod verify;
 mod walk;
 
 pub use excludes::{Excludes, parse_exclude_file};
-pub use source::{FileSource, FileSourceOptions};
+pub use source::{FileSource, FileSourceOptions, Whereabouts};
 pub use target::{FileTarget, FileTargetOptions, Overwrite};
 pub use verify::open_beneath;
 

@@ -5,11 +5,12 @@
 use crate::excludes::Excludes;
 use crate::read::Shared;
 use crate::walk::Walk;
+use holdfast_core::entry::key_to_path;
 use holdfast_engine::source::{ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What to capture and what to leave out.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,27 @@ pub struct FileSourceOptions {
     pub exclude_larger_than: Option<u64>,
     /// The local repository and the cache: left out wherever they are met.
     pub skip_paths: Vec<PathBuf>,
+    /// Is told where the walk is.
+    pub here: Option<Arc<Whereabouts>>,
+}
+
+/// Where a walk is right now: what it looks at, or lists. For when a file system hangs.
+#[derive(Debug, Default)]
+pub struct Whereabouts(Mutex<Vec<u8>>);
+
+impl Whereabouts {
+    pub(crate) fn set(&self, key: &[u8]) {
+        let mut here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        here.clear();
+        here.extend_from_slice(key);
+    }
+
+    /// The path, with a leading slash.
+    #[must_use]
+    pub fn get(&self) -> Vec<u8> {
+        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        [b"/", key_to_path(&here).as_slice()].concat()
+    }
 }
 
 /// Captures file trees.

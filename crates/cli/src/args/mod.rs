@@ -18,6 +18,7 @@ pub(crate) use tag::TagArgs;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const AFTER: &str = "\
 Environment:
@@ -76,6 +77,18 @@ pub(crate) struct Global {
     /// Use no cache
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
+    /// Send at most so much to the repository in a second: 500K, 2M; a number alone is KiB
+    #[arg(long, value_name = "RATE", global = true, value_parser = crate::ink::parse_rate)]
+    pub(crate) limit_upload: Option<u64>,
+    /// Fetch at most so much from the repository in a second
+    #[arg(long, value_name = "RATE", global = true, value_parser = crate::ink::parse_rate)]
+    pub(crate) limit_download: Option<u64>,
+    /// Work on so many files at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) read_concurrency: Option<u16>,
+    /// Give up when a file system or the repository does not answer for so long; 0 for never
+    #[arg(long, value_name = "TIME", global = true, default_value = "10m", value_parser = crate::ink::parse_duration)]
+    pub(crate) stuck_timeout: Duration,
     /// Write JSON lines, each with a `message_type`
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -41,7 +41,7 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     options.parent = parent(run, args, &repository).await?;
     // A command starts when all else is known to be right.
     let source: Box<dyn Source> = match files {
-        Some(files) => wire_up::file_source(files)?,
+        Some(files) => wire_up::file_source(files, &run.watchdog).await?,
         None => Box::new(stdin_source(run, args, &what, &place)?),
     };
     let identity = source.identity();
@@ -128,6 +128,7 @@ fn file_options(args: &BackupArgs, paths: &[PathBuf], place: &Place) -> Result<F
         exclude_if_present: leave_out.exclude_if_present.clone(),
         exclude_larger_than: leave_out.exclude_larger_than,
         skip_paths: place.own_paths(),
+        here: None,
     })
 }
 

@@ -25,6 +25,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
             path.display()
         ));
     }
+    let store = wire_up::guard(store, &run.global, &run.watchdog);
     let repository = Repository::create(&run.ctx, store, &secret, &options).await?;
     let (location, id) = (repository.location(), repository.id().to_string());
     let kit = Kit {

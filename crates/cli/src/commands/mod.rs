@@ -21,6 +21,7 @@ use crate::args::{Cli, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
+use crate::stuck::Watchdog;
 use crate::{secrets, settings, wire_up};
 use clap::Parser;
 use std::ffi::OsString;
@@ -92,17 +93,27 @@ fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault
 async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsString>) -> Result<(), Fault> {
     wire_up::raise_file_limit();
     let progress = Arc::new(Progress::new(Arc::clone(ink)));
-    let ctx = wire_up::ctx(Arc::clone(&progress));
-    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words };
+    let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency);
+    let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
+    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog };
+    let repository = settings::repository_path(&run.global).unwrap_or_default();
+    tokio::select! {
+        ended = carry_out_verb(&run, verb) => ended,
+        // What does not answer cannot be waited for; the program ends without it.
+        fault = run.watchdog.bark(&repository) => Err(fault),
+    }
+}
+
+async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
     match verb {
-        Verb::Init(args) => init::run(&run, &args).await,
-        Verb::Backup(args) => backup::run(&run, &args).await,
-        Verb::Restore(args) => restore::run(&run, &args).await,
-        Verb::Snapshots(args) => snapshots::run(&run, &args).await,
-        Verb::Ls(args) => ls::run(&run, &args).await,
-        Verb::Check(args) => check::run(&run, &args).await,
-        Verb::Tag(args) => tag::run(&run, &args).await,
-        Verb::Key(args) => key::run(&run, &args.verb).await,
+        Verb::Init(args) => init::run(run, &args).await,
+        Verb::Backup(args) => backup::run(run, &args).await,
+        Verb::Restore(args) => restore::run(run, &args).await,
+        Verb::Snapshots(args) => snapshots::run(run, &args).await,
+        Verb::Ls(args) => ls::run(run, &args).await,
+        Verb::Check(args) => check::run(run, &args).await,
+        Verb::Tag(args) => tag::run(run, &args).await,
+        Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }
@@ -115,6 +126,8 @@ pub(crate) struct Run {
     pub(crate) global: Global,
     /// The command line, as it was written.
     pub(crate) words: Vec<OsString>,
+    /// Sees when something does not answer any more.
+    pub(crate) watchdog: Arc<Watchdog>,
 }
 
 impl Run {
@@ -137,7 +150,7 @@ impl Run {
         }
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
-        let store = wire_up::open_store(&path).await?;
+        let store = wire_up::guard(wire_up::open_store(&path).await?, &self.global, &self.watchdog);
         Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
     }
 

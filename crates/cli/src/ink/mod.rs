@@ -22,7 +22,7 @@ pub(crate) use json_keys::{
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
-pub(crate) use size::{age, count, counted, duration, parse_size, rate, size};
+pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};
 pub(crate) use table::{Align, Table};
 pub(crate) use tell::{tell_notices, tell_problems};
 

@@ -79,6 +79,34 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a rate in bytes a second; a number alone is KiB a second, as in restic.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    let plain = text.trim().bytes().all(|byte| byte.is_ascii_digit());
+    let rate = if plain { parse_size(&format!("{}K", text.trim())) } else { parse_size(text) }?;
+    if rate == 0 {
+        Err("a rate of nothing would never end; leave the option out".to_owned())
+    } else {
+        Ok(rate)
+    }
+}
+
+/// Reads a time as a number and s, m, h or d; 0 needs no unit.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let seconds = match &text[split..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "" if text.trim_start_matches('0').is_empty() => 0,
+        _ => return Err(format!("`{text}` is no time: write 30s, 10m, 2h or 1d")),
+    };
+    let number: u64 =
+        text[..split].parse().map_err(|_| format!("`{text}` is no time: write 30s, 10m, 2h or 1d"))?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("`{text}` is too long"))
+}
+
 fn parse_fraction(number: &str, factor: u64) -> Option<u64> {
     let bytes = number.parse::<f64>().ok()? * factor as f64;
     // Above 2^63 a fraction says nothing any more, and below it the cast is exact enough.
@@ -147,6 +175,21 @@ mod tests {
         assert_eq!((read("500M"), read("10k"), read("0")), (500 << 20, 10 << 10, 0));
         assert_eq!((read("1.5GiB"), read("7 kib"), read("12B")), (3 << 29, 7 << 10, 12));
         assert_eq!(read("18446744073709551615"), u64::MAX);
+    }
+
+    #[test]
+    fn rates_and_times_are_read() {
+        let rate = |text| parse_rate(text).unwrap();
+        assert_eq!((rate("500"), rate("2M"), rate("1.5K")), (500 << 10, 2 << 20, 1536));
+        assert!(parse_rate("0").is_err() && parse_rate("fast").is_err());
+        let time = |text| parse_duration(text).unwrap().as_secs();
+        assert_eq!(
+            (time("30s"), time("10m"), time("2h"), time("1d"), time("0")),
+            (30, 600, 7_200, 86_400, 0)
+        );
+        for text in ["", "10", "m", "1.5h", "-1s", "10x", "99999999999999999999s", "400000000000000000d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

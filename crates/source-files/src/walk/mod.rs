@@ -16,7 +16,7 @@ pub(crate) use roots::is_below;
 use crate::directory::{Budget, DIRECTORY, Directory, Opened};
 use crate::excludes::Excludes;
 use crate::read::{Access, Shared};
-use crate::source::FileSourceOptions;
+use crate::source::{FileSourceOptions, Whereabouts};
 use crate::stat::{from_stat, mtime_of};
 use batch::{Filling, path_of};
 use holdfast_core::entry::{Kind, key_to_path};
@@ -77,6 +77,7 @@ pub(crate) struct Walk {
     frames: Vec<Frame>,
     names: Names,
     key: Vec<u8>,
+    here: Option<Arc<Whereabouts>>,
 }
 
 impl Walk {
@@ -84,6 +85,7 @@ impl Walk {
         let top = openat(CWD, c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let top = top.map_err(|error| failed("open", b"", error))?;
         let walk = Self {
+            here: options.here.clone(),
             roots: Roots::new(&options.paths),
             rules: Rules::new(options)?,
             shared,
@@ -121,6 +123,9 @@ impl Walk {
         }
         self.key.clear();
         self.key.extend_from_slice(root);
+        if let Some(here) = &self.here {
+            here.set(&self.key);
+        }
         let parent = self.innermost_above();
         if root.is_empty() {
             return self.enter_top(batch);
@@ -194,6 +199,9 @@ impl Walk {
         if self.key.len() > KEY_BYTES_MAX {
             batch.problem(&self.key, format!("path is longer than {KEY_BYTES_MAX} bytes"));
             return;
+        }
+        if let Some(here) = &self.here {
+            here.set(&self.key);
         }
         match look(frame, name) {
             Ok(raw) => self.take(&raw, hint, batch),

@@ -1,0 +1,322 @@
+//! Ends a run in which something does not answer any more, and says what.
+//!
+//! Whatever may hang (a call to a file system, a call to the repository) notes itself in a table
+//! for as long as it lasts. A call that lasts longer than allowed ends the run with its name and
+//! that of its mount. On purpose not here: waking what hangs; nothing can.
+
+use crate::engine::{
+    ConsistencyPoint, ContentStream, EntryBatch, Examined, ItemDetails, ItemError, ItemReader, Order, Piece,
+    ReadStatus, Source, SourceError, SourceIdentity, Stat,
+};
+use crate::fault::Fault;
+use crate::ink::{duration, escape};
+use crate::wire_up::Whereabouts;
+use holdfast_core::entry::key_to_path;
+use std::fmt;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// More calls than this at once are not watched.
+const CALLS_MAX: usize = 256;
+/// How often the table is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The table of calls that go on.
+pub(crate) struct Watchdog {
+    limit: Option<Duration>,
+    calls: Vec<Mutex<Call>>,
+    next: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    began: Option<Instant>,
+    what: What,
+}
+
+/// What a call is about.
+#[derive(Debug, Default)]
+enum What {
+    /// A file or folder of the source or target, by its path.
+    Path(Vec<u8>),
+    /// Wherever the walk is.
+    Walk(Arc<Whereabouts>),
+    /// The repository.
+    #[default]
+    Repository,
+}
+
+/// A call that goes on until this is dropped.
+pub(crate) struct Going<'a>(Option<&'a Mutex<Call>>);
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0 {
+            lock(call).began = None;
+        }
+    }
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watchdog").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Watchdog {
+    /// Allows calls to last so long; none if they may last for ever.
+    pub(crate) fn new(limit: Option<Duration>) -> Arc<Self> {
+        let calls = (0..CALLS_MAX).map(|_| Mutex::default()).collect();
+        Arc::new(Self { limit, calls, next: AtomicUsize::new(0) })
+    }
+
+    /// Notes a call to the repository.
+    pub(crate) fn repository(&self) -> Going<'_> {
+        self.enter(|call| call.what = What::Repository)
+    }
+
+    /// Notes a call about a key of a tree.
+    pub(crate) fn key(&self, key: &[u8]) -> Going<'_> {
+        self.enter(|call| {
+            // The memory of the last path is used again.
+            let mut path = match std::mem::take(&mut call.what) {
+                What::Path(path) => path,
+                What::Walk(_) | What::Repository => Vec::new(),
+            };
+            path.clear();
+            path.push(b'/');
+            path.extend_from_slice(key);
+            call.what = What::Path(path);
+        })
+    }
+
+    fn walk(&self, here: &Arc<Whereabouts>) -> Going<'_> {
+        self.enter(|call| call.what = What::Walk(Arc::clone(here)))
+    }
+
+    fn enter(&self, note: impl FnOnce(&mut Call)) -> Going<'_> {
+        if self.limit.is_none() {
+            return Going(None);
+        }
+        // Each thread mostly finds the same place free again: the numbers go round together.
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for step in 0..CALLS_MAX {
+            let call = &self.calls[(first + step) % CALLS_MAX];
+            if let Ok(mut free) = call.try_lock()
+                && free.began.is_none()
+            {
+                note(&mut free);
+                free.began = Some(Instant::now());
+                return Going(Some(call));
+            }
+        }
+        Going(None)
+    }
+
+    /// Waits until a call lasts too long, which may be never; says which.
+    pub(crate) async fn bark(&self, repository: &Path) -> Fault {
+        let Some(limit) = self.limit else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(LOOK_EVERY.min(limit / 4)).await;
+            if let Some(fault) = self.look(limit, repository) {
+                return fault;
+            }
+        }
+    }
+
+    fn look(&self, limit: Duration, repository: &Path) -> Option<Fault> {
+        let overdue = |call: &&Mutex<Call>| lock(call).began.is_some_and(|began| began.elapsed() > limit);
+        let call = lock(self.calls.iter().find(overdue)?);
+        let (what, path) = match &call.what {
+            What::Repository => {
+                let path = repository.as_os_str().as_bytes().to_vec();
+                (format!("the repository {}", escape(&path)), path)
+            }
+            What::Path(path) => (escape(&key_to_path(path)), key_to_path(path)),
+            What::Walk(here) => (escape(&here.get()), here.get()),
+        };
+        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        let mount = mount_of(&mounts, &path).map(|mount| format!(" (on {mount})")).unwrap_or_default();
+        Some(Fault::failed(
+            format!("{what}{mount} did not answer for {}: the run is given up", duration(limit)),
+            "see whether its disk or server is there, then run the same command again; what is slow and no \
+             fault needs a longer --stuck-timeout",
+        ))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The mount that a path lies on, by the text of `/proc/self/mountinfo`: where, what kind, of what.
+fn mount_of(mounts: &[u8], path: &[u8]) -> Option<String> {
+    let mut best: Option<(usize, String)> = None;
+    for line in mounts.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let Some(point) = fields.nth(4).map(unescape) else { continue };
+        let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+        let (Some(kind), Some(source)) = (rest.next(), rest.next().map(unescape)) else { continue };
+        let holds =
+            Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(std::ffi::OsStr::from_bytes(&point));
+        // Of several mounts on one place the last one is seen.
+        if holds && best.as_ref().is_none_or(|(length, _)| point.len() >= *length) {
+            best = Some((point.len(), format!("{}, {} {}", escape(&point), escape(kind), escape(&source))));
+        }
+    }
+    best.map(|(_, text)| text)
+}
+
+/// Blanks and the like stand as octal numbers.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let number = after
+            .get(..3)
+            .filter(|_| byte == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        plain.push(number.unwrap_or(byte));
+        rest = if number.is_some() { &after[3..] } else { after };
+    }
+    plain
+}
+
+/// A source whose calls are watched.
+pub(crate) struct WatchedSource {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) here: Arc<Whereabouts>,
+    pub(crate) watchdog: Arc<Watchdog>,
+}
+
+impl Source for WatchedSource {
+    fn identity(&self) -> &SourceIdentity {
+        self.source.identity()
+    }
+
+    fn order(&self) -> Order {
+        self.source.order()
+    }
+
+    fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
+        let batch = {
+            let _going = self.watchdog.walk(&self.here);
+            self.source.next_batch()?
+        };
+        Ok(batch.map(|batch| {
+            let places = batch.items.iter().map(|item| item.key.clone()).collect();
+            let (keys, watchdog) = (batch.keys.clone(), Arc::clone(&self.watchdog));
+            let reader = WatchedReader { reader: batch.reader, keys, places, watchdog };
+            EntryBatch { reader: Arc::new(reader), ..batch }
+        }))
+    }
+
+    fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
+        self.source.finish()
+    }
+}
+
+struct WatchedReader {
+    reader: Arc<dyn ItemReader>,
+    /// Keys of all items, one after the other, and where each is.
+    keys: Vec<u8>,
+    places: Vec<Range<usize>>,
+    watchdog: Arc<Watchdog>,
+}
+
+impl WatchedReader {
+    fn key(&self, item: usize) -> &[u8] {
+        &self.keys[self.places[item].clone()]
+    }
+}
+
+impl ItemReader for WatchedReader {
+    fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
+        let _going = self.watchdog.key(self.key(item));
+        self.reader.examine(item, content)
+    }
+
+    fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
+        let _going = self.watchdog.key(self.key(item));
+        let stream = self.reader.open(item)?;
+        let (key, watchdog) = (self.key(item).to_vec(), Arc::clone(&self.watchdog));
+        Ok(Box::new(WatchedStream { stream, key, watchdog }))
+    }
+}
+
+struct WatchedStream {
+    stream: Box<dyn ContentStream>,
+    key: Vec<u8>,
+    watchdog: Arc<Watchdog>,
+}
+
+impl ContentStream for WatchedStream {
+    fn opened(&self) -> (&Stat, &ItemDetails) {
+        self.stream.opened()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ItemError> {
+        let _going = self.watchdog.key(&self.key);
+        self.stream.read(buffer)
+    }
+
+    fn finish(&mut self) -> Result<ReadStatus, ItemError> {
+        let _going = self.watchdog.key(&self.key);
+        self.stream.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    const MOUNTS: &[u8] = b"\
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 21 0:40 / /mnt/nfs\\040share rw shared:2 master:3 - nfs4 server:/export rw
+31 30 0:41 / /mnt/nfs\\040share/inner rw - fuse.sshfs a\\134b rw
+32 21 0:42 / /mnt/twice rw - tmpfs under rw
+33 32 0:43 / /mnt/twice rw - tmpfs over rw
+";
+
+    #[test]
+    fn a_mount_is_found_by_its_longest_path() {
+        let find = |path: &[u8]| mount_of(MOUNTS, path).unwrap();
+        assert_eq!(find(b"/etc/passwd"), "/, ext4 /dev/sda1");
+        assert_eq!(find(b"/mnt/nfs share/x"), "/mnt/nfs share, nfs4 server:/export");
+        assert_eq!(find(b"/mnt/nfs share/inner/x"), "/mnt/nfs share/inner, fuse.sshfs a\\b");
+        assert_eq!(find(b"/mnt/nfs sharex"), "/, ext4 /dev/sda1");
+        assert_eq!(find(b"/mnt/twice"), "/mnt/twice, tmpfs over");
+        assert_eq!(mount_of(b"garbage\n\n", b"/"), None);
+    }
+
+    #[test]
+    fn what_lasts_too_long_is_named() {
+        let watchdog = Watchdog::new(Some(Duration::ZERO));
+        let look = || watchdog.look(Duration::ZERO, Path::new("/repository")).map(|fault| fault.what);
+        assert_eq!(look(), None);
+        let first = watchdog.key(b"mnt\0file");
+        std::thread::sleep(Duration::from_millis(1));
+        let text = look().unwrap();
+        assert!(text.starts_with("/mnt/file (on "), "{text}");
+        drop(first);
+        assert_eq!(look(), None);
+        let _second = watchdog.repository();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(look().unwrap().starts_with("the repository /repository"));
+    }
+
+    #[test]
+    fn more_calls_than_places_go_on_unwatched() {
+        let watchdog = Watchdog::new(Some(Duration::from_secs(600)));
+        let calls: Vec<_> = (0..CALLS_MAX + 10).map(|_| watchdog.repository()).collect();
+        assert_eq!(calls.iter().filter(|call| call.0.is_none()).count(), 10);
+        drop(calls);
+        assert!(watchdog.repository().0.is_some());
+        assert!(Watchdog::new(None).repository().0.is_none());
+    }
+}
