@@ -2,9 +2,9 @@
 //!
 //! Secrets are never arguments and never shown. On purpose not here: what is done with them.
 
-use crate::args::Global;
+use crate::args::{Global, NewSecret};
 use crate::engine::Secret;
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::settings::variable;
 use holdfast_core::keys::KEY_FILE_BYTES_MIN;
 use std::ffi::OsString;
@@ -38,7 +38,28 @@ pub(crate) fn get(global: &Global, confirm: bool) -> Result<Secret, Fault> {
             let password = variable("HOLDFAST_PASSWORD").unwrap_or_default();
             password_of(password.into_vec(), "HOLDFAST_PASSWORD")
         }
-        Origin::Person => ask(confirm),
+        Origin::Person if confirm => ask_new("New password for the repository: ", USUAL),
+        Origin::Person => ask(),
+    }
+}
+
+/// Gets what shall open the repository from now on.
+pub(crate) fn get_new(new: &NewSecret) -> Result<Secret, Fault> {
+    if let Some(path) = &new.new_key_file {
+        return key_file(path);
+    }
+    if let Some(path) = &new.new_password_file {
+        return password_file(path);
+    }
+    if let Some(command) = &new.new_password_command {
+        return password_command(command);
+    }
+    match variable("HOLDFAST_NEW_PASSWORD") {
+        Some(password) => password_of(password.into_vec(), "HOLDFAST_NEW_PASSWORD"),
+        None => ask_new(
+            "New password: ",
+            "use --new-password-file, --new-password-command or --new-key-file, or set HOLDFAST_NEW_PASSWORD",
+        ),
     }
 }
 
@@ -123,21 +144,31 @@ fn password_command(command: &OsString) -> Result<Secret, Fault> {
     password_of(output.stdout, "what the password command printed")
 }
 
-fn ask(confirm: bool) -> Result<Secret, Fault> {
-    let hint = "use --password-file, --password-command or --key-file, or set HOLDFAST_PASSWORD_FILE";
+/// What else gives a password.
+const USUAL: &str = "use --password-file, --password-command or --key-file, or set HOLDFAST_PASSWORD_FILE";
+
+fn ask() -> Result<Secret, Fault> {
+    password_of(prompt("Password of the repository: ", USUAL)?.into_bytes(), "the password")
+}
+
+/// Asks twice: nobody sees what is typed.
+fn ask_new(text: &str, hint: &str) -> Result<Secret, Fault> {
+    let password = Zeroizing::new(prompt(text, hint)?);
+    if *Zeroizing::new(prompt("The same again: ", hint)?) != *password {
+        return Err(Fault::usage("the two passwords differ", "try again; nothing was changed"));
+    }
+    password_of(password.as_bytes().to_vec(), "the new password")
+}
+
+fn prompt(text: &str, hint: &str) -> Result<String, Fault> {
     if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
         return Err(Fault::usage("no password given, and nobody to ask", hint));
     }
-    let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map_err(|error| Fault::usage("cannot ask for the password", hint).because(&error))
-    };
-    let password =
-        prompt(if confirm { "New password for the repository: " } else { "Password of the repository: " })?;
-    if confirm && Zeroizing::new(prompt("The same again: ")?).as_str() != password {
-        return Err(Fault::usage("the two passwords differ", "try again; nothing was made"));
-    }
-    password_of(password.into_bytes(), "the password")
+    rpassword::prompt_password(text).map_err(|error| match error.kind() {
+        // Once signals are ours they do not end the program, but what waits for input.
+        io::ErrorKind::Interrupted => Fault::new(Code::Interrupted, "interrupted", "nothing was changed"),
+        _ => Fault::usage("cannot ask for the password", hint).because(&error),
+    })
 }
 
 /// Takes the newline from a password's end.
@@ -161,7 +192,6 @@ fn password_of(mut bytes: Vec<u8>, origin: &str) -> Result<Secret, Fault> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
-    use crate::fault::Code;
     use std::io::Write;
 
     fn password(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Where the repository and the cache lie, and what paths a person means.
 //!
-//! On purpose not here: secrets, which have a file of their own, and any access to what lies there.
+//! On purpose not here: secrets, which have a file of their own, and any access to what lies there
+//! (but a file that names the repository is read).
 
 use crate::args::{Global, Pick};
 use crate::engine::SnapshotFilter;
@@ -14,17 +15,45 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Finds the repository's folder: from the option, else from the environment.
+/// Finds the repository's folder: from the options, else from the environment.
 pub(crate) fn repository_path(global: &Global) -> Result<PathBuf, Fault> {
-    let text =
-        global.repo.clone().filter(|text| !text.is_empty()).or_else(|| variable("HOLDFAST_REPOSITORY"));
-    let Some(text) = text else {
-        return Err(Fault::usage(
-            "no repository given",
-            "use -r /path/to/repository, or set HOLDFAST_REPOSITORY",
-        ));
+    let stated = match (&global.repo, &global.repository_file) {
+        (Some(text), _) => Some(text.clone()).filter(|text| !text.is_empty()),
+        (None, Some(file)) => Some(repository_in(file)?),
+        (None, None) => None,
+    };
+    let text = match (stated, variable("HOLDFAST_REPOSITORY"), variable("HOLDFAST_REPOSITORY_FILE")) {
+        (Some(text), _, _) | (None, Some(text), None) => text,
+        (None, None, Some(file)) => repository_in(Path::new(&file))?,
+        (None, Some(_), Some(_)) => {
+            return Err(Fault::usage(
+                "HOLDFAST_REPOSITORY and HOLDFAST_REPOSITORY_FILE are both set",
+                "unset the one that is not meant",
+            ));
+        }
+        (None, None, None) => {
+            return Err(Fault::usage(
+                "no repository given",
+                "use -r /path/to/repository, or set HOLDFAST_REPOSITORY",
+            ));
+        }
     };
     parse_repository(&text, &current_dir()?)
+}
+
+/// Reads the text that names a repository from the first line of a file.
+fn repository_in(file: &Path) -> Result<OsString, Fault> {
+    let bytes = std::fs::read(file).map_err(|error| {
+        let what = format!("cannot read the repository file {}", file.display());
+        Fault::usage(what, "check its name and its permissions").because(&error)
+    })?;
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.contains(&0) {
+        let what = format!("the repository file {} names no repository in its first line", file.display());
+        return Err(Fault::usage(what, "write the path or URL into it"));
+    }
+    Ok(OsString::from_vec(line.to_vec()))
 }
 
 /// Finds the cache's folder; none if none is wanted or there is no place for one.

@@ -25,7 +25,7 @@ use holdfast_core::index::{
 };
 use holdfast_core::keys::{
     ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Members, Opener, Role,
-    Sealer, SessionRow, SessionSecrets, SlotKdf, found, open_bundle,
+    Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle,
 };
 use holdfast_core::name::{PackClass, PackId};
 use holdfast_core::object::{Header, Object, ObjectType, encode_object, open_section, seal_section};
@@ -704,8 +704,9 @@ fn objects_of_members_and_records() {
         ("8 key slot, key file", SlotKdf::KeyFile, Credential::KeyFile(&key_file)),
     ] {
         let head = header(ObjectType::KeySlot);
-        let slot = KeySlot::wrap(&founding.owner, Role::Owner, "laptop", kdf, [0x91; 32], credential, &head)
-            .unwrap();
+        let (role, label) = (Role::Owner, "laptop".to_owned());
+        let terms = SlotTerms { role, label, kdf, salt: [0x91; 32], created: None };
+        let slot = KeySlot::wrap(&founding.owner, terms, credential, &head).unwrap();
         let (head, body) = object(&mut book, name, &slot.encode(&head));
         let keys = KeySlot::decode(&body).unwrap().unwrap(&head, credential).unwrap();
         assert_eq!((keys.member, keys.owner), (MEMBER, signer().public()));

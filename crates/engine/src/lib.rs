@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 mod find;
 mod index;
+mod key_slots;
 pub mod outcome;
 mod packer;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod session;
 mod snapshots;
 pub mod source;
 mod stats;
+mod tag;
 pub mod target;
 mod tree;
 mod view;
@@ -44,7 +46,9 @@ pub use diff::{
 };
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
+pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
+pub use tag::{TagChange, Tagged, tag};

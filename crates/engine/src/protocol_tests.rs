@@ -19,7 +19,7 @@ use crate::session::{Session, SessionOptions};
 use crate::snapshots::Snapshot;
 use crate::workers::Workers;
 use crate::{BackupReport, ReadData, check};
-use harness::{ModelSource, ModelTarget, Node, Restored, Tree, World, noise, run};
+use harness::{ModelSource, ModelTarget, Node, Restored, Stepped, SteppedStore, Tree, World, noise, run};
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time};
 use holdfast_core::id::{ChunkId, ObjectId, SessionId, StreamId};
@@ -67,6 +67,17 @@ impl Maintainer {
         let list = List::of_packs(kind, &packs.iter().copied().collect::<BTreeSet<_>>());
         let bytes = list.encode(&header, self.repository.k_idx().unwrap(), self.repository.signer());
         let row = NamedRow { kind: kind as u8, id, items: packs.len() as u64, hash: hash(&bytes), floor: 0 };
+        self.insert(name::list(id), bytes);
+        row
+    }
+
+    /// Stores the list that forgets a snapshot; returns the row that names it.
+    fn forget(&self, snapshot: &Snapshot) -> NamedRow {
+        let id = ObjectId(self.ctx.random());
+        let header = self.repository.header(&self.ctx, ObjectType::List, id, 0);
+        let list = List { kind: ListKind::Forgotten, items: snapshot.id.0.to_vec() };
+        let bytes = list.encode(&header, self.repository.k_idx().unwrap(), self.repository.signer());
+        let row = NamedRow { kind: ListKind::Forgotten as u8, id, items: 1, hash: hash(&bytes), floor: 0 };
         self.insert(name::list(id), bytes);
         row
     }
@@ -463,7 +474,12 @@ impl Crafted {
         builder.finish(&mut sink).id
     }
 
-    async fn commit(mut self, root: ChunkId) -> SessionId {
+    async fn commit(self, root: ChunkId) -> SessionId {
+        self.commit_over(root, Vec::new()).await
+    }
+
+    /// Commits with a claim to take the place of others.
+    async fn commit_over(mut self, root: ChunkId, supersedes: Vec<SessionId>) -> SessionId {
         self.session.packer().close();
         self.session.upload().await.unwrap();
         let summary = Summary {
@@ -481,13 +497,85 @@ impl Crafted {
             root,
             space: KeySpace::Paths,
             parent: None,
-            supersedes: Vec::new(),
+            supersedes,
             unknown: Vec::new(),
         };
         let id = self.session.id();
         self.session.commit(summary, &Details::default()).await.unwrap();
         id
     }
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_those_of_its_own_stream_only() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        world.keep(&repository, &tree()).await;
+        let kept = world.newest(&repository).await;
+        let crafted = async |supersedes: Vec<SessionId>| {
+            let crafted = Crafted::begin(&world, &repository).await;
+            let root = crafted.tree(&[]);
+            crafted.commit_over(root, supersedes).await
+        };
+        let first = crafted(vec![kept.id]).await;
+        let shown = async || -> BTreeSet<SessionId> {
+            world.snapshots(&repository).await.into_iter().map(|snapshot| snapshot.id).collect()
+        };
+        assert_eq!(shown().await, BTreeSet::from([kept.id, first]));
+        let second = crafted(vec![first, kept.id, SessionId([9; 16])]).await;
+        assert_eq!(shown().await, BTreeSet::from([kept.id, second]));
+        let resolved = async |id: SessionId| {
+            let filter = crate::SnapshotFilter::default();
+            let found = crate::resolve(&world.ctx(), &repository, &id.to_string(), b"", &filter).await;
+            found.unwrap().snapshot.id
+        };
+        assert_eq!((resolved(kept.id).await, resolved(first).await), (kept.id, second));
+        world.assert_sound(&repository).await;
+    });
+}
+
+#[test]
+fn tags_are_not_changed_once_the_repository_was_maintained() {
+    run(|| async {
+        let (start, repository) = World::made(Workers::inline()).await;
+        start.keep(&repository, &tree()).await;
+        let (mut refused, mut done) = (0, 0);
+        for (calls, fence) in (0..40).flat_map(|calls| [(calls, 1), (calls, 0)]) {
+            let world = start.fork(9);
+            let ctx = world.ctx();
+            let old = world.newest(&world.open().await).await;
+            let store = Arc::new(SteppedStore(world.store.clone()));
+            let opened = async move { Repository::open(&ctx, store, &harness::secret()).await };
+            let mut opening = Stepped::new(opened);
+            opening.go(usize::MAX);
+            let (ctx, opened, snapshots) = (world.ctx(), opening.result.unwrap().unwrap(), [old.clone()]);
+            let mut tagging = Stepped::new(async move {
+                let change = crate::TagChange { add: vec!["x".into()], ..crate::TagChange::default() };
+                crate::tag(&ctx, &opened, &snapshots, &change, &mut |_| {}).await
+            });
+            tagging.go(calls);
+            let maintainer = Maintainer::of(&world, &repository);
+            // Either a fence that is to come, or somebody forgets the snapshot.
+            let lists = if fence == 0 { vec![maintainer.forget(&old)] } else { Vec::new() };
+            maintainer.publish(Root { number: 1, fence_pending: fence, lists, ..Root::default() });
+            tagging.go(usize::MAX);
+            let shown = world.snapshots(&world.open().await).await;
+            match tagging.result.unwrap() {
+                // It had been committed before, or began after.
+                Ok(_) => {
+                    done += 1;
+                    assert!(shown.iter().all(|snapshot| snapshot.summary.tags == ["x"]), "{calls} {fence}");
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert_eq!(error.kind, ErrorKind::Conflict, "{calls} {fence}: {error}");
+                    let left = if fence == 0 { vec![] } else { vec![old.id] };
+                    assert_eq!(shown.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>(), left);
+                }
+            }
+        }
+        assert!(refused > 10 && done > 10, "{refused} {done}");
+    });
 }
 
 fn entry(key: &str, content: &[u8], size: u64, place: Content) -> Entry {

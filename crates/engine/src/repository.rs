@@ -10,7 +10,7 @@ use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{
     Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Members, Opener, Role, Sealer,
-    SlotKdf, found, member_header, open_bundle,
+    SlotKdf, SlotTerms, found, member_header, open_bundle,
 };
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, OBJECT_BYTES_MAX, Object, ObjectType, check_place};
@@ -18,11 +18,12 @@ use holdfast_core::repository::{Features, RECOVER_TEXT, Repository as Descriptio
 use holdfast_store::{
     ByteRange, ErrorKind as StoreErrorKind, Key as ObjectKey, ObjectMeta, ObjectStore, Put, StoreError,
 };
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 /// What a person holds.
-#[derive(Clone, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
 pub enum Secret {
     /// A password.
     Password(Vec<u8>),
@@ -31,10 +32,18 @@ pub enum Secret {
 }
 
 impl Secret {
-    fn credential(&self) -> Credential<'_> {
+    pub(crate) fn credential(&self) -> Credential<'_> {
         match self {
             Self::Password(bytes) => Credential::Password(bytes),
             Self::KeyFile(bytes) => Credential::KeyFile(bytes),
+        }
+    }
+
+    /// How a slot's key is made of it; a key file costs nothing.
+    pub(crate) const fn kdf(&self, cost: KdfCost) -> SlotKdf {
+        match self {
+            Self::Password(_) => SlotKdf::Password(cost),
+            Self::KeyFile(_) => SlotKdf::KeyFile,
         }
     }
 }
@@ -59,6 +68,7 @@ struct Inner {
     description: Description,
     description_hash: [u8; 32],
     keys: MemberKeys,
+    slot: ObjectId,
     role: Role,
     bundle: KeyBundle,
     members: Members,
@@ -143,22 +153,18 @@ impl Repository {
         };
         let failed = |error| Error::format("the new keys", error);
         let founding = found(id, member, &options.label, &random, &ctx.kem).map_err(failed)?;
-        let kdf = match secret {
-            Secret::Password(_) => SlotKdf::Password(options.kdf),
-            Secret::KeyFile(_) => SlotKdf::KeyFile,
-        };
+        let kdf = secret.kdf(options.kdf);
         let header = |object_type, object| member_header(object_type, id, object, member, ctx.random());
         let slot_header = header(ObjectType::KeySlot, description.key_slot);
-        let slot = KeySlot::wrap(
-            &founding.owner,
-            Role::Owner,
-            &options.label,
+        let terms = SlotTerms {
+            role: Role::Owner,
+            label: options.label.clone(),
             kdf,
-            ctx.random(),
-            secret.credential(),
-            &slot_header,
-        )
-        .map_err(failed)?;
+            salt: ctx.random(),
+            created: Some(ctx.clock.now()),
+        };
+        let slot =
+            KeySlot::wrap(&founding.owner, terms, secret.credential(), &slot_header).map_err(failed)?;
         let slot = slot.encode(&slot_header);
         let entry =
             founding.entry.encode(&header(ObjectType::Member, description.member), &founding.owner.signer);
@@ -188,15 +194,15 @@ impl Repository {
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
-        let keys = open_slot(&*store, &description, secret).await?;
-        Self::with_keys(store, description, hash(&text), keys).await
+        let opened = open_slot(&*store, &description, secret).await?;
+        Self::with_keys(store, description, hash(&text), opened).await
     }
 
     async fn with_keys(
         store: Arc<dyn ObjectStore>,
         description: Description,
         description_hash: [u8; 32],
-        keys: MemberKeys,
+        (slot, keys): (ObjectId, MemberKeys),
     ) -> Result<Self> {
         let members = read_members(&*store, &description, &keys.owner).await?;
         let entry = members.active(keys.member).ok_or_else(|| {
@@ -216,7 +222,8 @@ impl Repository {
             _ => None,
         };
         let role = entry.role;
-        let inner = Inner { store, description, description_hash, keys, role, bundle, members, identifier };
+        let inner =
+            Inner { store, description, description_hash, keys, slot, role, bundle, members, identifier };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -241,6 +248,15 @@ impl Repository {
     /// Who we are.
     pub(crate) fn member(&self) -> MemberId {
         self.inner.keys.member
+    }
+
+    /// The slot that opened it.
+    pub(crate) fn slot(&self) -> ObjectId {
+        self.inner.slot
+    }
+
+    pub(crate) fn member_keys(&self) -> &MemberKeys {
+        &self.inner.keys
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -284,6 +300,11 @@ impl Repository {
 
     pub(crate) fn opener(&self) -> Opener {
         Opener::new(self.id(), &self.inner.bundle)
+    }
+
+    /// Whether a member is an owner now.
+    pub(crate) fn is_owner(&self, member: MemberId) -> bool {
+        self.inner.members.active(member).is_some_and(|entry| entry.role == Role::Owner)
     }
 
     /// Takes an object apart: checksum, place, and the signature of an active member.
@@ -371,33 +392,56 @@ async fn put_recover_text(store: &dyn ObjectStore) -> Result<()> {
     }
 }
 
-/// Tries the secret on the slots, the one that `init` made first.
+/// Tries the secret on the slots, the one that `init` made first. A slot may be replaced between
+/// the listing and its reading, so that the listing has to stand still before a key is called wrong.
 async fn open_slot(
     store: &dyn ObjectStore,
     description: &Description,
     secret: &Secret,
-) -> Result<MemberKeys> {
-    let mut slots = list_all(store, "keys/").await?;
-    let first = name::key_slot(description.key_slot);
-    slots.sort_by_key(|meta| meta.key.as_str() != first);
-    let mut trouble = None;
-    for meta in slots {
-        let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
-        let Some(bytes) = get_optional(store, meta.key.as_str()).await? else { continue };
-        let opened = read_slot(&bytes, description.id, id)
-            .and_then(|(header, slot)| slot.unwrap(&header, secret.credential()));
-        match opened {
-            Ok(keys) => return Ok(keys),
-            Err(FormatError::WrongKey | FormatError::Misplaced(_)) => {}
-            Err(error) => trouble = Some(Error::format(meta.key.as_str(), error)),
+) -> Result<(ObjectId, MemberKeys)> {
+    let mut tried = BTreeSet::new();
+    for round in 0.. {
+        let slots = list_all(store, "keys/").await?;
+        let mut names: Vec<_> =
+            slots.into_iter().map(|meta| meta.key).filter(|key| !tried.contains(key)).collect();
+        if round > 0 && names.is_empty() {
+            break;
         }
+        let first = name::key_slot(description.key_slot);
+        names.sort_by_key(|key| key.as_str() != first);
+        let mut trouble = None;
+        for key in &names {
+            match try_slot(store, description.id, key.as_str(), secret).await {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
+        if let Some(trouble) = trouble {
+            return Err(trouble);
+        }
+        tried.extend(names);
     }
-    Err(trouble.unwrap_or_else(|| {
-        Error::new(
-            ErrorKind::WrongKey,
-            format!("the password or key file opens no key slot of {}", store.location()),
-        )
-    }))
+    let what = format!("the password or key file opens no key slot of {}", store.location());
+    Err(Error::new(ErrorKind::WrongKey, what))
+}
+
+/// Tries the secret on one slot; nothing comes of one that it does not open, or that is gone.
+async fn try_slot(
+    store: &dyn ObjectStore,
+    repository: RepositoryId,
+    object: &str,
+    secret: &Secret,
+) -> Result<Option<(ObjectId, MemberKeys)>> {
+    let Some(Place::KeySlot(id)) = name::parse(object) else { return Ok(None) };
+    let Some(bytes) = get_optional(store, object).await? else { return Ok(None) };
+    let opened = read_slot(&bytes, repository, id)
+        .and_then(|(header, slot)| slot.unwrap(&header, secret.credential()));
+    match opened {
+        Ok(keys) => Ok(Some((id, keys))),
+        Err(FormatError::WrongKey | FormatError::Misplaced(_)) => Ok(None),
+        Err(error) => Err(Error::format(object, error)),
+    }
 }
 
 pub(crate) fn read_slot(

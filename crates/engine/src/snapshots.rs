@@ -68,11 +68,13 @@ pub struct Resolved {
     pub passed_over: Option<Snapshot>,
     /// The newest whole one of the same source, if it is newer and does not hold the path.
     pub without_path: Option<Snapshot>,
+    /// The one that was named, if this one took its place.
+    pub instead_of: Option<SessionId>,
 }
 
 impl View {
-    /// All snapshots that count, oldest first.
-    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+    /// All that were committed and not forgotten, those that others took the place of included.
+    pub(crate) fn committed(&self) -> BTreeMap<SessionId, Snapshot> {
         let mut found: BTreeMap<SessionId, Snapshot> = self
             .catalogued
             .iter()
@@ -90,12 +92,43 @@ impl View {
                 found.entry(id).or_insert(snapshot);
             }
         }
-        let superseded: HashSet<_> =
-            found.values().flat_map(|snapshot| snapshot.summary.supersedes.clone()).collect();
+        found
+    }
+
+    /// All snapshots that count, oldest first.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        let found = self.committed();
+        let superseded: HashSet<_> = found
+            .values()
+            .flat_map(|by| by.summary.supersedes.iter().map(move |id| (by, *id)))
+            .filter(|(by, id)| found.get(id).is_some_and(|old| self.may_supersede(by, old)))
+            .map(|(_, id)| id)
+            .collect();
         let hidden = |id: &SessionId| superseded.contains(id) || self.forgotten.contains(id);
         let mut snapshots: Vec<_> = found.into_values().filter(|snapshot| !hidden(&snapshot.id)).collect();
         snapshots.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
         snapshots
+    }
+
+    /// A snapshot takes the place of one of its own stream, by its own member; by any, if it is an owner's.
+    fn may_supersede(&self, by: &Snapshot, old: &Snapshot) -> bool {
+        let may = by.member == old.member || self.owners.contains(&by.member);
+        may && by.id != old.id && by.summary.stream == old.summary.stream
+    }
+
+    /// What counts in the place of a snapshot: itself, or what took its place; several, if that was
+    /// done at once.
+    pub(crate) fn current<'a>(&self, shown: &'a [Snapshot], id: SessionId) -> Vec<&'a Snapshot> {
+        if let Some(itself) = shown.iter().find(|snapshot| snapshot.id == id) {
+            return vec![itself];
+        }
+        let committed = self.committed();
+        let Some(old) = committed.get(&id).filter(|old| !self.forgotten.contains(&old.id)) else {
+            return Vec::new();
+        };
+        let took_its_place =
+            |by: &&Snapshot| by.summary.supersedes.contains(&id) && self.may_supersede(by, old);
+        shown.iter().filter(took_its_place).collect()
     }
 
     /// The newest snapshot of a stream.
@@ -143,7 +176,7 @@ pub async fn resolve(
     let view = repository.view().await?;
     let mut found = view.snapshots();
     if text != "latest" {
-        return resolve_id(found, text);
+        return resolve_id(&view, &found, text);
     }
     for damage in view.damage.iter().filter(|damage| damage.object.starts_with('s')) {
         let what = format!(
@@ -200,7 +233,7 @@ async fn newest_with(
                 incomplete = Some(snapshot);
             }
         } else if lookup.contains(ctx, &snapshot, damage).await {
-            return Ok(Some(Resolved { snapshot, passed_over, without_path }));
+            return Ok(Some(Resolved { snapshot, passed_over, without_path, instead_of: None }));
         } else {
             without_path.get_or_insert(snapshot);
         }
@@ -209,19 +242,31 @@ async fn newest_with(
     Ok(incomplete.map(|snapshot| Resolved {
         passed_over: passed_over.filter(|other| other.id != snapshot.id && newer(other, &snapshot)),
         without_path: without_path.filter(|other| newer(other, &snapshot)),
+        instead_of: None,
         snapshot,
     }))
 }
 
-fn resolve_id(found: Vec<Snapshot>, text: &str) -> Result<Resolved> {
-    let mut matching: Vec<_> =
-        found.into_iter().filter(|snapshot| snapshot.id.to_string().starts_with(text)).collect();
-    match matching.len() {
-        0 => Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {text}"))),
-        1 if !text.is_empty() => {
-            Ok(Resolved { snapshot: matching.remove(0), passed_over: None, without_path: None })
+fn resolve_id(view: &View, shown: &[Snapshot], text: &str) -> Result<Resolved> {
+    let named: Vec<SessionId> =
+        view.committed().into_keys().filter(|id| id.to_string().starts_with(text)).collect();
+    let meant: BTreeMap<SessionId, (&Snapshot, SessionId)> = named
+        .iter()
+        .flat_map(|id| view.current(shown, *id).into_iter().map(|snapshot| (snapshot.id, (snapshot, *id))))
+        .collect();
+    let mut meant = meant.into_values();
+    match (meant.next(), meant.next()) {
+        (None, _) => Err(Error::new(ErrorKind::NotFound, format!("there is no snapshot {text}"))),
+        (Some((snapshot, named)), None) if !text.is_empty() => {
+            // Both may begin with the text; then the one that counts was named.
+            let itself = named == snapshot.id || snapshot.id.to_string().starts_with(text);
+            let instead_of = (!itself).then_some(named);
+            Ok(Resolved { snapshot: snapshot.clone(), passed_over: None, without_path: None, instead_of })
         }
-        _ => Err(ambiguous(text, matching.iter())),
+        (first, second) => {
+            let all = first.into_iter().chain(second).chain(meant);
+            Err(ambiguous(text, all.map(|(snapshot, _)| snapshot)))
+        }
     }
 }
 

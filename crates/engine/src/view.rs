@@ -62,6 +62,8 @@ pub(crate) struct View {
     pub catalogued: Vec<CataloguedSnapshot>,
     /// Snapshots that are forgotten.
     pub forgotten: HashSet<SessionId>,
+    /// Owners among those who committed them.
+    pub owners: HashSet<MemberId>,
     /// Where chunks lie.
     pub index: Index,
     /// What could not be used.
@@ -119,6 +121,7 @@ impl Repository {
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
         self.read_root_parts(&mut view).await?;
         self.read_ends(&mut view).await?;
+        view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
         let whole = self.read_deltas(&mut view, deltas.into_iter().map(|meta| meta.key)).await?;
         self.read_lost_deltas(&mut view).await?;
         view.index.settle();
@@ -347,6 +350,12 @@ impl View {
                 SeenSession { name: session, begun: false, pins: 0, deltas: 0, end: None, ended: false };
             apply(self.sessions.entry(session.session).or_insert(fresh));
         }
+    }
+
+    /// All members who began a session or committed a snapshot.
+    fn members(&self) -> impl Iterator<Item = MemberId> {
+        let seen = self.sessions.values().map(|seen| seen.name.member);
+        seen.chain(self.catalogued.iter().map(|row| row.member))
     }
 
     /// Whether the deltas of a session count: it is not aborted, and it began at or above the

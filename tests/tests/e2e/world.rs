@@ -197,6 +197,7 @@ impl Ran {
         for sign in ["panicked", "RUST_BACKTRACE", "correct horse"] {
             assert!(!ran.err.contains(sign) && !ran.out.contains(sign), "{sign}: {ran:?}");
         }
+        [&ran.out, &ran.err].into_iter().for_each(|text| super::schema::assert_all_conform(text));
         ran
     }
 

@@ -23,16 +23,25 @@ Examples:
 The last form is the safer one: if the command fails, no snapshot is made.")]
 pub(crate) struct BackupArgs {
     /// Files and folders, or - for standard input, or the command after --
-    #[arg(value_name = "PATH", required_unless_present = "files_from")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"])]
     pub(crate) paths: Vec<OsString>,
     /// Also back up the paths in FILE, one a line; # begins a comment
     #[arg(long, value_name = "FILE")]
     pub(crate) files_from: Vec<PathBuf>,
+    /// The same, but every line is a path exactly as it stands there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from_verbatim: Vec<PathBuf>,
+    /// The same, but each path ends with a zero byte, as find -print0 writes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from_raw: Vec<PathBuf>,
+    /// Back up standard input; the same as - for a path
+    #[arg(long, conflicts_with_all = ["paths", "files_from", "files_from_verbatim", "files_from_raw", "stdin_from_command"])]
+    pub(crate) stdin: bool,
     /// Name of the file that standard input becomes
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub(crate) stdin_filename: OsString,
     /// Back up what the command after -- prints
-    #[arg(long, conflicts_with = "files_from")]
+    #[arg(long, conflicts_with_all = ["files_from", "files_from_verbatim", "files_from_raw"])]
     pub(crate) stdin_from_command: bool,
     /// Read and count, store nothing
     #[arg(short = 'n', long)]
@@ -64,6 +73,9 @@ pub(crate) struct LeaveOut {
     /// Leave out what the patterns in FILE match, one a line; # begins a comment
     #[arg(long, value_name = "FILE")]
     pub(crate) exclude_file: Vec<PathBuf>,
+    /// The same, whatever the case of letters
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iexclude_file: Vec<PathBuf>,
     /// Leave out the contents of folders with a CACHEDIR.TAG
     #[arg(long)]
     pub(crate) exclude_caches: bool,
@@ -159,6 +171,9 @@ mod tests {
         assert!(parse(&[]).is_none());
         assert!(parse(&["--stdin-from-command"]).is_none());
         assert!(parse(&["--files-from", "list"]).is_some());
+        assert!(parse(&["--files-from-raw", "list"]).is_some());
+        assert!(parse(&["--stdin"]).is_some_and(|args| args.stdin));
+        assert!(parse(&["--stdin", "/a"]).is_none());
         assert_eq!(parse(&["-"]).unwrap().paths, ["-"]);
     }
 

@@ -7,15 +7,21 @@ mod backup;
 mod diff;
 mod dump;
 mod find;
+mod key;
 mod restore;
+mod shell;
 mod stats;
+mod tag;
 
 pub(crate) use backup::{BackupArgs, LeaveOut};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use find::FindArgs;
+pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
+pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
+pub(crate) use tag::TagArgs;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -25,10 +31,12 @@ use std::time::Duration;
 const AFTER: &str = "\
 Environment:
   HOLDFAST_REPOSITORY        instead of --repo
+  HOLDFAST_REPOSITORY_FILE   instead of --repository-file
   HOLDFAST_PASSWORD          the password itself; better one of the next three
   HOLDFAST_PASSWORD_FILE     instead of --password-file
   HOLDFAST_PASSWORD_COMMAND  instead of --password-command
   HOLDFAST_KEY_FILE          instead of --key-file
+  HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   NO_COLOR                   no colours
 
@@ -59,6 +67,9 @@ pub(crate) struct Global {
     /// Repository: /path, a relative path or file:///path [HOLDFAST_REPOSITORY]
     #[arg(short, long = "repo", alias = "repository", value_name = "URL", global = true)]
     pub(crate) repo: Option<OsString>,
+    /// Read the repository's URL from FILE [HOLDFAST_REPOSITORY_FILE]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "repo")]
+    pub(crate) repository_file: Option<PathBuf>,
     /// Read the password from FILE; a newline at its end does not count
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) password_file: Option<PathBuf>,
@@ -109,11 +120,22 @@ pub(crate) enum Verb {
     Diff(Box<DiffArgs>),
     Dump(DumpArgs),
     Stats(StatsArgs),
+    Tag(TagArgs),
     Check(CheckArgs),
+    Key(KeyArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     /// Show the version of the program and of the repository format
     Version,
     /// There is nothing to unlock: holdfast has no locks
     Unlock,
+    /// Not in this version; says what to use instead
+    #[command(hide = true)]
+    Mount {
+        /// Whatever is given to it
+        #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
 }
 
 /// Create a repository and write its recovery kit.
@@ -157,16 +179,46 @@ pub(crate) struct Pick {
 #[command(after_help = "\
 Examples:
   holdfast snapshots --host web1 --tag daily
+  holdfast snapshots --group-by host,paths --latest 3
   holdfast snapshots --latest 1 --json")]
 pub(crate) struct SnapshotsArgs {
+    /// Only these: ids, beginnings of ids, or `latest`
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// Only snapshots that hold this path; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Vec<PathBuf>,
-    /// Only the newest N of each source
+    /// Only the newest N of each source, or of each group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) latest: Option<u64>,
+    /// Show only id, time, host and tags
+    #[arg(short, long)]
+    pub(crate) compact: bool,
+    /// List in groups of the same host, paths, tags or source; several with commas
+    #[arg(short, long, value_name = "WHAT", value_delimiter = ',', value_parser = group_word)]
+    pub(crate) group_by: Vec<GroupBy>,
+}
+
+/// What the snapshots of a group have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum GroupBy {
+    Host,
+    Paths,
+    Tags,
+    Source,
+}
+
+/// Reads what to group by; restic has the words in both numbers.
+fn group_word(text: &str) -> Result<GroupBy, String> {
+    match text {
+        "host" | "hosts" => Ok(GroupBy::Host),
+        "path" | "paths" => Ok(GroupBy::Paths),
+        "tag" | "tags" => Ok(GroupBy::Tags),
+        "source" | "sources" => Ok(GroupBy::Source),
+        _ => Err("it is host, paths, tags or source".to_owned()),
+    }
 }
 
 /// List what is in a snapshot.
@@ -187,6 +239,9 @@ pub(crate) struct LsArgs {
     /// Show permissions, owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
+    /// With --long: sizes in KiB, MiB and so on
+    #[arg(long, requires = "long")]
+    pub(crate) human_readable: bool,
     /// List everything below PATH
     #[arg(long)]
     pub(crate) recursive: bool,
@@ -230,7 +285,7 @@ mod tests {
 
     #[test]
     fn verbs_of_later_versions_are_absent() {
-        for verb in ["prune", "forget", "drill", "mount"] {
+        for verb in ["prune", "forget", "drill"] {
             assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         }
         assert_eq!(parse(&["prune"]).unwrap_err().exit_code(), 2);
@@ -245,15 +300,22 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_tags_says_what() {
+        assert!(parse(&["tag", "latest"]).is_err());
+        assert!(parse(&["tag", "latest", "--set", "a", "--add", "b"]).is_err());
+        assert!(parse(&["tag", "latest", "--add", "a", "--remove", "b", "--tag", "c"]).is_ok());
+        assert!(parse(&["tag", "latest", "--set", ""]).is_ok());
+    }
+
+    #[test]
     fn one_way_to_give_the_password() {
         assert!(parse(&["--password-file", "/p", "--key-file", "/k", "snapshots"]).is_err());
     }
 
     #[test]
     fn each_verb_shows_an_example() {
-        for verb in
-            Cli::command().get_subcommands().filter(|verb| !["version", "unlock"].contains(&verb.get_name()))
-        {
+        let bare = ["version", "unlock", "mount"];
+        for verb in Cli::command().get_subcommands().filter(|verb| !bare.contains(&verb.get_name())) {
             let after = verb.get_after_help().unwrap().to_string();
             assert!(after.contains("holdfast"), "{}", verb.get_name());
         }

@@ -90,10 +90,22 @@ pub(crate) struct Select {
     /// The same, whatever the case of letters
     #[arg(long, value_name = "PATTERN")]
     pub(crate) iinclude: Vec<String>,
+    /// Only what the patterns in FILE match, one a line; # begins a comment
+    #[arg(long, value_name = "FILE")]
+    pub(crate) include_file: Vec<PathBuf>,
+    /// The same, whatever the case of letters
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iinclude_file: Vec<PathBuf>,
     /// Not what matches PATTERN; may be given several times
     #[arg(short = 'e', long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<String>,
     /// The same, whatever the case of letters
     #[arg(long, value_name = "PATTERN")]
     pub(crate) iexclude: Vec<String>,
+    /// Not what the patterns in FILE match, one a line; # begins a comment
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exclude_file: Vec<PathBuf>,
+    /// The same, whatever the case of letters
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iexclude_file: Vec<PathBuf>,
 }

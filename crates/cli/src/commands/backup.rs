@@ -1,5 +1,6 @@
 //! `backup`: paths, standard input or a command become one snapshot.
 
+use super::lists::{self, Listing};
 use super::spelling::recorded_command;
 use super::version::VERSION;
 use super::{Run, pick};
@@ -9,14 +10,12 @@ use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
 use crate::settings;
 use crate::stdin::{Input, Label, StdinSource};
-use crate::wire_up::{self, Excludes, FileSourceOptions, parse_exclude_file};
+use crate::wire_up::{self, FileSourceOptions};
 use holdfast_core::entry::path_to_key;
 use holdfast_core::id::SessionId;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -85,13 +84,24 @@ fn what(args: &BackupArgs) -> Result<What, Fault> {
     if args.stdin_from_command {
         return Ok(What::Command(args.paths.clone()));
     }
+    if args.stdin {
+        return Ok(What::Stdin);
+    }
     if args.paths.iter().any(|path| path == "-") {
-        let alone = args.paths.len() == 1 && args.files_from.is_empty();
+        let lists = [&args.files_from, &args.files_from_verbatim, &args.files_from_raw];
+        let alone = args.paths.len() == 1 && lists.iter().all(|files| files.is_empty());
         let hint = "back up standard input with a command of its own";
         return if alone { Ok(What::Stdin) } else { Err(Fault::usage("- cannot stand beside paths", hint)) };
     }
     let current = settings::current_dir()?;
-    let listed = args.files_from.iter().map(|file| listed_paths(file)).collect::<Result<Vec<_>, _>>()?;
+    let listed = [
+        (&args.files_from, Listing::Lines),
+        (&args.files_from_verbatim, Listing::Verbatim),
+        (&args.files_from_raw, Listing::Raw),
+    ];
+    let listed =
+        listed.into_iter().flat_map(|(files, how)| files.iter().map(move |file| lists::paths(file, how)));
+    let listed = listed.collect::<Result<Vec<_>, _>>()?;
     let words = args.paths.iter().chain(listed.iter().flatten());
     let mut paths = words.map(|path| settings::source_path(path, &current)).collect::<Result<Vec<_>, _>>()?;
     paths.sort();
@@ -102,35 +112,16 @@ fn what(args: &BackupArgs) -> Result<What, Fault> {
     Ok(What::Files(paths))
 }
 
-/// Reads a list of paths, one a line, exactly as they stand there; `-` is standard input.
-fn listed_paths(file: &Path) -> Result<Vec<OsString>, Fault> {
-    let fault = |error: std::io::Error| {
-        Fault::usage(format!("cannot read the list {}", file.display()), "check the name after --files-from")
-            .because(&error)
-    };
-    let mut bytes = Vec::new();
-    if file.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes).map_err(fault)?;
-    } else {
-        File::open(file).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(fault)?;
-    }
-    let lines = bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
-}
-
 pub(super) fn file_options(
     leave_out: &LeaveOut,
     paths: &[PathBuf],
     place: &Place,
 ) -> Result<FileSourceOptions, Fault> {
-    let mut patterns = leave_out.exclude.clone();
-    for file in &leave_out.exclude_file {
-        patterns.extend(file_patterns(file)?);
-    }
-    let excludes = Excludes::new(&patterns, &leave_out.iexclude).map_err(|what| {
-        Fault::usage(format!("a pattern cannot be understood: {what}"), "put patterns in quotes")
-    })?;
+    let excludes = lists::patterns(
+        [&leave_out.exclude, &leave_out.iexclude],
+        [&leave_out.exclude_file, &leave_out.iexclude_file],
+        "--exclude-file",
+    )?;
     Ok(FileSourceOptions {
         paths: paths.to_vec(),
         host: place.host.clone(),
@@ -142,17 +133,6 @@ pub(super) fn file_options(
         skip_paths: place.own_paths(),
         here: None,
     })
-}
-
-fn file_patterns(file: &Path) -> Result<Vec<String>, Fault> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Fault::usage(format!("cannot read the patterns in {name}"), "check the name after --exclude-file")
-            .because(&error)
-    })?;
-    let lookup = |name: &str| settings::variable(name).and_then(|value| value.into_string().ok());
-    parse_exclude_file(&text, lookup)
-        .map_err(|what| Fault::usage(format!("the patterns in {name} cannot be understood: {what}"), ""))
 }
 
 fn options(run: &Run, args: &BackupArgs, place: &Place) -> Result<BackupOptions, Fault> {
@@ -219,7 +199,7 @@ fn command_input(words: &[OsString], current: &Path) -> Result<Input, Fault> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(current).stdin(Stdio::null()).stdout(Stdio::piped());
     // It does not need what opens the repository.
-    command.env_remove("HOLDFAST_PASSWORD");
+    command.env_remove("HOLDFAST_PASSWORD").env_remove("HOLDFAST_NEW_PASSWORD");
     let what = format!("cannot run {}", escape(program.as_bytes()));
     let mut child = command.spawn().map_err(|error| fault(&what).because(&error))?;
     let from = child.stdout.take().map(OwnedFd::from).ok_or_else(|| fault(&what))?;

@@ -111,7 +111,7 @@ fn show(run: &Run, args: &FindArgs, snapshot: &Snapshot, entry: &Entry) {
     } else {
         let before = format!("{}:", pick::short_id(snapshot));
         let line = if args.long {
-            ls::long_line(entry, &before)
+            ls::long_line(entry, &before, false)
         } else {
             format!("{before}{}", ls::shown_path(entry))
         };

@@ -33,11 +33,12 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
         id: &id,
         host: &wire_up::host_name(),
         with_key_file: is_key_file(&secret),
+        key: "",
         program: program_hash(),
     };
     let text = kit.text();
     if let Some(file) = file {
-        file.write(&text)?;
+        file.write(&text, "the repository was made")?;
     }
     show(run, args, &kit, text);
     Ok(())
@@ -51,7 +52,7 @@ fn refuse_existing(path: &Path) -> Result<(), Fault> {
     Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)))
 }
 
-fn cost(memory_mib: u32) -> Result<KdfCost, Fault> {
+pub(crate) fn cost(memory_mib: u32) -> Result<KdfCost, Fault> {
     let cost = KdfCost { memory_kib: memory_mib << 10, ..KdfCost::DEFAULT };
     cost.checked()
         .map_err(|error| Fault::usage("--kdf-memory cannot be that", "leave it at 64").because(&error))

@@ -6,6 +6,7 @@ use super::spelling::quoted;
 use super::version::{VERSION, format_name};
 use crate::engine::Secret;
 use crate::fault::Fault;
+use crate::ink::escape;
 use aws_lc_rs::digest::{SHA256, digest};
 use holdfast_core::id::hex;
 use std::ffi::OsStr;
@@ -21,6 +22,8 @@ pub(crate) struct Kit<'a> {
     pub(crate) id: &'a str,
     pub(crate) host: &'a str,
     pub(crate) with_key_file: bool,
+    /// What people call the key; empty where it does not matter.
+    pub(crate) key: &'a str,
     /// SHA-256 of this program, where it could be read.
     pub(crate) program: Option<String>,
 }
@@ -28,13 +31,18 @@ pub(crate) struct Kit<'a> {
 impl Kit<'_> {
     /// Writes the text.
     pub(crate) fn text(&self) -> String {
-        let Self { location, id, host, with_key_file, program } = self;
+        let Self { location, id, host, with_key_file, key, program } = self;
         let repository = quoted(OsStr::new(location));
         let (secret, variable) = match with_key_file {
-            true => ("the key file that it was made with", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
-            false => ("its password", "HOLDFAST_PASSWORD_FILE=/path/to/a/file/with/the/password"),
+            true => ("the key file", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
+            false => ("the password", "HOLDFAST_PASSWORD_FILE=/path/to/a/file/with/the/password"),
         };
         let program = program.as_deref().unwrap_or("not known");
+        let key = if key.is_empty() {
+            String::new()
+        } else {
+            format!(" of the key \"{}\"", escape(key.as_bytes()))
+        };
         format!(
             "\
 HOLDFAST RECOVERY KIT
@@ -49,7 +57,7 @@ Program        holdfast {VERSION}, repository format {}
 
 Needed to restore:
   1. the files of the repository, all of them;
-  2. {secret}: kept where? ______________________________________
+  2. {secret}{key}: kept where? ______________________________________
   3. the program holdfast, this version or a later one.
 Without the second nobody can read the backups: there is no other way in.
 
@@ -97,14 +105,14 @@ impl KitFile {
         Ok(Self { path: path.to_owned(), file: Some(file) })
     }
 
-    /// Writes the kit, durably.
-    pub(crate) fn write(mut self, text: &str) -> Result<(), Fault> {
+    /// Writes the kit, durably; `made` is what is there already if that fails.
+    pub(crate) fn write(mut self, text: &str, made: &str) -> Result<(), Fault> {
         let written = self
             .file
             .as_mut()
             .map_or(Ok(()), |file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
         written.map_err(|error| {
-            let what = format!("the repository was made, but not the recovery kit {}", self.path.display());
+            let what = format!("{made}, but the recovery kit {} was not", self.path.display());
             Fault::failed(what, "the same text lies in RECOVER.txt of the repository").because(&error)
         })?;
         self.file = None;
@@ -129,14 +137,21 @@ mod tests {
 
     #[test]
     fn a_kit_says_where_what_and_how() {
-        let kit =
-            Kit { location: "/mnt/my backup", id: "abcd", host: "web1", with_key_file: true, program: None };
+        let kit = Kit {
+            location: "/mnt/my backup",
+            id: "abcd",
+            host: "web1",
+            with_key_file: true,
+            key: "a\nb",
+            program: None,
+        };
         let text = kit.text();
         for part in [
             "Repository     /mnt/my backup",
             "abcd",
             "REPOSITORY='/mnt/my backup'",
             "HOLDFAST_KEY_FILE",
+            "the key file of the key \"a\\nb\": kept where?",
             "restore latest",
         ] {
             assert!(text.contains(part), "{part}");
@@ -148,7 +163,7 @@ mod tests {
     fn a_kit_is_for_its_owner_and_replaces_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kit.txt");
-        KitFile::reserve(&path).unwrap().write("text").unwrap();
+        KitFile::reserve(&path).unwrap().write("text", "it was made").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(KitFile::reserve(&path).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");

@@ -4,7 +4,7 @@ use super::{Run, pick};
 use crate::args::LsArgs;
 use crate::engine::list;
 use crate::fault::Fault;
-use crate::ink::{Node, SnapshotLine, escape, local};
+use crate::ink::{Node, SnapshotLine, escape, local, size};
 use crate::settings;
 use holdfast_core::entry::{Entry, Kind, key_to_path};
 
@@ -20,17 +20,17 @@ pub(crate) async fn run(run: &Run, args: &LsArgs) -> Result<(), Fault> {
     run.ink.talk(&pick::described(snapshot, run.ctx.clock.now()));
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.talk(text));
     let recursive = args.recursive || path.is_empty();
-    let mut visit = |entry: &Entry| show(run, entry, args.long);
+    let mut visit = |entry: &Entry| show(run, args, entry);
     let result = list(&run.ctx, &repository, snapshot, &path, recursive, &mut visit).await;
     // Whoever reads us had enough: that is no failure, and `close` tells it from a full disk.
     if run.ink.is_heard() { Ok(result?) } else { Ok(()) }
 }
 
-fn show(run: &Run, entry: &Entry, long: bool) {
+fn show(run: &Run, args: &LsArgs, entry: &Entry) {
     if run.ink.tone.json {
         run.ink.json(&Node::from(entry));
     } else {
-        run.ink.data(&if long { long_line(entry, "") } else { shown_path(entry) });
+        run.ink.data(&if args.long { long_line(entry, "", args.human_readable) } else { shown_path(entry) });
     }
     if !run.ink.is_heard() {
         run.ctx.cancel.raise();
@@ -41,19 +41,20 @@ pub(super) fn shown_path(entry: &Entry) -> String {
     format!("/{}", escape(&key_to_path(&entry.key)))
 }
 
-pub(super) fn long_line(entry: &Entry, before_path: &str) -> String {
+pub(super) fn long_line(entry: &Entry, before_path: &str, human: bool) -> String {
     let name =
         |name: &str, number: u32| if name.is_empty() { number.to_string() } else { escape(name.as_bytes()) };
     let owner = name(&entry.owner.user, entry.owner.uid);
     let group = name(&entry.owner.group, entry.owner.gid);
-    let size = match entry.attributes.device {
+    let size_text = match entry.attributes.device {
         Some((major, minor)) => format!("{major},{minor}"),
+        None if human => size(entry.size),
         None => entry.size.to_string(),
     };
     let target = entry.attributes.link_target.as_deref();
     let arrow = target.map(|target| format!(" -> {}", escape(target))).unwrap_or_default();
     let (mode, time, path) = (mode_text(entry.kind, entry.mode), local(entry.mtime), shown_path(entry));
-    format!("{mode} {owner:<8} {group:<8} {size:>12} {time} {before_path}{path}{arrow}")
+    format!("{mode} {owner:<8} {group:<8} {size_text:>12} {time} {before_path}{path}{arrow}")
 }
 
 /// Writes kind and permissions as `ls -l` does.

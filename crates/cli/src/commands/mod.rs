@@ -8,17 +8,21 @@ mod diff;
 mod dump;
 mod find;
 mod init;
+mod key;
 mod kit;
+mod lists;
 mod ls;
 mod pick;
 mod restore;
+mod shell;
 mod snapshots;
 mod spelling;
 mod stats;
+mod tag;
 mod version;
 
 use crate::args::{Cli, Global, Verb};
-use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
 use crate::stuck::Watchdog;
@@ -74,6 +78,12 @@ fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault
             version::unlock(ink);
             Ok(())
         }
+        Verb::Completions(args) => {
+            shell::completions(ink, &args);
+            Ok(())
+        }
+        Verb::Man(args) => shell::man(ink, &args),
+        Verb::Mount { .. } => Err(shell::mount()),
         verb => {
             let runtime = wire_up::runtime()?;
             let result = runtime.block_on(with_engine(ink, cli.global, verb, words));
@@ -110,7 +120,9 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Dump(args) => dump::run(run, &args).await,
         Verb::Stats(args) => stats::run(run, &args).await,
         Verb::Check(args) => check::run(run, &args).await,
-        Verb::Version | Verb::Unlock => Ok(()),
+        Verb::Tag(args) => tag::run(run, &args).await,
+        Verb::Key(args) => key::run(run, &args.verb).await,
+        Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }
 
@@ -134,6 +146,11 @@ impl Run {
 
     /// Opens the repository with whatever opens it.
     pub(crate) async fn open(&self) -> Result<Repository, Fault> {
+        Ok(self.open_with_secret().await?.0)
+    }
+
+    /// Opens the repository, and hands out what opened it.
+    pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
         let path = self.repository_path()?;
         if !wire_up::has_repository(&path) {
             let what = format!("there is no repository at {}", path.display());
@@ -142,7 +159,7 @@ impl Run {
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
         let store = wire_up::guard(wire_up::open_store(&path).await?, &self.global, &self.watchdog);
-        Ok(Repository::open(&self.ctx, store, &secret).await?)
+        Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
     }
 
     /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.

@@ -19,7 +19,12 @@ pub(crate) async fn one(
 ) -> Result<Resolved, Fault> {
     let resolved = resolve(&run.ctx, repository, text, path, &settings::filter_of(pick)).await;
     run.progress.tell_heard();
-    Ok(resolved?)
+    let resolved = resolved?;
+    if let Some(old) = resolved.instead_of {
+        let old = &old.to_string()[..8];
+        run.ink.talk(&format!("snapshot {old} was replaced by {}", short_id(&resolved.snapshot)));
+    }
+    Ok(resolved)
 }
 
 /// The beginning of an id that people are shown.

@@ -5,6 +5,7 @@
 mod escape;
 mod json;
 mod json_contents;
+mod json_keys;
 mod moment;
 mod progress;
 mod size;
@@ -18,6 +19,10 @@ pub(crate) use json::{
 };
 pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
+};
+pub(crate) use json_keys::{
+    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
+    TagSummary,
 };
 pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;

@@ -12,7 +12,7 @@ mod slot;
 
 pub use member::{MemberAction, MemberEntry, Members};
 pub use session::{Opener, Sealer, SessionRow, SessionSecrets, WrappedSecret};
-pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, MemberKeys, SlotKdf};
+pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms};
 
 use crate::chunker::{BundleRule, GearTable};
 use crate::crypto::{

@@ -4,10 +4,13 @@
 
 use super::Role;
 use crate::crypto::{Aead, KdfCost, KemSecret, Secret, SignPublic, Signer, derive, password_key};
+use crate::entry::Time;
 use crate::error::FormatError;
 use crate::id::MemberId;
 use crate::object::{Header, encode_object};
+use crate::session::{decode_time, encode_time};
 use crate::wire::{Reader, Tag, Writer};
+use zeroize::Zeroizing;
 
 /// A member's private keys, and whom it trusts as owner.
 #[derive(Debug)]
@@ -23,14 +26,14 @@ pub struct MemberKeys {
 }
 
 impl MemberKeys {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::new();
         writer.raw(self.member.bytes());
         writer.raw(self.signer.seed().expose());
         writer.raw(&self.owner.0);
         writer.bytes32(&self.kem.expose());
         writer.tags(&[]);
-        writer.into_vec()
+        Zeroizing::new(writer.into_vec())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -66,6 +69,27 @@ pub enum Credential<'a> {
 /// A key file has at least this many bytes.
 pub const KEY_FILE_BYTES_MIN: usize = 32;
 
+/// Longest label of a slot or member, in bytes.
+pub const LABEL_BYTES_MAX: usize = u16::MAX as usize;
+
+/// When the slot was made, for people.
+const TAG_CREATED: u16 = 0x0001;
+
+/// What a new slot says of itself.
+#[derive(Debug, Clone)]
+pub struct SlotTerms {
+    /// Role of the member, for people.
+    pub role: Role,
+    /// What people call the slot.
+    pub label: String,
+    /// How its key is made.
+    pub kdf: SlotKdf,
+    /// Random, never used before.
+    pub salt: [u8; 32],
+    /// When it is made, for people.
+    pub created: Option<Time>,
+}
+
 /// A slot: a member's private keys under one password or key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySlot {
@@ -79,7 +103,7 @@ pub struct KeySlot {
     pub label: String,
     sealed: Vec<u8>,
     commitment: [u8; 32],
-    /// Tags of later versions that are not critical: bound to the seal, so kept as they are.
+    /// Tags, of later versions too if they are not critical: bound to the seal, so kept as they are.
     tags: Vec<Tag>,
 }
 
@@ -87,26 +111,22 @@ impl KeySlot {
     /// Wraps a member's keys for the object with this header.
     ///
     /// # Errors
-    /// The credential does not fit the method or is too weak, or the cost is out of bounds.
+    /// The credential does not fit the method or is too weak, the label is too long, or the cost
+    /// is out of bounds.
     pub fn wrap(
         keys: &MemberKeys,
-        role: Role,
-        label: &str,
-        kdf: SlotKdf,
-        salt: [u8; 32],
+        terms: SlotTerms,
         credential: Credential<'_>,
         header: &Header,
     ) -> Result<Self, FormatError> {
+        let SlotTerms { role, label, kdf, salt, created } = terms;
+        if label.len() > LABEL_BYTES_MAX {
+            return Err(FormatError::TooLong("a label"));
+        }
         let key = slot_key(kdf, &salt, credential)?;
-        let mut slot = Self {
-            kdf,
-            salt,
-            role,
-            label: label.to_owned(),
-            sealed: Vec::new(),
-            commitment: slot_commitment(&key),
-            tags: Vec::new(),
-        };
+        let tags = created.map(created_tag).into_iter().collect();
+        let commitment = slot_commitment(&key);
+        let mut slot = Self { kdf, salt, role, label, sealed: Vec::new(), commitment, tags };
         Aead::new(&derive("holdfast 1 slot seal", &[key.expose()])).seal_append(
             [0; 12],
             &slot.aad(header),
@@ -114,6 +134,15 @@ impl KeySlot {
             &mut slot.sealed,
         );
         Ok(slot)
+    }
+
+    /// When it was made, if it says so: a claim for people, that only its own credential proves.
+    #[must_use]
+    pub fn created(&self) -> Option<Time> {
+        let tag = self.tags.iter().find(|tag| tag.id == TAG_CREATED)?;
+        let mut reader = Reader::new(&tag.bytes);
+        let time = decode_time(&mut reader).ok()?;
+        reader.end().ok().map(|()| time)
     }
 
     /// Unwraps the keys; the header is that of the object.
@@ -126,7 +155,7 @@ impl KeySlot {
             return Err(FormatError::WrongKey);
         }
         let aad = self.aad(header);
-        let mut sealed = self.sealed.clone();
+        let mut sealed = Zeroizing::new(self.sealed.clone());
         let aead = Aead::new(&derive("holdfast 1 slot seal", &[key.expose()]));
         MemberKeys::decode(aead.open_in_place([0; 12], &aad, &mut sealed)?)
     }
@@ -190,6 +219,12 @@ impl KeySlot {
     }
 }
 
+fn created_tag(created: Time) -> Tag {
+    let mut writer = Writer::new();
+    encode_time(&mut writer, created);
+    Tag { id: TAG_CREATED, bytes: writer.into_vec() }
+}
+
 /// A key file is random already, so its slot states no cost.
 const NO_COST: KdfCost = KdfCost { memory_kib: 0, passes: 0, lanes: 0 };
 
@@ -226,12 +261,36 @@ mod tests {
         member_header(ObjectType::KeySlot, repository, object, member, [nonce; 16])
     }
 
+    fn terms(kdf: SlotKdf) -> SlotTerms {
+        let created = Some(Time { seconds: 5, nanos: 6 });
+        SlotTerms { role: Role::Owner, label: "me".into(), kdf, salt: [1; 32], created }
+    }
+
+    #[test]
+    fn a_slot_says_when_it_was_made_and_takes_no_endless_label() {
+        let owner = founding().owner;
+        let (head, file) = (header(owner.member, 0), Credential::KeyFile(&[9; 32]));
+        let wrap = |terms| KeySlot::wrap(&owner, terms, file, &head);
+        let again = |slot: KeySlot| {
+            KeySlot::decode(Object::parse(&slot.encode(&head)).unwrap().body).unwrap().created()
+        };
+        let terms = terms(SlotKdf::KeyFile);
+        assert_eq!(again(wrap(terms.clone()).unwrap()), terms.created);
+        assert_eq!(again(wrap(SlotTerms { created: None, ..terms.clone() }).unwrap()), None);
+        let mut odd = wrap(terms.clone()).unwrap();
+        odd.tags[0].bytes.push(0);
+        assert_eq!(odd.created(), None);
+        let long = |bytes: usize| wrap(SlotTerms { label: "x".repeat(bytes), ..terms.clone() });
+        assert!(long(LABEL_BYTES_MAX).is_ok());
+        assert_eq!(long(LABEL_BYTES_MAX + 1), Err(FormatError::TooLong("a label")));
+    }
+
     #[test]
     fn a_slot_opens_with_its_own_password_and_under_its_own_header_only() {
         let owner = founding().owner;
         let kdf = SlotKdf::Password(COST);
         let (head, right) = (header(owner.member, 0), Credential::Password(b"right"));
-        let slot = KeySlot::wrap(&owner, Role::Owner, "me", kdf, [1; 32], right, &head).unwrap();
+        let slot = KeySlot::wrap(&owner, terms(kdf), right, &head).unwrap();
         let bytes = slot.encode(&head);
         let object = Object::parse(&bytes).unwrap();
         let slot = KeySlot::decode(object.body).unwrap();
@@ -242,7 +301,7 @@ mod tests {
         assert_eq!(refused(Credential::KeyFile(&[0; 32])), FormatError::WrongKey);
         assert_eq!(slot.unwrap(&header(owner.member, 1), right).unwrap_err(), FormatError::Sealed);
         let mut tagged = slot.clone();
-        tagged.tags = vec![Tag { id: 1, bytes: vec![] }];
+        tagged.tags = vec![Tag { id: 2, bytes: vec![] }];
         assert_eq!(tagged.unwrap(&head, right).unwrap_err(), FormatError::Sealed);
         let relabelled = KeySlot { label: "you".into(), ..slot };
         assert_eq!(relabelled.unwrap(&head, right).unwrap_err(), FormatError::Sealed);
@@ -252,7 +311,7 @@ mod tests {
     fn a_slot_for_a_key_file_states_no_cost() {
         let owner = founding().owner;
         let (head, file) = (header(owner.member, 0), Credential::KeyFile(&[9; 32]));
-        let slot = KeySlot::wrap(&owner, Role::Owner, "me", SlotKdf::KeyFile, [1; 32], file, &head).unwrap();
+        let slot = KeySlot::wrap(&owner, terms(SlotKdf::KeyFile), file, &head).unwrap();
         let bytes = slot.encode(&head);
         let mut body = Object::parse(&bytes).unwrap().body.to_vec();
         assert!(KeySlot::decode(&body).unwrap().unwrap(&head, file).is_ok());

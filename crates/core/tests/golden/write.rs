@@ -22,7 +22,7 @@ use holdfast_core::index::{
 };
 use holdfast_core::keys::{
     ChunkKind, Credential, Founding, FoundingRandom, KeyBundle, KeySlot, MemberAction, MemberEntry, Role,
-    Sealer, SessionRow, SessionSecrets, SlotKdf, found, member_header, seal_bundle,
+    Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, member_header, seal_bundle,
 };
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
 use holdfast_core::object::{Header, ObjectType};
@@ -139,7 +139,8 @@ impl Golden {
                 OWNER,
                 fixed_16(&format!("nonce {label}")),
             );
-            let slot = KeySlot::wrap(&self.founding.owner, Role::Owner, label, kdf, salt, credential, &head);
+            let terms = SlotTerms { role: Role::Owner, label: label.to_owned(), kdf, salt, created: None };
+            let slot = KeySlot::wrap(&self.founding.owner, terms, credential, &head);
             self.put(name::key_slot(id), slot.unwrap().encode(&head));
             ids.push(id);
         }

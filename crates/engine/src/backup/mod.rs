@@ -311,18 +311,18 @@ async fn find_past(
 ) -> Result<Past> {
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
-    let by_id = |id: SessionId| snapshots.iter().find(|snapshot| snapshot.id == id).cloned();
+    let described = cache.as_ref().and_then(|cache| same_tree(view, &snapshots, cache.snapshot));
     if let Some(wanted) = options.parent {
-        let parent = by_id(wanted).ok_or_else(|| {
+        let parent = view.current(&snapshots, wanted).last().copied().cloned().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no snapshot {wanted} to compare with"))
         })?;
-        if let Some(cache) = cache.filter(|cache| cache.snapshot == wanted) {
+        let covered = described.is_some_and(|described| described.id == parent.id);
+        if let Some(cache) = cache.filter(|_| covered) {
             return Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true });
         }
         return rebuilt(ctx, repository, index, stream, options, parent).await;
     }
     if let Some(cache) = cache {
-        let described = by_id(cache.snapshot);
         let covered = described.is_some();
         let parent = described.or_else(|| view.newest_of(stream));
         return Ok(Past { parent, cache: Some(Arc::new(cache)), covered });
@@ -331,6 +331,13 @@ async fn find_past(
         Some(parent) => rebuilt(ctx, repository, index, stream, options, parent).await,
         None => Ok(Past { parent: None, cache: None, covered: false }),
     }
+}
+
+/// The snapshot that counts and has the tree of this one: itself, or one with other tags.
+fn same_tree(view: &View, shown: &[Snapshot], id: SessionId) -> Option<Snapshot> {
+    let root = view.committed().get(&id)?.summary.root;
+    let current = view.current(shown, id);
+    current.into_iter().rfind(|snapshot| snapshot.summary.root == root).cloned()
 }
 
 fn open_cache(

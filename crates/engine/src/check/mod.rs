@@ -19,7 +19,7 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
-use holdfast_core::id::{ChunkId, SessionId};
+use holdfast_core::id::ChunkId;
 use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
 use holdfast_core::name::{self, PackId, Place};
 use holdfast_core::object::{Object, ObjectType};
@@ -178,7 +178,7 @@ async fn check_objects(
     let mut reads = stream::iter(small)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
         .buffer_unordered(READS_AT_ONCE);
-    let mut seen_init = (false, false, false);
+    let (mut slots, mut member, mut recover) = (0, false, false);
     while let Some((meta, bytes)) = reads.next().await {
         interrupted(ctx)?;
         let name = meta.key.as_str();
@@ -193,9 +193,10 @@ async fn check_objects(
         };
         let description = repository.description();
         match name::parse(name) {
-            Some(Place::KeySlot(id)) => seen_init.0 |= id == description.key_slot,
-            Some(Place::Member(_, id)) => seen_init.1 |= id == description.member,
-            Some(Place::Recover) => seen_init.2 = true,
+            // Any that opens here will do: the first one may have been removed.
+            Some(Place::KeySlot(id)) => slots += u64::from(read_slot(&bytes, description.id, id).is_ok()),
+            Some(Place::Member(_, id)) => member |= id == description.member,
+            Some(Place::Recover) => recover = true,
             _ => {}
         }
         match check_object(repository, name, &bytes) {
@@ -206,9 +207,9 @@ async fn check_objects(
     }
     let description = repository.description();
     for (seen, name) in [
-        (seen_init.0, name::key_slot(description.key_slot)),
-        (seen_init.1, name::member(0, description.member)),
-        (seen_init.2, name::RECOVER.to_owned()),
+        (slots > 0, name::key_slot(description.key_slot)),
+        (member, name::member(0, description.member)),
+        (recover, name::RECOVER.to_owned()),
     ] {
         if !seen {
             report.error(name, "is missing");
@@ -369,10 +370,11 @@ fn check_sessions(view: &View, objects: &[ObjectMeta], report: &mut CheckReport)
 
 /// A parent that nobody forgot must be there.
 fn check_parents(view: &View, snapshots: &[Snapshot], report: &mut CheckReport) {
-    let known: HashSet<SessionId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+    // One whose place another took is there as well.
+    let known = view.committed();
     for snapshot in snapshots {
         if let Some(parent) = snapshot.summary.parent.filter(|_| view.root.number == 0)
-            && !known.contains(&parent)
+            && !known.contains_key(&parent)
         {
             let what = format!("snapshot {parent}, which it was compared with, is missing");
             report.error(format!("snapshot {}", snapshot.id), what);

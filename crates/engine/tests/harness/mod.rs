@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod source;
+mod stepped;
 mod target;
 mod tree;
 
 pub(crate) use source::{ModelSource, Reads};
+pub(crate) use stepped::{Stepped, SteppedStore};
 pub(crate) use target::{ModelTarget, Restored};
 pub(crate) use tree::{Node, Rng, Run, Tree, Trouble, compressible, noise};
 

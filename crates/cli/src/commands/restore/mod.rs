@@ -3,7 +3,7 @@
 mod into;
 mod show;
 
-use super::{Run, pick};
+use super::{Run, lists, pick};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
     Carry, Ctx, OpenRestored, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions,
@@ -218,14 +218,24 @@ fn how_to_go_on(fault: Fault) -> Fault {
 }
 
 fn selector(select: &Select) -> Result<Option<Selector>, Fault> {
-    let patterns = |cased: &[String], caseless: &[String]| {
-        let wrong = |what: String| {
-            Fault::usage(format!("a pattern cannot be understood: {what}"), "put patterns in quotes")
-        };
-        Excludes::new(cased, caseless).map_err(wrong)
-    };
-    let include = patterns(&select.include, &select.iinclude)?;
-    let exclude = patterns(&select.exclude, &select.iexclude)?;
+    let include = lists::patterns(
+        [&select.include, &select.iinclude],
+        [&select.include_file, &select.iinclude_file],
+        "--include-file",
+    )?;
+    let exclude = lists::patterns(
+        [&select.exclude, &select.iexclude],
+        [&select.exclude_file, &select.iexclude_file],
+        "--exclude-file",
+    )?;
+    // An empty list asks for nothing, not for everything.
+    let listed = !(select.include_file.is_empty() && select.iinclude_file.is_empty());
+    if include.is_empty() && listed {
+        return Err(Fault::usage(
+            "the files of --include-file list nothing to restore",
+            "write a pattern a line",
+        ));
+    }
     if include.is_empty() && exclude.is_empty() {
         return Ok(None);
     }
