@@ -267,23 +267,23 @@ fn snapshots_are_measured() {
     let lines = ran.lines();
     let unique = |id: &str| {
         let line = lines.iter().find(|line| line["id"] == id).unwrap();
-        count(line, "unique_size")
+        count(line, "unique_bytes")
     };
     let near = |bytes: u64, wanted: u64| (wanted..wanted + 20_000).contains(&bytes);
     assert!(near(unique(&first), 1 << 20) && near(unique(&second), 3 << 20), "{lines:?}");
     let all = ran.summary();
-    assert_eq!(count(&all, "restore_size"), (2 << 20) + (4 << 20));
-    assert_eq!(count(&all, "content_size"), 5 << 20);
-    assert!(near(count(&all, "chunk_size"), 5 << 20) && count(&all, "slack_size") == 0, "{all}");
-    assert_eq!(count(&all, "repository_size"), world.repository_bytes());
+    assert_eq!(count(&all, "restore_bytes"), (2 << 20) + (4 << 20));
+    assert_eq!(count(&all, "content_bytes"), 5 << 20);
+    assert!(near(count(&all, "data_chunk_bytes"), 5 << 20) && count(&all, "slack_bytes") == 0, "{all}");
+    assert_eq!(count(&all, "repository_bytes"), world.repository_bytes());
     // One of them: what is unique stays unique, whoever is asked for.
     let ran = world.run(&[&"--json", &"stats", &first]).ends(0);
-    assert_eq!(count(&ran.lines()[0], "unique_size"), unique(&first));
+    assert_eq!(count(&ran.lines()[0], "unique_bytes"), unique(&first));
     let one = ran.summary();
-    assert_eq!((count(&one, "restore_size"), count(&one, "content_size")), (2 << 20, 2 << 20));
+    assert_eq!((count(&one, "restore_bytes"), count(&one, "content_bytes")), (2 << 20, 2 << 20));
     assert_eq!((count(&one, "snapshots"), count(&one, "snapshots_all")), (1, 2));
     let ran = world.run(&[&"--json", &"stats", &"--mode", &"restore-size"]).ends(0);
-    assert!(ran.summary()["content_size"].is_null() && ran.lines()[0]["unique_size"].is_null());
+    assert!(ran.summary()["content_bytes"].is_null() && ran.lines()[0]["unique_bytes"].is_null());
     let ran = world.run(&[&"stats", &"--host", &"nobody"]).ends(0);
     assert!(ran.out.contains("snapshots    0 of 2"), "{}", ran.out);
     world.run(&[&"stats"]).ends(0);
@@ -302,9 +302,9 @@ fn slack_is_what_nobody_refers_to_in_a_bundle() {
     }
     let last = id_of(&world.backup(&source));
     let one = world.run(&[&"--json", &"stats", &last]).ends(0).summary();
-    assert_eq!((count(&one, "content_size"), count(&one, "inline_size")), (20_000, 0));
-    assert!(count(&one, "slack_size") > 0, "{one}");
-    assert_eq!(count(&world.run(&[&"--json", &"stats"]).ends(0).summary(), "slack_size"), 0);
+    assert_eq!((count(&one, "content_bytes"), count(&one, "inline_bytes")), (20_000, 0));
+    assert!(count(&one, "slack_bytes") > 0, "{one}");
+    assert_eq!(count(&world.run(&[&"--json", &"stats"]).ends(0).summary(), "slack_bytes"), 0);
 }
 
 #[test]
@@ -319,6 +319,17 @@ fn latest_is_the_newest_that_holds_the_path() {
     let ran = world.run(&[&"dump", &within("latest", &source.join("old"))]).ends(0);
     assert_eq!(ran.out, "old");
     ran.says(&[&first[..8], "do not hold this path", &second[..8]]);
+    let target = world.path("target");
+    let plan = |name: &str| {
+        let part = within("latest", &source.join(name));
+        let words: [Word<'_>; 6] = [&"--json", &"restore", &part, &"--target", &target, &"--dry-run"];
+        world.run(&words).ends(0).lines().remove(0)
+    };
+    assert_eq!(
+        (&plan("old")["snapshot_id"], &plan("old")["without_path"]),
+        (&first[..].into(), &second[..].into())
+    );
+    assert!(plan("file")["snapshot_id"] == *second && plan("file")["without_path"].is_null());
     let ran = world.run(&[&"dump", &within("latest", &source.join("file"))]).ends(0);
     assert!(ran.err.contains(&second[..8]) && !ran.err.contains("do not hold"));
     world.run(&[&"ls", &within("latest", &source.join("never"))]).ends(1).says(&["never"]);

@@ -163,6 +163,20 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["snapshots", "--group-by", "host"], 0),
     (&["ls", "latest", "--long"], 0),
     (&["ls", "nothing"], 1),
+    (&["find", "caf*", "link", "pg"], 0),
+    (&["find", "no such name"], 0),
+    (&["find", "[z-"], 2),
+    (&["diff", "latest:SOURCE/CACHE", "latest:SOURCE/pg", "--metadata"], 0),
+    (&["diff", "latest:SOURCE", "--live", "--read-data"], 0),
+    (&["diff", "latest:SOURCE", "--live", "TARGET"], 0),
+    (&["diff", "latest", "latest:SOURCE/nothing"], 1),
+    (&["dump", "latest:SOURCE", "--target", "TARGET"], 0),
+    (&["dump", "latest:SOURCE", "--target", "TARGET", "--archive", "zip"], 0),
+    (&["dump", "latest:SOURCE/pg/PG_VERSION", "--target", "TARGET"], 0),
+    (&["dump", "latest:SOURCE/nothing"], 1),
+    (&["stats"], 0),
+    (&["stats", "latest", "--mode", "restore-size"], 0),
+    (&["stats", "nothing"], 1),
     (&["restore", "latest:SOURCE", "--target", "TARGET", "--verify"], 3),
     (&["restore", "latest:SOURCE", "--target", "TARGET", "--dry-run"], 0),
     (&["restore", "latest:SOURCE", "--target", "TARGET", "--dry-run", "--delete", "--max-delete", "9"], 0),
@@ -215,8 +229,8 @@ fn every_verb_writes_what_the_schema_says() {
         let mut all: Vec<Word<'_>> = vec![&"--json"];
         all.extend(words.iter().map(|word| word as Word<'_>));
         let new = format!("new {number}");
-        let mut command =
-            if words[0] == "backup" || words[0] == "restore" { world.as_nobody() } else { world.command() };
+        let may_not_read_all = ["backup", "restore", "diff"].contains(&&*words[0]);
+        let mut command = if may_not_read_all { world.as_nobody() } else { world.command() };
         command.env("HOLDFAST_PASSWORD", &password).env("HOLDFAST_NEW_PASSWORD", &new);
         let ran = world.run_as(&mut command, &all).ends(*code);
         if words.starts_with(&["key".into(), "passwd".into()]) {
@@ -256,13 +270,32 @@ fn other_key(world: &World) -> String {
     other["id"].as_str().unwrap().to_owned()
 }
 
+const PAGE: &str = include_str!("../../../crates/cli/JSON.md");
+
+/// The first heading below the table of verbs.
+const AFTER_THE_VERBS: &str = "## Standard error";
+
+/// What stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What the first columns of tables name, headings aside.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    cells.filter(|cell| [" have", " has"].iter().all(|end| !cell.trim_end().ends_with(end))).flat_map(quoted)
+}
+
 #[test]
 fn the_page_and_the_schema_know_the_same() {
-    let page = include_str!("../../../crates/cli/JSON.md");
-    let words: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    let words: BTreeSet<&str> = quoted(PAGE).collect();
     for (name, kind) in kinds() {
         assert!(words.contains(type_of(kind)), "JSON.md does not know {name}");
+    }
+    let mut fields = BTreeSet::new();
+    for (name, kind) in schema()["$defs"].as_object().unwrap() {
         for (field, schema) in kind["properties"].as_object().unwrap() {
+            fields.insert(&**field);
             assert!(words.contains(&**field), "JSON.md does not know {field} of {name}");
             assert!(schema["description"].is_string(), "{field} of {name} has no description");
             for word in schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -270,6 +303,30 @@ fn the_page_and_the_schema_know_the_same() {
             }
         }
     }
+    for word in named(PAGE.split_once(AFTER_THE_VERBS).unwrap().1) {
+        assert!(fields.contains(word), "the schema does not know {word} of JSON.md");
+    }
+}
+
+#[test]
+fn the_page_knows_every_verb_and_exit_code() {
+    let help = World::bare().run(&[&"--help"]).ends(0).out;
+    let (_, verbs) = help.split_once("Commands:\n").unwrap();
+    let verbs = verbs.lines().take_while(|line| !line.is_empty());
+    let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
+    let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
+    assert!(verbs.remove("help") && verbs.remove("key"));
+    verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
+    assert_eq!(verbs, told.map(str::to_owned).collect());
+    let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));
+    assert_eq!(verbs.iter().filter(|verb| !is_run(verb)).collect::<Vec<_>>(), ["init"]);
+    let codes = schema()["$defs"]["exit_error"]["properties"]["code"]["enum"].as_array().unwrap();
+    let (_, told) = help.split_once("Exit codes:\n").unwrap();
+    let told = told.split("\n\n").next().unwrap().split(';');
+    let told: Vec<Value> = told.filter_map(|code| code.trim().split(' ').next()?.parse().ok()).collect();
+    assert_eq!(told[0], 0);
+    assert_eq!(&told[1..], codes);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Pick;
 use clap::{Args, ValueEnum};
 
-/// Show what snapshots take: their size, what is stored for them, and what only one holds.
+/// Show the size of snapshots, what is stored for them, and what only one holds.
 ///
 /// ADDED is what a snapshot's run stored, UNIQUE what only this snapshot refers to today: what
 /// would be free if it alone were forgotten. Deduplication compares the size of all files with

@@ -376,6 +376,8 @@ pub(crate) struct PlanLine {
     pub(crate) incomplete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) passed_over: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) without_path: Option<String>,
     pub(crate) target: String,
     pub(crate) dry_run: bool,
 }

@@ -170,10 +170,10 @@ pub(crate) struct SnapshotStatsLine {
     hostname: String,
     source: String,
     files: u64,
-    restore_size: u64,
-    added_size: u64,
+    restore_bytes: u64,
+    data_added_packed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unique_size: Option<u64>,
+    unique_bytes: Option<u64>,
 }
 
 impl From<&SnapshotStats> for SnapshotStatsLine {
@@ -187,9 +187,9 @@ impl From<&SnapshotStats> for SnapshotStatsLine {
             hostname: summary.host.clone(),
             source: summary.label.clone(),
             files: summary.counts.files,
-            restore_size: summary.counts.bytes,
-            added_size: summary.counts.bytes_stored,
-            unique_size: row.unique_bytes,
+            restore_bytes: summary.counts.bytes,
+            data_added_packed: summary.counts.bytes_stored,
+            unique_bytes: row.unique_bytes,
         }
     }
 }
@@ -201,38 +201,38 @@ pub(crate) struct StatsSummary {
     snapshots: u64,
     snapshots_all: u64,
     files: u64,
-    restore_size: u64,
+    restore_bytes: u64,
     #[serde(flatten)]
     stored: Option<Stored>,
-    repository_size: u64,
-    pack_size: u64,
+    repository_bytes: u64,
+    pack_bytes: u64,
     error_count: u64,
 }
 
 /// What is stored for them.
 #[derive(Debug, Serialize)]
 struct Stored {
-    content_size: u64,
-    inline_size: u64,
-    chunks: u64,
-    chunk_size: u64,
+    content_bytes: u64,
+    inline_bytes: u64,
+    data_chunks: u64,
+    data_chunk_bytes: u64,
     pages: u64,
-    page_size: u64,
-    slack_size: u64,
-    unreferenced_size: u64,
+    page_bytes: u64,
+    slack_bytes: u64,
+    unreferenced_bytes: u64,
 }
 
 impl From<&StoredStats> for Stored {
     fn from(stored: &StoredStats) -> Self {
         Self {
-            content_size: stored.content_bytes,
-            inline_size: stored.inline_bytes,
-            chunks: stored.chunks,
-            chunk_size: stored.chunk_bytes,
+            content_bytes: stored.content_bytes,
+            inline_bytes: stored.inline_bytes,
+            data_chunks: stored.chunks,
+            data_chunk_bytes: stored.chunk_bytes,
             pages: stored.pages,
-            page_size: stored.page_bytes,
-            slack_size: stored.slack_bytes,
-            unreferenced_size: stored.unreferenced_bytes,
+            page_bytes: stored.page_bytes,
+            slack_bytes: stored.slack_bytes,
+            unreferenced_bytes: stored.unreferenced_bytes,
         }
     }
 }
@@ -244,10 +244,10 @@ impl StatsSummary {
             snapshots: report.snapshots.len() as u64,
             snapshots_all: report.snapshots_all,
             files: report.files,
-            restore_size: report.bytes,
+            restore_bytes: report.bytes,
             stored: report.stored.as_ref().map(Stored::from),
-            repository_size: report.repository_bytes,
-            pack_size: report.pack_bytes,
+            repository_bytes: report.repository_bytes,
+            pack_bytes: report.pack_bytes,
             error_count: errors,
         }
     }

@@ -84,6 +84,7 @@ impl Job<'_> {
                 time: rfc3339(summary.start),
                 incomplete: summary.incomplete,
                 passed_over: resolved.passed_over.as_ref().map(|newer| newer.id.to_string()),
+                without_path: resolved.without_path.as_ref().map(|newer| newer.id.to_string()),
                 target: self.target.display().to_string(),
                 dry_run: self.args.dry_run,
             });
