@@ -139,7 +139,9 @@ fn hint_of(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::Newer => "use a newer version of holdfast; nothing was changed",
         ErrorKind::NotAllowed => "use the key of a member whose role allows it",
-        ErrorKind::NotFound => "see what there is: holdfast snapshots; holdfast ls SNAPSHOT",
+        ErrorKind::NotFound => {
+            "see what there is: holdfast snapshots; holdfast ls SNAPSHOT; holdfast find NAME"
+        }
         ErrorKind::Ambiguous => "say which: an id of `holdfast snapshots`, or --host, --tag or --source",
         ErrorKind::Full => "make room where the repository lies, then run the same command again",
         ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",

@@ -137,6 +137,9 @@ fn a_snapshot_is_compared_with_what_is_there() {
     let part = within("latest", &source);
     let ran = world.run(&[&"diff", &part, &"--live", &restored, &"--metadata", &"--read-data"]).ends(0);
     assert_eq!(ran.out.trim(), "no differences");
+    // The whole snapshot has other paths than a part that was restored.
+    let ran = world.run(&[&"diff", &"latest", &"--live", &restored]).ends(0);
+    ran.says(&["the snapshot begins at /", &within("", &source).to_string_lossy()]);
     put(restored.join("more"), b"more");
     let ran = world.run(&[&"--json", &"diff", &part, &"--live", &restored]).ends(0);
     assert_eq!(ran.lines()[0]["path"], restored.join("more").to_str().unwrap());

@@ -66,6 +66,8 @@ fn snapshots_are_named_or_picked() {
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"--tag", &"x", &"--add", &"z"])), 0);
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"latest", &"--host", &"three", &"--set", &""])), 1);
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"--tag", &"nothing", &"--add", &"z"])), 0);
+    world.run(&[&"tag", &"--tag", &"nothing", &"--add", &"z"]).ends(0).says(&["no snapshots fit"]);
+    world.run(&[&"snapshots", &"--tag", &"nothing", &"--group-by", &"host"]).ends(0).says(&["no snapshots"]);
     assert_eq!(snapshots(&world).iter().map(tags).collect::<Vec<_>>(), ["x,z", "x,z", ""]);
     let id = snapshots(&world)[0]["id"].as_str().unwrap().to_owned();
     // Named twice is once.

@@ -14,7 +14,7 @@ use crate::wire_up::{self, Excludes};
 use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compares, shows each difference, and sums up.
 pub(crate) async fn run(run: &Run, args: &DiffArgs) -> Result<(), Fault> {
@@ -76,6 +76,9 @@ impl Job<'_> {
         let options = file_options(&self.args.leave_out, &paths, &place)?;
         let left_out = options.excludes.clone();
         self.announce(&shown(&paths, dir.as_ref()));
+        if let Some(dir) = &dir {
+            self.warn_of_another_top(dir);
+        }
         let there: Vec<_> = paths.into_iter().filter(|path| self.is_there(path)).collect();
         let source = match there.is_empty() {
             true => None,
@@ -119,6 +122,24 @@ impl Job<'_> {
         // Of the recorded paths those below the one that was asked for, or that itself.
         let below: Vec<_> = recorded.filter(|path| path.starts_with(&wanted)).collect();
         Ok(if below.is_empty() { vec![wanted] } else { below })
+    }
+
+    /// A whole snapshot begins at `/`; who means one folder of it has to say so.
+    fn warn_of_another_top(&self, dir: &Path) {
+        let paths = &self.before.summary.paths;
+        let is_below = |path: &Vec<u8>| {
+            let path = path_of(path);
+            dir.join(path.strip_prefix("/").unwrap_or(&path)).symlink_metadata().is_ok()
+        };
+        let Some(first) = paths.first().filter(|_| self.path.is_empty() && dir.is_dir()) else { return };
+        if !paths.iter().any(is_below) {
+            let (dir, first, id) =
+                (escape(dir.as_os_str().as_bytes()), escape(first), pick::short_id(self.before));
+            self.run.ink.warn(&format!(
+                "the snapshot begins at /, and nothing of it is in {dir}; if that is a copy of {first}, compare \
+                 {id}:{first} with it"
+            ));
+        }
     }
 
     fn is_there(&self, path: &PathBuf) -> bool {

@@ -1,6 +1,6 @@
 //! `find`: which snapshots hold something, and what it was there.
 
-use super::{Run, ls, pick};
+use super::{Run, lists, ls, pick};
 use crate::args::FindArgs;
 use crate::engine::{ErrorKind, FindReport, Outcome, Repository, Snapshot, find, snapshots};
 use crate::fault::Fault;
@@ -73,9 +73,7 @@ impl<'a> Query<'a> {
     fn new(args: &'a FindArgs) -> Result<Self, Fault> {
         let (cased, caseless) =
             if args.ignore_case { (&[][..], &args.patterns[..]) } else { (&args.patterns[..], &[][..]) };
-        let patterns = Excludes::new(cased, caseless).map_err(|what| {
-            Fault::usage(format!("a pattern cannot be understood: {what}"), "put patterns in quotes")
-        })?;
+        let patterns = Excludes::new(cased, caseless).map_err(lists::not_understood)?;
         let time = |text: &Option<String>, option: &str| {
             let time = text.as_deref().map(parse_time).transpose();
             time.map_err(|what| Fault::usage(format!("{option}: {what}"), ""))

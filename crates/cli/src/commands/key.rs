@@ -60,7 +60,7 @@ async fn list(run: &Run) -> Result<(), Fault> {
 fn show(run: &Run, listed: &[KeyInfo]) {
     let mut table = Table::new(&COLUMNS);
     listed.iter().for_each(|key| table.row(cells(key)));
-    table.lines().iter().for_each(|line| run.ink.data(line));
+    run.ink.table(&table);
     if listed.len() == 1 {
         run.ink
             .talk("this is the only key: add another and keep it apart from this machine (holdfast key add)");

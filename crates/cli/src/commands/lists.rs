@@ -74,9 +74,13 @@ pub(crate) fn patterns(
         Ok(all)
     };
     let (cased, caseless) = (joined(cased, files[0])?, joined(caseless, files[1])?);
-    Excludes::new(&cased, &caseless).map_err(|what| {
-        Fault::usage(format!("a pattern cannot be understood: {what}"), "put patterns in quotes")
-    })
+    Excludes::new(&cased, &caseless).map_err(not_understood)
+}
+
+/// A pattern that is none.
+pub(super) fn not_understood(what: impl std::fmt::Display) -> Fault {
+    let hint = "put patterns in quotes, and \\ before a character meant as itself";
+    Fault::usage(format!("a pattern cannot be understood: {what}"), hint)
 }
 
 fn pattern_file(file: &Path, option: &str) -> Result<Vec<String>, Fault> {

@@ -30,7 +30,7 @@ pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     run.tell(&outcome.problems);
     let chosen = chosen(run, args, &repository, outcome.value).await?;
     let listed = newest(chosen, args.latest, &args.group_by);
-    if args.group_by.is_empty() {
+    if args.group_by.is_empty() || listed.is_empty() {
         show(run, args, &listed);
     } else {
         show_groups(run, args, &listed);
@@ -154,7 +154,7 @@ fn show(run: &Run, args: &SnapshotsArgs, listed: &[Snapshot]) {
         let cells = cells(snapshot).into_iter().enumerate();
         table.row(cells.filter(|(at, _)| keep(*at)).map(|(_, cell)| cell).collect());
     }
-    table.lines().iter().for_each(|line| run.ink.data(line));
+    run.ink.table(&table);
     run.ink.talk(&counted(listed.len() as u64, "snapshot", "snapshots"));
 }
 

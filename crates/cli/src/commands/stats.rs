@@ -52,7 +52,7 @@ fn show(run: &Run, outcome: &Outcome<StatsReport>) {
     if report.snapshots.is_empty() {
         ink.talk("no snapshots");
     } else {
-        table(report).lines().iter().for_each(|line| ink.data(line));
+        ink.table(&table(report));
     }
     summary(report).iter().for_each(|line| ink.data(line));
 }
@@ -124,9 +124,9 @@ fn stored_lines(report: &StatsReport, stored: &StoredStats) -> Vec<String> {
             times(stored.content_bytes - stored.inline_bytes + stored.slack_bytes, stored.chunk_bytes),
             times(report.bytes, stored.chunk_bytes + stored.page_bytes)
         ),
+        format!("  slack        {} in chunks that are used in part", size(stored.slack_bytes)),
         format!(
-            "  slack        {} in chunks that are used in part, {} of the packs that no snapshot refers to",
-            size(stored.slack_bytes),
+            "  unreferenced {} of the packs, which no snapshot refers to",
             size(stored.unreferenced_bytes)
         ),
     ]

@@ -23,6 +23,8 @@ pub(crate) async fn run(run: &Run, args: &TagArgs) -> Result<(), Fault> {
     let changed = done.iter().filter(|tagged| tagged.new.is_some()).count() as u64;
     if run.ink.tone.json {
         run.ink.json(&TagSummary::from(&*done));
+    } else if done.is_empty() {
+        run.ink.talk("no snapshots fit; see which there are: holdfast snapshots");
     } else {
         run.ink.talk(&format!("{} changed", counted(changed, "snapshot", "snapshots")));
     }

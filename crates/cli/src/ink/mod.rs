@@ -81,6 +81,13 @@ impl Ink {
         self.write_out(line.as_bytes());
     }
 
+    /// Writes a table, within the terminal if there is one.
+    pub(crate) fn table(&self, table: &Table) {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let room = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+        table.lines(room).iter().for_each(|line| self.data(line));
+    }
+
     /// Writes a JSON line of data.
     pub(crate) fn json(&self, line: &impl Serialize) {
         self.write_out(&json_bytes(line));

@@ -14,13 +14,20 @@ pub(super) struct Words {
     restored: &'static str,
     fetched: &'static str,
     written: &'static str,
+    deleted: &'static str,
     /// Of a file that is small it is known that it differs, not where.
     bound: &'static str,
 }
 
-pub(super) const DID: Words = Words { restored: "restored", fetched: "fetched", written: "wrote", bound: "" };
-pub(super) const WOULD: Words =
-    Words { restored: "would restore", fetched: "to fetch", written: "to write", bound: "at most " };
+pub(super) const DID: Words =
+    Words { restored: "restored", fetched: "fetched", written: "wrote", deleted: "deleted", bound: "" };
+pub(super) const WOULD: Words = Words {
+    restored: "would restore",
+    fetched: "to fetch",
+    written: "to write",
+    deleted: "to delete",
+    bound: "at most ",
+};
 
 /// Sums a restore up.
 pub(super) fn summary(
@@ -50,7 +57,7 @@ pub(super) fn summary(
             .for_each(|(name, number)| line(name, count(number)));
     }
     if tally.deleted > 0 {
-        line("deleted", count(tally.deleted));
+        line(words.deleted, count(tally.deleted));
     }
     line(words.written, format!("{}{}", words.bound, size(tally.bytes_written)));
     let packs = counted(report.packs, "pack", "packs");
@@ -68,8 +75,10 @@ pub(super) fn summary(
 /// Lists what would be deleted: the first few, or all that were kept.
 pub(super) fn deleted(report: &RestoreReport, all: bool) -> Vec<String> {
     let shown = if all { usize::MAX } else { DELETED_SHOWN_MAX };
-    let paths = report.deleted.iter().take(shown).map(|path| format!("would delete {}", escape(path)));
-    let mut lines: Vec<_> = paths.collect();
+    let mut paths: Vec<_> = report.deleted.iter().collect();
+    paths.sort();
+    let mut lines: Vec<_> =
+        paths.iter().take(shown).map(|path| format!("would delete {}", escape(path))).collect();
     let rest = report.tally.deleted - lines.len() as u64;
     if rest > 0 {
         let how = if lines.len() < report.deleted.len() { "; see them with -v" } else { "" };
@@ -107,7 +116,7 @@ mod tests {
         let deleted: Vec<Vec<u8>> = (0..12).map(|number| format!("x{number}").into_bytes()).collect();
         let report = RestoreReport { files: 33, tally, deleted, ..Default::default() };
         let lines = summary(&WOULD, &report, None, None);
-        let wanted = ["  new          1", "  rewritten    2", "  unchanged    30", "  deleted      12"];
+        let wanted = ["  new          1", "  rewritten    2", "  unchanged    30", "  to delete    12"];
         assert_eq!(lines[1..5], wanted);
         let few = super::deleted(&report, false);
         assert_eq!((few.len(), few[10].as_str()), (11, "... and 2 more; see them with -v"));
