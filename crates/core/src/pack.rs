@@ -21,8 +21,10 @@ pub const TRAILER_BYTES: usize = 8 + 4 + 4 + 8 + CHECKSUM_BYTES;
 pub const HEAD_BYTES: usize = HEADER_BYTES + 16 + 1 + 4 + WrappedSecret::SIZE + 2;
 /// Last bytes before the checksum.
 const END_MAGIC: [u8; 8] = *b"HFDpack\n";
-/// A data pack is closed once it is this long, in bytes.
+/// A data pack is closed once it is this long, in bytes, unless its writer chose otherwise.
 pub const DATA_PACK_BYTES: u64 = 32 << 20;
+/// What a writer may choose for it.
+pub const DATA_PACK_BYTES_CHOICE: std::ops::RangeInclusive<u64> = 4 << 20..=1 << 30;
 /// A tree pack is closed once it is this long, in bytes.
 pub const TREE_PACK_BYTES: u64 = 8 << 20;
 /// Most chunks in a pack.
@@ -190,11 +192,12 @@ impl PackBuilder {
         self.rows.is_empty()
     }
 
-    /// Tells whether it should be closed before another chunk.
+    /// Tells whether it should be closed before another chunk; data packs at a length of the
+    /// writer's choice.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
+    pub const fn is_full(&self, data_pack_bytes: u64) -> bool {
         let limit = match self.class {
-            PackClass::Data => DATA_PACK_BYTES,
+            PackClass::Data => data_pack_bytes,
             PackClass::Tree => TREE_PACK_BYTES,
         };
         self.len() >= limit || self.rows.len() >= CHUNKS_MAX

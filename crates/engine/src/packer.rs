@@ -162,6 +162,7 @@ pub(crate) struct Packer {
     seal_check: bool,
     dry_run: bool,
     level: i32,
+    data_pack_bytes: u64,
     classes: [Mutex<Class>; 2],
     outbox: Outbox,
     claimed: Mutex<HashSet<(ChunkKind, ChunkKey)>>,
@@ -198,6 +199,7 @@ impl Packer {
             seal_check: options.seal_check,
             dry_run: options.dry_run,
             level: options.level,
+            data_pack_bytes: options.data_pack_bytes,
             classes: [Mutex::default(), Mutex::default()],
             outbox: Outbox {
                 inner: Mutex::default(),
@@ -386,7 +388,7 @@ impl Packer {
         // A pack with a chunk that failed its check goes nowhere.
         if self.is_poisoned() {
             state.open = None;
-        } else if pack.builder.is_full() {
+        } else if pack.builder.is_full(self.data_pack_bytes) {
             if let Some(pack) = state.open.take() {
                 self.end_pack(pack);
             }

@@ -440,6 +440,7 @@ impl Crafted {
             stream: StreamId([5; 16]),
             parent: None,
             seal_check: true,
+            data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
             dry_run: false,
             level: 1,
             started: Time::default(),

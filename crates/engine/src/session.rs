@@ -58,6 +58,7 @@ pub(crate) struct SessionOptions {
     pub seal_check: bool,
     pub dry_run: bool,
     pub level: i32,
+    pub data_pack_bytes: u64,
     pub started: Time,
 }
 

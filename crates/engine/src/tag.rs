@@ -179,6 +179,7 @@ async fn succeed(
         stream: summary.stream,
         parent: Some(snapshot.id),
         seal_check: true,
+        data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
         dry_run: false,
         level: 0,
         started: ctx.clock.now(),

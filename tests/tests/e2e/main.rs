@@ -23,6 +23,7 @@ mod look;
 mod own_places;
 mod schema;
 mod shell;
+mod stuck;
 mod tag;
 mod together;
 mod tree;

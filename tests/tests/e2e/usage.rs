@@ -1,6 +1,6 @@
 //! What people get wrong, and what they are told: an exit code, the thing by its name, a way on.
 
-use super::tree::put;
+use super::tree::{noise, put};
 use super::world::{Ran, Word, World, objects, within};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -277,4 +277,18 @@ fn an_unchanged_tree_makes_no_snapshot_if_that_is_wanted() {
     let summary = world.run(&[&"backup", &"--json", &"--skip-if-unchanged", &source]).ends(0).summary();
     assert!(summary["snapshot_id"].is_string() && number() == 2, "{summary}");
     world.check();
+}
+
+/// Packs of a stated size: restored all the same, and fewer or more of them.
+#[test]
+fn packs_have_the_stated_size() {
+    let world = World::new();
+    let source = world.path("source");
+    put(source.join("file"), noise(1, 20 << 20));
+    world.run(&[&"backup", &source, &"--pack-size", &"3M"]).ends(2).says(&["from 4M to 1G"]);
+    world.run(&[&"backup", &source, &"--pack-size", &"4"]).ends(0);
+    let packs = world.objects().iter().filter(|name| name.starts_with("packs/data/")).count();
+    assert!((4..=6).contains(&packs), "{packs}");
+    world.check();
+    super::compare::same(&source, &world.restore(&source, "out"));
 }

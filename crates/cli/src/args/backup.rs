@@ -1,6 +1,7 @@
 //! The options of `backup`.
 
 use clap::Args;
+use holdfast_core::pack::DATA_PACK_BYTES_CHOICE;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -49,6 +50,10 @@ pub(crate) struct BackupArgs {
     /// How hard to compress: fastest, auto, better, max or a zstd level from 1 to 22
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = compression_level)]
     pub(crate) compression: i32,
+    /// Store contents in packs of about this size: from 4M to 1G. Larger ones are fewer files,
+    /// smaller ones cost less to rewrite when parts of them are not needed any more
+    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = pack_size)]
+    pub(crate) pack_size: u64,
     /// Do not open each piece again before it is stored
     #[arg(long)]
     pub(crate) no_extra_verify: bool,
@@ -127,6 +132,13 @@ pub(crate) struct Compare {
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub(crate) skip_if_unchanged: bool,
+}
+
+/// Reads the length of packs; a number alone is MiB, as in restic.
+fn pack_size(text: &str) -> Result<u64, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = crate::ink::parse_size(&if plain { format!("{text}M") } else { text.to_owned() })?;
+    if DATA_PACK_BYTES_CHOICE.contains(&size) { Ok(size) } else { Err("packs have from 4M to 1G".to_owned()) }
 }
 
 /// Reads a compression mode as its zstd level.

@@ -61,6 +61,8 @@ pub struct BackupOptions {
     pub time: Option<Time>,
     /// Level of zstd.
     pub compression_level: i32,
+    /// Length from which a data pack is closed, in bytes; see [`holdfast_core::pack::DATA_PACK_BYTES`].
+    pub data_pack_bytes: u64,
     /// Open each chunk again before it is uploaded.
     pub seal_check: bool,
     /// Where the stat cache lies; none is used without.
@@ -141,6 +143,7 @@ pub async fn backup(
         seal_check: options.seal_check,
         dry_run: options.dry_run,
         level: options.compression_level,
+        data_pack_bytes: options.data_pack_bytes,
         started: start,
     };
     let mut session =

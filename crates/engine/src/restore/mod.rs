@@ -149,6 +149,7 @@ pub async fn restore(
 ) -> Result<Outcome<RestoreReport>> {
     let view = repository.view().await?;
     let reader = Reader::new(repository, view)?;
+    tell_expected(ctx, &reader, snapshot, options).await;
     let mut selected = Selected::new(&reader, snapshot, options);
     let mut run = Writer::new(ctx, &reader, options);
     let mut target = Some(target);
@@ -186,6 +187,22 @@ pub async fn restore(
     problems.absorb(finished.problems);
     (report.tally, report.deleted) = (finished.tally, finished.deleted);
     Ok(Outcome { value: report, problems })
+}
+
+/// Says how much there will be to do. Of a part this takes a walk over its pages, which is little
+/// beside what they name.
+async fn tell_expected(ctx: &Ctx, reader: &Reader, snapshot: &Snapshot, options: &RestoreOptions) {
+    let counts = snapshot.summary.counts;
+    let (mut files, mut bytes) = (counts.files, counts.bytes);
+    if !options.path.is_empty() || options.select.is_some() {
+        let mut report = RestoreReport::default();
+        let mut selected = Selected::new(reader, snapshot, options);
+        while let (false, Some(entry)) = (ctx.cancel.is_raised(), selected.next().await) {
+            report.count(&entry);
+        }
+        (files, bytes) = (report.files, report.bytes);
+    }
+    ctx.monitor.on(&Event::Expected { files, bytes });
 }
 
 fn target_gone() -> Error {

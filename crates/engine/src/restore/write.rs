@@ -49,6 +49,8 @@ struct Writing {
     failure: Mutex<Option<TargetError>>,
     /// Files that will not be whole, and whether that was told; nothing more is written to them.
     lost: Mutex<HashMap<u32, bool>>,
+    /// Bytes that are to be taken from chunks.
+    to_write: u64,
     bytes: AtomicU64,
     /// The file that was written to last.
     last: AtomicU32,
@@ -65,6 +67,7 @@ impl Writing {
             holes: HashMap::new(),
             failure: Mutex::default(),
             lost: Mutex::default(),
+            to_write: 0,
             bytes: AtomicU64::new(0),
             last: AtomicU32::new(0),
         }
@@ -84,6 +87,7 @@ impl Writing {
             let wanted = parts.is_none_or(|parts| parts.binary_search(&(part as u32)).is_ok());
             match *extent {
                 Extent::Chunk { id, offset, length } if wanted => {
+                    self.to_write += u64::from(length);
                     self.uses.entry(id).or_default().push(Use { entry, at, offset, length });
                     slices += 1;
                 }
@@ -211,7 +215,7 @@ impl<'a> Writer<'a> {
     pub(super) async fn write(&mut self, batch: &Arc<Batch>) -> Result<()> {
         let wants = self.wants(batch).await?;
         let mut writing = Writing::new(Arc::clone(batch), self.carry);
-        let mut simple = Vec::new();
+        let (mut simple, before) = (Vec::new(), self.report.bytes);
         for (number, want) in wants.into_iter().enumerate() {
             let lost = batch.is_lost(number);
             if !lost {
@@ -226,6 +230,9 @@ impl<'a> Writer<'a> {
                 simple.push((number, want));
             }
         }
+        // What is there already, holes and what lies in entries count as done.
+        let bytes = (self.report.bytes - before).saturating_sub(writing.to_write);
+        self.ctx.monitor.on(&Event::Done { files: 0, bytes });
         let index = &self.reader.index;
         let wanted = |id: &ChunkId| Some(Wanted { id: *id, place: index.places(id).next()? });
         let ranges = coalesce(writing.uses.keys().filter_map(wanted).collect());
@@ -287,7 +294,7 @@ impl<'a> Writer<'a> {
             .buffer_unordered(self.ctx.workers.threads().max(1));
         while let Some(compared) = results.next().await {
             for (number, difference) in compared {
-                self.tell_same(batch, number, &difference);
+                self.ctx.monitor.on(&Event::Current(&batch.paths[number]));
                 wants[number] = Some(difference);
             }
             if self.ctx.cancel.is_raised() {
@@ -295,15 +302,6 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(wants)
-    }
-
-    /// What is at the target already counts as done.
-    fn tell_same(&self, batch: &Batch, number: usize, difference: &Difference) {
-        if *difference == Difference::None {
-            let bytes = batch.files.entries()[number].size;
-            self.ctx.monitor.on(&Event::Current(&batch.paths[number]));
-            self.ctx.monitor.on(&Event::Done { files: 0, bytes });
-        }
     }
 
     /// Ends what needs no chunk: files that are the same, inline and empty ones, and those of

@@ -196,6 +196,7 @@ impl World {
             dry_run: false,
             time: None,
             compression_level: 1,
+            data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
             seal_check: true,
             cache_dir: None,
             version: "test".into(),
