@@ -220,6 +220,36 @@ fn deleting_is_guarded() {
     own.check();
 }
 
+/// What a snapshot lacks because it could not be read says nothing about what is at the target.
+#[test]
+fn what_was_not_read_is_not_deleted() {
+    if !is_root() {
+        return;
+    }
+    let world = World::bare();
+    let (source, target, folder) = (world.path("source"), world.path("target"), world.path("source/closed"));
+    for name in ["file", "open/file", "closed/file", "secret"] {
+        put(source.join(name), b"source");
+        put(target.join(name), b"source");
+    }
+    put(target.join("extra"), b"x");
+    put(world.repo.join("x"), b"");
+    fs::remove_file(world.repo.join("x")).unwrap();
+    world.as_nobody();
+    world.give_to_nobody(&[&source, &world.repo]);
+    for closed in [&folder, &source.join("secret")] {
+        std::os::unix::fs::chown(closed, Some(0), Some(0)).unwrap();
+        fs::set_permissions(closed, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    world.run_as(&mut world.as_nobody(), &[&"init", &"--kdf-memory", &"1"]).ends(0);
+    world.run_as(&mut world.as_nobody(), &[&"backup", &source]).ends(3);
+    let part = within("latest", &source);
+    let words: [super::world::Word<'_>; 4] = [&"restore", &part, &"--target", &target];
+    world.run(&[&words[..], &[&"--delete"]].concat()).ends(0);
+    let left: Vec<_> = files(&target).into_iter().map(|path| path.strip_prefix(&target).unwrap().to_owned()).collect();
+    assert_eq!(left, ["closed/file", "file", "open/file", "secret"].map(PathBuf::from));
+}
+
 /// Excluded things are neither restored nor deleted.
 #[test]
 fn what_is_not_selected_is_not_touched() {
