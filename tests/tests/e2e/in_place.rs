@@ -246,7 +246,8 @@ fn what_was_not_read_is_not_deleted() {
     let part = within("latest", &source);
     let words: [super::world::Word<'_>; 4] = [&"restore", &part, &"--target", &target];
     world.run(&[&words[..], &[&"--delete"]].concat()).ends(0);
-    let left: Vec<_> = files(&target).into_iter().map(|path| path.strip_prefix(&target).unwrap().to_owned()).collect();
+    let left: Vec<_> =
+        files(&target).into_iter().map(|path| path.strip_prefix(&target).unwrap().to_owned()).collect();
     assert_eq!(left, ["closed/file", "file", "open/file", "secret"].map(PathBuf::from));
 }
 

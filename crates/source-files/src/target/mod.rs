@@ -234,7 +234,7 @@ impl FileTarget {
             if self.shared.rehearse
                 && let Ok(opened) = parent.open()
             {
-                self.shared.remove_tree(opened.as_fd(), name, &entry.key, there);
+                self.shared.remove_tree(opened.as_fd(), name, &entry.key);
             }
         }
         let (goal, plan, outcome) = self.goal(entry, parent, there);

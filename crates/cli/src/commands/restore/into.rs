@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn only_folders_that_were_backed_up_are_cleaned_up() {
-        let whole = deletable(Vec::new(), vec![b"/srv/www".to_vec(), b"/etc".to_vec()], None, Unread::default());
+        let whole =
+            deletable(Vec::new(), vec![b"/srv/www".to_vec(), b"/etc".to_vec()], None, Unread::default());
         assert_eq!(whole(b"/home", true), Selection::Skip);
         assert_eq!(whole(b"/srv", true), Selection::Descend);
         assert_eq!(whole(b"/srv/other", true), Selection::Skip);
