@@ -3,6 +3,7 @@
 //! Nothing here follows a link. On purpose not here: changing anything but the rights that this
 //! process needs in a folder of its own.
 
+use super::attributes::Subject;
 use super::remove::{self, Deletes};
 use super::shared::Shared;
 use super::split_key;
@@ -112,8 +113,8 @@ pub(super) fn open_file(
 /// What is known of a folder that was there before.
 #[derive(Debug)]
 pub(super) struct Inside {
-    /// Numbers of what was met in it, to notice two names that the file system takes for one.
-    met: HashSet<u64>,
+    /// What was met in it, to notice two names that the file system takes for one.
+    met: HashSet<Inode>,
     /// Hashes of the names that the snapshot has in it; none if nothing may be deleted.
     pub(super) names: Option<HashSet<u64>>,
     /// Whether its attributes may be set.
@@ -124,12 +125,15 @@ pub(super) struct Inside {
     pub(super) flags: IFlags,
     /// Something is mounted on it.
     mounted: bool,
+    /// Its attributes were not those that were recorded, before anything was done in it.
+    pub(super) differs: bool,
 }
 
 impl Inside {
     pub(super) fn new(deletes: Option<&Deletes>, may_change: bool) -> Self {
         let names = deletes.map(|_| HashSet::new());
-        Self { met: HashSet::new(), names, may_change, mode: None, flags: IFlags::empty(), mounted: false }
+        let (met, mode, flags) = (HashSet::new(), None, IFlags::empty());
+        Self { met, names, may_change, mode, flags, mounted: false, differs: false }
     }
 
     /// What is mounted here may not have been there, or was left out, when the snapshot was
@@ -141,7 +145,7 @@ impl Inside {
     /// Notes what was met; tells whether it was not met under another name.
     pub(super) fn meet(&mut self, there: &Stat) -> bool {
         let linked = there.st_nlink > 1 && kind(there) != Some(Kind::Directory);
-        linked || self.met.insert(there.st_ino)
+        linked || self.met.insert(Inode::of(there))
     }
 }
 
@@ -150,15 +154,21 @@ pub(super) fn enter(
     shared: &Shared,
     parent: &Arc<Directory>,
     name: &[u8],
+    entry: &Entry,
     inside: &mut Inside,
 ) -> Result<Arc<Directory>> {
     let above = parent.open()?;
     let handle = match openat(&above, name, DIRECTORY, Mode::empty()) {
+        Ok(handle) => {
+            inside.differs = !shared.is_as_recorded(Subject::Open(handle.as_fd()), entry);
+            Ok(handle)
+        }
         Err(Errno::ACCESS) if !shared.rehearse => {
+            inside.differs = !shared.is_as_recorded(Subject::Name(above.as_fd(), name), entry);
             inside.mode = Some(shared.add_rights(above.as_fd(), name)?);
             openat(&above, name, DIRECTORY, Mode::empty())
         }
-        opened => opened,
+        failed => failed,
     }?;
     let stat = fstat(&handle)?;
     if !shared.rehearse {

@@ -75,7 +75,8 @@ pub(super) fn finish_inside(
         }
     }
     if inside.may_change {
-        if shared.alter(Subject::Open(handle), entry) {
+        shared.alter(Subject::Open(handle), entry);
+        if inside.differs {
             one_more(&shared.count.attributes_only);
         }
         return;

@@ -542,3 +542,31 @@ fn a_folder_that_is_left_alone_keeps_its_flags() {
     assert!(still && folder.join("new").exists());
     assert_eq!(finished.problems.problems, []);
 }
+
+/// Making and deleting things changes the time of their folder, but that was no difference.
+#[test]
+fn a_rehearsal_counts_the_same_folders() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    for top in [source.path(), target.path()] {
+        fs::create_dir_all(top.join("folder/below")).unwrap();
+        fs::set_permissions(top.join("folder/below"), fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    fs::write(source.path().join("folder/new"), b"x").unwrap();
+    fs::write(target.path().join("extra"), b"x").unwrap();
+    for top in [source.path(), target.path()] {
+        for name in ["folder/below", "folder", "."] {
+            set_time(&top.join(name), 1_000, 0);
+        }
+    }
+    let tallies = [true, false].map(|rehearse| {
+        let options = FileTargetOptions { rehearse, ..deleting(Overwrite::Always) };
+        let tally = restore_over(source.path(), target.path(), &options).tally;
+        (tally.created, tally.deleted, tally.attributes_only)
+    });
+    assert_eq!(tallies, [(1, 1, 0); 2]);
+    assert_same(source.path(), target.path());
+    // The target itself counts by its time, too.
+    set_time(target.path(), 2_000, 0);
+    restore_over(source.path(), target.path(), &over(Overwrite::IfNewer));
+    assert_eq!(fs::metadata(target.path()).unwrap().mtime(), 2_000);
+}
