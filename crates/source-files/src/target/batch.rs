@@ -102,6 +102,8 @@ enum MadeKind {
     New,
     /// It was made under another name, and will take its place.
     Beside,
+    /// It has no name before it takes its place; not every file system can.
+    Unnamed,
     /// It was there before.
     Patched,
 }
@@ -171,6 +173,8 @@ impl FileBatch {
         let parent = slot.open_parent()?;
         let (handle, kind) = if slot.goal == Goal::New && self.shared.notices_halves() {
             (file::create(parent.as_fd(), self.name(entry), mode)?, MadeKind::New)
+        } else if let Ok(unnamed) = file::create_unnamed(parent.as_fd(), mode) {
+            (unnamed, MadeKind::Unnamed)
         } else {
             (file::create(parent.as_fd(), &self.shared.name_beside(key), mode)?, MadeKind::Beside)
         };
@@ -216,11 +220,16 @@ impl FileBatch {
             let fresh = self.shared.fresh_owner(made.handle.as_fd());
             self.shared.apply(subject, Applied { entry: there, mode_now: made.mode, fresh });
         }
-        if made.kind == MadeKind::Beside {
+        if matches!(made.kind, MadeKind::Beside | MadeKind::Unnamed) {
             let slot = &self.slots[entry];
             let new = slot.goal == Goal::New;
-            let moved =
-                slot.open_parent().and_then(|parent| self.shared.take_place(parent.as_fd(), there, new));
+            let moved = slot.open_parent().and_then(|parent| {
+                if made.kind == MadeKind::Unnamed {
+                    let beside = self.shared.name_beside(&there.key);
+                    file::name(made.handle.as_fd(), parent.as_fd(), &beside)?;
+                }
+                self.shared.take_place(parent.as_fd(), there, new)
+            });
             if let Err(error) = moved {
                 // The name beside is cleaned up like that of a file that failed.
                 *slot.writing() = Writing::Ended(MadeKind::Beside, true);
@@ -260,6 +269,7 @@ impl FileBatch {
         match kind {
             MadeKind::New => drop(unlinkat(parent, self.name(entry), AtFlags::empty())),
             MadeKind::Beside => drop(unlinkat(parent, self.shared.name_beside(key), AtFlags::empty())),
+            MadeKind::Unnamed => {}
             MadeKind::Patched => {
                 let what = match existing::put_aside(parent, self.name(entry)) {
                     Ok(aside) => format!(
