@@ -35,8 +35,13 @@ pub(super) fn compare(
         .present(number)
         .and_then(|present| differing(&*present, entry, extents, identifier, buffer))
         .unwrap_or(Difference::Whole);
+    // A single part is put whole, and the target sees for itself whether it can be patched.
     match difference {
         Difference::Parts(_) if !files.can_patch(number) => Difference::Whole,
+        Difference::Whole if extents.len() > 1 => {
+            files.can_patch(number);
+            Difference::Whole
+        }
         difference => difference,
     }
 }

@@ -90,7 +90,8 @@ pub async fn verify(
     Ok(Outcome { value: report, problems })
 }
 
-fn split<T>(items: Vec<T>, size: usize) -> Vec<Vec<T>> {
+/// Divides work into parts of at most so many items.
+pub(super) fn split<T>(items: Vec<T>, size: usize) -> Vec<Vec<T>> {
     let mut parts: Vec<Vec<T>> = Vec::new();
     for item in items {
         match parts.last_mut() {

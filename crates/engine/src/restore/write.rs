@@ -3,6 +3,7 @@
 //! On purpose not here: which entries, and how a target writes.
 
 use super::compare::{Difference, compare};
+use super::verify::split;
 use super::{Batch, Carry, RestoreOptions, RestoreReport, chain};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,8 @@ const RANGES_AHEAD: usize = 2;
 /// Files that one worker compares before it looks up, and their bytes.
 const COMPARE_FILES: usize = 64;
 const COMPARE_BYTES: u64 = 16 << 20;
+/// Files that need no chunk, and that one worker ends before it looks up, at least.
+const SIMPLE_FILES_MIN: usize = 64;
 
 /// A slice of a chunk that a file wants.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ struct Writing {
     left: Vec<AtomicU32>,
     /// Files that are one slice and are put whole.
     whole: HashSet<u32>,
-    /// Holes that are to be made in files that are patched: the file, where, how long.
+    /// Holes that are to be made in files, should they be patched: the file, where, how long.
     holes: HashMap<usize, Vec<(u64, u64)>>,
     failure: Mutex<Option<TargetError>>,
     /// Files that will not be whole, and whether that was told; nothing more is written to them.
@@ -91,7 +94,8 @@ impl Writing {
                     self.uses.entry(id).or_default().push(Use { entry, at, offset, length });
                     slices += 1;
                 }
-                Extent::Hole { length } if wanted && parts.is_some() => {
+                // A new file has holes wherever nothing is written, and ignores this.
+                Extent::Hole { length } if wanted => {
                     self.holes.entry(number).or_default().push((at, length));
                 }
                 _ => {}
@@ -147,6 +151,22 @@ impl Writing {
             self.batch.files.clear(entry, *at, *length)?;
         }
         self.batch.files.close(entry)
+    }
+
+    /// Ends a file that needs no chunk.
+    fn simple(&self, number: usize, difference: Option<&Difference>) {
+        let files = &self.batch.files;
+        let entry = &files.entries()[number];
+        self.note(match (difference, &entry.content) {
+            (Some(Difference::None), _) => files.keep(number),
+            _ if self.carry != Carry::Out => {
+                files.would_write(number, inline_bytes(entry));
+                Ok(())
+            }
+            (_, Content::Inline(bytes)) => files.put(number, bytes),
+            (_, Content::None) => files.put(number, &[]),
+            _ => self.close(number),
+        });
     }
 
     fn note(&self, result: std::result::Result<(), TargetError>) {
@@ -242,6 +262,9 @@ impl<'a> Writer<'a> {
             self.packs.insert(range.pack);
             self.report.bytes_fetched += range.length;
         }
+        // What can never be whole is not begun: what is at the target stays as it is.
+        let hopeless = failed.iter().filter_map(|id| writing.uses.get(id)).flatten();
+        lock(&writing.lost).extend(hopeless.map(|wanted| (wanted.entry, false)));
         let writing = Arc::new(writing);
         self.write_simple(&writing, simple).await?;
         if self.carry == Carry::Out {
@@ -311,25 +334,14 @@ impl<'a> Writer<'a> {
         writing: &Arc<Writing>,
         entries: Vec<(usize, Option<Difference>)>,
     ) -> Result<()> {
-        let writing_there = Arc::clone(writing);
-        let job = move || {
-            for (number, difference) in entries {
-                let files = &writing_there.batch.files;
-                let entry = &files.entries()[number];
-                let result = match (&difference, &entry.content) {
-                    (Some(Difference::None), _) => files.keep(number),
-                    _ if writing_there.carry != Carry::Out => {
-                        files.would_write(number, inline_bytes(entry));
-                        Ok(())
-                    }
-                    (_, Content::Inline(bytes)) => files.put(number, bytes),
-                    (_, Content::None) => files.put(number, &[]),
-                    _ => writing_there.close(number),
-                };
-                writing_there.note(result);
-            }
-        };
-        self.ctx.workers.run(job).await;
+        let share = entries.len().div_ceil(4 * self.ctx.workers.threads().max(1)).max(SIMPLE_FILES_MIN);
+        let jobs = split(entries, share).into_iter().map(|part| {
+            let writing = Arc::clone(writing);
+            self.ctx.workers.run(move || {
+                part.into_iter().for_each(|(number, difference)| writing.simple(number, difference.as_ref()));
+            })
+        });
+        stream::iter(jobs).buffer_unordered(self.ctx.workers.threads().max(1)).collect::<()>().await;
         writing.check()
     }
 

@@ -121,17 +121,18 @@ impl Shared {
         }
     }
 
-    /// Takes away the flags that forbid every change.
-    pub(super) fn soften(&self, handle: BorrowedFd<'_>) {
-        if self.rehearse || !self.in_place {
-            return;
-        }
-        if let Ok(now) = ioctl_getflags(handle)
+    /// Takes away the flags that forbid every change; tells which.
+    pub(super) fn soften(&self, handle: BorrowedFd<'_>) -> IFlags {
+        if !self.rehearse
+            && self.in_place
+            && let Ok(now) = ioctl_getflags(handle)
             && now.intersects(FLAGS_LATE)
-        {
             // Should it fail, the change itself fails, and is named.
-            let _ = ioctl_setflags(handle, now - FLAGS_LATE);
+            && ioctl_setflags(handle, now - FLAGS_LATE).is_ok()
+        {
+            return now & FLAGS_LATE;
         }
+        IFlags::empty()
     }
 
     /// The same for what is only known by its name.

@@ -212,13 +212,15 @@ impl Subject<'_> {
 
     /// Takes away access lists that came from the target's own folder.
     fn clear_acls(self, entry: &Entry) {
-        let Self::Open(handle) = self else { return };
+        if entry.kind == Kind::Symlink {
+            return;
+        }
         for list in ACCESS_LISTS {
             let recorded = matches!(&entry.attributes.xattrs, Xattrs::Inline(xattrs)
                 if xattrs.iter().any(|(name, _)| name == list));
             if !recorded {
                 // It fails where there is none, which is as good.
-                let _ = fremovexattr(handle, list);
+                let _ = self.remove_xattr(list);
             }
         }
     }

@@ -13,14 +13,11 @@ use holdfast_core::entry::{Entry, Kind};
 use holdfast_engine::outcome::{NoticeKind, ProblemKind};
 use holdfast_engine::target::{Present, TargetBatch, TargetError, Want};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, IFlags, OFlags, fstat, ftruncate, linkat, renameat, unlinkat};
+use rustix::fs::{AtFlags, IFlags, OFlags, fstat, ftruncate, linkat, unlinkat};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// No file system has longer names.
-const NAME_BYTES_MAX: usize = 255;
 
 /// A batch that was prepared.
 #[derive(Debug)]
@@ -105,6 +102,8 @@ enum MadeKind {
     New,
     /// It was made under another name, and will take its place.
     Beside,
+    /// It has no name before it takes its place; not every file system can.
+    Unnamed,
     /// It was there before.
     Patched,
 }
@@ -172,8 +171,10 @@ impl FileBatch {
         let mode = if own { mode & 0o777 } else { 0o600 };
         let slot = &self.slots[entry];
         let parent = slot.open_parent()?;
-        let (handle, kind) = if slot.goal == Goal::New {
+        let (handle, kind) = if slot.goal == Goal::New && self.shared.notices_halves() {
             (file::create(parent.as_fd(), self.name(entry), mode)?, MadeKind::New)
+        } else if let Ok(unnamed) = file::create_unnamed(parent.as_fd(), mode) {
+            (unnamed, MadeKind::Unnamed)
         } else {
             (file::create(parent.as_fd(), &self.shared.name_beside(key), mode)?, MadeKind::Beside)
         };
@@ -189,7 +190,7 @@ impl FileBatch {
     /// Opens what is to be written to: the file that is there, or a new one.
     fn begin(&self, entry: usize) -> Result<Made, Errno> {
         match self.slots[entry].there() {
-            Some(there) if !there.shared => {
+            Some(there) if !there.shared && self.shared.notices_halves() => {
                 let handle = self.open_to_patch(entry, there)?;
                 Ok(Made { handle, mode: None, kind: MadeKind::Patched, touched: AtomicBool::new(false) })
             }
@@ -219,16 +220,23 @@ impl FileBatch {
             let fresh = self.shared.fresh_owner(made.handle.as_fd());
             self.shared.apply(subject, Applied { entry: there, mode_now: made.mode, fresh });
         }
-        if made.kind == MadeKind::Beside {
+        if matches!(made.kind, MadeKind::Beside | MadeKind::Unnamed) {
             let slot = &self.slots[entry];
-            let moved = slot.open_parent().and_then(|parent| self.shared.take_place(parent.as_fd(), there));
+            let new = slot.goal == Goal::New;
+            let moved = slot.open_parent().and_then(|parent| {
+                if made.kind == MadeKind::Unnamed {
+                    let beside = self.shared.name_beside(&there.key);
+                    file::name(made.handle.as_fd(), parent.as_fd(), &beside)?;
+                }
+                self.shared.take_place(parent.as_fd(), there, new)
+            });
             if let Err(error) = moved {
                 // The name beside is cleaned up like that of a file that failed.
                 *slot.writing() = Writing::Ended(MadeKind::Beside, true);
                 return self.fail(entry, "take the place of what is there", error);
             }
         }
-        one_more(if made.kind == MadeKind::New { &count.created } else { &count.rewritten });
+        one_more(if self.slots[entry].goal == Goal::New { &count.created } else { &count.rewritten });
         self.slots[entry].decide(Fate::Made);
         Ok(())
     }
@@ -242,6 +250,7 @@ impl FileBatch {
     /// Leaves nothing of a file that was made, and no mix under the name of one that was there.
     fn give_up(&self, entry: usize, fate: Fate) {
         let slot = &self.slots[entry];
+        self.shared.note_broken(split_key(&self.entries[entry].key).0);
         let before = std::mem::replace(&mut *slot.writing(), Writing::GivenUp);
         let (kind, touched) = match before {
             Writing::Parts(made) => (made.kind, made.touched.load(Ordering::Relaxed)),
@@ -260,10 +269,10 @@ impl FileBatch {
         match kind {
             MadeKind::New => drop(unlinkat(parent, self.name(entry), AtFlags::empty())),
             MadeKind::Beside => drop(unlinkat(parent, self.shared.name_beside(key), AtFlags::empty())),
+            MadeKind::Unnamed => {}
             MadeKind::Patched => {
-                let aside = aside(self.name(entry));
-                let what = match renameat(parent, self.name(entry), parent, &aside) {
-                    Ok(()) => format!(
+                let what = match existing::put_aside(parent, self.name(entry)) {
+                    Ok(aside) => format!(
                         "it was rewritten in part; what is there is now {}",
                         String::from_utf8_lossy(&aside)
                     ),
@@ -365,7 +374,7 @@ impl FileBatch {
             return linkat(from, first, &parent, name, AtFlags::empty());
         }
         linkat(from, first, &parent, self.shared.name_beside(&entry.key), AtFlags::empty())?;
-        self.shared.take_place(parent.as_fd(), entry)
+        self.shared.take_place(parent.as_fd(), entry, false)
     }
 
     fn unlinked(&self, entry: &Entry, kind: ProblemKind) {
@@ -376,13 +385,6 @@ impl FileBatch {
 
 fn name_of(entry: &Entry) -> &[u8] {
     split_key(&entry.key).1
-}
-
-/// The name that a file gets when it is neither old nor new.
-fn aside(name: &[u8]) -> Vec<u8> {
-    let mark = b".holdfast-incomplete";
-    let room = NAME_BYTES_MAX - mark.len();
-    [&name[..name.len().min(room)], mark].concat()
 }
 
 impl Drop for FileBatch {
@@ -459,7 +461,9 @@ impl TargetBatch for FileBatch {
     fn can_patch(&self, entry: usize) -> bool {
         let slot = &self.slots[entry];
         let can = match slot.there() {
-            Some(there) if !there.shared => self.shared.rehearse || self.open_to_patch(entry, there).is_ok(),
+            Some(there) if !there.shared && self.shared.notices_halves() => {
+                self.shared.rehearse || self.open_to_patch(entry, there).is_ok()
+            }
             _ => false,
         };
         if !can {
@@ -470,7 +474,11 @@ impl TargetBatch for FileBatch {
 
     fn keep(&self, entry: usize) -> Result<(), TargetError> {
         let slot = &self.slots[entry];
-        let (Goal::File(there), Ok(parent)) = (slot.goal, slot.open_parent()) else { return Ok(()) };
+        let Goal::File(there) = slot.goal else { return Ok(()) };
+        let parent = match slot.open_parent() {
+            Ok(parent) => parent,
+            Err(error) => return self.fail(entry, "open its folder", error),
+        };
         let name = self.name(entry);
         let opened = existing::open_file(parent.as_fd(), name, there.inode, OFlags::RDONLY);
         let subject = match &opened {
@@ -489,7 +497,7 @@ impl TargetBatch for FileBatch {
         let (slot, count) = (&self.slots[entry], &self.shared.count);
         one_more(if slot.goal == Goal::New { &count.created } else { &count.rewritten });
         count.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        let patched = slot.there().is_some_and(|there| !there.shared);
+        let patched = slot.there().is_some_and(|there| !there.shared) && self.shared.notices_halves();
         slot.decide(if patched { Fate::Made } else { Fate::Another });
     }
 

@@ -3,17 +3,26 @@
 //! Nothing here follows a link. On purpose not here: changing anything but the rights that this
 //! process needs in a folder of its own.
 
-use super::remove::Deletes;
+use super::attributes::Subject;
+use super::remove::{self, Deletes};
 use super::shared::Shared;
 use super::split_key;
 use crate::directory::{DIRECTORY, Directory};
 use crate::stat::{kind_of, mtime_of};
 use holdfast_core::entry::{Entry, Kind, Time};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, IFlags, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, openat, renameat, renameat_with, statat,
+    unlinkat,
+};
 use rustix::io::{Errno, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
+
+/// No file system has longer names.
+const NAME_BYTES_MAX: usize = 255;
+/// So many names are tried to put a file aside.
+const ASIDE_MAX: u32 = 1000;
 
 /// What is done with a file that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,31 +104,48 @@ pub(super) fn open_file(
         opened => opened,
     }?;
     let now = fstat(&handle)?;
-    if Inode::of(&now) == inode && kind(&now) == Some(Kind::File) { Ok(handle) } else { Err(Errno::STALE) }
+    // What got another name in the meantime must not be changed any more.
+    let shared = access == OFlags::RDWR && now.st_nlink > 1;
+    let same = Inode::of(&now) == inode && kind(&now) == Some(Kind::File) && !shared;
+    if same { Ok(handle) } else { Err(Errno::STALE) }
 }
 
 /// What is known of a folder that was there before.
 #[derive(Debug)]
 pub(super) struct Inside {
-    /// Numbers of what was met in it, to notice two names that the file system takes for one.
-    met: HashSet<u64>,
+    /// What was met in it, to notice two names that the file system takes for one.
+    met: HashSet<Inode>,
     /// Hashes of the names that the snapshot has in it; none if nothing may be deleted.
     pub(super) names: Option<HashSet<u64>>,
     /// Whether its attributes may be set.
     pub(super) may_change: bool,
     /// The mode that it had, if rights were added to it.
     pub(super) mode: Option<Mode>,
+    /// The flags that it had, if they were taken away for the time being.
+    pub(super) flags: IFlags,
+    /// Something is mounted on it.
+    mounted: bool,
+    /// Its attributes were not those that were recorded, before anything was done in it.
+    pub(super) differs: bool,
 }
 
 impl Inside {
     pub(super) fn new(deletes: Option<&Deletes>, may_change: bool) -> Self {
-        Self { met: HashSet::new(), names: deletes.map(|_| HashSet::new()), may_change, mode: None }
+        let names = deletes.map(|_| HashSet::new());
+        let (met, mode, flags) = (HashSet::new(), None, IFlags::empty());
+        Self { met, names, may_change, mode, flags, mounted: false, differs: false }
+    }
+
+    /// What is mounted here may not have been there, or was left out, when the snapshot was
+    /// made: of such a file system the snapshot has nothing at all.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.mounted && self.names.as_ref().is_some_and(HashSet::is_empty)
     }
 
     /// Notes what was met; tells whether it was not met under another name.
     pub(super) fn meet(&mut self, there: &Stat) -> bool {
         let linked = there.st_nlink > 1 && kind(there) != Some(Kind::Directory);
-        linked || self.met.insert(there.st_ino)
+        linked || self.met.insert(Inode::of(there))
     }
 }
 
@@ -128,15 +154,21 @@ pub(super) fn enter(
     shared: &Shared,
     parent: &Arc<Directory>,
     name: &[u8],
+    entry: &Entry,
     inside: &mut Inside,
 ) -> Result<Arc<Directory>> {
     let above = parent.open()?;
     let handle = match openat(&above, name, DIRECTORY, Mode::empty()) {
+        Ok(handle) => {
+            inside.differs = !shared.is_as_recorded(Subject::Open(handle.as_fd()), entry);
+            Ok(handle)
+        }
         Err(Errno::ACCESS) if !shared.rehearse => {
+            inside.differs = !shared.is_as_recorded(Subject::Name(above.as_fd(), name), entry);
             inside.mode = Some(shared.add_rights(above.as_fd(), name)?);
             openat(&above, name, DIRECTORY, Mode::empty())
         }
-        opened => opened,
+        failed => failed,
     }?;
     let stat = fstat(&handle)?;
     if !shared.rehearse {
@@ -144,18 +176,56 @@ pub(super) fn enter(
         if !shared.privileged && !mode.contains(Mode::RWXU) && fchmod(&handle, mode | Mode::RWXU).is_ok() {
             inside.mode.get_or_insert(mode);
         }
-        shared.soften(handle.as_fd());
+        inside.flags = shared.soften(handle.as_fd());
     }
+    inside.mounted = shared.deletes.is_some() && remove::is_mount(handle.as_fd(), b"");
     shared.note_device(stat.st_dev, handle.as_fd());
     Ok(parent.below(name, handle, DIRECTORY).0)
+}
+
+/// Renames a thing in its folder where nothing has the new name.
+pub(super) fn rename_new(parent: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<()> {
+    match renameat_with(parent, from, parent, to, RenameFlags::NOREPLACE) {
+        // Not every file system can; then nobody must come between.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match look(parent, to)? {
+            Some(_) => Err(Errno::EXIST),
+            None => renameat(parent, from, parent, to),
+        },
+        renamed => renamed,
+    }
+}
+
+/// Gives a file that is neither old nor new another name, which nothing has; returns it.
+pub(super) fn put_aside(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    let mut number = 0;
+    loop {
+        let aside = aside(name, number);
+        match rename_new(parent, name, &aside) {
+            Err(Errno::EXIST) if number < ASIDE_MAX => number += 1,
+            renamed => return renamed.map(|()| aside),
+        }
+    }
+}
+
+/// The name that a file gets when it is neither old nor new.
+fn aside(name: &[u8], number: u32) -> Vec<u8> {
+    let mark = match number {
+        0 => ".holdfast-incomplete".to_owned(),
+        number => format!(".holdfast-incomplete-{number}"),
+    };
+    let room = NAME_BYTES_MAX - mark.len();
+    [&name[..name.len().min(room)], mark.as_bytes()].concat()
 }
 
 impl Shared {
     /// Gives what was made beside an entry's place that place. If it cannot be, nothing stays
     /// beside it.
-    pub(super) fn take_place(&self, parent: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    pub(super) fn take_place(&self, parent: BorrowedFd<'_>, entry: &Entry, new: bool) -> Result<()> {
         let (beside, name) = (self.name_beside(&entry.key), split_key(&entry.key).1);
-        let rename = || renameat(parent, &beside, parent, name);
+        let rename = || match new {
+            true => rename_new(parent, &beside, name),
+            false => renameat(parent, &beside, parent, name),
+        };
         let softened = match rename() {
             Err(Errno::PERM) => {
                 self.soften_name(parent, name);
@@ -179,8 +249,11 @@ impl Shared {
     fn remove_folder(&self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<()> {
         match self.unlink(parent, name, true) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                let there = look(parent, name)?.ok_or(Errno::NOENT)?;
-                if self.remove_tree(parent, name, key, &there) { Ok(()) } else { Err(Errno::NOTEMPTY) }
+                if self.remove_tree(parent, name, key) {
+                    Ok(())
+                } else {
+                    Err(Errno::NOTEMPTY)
+                }
             }
             removed => removed,
         }

@@ -2,8 +2,10 @@
 //!
 //! On purpose not here: which file, and what becomes of it when writing fails.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom, fallocate, fstat, openat, seek};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, Mode, OFlags, SeekFrom, fallocate, fstat, linkat, openat, seek,
+};
 use rustix::io::{Errno, Result, pread, pwrite, write};
 use std::ops::Range;
 
@@ -15,6 +17,24 @@ static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 pub(super) fn create(parent: BorrowedFd<'_>, name: &[u8], mode: u16) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::from_raw_mode(u32::from(mode)))
+}
+
+/// Makes a file without a name, of which a kill leaves nothing.
+pub(super) fn create_unnamed(parent: BorrowedFd<'_>, mode: u16) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    openat(parent, c".", flags, Mode::from_raw_mode(u32::from(mode)))
+}
+
+/// Gives a file without a name one that nothing has.
+pub(super) fn name(file: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    // Without the rights for this, the same is asked by way of a path.
+    linkat(file, c"", parent, name, AtFlags::EMPTY_PATH).or_else(|error| match error {
+        Errno::EXIST => Err(error),
+        _ => {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(CWD, path, parent, name, AtFlags::SYMLINK_FOLLOW)
+        }
+    })
 }
 
 /// Writes to a new file from its start.

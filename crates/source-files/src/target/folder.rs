@@ -7,7 +7,7 @@ use super::existing::Inside;
 use super::shared::{Shared, one_more};
 use crate::directory::{DIRECTORY, Directory};
 use holdfast_core::entry::Entry;
-use holdfast_engine::outcome::ProblemKind;
+use holdfast_engine::outcome::{NoticeKind, ProblemKind};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, fchmod, mkdirat, openat};
 use rustix::io::Errno;
@@ -63,13 +63,28 @@ pub(super) fn finish_inside(
     spared: bool,
 ) {
     if let (Some(names), false) = (&inside.names, spared) {
-        shared.sweep(handle, &entry.key, names);
+        if shared.is_broken(&entry.key) {
+            let what = "nothing was deleted in it: not all of it could be restored".to_owned();
+            shared.notice(&entry.key, NoticeKind::LeftOut, what);
+        } else if inside.is_foreign() {
+            let what =
+                "nothing was deleted in it: of what is mounted here the snapshot has nothing".to_owned();
+            shared.notice(&entry.key, NoticeKind::LeftOut, what);
+        } else {
+            shared.sweep(handle, &entry.key, names);
+        }
     }
     if inside.may_change {
-        if shared.alter(Subject::Open(handle), entry) {
+        shared.alter(Subject::Open(handle), entry);
+        if inside.differs {
             one_more(&shared.count.attributes_only);
         }
-    } else if let Some(mode) = inside.mode
+        return;
+    }
+    if !inside.flags.is_empty() {
+        shared.flag_late(&entry.key, inside.flags);
+    }
+    if let Some(mode) = inside.mode
         && let Err(error) = fchmod(handle, mode)
     {
         let what = format!("its mode could not be set back: {}", std::io::Error::from(error));

@@ -80,8 +80,8 @@ impl FileTarget {
             let stat = rustix::fs::fstat(top).map_err(|error| shared::fatal(b"", "look at", error))?;
             shared.note_device(stat.st_dev, top.as_fd());
         }
-        let may_change = |shared: &Shared| shared.overwrite != Overwrite::Never;
-        let top_inside = in_place.then(|| Inside::new(shared.deletes.as_ref(), may_change(&shared)));
+        // Whether the target itself may be changed is seen once its entry comes.
+        let top_inside = in_place.then(|| Inside::new(shared.deletes.as_ref(), false));
         Ok(Self {
             shared: Arc::new(shared),
             top: top.map(|top| Directory::top(top, Budget::of_process())),
@@ -103,7 +103,7 @@ impl FileTarget {
             return Ok(Slot::nothing());
         }
         if entry.key.is_empty() {
-            self.top_entry = Some(entry.clone());
+            self.note_top(entry);
             return Ok(Slot::nothing());
         }
         if self.left.as_ref().is_some_and(|left| is_below(&entry.key, left)) {
@@ -201,7 +201,7 @@ impl FileTarget {
         let (name, kind) = (split_key(&entry.key).1, existing::kind(there));
         if entry.kind == Kind::Directory && kind == Some(Kind::Directory) {
             let mut inside = Inside::new(self.shared.deletes.as_ref(), may_change);
-            return match existing::enter(&self.shared, parent, name, &mut inside) {
+            return match existing::enter(&self.shared, parent, name, entry, &mut inside) {
                 Ok(directory) => {
                     let (directory, inside) = (Some(directory), Some(inside));
                     self.folders.push(Folder { directory, entry: entry.clone(), inside, spared: false });
@@ -234,7 +234,7 @@ impl FileTarget {
             if self.shared.rehearse
                 && let Ok(opened) = parent.open()
             {
-                self.shared.remove_tree(opened.as_fd(), name, &entry.key, there);
+                self.shared.remove_tree(opened.as_fd(), name, &entry.key);
             }
         }
         let (goal, plan, outcome) = self.goal(entry, parent, there);
@@ -283,6 +283,19 @@ impl FileTarget {
         parent.open().is_ok_and(|opened| {
             self.shared.is_as_recorded(Subject::Name(opened.as_fd(), split_key(&entry.key).1), entry)
         })
+    }
+
+    /// Keeps the entry of the target itself for the end, and looks at it as it is now.
+    fn note_top(&mut self, entry: &Entry) {
+        self.top_entry = Some(entry.clone());
+        if let (Some(inside), Some(top)) = (&mut self.top_inside, &self.top)
+            && let Ok(opened) = top.open()
+        {
+            let subject = Subject::Open(opened.as_fd());
+            inside.differs = !self.shared.is_as_recorded(subject, entry);
+            let there = subject.stat();
+            inside.may_change = there.is_ok_and(|there| self.shared.overwrite.may_change(entry, &there));
+        }
     }
 
     fn finish_top(&mut self) -> Result<(), TargetError> {

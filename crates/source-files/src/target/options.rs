@@ -7,12 +7,16 @@ use super::remove::{self, Deletes};
 use holdfast_engine::Selector;
 use holdfast_engine::target::TargetError;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat, stat};
+use rustix::io::Errno;
 use std::fmt;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+/// Two restores at once would make a mix of their files. Not every file system can tell.
+const LOCK: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 /// How to restore.
 #[derive(Clone, Default)]
@@ -79,8 +83,11 @@ pub(super) fn open_top(dir: &Path, options: &FileTargetOptions) -> Result<Opened
         Ok((_, false)) if options.overwrite.is_none() => {
             Err(refused(format!("target {shown} is not empty: state a new or an empty folder"), None))
         }
+        Ok((top, _)) if !options.rehearse && flock(&top, LOCK) == Err(Errno::WOULDBLOCK) => {
+            Err(refused(format!("another restore is at work in target {shown}: wait for its end"), None))
+        }
         Ok((top, empty)) => Ok(Opened { top: Some(top), in_place: !empty }),
-        Err(rustix::io::Errno::NOENT) if options.rehearse => Ok(Opened { top: None, in_place: false }),
+        Err(Errno::NOENT) if options.rehearse => Ok(Opened { top: None, in_place: false }),
         Err(error) => {
             Err(refused(format!("open target {shown}: see that it may be read"), Some(error.into())))
         }

@@ -10,7 +10,9 @@ use holdfast_core::entry::{Kind, key_to_path};
 use holdfast_engine::outcome::{NoticeKind, ProblemKind};
 use holdfast_engine::{Selection, Selector};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, IFlags, Mode, OFlags, RawDir, Stat, StatxAttributes, StatxFlags, fchmod, openat, statx, unlinkat,
+};
 use rustix::io::{Errno, Result};
 use std::collections::HashSet;
 use std::fmt;
@@ -69,15 +71,22 @@ impl Shared {
     }
 
     /// Deletes one thing with all below it; tells whether nothing of it is left.
-    pub(super) fn remove_tree(&self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8], there: &Stat) -> bool {
-        let Some(deletes) = &self.deletes else { return false };
-        Remover { shared: self, deletes, device: there.st_dev }.remove(parent, name, key, 0)
+    pub(super) fn remove_tree(&self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> bool {
+        let (Some(deletes), Ok(above)) = (&self.deletes, rustix::fs::fstat(parent)) else { return false };
+        Remover { shared: self, deletes, device: above.st_dev }.remove(parent, name, key, 0)
     }
 
     fn left_there(&self, key: &[u8], operation: &str, error: Errno) {
         let what = format!("not deleted: {operation}: {}", std::io::Error::from(error));
         self.problem(key, ProblemKind::Unwritable, what);
     }
+}
+
+/// A folder that is deleted in, and what was taken from it for that.
+struct Entered {
+    handle: OwnedFd,
+    mode: Option<Mode>,
+    flags: IFlags,
 }
 
 struct Remover<'a> {
@@ -99,7 +108,8 @@ impl Remover<'_> {
         };
         let is_folder = kind(&there) == Some(Kind::Directory);
         let selection = self.deletes.selection(key, is_folder);
-        if selection == Selection::Skip || self.stays(&there, key, level) {
+        let mounted = is_folder && is_mount(parent, name);
+        if selection == Selection::Skip || self.stays(&there, mounted, key, level) {
             return false;
         }
         if is_folder && !self.empty(parent, name, key, level) || selection != Selection::Take {
@@ -116,10 +126,10 @@ impl Remover<'_> {
     }
 
     /// What is left as it is whatever the snapshot says, and is worth a word.
-    fn stays(&self, there: &Stat, key: &[u8], level: usize) -> bool {
+    fn stays(&self, there: &Stat, mounted: bool, key: &[u8], level: usize) -> bool {
         let why = if self.deletes.protected.contains(&Inode::of(there)) {
             "not deleted: the repository or the cache lies here"
-        } else if there.st_dev != self.device {
+        } else if mounted || there.st_dev != self.device {
             "not deleted: it is on another file system"
         } else if level >= LEVELS_MAX {
             "not deleted: it lies too deep"
@@ -131,15 +141,21 @@ impl Remover<'_> {
     }
 
     fn empty(&mut self, parent: BorrowedFd<'_>, name: &[u8], key: &[u8], level: usize) -> bool {
-        let opened =
-            self.shared.open_folder(parent, name).and_then(|folder| Ok((list(folder.as_fd())?, folder)));
+        let opened = self
+            .shared
+            .open_folder(parent, name)
+            .and_then(|folder| Ok((list(folder.handle.as_fd())?, folder)));
         match opened {
             Ok((names, folder)) => {
                 // Each is tried, whatever becomes of the others.
                 let left = names
                     .iter()
-                    .filter(|name| !self.remove(folder.as_fd(), name, &below(key, name), level + 1));
-                left.count() == 0
+                    .filter(|name| !self.remove(folder.handle.as_fd(), name, &below(key, name), level + 1));
+                let empty = left.count() == 0;
+                if !empty {
+                    self.shared.set_back(key, &folder);
+                }
+                empty
             }
             Err(error) => {
                 self.shared.left_there(key, "open", error);
@@ -151,18 +167,30 @@ impl Remover<'_> {
 
 impl Shared {
     /// Opens a folder to delete in it.
-    fn open_folder(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
-        let folder = match openat(parent, name, DIRECTORY, Mode::empty()) {
+    fn open_folder(&self, parent: BorrowedFd<'_>, name: &[u8]) -> Result<Entered> {
+        let mut mode = None;
+        let handle = match openat(parent, name, DIRECTORY, Mode::empty()) {
             Err(Errno::ACCESS) if !self.rehearse => {
-                self.add_rights(parent, name)?;
+                mode = Some(self.add_rights(parent, name)?);
                 openat(parent, name, DIRECTORY, Mode::empty())
             }
             opened => opened,
         }?;
-        if !self.rehearse {
-            self.soften(folder.as_fd());
+        let flags = self.soften(handle.as_fd());
+        Ok(Entered { handle, mode, flags })
+    }
+
+    /// Gives a folder that was not deleted the rights and flags that it had.
+    fn set_back(&self, key: &[u8], folder: &Entered) {
+        if !folder.flags.is_empty() {
+            self.flag_late(key, folder.flags);
         }
-        Ok(folder)
+        if let Some(mode) = folder.mode
+            && let Err(error) = fchmod(&folder.handle, mode)
+        {
+            let what = format!("its mode could not be set back: {}", std::io::Error::from(error));
+            self.problem(key, ProblemKind::Attribute, what);
+        }
     }
 
     /// Removes one name, and what forbids it.
@@ -213,6 +241,14 @@ pub(super) fn list(folder: BorrowedFd<'_>) -> Result<Names> {
         }
     }
     Ok(names)
+}
+
+/// Whether something is mounted on a folder, be it a part of the same file system. An empty name
+/// is the folder itself.
+pub(super) fn is_mount(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    statx(folder, name, flags, StatxFlags::empty())
+        .is_ok_and(|raw| raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn below(key: &[u8], name: &[u8]) -> Vec<u8> {

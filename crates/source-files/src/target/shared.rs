@@ -14,8 +14,8 @@ use holdfast_engine::target::{Finished, Tally, TargetError};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{IFlags, Mode, OFlags, fgetxattr_query, fstat, ioctl_getflags, ioctl_setflags, syncfs};
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     late_flags: Mutex<Vec<(Vec<u8>, IFlags)>>,
     problems: Mutex<Problems>,
     deleted: Mutex<Vec<Vec<u8>>>,
+    /// Folders in which something could not be restored.
+    broken: Mutex<HashSet<Vec<u8>>>,
     /// One handle on each file system that was entered, to sync it.
     devices: Mutex<HashMap<u64, OwnedFd>>,
     hasher: RandomState,
@@ -95,6 +97,7 @@ impl Shared {
             late_flags: Mutex::default(),
             problems: Mutex::default(),
             deleted: Mutex::default(),
+            broken: Mutex::default(),
             devices: Mutex::default(),
             hasher: RandomState::new(),
         }
@@ -169,6 +172,24 @@ impl Shared {
     /// A name beside an entry's own that nobody can foresee.
     pub(super) fn name_beside(&self, key: &[u8]) -> Vec<u8> {
         format!(".holdfast-{:016x}", self.hasher.hash_one(key)).into_bytes()
+    }
+
+    /// Notes that something in a folder could not be restored: what else lies there may be all
+    /// that is left of it.
+    pub(super) fn note_broken(&self, folder: &[u8]) {
+        if self.deletes.is_some() {
+            lock(&self.broken).insert(folder.to_vec());
+        }
+    }
+
+    pub(super) fn is_broken(&self, folder: &[u8]) -> bool {
+        lock(&self.broken).contains(folder)
+    }
+
+    /// Whether a file that was only written in part before a kill is met as one that differs, and
+    /// not taken for a file that somebody wants to keep.
+    pub(super) fn notices_halves(&self) -> bool {
+        matches!(self.overwrite, Overwrite::Always | Overwrite::IfChanged)
     }
 
     /// Keeps a handle on a file system that was entered, to sync it at the end.

@@ -53,7 +53,7 @@ fn make_in(shared: &Shared, slot: &Slot, entry: &Entry, parent: BorrowedFd<'_>) 
             make_at(parent, &beside, entry)?;
             let applied = Applied { entry, mode_now: None, fresh: None };
             shared.apply(Subject::Name(parent, &beside), applied);
-            shared.take_place(parent, entry)?;
+            shared.take_place(parent, entry, false)?;
         }
         one_more(&count.rewritten);
     }

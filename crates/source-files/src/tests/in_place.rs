@@ -7,7 +7,7 @@ use holdfast_core::entry::{Entry, Kind};
 use holdfast_engine::Selection;
 use holdfast_engine::outcome::ProblemKind;
 use holdfast_engine::target::{Finished, Tally, Target, Want};
-use rustix::fs::{CWD, FileType, IFlags, Mode, XattrFlags, mknodat, setxattr};
+use rustix::fs::{CWD, FileType, IFlags, Mode, OFlags, XattrFlags, mknodat, openat, setxattr};
 use rustix::process::geteuid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -401,7 +401,10 @@ fn an_interrupted_restore_leaves_no_half_file_of_its_own() {
     for at in [1, 2] {
         batch.write_at(at, 0, &[1; 50_000]).unwrap();
     }
-    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 3);
+    // Even of a kill now nothing would be left but a file under its own name.
+    let flags = OFlags::WRONLY | OFlags::TMPFILE;
+    let has_unnamed = openat(CWD, target.path(), flags, Mode::RUSR).is_ok();
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), if has_unnamed { 2 } else { 3 });
     drop(batch);
     drop(restored);
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1);
@@ -420,4 +423,153 @@ fn a_full_target_is_refused_until_somebody_says_how() {
     let finished = restore_over(target.path(), &missing, &options);
     assert_eq!((finished.tally.created, finished.problems.problem_count), (1, 0));
     assert!(!missing.exists() && !target.path().join("missing").exists());
+}
+
+#[test]
+fn what_was_put_aside_outlives_a_deletion() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    let long = "n".repeat(255);
+    for name in ["touched", "other/file", &long] {
+        for top in [source.path(), target.path()] {
+            fs::create_dir_all(top.join("other")).unwrap();
+            fs::write(top.join(name), vec![1; 200_000]).unwrap();
+        }
+    }
+    for name in ["touched.holdfast-incomplete", "other/extra"] {
+        fs::write(target.path().join(name), b"of somebody").unwrap();
+    }
+    let entries: Vec<Entry> = capture(source.path()).into_iter().map(|(entry, _)| entry).collect();
+    let number = |name: &str| entries.iter().position(|entry| entry.key == name.as_bytes()).unwrap();
+    let numbers = ["touched", &long].map(number);
+    let mut restored = FileTarget::create(target.path(), &deleting(Overwrite::Always)).unwrap();
+    let batch = restored.prepare(entries).unwrap();
+    for at in numbers {
+        batch.write_at(at, 100_000, &[2; 50_000]).unwrap();
+        batch.discard(at).unwrap();
+    }
+    restored.complete(batch).unwrap();
+    let finished = restored.finish().unwrap();
+    assert_eq!(finished.problems.notice_count, 3, "two files and their folder");
+    let mut names: Vec<_> =
+        fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let aside = format!("{}.holdfast-incomplete", &long[..235]);
+    let marked = ["touched.holdfast-incomplete", "touched.holdfast-incomplete-1"];
+    assert_eq!(names, [&aside, "other", marked[0], marked[1]]);
+    assert_eq!(fs::read(target.path().join(marked[0])).unwrap(), b"of somebody");
+    // Elsewhere nothing is broken.
+    assert_eq!(finished.deleted, [b"other/extra".to_vec()]);
+}
+
+/// Under these rules a file that a kill left half written would count as one to keep.
+#[test]
+fn where_newer_files_are_kept_no_half_file_gets_its_name() {
+    for overwrite in [Overwrite::IfNewer, Overwrite::Never] {
+        let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+        fs::write(source.path().join("new"), vec![1; 200_000]).unwrap();
+        fs::write(source.path().join("old"), vec![1; 200_000]).unwrap();
+        fs::write(target.path().join("old"), vec![2; 200_000]).unwrap();
+        set_time(&target.path().join("old"), 1_000, 0);
+        let captured = capture(source.path());
+        let entries: Vec<Entry> = captured.iter().map(|(entry, _)| entry.clone()).collect();
+        let mut restored = FileTarget::create(target.path(), &over(overwrite)).unwrap();
+        let batch = restored.prepare(entries).unwrap();
+        for at in [1, 2] {
+            batch.write_at(at, 0, &[1; 50_000]).unwrap();
+        }
+        assert!(!target.path().join("new").exists(), "{overwrite:?}");
+        assert_eq!(fs::read(target.path().join("old")).unwrap(), vec![2; 200_000], "{overwrite:?}");
+        drop(batch);
+        drop(restored);
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1);
+        let finished = restore_over(source.path(), target.path(), &over(overwrite));
+        let Tally { created, rewritten, left, .. } = finished.tally;
+        let is_newer = overwrite == Overwrite::IfNewer;
+        assert_eq!((created, rewritten, left), if is_newer { (1, 1, 0) } else { (1, 0, 1) });
+        assert_eq!(fs::read(target.path().join("new")).unwrap(), vec![1; 200_000]);
+    }
+}
+
+#[test]
+fn two_restores_do_not_mix() {
+    let target = tempdir().unwrap();
+    let first = FileTarget::create(target.path(), &over(Overwrite::Always)).unwrap();
+    let error = FileTarget::create(target.path(), &over(Overwrite::Always)).unwrap_err();
+    assert!(error.what.contains("another restore"), "{error}");
+    let rehearsal = FileTargetOptions { rehearse: true, ..over(Overwrite::Always) };
+    assert!(FileTarget::create(target.path(), &rehearsal).is_ok());
+    drop(first);
+    assert!(FileTarget::create(target.path(), &over(Overwrite::Always)).is_ok());
+}
+
+#[test]
+fn nothing_that_is_made_inherits_an_access_list() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    for top in [source.path(), target.path()] {
+        fs::create_dir(top.join("folder")).unwrap();
+    }
+    fs::write(source.path().join("folder/file"), b"x").unwrap();
+    symlink("x", source.path().join("folder/link")).unwrap();
+    mknodat(CWD, source.path().join("folder/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    // Version 2: owner, user 77, group, mask, others.
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in
+        [(1_u16, 7_u16, u32::MAX), (2, 7, 77), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)]
+    {
+        list.extend([tag.to_le_bytes(), rights.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let name = "system.posix_acl_default";
+    if setxattr(target.path().join("folder"), name, &list, XattrFlags::empty()).is_err() {
+        return;
+    }
+    let finished = restore_over(source.path(), target.path(), &over(Overwrite::Always));
+    assert_eq!(finished.problems.problems, []);
+    assert_same(source.path(), target.path());
+}
+
+#[test]
+fn a_folder_that_is_left_alone_keeps_its_flags() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    for top in [source.path(), target.path()] {
+        fs::create_dir(top.join("folder")).unwrap();
+    }
+    fs::write(source.path().join("folder/new"), b"x").unwrap();
+    let folder = target.path().join("folder");
+    if !set_flags(&folder, IFlags::IMMUTABLE) {
+        return;
+    }
+    let finished = restore_over(source.path(), target.path(), &over(Overwrite::Never));
+    let still = fs::write(folder.join("other"), b"x").is_err();
+    set_flags(&folder, IFlags::empty());
+    assert!(still && folder.join("new").exists());
+    assert_eq!(finished.problems.problems, []);
+}
+
+/// Making and deleting things changes the time of their folder, but that was no difference.
+#[test]
+fn a_rehearsal_counts_the_same_folders() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    for top in [source.path(), target.path()] {
+        fs::create_dir_all(top.join("folder/below")).unwrap();
+        fs::set_permissions(top.join("folder/below"), fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    fs::write(source.path().join("folder/new"), b"x").unwrap();
+    fs::write(target.path().join("extra"), b"x").unwrap();
+    for top in [source.path(), target.path()] {
+        for name in ["folder/below", "folder", "."] {
+            set_time(&top.join(name), 1_000, 0);
+        }
+    }
+    let tallies = [true, false].map(|rehearse| {
+        let options = FileTargetOptions { rehearse, ..deleting(Overwrite::Always) };
+        let tally = restore_over(source.path(), target.path(), &options).tally;
+        (tally.created, tally.deleted, tally.attributes_only)
+    });
+    assert_eq!(tallies, [(1, 1, 0); 2]);
+    assert_same(source.path(), target.path());
+    // The target itself counts by its time, too.
+    set_time(target.path(), 2_000, 0);
+    restore_over(source.path(), target.path(), &over(Overwrite::IfNewer));
+    assert_eq!(fs::metadata(target.path()).unwrap().mtime(), 2_000);
 }

@@ -3,11 +3,13 @@
 //!
 //! On purpose not here: deleting; the target does it.
 
+use super::Run;
 use crate::args::{Over, When};
-use crate::engine::{RestoreReport, Selection, Selector, Tally};
+use crate::engine::{Repository, RestoreReport, Selection, Selector, Snapshot, Tally, details};
 use crate::fault::Fault;
 use crate::ink::{count, counted, escape};
 use crate::wire_up::{FileTargetOptions, Overwrite};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,9 +96,68 @@ pub(super) fn refuse_full(target: &Path, options: &FileTargetOptions) -> Result<
     }
 }
 
+/// What an incomplete snapshot lacks only because it could not be read: that it is not in the
+/// snapshot says nothing about whether it should be at the target.
+pub(super) async fn unread(run: &Run, repository: &Repository, snapshot: &Snapshot) -> Result<Unread, Fault> {
+    if !snapshot.summary.incomplete {
+        return Ok(Unread::default());
+    }
+    let recorded = details(&run.ctx, repository, snapshot).await?.problems;
+    // Of very many only the first are recorded.
+    if recorded.is_empty() || recorded.len() as u64 != snapshot.summary.problems {
+        return Err(Fault::usage(
+            "--delete: this snapshot is incomplete, and does not name all that it lacks: nothing was changed",
+            "restore without --delete, or choose a snapshot that is whole",
+        ));
+    }
+    Ok(Unread(recorded.into_iter().map(|problem| problem.path).collect()))
+}
+
+/// Paths of what could not be read when a snapshot was made, sorted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unread(BTreeSet<Vec<u8>>);
+
+impl Unread {
+    /// What becomes of a path because something at it, above it or below it was not read.
+    fn bound(&self, path: &[u8]) -> Selection {
+        let mut above = Some(path);
+        while let Some(at) = above {
+            if self.0.contains(at) {
+                return Selection::Skip;
+            }
+            above = at.iter().rposition(|&byte| byte == b'/').map(|end| &at[..end]);
+        }
+        let inside = [path, b"/"].concat();
+        let first = self.0.range(inside.clone()..).next();
+        if self.0.contains(&b"/"[..]) {
+            Selection::Skip
+        } else if first.is_some_and(|first| first.starts_with(&inside)) {
+            Selection::Descend
+        } else {
+            Selection::Take
+        }
+    }
+}
+
 /// Decides what may be deleted at the target: what lies in folders that were backed up as such,
 /// and would be restored if the snapshot had it. Folders above a source are only the way to it.
-pub(super) fn deletable(prefix: Vec<u8>, sources: Vec<Vec<u8>>, select: Option<Selector>) -> Selector {
+pub(super) fn deletable(
+    prefix: Vec<u8>,
+    sources: Vec<Vec<u8>>,
+    select: Option<Selector>,
+    unread: Unread,
+) -> Selector {
+    let selected = selectable(prefix.clone(), sources, select);
+    Arc::new(move |path: &[u8], is_folder: bool| {
+        match (unread.bound(&[&prefix[..], path].concat()), selected(path, is_folder)) {
+            (Selection::Skip, _) | (_, Selection::Skip) => Selection::Skip,
+            (Selection::Descend, _) | (_, Selection::Descend) => Selection::Descend,
+            (Selection::Take, Selection::Take) => Selection::Take,
+        }
+    })
+}
+
+fn selectable(prefix: Vec<u8>, sources: Vec<Vec<u8>>, select: Option<Selector>) -> Selector {
     Arc::new(move |path: &[u8], is_folder: bool| {
         let path = [&prefix[..], path].concat();
         let below = |source: &Vec<u8>| is_below(&path, source);
@@ -135,18 +196,19 @@ mod tests {
 
     #[test]
     fn only_folders_that_were_backed_up_are_cleaned_up() {
-        let whole = deletable(Vec::new(), vec![b"/srv/www".to_vec(), b"/etc".to_vec()], None);
+        let whole =
+            deletable(Vec::new(), vec![b"/srv/www".to_vec(), b"/etc".to_vec()], None, Unread::default());
         assert_eq!(whole(b"/home", true), Selection::Skip);
         assert_eq!(whole(b"/srv", true), Selection::Descend);
         assert_eq!(whole(b"/srv/other", true), Selection::Skip);
         assert_eq!(whole(b"/srv/www", true), Selection::Descend);
         assert_eq!(whole(b"/srv/www/extra", false), Selection::Take);
         assert_eq!(whole(b"/srv/wwwx", false), Selection::Skip);
-        let part = deletable(b"/srv/www/a".to_vec(), vec![b"/srv/www".to_vec()], None);
+        let part = deletable(b"/srv/www/a".to_vec(), vec![b"/srv/www".to_vec()], None, Unread::default());
         assert_eq!(part(b"/x/y", false), Selection::Take);
-        let above = deletable(b"/srv".to_vec(), vec![b"/srv/www".to_vec()], None);
+        let above = deletable(b"/srv".to_vec(), vec![b"/srv/www".to_vec()], None, Unread::default());
         assert_eq!((above(b"/x", false), above(b"/www/x", false)), (Selection::Skip, Selection::Take));
-        let all = deletable(Vec::new(), vec![b"/".to_vec()], None);
+        let all = deletable(Vec::new(), vec![b"/".to_vec()], None, Unread::default());
         assert_eq!(all(b"/x", false), Selection::Take);
         let select: Selector =
             Arc::new(
@@ -154,8 +216,24 @@ mod tests {
                     if path == b"/srv/www/kept" { Selection::Skip } else { Selection::Take }
                 },
             );
-        let chosen = deletable(b"/srv/www".to_vec(), vec![b"/srv".to_vec()], Some(select));
+        let chosen = deletable(b"/srv/www".to_vec(), vec![b"/srv".to_vec()], Some(select), Unread::default());
         assert_eq!((chosen(b"/kept", true), chosen(b"/other", true)), (Selection::Skip, Selection::Take));
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_deleted() {
+        let unread = |paths: &[&str]| Unread(paths.iter().map(|path| path.as_bytes().to_vec()).collect());
+        let sources = vec![b"/srv/www".to_vec()];
+        let some = unread(&["/srv/www/file", "/srv/www/a/closed"]);
+        let delete = deletable(b"/srv/www".to_vec(), sources.clone(), None, some);
+        assert_eq!((delete(b"/file", false), delete(b"/file2", false)), (Selection::Skip, Selection::Take));
+        assert_eq!((delete(b"/a", true), delete(b"/a/x", true)), (Selection::Descend, Selection::Take));
+        assert_eq!(delete(b"/a/closed", true), Selection::Skip);
+        assert_eq!(delete(b"/a/closed/deep/x", false), Selection::Skip);
+        for all in ["/", "/srv", "/srv/www"] {
+            let delete = deletable(b"/srv/www".to_vec(), sources.clone(), None, unread(&[all]));
+            assert_eq!(delete(b"/x", false), Selection::Skip, "{all}");
+        }
     }
 
     #[test]

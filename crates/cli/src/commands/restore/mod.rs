@@ -40,7 +40,8 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let snapshot = &resolved.snapshot;
     if args.over.delete {
         let (sources, select) = (snapshot.summary.paths.clone(), options.select.clone());
-        into.delete = Some(into::deletable(options.path.clone(), sources, select));
+        let unread = into::unread(run, &repository, snapshot).await?;
+        into.delete = Some(into::deletable(options.path.clone(), sources, select, unread));
         into.protect = protected(run)?;
     }
     let job = Job { run, args, repository: &repository, snapshot, target, into, options };
