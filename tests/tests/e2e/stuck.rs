@@ -7,13 +7,13 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Holds a lease on a file and does not give it back: whoever opens the file waits, as for a
+/// Keeps everybody else from opening a file, by what the manual of fcntl calls F_SETLEASE: whoever opens the file waits, as for a
 /// server that is gone. The system ends the wait after some time (45 seconds by default).
 fn hold(path: &Path) -> Child {
     const SCRIPT: &str = r#"
         $SIG{IO} = "IGNORE";
         open(my $file, "+<", $ARGV[0]) or die "open: $!";
-        fcntl($file, 1024, 1) or die "lease: $!";
+        fcntl($file, 1024, 1) or die "fcntl: $!";
         $| = 1;
         print "held\n";
         sleep 1 while 1;
