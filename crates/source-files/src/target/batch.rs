@@ -192,6 +192,7 @@ impl FileBatch {
         match self.slots[entry].there() {
             Some(there) if !there.shared && self.shared.notices_halves() => {
                 let handle = self.open_to_patch(entry, there)?;
+                existing::narrow(handle.as_fd(), &self.entries[entry]);
                 Ok(Made { handle, mode: None, kind: MadeKind::Patched, touched: AtomicBool::new(false) })
             }
             _ => self.create(entry),
