@@ -285,6 +285,31 @@ fn what_is_mounted_in_the_target_is_not_deleted() {
     assert_eq!(fs::read(precious.join("file")).unwrap(), b"precious");
 }
 
+/// A file that was rewritten in part when the space ran out keeps its name, and is gone on with.
+#[test]
+fn a_full_target_is_gone_on_with() {
+    let world = World::new();
+    let (source, target) = (world.path("source"), world.path("target"));
+    put(source.join("file"), noise(1, 30 << 20));
+    put(world.path("before"), noise(1, 7 << 20));
+    let before = File::options().write(true).open(world.path("before")).unwrap();
+    before.write_all_at(b"changed", 0).unwrap();
+    fs::create_dir(&target).unwrap();
+    world.backup(&source);
+    let script = "mount -t tmpfs -o size=10M none \"$2\" && cp \"$3\" \"$2/file\" || exit 99; \
+        \"$0\" restore \"$1\" --target \"$2\" --overwrite always; test $? = 1 || exit 98; ls \"$2\"; \
+        mount -o remount,size=100M \"$2\"; \"$0\" restore \"$1\" --target \"$2\" --overwrite always || exit 97; \
+        cmp \"$2/file\" \"$4\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(super::world::program()).arg(within("latest", &source));
+    world.furnish(command.args([&target, &world.path("before"), &source.join("file")]));
+    let output = command.output().unwrap();
+    if !is_root() || output.status.code() == Some(99) {
+        return;
+    }
+    assert!(output.status.success() && output.stdout.starts_with(b"file\n"), "{output:?}");
+}
+
 /// Excluded things are neither restored nor deleted.
 #[test]
 fn what_is_not_selected_is_not_touched() {

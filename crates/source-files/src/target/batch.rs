@@ -5,7 +5,7 @@
 use super::attributes::{Applied, FLAGS_EARLY, Subject};
 use super::existing::{self, Inode};
 use super::links::{Fate, Link, Outcome};
-use super::shared::{Shared, add_flags, one_more};
+use super::shared::{Shared, add_flags, ends_all, one_more};
 use super::{file, split_key};
 use crate::directory::{Directory, Opened};
 use crate::verify::{Parent, parent_below};
@@ -192,6 +192,7 @@ impl FileBatch {
         match self.slots[entry].there() {
             Some(there) if !there.shared && self.shared.notices_halves() => {
                 let handle = self.open_to_patch(entry, there)?;
+                existing::narrow(handle.as_fd(), &self.entries[entry]);
                 Ok(Made { handle, mode: None, kind: MadeKind::Patched, touched: AtomicBool::new(false) })
             }
             _ => self.create(entry),
@@ -243,12 +244,13 @@ impl FileBatch {
 
     /// Gives a file up for an error of the system.
     fn fail(&self, entry: usize, operation: &str, error: Errno) -> Result<(), TargetError> {
-        self.give_up(entry, Fate::Unwritable);
+        self.give_up(entry, Fate::Unwritable, ends_all(error));
         self.shared.unmade(&self.entries[entry].key, operation, error)
     }
 
-    /// Leaves nothing of a file that was made, and no mix under the name of one that was there.
-    fn give_up(&self, entry: usize, fate: Fate) {
+    /// Leaves nothing of a file that was made, and no mix under the name of one that was there;
+    /// unless the restore ends with it and finds the mix when it goes on.
+    fn give_up(&self, entry: usize, fate: Fate, ends: bool) {
         let slot = &self.slots[entry];
         self.shared.note_broken(split_key(&self.entries[entry].key).0);
         let before = std::mem::replace(&mut *slot.writing(), Writing::GivenUp);
@@ -257,7 +259,11 @@ impl FileBatch {
             Writing::Ended(kind, touched) => (kind, touched),
             Writing::NotBegun | Writing::GivenUp => (MadeKind::New, false),
         };
-        if touched && let Ok(parent) = slot.open_parent() {
+        let goes_on = ends && kind == MadeKind::Patched;
+        if touched
+            && !goes_on
+            && let Ok(parent) = slot.open_parent()
+        {
             self.clean_up(parent.as_fd(), entry, kind);
         }
         slot.decide(fate);
@@ -583,7 +589,7 @@ impl TargetBatch for FileBatch {
 
     fn discard(&self, entry: usize) -> Result<(), TargetError> {
         if matches!(self.slots[entry].plan, Plan::Write | Plan::Keep) {
-            self.give_up(entry, Fate::Damaged);
+            self.give_up(entry, Fate::Damaged, false);
         }
         Ok(())
     }

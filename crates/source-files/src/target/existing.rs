@@ -110,6 +110,17 @@ pub(super) fn open_file(
     if same { Ok(handle) } else { Err(Errno::STALE) }
 }
 
+/// Takes rights from a file before it is patched: nobody reads or runs, by rights that it had
+/// before, what is not meant for them.
+pub(super) fn narrow(file: BorrowedFd<'_>, entry: &Entry) {
+    let Ok(now) = fstat(file) else { return };
+    let kept = now.st_mode & u32::from(entry.mode & 0o777);
+    if kept != now.st_mode & 0o7777 {
+        // Whoever is not its owner could not set the mode in the end either, and that is named.
+        let _ = fchmod(file, Mode::from_raw_mode(kept));
+    }
+}
+
 /// What is known of a folder that was there before.
 #[derive(Debug)]
 pub(super) struct Inside {

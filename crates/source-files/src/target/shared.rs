@@ -219,7 +219,7 @@ impl Shared {
     /// Notes an entry that could not be made; some reasons end the whole restore.
     pub(super) fn unmade(&self, key: &[u8], operation: &str, error: Errno) -> Result<(), TargetError> {
         match error {
-            Errno::NOSPC | Errno::DQUOT | Errno::ROFS => return Err(fatal(key, operation, error)),
+            error if ends_all(error) => return Err(fatal(key, operation, error)),
             Errno::EXIST => {
                 let what = "the target holds this name already, or one it takes for the same".to_owned();
                 self.problem(key, ProblemKind::Refused, what);
@@ -246,6 +246,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether an error ends the whole restore: no other file would fare better.
+pub(super) fn ends_all(error: Errno) -> bool {
+    matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS)
 }
 
 /// Adds inode flags to those that the file system set itself.

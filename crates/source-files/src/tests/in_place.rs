@@ -573,3 +573,20 @@ fn a_rehearsal_counts_the_same_folders() {
     restore_over(source.path(), target.path(), &over(Overwrite::IfNewer));
     assert_eq!(fs::metadata(target.path()).unwrap().mtime(), 2_000);
 }
+
+#[test]
+fn what_is_patched_is_not_for_those_who_could_read_it_before() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    for (top, mode) in [(source.path(), 0o4700), (target.path(), 0o4755)] {
+        fs::write(top.join("file"), vec![mode as u8; 200_000]).unwrap();
+        fs::set_permissions(top.join("file"), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let entries: Vec<Entry> = capture(source.path()).into_iter().map(|(entry, _)| entry).collect();
+    let mut restored = FileTarget::create(target.path(), &over(Overwrite::Always)).unwrap();
+    let batch = restored.prepare(entries).unwrap();
+    let mode = || fs::metadata(target.path().join("file")).unwrap().mode() & 0o7777;
+    batch.write_at(1, 0, &[1; 50_000]).unwrap();
+    assert_eq!(mode(), 0o700);
+    batch.close(1).unwrap();
+    assert_eq!(mode(), 0o4700);
+}
