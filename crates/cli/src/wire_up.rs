@@ -4,7 +4,8 @@
 //! On purpose not here: what is done with them.
 
 pub(crate) use holdfast_source_files::{
-    Excludes, FileSourceOptions, FileTargetOptions, Overwrite, Whereabouts, open_beneath, parse_exclude_file,
+    Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, open_beneath,
+    parse_exclude_file,
 };
 
 use crate::args::Global;

@@ -10,6 +10,7 @@ mod directory;
 mod excludes;
 mod owners;
 mod read;
+mod record;
 mod source;
 mod stat;
 mod target;
@@ -17,6 +18,7 @@ mod verify;
 mod walk;
 
 pub use excludes::{Excludes, parse_exclude_file};
+pub use record::LeftOut;
 pub use source::{FileSource, FileSourceOptions, Whereabouts};
 pub use target::{FileTarget, FileTargetOptions, Overwrite};
 pub use verify::open_beneath;

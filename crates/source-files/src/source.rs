@@ -4,6 +4,7 @@
 
 use crate::excludes::Excludes;
 use crate::read::Shared;
+use crate::record::LeftOut;
 use crate::walk::Walk;
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::source::{ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity};
@@ -58,6 +59,7 @@ impl Whereabouts {
 #[derive(Debug)]
 pub struct FileSource {
     identity: SourceIdentity,
+    record: Vec<u8>,
     walk: Walk,
 }
 
@@ -74,7 +76,8 @@ impl FileSource {
             return Err(refused(format!("source {} is not absolute: state the whole path", path.display())));
         }
         let identity = identity(&options);
-        Ok(Self { identity, walk: Walk::new(options, Arc::new(Shared::of_host()))? })
+        let record = LeftOut::of(&options).encode();
+        Ok(Self { identity, record, walk: Walk::new(options, Arc::new(Shared::of_host()))? })
     }
 }
 
@@ -93,7 +96,7 @@ impl Source for FileSource {
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Files have no common instant; each entry stands for itself.
-        Ok(ConsistencyPoint::default())
+        Ok(ConsistencyPoint { record: self.record.clone(), facts: Vec::new() })
     }
 }
 

@@ -404,3 +404,44 @@ fn damage_leaves_what_is_there() {
     // It may be all that is left of something.
     assert!(target.join("extra").exists());
 }
+
+/// What the backup was told to leave out was never meant to be in the snapshot, and stays.
+#[test]
+fn what_the_backup_left_out_is_not_deleted() {
+    let world = World::new();
+    let (source, target) = (world.path("source"), world.path("target"));
+    let left_out = ["a/x.tmp", "node/THUMBS.db", "cache/data", "private/secret", "huge"];
+    let put_left_out = |top: &Path| {
+        for name in left_out {
+            put(top.join(name), if name == "huge" { noise(1, 200_000) } else { b"left out".to_vec() });
+        }
+    };
+    put(source.join("a/kept"), b"kept");
+    put(source.join("node/kept"), b"kept");
+    put(source.join("cache/CACHEDIR.TAG"), b"Signature: 8a477f597d28d172789f06886806bc55");
+    put(source.join("private/.nobackup"), b"");
+    put_left_out(&source);
+    let ran = world.run(&[
+        &"backup",
+        &source,
+        &"--exclude",
+        &"*.tmp",
+        &"--iexclude",
+        &"thumbs.db",
+        &"--exclude-caches",
+        &"--exclude-if-present",
+        &".nobackup",
+        &"--exclude-larger-than",
+        &"100K",
+    ]);
+    ran.ends(0);
+    let part = within("latest", &source);
+    world.run(&[&"restore", &part, &"--target", &target]).ends(0);
+    put_left_out(&target);
+    put(target.join("a/extra"), b"extra");
+    over(&world, &source, &target, &["--delete", "--max-delete", "100%"]);
+    for name in left_out {
+        assert!(target.join(name).exists(), "{name} was deleted");
+    }
+    assert!(!target.join("a/extra").exists());
+}

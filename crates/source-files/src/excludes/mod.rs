@@ -16,6 +16,8 @@ use std::borrow::Cow;
 pub struct Excludes {
     patterns: Vec<Pattern>,
     any_caseless: bool,
+    /// The texts, and those whose case does not matter.
+    stated: (Vec<String>, Vec<String>),
 }
 
 impl Excludes {
@@ -24,10 +26,16 @@ impl Excludes {
     /// # Errors
     /// A pattern cannot be understood; the message names it.
     pub fn new(patterns: &[String], ipatterns: &[String]) -> Result<Self, String> {
+        let stated = (patterns.to_vec(), ipatterns.to_vec());
         let cased = patterns.iter().map(|text| Pattern::parse(text, false));
         let caseless = ipatterns.iter().map(|text| Pattern::parse(text, true));
         let patterns = cased.chain(caseless).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { patterns, any_caseless: !ipatterns.is_empty() })
+        Ok(Self { patterns, any_caseless: !ipatterns.is_empty(), stated })
+    }
+
+    /// The texts that it was made of, and those whose case does not matter.
+    pub(crate) fn stated(&self) -> (&[String], &[String]) {
+        (&self.stated.0, &self.stated.1)
     }
 
     /// Whether there are no patterns.

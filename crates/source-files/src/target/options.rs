@@ -33,6 +33,10 @@ pub struct FileTargetOptions {
     pub delete: Option<Selector>,
     /// Folders that are never deleted.
     pub protect: Vec<PathBuf>,
+    /// Files larger than so many bytes are not deleted: the backup left them out.
+    pub keep_larger_than: Option<u64>,
+    /// In folders that hold a file of such a name nothing is deleted: the backup left the rest out.
+    pub keep_tagged: Vec<String>,
     /// Change nothing, only count.
     pub rehearse: bool,
 }
@@ -58,7 +62,8 @@ pub(super) struct Opened {
 pub(super) fn deletes(options: &FileTargetOptions) -> Option<Deletes> {
     let select = options.delete.clone()?;
     let protected = options.protect.iter().filter_map(|path| stat(path).ok());
-    Some(Deletes::new(select, protected.map(|stat| Inode::of(&stat)).collect()))
+    let protected = protected.map(|stat| Inode::of(&stat)).collect();
+    Some(Deletes::new(select, protected, options.keep_larger_than, options.keep_tagged.clone()))
 }
 
 pub(super) fn open_top(dir: &Path, options: &FileTargetOptions) -> Result<Opened, TargetError> {

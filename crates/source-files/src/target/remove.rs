@@ -19,7 +19,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::mem::MaybeUninit;
 
-use super::existing::{Inode, kind, look};
+use super::existing::{Inode, kind, look, size_of};
 
 /// Deeper trees are left alone: each level holds a handle.
 const LEVELS_MAX: usize = 256;
@@ -30,6 +30,8 @@ pub(super) struct Deletes {
     pub(super) select: Selector,
     /// Never deleted.
     pub(super) protected: HashSet<Inode>,
+    keep_larger_than: Option<u64>,
+    keep_tagged: Vec<String>,
     hasher: RandomState,
 }
 
@@ -40,8 +42,18 @@ impl fmt::Debug for Deletes {
 }
 
 impl Deletes {
-    pub(super) fn new(select: Selector, protected: HashSet<Inode>) -> Self {
-        Self { select, protected, hasher: RandomState::new() }
+    pub(super) fn new(
+        select: Selector,
+        protected: HashSet<Inode>,
+        keep_larger_than: Option<u64>,
+        keep_tagged: Vec<String>,
+    ) -> Self {
+        Self { select, protected, keep_larger_than, keep_tagged, hasher: RandomState::new() }
+    }
+
+    /// Whether the backup left everything in a folder out, but for what tells it so.
+    fn keeps_all_in(&self, folder: BorrowedFd<'_>) -> bool {
+        self.keep_tagged.iter().any(|name| matches!(look(folder, name.as_bytes()), Ok(Some(_))))
     }
 
     pub(super) fn hash(&self, name: &[u8]) -> u64 {
@@ -57,6 +69,10 @@ impl Shared {
     /// Deletes what lies in a folder and not in the snapshot.
     pub(super) fn sweep(&self, folder: BorrowedFd<'_>, key: &[u8], names: &HashSet<u64>) {
         let Some(deletes) = &self.deletes else { return };
+        if deletes.keeps_all_in(folder) {
+            let what = "nothing was deleted in it: the backup left its contents out".to_owned();
+            return self.notice(key, NoticeKind::LeftOut, what);
+        }
         let swept = list(folder).and_then(|listed| {
             let device = rustix::fs::fstat(folder)?.st_dev;
             let mut remover = Remover { shared: self, deletes, device };
@@ -131,6 +147,10 @@ impl Remover<'_> {
             "not deleted: the repository or the cache lies here"
         } else if mounted || there.st_dev != self.device {
             "not deleted: it is on another file system"
+        } else if kind(there) == Some(Kind::File)
+            && self.deletes.keep_larger_than.is_some_and(|bytes| size_of(there) > bytes)
+        {
+            "not deleted: the backup left files of this size out"
         } else if level >= LEVELS_MAX {
             "not deleted: it lies too deep"
         } else {

@@ -5,13 +5,17 @@
 
 use super::Run;
 use crate::args::{Over, When};
-use crate::engine::{Repository, RestoreReport, Selection, Selector, Snapshot, Tally, details};
+use crate::engine::{
+    Repository, RestoreOptions, RestoreReport, Selection, Selector, Snapshot, Tally, details,
+};
 use crate::fault::Fault;
 use crate::ink::{count, counted, escape};
-use crate::wire_up::{FileTargetOptions, Overwrite};
+use crate::settings;
+use crate::wire_up::{Excludes, FileTargetOptions, LeftOut, Overwrite};
+use holdfast_core::session::RecordedProblem;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How much may be deleted.
@@ -96,13 +100,53 @@ pub(super) fn refuse_full(target: &Path, options: &FileTargetOptions) -> Result<
     }
 }
 
+/// Says what may be deleted at a target: what the snapshot does not have, and would have if it
+/// had been there when it was made.
+pub(super) async fn prepare_delete(
+    run: &Run,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    into: &mut FileTargetOptions,
+) -> Result<(), Fault> {
+    let recorded = details(&run.ctx, repository, snapshot).await?;
+    let left_out = LeftOut::decode(&recorded.source_record).unwrap_or_else(|| {
+        run.ink.warn(
+            "this snapshot does not say what the backup was told to leave out: --delete takes it for missing; \
+             look first with --dry-run, and keep things with --exclude",
+        );
+        LeftOut::default()
+    });
+    let unread = unread(snapshot, recorded.problems)?;
+    let excludes = Excludes::new(&left_out.patterns, &left_out.ipatterns).map_err(|what| {
+        Fault::failed(format!("what the backup left out cannot be understood: {what}"), "")
+    })?;
+    let (sources, select) = (snapshot.summary.paths.clone(), options.select.clone());
+    let delete = deletable(options.path.clone(), sources, select, unread);
+    let prefix = options.path.clone();
+    into.delete = Some(Arc::new(move |path: &[u8], is_folder: bool| {
+        if excludes.matches(&[&prefix[..], path].concat(), is_folder) {
+            Selection::Skip
+        } else {
+            delete(path, is_folder)
+        }
+    }));
+    (into.keep_larger_than, into.keep_tagged) = (left_out.larger_than, left_out.tags);
+    into.protect = protected(run)?;
+    Ok(())
+}
+
+/// What is never deleted, wherever it lies.
+fn protected(run: &Run) -> Result<Vec<PathBuf>, Fault> {
+    Ok([Some(run.repository_path()?), settings::cache_dir(&run.global)?].into_iter().flatten().collect())
+}
+
 /// What an incomplete snapshot lacks only because it could not be read: that it is not in the
 /// snapshot says nothing about whether it should be at the target.
-pub(super) async fn unread(run: &Run, repository: &Repository, snapshot: &Snapshot) -> Result<Unread, Fault> {
+fn unread(snapshot: &Snapshot, recorded: Vec<RecordedProblem>) -> Result<Unread, Fault> {
     if !snapshot.summary.incomplete {
         return Ok(Unread::default());
     }
-    let recorded = details(&run.ctx, repository, snapshot).await?.problems;
     // Of very many only the first are recorded.
     if recorded.is_empty() || recorded.len() as u64 != snapshot.summary.problems {
         return Err(Fault::usage(
@@ -141,12 +185,7 @@ impl Unread {
 
 /// Decides what may be deleted at the target: what lies in folders that were backed up as such,
 /// and would be restored if the snapshot had it. Folders above a source are only the way to it.
-pub(super) fn deletable(
-    prefix: Vec<u8>,
-    sources: Vec<Vec<u8>>,
-    select: Option<Selector>,
-    unread: Unread,
-) -> Selector {
+fn deletable(prefix: Vec<u8>, sources: Vec<Vec<u8>>, select: Option<Selector>, unread: Unread) -> Selector {
     let selected = selectable(prefix.clone(), sources, select);
     Arc::new(move |path: &[u8], is_folder: bool| {
         match (unread.bound(&[&prefix[..], path].concat()), selected(path, is_folder)) {

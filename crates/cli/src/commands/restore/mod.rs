@@ -39,10 +39,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
     if args.over.delete {
-        let (sources, select) = (snapshot.summary.paths.clone(), options.select.clone());
-        let unread = into::unread(run, &repository, snapshot).await?;
-        into.delete = Some(into::deletable(options.path.clone(), sources, select, unread));
-        into.protect = protected(run)?;
+        into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
     }
     let job = Job { run, args, repository: &repository, snapshot, target, into, options };
     job.announce(&resolved);
@@ -53,11 +50,6 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         job.survey(limit).await?;
     }
     job.restore().await
-}
-
-/// What is never deleted, wherever it lies.
-fn protected(run: &Run) -> Result<Vec<PathBuf>, Fault> {
-    Ok([Some(run.repository_path()?), settings::cache_dir(&run.global)?].into_iter().flatten().collect())
 }
 
 /// One restore.
