@@ -124,8 +124,10 @@ pub(super) fn narrow(file: BorrowedFd<'_>, entry: &Entry) {
 /// What is known of a folder that was there before.
 #[derive(Debug)]
 pub(super) struct Inside {
-    /// What was met in it, to notice two names that the file system takes for one.
-    met: HashSet<Inode>,
+    /// The file system that it lies on.
+    device: u64,
+    /// Numbers of what was met in it, to notice two names that the file system takes for one.
+    met: HashSet<u64>,
     /// Hashes of the names that the snapshot has in it; none if nothing may be deleted.
     pub(super) names: Option<HashSet<u64>>,
     /// Whether its attributes may be set.
@@ -144,7 +146,7 @@ impl Inside {
     pub(super) fn new(deletes: Option<&Deletes>, may_change: bool) -> Self {
         let names = deletes.map(|_| HashSet::new());
         let (met, mode, flags) = (HashSet::new(), None, IFlags::empty());
-        Self { met, names, may_change, mode, flags, mounted: false, differs: false }
+        Self { device: 0, met, names, may_change, mode, flags, mounted: false, differs: false }
     }
 
     /// What is mounted here may not have been there, or was left out, when the snapshot was
@@ -156,7 +158,18 @@ impl Inside {
     /// Notes what was met; tells whether it was not met under another name.
     pub(super) fn meet(&mut self, there: &Stat) -> bool {
         let linked = there.st_nlink > 1 && kind(there) != Some(Kind::Directory);
-        linked || self.met.insert(Inode::of(there))
+        // What is mounted in it has numbers of its own, and one name.
+        linked || there.st_dev != self.device || self.met.insert(there.st_ino)
+    }
+
+    /// States the file system that it lies on, before anything is met.
+    pub(super) fn lies_on(&mut self, device: u64) {
+        self.device = device;
+    }
+
+    /// Nothing more will be met: what is to be deleted needs the memory.
+    pub(super) fn forget_met(&mut self) {
+        self.met = HashSet::new();
     }
 }
 
@@ -182,6 +195,7 @@ pub(super) fn enter(
         failed => failed,
     }?;
     let stat = fstat(&handle)?;
+    inside.lies_on(stat.st_dev);
     if !shared.rehearse {
         let mode = Mode::from_raw_mode(stat.st_mode);
         if !shared.privileged && !mode.contains(Mode::RWXU) && fchmod(&handle, mode | Mode::RWXU).is_ok() {

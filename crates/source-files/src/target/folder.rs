@@ -36,7 +36,10 @@ pub(super) fn make(parent: &Arc<Directory>, name: &[u8]) -> Result<Arc<Directory
 impl Folder {
     /// Deletes what the snapshot does not have in it, and sets the attributes; nothing more will
     /// be made in it.
-    pub(super) fn finish(self, shared: &Shared) {
+    pub(super) fn finish(mut self, shared: &Shared) {
+        if let Some(inside) = &mut self.inside {
+            inside.forget_met();
+        }
         let Some(directory) = &self.directory else { return };
         let opened = directory.open();
         let handle = match &opened {

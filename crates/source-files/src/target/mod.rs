@@ -76,12 +76,17 @@ impl FileTarget {
         let Opened { top, in_place } = options::open_top(dir, options)?;
         let deletes = options::deletes(options);
         let shared = Shared::new(top.as_ref().map(AsFd::as_fd), in_place, options, deletes);
+        let mut device = None;
         if let Some(top) = &top {
             let stat = rustix::fs::fstat(top).map_err(|error| shared::fatal(b"", "look at", error))?;
             shared.note_device(stat.st_dev, top.as_fd());
+            device = Some(stat.st_dev);
         }
         // Whether the target itself may be changed is seen once its entry comes.
-        let top_inside = in_place.then(|| Inside::new(shared.deletes.as_ref(), false));
+        let mut top_inside = in_place.then(|| Inside::new(shared.deletes.as_ref(), false));
+        if let (Some(inside), Some(device)) = (&mut top_inside, device) {
+            inside.lies_on(device);
+        }
         Ok(Self {
             shared: Arc::new(shared),
             top: top.map(|top| Directory::top(top, Budget::of_process())),
@@ -302,7 +307,8 @@ impl FileTarget {
         let Some(entry) = self.top_entry.take() else { return Ok(()) };
         let Some(top) = &self.top else { return Ok(()) };
         let top = top.open().map_err(|error| shared::fatal(&entry.key, "open", error))?;
-        if let Some(inside) = &self.top_inside {
+        if let Some(inside) = &mut self.top_inside {
+            inside.forget_met();
             folder::finish_inside(&self.shared, top.as_fd(), &entry, inside, self.spared);
         } else if !self.shared.rehearse {
             let applied = Applied { entry: &entry, mode_now: None, fresh: self.shared.top_owner() };

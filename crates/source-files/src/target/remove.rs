@@ -231,13 +231,14 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Names {
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+        let ends = self.ends.iter().map(|&end| end as usize);
+        let starts = std::iter::once(0).chain(ends.clone());
+        starts.zip(ends).map(|(start, end)| &self.bytes[start..end])
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -257,7 +258,8 @@ pub(super) fn list(folder: BorrowedFd<'_>) -> Result<Names> {
         let name = entry.file_name().to_bytes();
         if !matches!(name, b"." | b"..") {
             names.bytes.extend_from_slice(name);
-            names.ends.push(names.bytes.len());
+            // Four gigabytes of names are more than any folder holds.
+            names.ends.push(u32::try_from(names.bytes.len()).map_err(|_| Errno::OVERFLOW)?);
         }
     }
     Ok(names)
