@@ -156,6 +156,11 @@ fn a_target_with_things_in_it_needs_a_word() {
     let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
     let ran = world.run(&[&"restore", &part, &"--target", &target]).ends(2);
     ran.says(&["not empty", "--overwrite", "--dry-run"]);
+    for when in ["never", "if-newer"] {
+        let ran =
+            world.run(&[&"restore", &part, &"--target", &target, &"--verify", &"--overwrite", &when]).ends(2);
+        ran.says(&["--verify", "--overwrite"]);
+    }
     world.run(&[&"restore", &part, &"--target", &target, &"--dry-run"]).ends(0);
     assert_eq!((read("file"), read("older")), ("old".into(), "younger".into()));
     over(&world, &source, &target, &["--overwrite", "never"]);

@@ -12,7 +12,7 @@ use crate::engine::{
 use crate::fault::{Code, Fault};
 use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
 use crate::settings;
-use crate::wire_up::{self, Excludes, FileTargetOptions, open_beneath};
+use crate::wire_up::{self, Excludes, FileTargetOptions, Overwrite, open_beneath};
 use into::Limit;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -26,6 +26,12 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let select = selector(&args.select)?;
     let limit = Limit::parse(&args.over.max_delete)?;
     let overwrite = into::overwrite(&args.over, args.dry_run);
+    if args.verify && matches!(overwrite, Some(Overwrite::IfNewer | Overwrite::Never)) {
+        return Err(Fault::usage(
+            "--verify compares everything, and with this --overwrite things may stay that differ",
+            "leave one of them out; `holdfast diff SNAPSHOT --live TARGET` shows what differs",
+        ));
+    }
     let mut into = FileTargetOptions {
         sparse: args.sparse,
         ownership_by_name: args.ownership_by_name,
