@@ -300,12 +300,13 @@ fn slack_is_what_nobody_refers_to_in_a_bundle() {
         put(source.join(format!("{number:02}")), prose(number, 20_000));
     }
     world.backup(&source);
-    for number in 0..39 {
+    // Every other one: whatever the key closes bundles after, some neighbours shared one.
+    for number in (1..40).step_by(2) {
         fs::remove_file(source.join(format!("{number:02}"))).unwrap();
     }
     let last = id_of(&world.backup(&source));
     let one = world.run(&[&"--json", &"stats", &last]).ends(0).summary();
-    assert_eq!((count(&one, "content_bytes"), count(&one, "inline_bytes")), (20_000, 0));
+    assert_eq!((count(&one, "content_bytes"), count(&one, "inline_bytes")), (400_000, 0));
     assert!(count(&one, "slack_bytes") > 0, "{one}");
     assert_eq!(count(&world.run(&[&"--json", &"stats"]).ends(0).summary(), "slack_bytes"), 0);
 }
