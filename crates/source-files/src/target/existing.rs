@@ -128,8 +128,9 @@ pub(super) struct Inside {
     device: u64,
     /// Numbers of what was met in it, to notice two names that the file system takes for one.
     met: HashSet<u64>,
-    /// Hashes of the names that the snapshot has in it; none if nothing may be deleted.
-    pub(super) names: Option<HashSet<u64>>,
+    /// Hashes of the names that the snapshot has in it, sorted once all were met; none if
+    /// nothing may be deleted.
+    pub(super) names: Option<Vec<u64>>,
     /// Whether its attributes may be set.
     pub(super) may_change: bool,
     /// The mode that it had, if rights were added to it.
@@ -144,7 +145,7 @@ pub(super) struct Inside {
 
 impl Inside {
     pub(super) fn new(deletes: Option<&Deletes>, may_change: bool) -> Self {
-        let names = deletes.map(|_| HashSet::new());
+        let names = deletes.map(|_| Vec::new());
         let (met, mode, flags) = (HashSet::new(), None, IFlags::empty());
         Self { device: 0, met, names, may_change, mode, flags, mounted: false, differs: false }
     }
@@ -152,7 +153,7 @@ impl Inside {
     /// What is mounted here may not have been there, or was left out, when the snapshot was
     /// made: of such a file system the snapshot has nothing at all.
     pub(super) fn is_foreign(&self) -> bool {
-        self.mounted && self.names.as_ref().is_some_and(HashSet::is_empty)
+        self.mounted && self.names.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Notes what was met; tells whether it was not met under another name.
@@ -168,8 +169,9 @@ impl Inside {
     }
 
     /// Nothing more will be met: what is to be deleted needs the memory.
-    pub(super) fn forget_met(&mut self) {
+    pub(super) fn end(&mut self) {
         self.met = HashSet::new();
+        self.names.iter_mut().for_each(|names| names.sort_unstable());
     }
 }
 

@@ -38,7 +38,7 @@ impl Folder {
     /// be made in it.
     pub(super) fn finish(mut self, shared: &Shared) {
         if let Some(inside) = &mut self.inside {
-            inside.forget_met();
+            inside.end();
         }
         let Some(directory) = &self.directory else { return };
         let opened = directory.open();

@@ -131,7 +131,7 @@ impl FileTarget {
         }
         let (Some(inside), Some(directory)) = (inside, &parent) else { return self.make(entry, parent) };
         if let (Some(names), Some(deletes)) = (&mut inside.names, &self.shared.deletes) {
-            names.insert(deletes.hash(name));
+            names.push(deletes.hash(name));
         }
         let there = directory.open().and_then(|opened| existing::look(opened.as_fd(), name));
         match there {
@@ -308,7 +308,7 @@ impl FileTarget {
         let Some(top) = &self.top else { return Ok(()) };
         let top = top.open().map_err(|error| shared::fatal(&entry.key, "open", error))?;
         if let Some(inside) = &mut self.top_inside {
-            inside.forget_met();
+            inside.end();
             folder::finish_inside(&self.shared, top.as_fd(), &entry, inside, self.spared);
         } else if !self.shared.rehearse {
             let applied = Applied { entry: &entry, mode_now: None, fresh: self.shared.top_owner() };

@@ -66,8 +66,8 @@ impl Deletes {
 }
 
 impl Shared {
-    /// Deletes what lies in a folder and not in the snapshot.
-    pub(super) fn sweep(&self, folder: BorrowedFd<'_>, key: &[u8], names: &HashSet<u64>) {
+    /// Deletes what lies in a folder and not in the snapshot, whose names come as sorted hashes.
+    pub(super) fn sweep(&self, folder: BorrowedFd<'_>, key: &[u8], names: &[u64]) {
         let Some(deletes) = &self.deletes else { return };
         if deletes.keeps_all_in(folder) {
             let what = "nothing was deleted in it: the backup left its contents out".to_owned();
@@ -76,7 +76,7 @@ impl Shared {
         let swept = list(folder).and_then(|listed| {
             let device = rustix::fs::fstat(folder)?.st_dev;
             let mut remover = Remover { shared: self, deletes, device };
-            for name in listed.iter().filter(|name| !names.contains(&deletes.hash(name))) {
+            for name in listed.iter().filter(|name| names.binary_search(&deletes.hash(name)).is_err()) {
                 remover.remove(folder, name, &below(key, name), 0);
             }
             Ok(())
