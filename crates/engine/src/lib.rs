@@ -19,6 +19,7 @@ pub mod event;
 mod find;
 mod index;
 mod key_slots;
+pub mod maintain;
 pub mod outcome;
 mod packer;
 #[cfg(test)]
