@@ -10,3 +10,5 @@ mod prune;
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
+
+pub(crate) async fn absorb_many(_ctx: &crate::ctx::Ctx, _repository: &crate::Repository, _deltas: u64) {}
