@@ -20,6 +20,7 @@ use holdfast_store::{
 };
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a person holds.
@@ -73,6 +74,7 @@ struct Inner {
     bundle: KeyBundle,
     members: Members,
     identifier: Option<Identifier>,
+    cache: Option<PathBuf>,
 }
 
 /// A repository that is open. Cheap to clone.
@@ -199,16 +201,17 @@ impl Repository {
     ///
     /// # Errors
     /// There is none, the secret opens no slot, or it is of another version.
-    pub async fn open(_ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
+    pub async fn open(ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
         let text = get_optional(&*store, name::REPOSITORY).await?;
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
         let opened = open_slot(&*store, &description, secret).await?;
-        Self::with_keys(store, description, hash(&text), opened).await
+        Self::with_keys(ctx, store, description, hash(&text), opened).await
     }
 
     async fn with_keys(
+        ctx: &Ctx,
         store: Arc<dyn ObjectStore>,
         description: Description,
         description_hash: [u8; 32],
@@ -232,8 +235,19 @@ impl Repository {
             _ => None,
         };
         let role = entry.role;
-        let inner =
-            Inner { store, description, description_hash, keys, slot, role, bundle, members, identifier };
+        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
+        let inner = Inner {
+            store,
+            description,
+            description_hash,
+            keys,
+            slot,
+            role,
+            bundle,
+            members,
+            identifier,
+            cache,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -247,6 +261,11 @@ impl Repository {
     #[must_use]
     pub fn role(&self) -> Role {
         self.inner.role
+    }
+
+    /// Folder of local copies of this repository's objects.
+    pub(crate) fn cache(&self) -> Option<&Path> {
+        self.inner.cache.as_deref()
     }
 
     /// Where it lies, for people.
