@@ -16,7 +16,7 @@ use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::{IndexSegment, decode_delta};
-use holdfast_core::name::{self, PackClass, Place, SessionName};
+use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
