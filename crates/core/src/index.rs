@@ -301,12 +301,19 @@ impl MultisetSum {
         }
         writer.u32(row.offset);
         writer.u32(row.length.raw());
-        let mut carry = 0u16;
-        for (sum, byte) in self.0.iter_mut().zip(hash(writer.as_slice())) {
-            carry += u16::from(*sum) + u16::from(byte);
+        *self = self.plus(&Self(hash(writer.as_slice())));
+    }
+
+    /// The sum of two sums.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let (mut sum, mut carry) = ([0; 32], 0u16);
+        for ((sum, one), other) in sum.iter_mut().zip(self.0).zip(other.0) {
+            carry += u16::from(one) + u16::from(other);
             *sum = carry as u8;
             carry >>= 8;
         }
+        Self(sum)
     }
 
     /// Sums all rows of the tables.

@@ -161,6 +161,14 @@ pub struct Conservation {
     pub given: MultisetSum,
 }
 
+impl Conservation {
+    /// Tells whether what was taken in is what was dropped and given out.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.taken == self.dropped.plus(&self.given)
+    }
+}
+
 /// What a root keeps of one timeline of a database's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalFloor {

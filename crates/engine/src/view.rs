@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ChunkId, MemberId, SessionId};
-use holdfast_core::index::{IndexSegment, decode_delta};
+use holdfast_core::index::{IndexSegment, IndexTables, decode_delta};
 use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, decode_snapshots};
@@ -39,8 +39,12 @@ pub(crate) struct SeenSession {
     pub pins: u32,
     /// Its deltas that could be read.
     pub deltas: u32,
+    /// Its deltas that were listed.
+    pub objects: u32,
     /// Its end, with the header that opens the details; `None` while it is open or if the end is damaged.
     pub end: Option<(Header, End)>,
+    /// Hash of the end; zeros while there is none that can be read.
+    pub end_hash: [u8; 32],
     /// Whether there is an end, readable or not.
     pub ended: bool,
 }
@@ -67,8 +71,8 @@ pub(crate) struct Lists {
     pub quarantined: BTreeSet<PackId>,
     /// Sessions whose deltas are merged.
     pub absorbed: BTreeSet<(MemberId, SessionId)>,
-    /// Snapshots that are forgotten.
-    pub forgotten: BTreeSet<SessionId>,
+    /// Snapshots that are forgotten, with the root that condemned what only they need; 0 if none did.
+    pub forgotten: BTreeMap<SessionId, u64>,
 }
 
 /// What is in the repository.
@@ -179,6 +183,7 @@ impl Repository {
         let number = root.number;
         let mut view = View { root, root_hash: hash, ..View::default() };
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
+        view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
         let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key)).await;
         let disturbed = match &read {
             Ok(whole) => !whole || !view.damage.is_empty(),
@@ -206,10 +211,10 @@ impl Repository {
         Ok(whole)
     }
 
-    /// Reads the end of every session that has one.
+    /// Reads the end of every session that has one, but of those that are merged.
     async fn read_ends(&self, view: &mut View) -> Result<()> {
-        let names: Vec<_> =
-            view.sessions.values().filter(|session| session.ended).map(|session| session.name).collect();
+        let all = view.sessions.values().filter(|session| session.ended);
+        let names: Vec<_> = all.map(|session| session.name).filter(|name| !view.is_absorbed(name)).collect();
         let mut ends = stream::iter(names)
             .map(|name| async move { (name, get_optional(&**self.store(), &name.end()).await) })
             .buffer_unordered(READS_AT_ONCE);
@@ -217,7 +222,10 @@ impl Repository {
             let Some(bytes) = bytes? else { continue };
             let decoded = self.decode_end(&name, &bytes);
             match (decoded, view.sessions.get_mut(&name.session)) {
-                (Ok(end), Some(session)) => session.end = Some(end),
+                (Ok(end), Some(session)) => {
+                    session.end = Some(end);
+                    session.end_hash = hash(&bytes);
+                }
                 (Err(error), _) => view.damage.push(Damage { object: name.end(), what: error.to_string() }),
                 (Ok(_), None) => {}
             }
@@ -277,17 +285,10 @@ impl Repository {
                 (session, number, get_optional(&**self.store(), &name).await)
             })
             .buffer_unordered(READS_AT_ONCE);
-        let key = self.k_idx()?;
         while let Some((session, number, bytes)) = reads.next().await {
             let Some(bytes) = bytes? else { return Ok(false) };
             let name = session.delta(number);
-            let decoded =
-                self.parse(&bytes, ObjectType::IndexDelta, name::named_object(&name)).and_then(|object| {
-                    let (stated, tables) = decode_delta(&object.header, object.body, key)?;
-                    let own = stated == number && object.header.member == session.member;
-                    if own { Ok(tables) } else { Err(FormatError::Misplaced("its author")) }
-                });
-            match decoded {
+            match self.decode_delta(&session, number, &bytes) {
                 Ok(tables) => {
                     view.index.absorb(&tables);
                     view.deltas += 1;
@@ -299,6 +300,19 @@ impl Repository {
             }
         }
         Ok(true)
+    }
+
+    pub(crate) fn decode_delta(
+        &self,
+        session: &SessionName,
+        number: u32,
+        bytes: &[u8],
+    ) -> std::result::Result<IndexTables, FormatError> {
+        let key = self.k_idx().map_err(|_| FormatError::NotAllowed("it cannot see the index"))?;
+        let name = session.delta(number);
+        let object = self.parse_of_session(bytes, ObjectType::IndexDelta, &name, session)?;
+        let (stated, tables) = decode_delta(&object.header, object.body, key)?;
+        if stated == number { Ok(tables) } else { Err(FormatError::Misplaced("its number")) }
     }
 
     /// Where a delta of a snapshot is missing or damaged, the footers of the packs say the same.
@@ -315,16 +329,29 @@ impl Repository {
             .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name))
             .collect();
         for (name, pins) in lacking {
-            let mut packs = Vec::new();
-            for class in [PackClass::Data, PackClass::Tree] {
-                find_packs(self, name, class, &mut packs).await?;
+            for pack in self.packs_of_session(&name, pins, &view.index).await? {
+                view.index.absorb(&pack.tables);
             }
-            for number in 0..pins {
-                packs.extend(self.read_pinned(&name, number, &view.index).await?);
-            }
-            packs.iter().for_each(|pack| view.index.absorb(&pack.tables));
         }
         Ok(())
+    }
+
+    /// What packs say of themselves: those of a session, and those that it pinned and `index`
+    /// does not know.
+    pub(crate) async fn packs_of_session(
+        &self,
+        name: &SessionName,
+        pins: u32,
+        index: &Index,
+    ) -> Result<Vec<AdoptedPack>> {
+        let mut packs = Vec::new();
+        for class in [PackClass::Data, PackClass::Tree] {
+            find_packs(self, *name, class, &mut packs).await?;
+        }
+        for number in 0..pins {
+            packs.extend(self.read_pinned(name, number, index).await?);
+        }
+        Ok(packs)
     }
 
     /// Packs that a session took over from another are named by its delta and its pins alone.
@@ -441,7 +468,7 @@ impl Lists {
                 self.absorbed
                     .extend(pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))));
             }
-            ListKind::Forgotten => self.forgotten.extend(sessions()),
+            ListKind::Forgotten => self.forgotten.extend(sessions().map(|id| (id, row.floor))),
         }
     }
 }
@@ -464,8 +491,27 @@ impl View {
                 _ => continue,
             };
             let fresh =
-                SeenSession { name: session, begun: false, pins: 0, deltas: 0, end: None, ended: false };
+                SeenSession {
+                    name: session,
+                    begun: false,
+                    pins: 0,
+                    deltas: 0,
+                    objects: 0,
+                    end: None,
+                    end_hash: [0; 32],
+                    ended: false,
+                };
             apply(self.sessions.entry(session.session).or_insert(fresh));
+        }
+    }
+
+    fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if let Some(Place::Delta(session, _)) = name::parse(name)
+                && let Some(seen) = self.sessions.get_mut(&session.session)
+            {
+                seen.objects += 1;
+            }
         }
     }
 
@@ -492,7 +538,7 @@ impl View {
 
     /// Whether a snapshot still protects what it refers to, as somebody's parent.
     pub(crate) fn has_parent(&self, id: SessionId) -> bool {
-        !self.lists.forgotten.contains(&id) && self.committed().contains_key(&id)
+        !self.lists.forgotten.contains_key(&id) && self.committed().contains_key(&id)
     }
 
     /// Marks packs by what the lists say of them.
