@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: the rules of retention ([`super::retention`]), and freeing anything.
 
+use super::retention::{Retention, Verdict};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Repository;
@@ -13,6 +14,8 @@ use holdfast_core::id::SessionId;
 pub enum ForgetWhat {
     /// These snapshots.
     Snapshots(Vec<SessionId>),
+    /// What a policy does not keep.
+    Policy(Retention),
 }
 
 /// How snapshots are forgotten.
@@ -20,6 +23,8 @@ pub enum ForgetWhat {
 pub struct ForgetOptions {
     /// Which ones.
     pub what: ForgetWhat,
+    /// Forget the newest whole and the newest proven snapshot of a source too, if they are named.
+    pub allow_last: bool,
     /// Tell what would be forgotten, change nothing.
     pub dry_run: bool,
 }
@@ -29,6 +34,8 @@ pub struct ForgetOptions {
 pub struct ForgetReport {
     /// The snapshots that were forgotten now.
     pub forgotten: Vec<Snapshot>,
+    /// What the policy says of each snapshot that it was asked about; empty without a policy.
+    pub verdicts: Vec<Verdict>,
     /// The root that says so; `None` if nothing was changed.
     pub root: Option<u64>,
 }

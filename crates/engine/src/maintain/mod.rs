@@ -5,8 +5,16 @@
 
 mod forget;
 mod hold;
+mod keep;
 mod prune;
+mod retention;
+mod whole;
 
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};
+pub use keep::{
+    Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
+};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
+pub use retention::{Candidate, LocalOffset, Retention, Verdict, decide, guarded_among};
+pub use whole::SIZE_ACCEPTED_TAG;
