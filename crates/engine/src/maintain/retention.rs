@@ -148,12 +148,13 @@ fn reasons_of_group(
     now: Time,
 ) -> Vec<Vec<Reason>> {
     let mut slots = slots(members, retention, now);
-    let oldest = members.iter().position(|one| one.is_believed());
+    let oldest =
+        [members.iter().position(|one| one.is_believed()), members.iter().position(|one| one.counts())];
     let newest_first = members.iter().enumerate().rev().map(|(at, one)| {
         let mut reasons = by_tags(one, &retention.keep);
         if one.is_believed() {
             let moment = Moment::new(at, one.time(), &retention.local_offset);
-            let is_oldest = oldest == Some(at);
+            let is_oldest = oldest.contains(&Some(at));
             reasons.extend(slots.iter_mut().filter_map(|slot| slot.take(&moment, one.counts(), is_oldest)));
         } else {
             reasons.push(Reason::TimeDoubtful);
