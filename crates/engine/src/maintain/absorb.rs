@@ -49,7 +49,7 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
             // More than should keep a backup waiting: left for `prune`.
             return Ok(());
         }
-        let mut draft = Draft::after(ctx, repository, &scan.view);
+        let mut draft = Draft::after(ctx, repository, &scan.view.root, scan.view.root_hash);
         let (tables, gone) = (IndexTables::default(), &BTreeSet::new());
         let intake = Intake { tables, ours: None, gone, drop: &|_| false };
         absorb(ctx, repository, &mut draft, &scan, intake).await?;

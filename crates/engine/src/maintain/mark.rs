@@ -83,7 +83,9 @@ pub(super) async fn mark(
         let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
         for refs in reader.refs(&batch).await {
             let refs = refs.map_err(unreadable)?;
-            refs.chunks.iter().for_each(|id| drop(marks.mark(ChunkKey::from(id))));
+            for id in &refs.chunks {
+                marks.mark(ChunkKey::from(id));
+            }
             pages.extend(refs.children.into_iter().filter(|id| marks.mark(ChunkKey::from(id))));
         }
     }

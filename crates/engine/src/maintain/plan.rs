@@ -68,7 +68,7 @@ pub(super) fn plan(candidates: &[Candidate], account: &Account, options: &PruneO
         }
     }
     for group in small_packs(&partly, &plan.repack).into_values() {
-        let bytes = group.iter().map(|candidate| candidate.size).sum();
+        let bytes: u64 = group.iter().map(|candidate| candidate.size).sum();
         if group.len() >= SMALL_PACKS_MIN && bytes <= room {
             room -= bytes;
             plan.unused_bytes_left -= group.iter().map(unused).sum::<u64>();

@@ -211,7 +211,7 @@ impl Run<'_> {
         condemned: &BTreeSet<PackId>,
         repacked: &Repacked,
     ) -> Result<Published> {
-        let mut draft = Draft::after(self.ctx, self.repository, &scan.view);
+        let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
         draft.set_packs(ListKind::Condemned, condemned, number).await?;
         let gone = settle_forgotten(&mut draft, scan, needed, u64::MAX, number).await?;
@@ -225,7 +225,7 @@ impl Run<'_> {
             && absorbed.deltas == 0
             && gone.is_empty()
             && !dead.changed
-            && !draft.lists_changed(scan)
+            && draft.root.lists == scan.view.root.lists
             && !(absorbed.fence_moved && has_leftovers(scan));
         if idle {
             self.condemned = true;
@@ -246,7 +246,7 @@ impl Run<'_> {
         let Some((floor, condemned)) = scan.view.lists.condemned.clone() else { return Ok(false) };
         let unneeded = |pack: &&PackId| !scan.protects(pack) && account.of(pack).used_bytes == 0;
         let dead: BTreeSet<PackId> = condemned.iter().filter(unneeded).copied().collect();
-        let mut draft = Draft::after(self.ctx, self.repository, &scan.view);
+        let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
         draft.set_packs(ListKind::Condemned, &BTreeSet::new(), 0).await?;
         draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
@@ -265,6 +265,10 @@ impl Run<'_> {
     async fn finish(&mut self, scan: Scan) -> Result<bool> {
         let report = &mut self.report;
         report.root = scan.view.root.number;
+        if report.packs == 0 {
+            report.packs = scan.packs.len() as u64;
+            report.pack_bytes = scan.packs.values().sum();
+        }
         if let Some((_, condemned)) = &scan.view.lists.condemned {
             report.condemned_packs = condemned.len() as u64;
             report.condemned_bytes = condemned.iter().filter_map(|id| scan.packs.get(id)).sum();
@@ -277,7 +281,7 @@ impl Run<'_> {
             if ready.is_some() || self.options.dry_run {
                 self.report.dead_packs += there.len() as u64;
                 self.report.dead_bytes += bytes;
-                self.report.next_step = self.report.next_step.min(ready).or(self.report.next_step).or(ready);
+                self.report.next_step = sooner(self.report.next_step, ready);
                 continue;
             }
             swept.packs(self.ctx, self.repository, &there).await?;
@@ -344,4 +348,11 @@ async fn root_time(repository: &Repository, newest: &Root, number: u64) -> Resul
         return Ok(Time::default());
     };
     Ok(repository.decode_root(number, &bytes).map(|root| root.time).unwrap_or_default())
+}
+
+fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }

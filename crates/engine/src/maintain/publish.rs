@@ -7,7 +7,6 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, put_or_mine};
-use crate::view::View;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ObjectId, SessionId};
 use holdfast_core::keys::Role;
@@ -15,7 +14,7 @@ use holdfast_core::name::{self, PackId};
 use holdfast_core::object::ObjectType;
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, encode_snapshots};
 use holdfast_store::Put;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So often a change is planned anew when other maintainers publish meanwhile.
 pub(super) const ATTEMPTS_MAX: usize = 32;
@@ -47,17 +46,17 @@ pub(super) fn require_maintainer(repository: &Repository) -> Result<()> {
 
 impl<'a> Draft<'a> {
     /// Begins with what the newest root says.
-    pub(super) fn after(ctx: &'a Ctx, repository: &'a Repository, view: &View) -> Self {
+    pub(super) fn after(ctx: &'a Ctx, repository: &'a Repository, newest: &Root, hash: [u8; 32]) -> Self {
         let now = ctx.clock.now();
         let root = Root {
-            number: view.root.number + 1,
-            previous: view.root_hash,
+            number: newest.number + 1,
+            previous: hash,
             repository_hash: repository.description_hash(),
             members: repository.members_head(),
             time: now,
             conservation: Vec::new(),
-            holds: view.root.holds.iter().filter(|hold| hold.stands(now)).cloned().collect(),
-            ..view.root.clone()
+            holds: newest.holds.iter().filter(|hold| hold.stands(now)).cloned().collect(),
+            ..newest.clone()
         };
         Self { ctx, repository, root }
     }
@@ -78,13 +77,24 @@ impl<'a> Draft<'a> {
         self.add(&List::of_packs(kind, packs), floor).await
     }
 
-    /// Writes a list of sessions in the place of all of its kind; none if it is empty.
-    pub(super) async fn set_sessions(
-        &mut self,
-        kind: ListKind,
-        sessions: &BTreeSet<SessionId>,
-    ) -> Result<()> {
-        self.set(kind, sessions.iter().map(|id| id.0.to_vec()).collect()).await
+    /// Writes the list of what is forgotten and was not passed by a prune; others stay.
+    pub(super) async fn set_forgotten(&mut self, sessions: BTreeSet<SessionId>) -> Result<()> {
+        let kind = ListKind::Forgotten;
+        self.root.lists.retain(|row| row.kind != kind as u8 || row.floor != 0);
+        let items = sessions.iter().map(|id| id.0).collect::<Vec<_>>().concat();
+        self.add(&List { kind, items }, 0).await
+    }
+
+    /// Writes all lists of what is forgotten, by the root that condemned what only they need.
+    pub(super) async fn rewrite_forgotten(&mut self, listed: &BTreeMap<SessionId, u64>) -> Result<()> {
+        let kind = ListKind::Forgotten;
+        self.root.lists.retain(|row| row.kind != kind as u8);
+        for floor in listed.values().copied().collect::<BTreeSet<u64>>() {
+            let of_floor = listed.iter().filter(|(_, other)| **other == floor);
+            let items = of_floor.map(|(id, _)| id.0).collect::<Vec<_>>().concat();
+            self.add(&List { kind, items }, floor).await?;
+        }
+        Ok(())
     }
 
     /// Writes a list of items that ascend in the place of all of its kind; none if it is empty.

@@ -10,10 +10,10 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, get_optional, list_all};
 use crate::view::{Damage, SeenSession, View};
+use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::name::{PackId, SessionName};
 use holdfast_core::object::ObjectType;
-use holdfast_core::root::WatchedSession;
 use holdfast_core::session::{End, Pins};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -36,7 +36,9 @@ pub(super) async fn settle_forgotten(
         // Whose place another took is not shown any more, and goes the same way.
         let shown: BTreeSet<_> = view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
         let hidden = view.committed().into_keys().filter(|id| !shown.contains(id));
-        hidden.for_each(|id| drop(listed.entry(id).or_insert(0)));
+        for id in hidden {
+            listed.entry(id).or_insert(0);
+        }
         listed.values_mut().filter(|floor| **floor == 0).for_each(|floor| *floor = passing);
     }
     let was_passed = |id: &SessionId| {
@@ -54,13 +56,7 @@ pub(super) async fn settle_forgotten(
     };
     listed.retain(|id, _| stays(id));
     if listed != view.lists.forgotten {
-        draft.root.lists.retain(|row| row.kind != ListKind::Forgotten as u8);
-        let floors: BTreeSet<u64> = listed.values().copied().collect();
-        for floor in floors {
-            let of_floor = listed.iter().filter(|(_, other)| **other == floor);
-            let items: Vec<_> = of_floor.map(|(id, _)| id.0.to_vec()).collect();
-            draft.add(&List { kind: ListKind::Forgotten, items: items.concat() }, floor).await?;
-        }
+        draft.rewrite_forgotten(&listed).await?;
     }
     Ok(gone)
 }
