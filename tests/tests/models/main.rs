@@ -11,4 +11,5 @@ mod roots;
 mod run;
 mod safe;
 mod state;
+mod symmetry;
 mod writer;

@@ -11,20 +11,6 @@ use crate::protocol::{Config, Deed, Scan, Step, Steps};
 use crate::state::{CHUNKS, Delta, End, Maintainer, MaintainerStep, PACKS, Root, Rows, SESSIONS, Set, State};
 
 impl Maintainer {
-    /// Calls two packs by each other's name.
-    pub(crate) fn swap_packs(&mut self, one: usize, other: usize, swap: impl Fn(Set) -> Set) {
-        self.listed = swap(self.listed);
-        self.condemned = swap(self.condemned);
-        self.kept = swap(self.kept);
-        self.pins = swap(self.pins);
-        self.step = match self.step {
-            MaintainerStep::Delete(pack) if usize::from(pack) == one => MaintainerStep::Delete(other as u8),
-            MaintainerStep::Delete(pack) if usize::from(pack) == other => MaintainerStep::Delete(one as u8),
-            MaintainerStep::DeleteAll(packs) => MaintainerStep::DeleteAll(swap(packs)),
-            step => step,
-        };
-    }
-
     fn is_in_round(&self) -> bool {
         match self.step {
             MaintainerStep::Scan(_)
@@ -336,7 +322,13 @@ impl Turn<'_> {
         }
         let marked = self.mark(root.forgotten);
         let condemns = old.condemned.is_empty();
-        let choices = if condemns { self.copies_against_all(marked) } else { self.copies_against_condemned(marked) };
+        let mut choices =
+            if condemns { self.copies_against_all(marked) } else { self.copies_against_condemned(marked) };
+        if self.config.spare {
+            let spared = self.me().listed.iter().map(Set::one);
+            let more = choices.iter().flat_map(|copies| spared.clone().map(|pack| copies.and(pack)));
+            choices = more.chain(choices.iter().copied()).collect();
+        }
         for copies in choices {
             let mut root = root;
             let dies = if condemns {

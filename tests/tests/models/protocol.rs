@@ -5,7 +5,7 @@
 //! are in every model. On purpose not here: the steps themselves.
 
 use crate::mutants::Mutant;
-use crate::state::{CHUNKS, Delta, End, MAINTAINERS, PACKS, ReaderStep, Rows, SESSIONS, Set, State, WriterStep};
+use crate::state::{CHUNKS, Delta, End, PACKS, ReaderStep, Rows, SESSIONS, Set, State, WriterStep};
 use stateright::{Model, Property};
 
 /// What the first snapshot is in the beginning. It holds all chunks that are wanted by anyone, in pack 0.
@@ -66,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) repack: bool,
     /// Snapshots that may be forgotten, and taken back.
     pub(crate) forget: Set,
+    /// Maintainers may spare any one pack that they could condemn or declare dead.
+    pub(crate) spare: bool,
     /// What was removed may come back: the put was sent twice, and the second one was slow.
     pub(crate) late: bool,
     /// Someone reads everything, now and then.
@@ -93,6 +95,7 @@ impl Config {
             absorb: false,
             repack: false,
             forget: Set::EMPTY,
+            spare: false,
             late: false,
             reader: false,
             within: |_| true,
@@ -113,8 +116,7 @@ impl Config {
         }
         let recent = epoch >= root.fence
             || (self.is(Mutant::CataloguedDeltaCountsBelowFence) && root.catalogued.has(session));
-        let absorbed = root.absorbed.has(session) && !self.is(Mutant::AbsorbedDeltaCounts);
-        !aborted && !absorbed && recent
+        !aborted && !root.absorbed.has(session) && recent
     }
 
     /// The view of the index that everybody who looks now would have. Rows of undecided sessions
@@ -156,46 +158,6 @@ impl Config {
                 (first.begun, first.end) = (true, End::Commit);
                 (first.delta, first.rows) = (Delta::Stored, everything);
             }
-        }
-        state
-    }
-
-    /// The same state for all states that differ in the order of the maintainers alone.
-    pub(crate) fn representative(state: &State) -> State {
-        let swapped = state.with_maintainers_swapped();
-        if swapped < *state { swapped } else { *state }
-    }
-}
-
-impl State {
-    fn with_maintainers_swapped(&self) -> Self {
-        const { assert!(MAINTAINERS == 2) };
-        let (low, high) = (SESSIONS, SESSIONS + 1);
-        let packs = |set: Set| match (set.has(low), set.has(high)) {
-            (true, false) => set.without(Set::one(low)).and(Set::one(high)),
-            (false, true) => set.without(Set::one(high)).and(Set::one(low)),
-            (false, false) | (true, true) => set,
-        };
-        let rows = |rows: Rows| Rows(rows.0.map(packs));
-        let mut state = *self;
-        state.maintainers.swap(0, 1);
-        state.root.dead_since.swap(low, high);
-        state.root.condemned = packs(state.root.condemned);
-        state.root.index = rows(state.root.index);
-        state.stored = packs(state.stored);
-        state.contents = rows(state.contents);
-        state.dropped = packs(state.dropped);
-        state.reader.rows = rows(state.reader.rows);
-        state.reader.dead = packs(state.reader.dead);
-        for session in &mut state.sessions {
-            session.pinned = packs(session.pinned);
-            session.rows = rows(session.rows);
-        }
-        for writer in &mut state.writers {
-            writer.swap_packs(low, high);
-        }
-        for maintainer in &mut state.maintainers {
-            maintainer.swap_packs(low, high, packs);
         }
         state
     }
@@ -290,8 +252,8 @@ impl Model for Config {
                 let gone = state.contents.packs().without(state.stored);
                 gone.within(state.root.dead().and(state.dropped))
             }),
-            Property::always(INDEX_IS_STORED, |_, state: &State| {
-                state.root.index.packs().without(state.root.dead()).within(state.stored)
+            Property::always(VIEW_IS_STORED, |config: &Self, state: &State| {
+                config.view(state).packs().without(state.root.dead()).within(state.stored)
             }),
             Property::always(DEAD_IS_NOT_CONDEMNED, |_, state: &State| {
                 state.root.dead().both(state.root.condemned).is_empty()
@@ -304,7 +266,8 @@ impl Model for Config {
                 let repacked = Set::below(PACKS).without(Set::below(SESSIONS));
                 let living = config.view(state).without(state.root.dead());
                 let all = config.wanted(state.snapshots());
-                !all.is_empty() && all.iter().all(|chunk| living.0[chunk].within(repacked))
+                let serves = |chunk: usize| !living.0[chunk].is_empty() && living.0[chunk].within(repacked);
+                !all.is_empty() && all.iter().all(serves)
             }),
             Property::sometimes(NAME_LEAVES_DEAD, |_, state: &State| !state.dropped.is_empty()),
             Property::sometimes(ABSORBED_DELTA_GOES, |config: &Self, state: &State| {
@@ -341,8 +304,8 @@ pub(crate) const SNAPSHOTS_ARE_WHOLE: &str = "snapshots are whole";
 pub(crate) const SUCCESS_STAYS: &str = "a reported success stays";
 /// Nothing is deleted that no root declared dead.
 pub(crate) const ONLY_DEAD_GOES: &str = "only dead packs go";
-/// What the merged index names and is not dead is stored.
-pub(crate) const INDEX_IS_STORED: &str = "the index is stored";
+/// What the view names and is not dead is stored.
+pub(crate) const VIEW_IS_STORED: &str = "the view is stored";
 /// A pack is never both.
 pub(crate) const DEAD_IS_NOT_CONDEMNED: &str = "dead is not condemned";
 /// Who reads as the rules say finds every chunk of every snapshot.
@@ -368,7 +331,7 @@ pub(crate) const SAFE: &[&str] = &[
     SNAPSHOTS_ARE_WHOLE,
     SUCCESS_STAYS,
     ONLY_DEAD_GOES,
-    INDEX_IS_STORED,
+    VIEW_IS_STORED,
     DEAD_IS_NOT_CONDEMNED,
     NO_FALSE_DAMAGE,
 ];

@@ -23,12 +23,12 @@ pub(crate) struct Outcome {
     pub(crate) trace: Option<String>,
 }
 
-/// Everything that can happen, depth first, states that differ in the order of maintainers as one.
+/// Everything that can happen, depth first; states that differ in names alone are one.
 pub(crate) fn explore(config: Config, states: usize) -> Outcome {
     let budget = budget(states);
     let checker = config
         .checker()
-        .symmetry_fn(Config::representative)
+        .symmetry_fn(config.symmetry())
         .finish_when(HasDiscoveries::AnyFailures)
         .target_state_count(budget)
         .spawn_dfs()
@@ -36,12 +36,12 @@ pub(crate) fn explore(config: Config, states: usize) -> Outcome {
     outcome(&checker, budget)
 }
 
-/// Breadth first, until something breaks: with the shortest way there.
-pub(crate) fn search(config: Config, states: usize) -> Outcome {
+/// Breadth first, until a property breaks: with the shortest way there.
+pub(crate) fn search(config: Config, property: &'static str, states: usize) -> Outcome {
     let budget = budget(states);
     let checker = config
         .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
+        .finish_when(HasDiscoveries::AnyOf(BTreeSet::from([property])))
         .target_state_count(budget)
         .spawn_bfs()
         .join();

@@ -65,7 +65,7 @@ impl Set {
         *self = self.without(Self::one(item));
     }
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> + Clone {
         (0..8).filter(move |item| self.has(*item))
     }
 }

@@ -32,25 +32,6 @@ impl Config {
     }
 }
 
-impl Writer {
-    /// Calls two packs by each other's name.
-    pub(crate) fn swap_packs(&mut self, one: usize, other: usize) {
-        let swap = |pack: &mut u8| match usize::from(*pack) {
-            p if p == one => *pack = other as u8,
-            p if p == other => *pack = one as u8,
-            _ => {}
-        };
-        for source in &mut self.sources {
-            match source {
-                Source::Known(pack) | Source::Repeated(pack) | Source::Adopted(pack) | Source::Parent(pack) => {
-                    swap(pack);
-                }
-                Source::None | Source::Own => {}
-            }
-        }
-    }
-}
-
 /// A writer's turn. `state` is changed in place and then handed in as what follows.
 struct Turn<'a> {
     config: &'a Config,
