@@ -35,7 +35,7 @@ impl Config {
         let below = epoch < root.fence;
         let pruned = root.forgotten.has(number) && !root.catalogued.has(number);
         let merged = root.absorbed.has(number) || below;
-        if end == End::Open && self.maintainers > 0 {
+        if matches!(end, End::Open | End::CommitRemoved) {
             push(Deed::Aborts(number), &|session| session.end = End::Abort);
         }
         if end == End::Abort && self.fence && (below || self.is(Mutant::AbortRemovedEarly)) {

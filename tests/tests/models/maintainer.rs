@@ -177,14 +177,15 @@ impl Turn<'_> {
                     me.committed.add(session);
                 }
             }
-            End::Open if !fenced => {
+            // A commit that was removed leaves no trace: it looks undecided.
+            End::Open | End::CommitRemoved if !fenced => {
                 me.open.add(session);
                 if self.config.scan != Scan::EndFirst {
                     Self::keep(me, session);
                 }
                 return false;
             }
-            // A removed commit had been absorbed; an open session below the fence cannot count.
+            // Undecided below the fence: it cannot count any more.
             End::Open | End::Abort | End::CommitRemoved => {}
         }
         true

@@ -6,8 +6,10 @@
 use crate::protocol::{
     Config, First, NO_FALSE_DAMAGE, SNAPSHOTS_ARE_WHOLE, SUCCESS_STAYS, Scan,
 };
+use crate::roots::{ROOTS_ARE_TRUE, RootsModel};
 use crate::run::search;
 use crate::state::{Delta, End, Set, WriterStep};
+use stateright::{Checker, HasDiscoveries, Model};
 
 /// A rule of the protocol that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,4 +243,15 @@ fn readers() {
         Case(Mutant::VanishedDeltaIgnored, config, 1_000_000, NO_FALSE_DAMAGE),
         Case(Mutant::UnseenSessionIgnored, config, 1_000_000, NO_FALSE_DAMAGE),
     ]);
+}
+
+#[test]
+fn newest_root() {
+    let caught = |model: RootsModel| {
+        let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        checker.discoveries().contains_key(ROOTS_ARE_TRUE)
+    };
+    let safe = RootsModel { mutant: None, deletes: true, lists_again: true };
+    assert!(caught(RootsModel { mutant: Some(Mutant::WonNumberBelieved), ..safe }));
+    assert!(caught(RootsModel { lists_again: false, ..safe }));
 }

@@ -1,7 +1,9 @@
 //! Models that are safe.
 
 use crate::protocol::*;
+use crate::roots::*;
 use crate::run::assert_safe;
+use stateright::{Checker, Model};
 use crate::state::Set;
 
 #[test]
@@ -99,4 +101,37 @@ fn all_2w_2m() {
 #[test]
 fn core_2w_2m_4() {
     assert_safe(Config { scan: Scan::AtOnce, ..Config::new(2, 2, 4) }, 30_000_000, &[GARBAGE_GOES]);
+}
+
+#[test]
+fn newest_root() {
+    for (deletes, lists_again) in [(true, true), (false, false), (false, true)] {
+        let model = RootsModel { mutant: None, deletes, lists_again };
+        let checker = model.checker().spawn_bfs().join();
+        println!("{} states", checker.unique_state_count());
+        checker.assert_no_discovery(ROOTS_ARE_TRUE);
+        if deletes {
+            checker.assert_any_discovery(LAST_FOUND);
+        }
+    }
+}
+#[test]
+fn fence5_2w_1m() {
+    let config = Config { fence: true, scan: Scan::AtOnce, ..Config::new(2, 1, 5) };
+    assert_safe(config, 30_000_000, &[GARBAGE_GOES]);
+}
+#[test]
+fn fencelate_2w_1m() {
+    let config = Config { fence: true, late: true, scan: Scan::AtOnce, ..Config::new(2, 1, 4) };
+    assert_safe(config, 30_000_000, &[GARBAGE_GOES]);
+}
+#[test]
+fn all_2w_1m() {
+    let config = Config { fence: true, repack: true, absorb: true, undecided: Undecided::Repeated, parent: true, forget: Set::one(0), first: First::Fresh, scan: Scan::AtOnce, ..Config::new(2, 1, 3) };
+    assert_safe(config, 60_000_000, &[GARBAGE_GOES]);
+}
+#[test]
+fn all_1w_2m() {
+    let config = Config { fence: true, repack: true, absorb: true, undecided: Undecided::Repeated, parent: true, forget: Set::one(0), first: First::Fresh, scan: Scan::AtOnce, late: true, slow_views: true, ..Config::new(1, 2, 3) };
+    assert_safe(config, 60_000_000, &[GARBAGE_GOES]);
 }
