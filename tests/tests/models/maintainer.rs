@@ -244,7 +244,9 @@ impl Turn<'_> {
         let all_there = marked.iter().all(|chunk| !places.0[chunk].is_empty());
         let unused = self.state.contents.of(pack).is_empty();
         let current = self.me().root == root.number;
-        if !(self.config.repack && current && unused && all_there && root.condemned.is_empty()) || marked.is_empty() {
+        if !(self.config.repack && current && unused && all_there && root.condemned.is_empty())
+            || marked.is_empty()
+        {
             return;
         }
         let me = Maintainer { step: MaintainerStep::Repacked, ..*self.me() };
@@ -286,7 +288,8 @@ impl Turn<'_> {
         if !self.config.fence {
             return;
         }
-        let open_below = |end: u8| self.me().open.iter().any(|session| self.state.sessions[session].epoch < end);
+        let open_below =
+            |end: u8| self.me().open.iter().any(|session| self.state.sessions[session].epoch < end);
         let next = number + 1;
         if self.config.is(Mutant::FenceInOneRoot) {
             if !open_below(next) {
@@ -296,7 +299,8 @@ impl Turn<'_> {
             self.publish_with_copies(forget, absorb, next, fence);
         } else if !open_below(pending) || self.config.is(Mutant::FencePassesOpenSession) {
             // What is below it counts from now on by what the segments say.
-            let merged = if self.config.is(Mutant::FenceWithoutMerge) { absorb } else { self.to_merge(pending) };
+            let merged =
+                if self.config.is(Mutant::FenceWithoutMerge) { absorb } else { self.to_merge(pending) };
             self.publish_with_copies(forget, absorb.and(merged), pending, pending);
         }
     }

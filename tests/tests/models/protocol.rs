@@ -336,15 +336,4 @@ pub(crate) const SAFE: &[&str] = &[
     NO_FALSE_DAMAGE,
 ];
 
-/// What every model that has the parts for it must reach.
-pub(crate) const REACHED: &[&str] = &[
-    GARBAGE_GOES,
-    REPACKED_SERVES,
-    NAME_LEAVES_DEAD,
-    ABSORBED_DELTA_GOES,
-    ADOPTED_AND_DONE,
-    UNDONE_AND_DONE,
-    PRUNED_AND_DONE,
-];
-
 const _: () = assert!(CHUNKS == 2 && PACKS <= 8);

@@ -51,9 +51,10 @@ impl Config {
         let recent = |session: &usize| state.sessions[*session].epoch >= root.fence;
         let late = self.is(Mutant::RootReadBeforeDeltas);
         let counting = if late { Set::below(SESSIONS) } else { deltas };
-        let fetch = counting.both(committed).iter().filter(|session| {
-            self.counts(state, *session, aborted.has(*session))
-        });
+        let fetch = counting
+            .both(committed)
+            .iter()
+            .filter(|session| self.counts(state, *session, aborted.has(*session)));
         let fetch: Set = fetch.collect();
         // The root has a session that committed after the listing: its deltas may be missing.
         let unseen = root.catalogued.without(root.absorbed).without(committed).iter().any(|s| recent(&s));

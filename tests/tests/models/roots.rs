@@ -27,11 +27,11 @@ pub(crate) enum Stored {
 pub(crate) enum Looking {
     #[default]
     Idle,
-    /// A listing began with this number.
+    /// The newest number of a listing.
     Listed(u8),
-    /// The root with this number was read; it was what it was, and the newest not before this one.
+    /// This number was read, and it was this kind of root.
     Got(u8, Stored),
-    /// This is the newest root, it says.
+    /// This one is the newest, as far as it can tell.
     Found(u8, Stored),
     /// A maintainer published this number and has not looked since.
     Published(u8, Stored),
@@ -54,8 +54,6 @@ pub(crate) struct RootsModel {
     pub(crate) mutant: Option<Mutant>,
     /// Whether old roots are deleted.
     pub(crate) deletes: bool,
-    /// Whether a root that was read is taken for the newest only if another listing agrees.
-    pub(crate) lists_again: bool,
 }
 
 /// Who acts on a root, and who trusts one, has a true one.
@@ -72,10 +70,9 @@ impl RootsModel {
                 Stored::Absent => Looking::Idle,
                 stored => Looking::Got(number, stored),
             },
-            Looking::Got(number, stored) if self.lists_again => {
+            Looking::Got(number, stored) if self.mutant != Some(Mutant::NewestByOneListing) => {
                 if state.newest == number { Looking::Found(number, stored) } else { Looking::Idle }
             }
-            // The next number, until there is none.
             Looking::Got(number, stored) => {
                 let next = usize::from(number) + 1;
                 match state.stored.get(next) {

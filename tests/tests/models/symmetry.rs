@@ -18,9 +18,9 @@ impl Config {
             (false, false) => |state| *state,
             (false, true) => least_of_maintainers,
             (true, false) => |state| (*state).min(swapped(state, 1, 2)),
-            (true, true) => |state| {
-                least_of_maintainers(state).min(least_of_maintainers(&swapped(state, 1, 2)))
-            },
+            (true, true) => {
+                |state| least_of_maintainers(state).min(least_of_maintainers(&swapped(state, 1, 2)))
+            }
         }
     }
 }
@@ -61,7 +61,9 @@ fn swapped(state: &State, one: usize, other: usize) -> State {
     for writer in &mut state.writers {
         for source in &mut writer.sources {
             match source {
-                Source::Known(of) | Source::Repeated(of) | Source::Adopted(of) | Source::Parent(of) => pack(of),
+                Source::Known(of) | Source::Repeated(of) | Source::Adopted(of) | Source::Parent(of) => {
+                    pack(of);
+                }
                 Source::None | Source::Own => {}
             }
         }

@@ -315,9 +315,21 @@ impl Turn<'_> {
     /// Which operation comes after one; those that have nothing to say are left out.
     fn after(&mut self, step: WriterStep) -> WriterStep {
         let order: &[WriterStep] = if self.config.is(Mutant::CheckBeforePins) {
-            &[WriterStep::Probe, WriterStep::PutPack, WriterStep::PutDelta, WriterStep::Check, WriterStep::PutPins]
+            &[
+                WriterStep::Probe,
+                WriterStep::PutPack,
+                WriterStep::PutDelta,
+                WriterStep::Check,
+                WriterStep::PutPins,
+            ]
         } else {
-            &[WriterStep::Probe, WriterStep::PutPack, WriterStep::PutDelta, WriterStep::PutPins, WriterStep::Check]
+            &[
+                WriterStep::Probe,
+                WriterStep::PutPack,
+                WriterStep::PutDelta,
+                WriterStep::PutPins,
+                WriterStep::Check,
+            ]
         };
         let done = order.iter().position(|other| *other == step).map_or(0, |at| at + 1);
         for next in &order[done..] {
