@@ -8,7 +8,7 @@ use crate::mutants::Mutant;
 use stateright::{Model, Property};
 
 /// The number of the last root.
-const LAST: usize = 5;
+const LAST: usize = 4;
 const MAINTAINERS: usize = 2;
 
 /// A root in the store.

@@ -15,7 +15,7 @@ use stateright::{Checker, Model};
 /// More than any model that is to be exhausted generates, counting states that were known.
 const ENOUGH: usize = 100_000_000;
 /// Of a model that is not exhausted by every run.
-const SOME: usize = 3_000_000;
+const SOME: usize = 2_000_000;
 
 #[test]
 fn core_1w_1m() {
@@ -185,6 +185,12 @@ fn sparing_2w_1m() {
         ..Config::new(2, 1, 3)
     };
     assert_safe(config, ENOUGH, &[UNDONE_AND_DONE, PRUNED_AND_DONE]);
+}
+
+#[test]
+fn fence_2w_1m_more_roots() {
+    let config = Config { fence: true, scan: Scan::AtOnce, ..Config::new(2, 1, 5) };
+    assert_unbroken(config, SOME, &[GARBAGE_GOES]);
 }
 
 /// Nearly all parts at once: more states than every run can visit.
