@@ -10,6 +10,7 @@ mod missing;
 mod promise;
 
 pub(crate) use large::ContentHasher;
+pub(crate) use missing::distrust_missing;
 
 use crate::adopt::adoptable;
 use crate::cache::{Cache, CacheWriter, Record, path_of};
@@ -160,7 +161,7 @@ async fn attempt(
         if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
     adopted.iter().for_each(|pack| view.index.absorb(&pack.tables));
     view.index.settle();
-    let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;
+    let missing_packs = distrust_missing(ctx, repository, &mut view.index).await?;
     adopted.retain(|pack| view.index.is_live(&pack.row.id));
     let index = Arc::new(std::mem::take(&mut view.index));
     let past = find_past(ctx, repository, &view, &index, stream, options).await?;

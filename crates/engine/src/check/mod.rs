@@ -21,7 +21,7 @@ use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
-use holdfast_core::name::{self, PackId, Place};
+use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
 use holdfast_core::record::{Evidence, WalSegment};
@@ -33,6 +33,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lost::Broken;
+pub(crate) use packs::read_through;
 use packs::{choose, read_packs};
 use trees::check_trees;
 
@@ -134,7 +135,7 @@ pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> R
     }
     report.objects = objects.len() as u64;
     report.bytes = objects.iter().map(|meta| meta.size).sum();
-    check_objects(ctx, repository, &objects, &mut report).await?;
+    check_objects(ctx, repository, &view, &objects, &mut report).await?;
     report.chunks = view.index.len() as u64;
     let packs: HashMap<PackId, u64> = objects
         .iter()
@@ -171,6 +172,7 @@ fn interrupted(ctx: &Ctx) -> Result<()> {
 async fn check_objects(
     ctx: &Ctx,
     repository: &Repository,
+    view: &View,
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
@@ -202,6 +204,9 @@ async fn check_objects(
         match check_object(repository, name, &bytes) {
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
+            Err(error) if is_needless(view, name) => {
+                report.notice(name, format!("{error}; nothing needs it any more"));
+            }
             Err(error) => report.error(name, error.to_string()),
         }
     }
@@ -221,6 +226,21 @@ async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// Whether another object stands for one, so that nobody reads it any more.
+fn is_needless(view: &View, object: &str) -> bool {
+    let root = &view.root;
+    let merged = |session: &SessionName| u64::from(session.epoch) < root.fence || view.is_absorbed(session);
+    match name::parse(object) {
+        Some(Place::Root(number)) => number < root.number,
+        Some(Place::List(id)) => root.lists.iter().all(|row| row.id != id),
+        Some(Place::SnapshotSegment(id)) => root.snapshots.iter().all(|row| row.id != id),
+        Some(Place::IndexSegment(id)) => root.segments.iter().all(|row| row.id != id),
+        Some(Place::Begin(session) | Place::Pins(session, _) | Place::Delta(session, _)) => merged(&session),
+        Some(Place::End(session)) => view.lists.forgotten.contains(&session.session),
+        _ => false,
+    }
 }
 
 /// Checks one object; returns what is only worth knowing.
@@ -327,6 +347,9 @@ fn check_packs(view: &View, packs: &HashMap<PackId, u64>, broken: &mut Broken, r
             continue;
         }
         match packs.get(&row.id) {
+            None if view.lists.quarantined.contains(&row.id) => {
+                report.notice(row.id.name(), "is missing, as a root states; files that need it are named");
+            }
             None if needed.contains(&number) => {
                 report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks));
             }
@@ -350,7 +373,7 @@ fn check_packs(view: &View, packs: &HashMap<PackId, u64>, broken: &mut Broken, r
 fn check_sessions(view: &View, objects: &[ObjectMeta], report: &mut CheckReport) {
     let names: HashSet<&str> = objects.iter().map(|meta| meta.key.as_str()).collect();
     for seen in view.sessions.values() {
-        if !seen.begun {
+        if !seen.begun && !view.is_absorbed(&seen.name) {
             report.error(seen.name.begin(), "is missing");
         }
         if !seen.ended {

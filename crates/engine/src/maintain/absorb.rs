@@ -149,7 +149,8 @@ async fn catalogue(draft: &mut Draft<'_>, scan: &Scan, gone: &BTreeSet<SessionId
     draft.add_snapshots(&fresh).await
 }
 
-fn row_of(seen: &SeenSession, received: holdfast_core::entry::Time) -> Option<CataloguedSnapshot> {
+/// What the catalogue says of a committed session.
+pub(super) fn row_of(seen: &SeenSession, received: holdfast_core::entry::Time) -> Option<CataloguedSnapshot> {
     let Some((header, End::Commit(commit))) = &seen.end else { return None };
     Some(CataloguedSnapshot {
         session: seen.name.session,

@@ -10,6 +10,7 @@ mod keys;
 mod look;
 mod maintain;
 mod maintain_crash;
+mod repair;
 mod round_trip;
 mod select;
 mod tag;
