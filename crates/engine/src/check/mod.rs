@@ -118,11 +118,27 @@ impl CheckReport {
     }
 }
 
-/// Checks a repository.
+/// So often a check begins again when maintenance changes what it looks at.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Checks a repository. What seems wrong while it is maintained is looked at again: something that
+/// moved is no damage.
 ///
 /// # Errors
 /// It cannot be listed at all. What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
+    for _ in 1..ATTEMPTS_MAX {
+        let before = repository.newest_root().await?.number;
+        let report = check_once(ctx, repository, read_data).await?;
+        if report.errors == 0 || repository.newest_root().await?.number == before {
+            return Ok(report);
+        }
+        ctx.monitor.on(&Event::Phase("the repository was maintained meanwhile; looking again"));
+    }
+    check_once(ctx, repository, read_data).await
+}
+
+async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
     let mut report = CheckReport::default();
     ctx.monitor.on(&Event::Phase("reading objects"));
     // Before the listing: what a session names was stored before it was named, so all that the
