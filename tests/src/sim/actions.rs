@@ -61,10 +61,26 @@ pub(super) struct Plan {
     pub force: bool,
 }
 
+impl Plan {
+    /// A backup without anything special.
+    pub(super) fn plain(attempt: Attempt, tree: &Arc<Tree>, source: usize) -> Self {
+        Self {
+            attempt,
+            tree: Arc::clone(tree),
+            host: format!("host{source}"),
+            cache: None,
+            pack_bytes: 1 << 20,
+            batch_items: 100,
+            arrival: None,
+            force: false,
+        }
+    }
+}
+
 /// What came of an action that ended well.
 #[derive(Debug)]
 pub(super) enum Report {
-    Backup(SessionId),
+    Backup,
     /// What was restored, and what was missing; `None` if the snapshot was not there.
     Restore(Option<(Box<Restored>, Vec<String>)>),
     Check(Box<CheckReport>),
@@ -136,7 +152,8 @@ pub(super) async fn run(action: Action, ctx: Ctx, store: Arc<dyn ObjectStore>) -
             Ok(Report::Tag(!found.is_empty()))
         }
         Action::Forget(attempts) => {
-            let ids = ids_of(snapshots(&ctx, &repository, &SnapshotFilter::default()).await?.value, &attempts);
+            let ids =
+                ids_of(snapshots(&ctx, &repository, &SnapshotFilter::default()).await?.value, &attempts);
             let options = ForgetOptions { what: ForgetWhat::Snapshots(ids), dry_run: false };
             let report = forget(&ctx, &repository, &options).await?;
             Ok(Report::Forget(tags(report.forgotten)))
@@ -181,7 +198,8 @@ fn canonical(host: &str) -> String {
     format!("/of/{host}")
 }
 
-async fn back_up(ctx: &Ctx, repository: &Repository, plan: Plan) -> Result<Report> {
+/// Backs up; what could not be read is an error, as there is no reason for it.
+pub(super) async fn back_up(ctx: &Ctx, repository: &Repository, plan: Plan) -> Result<Report> {
     let mut source = ModelSource::new(&plan.tree).of(&plan.host, &canonical(&plan.host));
     source = source.batches_of(plan.batch_items);
     if let Some(seed) = plan.arrival {
@@ -209,8 +227,10 @@ async fn back_up(ctx: &Ctx, repository: &Repository, plan: Plan) -> Result<Repor
         let path = String::from_utf8_lossy(&problem.path);
         return Err(Error::new(ErrorKind::Damaged, format!("a problem with {path}: {}", problem.what)));
     }
-    let id = outcome.value.snapshot;
-    id.map(Report::Backup).ok_or_else(|| Error::new(ErrorKind::Damaged, "a success without a snapshot"))
+    match outcome.value.snapshot {
+        Some(_) => Ok(Report::Backup),
+        None => Err(Error::new(ErrorKind::Damaged, "a success without a snapshot")),
+    }
 }
 
 /// The snapshots that an attempt is shown as; several only while tags are being joined.

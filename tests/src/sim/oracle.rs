@@ -5,16 +5,16 @@
 //! what failed, or ran beside another, may have happened or not, until it is seen. On purpose not
 //! here: the engine's opinion. Snapshots are compared with the trees that they were made of.
 
-use super::actions::{Action, Attempt, Held, Report, key_secret, restore_one, word_of};
+use super::actions::{Action, Attempt, Held, Plan, Report, back_up, key_secret, restore_one, word_of};
 use super::model::{Restored, Tree};
-use super::world::{onlooker, secret};
+use super::world::{founded, onlooker, secret};
 use futures::FutureExt;
 use holdfast_core::entry::{Kind, Xattrs};
 use holdfast_core::id::ObjectId;
 use holdfast_engine::ctx::Ctx;
 use holdfast_engine::error::Error;
 use holdfast_engine::maintain::holds;
-use holdfast_engine::{ReadData, Repository, Snapshot, SnapshotFilter, check, snapshots};
+use holdfast_engine::{ReadData, Repository, Snapshot, SnapshotFilter, StatsMode, check, snapshots, stats};
 use holdfast_store::MemoryStore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -175,18 +175,22 @@ impl Oracle {
             known.active += 1;
         }
         let there = self.known.iter().enumerate().filter(|(_, known)| known.there == There::Yes);
-        stake.there = there.filter(|(_, known)| known.active == 0).map(|(at, known)| (at, known.begun)).collect();
+        stake.there =
+            there.filter(|(_, known)| known.active == 0).map(|(at, known)| (at, known.begun)).collect();
         match action {
             Action::Prune(_) => {
                 self.active_prunes += 1;
-                let gone = self.known.iter_mut().filter(|known| known.there != There::Yes || known.active > 0);
+                let gone =
+                    self.known.iter_mut().filter(|known| known.there != There::Yes || known.active > 0);
                 gone.for_each(|known| known.passed = true);
             }
             Action::Hold(_) | Action::Release(_) => {
                 self.hold_changes += 1;
                 self.active_holds += 1;
             }
-            Action::RemoveKey(number, _) => self.keys.get_mut(number).expect("a known key").1 = There::Perhaps,
+            Action::RemoveKey(number, _) => {
+                self.keys.get_mut(number).expect("a known key").1 = There::Perhaps
+            }
             Action::AddKey(number) => {
                 self.keys.insert(*number, (ObjectId([0; 16]), There::Perhaps));
             }
@@ -246,12 +250,19 @@ impl Oracle {
             }
         }
         if let Action::Release(id) = action {
-            self.holds.get_mut(id).expect("a known hold").there = There::Perhaps;
+            self.holds.entry(*id).and_modify(|hold| hold.there = There::Perhaps);
         }
     }
 
     /// Whether a failure is one that may be.
-    fn may_fail(&self, action: &Action, stake: &Stake, alone: &[bool], error: &Error, faulty: bool) -> Verdict {
+    fn may_fail(
+        &self,
+        action: &Action,
+        stake: &Stake,
+        alone: &[bool],
+        error: &Error,
+        faulty: bool,
+    ) -> Verdict {
         use holdfast_engine::error::ErrorKind as E;
         let text = || format!("{} failed: {}", action.word(), chain(error));
         match (error.kind, action) {
@@ -281,7 +292,7 @@ impl Oracle {
         faulty: bool,
     ) -> Verdict {
         match (action, report) {
-            (Action::Backup(plan), Report::Backup(_)) => {
+            (Action::Backup(plan), Report::Backup) => {
                 let known = &mut self.known[plan.attempt];
                 known.there = There::Yes;
                 // Of two machines that are one, who reports success has seen its own tree stored.
@@ -316,7 +327,7 @@ impl Oracle {
                 Ok(())
             }
             (Action::Release(id), Report::Release) => {
-                self.holds.get_mut(id).expect("a known hold").there = There::No;
+                self.holds.entry(*id).and_modify(|hold| hold.there = There::No);
                 Ok(())
             }
             (Action::Prune(_), Report::Prune(report)) => self.pruned(stake, report),
@@ -352,7 +363,10 @@ impl Oracle {
             let known = &self.known[*attempt];
             let hit = done.iter().any(|tags| tags.contains(&word_of(*attempt)));
             if !hit && *alone && !faulty && known.there == There::No && !known.passed {
-                return Err(format!("undo did not bring back {}, which no prune has passed", word_of(*attempt)));
+                return Err(format!(
+                    "undo did not bring back {}, which no prune has passed",
+                    word_of(*attempt)
+                ));
             }
         }
         Ok(())
@@ -371,8 +385,9 @@ impl Oracle {
             let hit = done.iter().find(|tags| match held {
                 Held::All => true,
                 Held::Snapshot(attempt) => tags.contains(&word_of(attempt)),
-                Held::Source(host) => (0..self.known.len())
-                    .any(|at| self.known[at].host == host && tags.contains(&word_of(at))),
+                Held::Source(host) => {
+                    (0..self.known.len()).any(|at| self.known[at].host == host && tags.contains(&word_of(at)))
+                }
             });
             if let Some(tags) = hit {
                 return Err(format!("{did} {tags:?} although {held:?} is held"));
@@ -425,10 +440,7 @@ impl Oracle {
     /// Looks at what is there now: `deep` restores one snapshot, or all of them, `check`s too.
     /// `calm`: nothing that was sent can still change which snapshots there are.
     pub(super) fn inspect(&mut self, store: &MemoryStore, depth: Depth, calm: bool) -> Verdict {
-        let ctx = onlooker(&self.truth);
-        let wrong = |what: &str, error: &Error| format!("{what} fails in a calm store: {}", chain(error));
-        let repository = now(Repository::open(&ctx, Arc::new(store.clone()), &secret()))
-            .map_err(|error| wrong("opening", &error))?;
+        let (ctx, repository) = self.open(store)?;
         let listed = now(snapshots(&ctx, &repository, &SnapshotFilter::default()))
             .map_err(|error| wrong("listing", &error))?;
         if let Some(problem) = listed.problems.problems.first() {
@@ -454,7 +466,8 @@ impl Oracle {
             }
         }
         if depth == Depth::All {
-            let report = now(check(&ctx, &repository, ReadData::All)).map_err(|error| wrong("check", &error))?;
+            let report =
+                now(check(&ctx, &repository, ReadData::All)).map_err(|error| wrong("check", &error))?;
             let errors: Vec<_> = report.findings.iter().filter(|finding| finding.is_error).collect();
             if !errors.is_empty() {
                 return Err(format!("check found errors: {errors:#?}"));
@@ -510,7 +523,9 @@ impl Oracle {
         }
         for (id, hold) in &self.holds {
             match (hold.there, standing.contains(id)) {
-                (There::Yes, false) => return Err(format!("the hold of {:?} does not stand any more", hold.held)),
+                (There::Yes, false) => {
+                    return Err(format!("the hold of {:?} does not stand any more", hold.held));
+                }
                 (There::No, true) => return Err(format!("the hold of {:?} stands again", hold.held)),
                 _ => {}
             }
@@ -529,11 +544,65 @@ impl Oracle {
         Ok(())
     }
 
-    /// Trees of the snapshots that are certainly there.
-    pub(super) fn trees_there(&self) -> Vec<(Arc<Tree>, usize)> {
-        let there = self.known.iter().filter(|known| known.there != There::No);
-        there.map(|known| (Arc::clone(&known.trees[0]), known.host)).collect()
+    /// All holds that stand, whoever knows of them.
+    pub(super) fn all_holds(&self, store: &MemoryStore) -> Result<Vec<[u8; 16]>, String> {
+        let (ctx, repository) = self.open(store)?;
+        let all = now(holds(&ctx, &repository)).map_err(|error| wrong("listing holds", &error))?;
+        Ok(all.into_iter().map(|hold| hold.id).collect())
     }
+
+    fn open(&self, store: &MemoryStore) -> Result<(Ctx, Repository), String> {
+        let ctx = onlooker(&self.truth);
+        let repository = now(Repository::open(&ctx, Arc::new(store.clone()), &secret()));
+        repository.map(|repository| (ctx, repository)).map_err(|error| wrong("opening", &error))
+    }
+
+    /// Refuses packs with more in them than the snapshots need; `thorough` compares with a
+    /// repository that has held nothing else. Returns what was measured.
+    pub(super) fn waste(&self, store: &MemoryStore, thorough: bool) -> Result<String, String> {
+        let (ctx, repository) = self.open(store)?;
+        let report = now(stats(&ctx, &repository, None, StatsMode::Full));
+        let report = report.map_err(|error| wrong("stats", &error))?.value;
+        let packs = packs_in(store);
+        let unreferenced = report.stored.unwrap_or_default().unreferenced_bytes;
+        let mut measured =
+            format!("{} packs, {} bytes, {unreferenced} unreferenced", packs.len(), report.pack_bytes);
+        if unreferenced > PACK_NEEDS * packs.len() as u64 {
+            return Err(format!("after the last prune too much is left: {measured}"));
+        }
+        if thorough {
+            let fresh = MemoryStore::with_objects(founded());
+            let (ctx, empty) = self.open(&fresh)?;
+            let listed = now(snapshots(&ctx, &repository, &SnapshotFilter::default()));
+            let listed = listed.map_err(|error| wrong("listing", &error))?.value;
+            for attempt in self.sort(listed)?.into_keys() {
+                let known = &self.known[attempt];
+                let plan = Plan::plain(attempt, &known.trees[0], known.host);
+                now(back_up(&ctx, &empty, plan)).map_err(|error| wrong("a backup", &error))?;
+            }
+            let needed: u64 = packs_in(&fresh).iter().sum();
+            measured += &format!("; {needed} in a repository that held nothing else");
+            if report.pack_bytes > needed * 2 + PACK_NEEDS * packs.len() as u64 {
+                return Err(format!("after the last prune too much is left: {measured}"));
+            }
+        }
+        Ok(measured)
+    }
+}
+
+/// Bytes that a pack may have beside what snapshots need: its head, its end, and the sessions that
+/// its chunks come from.
+const PACK_NEEDS: u64 = 8000;
+
+/// Lengths of all packs.
+fn packs_in(store: &MemoryStore) -> Vec<u64> {
+    let objects = store.objects();
+    let packs = objects.iter().filter(|(key, _)| key.as_str().starts_with("packs/"));
+    packs.map(|(_, body)| body.len() as u64).collect()
+}
+
+fn wrong(what: &str, error: &Error) -> String {
+    format!("{what} fails in a calm store: {}", chain(error))
 }
 
 /// How closely is looked.
@@ -576,7 +645,8 @@ fn differs(restored: &Restored, tree: &Tree) -> Option<String> {
             Xattrs::Chunk(_) => return Some(format!("{name}: attributes that were not fetched")),
         };
         let kept = (entry.kind, entry.mode, &entry.owner, entry.mtime, &entry.attributes.link_target);
-        if kept != (node.kind, node.mode, &node.owner, node.mtime, &node.link_target) || xattrs != node.xattrs {
+        if kept != (node.kind, node.mode, &node.owner, node.mtime, &node.link_target) || xattrs != node.xattrs
+        {
             return Some(format!("{name}: attributes"));
         }
         let whole = item.closed && !item.discarded;

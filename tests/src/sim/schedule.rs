@@ -24,6 +24,8 @@ use std::task::{Context, Poll, Wake, Waker};
 const CALLS_MAX: u64 = 200_000;
 /// Backups after which one must have come through, once nothing goes wrong.
 const ATTEMPTS_MAX: usize = 3;
+/// Prunes after which nothing superfluous is left.
+const PRUNES: usize = 3;
 const DAY: u64 = 86_400;
 
 /// One run of a command, under way.
@@ -415,15 +417,14 @@ impl Run {
     fn plan(&mut self, host: usize) -> Plan {
         let tree = Arc::clone(&self.hosts[host].files.tree);
         let cached = !self.rng.one_in(3);
+        let attempt = self.oracle.attempt(&tree, self.hosts[host].source);
         Plan {
-            attempt: self.oracle.attempt(&tree, self.hosts[host].source),
-            tree,
-            host: format!("host{}", self.hosts[host].source),
             cache: cached.then(|| self.hosts[host].cache()),
             pack_bytes: *self.rng.pick(&[50_000, 200_000, 1 << 20]),
             batch_items: 1 + self.rng.below(40) as usize,
             arrival: self.rng.one_in(8).then(|| self.rng.next()),
             force: self.rng.one_in(15),
+            ..Plan::plain(attempt, &tree, self.hosts[host].source)
         }
     }
 
@@ -502,10 +503,40 @@ impl Run {
                 return Err(format!("host{host} cannot back up although nothing goes wrong"));
             }
         }
+        if MAINTAINED {
+            self.clean_up()?;
+        }
         while self.core.late() > 0 {
             self.deliver_one();
         }
         self.inspect(Depth::All)
+    }
+
+    /// A few prunes leave nothing that no snapshot needs.
+    fn clean_up(&mut self) -> Ended {
+        while self.core.late() > 0 {
+            self.deliver_one();
+        }
+        for id in self.oracle.all_holds(&self.core.fork())? {
+            self.alone(0, Action::Release(id))?;
+        }
+        let options = PruneOptions {
+            max_unused: MaxUnused::Percent(0.0),
+            max_repack_bytes: None,
+            min_age_seconds: Some(0),
+            abort_after_seconds: 0,
+            dry_run: false,
+        };
+        for _ in 0..PRUNES {
+            let host = self.rng.below(self.hosts.len() as u64) as usize;
+            if !self.alone(host, Action::Prune(options.clone()))? {
+                return Err("a prune fails although nothing goes wrong".into());
+            }
+        }
+        let thorough = self.rng.one_in(8);
+        let waste = self.oracle.waste(&self.core.fork(), thorough)?;
+        self.note(&waste);
+        Ok(())
     }
 }
 

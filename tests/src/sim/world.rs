@@ -3,9 +3,9 @@
 //!
 //! On purpose not here: what the processes do ([`super::actions`]).
 
+use super::kem;
 use super::model::{Rng, START_SECONDS};
 use super::trees::Files;
-use super::kem;
 use bytes::Bytes;
 use futures::FutureExt;
 use holdfast_core::crypto::KdfCost;
@@ -91,8 +91,6 @@ fn is_alive(process: &Process) -> bool {
 
 /// A machine.
 pub(super) struct Host {
-    /// Its place in the list of machines.
-    pub at: usize,
     /// Tells whose its snapshots are; a clone's are those of the machine that was cloned.
     pub source: usize,
     machine: [u8; 16],
@@ -109,7 +107,6 @@ impl Host {
     /// A machine with an empty cache below a folder.
     pub(super) fn new(at: usize, truth: &Arc<AtomicI64>, folder: &Path, rng: &mut Rng) -> Self {
         Self {
-            at,
             source: at,
             machine: [at as u8 + 1; 16],
             boot: 1,
@@ -126,7 +123,6 @@ impl Host {
         copy_folder(&self.cache, &cache);
         let offset = Arc::new(AtomicI64::new(self.clock.offset.load(Ordering::Relaxed)));
         Self {
-            at,
             source: self.source,
             machine: self.machine,
             boot: self.boot,
@@ -237,10 +233,8 @@ pub(super) fn founded() -> BTreeMap<Key, Bytes> {
     let made = || {
         let store = MemoryStore::new();
         let ctx = onlooker(&Arc::new(AtomicI64::new(START_SECONDS)));
-        let options = InitOptions {
-            label: "first".into(),
-            kdf: KdfCost { memory_kib: 32, passes: 1, lanes: 1 },
-        };
+        let options =
+            InitOptions { label: "first".into(), kdf: KdfCost { memory_kib: 32, passes: 1, lanes: 1 } };
         let secret = secret();
         let made = Repository::create(&ctx, Arc::new(store.clone()), &secret, &options);
         made.now_or_never().expect("memory never waits").expect("a new repository");
