@@ -4,13 +4,9 @@
 //! each part instead of the usual number, and `HOLDFAST_SIM_FROM=N` others than usually. On purpose
 //! not here: the simulator itself, which is in `tests/src/sim`.
 
-use holdfast_tests::sim::{Breach, Settings, Tally, run_seed};
+use holdfast_tests::sim::{Breach, PARTS, Settings, Tally, part, run_seed};
 use std::process::Command;
 
-/// Seeds that each part of the suite runs.
-const SEEDS: u64 = 750;
-/// So far apart the parts begin.
-const PART: u64 = 1 << 32;
 /// So many seeds that fail are enough.
 const FAILURES_MAX: usize = 10;
 /// So many seeds may pass before a store that breaks its contract is noticed.
@@ -22,16 +18,17 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn one_seed() {
-    let Some(seed) = number("HOLDFAST_SIM_SEED") else { return };
+    let seed = number("HOLDFAST_SIM_SEED").unwrap_or(0);
     let ending = run_seed(seed, &Settings { print: true, ..Settings::default() });
     println!("{:?}\ntrace {}", ending.tally, ending.trace);
     assert!(ending.failure.is_none(), "{}", ending.failure.unwrap_or_default());
 }
 
-/// Runs seeds; what fails is told, the first one with its trace.
-fn run(part: u64) {
-    let from = number("HOLDFAST_SIM_FROM").unwrap_or(0) + part * PART;
-    let count = number("HOLDFAST_SIM_SEEDS").unwrap_or(SEEDS);
+/// Runs a part of the seeds; what fails is told, the first one with its trace.
+fn run(number_of_part: u64) {
+    let (usual, seeds) = part(number_of_part);
+    let from = number("HOLDFAST_SIM_FROM").map_or(usual, |from| from + usual);
+    let count = number("HOLDFAST_SIM_SEEDS").unwrap_or(seeds);
     let mut tally = Tally::default();
     let mut failures: Vec<String> = Vec::new();
     for seed in from..from + count {
@@ -44,28 +41,30 @@ fn run(part: u64) {
     }
     let others: Vec<_> = failures.iter().skip(1).filter_map(|failure| failure.lines().next()).collect();
     assert!(failures.is_empty(), "{}\nOther seeds that fail:\n{}", failures[0], others.join("\n"));
-    println!("{count} seeds: {tally:?}");
+    println!("{count} seeds from {from}: {tally:?}");
 }
 
 #[test]
-fn seeds_part_1() {
+fn seeds_part_1_of_4() {
     run(0);
 }
 
 #[test]
-fn seeds_part_2() {
+fn seeds_part_2_of_4() {
     run(1);
 }
 
 #[test]
-fn seeds_part_3() {
+fn seeds_part_3_of_4() {
     run(2);
 }
 
 #[test]
-fn seeds_part_4() {
+fn seeds_part_4_of_4() {
     run(3);
 }
+
+const _: () = assert!(PARTS == 4);
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {

@@ -150,6 +150,24 @@ pub struct Ending {
     pub failure: Option<String>,
 }
 
+/// Parts that the suite runs beside each other.
+pub const PARTS: u64 = 4;
+/// Seeds of the suite.
+pub const SUITE_SEEDS: u64 = 3000;
+/// So far apart the parts begin.
+const PART_DISTANCE: u64 = 1 << 32;
+
+/// First seed of a part of the suite, and how many there are.
+#[must_use]
+pub const fn part(number: u64) -> (u64, u64) {
+    (number * PART_DISTANCE, SUITE_SEEDS / PARTS)
+}
+
+/// All seeds of the suite.
+pub fn suite() -> impl Iterator<Item = u64> {
+    (0..PARTS).map(part).flat_map(|(from, count)| from..from + count)
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64, settings: &Settings) -> Ending {
