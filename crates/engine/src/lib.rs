@@ -11,6 +11,7 @@ mod adopt;
 mod backup;
 mod cache;
 mod check;
+mod civil;
 pub mod ctx;
 mod diff;
 mod dump;
