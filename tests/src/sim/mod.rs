@@ -21,7 +21,7 @@ use holdfast_engine::error::{Error, ErrorKind};
 use std::collections::VecDeque;
 
 /// Whether forget, hold and prune take part.
-pub(crate) const MAINTAINED: bool = false;
+pub(crate) const MAINTAINED: bool = true;
 
 /// Lines of the trace that are kept for whoever reads of a failure.
 const LINES_KEPT: usize = 40;

@@ -37,6 +37,8 @@ struct Known {
     /// What may have been backed up: one tree, or two if the machine was cloned meanwhile.
     trees: Vec<Arc<Tree>>,
     there: There,
+    /// Whether anybody ever saw it, or heard that it is there.
+    seen: bool,
     /// Words that were added to its tags.
     words: BTreeSet<String>,
     /// Runs that may be changing it.
@@ -117,6 +119,7 @@ impl Oracle {
         self.known.push(Known {
             trees: vec![Arc::clone(tree)],
             there: There::No,
+            seen: false,
             words: BTreeSet::new(),
             active: 0,
             begun: 0,
@@ -132,14 +135,10 @@ impl Oracle {
         self.known[attempt].trees.push(Arc::clone(tree));
     }
 
-    /// Attempts that are there, or are not.
+    /// Attempts that were there once, and are now, or are not.
     pub(super) fn attempts(&self, there: There) -> Vec<Attempt> {
-        (0..self.known.len()).filter(|&at| self.known[at].there == there && !self.is_new(at)).collect()
-    }
-
-    /// Whether an attempt has never been seen, so that nobody can mean it.
-    fn is_new(&self, attempt: Attempt) -> bool {
-        self.known[attempt].begun <= 1 && self.known[attempt].there != There::Yes
+        let known = self.known.iter().enumerate().filter(|(_, known)| known.seen && known.there == there);
+        known.map(|(attempt, _)| attempt).collect()
     }
 
     pub(super) fn standing_holds(&self) -> Vec<[u8; 16]> {
@@ -268,9 +267,9 @@ impl Oracle {
         match (error.kind, action) {
             (E::Conflict | E::Interrupted, _) => Ok(()),
             (E::Store | E::Full, _) if faulty => Ok(()),
-            // What was to be forgotten is held; what was to be pruned too.
-            (E::NotAllowed, Action::Forget(_) | Action::Prune(_)) if !self.holds.is_empty() => Ok(()),
-            (E::NotAllowed, Action::Forget(_) | Action::Prune(_)) if stake.hold_changes > 0 => Ok(()),
+            (E::Held, Action::Forget(_) | Action::Prune(_)) if !self.holds.is_empty() => Ok(()),
+            // A hold may have come through although its run failed.
+            (E::Held, Action::Forget(_) | Action::Prune(_)) if stake.hold_changes > 0 => Ok(()),
             (E::NotFound, Action::Undo(_)) => {
                 let known = |(attempt, _, _): &(Attempt, u64, bool)| self.known[*attempt].passed;
                 let excused = stake.touched.iter().any(known) || alone.contains(&false);
@@ -294,7 +293,7 @@ impl Oracle {
         match (action, report) {
             (Action::Backup(plan), Report::Backup) => {
                 let known = &mut self.known[plan.attempt];
-                known.there = There::Yes;
+                (known.there, known.seen) = (There::Yes, true);
                 // Of two machines that are one, who reports success has seen its own tree stored.
                 known.trees.retain(|tree| Arc::ptr_eq(tree, &plan.tree) || same(tree, &plan.tree));
                 if known.trees.is_empty() {
@@ -508,6 +507,7 @@ impl Oracle {
                 _ => {}
             }
             let Some(snapshots) = snapshots else { continue };
+            known.seen = true;
             for added in &known.words {
                 if !snapshots.iter().any(|snapshot| snapshot.summary.tags.contains(added)) {
                     return Err(format!("{word} has lost its tag {added}"));

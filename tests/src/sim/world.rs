@@ -162,6 +162,7 @@ impl Host {
             cancel: Cancel::default(),
             process: Process { machine: self.machine, boot: [self.boot; 16], number, start: 0 },
             is_alive,
+            cache: Some(self.cache()),
         }
     }
 
@@ -224,6 +225,7 @@ pub(super) fn onlooker(truth: &Arc<AtomicI64>) -> Ctx {
         cancel: Cancel::default(),
         process: Process { machine: [250; 16], boot: [250; 16], number: 1, start: 0 },
         is_alive: |_| true,
+        cache: None,
     }
 }
 
