@@ -355,8 +355,7 @@ impl Session {
             return Err(overtaken());
         }
         let index = Arc::default();
-        let mut next =
-            Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;
+        let mut next = Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;
         next.parent = self.parent;
         next.relied = self.relied;
         next.covered = self.covered;
