@@ -438,8 +438,8 @@ impl Run {
             let now = clone.now();
             clone.files.evolve(&mut self.rng, now);
             plan.tree = Arc::clone(&clone.files.tree);
-            self.oracle.also(plan.attempt, &plan.tree);
         }
+        self.oracle.cloned(plan.attempt, &plan.tree);
         let ctx = clone.ctx(process, entropy);
         self.hosts.push(clone);
         self.tally.clones += 1;
