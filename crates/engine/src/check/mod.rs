@@ -223,7 +223,7 @@ async fn check_objects(
     }
     let description = repository.description();
     for (seen, name) in [
-        (slots > 0, name::key_slot(description.key_slot)),
+        (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
         (member, name::member(0, description.member)),
         (recover, name::RECOVER.to_owned()),
     ] {
@@ -237,6 +237,26 @@ async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// Looks for a slot once more: keys may be replaced between the listing and the reading, so the
+/// listing has to stand still before all of them are called missing.
+async fn has_slot(repository: &Repository) -> Result<bool> {
+    let mut before = None;
+    loop {
+        let listed = list_all(&**repository.store(), "keys/").await?;
+        for meta in &listed {
+            let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
+            let bytes = repository.store().get(&meta.key, WHOLE).await;
+            if bytes.is_ok_and(|bytes| read_slot(&bytes, repository.id(), id).is_ok()) {
+                return Ok(true);
+            }
+        }
+        if before.as_ref() == Some(&listed) {
+            return Ok(false);
+        }
+        before = Some(listed);
+    }
 }
 
 /// Checks one object; returns what is only worth knowing.

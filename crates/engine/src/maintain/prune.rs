@@ -13,7 +13,7 @@ use super::scan::{Scan, abort_silent, scan};
 use super::settle::{settle_forgotten, shorten_dead};
 use super::sweep::Swept;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::snapshots::Snapshot;
@@ -143,6 +143,20 @@ impl Run<'_> {
             }
         }
         self.report.open_sessions = scan.open.len() as u64;
+        let number = scan.view.root.number;
+        match self.go_on(scan).await {
+            // What is gone may have been moved: only what the newest root counts on is damage.
+            Err(error)
+                if error.kind == ErrorKind::Damaged
+                    && self.repository.newest_root().await?.number != number =>
+            {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn go_on(&mut self, scan: Scan) -> Result<bool> {
         match &scan.view.lists.condemned {
             Some((floor, _)) => {
                 let ready = self.ready_at(&scan, *floor).await?;
@@ -320,6 +334,7 @@ async fn account(
     let marks = mark(ctx, &reader, needed).await;
     drop(reader);
     scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
+    scan.look_for_young_packs(repository).await?;
     let account = choose(&scan, marks?)?;
     Ok((scan, account))
 }

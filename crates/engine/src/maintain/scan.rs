@@ -8,7 +8,8 @@ use super::publish::{ATTEMPTS_MAX, too_busy};
 use crate::adopt::is_dead;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{Repository, get_optional, list_all};
+use crate::index::PackState;
+use crate::repository::{Repository, get_optional, list_all, object_key};
 use crate::view::{Damage, SeenSession, View};
 use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
@@ -32,6 +33,8 @@ pub(super) struct Scan {
     pub view: View,
     /// Packs that lie in the store, with their lengths.
     pub packs: BTreeMap<PackId, u64>,
+    /// Packs that the index names and the listing came too early for; they are no candidates.
+    young: BTreeMap<PackId, u64>,
     /// Sessions without an end.
     pub open: Vec<OpenSession>,
     /// What they pinned.
@@ -45,6 +48,25 @@ impl Scan {
     pub(super) fn protects(&self, pack: &PackId) -> bool {
         let owned = |open: &OpenSession| (open.name.member, open.name.session) == (pack.member, pack.session);
         self.pinned_packs.contains(pack) || self.open.iter().any(owned)
+    }
+
+    /// Whether a pack lies in the store, whole.
+    pub(super) fn has(&self, pack: &PackId, size: u64) -> bool {
+        self.packs.get(pack).or_else(|| self.young.get(pack)) == Some(&size)
+    }
+
+    /// Looks for packs that were committed after the listing and are in the view all the same.
+    pub(super) async fn look_for_young_packs(&mut self, repository: &Repository) -> Result<()> {
+        let known = self.view.index.packs().iter();
+        let counted = known.filter(|known| known.state != PackState::Dead && known.row.size > 0);
+        let unseen: Vec<_> =
+            counted.map(|known| known.row.id).filter(|id| !self.packs.contains_key(id)).collect();
+        for id in unseen {
+            if let Some(meta) = repository.store().head(&object_key(id.name())).await? {
+                self.young.insert(id, meta.size);
+            }
+        }
+        Ok(())
     }
 
     /// Who committed, at or above the fence, and is not merged yet.
@@ -97,6 +119,7 @@ async fn look_at_sessions(
     let mut scan = Scan {
         view,
         packs,
+        young: BTreeMap::new(),
         open: Vec::new(),
         pinned_packs: HashSet::new(),
         pinned_snapshots: BTreeSet::new(),
