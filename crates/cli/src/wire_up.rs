@@ -25,7 +25,7 @@ use holdfast_store::{ErrorKind as StoreErrorKind, LocalStore, ObjectStore};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
@@ -122,7 +122,7 @@ pub(crate) fn guard(
 }
 
 /// Makes what the engine is given.
-pub(crate) fn ctx(progress: Arc<Progress>, threads: Option<u16>) -> Ctx {
+pub(crate) fn ctx(progress: Arc<Progress>, threads: Option<u16>, cache: Option<PathBuf>) -> Ctx {
     let processors = || std::thread::available_parallelism().map_or(2, usize::from);
     let threads = threads.map_or_else(processors, usize::from);
     let monitor: Arc<dyn Monitor> = progress;
@@ -135,6 +135,7 @@ pub(crate) fn ctx(progress: Arc<Progress>, threads: Option<u16>) -> Ctx {
         cancel: Cancel::default(),
         process: this_process(),
         is_alive,
+        cache,
     }
 }
 

@@ -166,9 +166,45 @@ impl IndexTables {
         self.sessions.iter().position(|row| (row.member, row.session) == (pack.member, pack.session))
     }
 
-    /// Puts chunk rows into the order that the format wants.
+    /// Takes in the rows of other tables; sessions and packs that are known stay one row. Chunk
+    /// rows come in any order: [`IndexTables::sort`] ends the work.
+    pub fn append(&mut self, other: &Self) {
+        let mut sessions: HashMap<(MemberId, SessionId), usize> =
+            self.sessions.iter().map(|row| (row.member, row.session)).zip(0..).collect();
+        for row in &other.sessions {
+            match sessions.get(&(row.member, row.session)) {
+                Some(&known) => self.sessions[known].complete(row),
+                None => {
+                    sessions.insert((row.member, row.session), self.sessions.len());
+                    self.sessions.push(row.clone());
+                }
+            }
+        }
+        let mut packs: HashMap<PackId, u32> = self.packs.iter().map(|row| row.id).zip(0..).collect();
+        let rows: Vec<u32> = other.packs.iter().map(|row| self.append_pack(row, &mut packs)).collect();
+        self.chunks.extend(other.chunks.iter().map(|chunk| ChunkRow {
+            pack: rows[chunk.pack as usize],
+            origin: rows[chunk.origin as usize],
+            ..*chunk
+        }));
+    }
+
+    fn append_pack(&mut self, row: &PackRow, known: &mut HashMap<PackId, u32>) -> u32 {
+        let at = *known.entry(row.id).or_insert_with(|| {
+            self.packs.push(row.clone());
+            self.packs.len() as u32 - 1
+        });
+        // A pack may first have been named as a mere origin, without its size.
+        if self.packs[at as usize].size == 0 {
+            self.packs[at as usize] = row.clone();
+        }
+        at
+    }
+
+    /// Puts chunk rows into the order that the format wants; what is there twice goes.
     pub fn sort(&mut self) {
         self.chunks.sort_unstable_by_key(sort_key);
+        self.chunks.dedup_by_key(|row| sort_key(row));
     }
 }
 
@@ -265,12 +301,19 @@ impl MultisetSum {
         }
         writer.u32(row.offset);
         writer.u32(row.length.raw());
-        let mut carry = 0u16;
-        for (sum, byte) in self.0.iter_mut().zip(hash(writer.as_slice())) {
-            carry += u16::from(*sum) + u16::from(byte);
+        *self = self.plus(&Self(hash(writer.as_slice())));
+    }
+
+    /// The sum of two sums.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let (mut sum, mut carry) = ([0; 32], 0u16);
+        for ((sum, one), other) in sum.iter_mut().zip(self.0).zip(other.0) {
+            carry += u16::from(one) + u16::from(other);
             *sum = carry as u8;
             carry >>= 8;
         }
+        Self(sum)
     }
 
     /// Sums all rows of the tables.

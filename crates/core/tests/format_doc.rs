@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 20] = [
     "wire",
     "object",
     "name",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 19] = [
     "page",
     "session",
     "root",
+    "hold",
     "record",
     "repository",
 ];

@@ -8,6 +8,7 @@ use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::Time;
 use holdfast_core::session::Process;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,6 +60,9 @@ pub struct Ctx {
     pub process: Process,
     /// Tells whether a process of this machine and boot still runs.
     pub is_alive: fn(&Process) -> bool,
+    /// Folder of local copies, which save reading and are never believed over the repository;
+    /// nothing is kept without.
+    pub cache: Option<PathBuf>,
 }
 
 impl fmt::Debug for Ctx {

@@ -311,11 +311,11 @@ fn packs_of_a_process_that_lives_are_left_alone() {
         interrupted(&world, &repository).await;
         let view = repository.view().await.unwrap();
         let living = Ctx { is_alive: |_| true, ..world.ctx() };
-        assert!(adoptable(&living, &repository, &view).await.unwrap().is_empty());
+        assert!(adoptable(&living, &repository, &view, &[]).await.unwrap().is_empty());
         let mut elsewhere = world.ctx();
         elsewhere.process.machine = [9; 16];
-        assert!(adoptable(&elsewhere, &repository, &view).await.unwrap().is_empty());
-        assert!(!adoptable(&world.ctx(), &repository, &view).await.unwrap().is_empty());
+        assert!(adoptable(&elsewhere, &repository, &view, &[]).await.unwrap().is_empty());
+        assert!(!adoptable(&world.ctx(), &repository, &view, &[]).await.unwrap().is_empty());
     });
 }
 
@@ -439,6 +439,7 @@ impl Crafted {
         let options = SessionOptions {
             stream: StreamId([5; 16]),
             parent: None,
+            needs_parent: false,
             seal_check: true,
             data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
             dry_run: false,
@@ -501,9 +502,7 @@ impl Crafted {
             supersedes,
             unknown: Vec::new(),
         };
-        let id = self.session.id();
-        self.session.commit(summary, &Details::default()).await.unwrap();
-        id
+        self.session.commit(summary, &Details::default()).await.unwrap()
     }
 }
 

@@ -9,9 +9,12 @@ use crate::view::View;
 use crate::workers::lock;
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::chunk::{PackCipher, PageCiphers, PageText, StoredLength, open_data, open_page};
+use holdfast_core::chunk::{
+    PackCipher, PageCiphers, PageText, StoredLength, open_data, open_page, open_page_refs,
+};
 use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::Secret;
+use holdfast_core::entry_code::Refs;
 use holdfast_core::id::ChunkId;
 use holdfast_core::keys::{Identifier, Opener};
 use holdfast_core::name::{PackClass, PackId};
@@ -214,6 +217,51 @@ impl Reader {
             }
         }
         Err(last)
+    }
+
+    /// Reads the references of pages, those close together in one call; in the order asked for.
+    /// The key for bodies is not needed.
+    pub(crate) async fn refs(&self, ids: &[ChunkId]) -> Vec<Result<Refs>> {
+        let mut found: HashMap<ChunkId, Refs> = HashMap::new();
+        let wanted = ids
+            .iter()
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .collect();
+        for range in coalesce(wanted) {
+            // What fails here is tried again alone below.
+            let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
+            for chunk in &range.chunks {
+                let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
+                if let Ok(refs) = self.open_refs(chunk, &mut sealed) {
+                    found.insert(chunk.id, refs);
+                }
+            }
+        }
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            all.push(match found.remove(id) {
+                Some(refs) => Ok(refs),
+                None => self.refs_of(id).await,
+            });
+        }
+        all
+    }
+
+    async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
+        let mut refs = None;
+        self.try_places(id, |wanted, sealed| {
+            refs = Some(self.open_refs(wanted, sealed)?);
+            Ok(())
+        })
+        .await?;
+        refs.ok_or_else(|| missing(id))
+    }
+
+    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> std::result::Result<Refs, FormatError> {
+        let pack = self.index.pack(wanted.place.origin).row.id;
+        let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
+        let ciphers = PageCiphers { refs, body: None };
+        Refs::decode(&open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)?)
     }
 
     /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for

@@ -20,6 +20,7 @@ use holdfast_store::{
 };
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a person holds.
@@ -73,6 +74,7 @@ struct Inner {
     bundle: KeyBundle,
     members: Members,
     identifier: Option<Identifier>,
+    cache: Option<PathBuf>,
 }
 
 /// A repository that is open. Cheap to clone.
@@ -94,10 +96,20 @@ pub(crate) fn object_key(name: impl Into<String>) -> ObjectKey {
 
 /// Lists everything under a prefix.
 pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ObjectMeta>> {
+    list_after(store, prefix, None).await
+}
+
+/// Lists everything under a prefix whose name is greater than a text.
+pub(crate) async fn list_after(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    after: Option<ObjectKey>,
+) -> Result<Vec<ObjectMeta>> {
     const PAGE: usize = 10_000;
     let mut all: Vec<ObjectMeta> = Vec::new();
     loop {
-        let page = store.list(prefix, all.last().map(|last| &last.key), PAGE).await?;
+        let last = all.last().map(|last| &last.key).or(after.as_ref());
+        let page = store.list(prefix, last, PAGE).await?;
         let done = page.len() < PAGE;
         all.extend(page);
         if done {
@@ -189,16 +201,17 @@ impl Repository {
     ///
     /// # Errors
     /// There is none, the secret opens no slot, or it is of another version.
-    pub async fn open(_ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
+    pub async fn open(ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
         let text = get_optional(&*store, name::REPOSITORY).await?;
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
         let opened = open_slot(&*store, &description, secret).await?;
-        Self::with_keys(store, description, hash(&text), opened).await
+        Self::with_keys(ctx, store, description, hash(&text), opened).await
     }
 
     async fn with_keys(
+        ctx: &Ctx,
         store: Arc<dyn ObjectStore>,
         description: Description,
         description_hash: [u8; 32],
@@ -222,8 +235,19 @@ impl Repository {
             _ => None,
         };
         let role = entry.role;
-        let inner =
-            Inner { store, description, description_hash, keys, slot, role, bundle, members, identifier };
+        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
+        let inner = Inner {
+            store,
+            description,
+            description_hash,
+            keys,
+            slot,
+            role,
+            bundle,
+            members,
+            identifier,
+            cache,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -237,6 +261,11 @@ impl Repository {
     #[must_use]
     pub fn role(&self) -> Role {
         self.inner.role
+    }
+
+    /// Folder of local copies of this repository's objects.
+    pub(crate) fn cache(&self) -> Option<&Path> {
+        self.inner.cache.as_deref()
     }
 
     /// Where it lies, for people.
@@ -321,6 +350,27 @@ impl Repository {
             object.verify(&member.sign)?;
         }
         Ok(object)
+    }
+
+    /// Takes an object apart that only owners and maintainers may write.
+    pub(crate) fn parse_maintained<'a>(
+        &self,
+        bytes: &'a [u8],
+        object_type: ObjectType,
+        id: ObjectId,
+    ) -> std::result::Result<Object<'a>, FormatError> {
+        let object = self.parse(bytes, object_type, id)?;
+        let role = self.inner.members.active(object.header.member).map(|entry| entry.role);
+        if matches!(role, Some(Role::Owner | Role::Maintainer)) {
+            Ok(object)
+        } else {
+            Err(FormatError::Misplaced("its author"))
+        }
+    }
+
+    /// Number of member entries, and the hash of the last.
+    pub(crate) fn members_head(&self) -> (u64, [u8; 32]) {
+        (self.inner.members.len() as u64, self.inner.members.last_hash())
     }
 
     /// Header of an object that we write.

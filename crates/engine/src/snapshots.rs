@@ -105,7 +105,7 @@ impl View {
             .filter(|(by, id)| found.get(id).is_some_and(|old| self.may_supersede(by, old)))
             .map(|(_, id)| id)
             .collect();
-        let hidden = |id: &SessionId| superseded.contains(id) || self.forgotten.contains(id);
+        let hidden = |id: &SessionId| superseded.contains(id) || self.lists.forgotten.contains_key(id);
         let mut snapshots: Vec<_> = found.into_values().filter(|snapshot| !hidden(&snapshot.id)).collect();
         snapshots.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
         snapshots
@@ -124,7 +124,7 @@ impl View {
             return vec![itself];
         }
         let committed = self.committed();
-        let Some(old) = committed.get(&id).filter(|old| !self.forgotten.contains(&old.id)) else {
+        let Some(old) = committed.get(&id).filter(|old| !self.lists.forgotten.contains_key(&old.id)) else {
             return Vec::new();
         };
         let took_its_place =
@@ -283,7 +283,7 @@ fn ambiguous<'a>(text: &str, candidates: impl Iterator<Item = &'a Snapshot>) -> 
 
 /// An instant as `2026-11-22T02:41:07Z`. (Days to date: Hinnant, "chrono-Compatible Low-Level
 /// Date Algorithms", `civil_from_days`.)
-fn utc(time: Time) -> String {
+pub(crate) fn utc(time: Time) -> String {
     let second = time.seconds.rem_euclid(DAY);
     let (year, month, day) = date_of(time.seconds.div_euclid(DAY));
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)

@@ -102,7 +102,8 @@ fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault
 async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsString>) -> Result<(), Fault> {
     wire_up::raise_file_limit();
     let progress = Arc::new(Progress::new(Arc::clone(ink)));
-    let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency);
+    let cache = settings::cache_dir(&global)?;
+    let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
     let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
     let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog };
     let repository = settings::repository_path(&run.global).unwrap_or_default();

@@ -8,6 +8,7 @@ mod in_place;
 mod incremental;
 mod keys;
 mod look;
+mod maintain;
 mod round_trip;
 mod select;
 mod tag;

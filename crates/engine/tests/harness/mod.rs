@@ -162,6 +162,7 @@ impl World {
             cancel: Cancel::default(),
             process: Process { machine: [1; 16], boot: [2; 16], number, start: 0 },
             is_alive: |_| false,
+            cache: Some(self.cache.path().to_owned()),
         }
     }
 
