@@ -30,8 +30,6 @@ pub enum ErrorKind {
     Damaged,
     /// Someone maintained the repository meanwhile; the same command will do.
     Conflict,
-    /// A hold stands against it.
-    Held,
     /// The run was asked to stop.
     Interrupted,
     /// The source failed as a whole.

@@ -43,8 +43,6 @@ pub(crate) struct ForgetArgs {
     /// Forget the newest whole, or newest proven, snapshot of a source too, if it is named
     #[arg(long, requires = "snapshots", conflicts_with = "undo")]
     pub(crate) unsafe_allow_remove_newest: bool,
-    #[command(flatten)]
-    pub(crate) keep: Keep,
     /// Apply the rules to groups of the same host, paths, tags or source; several with commas,
     /// '' for no groups [default: host,paths]
     #[arg(short, long, value_name = "WHAT", value_parser = group_by, conflicts_with = "snapshots")]
@@ -54,6 +52,8 @@ pub(crate) struct ForgetArgs {
     /// Only snapshots that hold this path; may be given several times
     #[arg(long, value_name = "PATH", conflicts_with = "snapshots")]
     pub(crate) path: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
     #[command(flatten)]
     pub(crate) how: PruneHow,
 }

@@ -7,7 +7,7 @@ use crate::engine::maintain::{
     forgotten, unforget,
 };
 use crate::engine::{Repository, Snapshot, SnapshotFilter};
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::ink::{
     Align, ForgetSummary, NamedLine, Table, VerdictLine, counted, escape, local, local_offset, size,
 };
@@ -34,7 +34,7 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     };
     let options = ForgetOptions { what, allow_last: args.unsafe_allow_remove_newest, dry_run: args.dry_run };
     let work = forget(&run.ctx, &repository, &options);
-    let report = held::told(run, &repository, "forgetting snapshots", work).await?;
+    let report = held::told(run, &repository, "forgetting snapshots", work).await.map_err(guarded)?;
     show(run, args, &report);
     if !args.prune {
         return Ok(());
@@ -43,6 +43,12 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
         run.ink.talk("of the prune, as if they were not forgotten:");
     }
     prune::with(run, &repository, &args.how.options(args.dry_run)).await
+}
+
+/// Says how to forget one that is guarded; nothing else is wrong usage once the words are judged.
+fn guarded(fault: Fault) -> Fault {
+    let hint = "if it is to go all the same: --unsafe-allow-remove-newest";
+    if fault.code == Code::Usage { Fault { hint: hint.to_owned(), ..fault } } else { fault }
 }
 
 /// Refuses what cannot be meant, before anybody is asked for a password.
