@@ -533,11 +533,7 @@ mod tests {
                 since: Time::default(),
                 until: None,
             }],
-            watched: vec![WatchedSession {
-                session: SessionId([8; 16]),
-                objects: 2,
-                since: Time::default(),
-            }],
+            watched: vec![WatchedSession { session: SessionId([8; 16]), objects: 2, since: Time::default() }],
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         };
         let bytes = root.encode(&header(ObjectType::Root), &key, &signer);

@@ -132,8 +132,7 @@ pub(crate) fn tables_of(
     origins: &[Origin],
     rows: &[FooterRow],
 ) -> IndexTables {
-    let mut tables =
-        IndexTables { sessions: vec![session], packs: vec![row.clone()], chunks: Vec::new() };
+    let mut tables = IndexTables { sessions: vec![session], packs: vec![row.clone()], chunks: Vec::new() };
     // Rows of the pack table, by the numbers that a footer gives origins.
     let mut numbers = vec![0];
     for origin in origins {

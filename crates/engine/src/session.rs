@@ -347,8 +347,7 @@ impl Session {
             find_packs(&self.repository, self.name, class, &mut adopted).await?;
         }
         let index = Arc::default();
-        let mut next =
-            Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;
+        let mut next = Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;
         next.parent = self.parent;
         next.relied = self.relied;
         next.covered = self.covered;

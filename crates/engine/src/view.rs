@@ -135,9 +135,8 @@ impl Repository {
         }
         let gone = || Error::new(ErrorKind::Damaged, format!("{} is missing", name::root(number)));
         let bytes = bytes.ok_or_else(gone)?;
-        let root = self
-            .decode_root(number, &bytes)
-            .map_err(|error| Error::format(&name::root(number), error))?;
+        let root =
+            self.decode_root(number, &bytes).map_err(|error| Error::format(&name::root(number), error))?;
         Ok(SeenRoot { root, hash: hash(&bytes) })
     }
 
@@ -189,8 +188,7 @@ impl Repository {
             Ok(whole) => !whole || !view.damage.is_empty(),
             Err(error) => error.kind == ErrorKind::Damaged,
         };
-        let moved =
-            disturbed && get_optional(&**self.store(), &name::root(number + 1)).await?.is_some();
+        let moved = disturbed && get_optional(&**self.store(), &name::root(number + 1)).await?.is_some();
         match read {
             _ if moved => Ok(None),
             Err(error) => Err(error),
@@ -465,8 +463,9 @@ impl Lists {
             ListKind::Quarantined => self.quarantined.extend(packs()),
             ListKind::Absorbed => {
                 let pairs = list.items.chunks_exact(32);
-                self.absorbed
-                    .extend(pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))));
+                self.absorbed.extend(
+                    pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))),
+                );
             }
             ListKind::Forgotten => self.forgotten.extend(sessions().map(|id| (id, row.floor))),
         }
@@ -490,17 +489,16 @@ impl View {
                 Some(Place::End(session)) => (session, |seen| seen.ended = true),
                 _ => continue,
             };
-            let fresh =
-                SeenSession {
-                    name: session,
-                    begun: false,
-                    pins: 0,
-                    deltas: 0,
-                    objects: 0,
-                    end: None,
-                    end_hash: [0; 32],
-                    ended: false,
-                };
+            let fresh = SeenSession {
+                name: session,
+                begun: false,
+                pins: 0,
+                deltas: 0,
+                objects: 0,
+                end: None,
+                end_hash: [0; 32],
+                ended: false,
+            };
             apply(self.sessions.entry(session.session).or_insert(fresh));
         }
     }
@@ -525,9 +523,8 @@ impl View {
     /// is not merged. Whose session is still open may be aborted, and then nobody could rely on it.
     fn counts(&self, session: &SessionName) -> bool {
         let seen = self.sessions.get(&session.session);
-        let committed = seen.is_some_and(|seen| {
-            seen.name == *session && matches!(seen.end, Some((_, End::Commit(_))))
-        });
+        let committed =
+            seen.is_some_and(|seen| seen.name == *session && matches!(seen.end, Some((_, End::Commit(_)))));
         committed && u64::from(session.epoch) >= self.root.fence && !self.is_absorbed(session)
     }
 

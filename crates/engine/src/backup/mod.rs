@@ -127,7 +127,8 @@ pub async fn backup(
         let (again, attempts) = (source.again(), overtaken.len());
         match (attempt(ctx, repository, source, options, &mut overtaken).await, again) {
             (Err(error), Some(next))
-                if error.kind == ErrorKind::Conflict && (attempts + 1..=ATTEMPTS_MAX).contains(&overtaken.len()) =>
+                if error.kind == ErrorKind::Conflict
+                    && (attempts + 1..=ATTEMPTS_MAX).contains(&overtaken.len()) =>
             {
                 ctx.monitor.on(&Event::Warning(
                     "the repository was maintained meanwhile; what it does not keep is looked for again",
@@ -155,7 +156,8 @@ async fn attempt(
         let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
         ctx.monitor.on(&Event::Warning(&what));
     }
-    let mut adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
+    let mut adopted =
+        if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
     adopted.iter().for_each(|pack| view.index.absorb(&pack.tables));
     view.index.settle();
     let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;

@@ -132,11 +132,7 @@ async fn tables_of_session(
 }
 
 /// Adds what was committed to the merged copy of summaries, and takes out what is gone for good.
-async fn catalogue(
-    draft: &mut Draft<'_>,
-    scan: &Scan,
-    gone: &BTreeSet<SessionId>,
-) -> Result<()> {
+async fn catalogue(draft: &mut Draft<'_>, scan: &Scan, gone: &BTreeSet<SessionId>) -> Result<()> {
     let known: BTreeSet<_> = scan.view.catalogued.iter().map(|row| row.session).collect();
     let received = draft.root.time;
     let fresh = scan.unmerged().filter(|seen| !known.contains(&seen.name.session));

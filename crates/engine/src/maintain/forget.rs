@@ -100,9 +100,8 @@ fn choose(ctx: &Ctx, view: &View, options: &ForgetOptions) -> Result<(Vec<Snapsh
             let mut chosen = Vec::new();
             for id in ids {
                 let found = candidates.iter().find(|candidate| candidate.snapshot.id == *id);
-                let candidate = found.ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}"))
-                })?;
+                let candidate = found
+                    .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no snapshot {id}")))?;
                 if let Some(hold) = holds.iter().find(|hold| names(&hold.scope, candidate.snapshot)) {
                     return Err(held(hold));
                 }
@@ -136,8 +135,7 @@ fn may_come_back(view: &View) -> Vec<Snapshot> {
     };
     let all = view.lists.forgotten.keys().filter(|id| !supersedes(id));
     // What a prune has passed over is not among them any more.
-    let mut all: Vec<Snapshot> =
-        all.filter_map(|id| committed.get(id).cloned()).collect();
+    let mut all: Vec<Snapshot> = all.filter_map(|id| committed.get(id).cloned()).collect();
     all.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
     all
 }

@@ -106,7 +106,8 @@ pub(super) fn held(hold: &Hold) -> Error {
         HoldScope::Snapshot(id) => format!("snapshot {}", &id.to_string()[..8]),
     };
     let (id, since) = (&hex(&hold.id)[..8], crate::snapshots::utc(hold.since));
-    let until = hold.until.map(|until| format!(" until {}", crate::snapshots::utc(until))).unwrap_or_default();
+    let until =
+        hold.until.map(|until| format!(" until {}", crate::snapshots::utc(until))).unwrap_or_default();
     let text = format!("{what} is held since {since}{until} (hold {id}): {}", hold.reason);
     Error::new(ErrorKind::Held, text)
 }

@@ -46,9 +46,8 @@ pub(super) fn plan(candidates: &[Candidate], account: &Account, options: &PruneO
             partly.push(*candidate);
         }
     }
-    let unused = |candidate: &Candidate| {
-        candidate.usage.chunk_bytes.saturating_sub(candidate.usage.used_bytes)
-    };
+    let unused =
+        |candidate: &Candidate| candidate.usage.chunk_bytes.saturating_sub(candidate.usage.used_bytes);
     plan.unused_bytes_left = partly.iter().map(unused).sum();
     let Some(allowed) = allowed(options.max_unused, account.used_bytes()) else { return plan };
     let mut room = options.max_repack_bytes.unwrap_or(u64::MAX);
@@ -94,10 +93,7 @@ fn allowed(max: MaxUnused, used: u64) -> Option<u64> {
 
 /// Small packs in groups of one class and about one length, so that joining them again and again
 /// writes each byte a few times only.
-fn small_packs(
-    partly: &[Candidate],
-    taken: &BTreeSet<PackId>,
-) -> BTreeMap<(PackClass, u32), Vec<Candidate>> {
+fn small_packs(partly: &[Candidate], taken: &BTreeSet<PackId>) -> BTreeMap<(PackClass, u32), Vec<Candidate>> {
     let mut groups: BTreeMap<_, Vec<Candidate>> = BTreeMap::new();
     for candidate in partly.iter().filter(|candidate| !taken.contains(&candidate.id)) {
         let small = match candidate.id.class {

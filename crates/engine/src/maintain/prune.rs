@@ -180,8 +180,7 @@ impl Run<'_> {
             self.report.condemned_bytes = bytes(&planned);
             self.report.repacked_packs = plan.repack.len() as u64;
             self.report.repack_bytes_read = bytes(&plan.repack);
-            self.report.repack_bytes_written =
-                plan.repack.iter().map(|id| account.of(id).used_bytes).sum();
+            self.report.repack_bytes_written = plan.repack.iter().map(|id| account.of(id).used_bytes).sum();
             self.report.root = scan.view.root.number;
             return Ok(true);
         }
@@ -289,7 +288,11 @@ impl Run<'_> {
             self.report.freed_bytes += bytes;
         }
         if !self.options.dry_run {
-            let age = self.options.min_age_seconds.unwrap_or(if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS });
+            let age = self.options.min_age_seconds.unwrap_or(if scan.open.is_empty() {
+                0
+            } else {
+                MIN_AGE_SECONDS
+            });
             swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
             self.report.deleted_objects += swept.objects;
         }

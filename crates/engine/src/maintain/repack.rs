@@ -214,8 +214,16 @@ pub(super) async fn repack(
     repository.put_own(&session.begin(), bytes).await?;
     repacked.session = Some(session);
     for class in [PackClass::Data, PackClass::Tree] {
-        let mut writer =
-            Writer { ctx, repository, session, epoch, class, ordinal: 0, open: None, repacked: &mut repacked };
+        let mut writer = Writer {
+            ctx,
+            repository,
+            session,
+            epoch,
+            class,
+            ordinal: 0,
+            open: None,
+            repacked: &mut repacked,
+        };
         for row in packs.iter().filter(|row| row.id.class == class) {
             if ctx.cancel.is_raised() {
                 return Err(Error::interrupted());

@@ -77,7 +77,8 @@ pub(super) async fn merge_into(
     let given = MultisetSum::of(&read_segment(repository, &row).await?);
     let conservation = Conservation { taken, dropped, given };
     if !conservation.holds() {
-        let what = "a merge of the index would have lost rows; nothing was published. This is a mistake in holdfast";
+        let what =
+            "a merge of the index would have lost rows; nothing was published. This is a mistake in holdfast";
         return Err(Error::new(ErrorKind::Damaged, what));
     }
     draft.root.segments.push(row);

@@ -41,14 +41,10 @@ pub(super) async fn settle_forgotten(
         }
         listed.values_mut().filter(|floor| **floor == 0).for_each(|floor| *floor = passing);
     }
-    let was_passed = |id: &SessionId| {
-        view.lists.forgotten.get(id).is_some_and(|floor| (1..=passed).contains(floor))
-    };
-    let gone: BTreeSet<_> = catalogued
-        .iter()
-        .filter(|id| was_passed(id) && !needed.contains_key(id))
-        .copied()
-        .collect();
+    let was_passed =
+        |id: &SessionId| view.lists.forgotten.get(id).is_some_and(|floor| (1..=passed).contains(floor));
+    let gone: BTreeSet<_> =
+        catalogued.iter().filter(|id| was_passed(id) && !needed.contains_key(id)).copied().collect();
     let fence = draft.root.fence;
     let stays = |id: &SessionId| {
         let listed_still = view.sessions.get(id).is_some_and(|seen| u64::from(seen.name.epoch) >= fence);

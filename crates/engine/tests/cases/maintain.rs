@@ -38,7 +38,11 @@ fn options() -> PruneOptions {
     }
 }
 
-async fn forget_now(world: &World, repository: &Repository, ids: &[SessionId]) -> Result<ForgetReport, Error> {
+async fn forget_now(
+    world: &World,
+    repository: &Repository,
+    ids: &[SessionId],
+) -> Result<ForgetReport, Error> {
     let what = ForgetWhat::Snapshots(ids.to_vec());
     let options = ForgetOptions { what, allow_last: true, dry_run: false };
     forget(&world.ctx(), repository, &options).await
@@ -50,7 +54,11 @@ async fn prune_now(world: &World, repository: &Repository) -> PruneReport {
 
 fn pack_bytes(world: &World) -> u64 {
     let objects = world.store.objects();
-    objects.iter().filter(|(key, _)| key.as_str().starts_with("packs/")).map(|(_, body)| body.len() as u64).sum()
+    objects
+        .iter()
+        .filter(|(key, _)| key.as_str().starts_with("packs/"))
+        .map(|(_, body)| body.len() as u64)
+        .sum()
 }
 
 #[test]
