@@ -33,8 +33,8 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
         ForgetWhat::Snapshots(named(run, args, &repository).await?)
     };
     let options = ForgetOptions { what, allow_last: args.unsafe_allow_remove_newest, dry_run: args.dry_run };
-    let work = forget(&run.ctx, &repository, &options);
-    let report = held::told(run, &repository, "forgetting snapshots", work).await.map_err(guarded)?;
+    let result = forget(&run.ctx, &repository, &options).await;
+    let report = held::told(run, &repository, result).await.map_err(guarded)?;
     show(run, args, &report);
     if !args.prune {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
 
 /// Says how to forget one that is guarded; nothing else is wrong usage once the words are judged.
 fn guarded(fault: Fault) -> Fault {
-    let hint = "if it is to go all the same: --unsafe-allow-remove-newest";
+    let hint = "nothing was forgotten; if it is to go all the same: --unsafe-allow-remove-newest";
     if fault.code == Code::Usage { Fault { hint: hint.to_owned(), ..fault } } else { fault }
 }
 
@@ -224,14 +224,14 @@ fn summary(args: &ForgetArgs, report: &ForgetReport) -> Vec<String> {
     }
     let mut lines = vec![format!("{} forgotten", number(gone))];
     if !args.prune {
-        lines.push("they come back with holdfast forget --undo; holdfast prune frees their space".to_owned());
+        let (they, their) = if gone == 1 { ("it comes", "its") } else { ("they come", "their") };
+        lines.push(format!("{they} back with holdfast forget --undo; holdfast prune frees {their} space"));
     }
     lines
 }
 
 async fn undo(run: &Run, args: &ForgetArgs, repository: &Repository) -> Result<(), Fault> {
-    let work = forgotten(&run.ctx, repository);
-    let there = run.watch("reading what was forgotten", work).await?;
+    let there = forgotten(&run.ctx, repository).await?;
     if args.snapshots.is_empty() {
         list(run, &there);
         return Ok(());
@@ -243,7 +243,7 @@ async fn undo(run: &Run, args: &ForgetArgs, repository: &Repository) -> Result<(
     let back = if args.dry_run {
         there.into_iter().filter(|snapshot| ids.contains(&snapshot.id)).collect()
     } else {
-        run.watch("bringing snapshots back", unforget(&run.ctx, repository, &ids)).await?
+        unforget(&run.ctx, repository, &ids).await?
     };
     show_back(run, args.dry_run, &back);
     Ok(())

@@ -6,18 +6,13 @@ use crate::engine::{Error, ErrorKind, Repository};
 use crate::fault::Fault;
 use crate::ink::{escape, local};
 use holdfast_core::id::hex;
-use std::future::Future;
 
-/// Shows how far some work is, and the holds that stand if one of them ended it.
+/// Makes a fault of what ended some work; if that was a hold, it says how it is released.
 pub(crate) async fn told<T>(
     run: &Run,
     repository: &Repository,
-    phase: &str,
-    work: impl Future<Output = Result<T, Error>>,
+    result: Result<T, Error>,
 ) -> Result<T, Fault> {
-    let watch = run.progress.watch(phase);
-    let result = work.await;
-    drop(watch);
     match result {
         Ok(done) => Ok(done),
         Err(error) if error.kind == ErrorKind::Held => {

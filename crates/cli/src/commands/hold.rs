@@ -34,7 +34,7 @@ pub(crate) async fn run(run: &Run, args: &HoldArgs) -> Result<(), Fault> {
 
 async fn list(run: &Run) -> Result<(), Fault> {
     let repository = run.open().await?;
-    let standing = run.watch("reading holds", holds(&run.ctx, &repository)).await?;
+    let standing = holds(&run.ctx, &repository).await?;
     if run.ink.tone.json {
         standing.iter().for_each(|hold| run.ink.json(&HoldLine::new("hold", hold)));
     } else if standing.is_empty() {
@@ -64,8 +64,7 @@ async fn put(run: &Run, args: &HoldArgs, reason: &str) -> Result<(), Fault> {
     let until = args.until.as_deref().map(|text| until(text, run.ctx.clock.now())).transpose()?;
     let repository = run.open().await?;
     let scopes = scopes(run, args, &repository).await?;
-    let put = hold(&run.ctx, &repository, &scopes, reason, until);
-    let put = run.watch("putting holds", put).await?;
+    let put = hold(&run.ctx, &repository, &scopes, reason, until).await?;
     for hold in &put {
         if run.ink.tone.json {
             run.ink.json(&HoldLine::new("hold_put", hold));
@@ -176,9 +175,9 @@ fn several(word: &str, meant: impl Iterator<Item = String>) -> Fault {
 
 async fn let_go(run: &Run, args: &HoldArgs) -> Result<(), Fault> {
     let repository = run.open().await?;
-    let standing = run.watch("reading holds", holds(&run.ctx, &repository)).await?;
+    let standing = holds(&run.ctx, &repository).await?;
     let chosen = chosen(args, &standing)?;
-    let released = run.watch("releasing holds", release(&run.ctx, &repository, &chosen)).await?;
+    let released = release(&run.ctx, &repository, &chosen).await?;
     for hold in &released {
         if run.ink.tone.json {
             run.ink.json(&HoldLine::new("hold_released", hold));

@@ -20,8 +20,10 @@ pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
 
 /// Prunes a repository that is open already.
 pub(crate) async fn with(run: &Run, repository: &Repository, options: &PruneOptions) -> Result<(), Fault> {
-    let work = prune(&run.ctx, repository, options);
-    let report = held::told(run, repository, "pruning", work).await?;
+    let watch = run.progress.watch(if options.dry_run { "looking for what can go" } else { "pruning" });
+    let result = prune(&run.ctx, repository, options).await;
+    drop(watch);
+    let report = held::told(run, repository, result).await?;
     if run.ink.tone.json {
         run.ink.json(&PruneSummary::new(&report, options.dry_run));
     } else if !run.ink.tone.quiet {
@@ -32,7 +34,10 @@ pub(crate) async fn with(run: &Run, repository: &Repository, options: &PruneOpti
 
 fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {
     let packs = |number| counted(number, "pack", "packs");
-    let freed = format!("{} in {}", size(report.freed_bytes), packs(report.freed_packs));
+    // What was written anew in the same run is not won.
+    let anew = format!("; {} of it written anew", size(report.repack_bytes_written));
+    let anew = if report.repack_bytes_written > 0 { &anew } else { "" };
+    let freed = format!("{} in {}{anew}", size(report.freed_bytes), packs(report.freed_packs));
     let head = match (dry_run, report.freed_packs) {
         (true, 0) => "would free nothing now".to_owned(),
         (true, _) => format!("would free {freed}"),

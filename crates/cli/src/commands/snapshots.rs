@@ -143,7 +143,8 @@ impl Listing<'_> {
         self.holds.iter().any(|hold| match &hold.scope {
             HoldScope::All => true,
             HoldScope::Source(name) => *name == snapshot.summary.label,
-            HoldScope::Snapshot(id) => *id == snapshot.id,
+            // What took its place is held too.
+            HoldScope::Snapshot(id) => *id == snapshot.id || snapshot.summary.supersedes.contains(id),
         })
     }
 
