@@ -105,7 +105,7 @@ impl View {
             .filter(|(by, id)| found.get(id).is_some_and(|old| self.may_supersede(by, old)))
             .map(|(_, id)| id)
             .collect();
-        let hidden = |id: &SessionId| superseded.contains(id) || self.lists.forgotten.contains_key(id);
+        let hidden = |id: &SessionId| superseded.contains(id) || self.lists.forgotten.contains(id);
         let mut snapshots: Vec<_> = found.into_values().filter(|snapshot| !hidden(&snapshot.id)).collect();
         snapshots.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
         snapshots
@@ -124,7 +124,7 @@ impl View {
             return vec![itself];
         }
         let committed = self.committed();
-        let Some(old) = committed.get(&id).filter(|old| !self.lists.forgotten.contains_key(&old.id)) else {
+        let Some(old) = committed.get(&id).filter(|old| !self.lists.forgotten.contains(&old.id)) else {
             return Vec::new();
         };
         let took_its_place =

@@ -71,8 +71,8 @@ pub(crate) struct Lists {
     pub quarantined: BTreeSet<PackId>,
     /// Sessions whose deltas are merged.
     pub absorbed: BTreeSet<(MemberId, SessionId)>,
-    /// Snapshots that are forgotten, with the root that condemned what only they need; 0 if none did.
-    pub forgotten: BTreeMap<SessionId, u64>,
+    /// Snapshots that are forgotten.
+    pub forgotten: BTreeSet<SessionId>,
 }
 
 /// What is in the repository.
@@ -467,7 +467,7 @@ impl Lists {
                     pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))),
                 );
             }
-            ListKind::Forgotten => self.forgotten.extend(sessions().map(|id| (id, row.floor))),
+            ListKind::Forgotten => self.forgotten.extend(sessions()),
         }
     }
 }
@@ -535,7 +535,7 @@ impl View {
 
     /// Whether a snapshot still protects what it refers to, as somebody's parent.
     pub(crate) fn has_parent(&self, id: SessionId) -> bool {
-        !self.lists.forgotten.contains_key(&id) && self.committed().contains_key(&id)
+        !self.lists.forgotten.contains(&id) && self.committed().contains_key(&id)
     }
 
     /// Marks packs by what the lists say of them.

@@ -63,8 +63,8 @@ pub async fn forget(ctx: &Ctx, repository: &Repository, options: &ForgetOptions)
         }
         let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
         let fresh = report.forgotten.iter().map(|snapshot| snapshot.id);
-        let before = view.lists.forgotten.iter().filter(|(_, floor)| **floor == 0).map(|(id, _)| *id);
-        draft.set_forgotten(before.chain(fresh).collect()).await?;
+        let all = view.lists.forgotten.iter().copied().chain(fresh).collect();
+        draft.set_forgotten(&all).await?;
         let number = draft.root.number;
         if draft.publish().await? == Published::Yes {
             report.root = Some(number);
@@ -131,9 +131,9 @@ fn may_come_back(view: &View) -> Vec<Snapshot> {
     // Whose place another took comes back in that one only.
     let supersedes = |id: &SessionId| {
         let by = |other: &Snapshot| other.summary.supersedes.contains(id);
-        committed.values().any(|other| by(other) && !view.lists.forgotten.contains_key(&other.id))
+        committed.values().any(|other| by(other) && !view.lists.forgotten.contains(&other.id))
     };
-    let all = view.lists.forgotten.keys().filter(|id| !supersedes(id));
+    let all = view.lists.forgotten.iter().filter(|id| !supersedes(id));
     // What a prune has passed over is not among them any more.
     let mut all: Vec<Snapshot> = all.filter_map(|id| committed.get(id).cloned()).collect();
     all.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
@@ -156,8 +156,8 @@ pub async fn unforget(ctx: &Ctx, repository: &Repository, ids: &[SessionId]) -> 
         }
         let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
         let chosen: BTreeSet<_> = ids.iter().collect();
-        let left = view.lists.forgotten.iter().filter(|(id, _)| !chosen.contains(id));
-        draft.rewrite_forgotten(&left.map(|(id, floor)| (*id, *floor)).collect()).await?;
+        let left = view.lists.forgotten.iter().filter(|id| !chosen.contains(id)).copied().collect();
+        draft.set_forgotten(&left).await?;
         if draft.publish().await? == Published::Yes {
             return Ok(back);
         }
@@ -166,7 +166,7 @@ pub async fn unforget(ctx: &Ctx, repository: &Repository, ids: &[SessionId]) -> 
 }
 
 fn passed(id: &SessionId, view: &View) -> Error {
-    let what = if view.lists.forgotten.contains_key(id) {
+    let what = if view.lists.forgotten.contains(id) {
         format!("a prune has passed over snapshot {id}: it does not come back")
     } else {
         format!("snapshot {id} is not forgotten")

@@ -213,7 +213,7 @@ impl Run<'_> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
         draft.set_packs(ListKind::Condemned, condemned, number).await?;
-        let gone = settle_forgotten(&mut draft, scan, needed, u64::MAX, number).await?;
+        let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
@@ -242,14 +242,14 @@ impl Run<'_> {
     async fn give_up(&mut self, scan: Scan) -> Result<bool> {
         let needed = needed_snapshots(self.ctx, &scan);
         let (scan, account) = account(self.ctx, self.repository, scan, &needed).await?;
-        let Some((floor, condemned)) = scan.view.lists.condemned.clone() else { return Ok(false) };
+        let Some((_, condemned)) = scan.view.lists.condemned.clone() else { return Ok(false) };
         let unneeded = |pack: &&PackId| !scan.protects(pack) && account.of(pack).used_bytes == 0;
         let dead: BTreeSet<PackId> = condemned.iter().filter(unneeded).copied().collect();
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
         draft.set_packs(ListKind::Condemned, &BTreeSet::new(), 0).await?;
         draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
-        let gone = settle_forgotten(&mut draft, &scan, &needed, floor, 0).await?;
+        let gone = settle_forgotten(&mut draft, &scan, &needed, true).await?;
         let tables = IndexTables::default();
         let intake = Intake { tables, ours: None, gone: &gone, drop: &|_| false };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, &scan, intake).await?;

@@ -14,7 +14,7 @@ use holdfast_core::name::{self, PackId};
 use holdfast_core::object::ObjectType;
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, encode_snapshots};
 use holdfast_store::Put;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// So often a change is planned anew when other maintainers publish meanwhile.
 pub(super) const ATTEMPTS_MAX: usize = 32;
@@ -77,24 +77,9 @@ impl<'a> Draft<'a> {
         self.add(&List::of_packs(kind, packs), floor).await
     }
 
-    /// Writes the list of what is forgotten and was not passed by a prune; others stay.
-    pub(super) async fn set_forgotten(&mut self, sessions: BTreeSet<SessionId>) -> Result<()> {
-        let kind = ListKind::Forgotten;
-        self.root.lists.retain(|row| row.kind != kind as u8 || row.floor != 0);
-        let items = sessions.iter().map(|id| id.0).collect::<Vec<_>>().concat();
-        self.add(&List { kind, items }, 0).await
-    }
-
-    /// Writes all lists of what is forgotten, by the root that condemned what only they need.
-    pub(super) async fn rewrite_forgotten(&mut self, listed: &BTreeMap<SessionId, u64>) -> Result<()> {
-        let kind = ListKind::Forgotten;
-        self.root.lists.retain(|row| row.kind != kind as u8);
-        for floor in listed.values().copied().collect::<BTreeSet<u64>>() {
-            let of_floor = listed.iter().filter(|(_, other)| **other == floor);
-            let items = of_floor.map(|(id, _)| id.0).collect::<Vec<_>>().concat();
-            self.add(&List { kind, items }, floor).await?;
-        }
-        Ok(())
+    /// Writes the list of what is forgotten.
+    pub(super) async fn set_forgotten(&mut self, sessions: &BTreeSet<SessionId>) -> Result<()> {
+        self.set(ListKind::Forgotten, sessions.iter().map(|id| id.0.to_vec()).collect()).await
     }
 
     /// Writes a list of items that ascend in the place of all of its kind; none if it is empty.

@@ -15,44 +15,38 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Lists of dead packs are joined when there are more.
 const DEAD_LISTS_MAX: usize = 16;
 
-/// Writes the lists of what is forgotten; returns what leaves the catalogue with this root.
+/// Writes the list of what is forgotten; returns what leaves the catalogue with this root.
 ///
-/// A snapshot goes through three states. *Forgotten*: it may be brought back. *Passed* (its list
-/// states the root `passing` that condemned what only it needs): it leaves the catalogue once that
-/// root is `passed` and a scan after it found that nothing needs the snapshot. *Gone*: it stays on
-/// the list until the fence is above it, so that its end, should it still be there or be delivered
-/// late, does not count again.
+/// A snapshot goes through three states. *Forgotten*: it may be brought back. Then it leaves the
+/// catalogue, with the very root that gives up packs which only it may need: what can be brought
+/// back must be whole. Then it stays on the list until the fence is above it, so that its end,
+/// should it still be there or be delivered late, does not count again.
+///
+/// `last` says that this root gives up all that there is to give up. Only what was on the list when
+/// the scan began goes, and not what the scan found needed: whoever took it for a parent has pinned
+/// it before, or will see at W5 that it is forgotten.
 pub(super) async fn settle_forgotten(
     draft: &mut Draft<'_>,
     scan: &Scan,
     needed: &BTreeMap<SessionId, Snapshot>,
-    passed: u64,
-    passing: u64,
+    last: bool,
 ) -> Result<BTreeSet<SessionId>> {
     let view = &scan.view;
-    let catalogued: BTreeSet<_> = view.catalogued.iter().map(|row| row.session).collect();
     let mut listed = view.lists.forgotten.clone();
-    if passing > 0 {
-        // Whose place another took is not shown any more, and goes the same way.
-        let shown: BTreeSet<_> = view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
-        let hidden = view.committed().into_keys().filter(|id| !shown.contains(id));
-        for id in hidden {
-            listed.entry(id).or_insert(0);
-        }
-        listed.values_mut().filter(|floor| **floor == 0).for_each(|floor| *floor = passing);
-    }
-    let was_passed =
-        |id: &SessionId| view.lists.forgotten.get(id).is_some_and(|floor| (1..=passed).contains(floor));
-    let gone: BTreeSet<_> =
-        catalogued.iter().filter(|id| was_passed(id) && !needed.contains_key(id)).copied().collect();
+    // Whose place another took is not shown any more, and goes the same way.
+    let shown: BTreeSet<_> = view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
+    listed.extend(view.committed().into_keys().filter(|id| !shown.contains(id)));
+    let catalogued: BTreeSet<_> = view.catalogued.iter().map(|row| row.session).collect();
+    let may_go = |id: &&SessionId| last && view.lists.forgotten.contains(id) && !needed.contains_key(id);
+    let gone: BTreeSet<_> = catalogued.iter().filter(may_go).copied().collect();
     let fence = draft.root.fence;
     let stays = |id: &SessionId| {
-        let listed_still = view.sessions.get(id).is_some_and(|seen| u64::from(seen.name.epoch) >= fence);
-        listed_still || catalogued.contains(id) && !gone.contains(id)
+        let above_fence = view.sessions.get(id).is_some_and(|seen| u64::from(seen.name.epoch) >= fence);
+        above_fence || catalogued.contains(id) && !gone.contains(id)
     };
-    listed.retain(|id, _| stays(id));
+    listed.retain(stays);
     if listed != view.lists.forgotten {
-        draft.rewrite_forgotten(&listed).await?;
+        draft.set_forgotten(&listed).await?;
     }
     Ok(gone)
 }

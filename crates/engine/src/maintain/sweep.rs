@@ -144,8 +144,8 @@ async fn delete(ctx: &Ctx, repository: &Repository, keys: Vec<Key>) -> Result<()
             return Err(Error::interrupted());
         }
         super::hold::refuse_if_held(ctx, &repository.newest_root().await?)?;
-        stream::iter(batch)
-            .map(|key| repository.store().delete(key))
+        stream::iter(batch.to_vec())
+            .map(|key| async move { repository.store().delete(&key).await })
             .buffer_unordered(DELETES_AT_ONCE)
             .try_collect::<Vec<()>>()
             .await?;

@@ -217,3 +217,23 @@ fn many_small_packs_become_few_and_much_of_little_is_merged() {
         world.assert_sound(&repository).await;
     });
 }
+
+#[test]
+fn what_is_forgotten_again_while_its_packs_are_condemned_does_not_come_back_in_ruins() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
+        world.keep(&repository, &tree(2)).await;
+        let paused = PruneOptions { min_age_seconds: Some(1000), ..options() };
+        forget_now(&world, &repository, &[first]).await.unwrap();
+        prune(&world.ctx(), &repository, &paused).await.unwrap();
+        unforget(&world.ctx(), &repository, &[first]).await.unwrap();
+        forget_now(&world, &repository, &[first]).await.unwrap();
+        world.clock.advance(1001);
+        let report = prune(&world.ctx(), &repository, &paused).await.unwrap();
+        assert!(report.dead_packs > 0, "{report:?}");
+        let error = unforget(&world.ctx(), &repository, &[first]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        world.assert_sound(&repository).await;
+    });
+}

@@ -9,6 +9,7 @@ mod incremental;
 mod keys;
 mod look;
 mod maintain;
+mod maintain_crash;
 mod round_trip;
 mod select;
 mod tag;
