@@ -160,6 +160,16 @@ pub struct Conservation {
     pub given: MultisetSum,
 }
 
+impl Conservation {
+    /// Whether nothing came or went: taken = dropped + given.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let mut left = self.dropped;
+        left += self.given;
+        left == self.taken
+    }
+}
+
 /// What a root keeps of one timeline of a database's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalFloor {

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 20] = [
     "wire",
     "object",
     "name",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 19] = [
     "compress",
     "pack",
     "index",
+    "segment",
     "entry",
     "entry_code",
     "page",
