@@ -303,11 +303,15 @@ impl Session {
         let parent_there =
             self.parent.is_none_or(|parent| view.snapshots().iter().any(|snapshot| snapshot.id == parent));
         // Adopted packs too: our delta names them, so what condemns them shows here.
-        if parent_there && pins.packs.iter().all(|pack| view.index.is_live(pack)) {
-            Ok(())
-        } else {
-            Err(overtaken())
+        if !parent_there {
+            return Err(overtaken());
         }
+        for pack in &pins.packs {
+            if !view.index.is_live(pack)? {
+                return Err(overtaken());
+            }
+        }
+        Ok(())
     }
 
     /// W6: commit and abort compete for one name.

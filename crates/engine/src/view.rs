@@ -7,7 +7,7 @@
 
 use crate::adopt::{find_packs, read_pack, tables};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, PackState};
+use crate::index::{Index, PackState, clean_copies, local_segment};
 use crate::repository::{Repository, WHOLE, get_optional, list_all, object_key};
 use crate::session::AdoptedPack;
 use futures::stream::{self, StreamExt};
@@ -18,13 +18,14 @@ use holdfast_core::index::decode_delta;
 use holdfast_core::name::{self, PackClass, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
-use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::Key;
 use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
+/// Segments of the index that are read at the same time, each in some MiB.
+const SEGMENTS_AT_ONCE: usize = 4;
 
 /// A session that was met.
 #[derive(Debug)]
@@ -101,12 +102,18 @@ impl Repository {
     /// Reads V(r): sessions, then deltas, then the newest root. An object that a maintainer
     /// merged away meanwhile makes it begin again.
     pub(crate) async fn view(&self) -> Result<View> {
+        let what = "the repository changed at every attempt to read it; try again";
+        let mut last = Error::new(ErrorKind::Conflict, what);
         for _ in 0..8 {
-            if let Some(view) = self.try_view().await? {
-                return Ok(view);
+            match self.try_view().await {
+                Ok(Some(view)) => return Ok(view),
+                Ok(None) => {}
+                // A local copy turned out damaged; it is gone, and will be made anew.
+                Err(error) if error.kind == ErrorKind::Conflict => last = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorKind::Conflict, "the repository changed at every attempt to read it; try again"))
+        Err(last)
     }
 
     async fn try_view(&self) -> Result<Option<View>> {
@@ -213,7 +220,7 @@ impl Repository {
                 });
             match decoded {
                 Ok(tables) => {
-                    view.index.absorb(&tables);
+                    view.index.absorb(&tables)?;
                     if let Some(seen) = view.sessions.get_mut(&session.session) {
                         seen.deltas += 1;
                     }
@@ -245,7 +252,9 @@ impl Repository {
             for number in 0..pins {
                 packs.extend(self.read_pinned(&name, number, &view.index).await?);
             }
-            packs.iter().for_each(|pack| view.index.absorb(&tables(pack)));
+            for pack in &packs {
+                view.index.absorb(&tables(pack))?;
+            }
         }
         Ok(())
     }
@@ -261,7 +270,10 @@ impl Repository {
         // Damaged pins are for `check` to name.
         let Ok(pins) = pins else { return Ok(Vec::new()) };
         let mut packs = Vec::new();
-        for id in pins.packs.into_iter().filter(|id| index.pack_of(id).is_none()) {
+        for id in pins.packs {
+            if index.row_of(&id)?.is_some() {
+                continue;
+            }
             let from = SessionName { session: id.session, member: id.member, ..*name };
             if let Some(meta) = self.store().head(&object_key(id.name())).await?
                 && let Ok(pack) = read_pack(self, from, id, meta.size).await
@@ -274,17 +286,8 @@ impl Repository {
 
     /// Reads what the root names: segments of the index and of snapshots.
     async fn read_root_parts(&self, view: &mut View) -> Result<()> {
-        let (k_idx, k_ref) = (self.k_idx()?, self.k_ref()?);
-        for row in view.root.segments.clone() {
-            let name = name::index_segment(row.id);
-            let segment = self.read_named(&name, ObjectType::IndexSegment, row.id, &row.hash, |object| {
-                IndexSegment::decode(&object.header, object.body, k_idx)
-            });
-            match segment.await? {
-                Ok(segment) => view.index.absorb(&segment.tables),
-                Err(what) => view.damage.push(Damage { object: name, what }),
-            }
-        }
+        let k_ref = self.k_ref()?;
+        self.read_segments(view).await?;
         for row in view.root.snapshots.clone() {
             let name = name::snapshot_segment(row.id);
             let rows = self.read_named(&name, ObjectType::SnapshotSegment, row.id, &row.hash, |object| {
@@ -295,6 +298,29 @@ impl Repository {
                 Err(what) => view.damage.push(Damage { object: name, what }),
             }
         }
+        Ok(())
+    }
+
+    /// Gets the segments of the index; look-ups ask those that were added last first.
+    async fn read_segments(&self, view: &mut View) -> Result<()> {
+        let rows: Vec<_> = view.root.segments.iter().rev().cloned().collect();
+        let mut reads = stream::iter(rows)
+            .map(|row| async move { (row.id, local_segment(self, &row).await) })
+            .buffered(SEGMENTS_AT_ONCE);
+        let (mut segments, mut any_made) = (Vec::new(), false);
+        while let Some((id, got)) = reads.next().await {
+            let (segment, made) = got?;
+            any_made |= made;
+            match segment {
+                Ok(segment) => segments.push(segment),
+                Err(what) => view.damage.push(Damage { object: name::index_segment(id), what }),
+            }
+        }
+        drop(reads);
+        if any_made {
+            clean_copies(self, &view.root.segments);
+        }
+        view.index = Index::with_segments(segments)?;
         Ok(())
     }
 
@@ -327,7 +353,7 @@ impl Repository {
                 List::decode(&object.header, object.body, key)
             });
             match list.await? {
-                Ok(list) => view.apply(&list),
+                Ok(list) => view.apply(&list)?,
                 // Without a list nobody knows what may be relied on.
                 Err(what) => {
                     return Err(Error::new(ErrorKind::Damaged, format!("cannot use {name}: {what}")));
@@ -374,7 +400,7 @@ impl View {
         self.catalogued.iter().any(|row| (row.session, row.member) == (session, member))
     }
 
-    fn apply(&mut self, list: &List) {
+    fn apply(&mut self, list: &List) -> Result<()> {
         let state = match list.kind {
             ListKind::Dead => PackState::Dead,
             ListKind::Condemned | ListKind::Quarantined => PackState::ReadOnly,
@@ -382,10 +408,10 @@ impl View {
                 let ids =
                     list.items.chunks_exact(16).filter_map(|item| Some(SessionId(item.try_into().ok()?)));
                 self.forgotten.extend(ids);
-                return;
+                return Ok(());
             }
-            ListKind::Lost | ListKind::Absorbed => return,
+            ListKind::Lost | ListKind::Absorbed => return Ok(()),
         };
-        list.packs().iter().for_each(|pack| self.index.set_state(pack, state));
+        list.packs().iter().try_for_each(|pack| self.index.set_state(pack, state))
     }
 }
