@@ -10,18 +10,23 @@
 mod bits;
 mod blocks;
 mod copy;
+mod join;
 mod local;
 mod memory;
+mod merge;
 mod parts;
 mod scan;
 mod segment;
 mod table;
+mod tiers;
 mod walk;
 
 pub(crate) use bits::Bits;
 pub(crate) use blocks::Blocks;
 pub(crate) use local::{clean_copies, local_segment, verify_segment};
+pub(crate) use merge::{Merged, merge};
 pub(crate) use segment::SegmentIndex;
+pub(crate) use tiers::{BOUNDED_ROWS, tiers, tiers_within};
 pub(crate) use walk::{Chunks, Packs};
 
 use crate::error::{Error, ErrorKind, Result};

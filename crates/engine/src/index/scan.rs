@@ -63,10 +63,6 @@ impl Scan {
         Self { window: Window::new(segment), table, next: 0 }
     }
 
-    pub(super) fn segment(&self) -> &Arc<SegmentIndex> {
-        &self.window.segment
-    }
-
     /// The next row and its number; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<(u64, &[u8])>> {
         let counts = self.window.segment.counts();

@@ -185,8 +185,11 @@ impl SegmentIndex {
     /// Reads a session row.
     pub(super) fn session(&self, row: u32) -> Result<SessionRow> {
         let (block, at) = self.place(Table::Sessions, row)?;
-        let bytes = self.block(block)?;
-        SessionRow::decode(&mut Reader::new(&bytes[at..])).map_err(|error| self.format(&error))
+        self.decode_session(&self.block(block)?[at..])
+    }
+
+    pub(super) fn decode_session(&self, row: &[u8]) -> Result<SessionRow> {
+        SessionRow::decode(&mut Reader::new(row)).map_err(|error| self.format(&error))
     }
 
     /// Reads a pack row and the number of its session row.

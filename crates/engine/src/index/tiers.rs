@@ -135,6 +135,6 @@ mod tests {
         let two = [[9 << 10; 7].as_slice(), &[2 << 10; 7]].concat();
         assert_eq!(tiers(&two, 1 << 10), (0..14).collect::<Vec<_>>());
         // Two of the largest fit into one segment.
-        assert_eq!(tiers(&[33 << 20; 8], 0), [0]);
+        assert_eq!(tiers(&[32 << 20; 8], 0), [0, 1]);
     }
 }
