@@ -218,6 +218,11 @@ impl Source for WatchedSource {
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         self.source.finish()
     }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        let (here, watchdog) = (Arc::clone(&self.here), Arc::clone(&self.watchdog));
+        Some(Box::new(Self { source: self.source.again()?, here, watchdog }))
+    }
 }
 
 struct WatchedReader {

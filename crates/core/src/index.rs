@@ -214,9 +214,45 @@ impl IndexTables {
         self.sessions.iter().position(|row| (row.member, row.session) == (pack.member, pack.session))
     }
 
-    /// Puts chunk rows into the order that the format wants.
+    /// Takes in the rows of other tables; sessions and packs that are known stay one row. Chunk
+    /// rows come in any order: [`IndexTables::sort`] ends the work.
+    pub fn append(&mut self, other: &Self) {
+        let mut sessions: HashMap<(MemberId, SessionId), usize> =
+            self.sessions.iter().map(|row| (row.member, row.session)).zip(0..).collect();
+        for row in &other.sessions {
+            match sessions.get(&(row.member, row.session)) {
+                Some(&known) => self.sessions[known].complete(row),
+                None => {
+                    sessions.insert((row.member, row.session), self.sessions.len());
+                    self.sessions.push(row.clone());
+                }
+            }
+        }
+        let mut packs: HashMap<PackId, u32> = self.packs.iter().map(|row| row.id).zip(0..).collect();
+        let rows: Vec<u32> = other.packs.iter().map(|row| self.append_pack(row, &mut packs)).collect();
+        self.chunks.extend(other.chunks.iter().map(|chunk| ChunkRow {
+            pack: rows[chunk.pack as usize],
+            origin: rows[chunk.origin as usize],
+            ..*chunk
+        }));
+    }
+
+    fn append_pack(&mut self, row: &PackRow, known: &mut HashMap<PackId, u32>) -> u32 {
+        let at = *known.entry(row.id).or_insert_with(|| {
+            self.packs.push(row.clone());
+            self.packs.len() as u32 - 1
+        });
+        // A pack may first have been named as a mere origin, without its size.
+        if self.packs[at as usize].size == 0 {
+            self.packs[at as usize] = row.clone();
+        }
+        at
+    }
+
+    /// Puts chunk rows into the order that the format wants; what is there twice goes.
     pub fn sort(&mut self) {
         self.chunks.sort_unstable_by_key(ChunkRow::order);
+        self.chunks.dedup_by_key(|row| row.order());
     }
 
     /// Puts all three tables into the order that a segment wants: sessions by member and session,

@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod entry;
 pub mod entry_code;
 pub mod error;
+pub mod hold;
 pub mod id;
 pub mod index;
 pub mod keys;

@@ -29,6 +29,8 @@ pub const DATA_PACK_BYTES_CHOICE: std::ops::RangeInclusive<u64> = 4 << 20..=1 <<
 pub const TREE_PACK_BYTES: u64 = 8 << 20;
 /// Most chunks in a pack.
 pub const CHUNKS_MAX: usize = 1 << 20;
+/// A pack of a repack is closed once its chunks come from so many others: each costs a row.
+pub const ORIGINS_MAX: usize = 1 << 10;
 
 /// A row of a pack's footer: enough to rebuild the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,8 @@ pub struct FinishedPack {
     pub size: u64,
     /// The checksum at its end.
     pub checksum: [u8; 32],
+    /// Other packs that its chunks were sealed for.
+    pub origins: Vec<Origin>,
     /// Its chunks.
     pub rows: Vec<FooterRow>,
 }
@@ -143,6 +147,7 @@ pub struct PackBuilder {
     pending: Vec<u8>,
     taken: u64,
     rows: Vec<FooterRow>,
+    origins: Vec<Origin>,
 }
 
 impl PackBuilder {
@@ -164,7 +169,24 @@ impl PackBuilder {
             pending: writer.into_vec(),
             taken: 0,
             rows: Vec::new(),
+            origins: Vec::new(),
         }
+    }
+
+    /// Appends a chunk that was sealed for another pack, byte by byte as it lies there.
+    ///
+    /// # Panics
+    /// More origins than [`ORIGINS_MAX`]: a mistake of the caller, who closes a full pack.
+    pub fn push_sealed(&mut self, row: &FooterRow, origin: &Origin, sealed: &[u8]) {
+        let known = self.origins.iter().rposition(|known| known.pack == origin.pack);
+        let at = known.unwrap_or_else(|| {
+            assert!(self.origins.len() < ORIGINS_MAX, "a full pack is closed");
+            self.origins.push(origin.clone());
+            self.origins.len() - 1
+        });
+        let offset = self.len() as u32;
+        self.pending.extend_from_slice(sealed);
+        self.rows.push(FooterRow { offset, origin: at as u16 + 1, ..*row });
     }
 
     /// Appends a chunk that `seal` writes to the end of the buffer it is given.
@@ -200,7 +222,7 @@ impl PackBuilder {
             PackClass::Data => data_pack_bytes,
             PackClass::Tree => TREE_PACK_BYTES,
         };
-        self.len() >= limit || self.rows.len() >= CHUNKS_MAX
+        self.len() >= limit || self.rows.len() >= CHUNKS_MAX || self.origins.len() >= ORIGINS_MAX
     }
 
     /// Bytes that wait to be taken.
@@ -220,7 +242,8 @@ impl PackBuilder {
     /// Ends the pack; returns its last part.
     #[must_use]
     pub fn finish(mut self, k_idx: &Secret) -> (Vec<u8>, FinishedPack) {
-        let footer = Footer { origins: Vec::new(), rows: std::mem::take(&mut self.rows) };
+        let origins = std::mem::take(&mut self.origins);
+        let footer = Footer { origins, rows: std::mem::take(&mut self.rows) };
         let footer_offset = self.len();
         let mut writer = Writer::from_vec(std::mem::take(&mut self.pending));
         let before = writer.len();
@@ -234,7 +257,8 @@ impl PackBuilder {
         let checksum = *self.hasher.finalize().as_bytes();
         writer.raw(&checksum);
         let size = self.taken + writer.len() as u64;
-        (writer.into_vec(), FinishedPack { size, checksum, rows: footer.rows })
+        let Footer { origins, rows } = footer;
+        (writer.into_vec(), FinishedPack { size, checksum, origins, rows })
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::crypto::{Secret, Signer};
 use crate::entry::Time;
 use crate::error::FormatError;
+use crate::hold::{Hold, WatchedSession, decode_holds, decode_watched, encode_holds, encode_watched};
 use crate::id::{ChunkId, MemberId, ObjectId, SessionId};
 use crate::index::{MultisetSum, Partition};
 use crate::name::PackId;
@@ -13,7 +14,7 @@ use crate::object::{
     Header, SNAPSHOT_SECTION_BYTES_MAX, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
 };
 use crate::session::{Summary, decode_time, encode_time};
-use crate::wire::{Reader, Tag, Writer};
+use crate::wire::{Reader, Tag, Writer, take_tag};
 
 /// What a list that a root names is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +146,7 @@ pub struct NamedRow {
     pub items: u64,
     /// BLAKE3-256 of the whole object.
     pub hash: [u8; 32],
-    /// For the dead list: complete for sessions that began with this root or a later one.
+    /// For lists of packs that are condemned or dead: number of the root that said so first.
     pub floor: u64,
 }
 
@@ -208,9 +209,17 @@ pub struct Root {
     pub conservation: Vec<Conservation>,
     /// What is kept of logs.
     pub wal: Vec<WalFloor>,
+    /// Holds, those that ran out included until the next root.
+    pub holds: Vec<Hold>,
+    /// Open sessions that maintainers saw.
+    pub watched: Vec<WatchedSession>,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
+
+/// Critical: who does not know holds must not forget or free anything.
+const TAG_HOLDS: u16 = 0x8001;
+const TAG_WATCHED: u16 = 0x0002;
 
 impl Root {
     /// Encodes the object: one sealed section, tagged list; signed.
@@ -255,8 +264,20 @@ impl Root {
         for floor in &self.wal {
             floor.encode(&mut writer);
         }
-        writer.tags(&self.unknown);
+        writer.tags(&self.tags());
         writer.into_vec()
+    }
+
+    fn tags(&self) -> Vec<Tag> {
+        let mut tags = self.unknown.clone();
+        if !self.holds.is_empty() {
+            tags.push(Tag { id: TAG_HOLDS, bytes: encode_holds(&self.holds) });
+        }
+        if !self.watched.is_empty() {
+            tags.push(Tag { id: TAG_WATCHED, bytes: encode_watched(&self.watched) });
+        }
+        tags.sort_by_key(|tag| tag.id);
+        tags
     }
 
     /// Reads the body of a root object; the caller verifies the signature.
@@ -315,7 +336,13 @@ impl Root {
         for _ in 0..reader.count(10)? {
             root.wal.push(WalFloor::decode(&mut reader)?);
         }
-        root.unknown = reader.tags("a root", &[])?;
+        root.unknown = reader.tags("a root", &[TAG_HOLDS])?;
+        if let Some(bytes) = take_tag(&mut root.unknown, TAG_HOLDS) {
+            root.holds = decode_holds(&bytes)?;
+        }
+        if let Some(bytes) = take_tag(&mut root.unknown, TAG_WATCHED) {
+            root.watched = decode_watched(&bytes)?;
+        }
         reader.end()?;
         Ok(root)
     }
@@ -501,6 +528,14 @@ mod tests {
                 floor: "f".into(),
                 ranges: vec![("a".into(), "b".into())],
             }],
+            holds: vec![Hold {
+                id: [7; 16],
+                scope: crate::hold::HoldScope::All,
+                reason: "why".into(),
+                since: Time::default(),
+                until: None,
+            }],
+            watched: vec![WatchedSession { session: SessionId([8; 16]), objects: 2, since: Time::default() }],
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         };
         let bytes = root.encode(&header(ObjectType::Root), &key, &signer);

@@ -26,6 +26,7 @@ const SOURCES: [&str; 20] = [
     "page",
     "session",
     "root",
+    "hold",
     "record",
     "repository",
 ];

@@ -8,28 +8,35 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repository::{Repository, object_key};
 use crate::session::AdoptedPack;
-use crate::view::View;
+use crate::view::{SeenSession, View};
+use holdfast_core::id::StreamId;
 use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow};
-use holdfast_core::keys::SessionRow;
+use holdfast_core::keys::{SessionRow, WrappedSecret};
 use holdfast_core::name::{PackClass, PackId, SessionName};
-use holdfast_core::pack::{HEAD_BYTES, TRAILER_BYTES, decode_head, decode_trailer, open_footer};
+use holdfast_core::pack::{
+    FooterRow, HEAD_BYTES, Origin, TRAILER_BYTES, decode_head, decode_trailer, open_footer,
+};
 use holdfast_core::session::Process;
 use holdfast_store::ByteRange;
 
 /// So many numbers in a row without a pack end the search: uploads may overtake each other.
 const ABSENT_MAX: u32 = 16;
 
-/// Finds sessions whose process is gone, and their packs.
-pub(crate) async fn adoptable(ctx: &Ctx, repository: &Repository, view: &View) -> Result<Vec<AdoptedPack>> {
+/// The stream of sessions that repack: no source has it.
+pub(crate) const REPACKS: StreamId = StreamId([0; 16]);
+
+/// Finds sessions whose process is gone, and their packs; also those of our own that were
+/// overtaken.
+pub(crate) async fn adoptable(
+    ctx: &Ctx,
+    repository: &Repository,
+    view: &View,
+    overtaken: &[SessionName],
+) -> Result<Vec<AdoptedPack>> {
     let mut packs = Vec::new();
     for seen in view.sessions.values() {
-        let ours = seen.begun && !seen.ended && seen.name.member == repository.member();
-        if !ours || u64::from(seen.name.epoch) < view.root.fence {
-            continue;
-        }
-        // A begin that cannot be read says nothing about its process: left alone.
-        let Ok(Some(begin)) = repository.read_begin(&seen.name).await else { continue };
-        if is_dead(ctx, &begin.process) {
+        let left = overtaken.contains(&seen.name) || is_left(ctx, repository, seen).await;
+        if left && u64::from(seen.name.epoch) >= view.root.fence {
             for class in [PackClass::Data, PackClass::Tree] {
                 find_packs(repository, seen.name, class, &mut packs).await?;
             }
@@ -38,7 +45,21 @@ pub(crate) async fn adoptable(ctx: &Ctx, repository: &Repository, view: &View) -
     Ok(packs)
 }
 
-fn is_dead(ctx: &Ctx, process: &Process) -> bool {
+/// Whether a session of ours was left open by a process that is gone.
+async fn is_left(ctx: &Ctx, repository: &Repository, seen: &SeenSession) -> bool {
+    if !seen.begun || seen.ended || seen.name.member != repository.member() {
+        return false;
+    }
+    match repository.read_begin(&seen.name).await {
+        // What a maintainer was about to move lies elsewhere too.
+        Ok(Some(begin)) => begin.stream != REPACKS && is_dead(ctx, &begin.process),
+        // A begin that cannot be read says nothing about its process: left alone.
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Whether a process of this machine is known to be gone.
+pub(crate) fn is_dead(ctx: &Ctx, process: &Process) -> bool {
     let own = &ctx.process;
     process.machine == own.machine && (process.boot != own.boot || !(ctx.is_alive)(process))
 }
@@ -84,37 +105,54 @@ pub(crate) async fn read_pack(
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let footer = read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
     let footer = open_footer(&footer, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let chunks = footer
-        .rows
+    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
+    let session = session_of(&id, head.header.key_epoch, head.wrapped);
+    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    Ok(AdoptedPack { from, row, tables })
+}
+
+/// The session's row as far as a pack tells: the secret of its own class.
+fn session_of(pack: &PackId, key_epoch: u32, wrapped: WrappedSecret) -> SessionRow {
+    // A pack of a repack holds nothing of its own session, which has no secret then.
+    let has = wrapped != WrappedSecret::none();
+    let of = |class| (has && class == pack.class).then(|| wrapped.clone());
+    SessionRow {
+        member: pack.member,
+        session: pack.session,
+        key_epoch,
+        data: of(PackClass::Data),
+        meta: of(PackClass::Tree),
+    }
+}
+
+/// What an index says of one pack: where its chunks lie, and what opens them.
+pub(crate) fn tables_of(
+    row: &PackRow,
+    session: SessionRow,
+    origins: &[Origin],
+    rows: &[FooterRow],
+) -> IndexTables {
+    let mut tables = IndexTables { sessions: vec![session], packs: vec![row.clone()], chunks: Vec::new() };
+    // Rows of the pack table, by the numbers that a footer gives origins.
+    let mut numbers = vec![0];
+    for origin in origins {
+        let bare = PackRow { id: origin.pack, size: 0, checksum: [0; 32], chunks: 0 };
+        let chunks = Vec::new();
+        let session = session_of(&origin.pack, origin.key_epoch, origin.wrapped.clone());
+        tables.append(&IndexTables { sessions: vec![session], packs: vec![bare], chunks });
+        let at = tables.packs.iter().position(|pack| pack.id == origin.pack);
+        numbers.push(at.expect("it was appended") as u32);
+    }
+    tables.chunks = rows
         .iter()
-        .filter(|row| row.origin == 0)
         .map(|row| ChunkRow {
             key: ChunkKey::from(&row.id),
             pack: 0,
             offset: row.offset,
             length: row.length,
-            origin: 0,
+            origin: numbers[usize::from(row.origin)],
         })
         .collect();
-    let wrapped = |wanted| (wanted == id.class).then(|| head.wrapped.clone());
-    let session = SessionRow {
-        member: id.member,
-        session: id.session,
-        key_epoch: head.header.key_epoch,
-        data: wrapped(PackClass::Data),
-        meta: wrapped(PackClass::Tree),
-    };
-    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
-    Ok(AdoptedPack { from, row, session, chunks })
-}
-
-/// The tables of one adopted pack, for the index in memory.
-pub(crate) fn tables(pack: &AdoptedPack) -> IndexTables {
-    let mut tables = IndexTables {
-        sessions: vec![pack.session.clone()],
-        packs: vec![pack.row.clone()],
-        chunks: pack.chunks.clone(),
-    };
     tables.sort();
     tables
 }

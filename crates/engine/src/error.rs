@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Store,
     /// A value that was asked for cannot be.
     Usage,
+    /// A hold stands against it.
+    Held,
 }
 
 /// A run failed.

@@ -15,6 +15,7 @@ use holdfast_core::chunk::{
     seal_page,
 };
 use holdfast_core::compress::{Compressor, Decompressor};
+use holdfast_core::entry::Time;
 use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::{ChunkKind, Sealer, SessionRow, SessionSecrets};
@@ -29,11 +30,16 @@ use tokio::sync::Notify;
 const PART_BYTES: usize = 1 << 20;
 /// Sealed bytes that may wait for the store; then workers wait.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;
+/// So often a session shows that it goes on, in seconds.
+const SIGN_OF_LIFE_SECONDS: i64 = 3600;
+
 /// A piece of work for the store.
 pub(crate) enum Parcel {
     Begin(PackId),
     Part(PackClass, Vec<u8>),
     End(PackId, Vec<u8>, FinishedPack),
+    /// Nothing was stored for long: others must see that the session goes on.
+    SignOfLife,
 }
 
 #[derive(Default)]
@@ -56,7 +62,7 @@ struct Outbox {
 impl Outbox {
     fn send(&self, parcel: Parcel) {
         let length = match &parcel {
-            Parcel::Begin(_) => 0,
+            Parcel::Begin(_) | Parcel::SignOfLife => 0,
             Parcel::Part(_, bytes) | Parcel::End(_, bytes, _) => bytes.len(),
         };
         let mut inner = lock(&self.inner);
@@ -170,6 +176,10 @@ pub(crate) struct Packer {
     claimed: Mutex<HashSet<(ChunkKind, ChunkKey)>>,
     /// Packs of other sessions that new references rely on.
     relied_on: Mutex<BTreeSet<PackId>>,
+    /// Packs that references rely on which the parent's closure covers.
+    covered: Mutex<BTreeSet<PackId>>,
+    /// When the session last showed that it goes on.
+    alive: Mutex<Time>,
     scratches: Mutex<Vec<Scratch>>,
     pub added: Added,
     failure: Mutex<Option<Error>>,
@@ -213,6 +223,8 @@ impl Packer {
             },
             claimed: Mutex::default(),
             relied_on: Mutex::default(),
+            covered: Mutex::default(),
+            alive: Mutex::new(ctx.clock.now()),
             scratches: Mutex::default(),
             added: Added::default(),
             failure: Mutex::default(),
@@ -238,6 +250,22 @@ impl Packer {
         lock(&self.relied_on).clone()
     }
 
+    /// Packs that the parent's closure covers.
+    pub(crate) fn covered(&self) -> BTreeSet<PackId> {
+        lock(&self.covered).clone()
+    }
+
+    /// Shows every hour that the session goes on, whether or not there is anything to store.
+    pub(crate) fn show_life(&self) {
+        let now = self.ctx.clock.now();
+        let mut alive = lock(&self.alive);
+        if now.seconds.saturating_sub(alive.seconds) >= SIGN_OF_LIFE_SECONDS && !self.dry_run {
+            *alive = now;
+            drop(alive);
+            self.outbox.send(Parcel::SignOfLife);
+        }
+    }
+
     pub(crate) fn sealer(&self) -> &Sealer {
         &self.sealer
     }
@@ -255,7 +283,9 @@ impl Packer {
     /// the pinned parent's closure covers it.
     pub(crate) fn resolves(&self, kind: ChunkKind, key: &ChunkKey, covered: bool) -> bool {
         let Some(pack) = self.pack_of(key) else { return lock(&self.claimed).contains(&(kind, *key)) };
-        if !covered {
+        if covered {
+            lock(&self.covered).insert(pack);
+        } else {
             lock(&self.relied_on).insert(pack);
         }
         true

@@ -133,13 +133,17 @@ async fn meanwhile(
     world.backup_with(repository, source, &options).await.map(|outcome| outcome.value)
 }
 
+fn maintainer_packs(world: &World) -> Vec<PackId> {
+    world.names("packs/").iter().filter_map(|key| PackId::parse(key.as_str())).collect()
+}
+
 fn assert_conflict(result: Result<BackupReport>) {
     let error: Error = result.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
 }
 
 #[test]
-fn a_fence_above_the_beginning_refuses_the_commit() {
+fn a_fence_above_the_beginning_is_passed_by_a_new_session_with_the_same_packs() {
     run(|| async {
         for (fence_pending, fence) in [(1, 0), (1, 1), (0, 1)] {
             let (world, repository) = World::made(Workers::inline()).await;
@@ -147,13 +151,16 @@ fn a_fence_above_the_beginning_refuses_the_commit() {
             let act = move || {
                 maintainer.publish(Root { number: 1, fence_pending, fence, ..Root::default() });
             };
-            assert_conflict(meanwhile(&world, &repository, &tree(), act).await);
-            assert!(world.snapshots(&repository).await.is_empty());
-            // The next run begins above the fence.
-            let report = world.keep(&repository, &tree()).await;
+            let report = meanwhile(&world, &repository, &tree(), act).await.unwrap();
             let snapshot = world.newest(&repository).await;
             assert_eq!((Some(snapshot.id), snapshot.epoch), (report.snapshot, 1));
             world.assert_restores(&repository, &snapshot, &tree()).await;
+            // Nothing was uploaded twice, and the session that was too old has its end.
+            let sessions: BTreeSet<_> =
+                maintainer_packs(&world).into_iter().map(|pack| pack.session).collect();
+            assert_eq!(sessions.len(), 1);
+            assert!(Maintainer::of(&world, &repository).open_sessions().is_empty());
+            world.assert_sound(&repository).await;
         }
     });
 }
@@ -235,18 +242,25 @@ fn what_is_condemned_already_is_stored_again() {
 }
 
 #[test]
-fn an_abort_before_the_commit_wins() {
+fn an_abort_before_the_commit_wins_and_a_new_session_takes_over() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;
         let maintainer = Maintainer::of(&world, &repository);
-        let act = move || maintainer.open_sessions().iter().for_each(|session| maintainer.abort(session));
-        assert_conflict(meanwhile(&world, &repository, &tree(), act).await);
-        assert!(world.snapshots(&repository).await.is_empty());
-        // Deltas of an aborted session do not count, and nobody adopts it.
-        let report = world.keep(&repository, &tree()).await;
-        assert_eq!(report.adopted_packs, 0);
-        assert!(report.counts.bytes_added >= tree().bytes());
-        world.assert_restores(&repository, &world.newest(&repository).await, &tree()).await;
+        let aborted = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let noted = Arc::clone(&aborted);
+        let act = move || {
+            for session in maintainer.open_sessions() {
+                maintainer.abort(&session);
+                noted.lock().unwrap().push(session.session);
+            }
+        };
+        let report = meanwhile(&world, &repository, &tree(), act).await.unwrap();
+        let snapshot = world.newest(&repository).await;
+        assert_eq!(Some(snapshot.id), report.snapshot);
+        assert!(!aborted.lock().unwrap().contains(&snapshot.id));
+        world.assert_restores(&repository, &snapshot, &tree()).await;
+        let again = world.keep(&repository, &tree()).await;
+        assert_eq!((again.adopted_packs, again.counts.bytes_added), (0, 0));
         world.assert_sound(&repository).await;
     });
 }
@@ -312,11 +326,11 @@ fn packs_of_a_process_that_lives_are_left_alone() {
         interrupted(&world, &repository).await;
         let view = repository.view().await.unwrap();
         let living = Ctx { is_alive: |_| true, ..world.ctx() };
-        assert!(adoptable(&living, &repository, &view).await.unwrap().is_empty());
+        assert!(adoptable(&living, &repository, &view, &[]).await.unwrap().is_empty());
         let mut elsewhere = world.ctx();
         elsewhere.process.machine = [9; 16];
-        assert!(adoptable(&elsewhere, &repository, &view).await.unwrap().is_empty());
-        assert!(!adoptable(&world.ctx(), &repository, &view).await.unwrap().is_empty());
+        assert!(adoptable(&elsewhere, &repository, &view, &[]).await.unwrap().is_empty());
+        assert!(!adoptable(&world.ctx(), &repository, &view, &[]).await.unwrap().is_empty());
     });
 }
 
@@ -343,7 +357,9 @@ fn below_the_fence_only_what_is_catalogued_counts() {
         let bytes = encode_snapshots(&[row], &header, repository.k_ref().unwrap(), repository.signer());
         let snapshots = vec![NamedRow { kind: 0, id, items: 1, hash: hash(&bytes), floor: 0 }];
         maintainer.insert(name::snapshot_segment(id), bytes);
-        maintainer.publish(Root { number: 2, fence_pending: 1, fence: 1, snapshots, ..Root::default() });
+        let segments = vec![segment_of_the_delta(&world, &maintainer)];
+        let root = Root { number: 2, fence_pending: 1, fence: 1, snapshots, segments, ..Root::default() };
+        maintainer.publish(root);
         let found = world.newest(&repository).await;
         assert_eq!(found.id, snapshot.id);
         world.assert_restores(&repository, &found, &tree()).await;
@@ -354,26 +370,33 @@ fn below_the_fence_only_what_is_catalogued_counts() {
     });
 }
 
+/// Merges the only delta into a segment.
+fn segment_of_the_delta(world: &World, maintainer: &Maintainer) -> SegmentRow {
+    let repository = &maintainer.repository;
+    let delta = world.names("index/delta/").remove(0);
+    let Some(Place::Delta(session, number)) = name::parse(delta.as_str()) else { panic!("a delta") };
+    let bytes = world.store.remove_raw(&delta).unwrap();
+    let object_id = name::named_object(&session.delta(number));
+    let object = repository.parse(&bytes, ObjectType::IndexDelta, object_id).unwrap();
+    let k_idx = repository.k_idx().unwrap();
+    let (_, tables) = holdfast_core::index::decode_delta(&object.header, object.body, k_idx).unwrap();
+    let id = ObjectId(maintainer.ctx.random());
+    let (rows, sum) = (tables.chunks.len() as u64, MultisetSum::of(&tables));
+    let segment = IndexSegment { partition: Partition::ALL, level: 0, sum, tables };
+    let header = repository.header(&maintainer.ctx, ObjectType::IndexSegment, id, 1);
+    let bytes = segment.encode(&header, k_idx, repository.signer());
+    let row = SegmentRow { partition: Partition::ALL, level: 0, id, rows, hash: hash(&bytes), sum };
+    maintainer.insert(name::index_segment(id), bytes);
+    row
+}
+
 #[test]
 fn a_merged_segment_stands_in_for_its_deltas() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;
         let maintainer = Maintainer::of(&world, &repository);
         world.keep(&repository, &tree()).await;
-        let delta = world.names("index/delta/").remove(0);
-        let Some(Place::Delta(session, number)) = name::parse(delta.as_str()) else { panic!("a delta") };
-        let bytes = world.store.remove_raw(&delta).unwrap();
-        let object_id = name::named_object(&session.delta(number));
-        let object = repository.parse(&bytes, ObjectType::IndexDelta, object_id).unwrap();
-        let k_idx = repository.k_idx().unwrap();
-        let (_, tables) = holdfast_core::index::decode_delta(&object.header, object.body, k_idx).unwrap();
-        let id = ObjectId(maintainer.ctx.random());
-        let (rows, sum) = (tables.chunks.len() as u64, MultisetSum::of(&tables));
-        let segment = IndexSegment { partition: Partition::ALL, level: 0, sum, tables };
-        let header = repository.header(&maintainer.ctx, ObjectType::IndexSegment, id, 1);
-        let bytes = segment.encode(&header, k_idx, repository.signer());
-        let row = SegmentRow { partition: Partition::ALL, level: 0, id, rows, hash: hash(&bytes), sum };
-        maintainer.insert(name::index_segment(id), bytes);
+        let row = segment_of_the_delta(&world, &maintainer);
         maintainer.publish(Root { number: 1, segments: vec![row], ..Root::default() });
         world.assert_restores(&repository, &world.newest(&repository).await, &tree()).await;
         let report = world.keep(&repository, &tree()).await;
@@ -440,6 +463,7 @@ impl Crafted {
         let options = SessionOptions {
             stream: StreamId([5; 16]),
             parent: None,
+            needs_parent: false,
             seal_check: true,
             data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
             dry_run: false,
@@ -502,9 +526,7 @@ impl Crafted {
             supersedes,
             unknown: Vec::new(),
         };
-        let id = self.session.id();
-        self.session.commit(summary, &Details::default()).await.unwrap();
-        id
+        self.session.commit(summary, &Details::default()).await.unwrap()
     }
 }
 

@@ -9,9 +9,12 @@ use crate::view::View;
 use crate::workers::lock;
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::chunk::{PackCipher, PageCiphers, PageText, StoredLength, open_data, open_page};
+use holdfast_core::chunk::{
+    PackCipher, PageCiphers, PageText, StoredLength, open_data, open_page, open_page_refs,
+};
 use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::Secret;
+use holdfast_core::entry_code::Refs;
 use holdfast_core::id::ChunkId;
 use holdfast_core::keys::{Identifier, Opener};
 use holdfast_core::name::PackClass;
@@ -38,6 +41,10 @@ pub(crate) struct Reader {
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
+    /// Number of the root that the index follows from, where chunks may be looked for anew.
+    root: Option<u64>,
+    /// A reader of a newer root, once something had moved.
+    moved: Arc<Mutex<Option<Self>>>,
 }
 
 /// A chunk that is wanted, and where it lies.
@@ -79,7 +86,26 @@ pub(crate) fn coalesce(mut wanted: Vec<Wanted>) -> Vec<Range> {
 
 impl Reader {
     pub(crate) fn new(repository: &Repository, view: View) -> Result<Self> {
-        Self::with_index(repository, Arc::new(view.index))
+        let reader = Self::with_index(repository, Arc::new(view.index))?;
+        Ok(Self { root: Some(view.root.number), ..reader })
+    }
+
+    /// A reader of what there is now, if the repository was maintained since: a pack that is gone
+    /// is damage only if the newest root still counts on it.
+    async fn newer(&self) -> Result<Option<Self>> {
+        let known = lock(&self.moved).clone();
+        let (Some(root), newest) = (self.root, self.repository.newest_root().await?.number) else {
+            return Ok(None);
+        };
+        if let Some(known) = known.filter(|known| known.root == Some(newest)) {
+            return Ok(Some(known));
+        }
+        if newest <= root {
+            return Ok(None);
+        }
+        let newer = Self::new(&self.repository, self.repository.view().await?)?;
+        *lock(&self.moved) = Some(newer.clone());
+        Ok(Some(newer))
     }
 
     pub(crate) fn with_index(repository: &Repository, index: Arc<Index>) -> Result<Self> {
@@ -92,6 +118,8 @@ impl Reader {
             secrets: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
+            root: None,
+            moved: Arc::default(),
         })
     }
 
@@ -185,8 +213,8 @@ impl Reader {
     /// Reads one data chunk, from any pack that has it.
     pub(crate) async fn data(&self, id: &ChunkId) -> Result<Vec<u8>> {
         let mut plaintext = Vec::new();
-        self.try_places(id, |wanted, sealed| {
-            self.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
+        self.try_places(id, |reader, wanted, sealed| {
+            reader.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
         })
         .await?;
         Ok(plaintext)
@@ -195,28 +223,88 @@ impl Reader {
     /// Reads one page, from any pack that has it.
     pub(crate) async fn page(&self, id: &ChunkId) -> Result<Page> {
         let mut page = None;
-        self.try_places(id, |wanted, sealed| {
-            page = Some(self.open_page(wanted, sealed)?);
+        self.try_places(id, |reader, wanted, sealed| {
+            page = Some(reader.open_page(wanted, sealed)?);
             Ok(())
         })
         .await?;
         page.ok_or_else(|| missing(id))
     }
 
+    /// Tries one place after the other, and once more by a newer root if there is one.
     async fn try_places(
         &self,
         id: &ChunkId,
-        mut open: impl FnMut(&Wanted, &mut [u8]) -> Result<()>,
+        mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
+        match self.newer().await {
+            Ok(Some(newer)) => newer.try_known_places(id, &mut open).await,
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
+    async fn try_known_places(
+        &self,
+        id: &ChunkId,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let mut last = missing(id);
         for place in self.index.places(id)? {
             let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
-            match fetched.and_then(|bytes| open(&Wanted { id: *id, place }, &mut Vec::from(bytes))) {
+            match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Reads the references of pages, those close together in one call; in the order asked for.
+    /// The key for bodies is not needed.
+    pub(crate) async fn refs(&self, ids: &[ChunkId]) -> Vec<Result<Refs>> {
+        let mut found: HashMap<ChunkId, Refs> = HashMap::new();
+        let wanted = ids
+            .iter()
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
+            .collect();
+        // What fails here is tried again alone below.
+        for range in coalesce(wanted) {
+            let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
+            for chunk in &range.chunks {
+                let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
+                if let Ok(refs) = self.open_refs(chunk, &mut sealed) {
+                    found.insert(chunk.id, refs);
+                }
+            }
+        }
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            all.push(match found.remove(id) {
+                Some(refs) => Ok(refs),
+                None => self.refs_of(id).await,
+            });
+        }
+        all
+    }
+
+    async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
+        let mut refs = None;
+        self.try_places(id, |reader, wanted, sealed| {
+            refs = Some(reader.open_refs(wanted, sealed)?);
+            Ok(())
+        })
+        .await?;
+        refs.ok_or_else(|| missing(id))
+    }
+
+    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {
+        let pack = self.index.pack(wanted.place.origin)?.row.id;
+        let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
+        let ciphers = PageCiphers { refs, body: None };
+        open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)
+            .and_then(|refs| Refs::decode(&refs))
+            .map_err(|error| self.broken(wanted, error))
     }
 
     /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for

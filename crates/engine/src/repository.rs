@@ -98,10 +98,20 @@ pub(crate) fn object_key(name: impl Into<String>) -> ObjectKey {
 
 /// Lists everything under a prefix.
 pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Vec<ObjectMeta>> {
+    list_after(store, prefix, None).await
+}
+
+/// Lists everything under a prefix whose name is greater than a text.
+pub(crate) async fn list_after(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    after: Option<ObjectKey>,
+) -> Result<Vec<ObjectMeta>> {
     const PAGE: usize = 10_000;
     let mut all: Vec<ObjectMeta> = Vec::new();
     loop {
-        let page = store.list(prefix, all.last().map(|last| &last.key), PAGE).await?;
+        let last = all.last().map(|last| &last.key).or(after.as_ref());
+        let page = store.list(prefix, last, PAGE).await?;
         let done = page.len() < PAGE;
         all.extend(page);
         if done {
@@ -353,6 +363,27 @@ impl Repository {
             object.verify(&member.sign)?;
         }
         Ok(object)
+    }
+
+    /// Takes an object apart that only owners and maintainers may write.
+    pub(crate) fn parse_maintained<'a>(
+        &self,
+        bytes: &'a [u8],
+        object_type: ObjectType,
+        id: ObjectId,
+    ) -> std::result::Result<Object<'a>, FormatError> {
+        let object = self.parse(bytes, object_type, id)?;
+        let role = self.inner.members.active(object.header.member).map(|entry| entry.role);
+        if matches!(role, Some(Role::Owner | Role::Maintainer)) {
+            Ok(object)
+        } else {
+            Err(FormatError::Misplaced("its author"))
+        }
+    }
+
+    /// Number of member entries, and the hash of the last.
+    pub(crate) fn members_head(&self) -> (u64, [u8; 32]) {
+        (self.inner.members.len() as u64, self.inner.members.last_hash())
     }
 
     /// Header of an object that we write.

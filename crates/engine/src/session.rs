@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: what is written ([`crate::backup`]).
 
+use crate::adopt::{find_packs, tables_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -13,11 +14,12 @@ use bytes::Bytes;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry::Time;
 use holdfast_core::id::{SessionId, StreamId};
-use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow, encode_delta};
+use holdfast_core::index::{IndexTables, PackRow, encode_delta};
 use holdfast_core::keys::{SessionRow, SessionSecrets};
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
 use holdfast_core::object::ObjectType;
 use holdfast_core::pack::FinishedPack;
+use holdfast_core::root::Root;
 use holdfast_core::session::{Begin, Commit, Details, End, Pins, Published, Summary};
 use holdfast_store::{Put, Upload};
 use std::collections::BTreeSet;
@@ -25,6 +27,8 @@ use std::sync::Arc;
 
 /// A delta is published after so many packs.
 const PACKS_A_DELTA: usize = 64;
+/// So often a new session takes over from one that was overtaken, before the run gives up.
+const RESTARTS_MAX: usize = 8;
 
 /// A session: from its begin to its end.
 pub(crate) struct Session {
@@ -37,8 +41,19 @@ pub(crate) struct Session {
     packer: Arc<Packer>,
     parent: Option<SessionId>,
     adopted: Vec<AdoptedPack>,
+    /// Packs of other sessions that are relied on beside the parent's closure.
+    relied: BTreeSet<PackId>,
+    /// Packs that the parent's closure covers.
+    covered: BTreeSet<PackId>,
+    /// Packs of this session that are durable.
+    written: BTreeSet<PackId>,
+    /// Sessions of this run that could not commit.
+    succeeds: Vec<SessionName>,
+    /// The root against which the references were looked up.
+    resolved: u64,
     deltas: u32,
-    dry_run: bool,
+    pins: u32,
+    options: SessionOptions,
 }
 
 /// A pack of a dead session that this one takes over.
@@ -46,15 +61,19 @@ pub(crate) struct Session {
 pub(crate) struct AdoptedPack {
     /// The session that wrote it.
     pub from: SessionName,
+    /// What the index says of it.
     pub row: PackRow,
-    pub session: SessionRow,
-    pub chunks: Vec<ChunkRow>,
+    /// Where its chunks lie, and what opens them.
+    pub tables: IndexTables,
 }
 
 /// What a session is begun with.
+#[derive(Debug, Clone)]
 pub(crate) struct SessionOptions {
     pub stream: StreamId,
     pub parent: Option<SessionId>,
+    /// Whether the tree is the parent's as it is, so that nothing else protects it.
+    pub needs_parent: bool,
     pub seal_check: bool,
     pub dry_run: bool,
     pub level: i32,
@@ -98,13 +117,19 @@ impl Session {
             packer: Arc::new(packer),
             parent: options.parent,
             adopted,
+            relied: BTreeSet::new(),
+            covered: BTreeSet::new(),
+            written: BTreeSet::new(),
+            succeeds: Vec::new(),
+            resolved: epoch,
             deltas: 0,
-            dry_run: options.dry_run,
+            pins: 0,
+            options: options.clone(),
         })
     }
 
-    pub(crate) fn id(&self) -> SessionId {
-        self.name.session
+    pub(crate) const fn name(&self) -> SessionName {
+        self.name
     }
 
     pub(crate) fn packer(&self) -> &Arc<Packer> {
@@ -137,8 +162,10 @@ impl Session {
                 Parcel::End(id, bytes, finished) => {
                     self.write(&mut uploads, id.class, bytes).await?;
                     self.commit_pack(uploads[id.class as usize - 1].take(), &id, &finished).await?;
+                    self.written.insert(id);
                     durable.push((id, finished));
                 }
+                Parcel::SignOfLife => self.publish_pins(&Pins::default()).await?,
             }
             if durable.len() >= PACKS_A_DELTA {
                 self.publish_delta(std::mem::take(&mut durable)).await?;
@@ -197,31 +224,12 @@ impl Session {
     async fn publish_delta(&mut self, packs: Vec<(PackId, FinishedPack)>) -> Result<()> {
         let mut tables = IndexTables { sessions: vec![self.row.clone()], ..IndexTables::default() };
         for (id, finished) in packs {
-            let row = tables.packs.len() as u32;
-            tables.chunks.extend(finished.rows.iter().map(|chunk| ChunkRow {
-                key: ChunkKey::from(&chunk.id),
-                pack: row,
-                offset: chunk.offset,
-                length: chunk.length,
-                origin: row,
-            }));
             let (size, checksum, chunks) = (finished.size, finished.checksum, finished.rows.len() as u32);
-            tables.packs.push(PackRow { id, size, checksum, chunks });
+            let row = PackRow { id, size, checksum, chunks };
+            tables.append(&tables_of(&row, self.row.clone(), &finished.origins, &finished.rows));
         }
         if self.deltas == 0 {
-            for pack in &self.adopted {
-                let row = tables.packs.len() as u32;
-                match tables.session_of(&pack.row.id) {
-                    Some(known) => tables.sessions[known].complete(&pack.session),
-                    None => tables.sessions.push(pack.session.clone()),
-                }
-                tables.packs.push(pack.row.clone());
-                tables.chunks.extend(pack.chunks.iter().map(|chunk| ChunkRow {
-                    pack: row,
-                    origin: row,
-                    ..*chunk
-                }));
-            }
+            self.adopted.iter().for_each(|pack| tables.append(&pack.tables));
         }
         tables.sort();
         let name = self.name.delta(self.deltas);
@@ -235,87 +243,153 @@ impl Session {
     }
 
     /// W4 to W7: pins what the snapshot relies on, checks it against the newest root, commits,
-    /// and looks whether the commit counts.
-    pub(crate) async fn commit(self, summary: Summary, details: &Details) -> Result<()> {
-        let pins = self.pins();
+    /// and looks whether the commit counts. Where only the session is too old or was aborted, a new
+    /// one takes over its packs and does the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if something that the snapshot relies on is going away: whoever can
+    /// read the source again does, and uploads what is missing.
+    pub(crate) async fn commit(mut self, summary: Summary, details: &Details) -> Result<SessionId> {
+        self.relied = self.packer.relied_on();
+        self.covered = self.packer.covered();
+        for _ in 0..RESTARTS_MAX {
+            if self.try_commit(summary.clone(), details).await? {
+                self.abort_adopted().await;
+                return Ok(self.name.session);
+            }
+            self = self.again().await?;
+        }
+        Err(overtaken())
+    }
+
+    /// Commits, or tells that this session never can.
+    async fn try_commit(&mut self, summary: Summary, details: &Details) -> Result<bool> {
+        let mut pins = self.pins();
         if pins != Pins::default() {
             self.publish_pins(&pins).await?;
         }
-        self.check_pins(&pins).await?;
-        for pack in &self.adopted {
-            let name = pack.row.id.name();
-            if self
-                .repository
-                .store()
-                .head(&object_key(&*name))
-                .await?
-                .is_none_or(|meta| meta.size != pack.row.size)
-            {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("{name} of an interrupted run is gone; run the same command again"),
-                ));
-            }
-        }
-        self.put_commit(summary, details, u32::from(pins != Pins::default())).await?;
         let root = self.repository.newest_root().await?;
-        if self.epoch < root.fence {
+        if !self.may_commit(&root)? {
+            return Ok(false);
+        }
+        if root.number != self.resolved {
             let view = self.repository.view().await?;
-            if !view.catalogued.iter().any(|row| row.session == self.name.session) {
-                return Err(overtaken());
+            if let Some(parent) = self.parent
+                && !view.has_parent(parent)
+            {
+                if self.options.needs_parent {
+                    return Err(overtaken());
+                }
+                // Nobody protects its closure any more: every pack is pinned, and looked at again.
+                pins.packs.extend(&self.covered);
+                pins.packs.sort_unstable();
+                pins.packs.dedup();
+                self.publish_pins(&pins).await?;
             }
+            let view = self.repository.view().await?;
+            if !self.may_commit(&view.root)? {
+                return Ok(false);
+            }
+            self.check_packs(&view, &pins.packs)?;
         }
-        self.abort_adopted().await;
-        Ok(())
-    }
-
-    fn pins(&self) -> Pins {
-        let mut packs = self.packer.relied_on();
-        packs.extend(self.adopted.iter().map(|pack| pack.row.id));
-        Pins { snapshots: self.parent.into_iter().collect(), packs: packs.into_iter().collect() }
-    }
-
-    /// W4.
-    async fn publish_pins(&self, pins: &Pins) -> Result<()> {
-        let name = self.name.pins(0);
-        let header =
-            self.repository.header(&self.ctx, ObjectType::Pins, name::named_object(&name), self.epoch);
-        let repository = &self.repository;
-        repository.put_own(&name, pins.encode(&header, repository.k_ref()?, repository.signer())).await
-    }
-
-    /// W5: what was chosen from must still be there. Without a new root nothing can have changed.
-    async fn check_pins(&self, pins: &Pins) -> Result<()> {
+        self.check_adopted().await?;
+        if self.put_commit(summary, details).await? == Put::Exists {
+            return Ok(false);
+        }
+        // W7.
         let root = self.repository.newest_root().await?;
-        if root.number == self.epoch {
-            return Ok(());
+        if self.epoch >= root.fence {
+            return Ok(true);
         }
+        let view = self.repository.view().await?;
+        Ok(view.catalogued.iter().any(|row| row.session == self.name.session))
+    }
+
+    /// Whether a root lets sessions of our age commit.
+    fn may_commit(&self, root: &Root) -> Result<bool> {
         if root.number < self.epoch {
             return Err(Error::new(
                 ErrorKind::Damaged,
                 "the repository went back to an older root; nothing was committed",
             ));
         }
-        if !root.admits(self.epoch) {
-            return Err(overtaken());
+        Ok(root.admits(self.epoch))
+    }
+
+    /// W5: what was chosen from must still be there, and what we wrote or took over must not be
+    /// on its way out.
+    fn check_packs(&self, view: &View, pinned: &[PackId]) -> Result<()> {
+        let adopted: BTreeSet<_> = self.adopted.iter().map(|pack| pack.row.id).collect();
+        let mut gone = false;
+        for pack in pinned.iter().filter(|pack| !adopted.contains(pack)) {
+            gone |= !view.index.is_live(pack)?;
         }
-        let view = self.repository.view().await?;
-        let parent_there =
-            self.parent.is_none_or(|parent| view.snapshots().iter().any(|snapshot| snapshot.id == parent));
-        // Adopted packs too: our delta names them, so what condemns them shows here.
-        if !parent_there {
-            return Err(overtaken());
-        }
-        for pack in &pins.packs {
-            if !view.index.is_live(pack)? {
-                return Err(overtaken());
+        let condemned = view.lists.packs_on_their_way_out().any(|pack| {
+            adopted.contains(pack) || (pack.member, pack.session) == (self.name.member, self.name.session)
+        });
+        if gone || condemned { Err(overtaken()) } else { Ok(()) }
+    }
+
+    /// What was adopted must be there after the root was read.
+    async fn check_adopted(&self) -> Result<()> {
+        for pack in &self.adopted {
+            let name = pack.row.id.name();
+            let found = self.repository.store().head(&object_key(&*name)).await?;
+            if found.is_none_or(|meta| meta.size != pack.row.size) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("{name} of an interrupted run is gone; run the same command again"),
+                ));
             }
         }
         Ok(())
     }
 
+    /// A new session in the place of this one, with its packs: none of the rules for a session
+    /// depend on who sealed what it names.
+    async fn again(self) -> Result<Self> {
+        let view = self.repository.view().await?;
+        let mut adopted = self.adopted;
+        for class in [PackClass::Data, PackClass::Tree] {
+            find_packs(&self.repository, self.name, class, &mut adopted).await?;
+        }
+        // Whoever ended this session may have freed what it had written until then.
+        if self.written.iter().any(|id| adopted.iter().all(|pack| pack.row.id != *id)) {
+            return Err(overtaken());
+        }
+        let index = Arc::default();
+        let mut next = Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;
+        next.parent = self.parent;
+        next.relied = self.relied;
+        next.covered = self.covered;
+        next.succeeds = self.succeeds;
+        next.succeeds.push(self.name);
+        next.resolved = self.resolved;
+        if !next.adopted.is_empty() {
+            next.publish_delta(Vec::new()).await?;
+        }
+        Ok(next)
+    }
+
+    fn pins(&self) -> Pins {
+        let adopted = self.adopted.iter().map(|pack| pack.row.id);
+        let packs: BTreeSet<_> = self.relied.iter().copied().chain(adopted).collect();
+        Pins { snapshots: self.parent.into_iter().collect(), packs: packs.into_iter().collect() }
+    }
+
+    /// W4; empty ones are a sign of life.
+    async fn publish_pins(&mut self, pins: &Pins) -> Result<()> {
+        let name = self.name.pins(self.pins);
+        let header =
+            self.repository.header(&self.ctx, ObjectType::Pins, name::named_object(&name), self.epoch);
+        let repository = &self.repository;
+        repository.put_own(&name, pins.encode(&header, repository.k_ref()?, repository.signer())).await?;
+        self.pins += 1;
+        Ok(())
+    }
+
     /// W6: commit and abort compete for one name.
-    async fn put_commit(&self, summary: Summary, details: &Details, pins: u32) -> Result<()> {
+    async fn put_commit(&self, summary: Summary, details: &Details) -> Result<Put> {
         let (repository, name) = (&self.repository, self.name.end());
         let header = repository.header(&self.ctx, ObjectType::End, name::named_object(&name), self.epoch);
         let commit = Commit::new(
@@ -325,19 +399,17 @@ impl Session {
             &header,
             &self.secrets.meta,
             repository.description_hash(),
-            Published { deltas: self.deltas, pins },
+            Published { deltas: self.deltas, pins: self.pins },
         );
         let bytes = End::Commit(Box::new(commit)).encode(&header, repository.k_ref()?, repository.signer());
-        match put_or_mine(&**repository.store(), &name, bytes).await? {
-            Put::Created => Ok(()),
-            Put::Exists => Err(overtaken()),
-        }
+        put_or_mine(&**repository.store(), &name, bytes).await
     }
 
     /// The packs of adopted sessions are ours now; their sessions end. Failing to is harmless:
     /// the next backup adopts what it then still needs.
     async fn abort_adopted(&self) {
-        let sessions: BTreeSet<_> = self.adopted.iter().map(|pack| pack.from).collect();
+        let adopted = self.adopted.iter().map(|pack| pack.from);
+        let sessions: BTreeSet<_> = adopted.chain(self.succeeds.iter().copied()).collect();
         for session in sessions {
             let _ =
                 self.repository.put_abort(&self.ctx, &session, self.epoch, "its packs were adopted").await;
@@ -346,7 +418,7 @@ impl Session {
 
     /// Ends the session without a snapshot: nothing was to be stored, or the source failed.
     pub(crate) async fn abandon(self, reason: &str) -> Result<()> {
-        if self.dry_run {
+        if self.options.dry_run {
             return Ok(());
         }
         self.repository.put_abort(&self.ctx, &self.name, self.epoch, reason).await

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: how they are shown.
 
+use crate::civil::{DAY, date_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -50,7 +51,7 @@ pub struct SnapshotFilter {
 }
 
 impl SnapshotFilter {
-    fn matches(&self, summary: &Summary) -> bool {
+    pub(crate) fn matches(&self, summary: &Summary) -> bool {
         let host = self.hosts.is_empty() || self.hosts.contains(&summary.host);
         let tags = self.tags.is_empty()
             || self.tags.iter().any(|all| all.iter().all(|tag| summary.tags.contains(tag)));
@@ -104,7 +105,7 @@ impl View {
             .filter(|(by, id)| found.get(id).is_some_and(|old| self.may_supersede(by, old)))
             .map(|(_, id)| id)
             .collect();
-        let hidden = |id: &SessionId| superseded.contains(id) || self.forgotten.contains(id);
+        let hidden = |id: &SessionId| superseded.contains(id) || self.lists.forgotten.contains(id);
         let mut snapshots: Vec<_> = found.into_values().filter(|snapshot| !hidden(&snapshot.id)).collect();
         snapshots.sort_by_key(|snapshot| (snapshot.summary.end, snapshot.id));
         snapshots
@@ -123,7 +124,7 @@ impl View {
             return vec![itself];
         }
         let committed = self.committed();
-        let Some(old) = committed.get(&id).filter(|old| !self.forgotten.contains(&old.id)) else {
+        let Some(old) = committed.get(&id).filter(|old| !self.lists.forgotten.contains(&old.id)) else {
             return Vec::new();
         };
         let took_its_place =
@@ -282,17 +283,9 @@ fn ambiguous<'a>(text: &str, candidates: impl Iterator<Item = &'a Snapshot>) -> 
 
 /// An instant as `2026-11-22T02:41:07Z`. (Days to date: Hinnant, "chrono-Compatible Low-Level
 /// Date Algorithms", `civil_from_days`.)
-fn utc(time: Time) -> String {
-    let days = time.seconds.div_euclid(86_400) + 719_468;
-    let second = time.seconds.rem_euclid(86_400);
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+pub(crate) fn utc(time: Time) -> String {
+    let second = time.seconds.rem_euclid(DAY);
+    let (year, month, day) = date_of(time.seconds.div_euclid(DAY));
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 

@@ -229,4 +229,10 @@ pub trait Source: Send {
     /// # Errors
     /// The source cannot vouch for what it gave; nothing is committed.
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError>;
+
+    /// The same source once more from its beginning, for when what was stored of it has to be
+    /// stored again; `None` for what can be read only once.
+    fn again(&self) -> Option<Box<dyn Source>> {
+        None
+    }
 }

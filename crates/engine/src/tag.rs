@@ -178,6 +178,7 @@ async fn succeed(
     let options = SessionOptions {
         stream: summary.stream,
         parent: Some(snapshot.id),
+        needs_parent: true,
         seal_check: true,
         data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
         dry_run: false,
@@ -187,8 +188,7 @@ async fn succeed(
     // No chunk is looked up: the tree is the old one's as it is.
     let index = Arc::default();
     let session = Session::begin(ctx, repository, view, index, Vec::new(), &options).await?;
-    let new = session.id();
-    session.commit(summary, &details).await?;
+    let new = session.commit(summary, &details).await?;
     Ok(Tagged { old: snapshot.id, new: Some(new), tags })
 }
 

@@ -5,25 +5,28 @@
 //!
 //! On purpose not here: changing anything.
 
-use crate::adopt::{find_packs, read_pack, tables};
+use crate::adopt::{find_packs, read_pack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment};
-use crate::repository::{Repository, WHOLE, get_optional, list_all, object_key};
+use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::session::AdoptedPack;
+use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
-use holdfast_core::id::{MemberId, SessionId};
-use holdfast_core::index::decode_delta;
-use holdfast_core::name::{self, PackClass, Place, SessionName};
+use holdfast_core::id::{ChunkId, MemberId, SessionId};
+use holdfast_core::index::{IndexTables, decode_delta};
+use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
-use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
+use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::Key;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
+/// So often reading begins again when maintainers change what is read.
+const VIEWS_MAX: usize = 16;
 /// Segments of the index that are read at the same time, each in some MiB.
 const SEGMENTS_AT_ONCE: usize = 4;
 
@@ -38,8 +41,12 @@ pub(crate) struct SeenSession {
     pub pins: u32,
     /// Its deltas that could be read.
     pub deltas: u32,
+    /// Its deltas that were listed.
+    pub objects: u32,
     /// Its end, with the header that opens the details; `None` while it is open or if the end is damaged.
     pub end: Option<(Header, End)>,
+    /// Hash of the end; zeros while there is none that can be read.
+    pub end_hash: [u8; 32],
     /// Whether there is an end, readable or not.
     pub ended: bool,
 }
@@ -53,44 +60,99 @@ pub(crate) struct Damage {
     pub what: String,
 }
 
+/// What the root's lists say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lists {
+    /// Packs that may become dead, and the root that condemned them.
+    pub condemned: Option<(u64, BTreeSet<PackId>)>,
+    /// Packs that are given up for ever, by the root that said so.
+    pub dead: Vec<(NamedRow, BTreeSet<PackId>)>,
+    /// Chunks that no pack has any more.
+    pub lost: BTreeSet<ChunkId>,
+    /// Packs that are damaged.
+    pub quarantined: BTreeSet<PackId>,
+    /// Sessions whose deltas are merged.
+    pub absorbed: BTreeSet<(MemberId, SessionId)>,
+    /// Snapshots that are forgotten.
+    pub forgotten: BTreeSet<SessionId>,
+}
+
 /// What is in the repository.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     /// The newest root; root 0 is empty.
     pub root: Root,
-    /// Sessions that lie outside merged segments.
+    /// Hash of the whole root; zeros for root 0.
+    pub root_hash: [u8; 32],
+    /// What its lists say.
+    pub lists: Lists,
+    /// Sessions at or above the fence.
     pub sessions: BTreeMap<SessionId, SeenSession>,
     /// Merged snapshots.
     pub catalogued: Vec<CataloguedSnapshot>,
-    /// Snapshots that are forgotten.
-    pub forgotten: HashSet<SessionId>,
     /// Owners among those who committed them.
     pub owners: HashSet<MemberId>,
     /// Where chunks lie.
     pub index: Index,
+    /// Index deltas that were read.
+    pub deltas: u64,
     /// What could not be used.
     pub damage: Vec<Damage>,
+}
+
+/// A root, with the hash of its object.
+pub(crate) struct SeenRoot {
+    pub root: Root,
+    pub hash: [u8; 32],
+}
+
+/// What is worth looking for under names that have epochs: from the fence on.
+fn from_fence(prefix: &str, root: &Root) -> Option<Key> {
+    (root.fence > 0).then(|| object_key(format!("{prefix}{:08x}", root.fence as u32)))
 }
 
 impl Repository {
     /// Finds the newest root.
     pub(crate) async fn newest_root(&self) -> Result<Root> {
+        Ok(self.newest().await?.root)
+    }
+
+    /// Finds the newest root, and its hash.
+    pub(crate) async fn newest(&self) -> Result<SeenRoot> {
         let Some(newest) = self.store().list("roots/", None, 1).await?.pop() else {
-            return Ok(Root::default());
+            return Ok(SeenRoot { root: Root::default(), hash: [0; 32] });
         };
-        let Some(Place::Root(mut number)) = name::parse(newest.key.as_str()) else {
+        let Some(Place::Root(number)) = name::parse(newest.key.as_str()) else {
             return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
         };
-        let mut bytes = self.store().get(&newest.key, WHOLE).await?;
-        // A listing may lag behind a put that another process saw end.
+        let bytes = get_optional(&**self.store(), newest.key.as_str()).await?;
+        self.follow(number, bytes).await
+    }
+
+    /// Goes on to the newest root from one that was listed: a listing may lag behind a put that
+    /// another process saw end.
+    async fn follow(&self, mut number: u64, mut bytes: Option<Bytes>) -> Result<SeenRoot> {
         while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
-            (number, bytes) = (number + 1, next);
+            (number, bytes) = (number + 1, Some(next));
         }
-        self.decode_root(number, &bytes).map_err(|error| Error::format(&name::root(number), error))
+        let gone = || Error::new(ErrorKind::Damaged, format!("{} is missing", name::root(number)));
+        let bytes = bytes.ok_or_else(gone)?;
+        let root =
+            self.decode_root(number, &bytes).map_err(|error| Error::format(&name::root(number), error))?;
+        Ok(SeenRoot { root, hash: hash(&bytes) })
+    }
+
+    /// The newest root, read again; only what came after the one that is known is fetched.
+    pub(crate) async fn newer(&self, known: SeenRoot) -> Result<SeenRoot> {
+        let number = known.root.number;
+        match get_optional(&**self.store(), &name::root(number + 1)).await? {
+            None => Ok(known),
+            next => self.follow(number + 1, next).await,
+        }
     }
 
     pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
-        let object = self.parse(bytes, ObjectType::Root, name::root_object(number))?;
+        let object = self.parse_maintained(bytes, ObjectType::Root, name::root_object(number))?;
         let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
         let root = Root::decode(&object.header, object.body, key)?;
         if root.number != number || root.repository_hash != self.description_hash() {
@@ -104,7 +166,7 @@ impl Repository {
     pub(crate) async fn view(&self) -> Result<View> {
         let what = "the repository changed at every attempt to read it; try again";
         let mut last = Error::new(ErrorKind::Conflict, what);
-        for _ in 0..8 {
+        for _ in 0..VIEWS_MAX {
             match self.try_view().await {
                 Ok(Some(view)) => return Ok(view),
                 Ok(None) => {}
@@ -116,31 +178,49 @@ impl Repository {
         Err(last)
     }
 
+    /// One attempt. Whatever cannot be used counts only if the root did not change meanwhile.
     async fn try_view(&self) -> Result<Option<View>> {
-        let hint = self.newest_root().await?;
-        let sessions = list_all(&**self.store(), "sessions/").await?;
-        let deltas = list_all(&**self.store(), "index/delta/").await?;
-        let root = if hint.number == 0 && deltas.is_empty() && sessions.is_empty() {
-            hint
-        } else {
-            self.newest_root().await?
-        };
-        let mut view = View { root, ..View::default() };
+        let hint = self.newest().await?;
+        let store = &**self.store();
+        let sessions = list_after(store, "sessions/", from_fence("sessions/", &hint.root)).await?;
+        let deltas = list_after(store, "index/delta/", from_fence("index/delta/", &hint.root)).await?;
+        // Nothing at all: there is no root to look for either.
+        let bare = hint.root.number == 0 && deltas.is_empty() && sessions.is_empty();
+        let SeenRoot { root, hash } = if bare { hint } else { self.newer(hint).await? };
+        let number = root.number;
+        let mut view = View { root, root_hash: hash, ..View::default() };
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
-        self.read_root_parts(&mut view).await?;
-        self.read_ends(&mut view).await?;
-        view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
-        let whole = self.read_deltas(&mut view, deltas.into_iter().map(|meta| meta.key)).await?;
-        self.read_lost_deltas(&mut view).await?;
-        view.index.settle();
-        self.apply_lists(&mut view).await?;
-        Ok(whole.then_some(view))
+        view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
+        let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key)).await;
+        let disturbed = match &read {
+            Ok(whole) => !whole || !view.damage.is_empty(),
+            Err(error) => error.kind == ErrorKind::Damaged,
+        };
+        let moved = disturbed && get_optional(&**self.store(), &name::root(number + 1)).await?.is_some();
+        match read {
+            _ if moved => Ok(None),
+            Err(error) => Err(error),
+            Ok(_) => Ok(Some(view)),
+        }
     }
 
-    /// Reads the end of every session that has one.
+    /// Reads all that the root and the listings name; false if a delta went away meanwhile.
+    async fn fill_view(&self, view: &mut View, deltas: impl Iterator<Item = Key>) -> Result<bool> {
+        self.read_lists(view).await?;
+        self.read_root_parts(view).await?;
+        self.read_ends(view).await?;
+        view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
+        let whole = self.read_deltas(view, deltas).await?;
+        self.read_lost_deltas(view).await?;
+        view.index.settle();
+        view.state_packs()?;
+        Ok(whole)
+    }
+
+    /// Reads the end of every session that has one, but of those that are merged.
     async fn read_ends(&self, view: &mut View) -> Result<()> {
-        let names: Vec<_> =
-            view.sessions.values().filter(|session| session.ended).map(|session| session.name).collect();
+        let all = view.sessions.values().filter(|session| session.ended);
+        let names: Vec<_> = all.map(|session| session.name).filter(|name| !view.is_absorbed(name)).collect();
         let mut ends = stream::iter(names)
             .map(|name| async move { (name, get_optional(&**self.store(), &name.end()).await) })
             .buffer_unordered(READS_AT_ONCE);
@@ -148,7 +228,10 @@ impl Repository {
             let Some(bytes) = bytes? else { continue };
             let decoded = self.decode_end(&name, &bytes);
             match (decoded, view.sessions.get_mut(&name.session)) {
-                (Ok(end), Some(session)) => session.end = Some(end),
+                (Ok(end), Some(session)) => {
+                    session.end = Some(end);
+                    session.end_hash = hash(&bytes);
+                }
                 (Err(error), _) => view.damage.push(Damage { object: name.end(), what: error.to_string() }),
                 (Ok(_), None) => {}
             }
@@ -208,19 +291,13 @@ impl Repository {
                 (session, number, get_optional(&**self.store(), &name).await)
             })
             .buffer_unordered(READS_AT_ONCE);
-        let key = self.k_idx()?;
         while let Some((session, number, bytes)) = reads.next().await {
             let Some(bytes) = bytes? else { return Ok(false) };
             let name = session.delta(number);
-            let decoded =
-                self.parse(&bytes, ObjectType::IndexDelta, name::named_object(&name)).and_then(|object| {
-                    let (stated, tables) = decode_delta(&object.header, object.body, key)?;
-                    let own = stated == number && object.header.member == session.member;
-                    if own { Ok(tables) } else { Err(FormatError::Misplaced("its author")) }
-                });
-            match decoded {
+            match self.decode_delta(&session, number, &bytes) {
                 Ok(tables) => {
                     view.index.absorb(&tables)?;
+                    view.deltas += 1;
                     if let Some(seen) = view.sessions.get_mut(&session.session) {
                         seen.deltas += 1;
                     }
@@ -229,6 +306,19 @@ impl Repository {
             }
         }
         Ok(true)
+    }
+
+    pub(crate) fn decode_delta(
+        &self,
+        session: &SessionName,
+        number: u32,
+        bytes: &[u8],
+    ) -> std::result::Result<IndexTables, FormatError> {
+        let key = self.k_idx().map_err(|_| FormatError::NotAllowed("it cannot see the index"))?;
+        let name = session.delta(number);
+        let object = self.parse_of_session(bytes, ObjectType::IndexDelta, &name, session)?;
+        let (stated, tables) = decode_delta(&object.header, object.body, key)?;
+        if stated == number { Ok(tables) } else { Err(FormatError::Misplaced("its number")) }
     }
 
     /// Where a delta of a snapshot is missing or damaged, the footers of the packs say the same.
@@ -242,21 +332,32 @@ impl Repository {
                 }
                 _ => None,
             })
-            .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence)
+            .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name))
             .collect();
         for (name, pins) in lacking {
-            let mut packs = Vec::new();
-            for class in [PackClass::Data, PackClass::Tree] {
-                find_packs(self, name, class, &mut packs).await?;
-            }
-            for number in 0..pins {
-                packs.extend(self.read_pinned(&name, number, &view.index).await?);
-            }
-            for pack in &packs {
-                view.index.absorb(&tables(pack))?;
+            for pack in self.packs_of_session(&name, pins, &view.index).await? {
+                view.index.absorb(&pack.tables)?;
             }
         }
         Ok(())
+    }
+
+    /// What packs say of themselves: those of a session, and those that it pinned and `index`
+    /// does not know.
+    pub(crate) async fn packs_of_session(
+        &self,
+        name: &SessionName,
+        pins: u32,
+        index: &Index,
+    ) -> Result<Vec<AdoptedPack>> {
+        let mut packs = Vec::new();
+        for class in [PackClass::Data, PackClass::Tree] {
+            find_packs(self, *name, class, &mut packs).await?;
+        }
+        for number in 0..pins {
+            packs.extend(self.read_pinned(name, number, index).await?);
+        }
+        Ok(packs)
     }
 
     /// Packs that a session took over from another are named by its delta and its pins alone.
@@ -339,13 +440,13 @@ impl Repository {
             return Ok(Err("it is not the object that the root names".into()));
         }
         Ok(self
-            .parse(&bytes, object_type, id)
+            .parse_maintained(&bytes, object_type, id)
             .and_then(|object| decode(&object))
             .map_err(|error| error.to_string()))
     }
 
-    /// Reads the root's lists and marks packs by them.
-    async fn apply_lists(&self, view: &mut View) -> Result<()> {
+    /// Reads the root's lists.
+    async fn read_lists(&self, view: &mut View) -> Result<()> {
         let key = self.k_idx()?;
         for row in view.root.lists.clone() {
             let name = name::list(row.id);
@@ -353,7 +454,7 @@ impl Repository {
                 List::decode(&object.header, object.body, key)
             });
             match list.await? {
-                Ok(list) => view.apply(&list)?,
+                Ok(list) => view.lists.take(row, &list),
                 // Without a list nobody knows what may be relied on.
                 Err(what) => {
                     return Err(Error::new(ErrorKind::Damaged, format!("cannot use {name}: {what}")));
@@ -362,6 +463,46 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+impl Lists {
+    /// Packs that nothing new may rely on.
+    pub(crate) fn packs_on_their_way_out(&self) -> impl Iterator<Item = &PackId> {
+        let condemned = self.condemned.iter().flat_map(|(_, packs)| packs);
+        condemned.chain(&self.quarantined).chain(self.dead.iter().flat_map(|(_, packs)| packs))
+    }
+
+    fn take(&mut self, row: NamedRow, list: &List) {
+        let packs = || list.packs().into_iter().collect::<BTreeSet<_>>();
+        let sessions = || list.items.chunks_exact(16).map(|item| SessionId(sixteen(item)));
+        match list.kind {
+            ListKind::Condemned => {
+                let (_, condemned) = self.condemned.get_or_insert_with(|| (row.floor, BTreeSet::new()));
+                condemned.extend(packs());
+            }
+            ListKind::Dead => self.dead.push((row, packs())),
+            ListKind::Lost => {
+                let ids = list.items.chunks_exact(ChunkId::SIZE).map(|item| ChunkId(thirty_two(item)));
+                self.lost.extend(ids);
+            }
+            ListKind::Quarantined => self.quarantined.extend(packs()),
+            ListKind::Absorbed => {
+                let pairs = list.items.chunks_exact(32);
+                self.absorbed.extend(
+                    pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))),
+                );
+            }
+            ListKind::Forgotten => self.forgotten.extend(sessions()),
+        }
+    }
+}
+
+fn sixteen(bytes: &[u8]) -> [u8; 16] {
+    bytes.try_into().expect("sixteen bytes")
+}
+
+fn thirty_two(bytes: &[u8]) -> [u8; 32] {
+    bytes.try_into().expect("thirty-two bytes")
 }
 
 impl View {
@@ -373,9 +514,27 @@ impl View {
                 Some(Place::End(session)) => (session, |seen| seen.ended = true),
                 _ => continue,
             };
-            let fresh =
-                SeenSession { name: session, begun: false, pins: 0, deltas: 0, end: None, ended: false };
+            let fresh = SeenSession {
+                name: session,
+                begun: false,
+                pins: 0,
+                deltas: 0,
+                objects: 0,
+                end: None,
+                end_hash: [0; 32],
+                ended: false,
+            };
             apply(self.sessions.entry(session.session).or_insert(fresh));
+        }
+    }
+
+    fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if let Some(Place::Delta(session, _)) = name::parse(name)
+                && let Some(seen) = self.sessions.get_mut(&session.session)
+            {
+                seen.objects += 1;
+            }
         }
     }
 
@@ -385,33 +544,34 @@ impl View {
         seen.chain(self.catalogued.iter().map(|row| row.member))
     }
 
-    /// Whether the deltas of a session count: it is not aborted, and it began at or above the
-    /// fence or is catalogued.
+    /// Whether the deltas of a session count: it has committed, began at or above the fence, and
+    /// is not merged. Whose session is still open may be aborted, and then nobody could rely on it.
     fn counts(&self, session: &SessionName) -> bool {
-        let aborted = self
-            .sessions
-            .get(&session.session)
-            .is_some_and(|seen| matches!(seen.end, Some((_, End::Abort { .. }))));
-        let recent = u64::from(session.epoch) >= self.root.fence;
-        !aborted && (recent || self.is_catalogued(session.session, session.member))
+        let seen = self.sessions.get(&session.session);
+        let committed =
+            seen.is_some_and(|seen| seen.name == *session && matches!(seen.end, Some((_, End::Commit(_)))));
+        committed && u64::from(session.epoch) >= self.root.fence && !self.is_absorbed(session)
     }
 
-    fn is_catalogued(&self, session: SessionId, member: MemberId) -> bool {
-        self.catalogued.iter().any(|row| (row.session, row.member) == (session, member))
+    /// Whether the root says that a session's deltas are merged.
+    pub(crate) fn is_absorbed(&self, session: &SessionName) -> bool {
+        self.lists.absorbed.contains(&(session.member, session.session))
     }
 
-    fn apply(&mut self, list: &List) -> Result<()> {
-        let state = match list.kind {
-            ListKind::Dead => PackState::Dead,
-            ListKind::Condemned | ListKind::Quarantined => PackState::ReadOnly,
-            ListKind::Forgotten => {
-                let ids =
-                    list.items.chunks_exact(16).filter_map(|item| Some(SessionId(item.try_into().ok()?)));
-                self.forgotten.extend(ids);
-                return Ok(());
-            }
-            ListKind::Lost | ListKind::Absorbed => return Ok(()),
-        };
-        list.packs().iter().try_for_each(|pack| self.index.set_state(pack, state))
+    /// Whether a snapshot still protects what it refers to, as somebody's parent.
+    pub(crate) fn has_parent(&self, id: SessionId) -> bool {
+        !self.lists.forgotten.contains(&id) && self.committed().contains_key(&id)
+    }
+
+    /// Marks packs by what the lists say of them.
+    fn state_packs(&mut self) -> Result<()> {
+        let condemned = self.lists.condemned.iter().flat_map(|(_, packs)| packs);
+        for pack in condemned.chain(&self.lists.quarantined) {
+            self.index.set_state(pack, PackState::ReadOnly)?;
+        }
+        for pack in self.lists.dead.iter().flat_map(|(_, packs)| packs) {
+            self.index.set_state(pack, PackState::Dead)?;
+        }
+        Ok(())
     }
 }

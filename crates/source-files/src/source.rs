@@ -58,6 +58,7 @@ impl Whereabouts {
 /// Captures file trees.
 #[derive(Debug)]
 pub struct FileSource {
+    options: FileSourceOptions,
     identity: SourceIdentity,
     record: Vec<u8>,
     walk: Walk,
@@ -77,7 +78,8 @@ impl FileSource {
         }
         let identity = identity(&options);
         let record = LeftOut::of(&options).encode();
-        Ok(Self { identity, record, walk: Walk::new(options, Arc::new(Shared::of_host()))? })
+        let walk = Walk::new(options.clone(), Arc::new(Shared::of_host()))?;
+        Ok(Self { options, identity, record, walk })
     }
 }
 
@@ -97,6 +99,10 @@ impl Source for FileSource {
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Files have no common instant; each entry stands for itself.
         Ok(ConsistencyPoint { record: self.record.clone(), facts: Vec::new() })
+    }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        Some(Box::new(Self::new(self.options.clone()).ok()?))
     }
 }
 

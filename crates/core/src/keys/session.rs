@@ -50,6 +50,18 @@ impl WrappedSecret {
     /// X25519 with ML-KEM-768 under X-Wing's combiner.
     const KEM: u16 = 2;
 
+    /// What stands in its place in a pack that holds no chunk of its own session: zeros, which
+    /// unwrap to nothing. Whoever repacks may have no key to wrap a secret to.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            commitment: [0; 32],
+            recipient: [0; 8],
+            ciphertext: vec![0; KEM_CIPHERTEXT_BYTES],
+            sealed: [0; 48],
+        }
+    }
+
     /// Encodes: commitment 32, recipient 8, method 2, length 2, ciphertext, sealed 48.
     pub fn encode(&self, writer: &mut Writer) {
         writer.raw(&self.commitment);

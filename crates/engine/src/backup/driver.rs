@@ -192,6 +192,7 @@ impl Driver {
         let mut last: Option<Vec<u8>> = None;
         while let Some(mut batch) = self.source.next_batch()? {
             self.check_stop()?;
+            self.packer.show_life();
             self.note(std::mem::take(&mut batch.problems));
             let batch = Arc::new(batch);
             for item in 0..batch.items.len() {

@@ -11,12 +11,13 @@ mod promise;
 
 pub(crate) use large::ContentHasher;
 
-use crate::adopt::{adoptable, tables};
+use crate::adopt::adoptable;
 use crate::cache::{Cache, CacheWriter, Record, path_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::index::Index;
+use crate::maintain;
 use crate::outcome::Outcome;
 use crate::packer::Packer;
 use crate::reader::Reader;
@@ -30,6 +31,7 @@ use driver::{Driven, Driver};
 use emit::{Ascending, Emit, Sorter};
 use holdfast_core::entry::{Content, Time};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
+use holdfast_core::name::SessionName;
 use holdfast_core::page::KeySpace;
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
 use std::io;
@@ -37,6 +39,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// So often a run begins again when maintenance overtakes it.
+const ATTEMPTS_MAX: usize = 4;
 
 /// How a backup is made.
 #[derive(Debug, Clone)]
@@ -104,7 +109,9 @@ struct Past {
     covered: bool,
 }
 
-/// Backs up a source.
+/// Backs up a source. If maintenance overtakes the run so far that something it relies on is going
+/// away, and the source can be read once more, it begins again: unchanged files are not read
+/// again, and what was uploaded is taken over.
 ///
 /// # Errors
 /// The source failed as a whole, the repository cannot be written, or the run was interrupted;
@@ -112,8 +119,34 @@ struct Past {
 pub async fn backup(
     ctx: &Ctx,
     repository: &Repository,
+    mut source: Box<dyn Source>,
+    options: &BackupOptions,
+) -> Result<Outcome<BackupReport>> {
+    let mut overtaken = Vec::new();
+    loop {
+        let (again, attempts) = (source.again(), overtaken.len());
+        match (attempt(ctx, repository, source, options, &mut overtaken).await, again) {
+            (Err(error), Some(next))
+                if error.kind == ErrorKind::Conflict
+                    && (attempts + 1..=ATTEMPTS_MAX).contains(&overtaken.len()) =>
+            {
+                ctx.monitor.on(&Event::Warning(
+                    "the repository was maintained meanwhile; what it does not keep is looked for again",
+                ));
+                source = next;
+            }
+            (result, _) => return result,
+        }
+    }
+}
+
+/// One attempt. The name of a session that was overtaken at its commit is noted.
+async fn attempt(
+    ctx: &Ctx,
+    repository: &Repository,
     source: Box<dyn Source>,
     options: &BackupOptions,
+    overtaken: &mut Vec<SessionName>,
 ) -> Result<Outcome<BackupReport>> {
     let start = options.time.unwrap_or_else(|| ctx.clock.now());
     let identity = source.identity().clone();
@@ -123,9 +156,10 @@ pub async fn backup(
         let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
         ctx.monitor.on(&Event::Warning(&what));
     }
-    let adopted = if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view).await? };
+    let adopted =
+        if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
     for pack in &adopted {
-        view.index.absorb(&tables(pack))?;
+        view.index.absorb(&pack.tables)?;
     }
     view.index.settle();
     let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;
@@ -148,6 +182,7 @@ pub async fn backup(
     let session_options = SessionOptions {
         stream,
         parent: past.parent.as_ref().map(|parent| parent.id),
+        needs_parent: false,
         seal_check: options.seal_check,
         dry_run: options.dry_run,
         level: options.compression_level,
@@ -203,15 +238,21 @@ pub async fn backup(
         source_record: driven.point.record,
         facts: driven.point.facts,
     };
-    let id = session.id();
-    session.commit(summary, &details).await?;
-    report.snapshot = Some(id);
+    let name = session.name();
+    let committed = session.commit(summary, &details).await;
+    if committed.as_ref().is_err_and(|error| error.kind == ErrorKind::Conflict) {
+        overtaken.push(name);
+    }
+    // Of a run that was overtaken too: the next attempt finds there what was read.
+    let id = *committed.as_ref().unwrap_or(&name.session);
     if let Some(writer) = driven.cache {
         let committed = writer.commit(repository.id(), stream, id, past.cache.as_deref());
         if let Err(error) = committed {
             warn_cache(ctx, &error);
         }
     }
+    report.snapshot = Some(committed?);
+    maintain::absorb_many(ctx, repository, view.deltas).await;
     Ok(Outcome { value: report, problems })
 }
 

@@ -5,6 +5,7 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::index::PackState;
 use crate::reader::{RANGE_BYTES_MAX, Reader};
 use crate::repository::{Repository, object_key};
 use crate::restore::chain;
@@ -95,10 +96,10 @@ pub(super) async fn read_packs(
     Ok(())
 }
 
-/// The ciphers of one pack's rows: its own, then its origins'.
+/// The ciphers of one pack's rows: its own, which a pack of a repack lacks, then its origins'.
 enum Ciphers {
-    Data(Vec<PackCipher>),
-    Page(Vec<PageCiphers>),
+    Data(Vec<Option<PackCipher>>),
+    Page(Vec<Option<PageCiphers>>),
     /// The key does not allow reading: only checksums are compared.
     None,
 }
@@ -175,15 +176,21 @@ fn ciphers(
     let k_ref = repository.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see references"))?;
     let (mut data, mut page) = (Vec::new(), Vec::new());
     for (pack, wrapped) in origins {
+        if wrapped == WrappedSecret::none() {
+            data.push(None);
+            page.push(None);
+            continue;
+        }
         let secret = match opener.unwrap_secret(pack.member, pack.session, class, &wrapped) {
             Err(FormatError::NotAllowed(_)) => return Ok(Ciphers::None),
             other => other?,
         };
         let cipher = PackCipher::new(&secret, id, &pack);
         match class {
-            PackClass::Data => data.push(cipher),
+            PackClass::Data => data.push(Some(cipher)),
             PackClass::Tree => {
-                page.push(PageCiphers { refs: PackCipher::for_refs(k_ref, id, &pack), body: Some(cipher) });
+                let refs = PackCipher::for_refs(k_ref, id, &pack);
+                page.push(Some(PageCiphers { refs, body: Some(cipher) }));
             }
         }
     }
@@ -194,6 +201,10 @@ fn ciphers(
 fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Result<Vec<String>> {
     let Some(row) = reader.index.row_of(&id)? else { return Ok(Vec::new()) };
     let known = reader.index.pack(row)?;
+    if known.state == PackState::Dead {
+        // Nobody looks for anything in it any more.
+        return Ok(Vec::new());
+    }
     let mut findings = Vec::new();
     if known.row.chunks as usize != rows.len() {
         findings.push(format!("holds {} chunks instead of {}", rows.len(), known.row.chunks));
@@ -242,6 +253,10 @@ fn pieces(rows: &[FooterRow], trailer: &Trailer, size: u64) -> Vec<Stretch> {
     pieces
 }
 
+fn of_origin<T>(ciphers: &[Option<T>], origin: usize) -> std::result::Result<&T, FormatError> {
+    ciphers[origin].as_ref().ok_or(FormatError::Malformed("the origin of a chunk"))
+}
+
 fn open_rows(
     identifier: &Identifier,
     ciphers: &Ciphers,
@@ -257,20 +272,16 @@ fn open_rows(
         sealed.extend_from_slice(&bytes[start..start + row.length.bytes() as usize]);
         let origin = usize::from(row.origin);
         let opened = match ciphers {
-            Ciphers::Data(ciphers) => open_data(
-                &ciphers[origin],
-                identifier,
-                &row.id,
-                row.length,
-                &mut sealed,
-                &mut decompressor,
-                &mut plaintext,
-            )
-            .map(|()| plaintext.len()),
-            Ciphers::Page(ciphers) => {
-                open_page(&ciphers[origin], identifier, &row.id, row.length, &mut sealed, &mut decompressor)
-                    .and_then(|text| Page::decode(&text).map(|_| text.plain_bytes()))
-            }
+            Ciphers::Data(ciphers) => of_origin(ciphers, origin).and_then(|cipher| {
+                let (length, plain) = (row.length, &mut plaintext);
+                open_data(cipher, identifier, &row.id, length, &mut sealed, &mut decompressor, plain)?;
+                Ok(plaintext.len())
+            }),
+            Ciphers::Page(ciphers) => of_origin(ciphers, origin).and_then(|ciphers| {
+                let text =
+                    open_page(ciphers, identifier, &row.id, row.length, &mut sealed, &mut decompressor)?;
+                Page::decode(&text).map(|_| text.plain_bytes())
+            }),
             Ciphers::None => continue,
         };
         match opened {

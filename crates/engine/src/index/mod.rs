@@ -32,7 +32,7 @@ mod walk;
 pub(crate) use bits::Bits;
 pub(crate) use blocks::Blocks;
 pub(crate) use local::{clean_copies, local_segment, verify_segment};
-pub(crate) use merge::{Merged, merge};
+pub(crate) use merge::merge;
 pub(crate) use segment::SegmentIndex;
 pub use synthetic::{SyntheticIndex, index_copy_is_read};
 pub(crate) use tiers::{BOUNDED_ROWS, tiers, tiers_within};

@@ -3,10 +3,30 @@
 //!
 //! On purpose not here: locks, and clocks that anything safe hangs on.
 
+mod absorb;
+mod account;
 mod forget;
 mod hold;
+mod keep;
+mod mark;
+mod plan;
 mod prune;
+mod publish;
+mod repack;
+mod retention;
+mod scan;
+mod segments;
+mod settle;
+mod sweep;
+mod whole;
+
+pub(crate) use absorb::absorb_many;
 
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};
+pub use keep::{
+    Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
+};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
+pub use retention::{Candidate, LocalOffset, Retention, Verdict, decide, guarded_among};
+pub use whole::SIZE_ACCEPTED_TAG;

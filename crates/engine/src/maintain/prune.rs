@@ -2,11 +2,28 @@
 //!
 //! On purpose not here: forgetting.
 
+use super::absorb::{Intake, absorb};
+use super::account::{Account, choose};
+use super::hold::refuse_if_held;
+use super::mark::{mark, needed_snapshots};
+use super::plan::{Candidate, Plan, plan};
+use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
+use super::repack::{Repacked, repack};
+use super::scan::{Scan, abort_silent, scan};
+use super::segments::Effort;
+use super::settle::{settle_forgotten, shorten_dead};
+use super::sweep::Swept;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::Repository;
+use crate::reader::Reader;
+use crate::repository::{Repository, get_optional};
+use crate::snapshots::Snapshot;
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
+use holdfast_core::name::{self, PackId};
+use holdfast_core::root::{List, ListKind, Root};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// How much that nothing needs may stay in packs that hold something needed too.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,12 +96,297 @@ pub struct PruneReport {
     pub root: u64,
 }
 
+/// Pause between the steps while other sessions are open, unless another one is asked for.
+const MIN_AGE_SECONDS: u64 = 86_400;
+
+/// The whole index is rewritten once its rows of packs that are gone are more than one in so many packs.
+const WASTE_SHARE: usize = 8;
+
 /// Frees what no snapshot needs.
 ///
 /// # Errors
 /// The key does not allow it, a hold stands against it, a page of a tree cannot be read (then
 /// nothing was condemned), or the repository cannot be written. Whatever was done stays; the next
 /// prune goes on.
-pub async fn prune(_ctx: &Ctx, _repository: &Repository, _options: &PruneOptions) -> Result<PruneReport> {
-    Err(Error::new(ErrorKind::NotAllowed, "prune"))
+pub async fn prune(ctx: &Ctx, repository: &Repository, options: &PruneOptions) -> Result<PruneReport> {
+    require_maintainer(repository)?;
+    let mut run = Run { ctx, repository, options, report: PruneReport::default(), condemned: false };
+    for _ in 0..ATTEMPTS_MAX {
+        let before = repository.newest_root().await?.number;
+        match run.step().await {
+            Ok(true) => return Ok(run.report),
+            Ok(false) => {}
+            // What is gone may have been moved: only under one root it is damage.
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                if repository.newest_root().await?.number == before {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+    }
+    Err(too_busy())
+}
+
+struct Run<'a> {
+    ctx: &'a Ctx,
+    repository: &'a Repository,
+    options: &'a PruneOptions,
+    report: PruneReport,
+    /// Whether this run has condemned what there was to condemn.
+    condemned: bool,
+}
+
+impl Run<'_> {
+    /// Makes the next step; true if it was the last.
+    async fn step(&mut self) -> Result<bool> {
+        let scan = scan(self.ctx, self.repository).await?;
+        refuse_if_held(self.ctx, &scan.view.root)?;
+        if !self.options.dry_run {
+            let after = self.options.abort_after_seconds;
+            let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
+            if !aborted.is_empty() {
+                self.report.aborted_sessions.extend(aborted);
+                // Some may have committed before.
+                return Ok(false);
+            }
+        }
+        self.report.open_sessions = scan.open.len() as u64;
+        let number = scan.view.root.number;
+        match self.go_on(scan).await {
+            // What is gone may have been moved: only what the newest root counts on is damage.
+            Err(error)
+                if error.kind == ErrorKind::Damaged
+                    && self.repository.newest_root().await?.number != number =>
+            {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn go_on(&mut self, scan: Scan) -> Result<bool> {
+        match &scan.view.lists.condemned {
+            Some((floor, _)) => {
+                let ready = self.ready_at(&scan, *floor).await?;
+                if ready.is_none() && !self.options.dry_run {
+                    return self.give_up(scan).await;
+                }
+                self.report.next_step = ready;
+                self.finish(scan).await
+            }
+            None if self.condemned => self.finish(scan).await,
+            None => self.condemn(scan).await,
+        }
+    }
+
+    /// When the next step after a root may be made; `None` for now.
+    async fn ready_at(&self, scan: &Scan, number: u64) -> Result<Option<Time>> {
+        let idle = if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS };
+        let age = self.options.min_age_seconds.unwrap_or(idle);
+        let since = root_time(self.repository, &scan.view.root, number).await?;
+        let at = Time { seconds: since.seconds.saturating_add_unsigned(age), ..since };
+        Ok((age > 0 && at > self.ctx.clock.now()).then_some(at))
+    }
+
+    /// G2 and G3: marks, repacks, condemns.
+    async fn condemn(&mut self, scan: Scan) -> Result<bool> {
+        let needed = needed_snapshots(self.ctx, &scan);
+        let (scan, account) = account(self.ctx, self.repository, scan, &needed).await?;
+        let candidates = candidates(&scan, &account);
+        let plan = plan(&candidates, &account, self.options);
+        self.count(&candidates, &account, &plan);
+        if self.options.dry_run {
+            let bytes = |packs: &BTreeSet<PackId>| packs.iter().filter_map(|id| scan.packs.get(id)).sum();
+            let planned: BTreeSet<_> = plan.unneeded.union(&plan.repack).copied().collect();
+            self.report.condemned_packs = planned.len() as u64;
+            self.report.condemned_bytes = bytes(&planned);
+            self.report.repacked_packs = plan.repack.len() as u64;
+            self.report.repack_bytes_read = bytes(&plan.repack);
+            self.report.repack_bytes_written = plan.repack.iter().map(|id| account.of(id).used_bytes).sum();
+            self.report.root = scan.view.root.number;
+            return Ok(true);
+        }
+        let mut rows = Vec::new();
+        for id in &plan.repack {
+            rows.extend(scan.view.index.pack_of(id)?.map(|known| known.row));
+        }
+        let epoch = scan.view.root.number;
+        let repacked = repack(self.ctx, self.repository, epoch, &rows, &scan.view.index, &account).await?;
+        let condemned: BTreeSet<PackId> = plan.unneeded.union(&repacked.replaced).copied().collect();
+        let published = self.publish_condemned(&scan, &needed, &condemned, &repacked).await?;
+        if let Some(session) = &repacked.session {
+            // A root names its packs, or nothing ever will.
+            self.repository.put_abort(self.ctx, session, epoch, "its packs are in the index").await?;
+        }
+        if published == Published::Yes {
+            self.condemned = true;
+            self.report.repacked_packs += repacked.replaced.len() as u64;
+            self.report.repack_bytes_read += repacked.bytes_read;
+            self.report.repack_bytes_written += repacked.bytes_written;
+        }
+        Ok(false)
+    }
+
+    async fn publish_condemned(
+        &mut self,
+        scan: &Scan,
+        needed: &BTreeMap<SessionId, Snapshot>,
+        condemned: &BTreeSet<PackId>,
+        repacked: &Repacked,
+    ) -> Result<Published> {
+        let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
+        let number = draft.root.number;
+        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
+        let dead = shorten_dead(&mut draft, scan).await?;
+        let ours = repacked.session.map(|session| (session.member, session.session));
+        let gone_packs = dead.gone.clone();
+        let drop = move |pack: &PackId| gone_packs.contains(pack);
+        let effort = if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
+        let tables = Some(repacked.tables.clone());
+        let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
+        let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
+        let idle = condemned.is_empty()
+            && absorbed.deltas == 0
+            && gone.is_empty()
+            && !dead.changed
+            && draft.root.lists == scan.view.root.lists
+            && !(absorbed.fence_moved && has_leftovers(scan));
+        if idle {
+            self.condemned = true;
+            return Ok(Published::Yes);
+        }
+        let published = draft.publish().await?;
+        if published == Published::Yes {
+            self.report.merged_deltas += absorbed.deltas;
+            self.report.dropped_snapshots.extend(gone);
+        }
+        Ok(published)
+    }
+
+    /// G4 and G5: looks again, marks again, and gives up what still nothing needs.
+    async fn give_up(&mut self, scan: Scan) -> Result<bool> {
+        let needed = needed_snapshots(self.ctx, &scan);
+        let (scan, account) = account(self.ctx, self.repository, scan, &needed).await?;
+        let Some((_, condemned)) = scan.view.lists.condemned.clone() else { return Ok(false) };
+        let unneeded = |pack: &&PackId| !scan.protects(pack) && account.of(pack).used_bytes == 0;
+        let dead: BTreeSet<PackId> = condemned.iter().filter(unneeded).copied().collect();
+        let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
+        let number = draft.root.number;
+        draft.set_packs(ListKind::Condemned, &BTreeSet::new(), 0).await?;
+        draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
+        let gone = settle_forgotten(&mut draft, &scan, &needed, true).await?;
+        let effort = Effort::Tiers;
+        let intake = Intake { tables: None, ours: None, gone: &gone, drop: &|_| false, effort };
+        let absorbed = absorb(self.ctx, self.repository, &mut draft, &scan, intake).await?;
+        if draft.publish().await? == Published::Yes {
+            self.report.merged_deltas += absorbed.deltas;
+            self.report.dropped_snapshots.extend(gone);
+        }
+        Ok(false)
+    }
+
+    /// G6, and the end of the run.
+    async fn finish(&mut self, scan: Scan) -> Result<bool> {
+        let report = &mut self.report;
+        report.root = scan.view.root.number;
+        if report.packs == 0 {
+            report.packs = scan.packs.len() as u64;
+            report.pack_bytes = scan.packs.values().sum();
+        }
+        if let Some((_, condemned)) = &scan.view.lists.condemned {
+            report.condemned_packs = condemned.len() as u64;
+            report.condemned_bytes = condemned.iter().filter_map(|id| scan.packs.get(id)).sum();
+        }
+        let mut swept = Swept::default();
+        for (row, dead) in &scan.view.lists.dead {
+            let ready = self.ready_at(&scan, row.floor).await?;
+            let there = dead.iter().filter(|id| scan.packs.contains_key(id)).copied().collect::<Vec<_>>();
+            let bytes: u64 = there.iter().map(|id| scan.packs[id]).sum();
+            if ready.is_some() || self.options.dry_run {
+                self.report.dead_packs += there.len() as u64;
+                self.report.dead_bytes += bytes;
+                self.report.next_step = sooner(self.report.next_step, ready);
+                continue;
+            }
+            swept.packs(self.ctx, self.repository, &there).await?;
+            self.report.freed_packs += there.len() as u64;
+            self.report.freed_bytes += bytes;
+        }
+        if !self.options.dry_run {
+            let age = self.options.min_age_seconds.unwrap_or(if scan.open.is_empty() {
+                0
+            } else {
+                MIN_AGE_SECONDS
+            });
+            swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
+            self.report.deleted_objects += swept.objects;
+        }
+        Ok(true)
+    }
+
+    fn count(&mut self, candidates: &[Candidate], account: &Account, plan: &Plan) {
+        let report = &mut self.report;
+        report.packs = candidates.len() as u64;
+        report.pack_bytes = candidates.iter().map(|candidate| candidate.size).sum();
+        report.used_bytes = account.used_bytes();
+        report.unused_bytes_left = plan.unused_bytes_left;
+    }
+}
+
+/// Marks what snapshots need and chooses the copies that stay.
+async fn account(
+    ctx: &Ctx,
+    repository: &Repository,
+    mut scan: Scan,
+    needed: &BTreeMap<SessionId, Snapshot>,
+) -> Result<(Scan, Account)> {
+    let index = Arc::new(std::mem::take(&mut scan.view.index));
+    let reader = Reader::with_index(repository, Arc::clone(&index))?;
+    let marks = mark(ctx, &index, &reader, needed).await;
+    drop(reader);
+    scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
+    scan.look_for_young_packs(repository).await?;
+    let account = choose(&scan, marks?)?;
+    Ok((scan, account))
+}
+
+/// Packs that may go, with what is needed of each.
+fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
+    let dead: HashSet<_> = scan.view.lists.dead.iter().flat_map(|(_, packs)| packs).collect();
+    let alive = scan.packs.iter().filter(|(id, _)| !dead.contains(id));
+    let candidate = |(id, size): (&PackId, &u64)| {
+        let usage = account.of(id);
+        let damaged = scan.view.lists.quarantined.contains(id) && usage.used_bytes > 0;
+        Candidate { id: *id, size: *size, usage, stays: scan.protects(id) || damaged }
+    };
+    alive.map(candidate).collect()
+}
+
+/// Whether sessions below the announced fence wait to be swept up.
+fn has_leftovers(scan: &Scan) -> bool {
+    let pending = scan.view.root.fence_pending;
+    scan.view.sessions.values().any(|seen| u64::from(seen.name.epoch) < pending)
+}
+
+/// When a root was published, as far as one can still tell; a root that is gone is old.
+async fn root_time(repository: &Repository, newest: &Root, number: u64) -> Result<Time> {
+    if number == newest.number {
+        return Ok(newest.time);
+    }
+    let Some(bytes) = get_optional(&**repository.store(), &name::root(number)).await? else {
+        return Ok(Time::default());
+    };
+    Ok(repository.decode_root(number, &bytes).map(|root| root.time).unwrap_or_default())
+}
+
+fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }

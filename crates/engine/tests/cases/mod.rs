@@ -8,6 +8,8 @@ mod in_place;
 mod incremental;
 mod keys;
 mod look;
+mod maintain;
+mod maintain_crash;
 mod round_trip;
 mod select;
 mod tag;

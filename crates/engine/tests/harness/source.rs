@@ -42,6 +42,8 @@ pub(crate) struct ModelSource {
     hook: Option<Hook>,
     /// Listing fails once so many items were listed.
     fails_after: Option<usize>,
+    /// Whether it can be read once more, then without the hook.
+    repeatable: bool,
 }
 
 impl ModelSource {
@@ -62,6 +64,7 @@ impl ModelSource {
             reads: Reads::default(),
             hook: None,
             fails_after: None,
+            repeatable: false,
         }
     }
 
@@ -100,6 +103,11 @@ impl ModelSource {
 
     pub(crate) fn hooked(mut self, hook: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 
@@ -166,6 +174,12 @@ impl Source for ModelSource {
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         Ok(ConsistencyPoint { record: b"record".to_vec(), facts: vec![("rows".into(), "7".into())] })
+    }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        let identity = self.identity.clone();
+        let again = Self { identity, repeatable: true, ..Self::new(&self.tree) };
+        self.repeatable.then(|| Box::new(again.counted(&self.reads)) as Box<dyn Source>)
     }
 }
 

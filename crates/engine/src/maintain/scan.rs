@@ -1,0 +1,204 @@
+//! G1: what lies in the repository under one root: packs, then sessions, then their ends and pins.
+//!
+//! A scan counts only if the root did not change from its first read to its last; whatever it then
+//! saw undecided is protected by what it pinned and by its name. On purpose not here: deciding what
+//! goes.
+
+use super::publish::{ATTEMPTS_MAX, too_busy};
+use crate::adopt::is_dead;
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::PackState;
+use crate::repository::{Repository, get_optional, list_all, object_key};
+use crate::view::{Damage, SeenSession, View};
+use holdfast_core::hold::WatchedSession;
+use holdfast_core::id::{MemberId, SessionId};
+use holdfast_core::name::{PackId, SessionName};
+use holdfast_core::object::ObjectType;
+use holdfast_core::session::{End, Pins};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// A session that may still commit.
+pub(super) struct OpenSession {
+    pub name: SessionName,
+    /// Objects of it that there were.
+    pub objects: u32,
+    /// Whether its process is known to be gone.
+    pub is_left: bool,
+}
+
+/// What was seen under one root.
+pub(super) struct Scan {
+    /// The root, and what follows from it.
+    pub view: View,
+    /// Packs that lie in the store, with their lengths.
+    pub packs: BTreeMap<PackId, u64>,
+    /// Packs that the index names and the listing came too early for; they are no candidates.
+    young: BTreeMap<PackId, u64>,
+    /// Sessions without an end.
+    pub open: Vec<OpenSession>,
+    /// What they pinned.
+    pub pinned_packs: HashSet<PackId>,
+    /// Snapshots that they pinned.
+    pub pinned_snapshots: BTreeSet<SessionId>,
+}
+
+impl Scan {
+    /// Whether an undecided session protects a pack: by its name, or because it pinned it.
+    pub(super) fn protects(&self, pack: &PackId) -> bool {
+        let owned = |open: &OpenSession| (open.name.member, open.name.session) == (pack.member, pack.session);
+        self.pinned_packs.contains(pack) || self.open.iter().any(owned)
+    }
+
+    /// Whether a pack lies in the store, whole.
+    pub(super) fn has(&self, pack: &PackId, size: u64) -> bool {
+        self.packs.get(pack).or_else(|| self.young.get(pack)) == Some(&size)
+    }
+
+    /// Looks for packs that were committed after the listing and are in the view all the same.
+    pub(super) async fn look_for_young_packs(&mut self, repository: &Repository) -> Result<()> {
+        let (mut packs, mut unseen) = (self.view.index.packs(), Vec::new());
+        while let Some((_, known)) = packs.next()? {
+            let counted = known.state != PackState::Dead && known.row.size > 0;
+            if counted && !self.packs.contains_key(&known.row.id) {
+                unseen.push(known.row.id);
+            }
+        }
+        for id in unseen {
+            if let Some(meta) = repository.store().head(&object_key(id.name())).await? {
+                self.young.insert(id, meta.size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who committed, at or above the fence, and is not merged yet.
+    pub(super) fn unmerged(&self) -> impl Iterator<Item = &SeenSession> {
+        let committed = |seen: &&SeenSession| matches!(seen.end, Some((_, End::Commit(_))));
+        let view = &self.view;
+        let all = view.sessions.values().filter(committed);
+        all.filter(|seen| u64::from(seen.name.epoch) >= view.root.fence && !view.is_absorbed(&seen.name))
+    }
+}
+
+/// Scans, as often as it takes to see everything under one root.
+pub(super) async fn scan(ctx: &Ctx, repository: &Repository) -> Result<Scan> {
+    for _ in 0..ATTEMPTS_MAX {
+        let before = repository.newest_root().await?.number;
+        let packs = list_packs(repository).await?;
+        let view = repository.view().await?;
+        if view.root.number == before {
+            return look_at_sessions(ctx, repository, view, packs).await;
+        }
+    }
+    Err(too_busy())
+}
+
+/// Lists the packs in the store.
+pub(super) async fn list_packs(repository: &Repository) -> Result<BTreeMap<PackId, u64>> {
+    let mut packs = BTreeMap::new();
+    for prefix in ["packs/data/", "packs/tree/"] {
+        for meta in list_all(&**repository.store(), prefix).await? {
+            if let Some(id) = PackId::parse(meta.key.as_str()) {
+                packs.insert(id, meta.size);
+            }
+        }
+    }
+    Ok(packs)
+}
+
+async fn look_at_sessions(
+    ctx: &Ctx,
+    repository: &Repository,
+    view: View,
+    packs: BTreeMap<PackId, u64>,
+) -> Result<Scan> {
+    if let Some(Damage { object, what }) = view.damage.first() {
+        let text = format!(
+            "{object} cannot be used: {what}. Nothing was condemned; run `holdfast check`, then `holdfast repair`"
+        );
+        return Err(Error::new(ErrorKind::Damaged, text));
+    }
+    let mut scan = Scan {
+        view,
+        packs,
+        young: BTreeMap::new(),
+        open: Vec::new(),
+        pinned_packs: HashSet::new(),
+        pinned_snapshots: BTreeSet::new(),
+    };
+    let undecided: Vec<_> = scan
+        .view
+        .sessions
+        .values()
+        .filter(|seen| !seen.ended)
+        .map(|seen| (seen.name, seen.pins, 1 + seen.pins + seen.objects))
+        .collect();
+    for (name, pins, objects) in undecided {
+        for number in 0..pins {
+            if let Some(pins) = read_pins(repository, &name, number).await? {
+                scan.pinned_packs.extend(pins.packs);
+                scan.pinned_snapshots.extend(pins.snapshots);
+            }
+        }
+        let begin = repository.read_begin(&name).await;
+        let is_left = matches!(&begin, Ok(Some(begin)) if is_dead(ctx, &begin.process));
+        scan.open.push(OpenSession { name, objects, is_left });
+    }
+    Ok(scan)
+}
+
+/// Reads what an open session pinned. What cannot be read stops everything: it may protect
+/// anything. What is gone was deleted because the session is decided.
+async fn read_pins(repository: &Repository, name: &SessionName, number: u32) -> Result<Option<Pins>> {
+    let object = name.pins(number);
+    let Some(bytes) = get_optional(&**repository.store(), &object).await? else { return Ok(None) };
+    let key = repository.k_ref()?;
+    let pins = repository
+        .parse_of_session(&bytes, ObjectType::Pins, &object, name)
+        .and_then(|parsed| Pins::decode(&parsed.header, parsed.body, key));
+    pins.map(Some).map_err(|error| Error::format(&object, error))
+}
+
+/// Aborts open sessions that gave no sign of life for long, by maintainers' clocks; tells which.
+pub(super) async fn abort_silent(
+    ctx: &Ctx,
+    repository: &Repository,
+    scan: &Scan,
+    after_seconds: u64,
+) -> Result<Vec<SessionId>> {
+    let mut aborted = Vec::new();
+    for open in &scan.open {
+        let silent = silent_seconds(ctx, &scan.view, open) >= after_seconds;
+        if open.is_left || silent {
+            let reason = if open.is_left { "its process is gone" } else { "it gave no sign of life" };
+            repository.put_abort(ctx, &open.name, scan.view.root.number, reason).await?;
+            aborted.push(open.name.session);
+        }
+    }
+    Ok(aborted)
+}
+
+/// For how long a session has had as many objects as now, as far as roots tell.
+fn silent_seconds(ctx: &Ctx, view: &View, open: &OpenSession) -> u64 {
+    let watched = view.root.watched.iter().find(|watched| watched.session == open.name.session);
+    let since = watched.filter(|watched| watched.objects == open.objects).map(|watched| watched.since);
+    since.map_or(0, |since| ctx.clock.now().seconds.saturating_sub(since.seconds).max(0).unsigned_abs())
+}
+
+/// What the next root says of open sessions.
+pub(super) fn watch(ctx: &Ctx, scan: &Scan) -> Vec<WatchedSession> {
+    let now = ctx.clock.now();
+    let watched = scan.open.iter().map(|open| {
+        let before = scan.view.root.watched.iter().find(|watched| watched.session == open.name.session);
+        let since = before.filter(|before| before.objects == open.objects).map_or(now, |before| before.since);
+        WatchedSession { session: open.name.session, objects: open.objects, since }
+    });
+    watched.collect()
+}
+
+/// The oldest epoch of an open session.
+pub(super) fn oldest_open(scan: &Scan, ours: Option<(MemberId, SessionId)>) -> Option<u64> {
+    let others = scan.open.iter().filter(|open| Some((open.name.member, open.name.session)) != ours);
+    others.map(|open| u64::from(open.name.epoch)).min()
+}
