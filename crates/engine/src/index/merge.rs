@@ -120,7 +120,7 @@ fn lost_rows() -> Error {
 }
 
 /// Reads the new segment back from the store and sums its rows anew.
-async fn read_back(repository: &Repository, row: &SegmentRow) -> Result<()> {
+pub(super) async fn read_back(repository: &Repository, row: &SegmentRow) -> Result<()> {
     let name = name::index_segment(row.id);
     match verify_segment(repository, row.id).await? {
         None => Err(Error::new(ErrorKind::Damaged, format!("{name} is missing right after it was written"))),
