@@ -275,7 +275,7 @@ impl Oracle {
             (E::Store | E::Full, _) if faulty => Ok(()),
             (E::Held, Action::Forget(_) | Action::Prune(_)) if !self.holds.is_empty() => Ok(()),
             // A hold may have come through although its run failed.
-            (E::Held, Action::Forget(_) | Action::Prune(_)) if stake.hold_changes > 0 => Ok(()),
+            (E::Held, Action::Forget(_) | Action::Prune(_)) if self.hold_changes > 0 => Ok(()),
             (E::NotFound, Action::Undo(_)) => {
                 let known = |(attempt, _, _): &(Attempt, u64, bool)| self.known[*attempt].passed;
                 let excused = stake.touched.iter().any(known) || alone.contains(&false);
