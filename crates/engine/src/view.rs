@@ -273,7 +273,9 @@ impl Repository {
     async fn read_deltas(&self, view: &mut View, keys: impl Iterator<Item = Key>) -> Result<bool> {
         let counted: Vec<_> = keys
             .filter_map(|key| match name::parse(key.as_str()) {
-                Some(Place::Delta(session, number)) => view.counts(&session, number).then_some((session, number)),
+                Some(Place::Delta(session, number)) => {
+                    view.counts(&session, number).then_some((session, number))
+                }
                 _ => None,
             })
             .collect();

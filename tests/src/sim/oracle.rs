@@ -247,6 +247,7 @@ impl Oracle {
             match action {
                 Action::Backup(_) if known.there == There::No => known.there = There::Perhaps,
                 Action::Forget(_) | Action::Undo(_) => {
+                    known.words.clear();
                     known.there = There::Perhaps;
                     known.passed |= self.active_prunes > 0;
                 }
@@ -353,6 +354,8 @@ impl Oracle {
             if !hit {
                 continue;
             }
+            // Of two that took its place at once, each with words of its own, one may stay.
+            known.words.clear();
             known.there = if *alone { to } else { There::Perhaps };
             known.passed = pruning;
         }
@@ -511,7 +514,8 @@ impl Oracle {
             let Some(snapshots) = snapshots else { continue };
             known.seen = true;
             for added in &known.words {
-                if !known.is_cloned && !snapshots.iter().any(|snapshot| snapshot.summary.tags.contains(added)) {
+                if !known.is_cloned && !snapshots.iter().any(|snapshot| snapshot.summary.tags.contains(added))
+                {
                     return Err(format!("{word} has lost its tag {added}"));
                 }
             }

@@ -38,8 +38,6 @@ use trees::check_trees;
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 8;
-/// So often a repository that changes meanwhile is checked before errors are believed.
-const ATTEMPTS_MAX: usize = 4;
 /// Findings that are kept; all are counted.
 const FINDINGS_MAX: usize = 1000;
 
@@ -120,30 +118,32 @@ impl CheckReport {
     }
 }
 
-/// Checks a repository.
+/// So often a check begins again when maintenance changes what it looks at.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Checks a repository. What seems wrong while it is maintained is looked at again: something that
+/// moved is no damage.
 ///
 /// # Errors
 /// It cannot be listed at all. What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
     for _ in 1..ATTEMPTS_MAX {
-        let (report, root) = check_once(ctx, repository, read_data).await?;
-        // What a maintainer moved or freed meanwhile is missing only here.
-        if report.errors == 0 || repository.newest_root().await?.number == root {
+        let before = repository.newest_root().await?.number;
+        let report = check_once(ctx, repository, read_data).await?;
+        if report.errors == 0 || repository.newest_root().await?.number == before {
             return Ok(report);
         }
-        ctx.monitor.on(&Event::Warning("the repository was maintained meanwhile; it is checked once more"));
+        ctx.monitor.on(&Event::Phase("the repository was maintained meanwhile; looking again"));
     }
-    Ok(check_once(ctx, repository, read_data).await?.0)
+    check_once(ctx, repository, read_data).await
 }
 
-/// Checks what there is under one root; returns its number.
-async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<(CheckReport, u64)> {
+async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
     let mut report = CheckReport::default();
     ctx.monitor.on(&Event::Phase("reading objects"));
     // Before the listing: what a session names was stored before it was named, so all that the
     // view knows of is listed, whatever runs beside this.
     let view = repository.view().await?;
-    let root = view.root.number;
     let objects = list_all(&**repository.store(), "").await?;
     for foreign in repository.store().foreign().await? {
         report.notice(foreign, "is nothing of holdfast's; it does no harm");
@@ -176,7 +176,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     }
     drop(needs);
     lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
-    Ok((report, root))
+    Ok(report)
 }
 
 fn interrupted(ctx: &Ctx) -> Result<()> {

@@ -109,8 +109,17 @@ pub async fn prune(ctx: &Ctx, repository: &Repository, options: &PruneOptions) -
     require_maintainer(repository)?;
     let mut run = Run { ctx, repository, options, report: PruneReport::default(), condemned: false };
     for _ in 0..ATTEMPTS_MAX {
-        if run.step().await? {
-            return Ok(run.report);
+        let before = repository.newest_root().await?.number;
+        match run.step().await {
+            Ok(true) => return Ok(run.report),
+            Ok(false) => {}
+            // What is gone may have been moved: only under one root it is damage.
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                if repository.newest_root().await?.number == before {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
         }
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
@@ -226,7 +235,11 @@ impl Run<'_> {
     ) -> Result<Published> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
-        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        if cfg!(feature = "mutant-condemn-is-dead") {
+            draft.add(&List::of_packs(ListKind::Dead, condemned), number).await?;
+        } else {
+            draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
