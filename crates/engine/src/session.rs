@@ -320,7 +320,10 @@ impl Session {
     /// on its way out.
     fn check_packs(&self, view: &View, pinned: &[PackId]) -> Result<()> {
         let adopted: BTreeSet<_> = self.adopted.iter().map(|pack| pack.row.id).collect();
-        let gone = pinned.iter().filter(|pack| !adopted.contains(pack)).any(|pack| !view.index.is_live(pack));
+        let mut gone = false;
+        for pack in pinned.iter().filter(|pack| !adopted.contains(pack)) {
+            gone |= !view.index.is_live(pack)?;
+        }
         let condemned = view.lists.packs_on_their_way_out().any(|pack| {
             adopted.contains(pack) || (pack.member, pack.session) == (self.name.member, self.name.session)
         });

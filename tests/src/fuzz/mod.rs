@@ -65,6 +65,7 @@ targets! {
     "root" => objects::root,
     "section" => objects::section,
     "segment" => objects::segment,
+    "segment-object" => objects::segment_object,
     "session-row" => objects::session_row,
     "size" => text::sizes,
     "slot" => objects::slot,

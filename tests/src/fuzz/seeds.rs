@@ -56,7 +56,7 @@ fn add_object(seeds: &mut Seeds, object: &Object<'_>) {
     let body = object.body;
     let (target, front, word, label) = match object.header.object_type {
         ObjectType::IndexDelta => ("delta", 4, "K_idx", "index delta"),
-        ObjectType::IndexSegment => ("segment", 44, "K_idx", "index segment"),
+        ObjectType::IndexSegment => ("segment", 48, "K_idx", "index segment"),
         ObjectType::Root => ("root", 0, "K_ref", "root"),
         ObjectType::Begin => ("begin", 0, "K_ref", "begin"),
         ObjectType::Pins => ("pins", 0, "K_ref", "pins"),
@@ -76,7 +76,9 @@ fn add_object(seeds: &mut Seeds, object: &Object<'_>) {
     let rest = &body[body.len() - reader.left()..];
     match target {
         "segment" => {
-            add(seeds, target, &[&body[..4], &payload].concat());
+            add(seeds, target, &[&body[..4], &[40, 0], &payload[..]].concat());
+            let signed = [&object.header.encode()[..], body, &[0; 64]].concat();
+            add(seeds, "segment-object", &signed);
             add(seeds, "tables", &payload);
         }
         "delta" => {
