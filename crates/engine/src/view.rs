@@ -281,7 +281,9 @@ impl Repository {
     async fn read_deltas(&self, view: &mut View, keys: impl Iterator<Item = Key>) -> Result<bool> {
         let counted: Vec<_> = keys
             .filter_map(|key| match name::parse(key.as_str()) {
-                Some(Place::Delta(session, number)) => view.counts(&session).then_some((session, number)),
+                Some(Place::Delta(session, number)) => {
+                    view.counts(&session, number).then_some((session, number))
+                }
                 _ => None,
             })
             .collect();
@@ -544,12 +546,15 @@ impl View {
         seen.chain(self.catalogued.iter().map(|row| row.member))
     }
 
-    /// Whether the deltas of a session count: it has committed, began at or above the fence, and
-    /// is not merged. Whose session is still open may be aborted, and then nobody could rely on it.
-    fn counts(&self, session: &SessionName) -> bool {
-        let seen = self.sessions.get(&session.session);
-        let committed =
-            seen.is_some_and(|seen| seen.name == *session && matches!(seen.end, Some((_, End::Commit(_)))));
+    /// Whether a delta counts: its session has committed with so many, began at or above the fence,
+    /// and is not merged. Whose session is still open may be aborted, and then nobody could rely on
+    /// it; one that the commit does not know of is a clone's, and nobody would ever merge it.
+    fn counts(&self, session: &SessionName, number: u32) -> bool {
+        let seen = self.sessions.get(&session.session).filter(|seen| seen.name == *session);
+        let committed = seen.is_some_and(|seen| match &seen.end {
+            Some((_, End::Commit(commit))) => number < commit.objects.deltas,
+            _ => false,
+        });
         committed && u64::from(session.epoch) >= self.root.fence && !self.is_absorbed(session)
     }
 

@@ -280,7 +280,9 @@ fn join_chunks(sides: &[Side], copy: &mut CopyWriter, cancel: &Cancel, joined: &
     while let Some(Reverse((order, number))) = queue.pop() {
         look(cancel, &mut looked)?;
         if let Some((row, original)) = heads[number] {
-            if last == Some(order) {
+            let mistaken =
+                cfg!(feature = "mutant-merge-drops") && joined.chunks == 1 && joined.rows_dropped == 0;
+            if last == Some(order) || mistaken {
                 sides[number].add_to(&mut joined.dropped, &original);
                 joined.rows_dropped += 1;
             } else {

@@ -240,13 +240,18 @@ impl Run<'_> {
     ) -> Result<Published> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
-        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        if cfg!(feature = "mutant-condemn-is-dead") {
+            draft.add(&List::of_packs(ListKind::Dead, condemned), number).await?;
+        } else {
+            draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);
-        let effort = if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
+        let effort =
+            if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
         let tables = Some(repacked.tables.clone());
         let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;

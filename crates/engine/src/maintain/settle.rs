@@ -66,7 +66,7 @@ pub(super) async fn shorten_dead(draft: &mut Draft<'_>, scan: &Scan) -> Result<S
     let mut gone = BTreeSet::new();
     let (mut kept, mut changed): (Vec<(u64, BTreeSet<PackId>)>, _) = (Vec::new(), false);
     for (row, packs) in &scan.view.lists.dead {
-        let passed = row.floor < fence;
+        let passed = row.floor < fence || cfg!(feature = "mutant-dead-list-early");
         let is_gone = |pack: &&PackId| passed && !scan.packs.contains_key(pack);
         gone.extend(packs.iter().filter(is_gone));
         let mut stays = BTreeSet::new();
