@@ -44,11 +44,11 @@ fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {
         (false, 0) => "freed nothing now".to_owned(),
         (false, _) => format!("freed {freed}"),
     };
-    let used = size(report.used_bytes);
-    let mut lines = vec![
-        head,
-        format!("  packs       {}, {}; {used} needed", packs(report.packs), size(report.pack_bytes)),
-    ];
+    // While what was condemned waits, nobody looks for what is needed.
+    let used =
+        if report.used_bytes > 0 { format!("; {} needed", size(report.used_bytes)) } else { String::new() };
+    let mut lines =
+        vec![head, format!("  packs       {}, {}{used}", packs(report.packs), size(report.pack_bytes))];
     let mut line = |told: bool, text: String| lines.extend(told.then_some(text));
     let (read, written) = (size(report.repack_bytes_read), size(report.repack_bytes_written));
     let repacked = packs(report.repacked_packs);
