@@ -41,6 +41,10 @@ pub(crate) struct Reader {
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
+    /// Number of the root that the index follows from, where chunks may be looked for anew.
+    root: Option<u64>,
+    /// A reader of a newer root, once something had moved.
+    moved: Arc<Mutex<Option<Self>>>,
 }
 
 /// A chunk that is wanted, and where it lies.
@@ -82,7 +86,26 @@ pub(crate) fn coalesce(mut wanted: Vec<Wanted>) -> Vec<Range> {
 
 impl Reader {
     pub(crate) fn new(repository: &Repository, view: View) -> Result<Self> {
-        Self::with_index(repository, Arc::new(view.index))
+        let reader = Self::with_index(repository, Arc::new(view.index))?;
+        Ok(Self { root: Some(view.root.number), ..reader })
+    }
+
+    /// A reader of what there is now, if the repository was maintained since: a pack that is gone
+    /// is damage only if the newest root still counts on it.
+    async fn newer(&self) -> Result<Option<Self>> {
+        let known = lock(&self.moved).clone();
+        let (Some(root), newest) = (self.root, self.repository.newest_root().await?.number) else {
+            return Ok(None);
+        };
+        if let Some(known) = known.filter(|known| known.root == Some(newest)) {
+            return Ok(Some(known));
+        }
+        if newest <= root {
+            return Ok(None);
+        }
+        let newer = Self::new(&self.repository, self.repository.view().await?)?;
+        *lock(&self.moved) = Some(newer.clone());
+        Ok(Some(newer))
     }
 
     pub(crate) fn with_index(repository: &Repository, index: Arc<Index>) -> Result<Self> {
@@ -95,6 +118,8 @@ impl Reader {
             secrets: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
+            root: None,
+            moved: Arc::default(),
         })
     }
 
@@ -183,8 +208,8 @@ impl Reader {
     /// Reads one data chunk, from any pack that has it.
     pub(crate) async fn data(&self, id: &ChunkId) -> Result<Vec<u8>> {
         let mut plaintext = Vec::new();
-        self.try_places(id, |wanted, sealed| {
-            self.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
+        self.try_places(id, |reader, wanted, sealed| {
+            reader.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
         })
         .await?;
         Ok(plaintext)
@@ -193,23 +218,36 @@ impl Reader {
     /// Reads one page, from any pack that has it.
     pub(crate) async fn page(&self, id: &ChunkId) -> Result<Page> {
         let mut page = None;
-        self.try_places(id, |wanted, sealed| {
-            page = Some(self.open_page(wanted, sealed)?);
+        self.try_places(id, |reader, wanted, sealed| {
+            page = Some(reader.open_page(wanted, sealed)?);
             Ok(())
         })
         .await?;
         page.ok_or_else(|| missing(id))
     }
 
+    /// Tries one place after the other, and once more by a newer root if there is one.
     async fn try_places(
         &self,
         id: &ChunkId,
-        mut open: impl FnMut(&Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+        mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+    ) -> Result<()> {
+        let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
+        match self.newer().await {
+            Ok(Some(newer)) => newer.try_known_places(id, &mut open).await,
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
+    async fn try_known_places(
+        &self,
+        id: &ChunkId,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
     ) -> Result<()> {
         let mut last = missing(id);
         for place in self.index.places(id).collect::<Vec<_>>() {
             match self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await {
-                Ok(bytes) => match open(&Wanted { id: *id, place }, &mut Vec::from(bytes)) {
+                Ok(bytes) => match open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes)) {
                     Ok(()) => return Ok(()),
                     Err(error) => last = Error::format(&self.index.pack(place.pack).row.id.name(), error),
                 },
@@ -249,8 +287,8 @@ impl Reader {
 
     async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
         let mut refs = None;
-        self.try_places(id, |wanted, sealed| {
-            refs = Some(self.open_refs(wanted, sealed)?);
+        self.try_places(id, |reader, wanted, sealed| {
+            refs = Some(reader.open_refs(wanted, sealed)?);
             Ok(())
         })
         .await?;

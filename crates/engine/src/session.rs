@@ -45,6 +45,8 @@ pub(crate) struct Session {
     relied: BTreeSet<PackId>,
     /// Packs that the parent's closure covers.
     covered: BTreeSet<PackId>,
+    /// Packs of this session that are durable.
+    written: BTreeSet<PackId>,
     /// Sessions of this run that could not commit.
     succeeds: Vec<SessionName>,
     /// The root against which the references were looked up.
@@ -117,6 +119,7 @@ impl Session {
             adopted,
             relied: BTreeSet::new(),
             covered: BTreeSet::new(),
+            written: BTreeSet::new(),
             succeeds: Vec::new(),
             resolved: epoch,
             deltas: 0,
@@ -159,6 +162,7 @@ impl Session {
                 Parcel::End(id, bytes, finished) => {
                     self.write(&mut uploads, id.class, bytes).await?;
                     self.commit_pack(uploads[id.class as usize - 1].take(), &id, &finished).await?;
+                    self.written.insert(id);
                     durable.push((id, finished));
                 }
                 Parcel::SignOfLife => self.publish_pins(&Pins::default()).await?,
@@ -345,6 +349,10 @@ impl Session {
         let mut adopted = self.adopted;
         for class in [PackClass::Data, PackClass::Tree] {
             find_packs(&self.repository, self.name, class, &mut adopted).await?;
+        }
+        // Whoever ended this session may have freed what it had written until then.
+        if self.written.iter().any(|id| adopted.iter().all(|pack| pack.row.id != *id)) {
+            return Err(overtaken());
         }
         let index = Arc::default();
         let mut next = Self::begin(&self.ctx, &self.repository, &view, index, adopted, &self.options).await?;

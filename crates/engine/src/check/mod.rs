@@ -118,11 +118,27 @@ impl CheckReport {
     }
 }
 
-/// Checks a repository.
+/// So often a check begins again when maintenance changes what it looks at.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Checks a repository. What seems wrong while it is maintained is looked at again: something that
+/// moved is no damage.
 ///
 /// # Errors
 /// It cannot be listed at all. What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
+    for _ in 1..ATTEMPTS_MAX {
+        let before = repository.newest_root().await?.number;
+        let report = check_once(ctx, repository, read_data).await?;
+        if report.errors == 0 || repository.newest_root().await?.number == before {
+            return Ok(report);
+        }
+        ctx.monitor.on(&Event::Phase("the repository was maintained meanwhile; looking again"));
+    }
+    check_once(ctx, repository, read_data).await
+}
+
+async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
     let mut report = CheckReport::default();
     ctx.monitor.on(&Event::Phase("reading objects"));
     // Before the listing: what a session names was stored before it was named, so all that the
@@ -207,7 +223,7 @@ async fn check_objects(
     }
     let description = repository.description();
     for (seen, name) in [
-        (slots > 0, name::key_slot(description.key_slot)),
+        (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
         (member, name::member(0, description.member)),
         (recover, name::RECOVER.to_owned()),
     ] {
@@ -221,6 +237,26 @@ async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// Looks for a slot once more: keys may be replaced between the listing and the reading, so the
+/// listing has to stand still before all of them are called missing.
+async fn has_slot(repository: &Repository) -> Result<bool> {
+    let mut before = None;
+    loop {
+        let listed = list_all(&**repository.store(), "keys/").await?;
+        for meta in &listed {
+            let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
+            let bytes = repository.store().get(&meta.key, WHOLE).await;
+            if bytes.is_ok_and(|bytes| read_slot(&bytes, repository.id(), id).is_ok()) {
+                return Ok(true);
+            }
+        }
+        if before.as_ref() == Some(&listed) {
+            return Ok(false);
+        }
+        before = Some(listed);
+    }
 }
 
 /// Checks one object; returns what is only worth knowing.

@@ -107,7 +107,7 @@ fn copies(scan: &Scan, key: &ChunkKey) -> Vec<Copy> {
         (place, known.row.id, known.row.size, known.state)
     });
     places
-        .filter(|(_, pack, size, _)| scan.packs.get(pack) == Some(size))
+        .filter(|(_, pack, size, _)| scan.has(pack, *size))
         .map(|(place, pack, _, state)| Copy { place, pack, state })
         .collect()
 }

@@ -14,7 +14,7 @@ use super::scan::{Scan, abort_silent, scan};
 use super::settle::{settle_forgotten, shorten_dead};
 use super::sweep::Swept;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::snapshots::Snapshot;
@@ -114,8 +114,17 @@ pub async fn prune(ctx: &Ctx, repository: &Repository, options: &PruneOptions) -
     }
     let mut run = Run { ctx, repository, options, report: PruneReport::default(), condemned: false };
     for _ in 0..ATTEMPTS_MAX {
-        if run.step().await? {
-            return Ok(run.report);
+        let before = repository.newest_root().await?.number;
+        match run.step().await {
+            Ok(true) => return Ok(run.report),
+            Ok(false) => {}
+            // What is gone may have been moved: only under one root it is damage.
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                if repository.newest_root().await?.number == before {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
         }
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
@@ -146,6 +155,20 @@ impl Run<'_> {
             return Ok(false);
         }
         self.report.open_sessions = scan.open.len() as u64;
+        let number = scan.view.root.number;
+        match self.go_on(scan).await {
+            // What is gone may have been moved: only what the newest root counts on is damage.
+            Err(error)
+                if error.kind == ErrorKind::Damaged
+                    && self.repository.newest_root().await?.number != number =>
+            {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn go_on(&mut self, scan: Scan) -> Result<bool> {
         match &scan.view.lists.condemned {
             Some((floor, _)) => {
                 let ready = self.ready_at(&scan, *floor).await?;
@@ -335,6 +358,7 @@ pub(super) async fn account(
     let marks = mark(ctx, &reader, needed).await;
     drop(reader);
     scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
+    scan.look_for_young_packs(repository).await?;
     let account = choose(&scan, marks?)?;
     Ok((scan, account))
 }
