@@ -5,7 +5,7 @@
 
 use super::harness::{Node, Tree, World, noise, run};
 use super::local::path_of;
-use super::merge::read_back;
+use super::merge::{Merged, read_back};
 use super::tests::{Seed, pack_id, tables};
 use super::*;
 use crate::ctx::Ctx;

@@ -153,6 +153,7 @@ impl SegmentIndex {
     }
 
     /// How many chunk rows it has.
+    #[cfg(test)]
     pub(crate) fn rows(&self) -> u64 {
         self.footer.counts.chunks
     }
