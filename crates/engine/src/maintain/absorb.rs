@@ -23,6 +23,8 @@ use std::collections::BTreeSet;
 const DELTAS_MAX: u64 = 16;
 /// Deltas that are merged beside an ordinary backup, at most.
 const DELTAS_BESIDE_MAX: usize = 1024;
+/// Rows that are held at once; more become a segment of their own.
+const ROWS_AT_ONCE: usize = 1 << 20;
 /// Segments of snapshots are joined when there are more.
 const SNAPSHOT_SEGMENTS_MAX: usize = 8;
 
@@ -92,6 +94,10 @@ pub(super) async fn absorb(
         for part in tables_of_session(repository, seen, &scan.view).await? {
             tables.push(part);
             absorbed.deltas += 1;
+        }
+        if tables.iter().map(|tables| tables.chunks.len()).sum::<usize>() > ROWS_AT_ONCE {
+            let merge = Merge { tables: std::mem::take(&mut tables), drop, effort: Effort::New };
+            merge_into(ctx, repository, draft, &scan.view.index, merge).await?;
         }
     }
     let merge = Merge { tables, drop, effort };
