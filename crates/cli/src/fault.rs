@@ -122,6 +122,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::Full
         | ErrorKind::Damaged
         | ErrorKind::Conflict
+        | ErrorKind::Held
         | ErrorKind::Source
         | ErrorKind::Target
         | ErrorKind::Store => Code::Failed,
@@ -146,6 +147,7 @@ fn hint_of(kind: ErrorKind) -> &'static str {
         ErrorKind::Full => "make room where the repository lies, then run the same command again",
         ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",
         ErrorKind::Conflict => "run the same command again",
+        ErrorKind::Held => "see what is held and why: holdfast hold; then: holdfast hold --release ID",
         ErrorKind::Source => "no snapshot was made; put the source right and run the same command again",
         ErrorKind::Target => {
             "what was restored so far is there; put the target right, then go on with --overwrite always"
@@ -173,6 +175,7 @@ mod tests {
             (ErrorKind::Full, 1),
             (ErrorKind::Damaged, 1),
             (ErrorKind::Conflict, 1),
+            (ErrorKind::Held, 1),
             (ErrorKind::Store, 1),
         ];
         for (kind, code) in codes {

@@ -18,6 +18,9 @@ mod wire_up;
 
 use std::process::ExitCode;
 
+const _: () =
+    assert!(holdfast_engine::MUTANT.is_none(), "a program is never built with a mistake on purpose");
+
 fn main() -> ExitCode {
     commands::main(std::env::args_os().collect())
 }

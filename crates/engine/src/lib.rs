@@ -49,9 +49,25 @@ pub use diff::{
 };
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
+#[doc(hidden)]
+pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};
+
+/// The mistake that this build makes on purpose, so that the simulator can be seen to find it;
+/// `None` in everything that people run.
+pub const MUTANT: Option<&str> = if cfg!(feature = "mutant-no-recheck") {
+    Some("a writer commits without looking at the newest root again")
+} else if cfg!(feature = "mutant-condemn-is-dead") {
+    Some("packs are condemned and given up in one step")
+} else if cfg!(feature = "mutant-merge-drops") {
+    Some("a merge of the index drops a row, and its proof looks away")
+} else if cfg!(feature = "mutant-dead-list-early") {
+    Some("the name of a dead pack leaves the list before the fence has passed it")
+} else {
+    None
+};

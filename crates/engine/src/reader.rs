@@ -3,7 +3,7 @@
 //! On purpose not here: what is done with them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, Place};
+use crate::index::{Index, KnownPack, Place};
 use crate::repository::{Repository, object_key};
 use crate::view::View;
 use crate::workers::lock;
@@ -17,7 +17,7 @@ use holdfast_core::crypto::Secret;
 use holdfast_core::entry_code::Refs;
 use holdfast_core::id::ChunkId;
 use holdfast_core::keys::{Identifier, Opener};
-use holdfast_core::name::{PackClass, PackId};
+use holdfast_core::name::PackClass;
 use holdfast_core::page::Page;
 use holdfast_store::ByteRange;
 use std::collections::HashMap;
@@ -41,6 +41,10 @@ pub(crate) struct Reader {
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
+    /// Number of the root that the index follows from, where chunks may be looked for anew.
+    root: Option<u64>,
+    /// A reader of a newer root, once something had moved.
+    moved: Arc<Mutex<Option<Self>>>,
 }
 
 /// A chunk that is wanted, and where it lies.
@@ -82,7 +86,26 @@ pub(crate) fn coalesce(mut wanted: Vec<Wanted>) -> Vec<Range> {
 
 impl Reader {
     pub(crate) fn new(repository: &Repository, view: View) -> Result<Self> {
-        Self::with_index(repository, Arc::new(view.index))
+        let reader = Self::with_index(repository, Arc::new(view.index))?;
+        Ok(Self { root: Some(view.root.number), ..reader })
+    }
+
+    /// A reader of what there is now, if the repository was maintained since: a pack that is gone
+    /// is damage only if the newest root still counts on it.
+    async fn newer(&self) -> Result<Option<Self>> {
+        let known = lock(&self.moved).clone();
+        let (Some(root), newest) = (self.root, self.repository.newest_root().await?.number) else {
+            return Ok(None);
+        };
+        if let Some(known) = known.filter(|known| known.root == Some(newest)) {
+            return Ok(Some(known));
+        }
+        if newest <= root {
+            return Ok(None);
+        }
+        let newer = Self::new(&self.repository, self.repository.view().await?)?;
+        *lock(&self.moved) = Some(newer.clone());
+        Ok(Some(newer))
     }
 
     pub(crate) fn with_index(repository: &Repository, index: Arc<Index>) -> Result<Self> {
@@ -95,6 +118,8 @@ impl Reader {
             secrets: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
+            root: None,
+            moved: Arc::default(),
         })
     }
 
@@ -102,33 +127,35 @@ impl Reader {
         &self.identifier
     }
 
-    fn secret(&self, origin: u32, class: PackClass) -> std::result::Result<Secret, FormatError> {
-        let session = self.index.pack(origin).session;
-        if let Some(secret) = lock(&self.secrets).get(&(session, class)) {
+    /// The secret that a pack was sealed under.
+    fn secret(&self, origin: &KnownPack, class: PackClass) -> Result<Secret> {
+        if let Some(secret) = lock(&self.secrets).get(&(origin.session, class)) {
             return Ok(secret.clone());
         }
-        let secret = self.opener.session_secret(self.index.session(session), class)?;
-        lock(&self.secrets).insert((session, class), secret.clone());
+        let session = self.index.session(origin.session)?;
+        let secret = self.opener.session_secret(&session, class);
+        let secret = secret.map_err(|error| Error::format(&origin.row.id.name(), error))?;
+        lock(&self.secrets).insert((origin.session, class), secret.clone());
         Ok(secret)
     }
 
-    fn data_cipher(&self, origin: u32) -> std::result::Result<Arc<PackCipher>, FormatError> {
+    fn data_cipher(&self, origin: u32) -> Result<Arc<PackCipher>> {
         if let Some(cipher) = lock(&self.data_ciphers).get(&origin) {
             return Ok(Arc::clone(cipher));
         }
-        let secret = self.secret(origin, PackClass::Data)?;
-        let cipher =
-            Arc::new(PackCipher::new(&secret, self.repository.id(), &self.index.pack(origin).row.id));
+        let pack = self.index.pack(origin)?;
+        let secret = self.secret(&pack, PackClass::Data)?;
+        let cipher = Arc::new(PackCipher::new(&secret, self.repository.id(), &pack.row.id));
         lock(&self.data_ciphers).insert(origin, Arc::clone(&cipher));
         Ok(cipher)
     }
 
-    fn page_ciphers(&self, origin: u32) -> std::result::Result<Arc<PageCiphers>, FormatError> {
+    fn page_ciphers(&self, origin: u32) -> Result<Arc<PageCiphers>> {
         if let Some(ciphers) = lock(&self.page_ciphers).get(&origin) {
             return Ok(Arc::clone(ciphers));
         }
-        let secret = self.secret(origin, PackClass::Tree)?;
-        let pack: PackId = self.index.pack(origin).row.id;
+        let known = self.index.pack(origin)?;
+        let (secret, pack) = (self.secret(&known, PackClass::Tree)?, known.row.id);
         let ciphers = Arc::new(PageCiphers {
             refs: PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack),
             body: Some(PackCipher::new(&secret, self.repository.id(), &pack)),
@@ -144,33 +171,36 @@ impl Reader {
         sealed: &mut [u8],
         decompressor: &mut Decompressor,
         plaintext: &mut Vec<u8>,
-    ) -> std::result::Result<(), FormatError> {
+    ) -> Result<()> {
         let cipher = self.data_cipher(wanted.place.origin)?;
-        open_data(&cipher, &self.identifier, &wanted.id, wanted.place.length, sealed, decompressor, plaintext)
+        let length = wanted.place.length;
+        open_data(&cipher, &self.identifier, &wanted.id, length, sealed, decompressor, plaintext)
+            .map_err(|error| self.broken(wanted, error))
+    }
+
+    /// The error of a chunk whose bytes are not what they should be.
+    fn broken(&self, wanted: &Wanted, error: FormatError) -> Error {
+        match self.index.pack(wanted.place.pack) {
+            Ok(pack) => Error::format(&pack.row.id.name(), error),
+            Err(other) => other,
+        }
     }
 
     /// Opens a page whose sealed bytes are at hand.
-    pub(crate) fn open_page(
-        &self,
-        wanted: &Wanted,
-        sealed: &mut [u8],
-    ) -> std::result::Result<Page, FormatError> {
-        Page::decode(&self.open_page_text(wanted, sealed)?)
+    pub(crate) fn open_page(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Page> {
+        Page::decode(&self.open_page_text(wanted, sealed)?).map_err(|error| self.broken(wanted, error))
     }
 
-    fn open_page_text(
-        &self,
-        wanted: &Wanted,
-        sealed: &mut [u8],
-    ) -> std::result::Result<PageText, FormatError> {
+    fn open_page_text(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<PageText> {
         let ciphers = self.page_ciphers(wanted.place.origin)?;
         let (place, mut decompressor) = (wanted.place, Decompressor::new());
         open_page(&ciphers, &self.identifier, &wanted.id, place.length, sealed, &mut decompressor)
+            .map_err(|error| self.broken(wanted, error))
     }
 
     /// Reads a range of a pack; fewer bytes than asked for are an error.
     pub(crate) async fn fetch(&self, pack: u32, offset: u64, length: u64) -> Result<Bytes> {
-        let name = self.index.pack(pack).row.id.name();
+        let name = self.index.pack(pack)?.row.id.name();
         let bytes =
             self.repository.store().get(&object_key(&*name), ByteRange::From { offset, length }).await?;
         if bytes.len() as u64 == length {
@@ -183,8 +213,8 @@ impl Reader {
     /// Reads one data chunk, from any pack that has it.
     pub(crate) async fn data(&self, id: &ChunkId) -> Result<Vec<u8>> {
         let mut plaintext = Vec::new();
-        self.try_places(id, |wanted, sealed| {
-            self.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
+        self.try_places(id, |reader, wanted, sealed| {
+            reader.open_data(wanted, sealed, &mut Decompressor::new(), &mut plaintext)
         })
         .await?;
         Ok(plaintext)
@@ -193,26 +223,37 @@ impl Reader {
     /// Reads one page, from any pack that has it.
     pub(crate) async fn page(&self, id: &ChunkId) -> Result<Page> {
         let mut page = None;
-        self.try_places(id, |wanted, sealed| {
-            page = Some(self.open_page(wanted, sealed)?);
+        self.try_places(id, |reader, wanted, sealed| {
+            page = Some(reader.open_page(wanted, sealed)?);
             Ok(())
         })
         .await?;
         page.ok_or_else(|| missing(id))
     }
 
+    /// Tries one place after the other, and once more by a newer root if there is one.
     async fn try_places(
         &self,
         id: &ChunkId,
-        mut open: impl FnMut(&Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+        mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
+        match self.newer().await {
+            Ok(Some(newer)) => newer.try_known_places(id, &mut open).await,
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
+    async fn try_known_places(
+        &self,
+        id: &ChunkId,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let mut last = missing(id);
-        for place in self.index.places(id).collect::<Vec<_>>() {
-            match self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await {
-                Ok(bytes) => match open(&Wanted { id: *id, place }, &mut Vec::from(bytes)) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => last = Error::format(&self.index.pack(place.pack).row.id.name(), error),
-                },
+        for place in self.index.places(id)? {
+            let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
+            match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
+                Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
@@ -225,10 +266,10 @@ impl Reader {
         let mut found: HashMap<ChunkId, Refs> = HashMap::new();
         let wanted = ids
             .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
             .collect();
+        // What fails here is tried again alone below.
         for range in coalesce(wanted) {
-            // What fails here is tried again alone below.
             let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
             for chunk in &range.chunks {
                 let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
@@ -249,19 +290,21 @@ impl Reader {
 
     async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
         let mut refs = None;
-        self.try_places(id, |wanted, sealed| {
-            refs = Some(self.open_refs(wanted, sealed)?);
+        self.try_places(id, |reader, wanted, sealed| {
+            refs = Some(reader.open_refs(wanted, sealed)?);
             Ok(())
         })
         .await?;
         refs.ok_or_else(|| missing(id))
     }
 
-    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> std::result::Result<Refs, FormatError> {
-        let pack = self.index.pack(wanted.place.origin).row.id;
+    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {
+        let pack = self.index.pack(wanted.place.origin)?.row.id;
         let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
         let ciphers = PageCiphers { refs, body: None };
-        Refs::decode(&open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)?)
+        open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)
+            .and_then(|refs| Refs::decode(&refs))
+            .map_err(|error| self.broken(wanted, error))
     }
 
     /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for
@@ -271,7 +314,7 @@ impl Reader {
         let mut bytes_left = PAGES_BYTES_MAX;
         let wanted = ids
             .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
             .collect();
         for range in coalesce(wanted) {
             if bytes_left == 0 {

@@ -150,7 +150,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// Runs of every verb, in this order, in one world: words and exit code. `SOURCE` and `TARGET`
-/// stand for paths, `KEY` for the key that is not in use.
+/// stand for paths, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
 const RUNS: &[(&[&str], i32)] = &[
     (&["version"], 0),
     (&["unlock"], 0),
@@ -183,6 +183,17 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["check", "--read-data"], 0),
     (&["tag", "latest", "--add", "a,b"], 0),
     (&["tag", "latest", "--add", "a,b"], 0),
+    (&["forget", "--keep-last", "1"], 0),
+    (&["hold", "--all", "--reason", "why\u{1b}"], 0),
+    (&["hold"], 0),
+    (&["snapshots"], 0),
+    (&["prune"], 1),
+    (&["hold", "--release", "--all"], 0),
+    (&["forget", "latest"], 0),
+    (&["forget", "--undo"], 0),
+    (&["forget", "--undo", "GONE"], 0),
+    (&["prune", "--dry-run"], 0),
+    (&["prune"], 0),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -218,12 +229,14 @@ fn every_verb_writes_what_the_schema_says() {
             put(target.join("taken"), b"x");
         }
         let key = if words.contains(&"KEY") { other_key(&world) } else { String::new() };
+        let gone = if words.contains(&"GONE") { gone_snapshot(&world) } else { String::new() };
         let words: Vec<String> = words
             .iter()
             .map(|word| {
                 word.replace("SOURCE", source.to_str().unwrap())
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("KEY", &key)
+                    .replace("GONE", &gone)
             })
             .collect();
         let mut all: Vec<Word<'_>> = vec![&"--json"];
@@ -268,6 +281,11 @@ fn other_key(world: &World) -> String {
     let keys = world.run(&[&"--json", &"key", &"list"]).ends(0).lines();
     let other = keys.iter().find(|key| key["in_use"] == false).unwrap();
     other["id"].as_str().unwrap().to_owned()
+}
+
+fn gone_snapshot(world: &World) -> String {
+    let gone = world.run(&[&"--json", &"forget", &"--undo"]).ends(0).lines();
+    gone[0]["id"].as_str().unwrap().to_owned()
 }
 
 const PAGE: &str = include_str!("../../../crates/cli/JSON.md");

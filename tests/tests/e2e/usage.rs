@@ -169,7 +169,7 @@ fn places_and_patterns_that_cannot_be() {
     fails(&world, &[&"backup", &source, &"--exclude-file", &"nowhere.txt"], 2, &["nowhere.txt"]);
     fails(&world, &[&"check", &"--read-data-subset", &"7/1"], 2, &["7/1"]);
     fails(&world, &[&"backup"], 2, &["PATH"]);
-    fails(&world, &[&"prune"], 2, &["prune"]);
+    fails(&world, &[&"drill"], 2, &["drill"]);
     fails(&world, &[&"backup", &source, &"--no-such-option"], 2, &["--no-such-option"]);
 }
 
@@ -240,14 +240,7 @@ fn every_verb_speaks_json() {
 fn a_rehearsal_changes_nothing() {
     let (world, source, _) = with_snapshot();
     put(source.join("new"), b"new");
-    let state = || {
-        world
-            .objects()
-            .into_iter()
-            .map(|name| (fs::read(world.repo.join(&name)).unwrap(), name))
-            .collect::<Vec<_>>()
-    };
-    let (before, target) = (state(), world.path("target"));
+    let (before, target) = (world.state(), world.path("target"));
     let summary = world.run(&[&"backup", &"--json", &"--dry-run", &source]).ends(0).summary();
     assert!(
         summary["snapshot_id"].is_null() && summary["files_new"] == 1 && summary["dry_run"] == true,
@@ -257,9 +250,9 @@ fn a_rehearsal_changes_nothing() {
     let summary =
         world.run(&[&"restore", &"--json", &"--dry-run", &part, &"--target", &target]).ends(0).summary();
     assert_eq!((&summary["files_restored"], &summary["dry_run"]), (&1.into(), &true.into()));
-    assert!(!target.exists() && before == state());
+    assert!(!target.exists() && before == world.state());
     world.run(&[&"backup", &"--dry-run", &source]).ends(0);
-    assert_eq!(before, state());
+    assert_eq!(before, world.state());
 }
 
 #[test]

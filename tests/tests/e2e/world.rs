@@ -97,7 +97,7 @@ impl World {
             .envs(std::env::vars_os().filter(|(name, _)| kept.iter().any(|kept| name == kept)));
         command.env("HOLDFAST_REPOSITORY", &self.repo).env("HOLDFAST_CACHE_DIR", &self.cache);
         command.env("HOLDFAST_PASSWORD", "correct horse").env("HOME", self.dir.path().join("home"));
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
+        command.env("TZ", "UTC").stdin(Stdio::null()).current_dir(self.dir.path());
     }
 
     /// Runs the program to its end.
@@ -166,6 +166,12 @@ impl World {
     /// The names of all objects, ascending.
     pub(crate) fn objects(&self) -> Vec<String> {
         objects(&self.repo)
+    }
+
+    /// The names and contents of all objects.
+    pub(crate) fn state(&self) -> Vec<(String, Vec<u8>)> {
+        let read = |name: String| (name.clone(), fs::read(self.repo.join(name)).unwrap());
+        self.objects().into_iter().map(read).collect()
     }
 
     /// What the repository takes on the disk, in bytes.

@@ -7,7 +7,10 @@ mod backup;
 mod diff;
 mod dump;
 mod find;
+mod forget;
+mod hold;
 mod key;
+mod prune;
 mod restore;
 mod shell;
 mod stats;
@@ -17,12 +20,16 @@ pub(crate) use backup::{BackupArgs, LeaveOut};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use find::FindArgs;
+pub(crate) use forget::ForgetArgs;
+pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
+pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use tag::TagArgs;
 
+use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,6 +128,9 @@ pub(crate) enum Verb {
     Dump(DumpArgs),
     Stats(StatsArgs),
     Tag(TagArgs),
+    Forget(Box<ForgetArgs>),
+    Hold(HoldArgs),
+    Prune(PruneArgs),
     Check(CheckArgs),
     Key(KeyArgs),
     Completions(CompletionsArgs),
@@ -197,28 +207,13 @@ pub(crate) struct SnapshotsArgs {
     #[arg(short, long)]
     pub(crate) compact: bool,
     /// List in groups of the same host, paths, tags or source; several with commas
-    #[arg(short, long, value_name = "WHAT", value_delimiter = ',', value_parser = group_word)]
-    pub(crate) group_by: Vec<GroupBy>,
+    #[arg(short, long, value_name = "WHAT", value_parser = group_by)]
+    pub(crate) group_by: Option<GroupBy>,
 }
 
-/// What the snapshots of a group have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum GroupBy {
-    Host,
-    Paths,
-    Tags,
-    Source,
-}
-
-/// Reads what to group by; restic has the words in both numbers.
-fn group_word(text: &str) -> Result<GroupBy, String> {
-    match text {
-        "host" | "hosts" => Ok(GroupBy::Host),
-        "path" | "paths" => Ok(GroupBy::Paths),
-        "tag" | "tags" => Ok(GroupBy::Tags),
-        "source" | "sources" => Ok(GroupBy::Source),
-        _ => Err("it is host, paths, tags or source".to_owned()),
-    }
+/// Reads what to group by.
+fn group_by(text: &str) -> Result<GroupBy, String> {
+    text.parse()
 }
 
 /// List what is in a snapshot.
@@ -285,10 +280,10 @@ mod tests {
 
     #[test]
     fn verbs_of_later_versions_are_absent() {
-        for verb in ["prune", "forget", "drill"] {
+        for verb in ["copy", "repair", "drill"] {
             assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         }
-        assert_eq!(parse(&["prune"]).unwrap_err().exit_code(), 2);
+        assert_eq!(parse(&["drill"]).unwrap_err().exit_code(), 2);
     }
 
     #[test]
@@ -305,6 +300,33 @@ mod tests {
         assert!(parse(&["tag", "latest", "--set", "a", "--add", "b"]).is_err());
         assert!(parse(&["tag", "latest", "--add", "a", "--remove", "b", "--tag", "c"]).is_ok());
         assert!(parse(&["tag", "latest", "--set", ""]).is_ok());
+    }
+
+    #[test]
+    fn rules_are_not_for_what_is_named() {
+        let policy = |words: &[&str]| match parse(&[&["forget"], words].concat()).unwrap().verb {
+            Verb::Forget(args) => args.keep.policy(),
+            verb => panic!("{verb:?}"),
+        };
+        assert!(policy(&["3f2a"]).is_empty() && policy(&["--keep-daily", "0"]).is_empty());
+        assert_eq!(policy(&["-l", "3", "-d", "7", "--keep-within-weekly", "2m"]).rules.len(), 3);
+        let tags = policy(&["--keep-tag", "b,a", "--keep-tag", "c"]).tags;
+        assert_eq!(tags, [vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]]);
+        for wrong in [
+            &["--keep-last", "-1"][..],
+            &["--keep-within", "7"],
+            &["--keep-tag", ""],
+            &["--group-by", "size"],
+            &["3f2a", "--group-by", "host"],
+            &["--undo", "--prune"],
+            &["--undo", "3f2a", "--unsafe-allow-remove-newest"],
+            &["--unsafe-allow-remove-newest"],
+            &["--repack-small"],
+        ] {
+            assert!(parse(&[&["forget"], wrong].concat()).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&["hold", "x", "--until", "1d"]).is_err());
+        assert!(parse(&["hold", "x", "--release", "--reason", "y"]).is_err());
     }
 
     #[test]

@@ -7,12 +7,17 @@ mod check;
 mod diff;
 mod dump;
 mod find;
+mod forget;
+mod groups;
+mod held;
+mod hold;
 mod init;
 mod key;
 mod kit;
 mod lists;
 mod ls;
 mod pick;
+mod prune;
 mod restore;
 mod shell;
 mod snapshots;
@@ -122,6 +127,9 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Stats(args) => stats::run(run, &args).await,
         Verb::Check(args) => check::run(run, &args).await,
         Verb::Tag(args) => tag::run(run, &args).await,
+        Verb::Forget(args) => forget::run(run, &args).await,
+        Verb::Hold(args) => hold::run(run, &args).await,
+        Verb::Prune(args) => prune::run(run, &args).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }

@@ -1,10 +1,11 @@
 //! `snapshots`: which ones there are.
 
-use super::{Run, pick};
-use crate::args::{GroupBy, SnapshotsArgs};
+use super::{Run, groups, pick};
+use crate::args::SnapshotsArgs;
+use crate::engine::maintain::{GroupBy, GroupKey, Hold, HoldScope, holds};
 use crate::engine::{Repository, Snapshot, SnapshotFilter, snapshots};
 use crate::fault::Fault;
-use crate::ink::{Align, GroupLine, SnapshotLine, Table, counted, escape, local, size};
+use crate::ink::{Align, SnapshotLine, Table, counted, escape, local, size};
 use crate::settings;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStringExt;
@@ -29,11 +30,13 @@ pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     let outcome = snapshots(&run.ctx, &repository, &filter).await?;
     run.tell(&outcome.problems);
     let chosen = chosen(run, args, &repository, outcome.value).await?;
-    let listed = newest(chosen, args.latest, &args.group_by);
-    if args.group_by.is_empty() || listed.is_empty() {
-        show(run, args, &listed);
+    let by = args.group_by.unwrap_or(GroupBy::NOTHING);
+    let listed = newest(chosen, args.latest, by);
+    let listing = Listing { run, args, holds: standing(run, &repository).await };
+    if by == GroupBy::NOTHING || listed.is_empty() {
+        listing.show(&listed);
     } else {
-        show_groups(run, args, &listed);
+        listing.show_groups(&listed, by);
     }
     match outcome.problems.problem_count {
         0 => Ok(()),
@@ -70,13 +73,13 @@ async fn chosen(
 }
 
 /// Keeps the newest few of each stream, or of each group.
-fn newest(mut listed: Vec<Snapshot>, latest: Option<u64>, by: &[GroupBy]) -> Vec<Snapshot> {
+fn newest(mut listed: Vec<Snapshot>, latest: Option<u64>, by: GroupBy) -> Vec<Snapshot> {
     let Some(latest) = latest else { return listed };
     let mut seen = HashMap::new();
     listed.reverse();
     listed.retain(|snapshot| {
-        let stream = by.is_empty().then_some(snapshot.summary.stream);
-        let number = seen.entry((stream, Group::of(snapshot, by))).or_insert(0);
+        let stream = (by == GroupBy::NOTHING).then_some(snapshot.summary.stream);
+        let number = seen.entry((stream, GroupKey::of(&snapshot.summary, by))).or_insert(0);
         *number += 1;
         *number <= latest
     });
@@ -84,93 +87,82 @@ fn newest(mut listed: Vec<Snapshot>, latest: Option<u64>, by: &[GroupBy]) -> Vec
     listed
 }
 
-/// What the snapshots of a group have in common; what is not grouped by is absent.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Group {
-    host: Option<String>,
-    source: Option<String>,
-    paths: Option<Vec<Vec<u8>>>,
-    tags: Option<Vec<String>>,
+/// The holds that stand. The list is of use without them too.
+async fn standing(run: &Run, repository: &Repository) -> Vec<Hold> {
+    holds(&run.ctx, repository).await.unwrap_or_else(|error| {
+        run.ink.warn(&format!("cannot tell what is held: {error}"));
+        Vec::new()
+    })
 }
 
-impl Group {
-    fn of(snapshot: &Snapshot, by: &[GroupBy]) -> Self {
-        let (summary, has) = (&snapshot.summary, |what| by.contains(&what));
-        Self {
-            host: has(GroupBy::Host).then(|| summary.host.clone()),
-            source: has(GroupBy::Source).then(|| summary.label.clone()),
-            paths: has(GroupBy::Paths).then(|| summary.paths.clone()),
-            tags: has(GroupBy::Tags).then(|| summary.tags.clone()),
+/// How snapshots are listed.
+struct Listing<'a> {
+    run: &'a Run,
+    args: &'a SnapshotsArgs,
+    holds: Vec<Hold>,
+}
+
+impl Listing<'_> {
+    fn show_groups(&self, listed: &[Snapshot], by: GroupBy) {
+        let mut groups: BTreeMap<GroupKey, Vec<Snapshot>> = BTreeMap::new();
+        for snapshot in listed {
+            groups.entry(GroupKey::of(&snapshot.summary, by)).or_default().push(snapshot.clone());
+        }
+        for (at, (group, snapshots)) in groups.iter().enumerate() {
+            if self.run.ink.tone.json {
+                self.run.ink.json(&groups::line(group, snapshots.len()));
+            } else {
+                let space = if at == 0 { "" } else { "\n" };
+                self.run.ink.data(&format!("{space}{}", groups::heading(group)));
+            }
+            self.show(snapshots);
         }
     }
 
-    /// The group in words, as a heading.
-    fn heading(&self) -> String {
-        let shown = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
-        let text = |text: &String| escape(text.as_bytes());
-        let parts = [
-            self.host.as_ref().map(|host| format!("host {}", text(host))),
-            self.source.as_ref().map(|source| format!("source {}", text(source))),
-            self.paths
-                .as_ref()
-                .map(|paths| format!("paths {}", shown(paths.iter().map(|path| escape(path)).collect()))),
-            self.tags.as_ref().map(|tags| format!("tags {}", shown(tags.iter().map(text).collect()))),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
-    }
-
-    fn line(&self, snapshots: usize) -> GroupLine {
-        GroupLine::new([&self.host, &self.source], self.paths.as_deref(), self.tags.as_deref(), snapshots)
-    }
-}
-
-fn show_groups(run: &Run, args: &SnapshotsArgs, listed: &[Snapshot]) {
-    let mut groups: BTreeMap<Group, Vec<Snapshot>> = BTreeMap::new();
-    for snapshot in listed {
-        groups.entry(Group::of(snapshot, &args.group_by)).or_default().push(snapshot.clone());
-    }
-    for (at, (group, snapshots)) in groups.iter().enumerate() {
-        if run.ink.tone.json {
-            run.ink.json(&group.line(snapshots.len()));
-        } else {
-            let space = if at == 0 { "" } else { "\n" };
-            run.ink.data(&format!("{space}{}", group.heading()));
+    fn show(&self, listed: &[Snapshot]) {
+        let ink = &self.run.ink;
+        if ink.tone.json {
+            let line = |snapshot| SnapshotLine::with_held(snapshot, self.is_held(snapshot));
+            return listed.iter().for_each(|snapshot| ink.json(&line(snapshot)));
         }
-        show(run, args, snapshots);
+        if listed.is_empty() {
+            return ink.talk("no snapshots");
+        }
+        let keep = |at: usize| !self.args.compact || COMPACT.contains(&COLUMNS[at].0);
+        let columns: Vec<_> = (0..COLUMNS.len()).filter(|at| keep(*at)).map(|at| COLUMNS[at]).collect();
+        let mut table = Table::new(&columns);
+        for snapshot in listed {
+            let cells = self.cells(snapshot).into_iter().enumerate();
+            table.row(cells.filter(|(at, _)| keep(*at)).map(|(_, cell)| cell).collect());
+        }
+        ink.table(&table);
+        ink.talk(&counted(listed.len() as u64, "snapshot", "snapshots"));
     }
-}
 
-fn show(run: &Run, args: &SnapshotsArgs, listed: &[Snapshot]) {
-    if run.ink.tone.json {
-        return listed.iter().for_each(|snapshot| run.ink.json(&SnapshotLine::from(snapshot)));
+    fn is_held(&self, snapshot: &Snapshot) -> bool {
+        self.holds.iter().any(|hold| match &hold.scope {
+            HoldScope::All => true,
+            HoldScope::Source(name) => *name == snapshot.summary.label,
+            // What took its place is held too.
+            HoldScope::Snapshot(id) => *id == snapshot.id || snapshot.summary.supersedes.contains(id),
+        })
     }
-    if listed.is_empty() {
-        return run.ink.talk("no snapshots");
-    }
-    let keep = |at: usize| !args.compact || COMPACT.contains(&COLUMNS[at].0);
-    let columns: Vec<_> = (0..COLUMNS.len()).filter(|at| keep(*at)).map(|at| COLUMNS[at]).collect();
-    let mut table = Table::new(&columns);
-    for snapshot in listed {
-        let cells = cells(snapshot).into_iter().enumerate();
-        table.row(cells.filter(|(at, _)| keep(*at)).map(|(_, cell)| cell).collect());
-    }
-    run.ink.table(&table);
-    run.ink.talk(&counted(listed.len() as u64, "snapshot", "snapshots"));
-}
 
-fn cells(snapshot: &Snapshot) -> Vec<String> {
-    let summary = &snapshot.summary;
-    let status = match (summary.incomplete, summary.problems) {
-        (false, _) => "ok".to_owned(),
-        (true, number) => format!("incomplete ({})", counted(number, "problem", "problems")),
-    };
-    vec![
-        pick::short_id(snapshot),
-        local(summary.end),
-        escape(summary.host.as_bytes()),
-        pick::source_name(snapshot),
-        escape(summary.tags.join(",").as_bytes()),
-        size(summary.counts.bytes),
-        status,
-    ]
+    fn cells(&self, snapshot: &Snapshot) -> Vec<String> {
+        let summary = &snapshot.summary;
+        let status = match (summary.incomplete, summary.problems) {
+            (false, _) => "ok".to_owned(),
+            (true, number) => format!("incomplete ({})", counted(number, "problem", "problems")),
+        };
+        let held = if self.is_held(snapshot) { ", held" } else { "" };
+        vec![
+            pick::short_id(snapshot),
+            local(summary.end),
+            escape(summary.host.as_bytes()),
+            pick::source_name(snapshot),
+            escape(summary.tags.join(",").as_bytes()),
+            size(summary.counts.bytes),
+            format!("{status}{held}"),
+        ]
+    }
 }

@@ -225,6 +225,9 @@ pub(crate) struct SnapshotLine {
     tree: String,
     incomplete: bool,
     error_count: u64,
+    /// Whether a hold stands on it, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<bool>,
     summary: SnapshotSummary,
 }
 
@@ -264,8 +267,16 @@ impl From<&Snapshot> for SnapshotLine {
             tree: summary.root.to_string(),
             incomplete: summary.incomplete,
             error_count: summary.problems,
+            held: None,
             summary: SnapshotSummary::from(snapshot),
         }
+    }
+}
+
+impl SnapshotLine {
+    /// Says too whether a hold stands on it.
+    pub(crate) fn with_held(snapshot: &Snapshot, held: bool) -> Self {
+        Self { held: Some(held), ..Self::from(snapshot) }
     }
 }
 

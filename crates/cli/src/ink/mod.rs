@@ -6,6 +6,7 @@ mod escape;
 mod json;
 mod json_contents;
 mod json_keys;
+mod json_maintain;
 mod moment;
 mod progress;
 mod size;
@@ -24,7 +25,8 @@ pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
     TagSummary,
 };
-pub(crate) use moment::{local, parse as parse_time, rfc3339, since};
+pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
+pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
 pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};
 pub(crate) use table::{Align, Table};

@@ -16,6 +16,11 @@ pub(crate) fn local(time: Time) -> String {
     }
 }
 
+/// Tells how many seconds local time is ahead of UTC at a moment.
+pub(crate) fn local_offset(time: Time) -> i32 {
+    timestamp(time).map_or(0, |stamp| TimeZone::system().to_offset(stamp).seconds())
+}
+
 /// Writes a moment for programs: RFC 3339 in UTC with as many digits as it has.
 pub(crate) fn rfc3339(time: Time) -> String {
     timestamp(time).map_or_else(|| format!("@{}", time.seconds), |stamp| stamp.to_string())

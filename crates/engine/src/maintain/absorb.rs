@@ -6,9 +6,10 @@
 
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer};
 use super::scan::{Scan, oldest_open, scan, watch};
-use super::segments::{Merge, merge_into};
+use super::segments::{Effort, Merge, merge_into};
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::index::BOUNDED_ROWS;
 use crate::repository::{Repository, get_optional};
 use crate::view::{SeenSession, View};
 use holdfast_core::id::{MemberId, SessionId};
@@ -22,6 +23,8 @@ use std::collections::BTreeSet;
 const DELTAS_MAX: u64 = 16;
 /// Deltas that are merged beside an ordinary backup, at most.
 const DELTAS_BESIDE_MAX: usize = 1024;
+/// Rows that are held at once; more become a segment of their own.
+const ROWS_AT_ONCE: usize = 1 << 20;
 /// Segments of snapshots are joined when there are more.
 const SNAPSHOT_SEGMENTS_MAX: usize = 8;
 
@@ -50,8 +53,8 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
             return Ok(());
         }
         let mut draft = Draft::after(ctx, repository, &scan.view.root, scan.view.root_hash);
-        let (tables, gone) = (IndexTables::default(), &BTreeSet::new());
-        let intake = Intake { tables, ours: None, gone, drop: &|_| false };
+        let (gone, effort) = (&BTreeSet::new(), Effort::Bounded(BOUNDED_ROWS));
+        let intake = Intake { tables: Vec::new(), ours: None, gone, drop: &|_| false, effort };
         absorb(ctx, repository, &mut draft, &scan, intake).await?;
         match draft.publish().await? {
             Published::Yes => return Ok(()),
@@ -64,14 +67,16 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
 
 /// What a draft takes in beside what was committed.
 pub(super) struct Intake<'a> {
-    /// Where the chunks of repacked packs lie.
-    pub tables: IndexTables,
+    /// Where the chunks of packs lie that no session committed.
+    pub tables: Vec<IndexTables>,
     /// The session that repacked: it does not hold the fence back.
     pub ours: Option<(MemberId, SessionId)>,
     /// Snapshots that leave the catalogue.
     pub gone: &'a BTreeSet<SessionId>,
     /// Packs whose rows leave the index where segments are rewritten.
     pub drop: &'a (dyn Fn(&PackId) -> bool + Sync),
+    /// How much of the index may be rewritten.
+    pub effort: Effort,
 }
 
 /// Takes everything committed into a draft.
@@ -82,26 +87,29 @@ pub(super) async fn absorb(
     scan: &Scan,
     intake: Intake<'_>,
 ) -> Result<Absorbed> {
-    let Intake { mut tables, ours, gone, drop } = intake;
+    let Intake { tables, ours, gone, drop, effort } = intake;
+    let mut tables: Vec<_> = tables.into_iter().filter(|tables| !tables.chunks.is_empty()).collect();
     let mut absorbed = Absorbed::default();
     for seen in scan.unmerged() {
         for part in tables_of_session(repository, seen, &scan.view).await? {
-            tables.append(&part);
+            tables.push(part);
             absorbed.deltas += 1;
         }
+        if tables.iter().map(|tables| tables.chunks.len()).sum::<usize>() > ROWS_AT_ONCE {
+            let merge = Merge { tables: std::mem::take(&mut tables), drop, effort: Effort::New };
+            merge_into(ctx, repository, draft, &scan.view.index, merge).await?;
+        }
     }
-    tables.sort();
-    let merge = Merge { tables, drop };
-    merge_into(ctx, repository, draft, &scan.view, merge).await?;
+    let merge = Merge { tables, drop, effort };
+    merge_into(ctx, repository, draft, &scan.view.index, merge).await?;
     catalogue(draft, scan, gone).await?;
     absorbed.fence_moved = move_fence(draft, scan, ours);
     let merged: BTreeSet<_> = scan.unmerged().map(|seen| (seen.name.member, seen.name.session)).collect();
     let fence = draft.root.fence;
-    let still = |pair: &(MemberId, SessionId)| {
-        let seen = scan.view.sessions.get(&pair.1);
-        seen.is_some_and(|seen| seen.name.member == pair.0 && u64::from(seen.name.epoch) >= fence)
-    };
-    let all: BTreeSet<_> = scan.view.lists.absorbed.union(&merged).copied().filter(still).collect();
+    let names = scan.view.sessions.keys().filter(|name| u64::from(name.epoch) >= fence);
+    let above_fence: BTreeSet<_> = names.map(|name| (name.member, name.session)).collect();
+    let all: BTreeSet<_> = scan.view.lists.absorbed.union(&merged).copied().collect();
+    let all: BTreeSet<_> = all.intersection(&above_fence).copied().collect();
     if all != scan.view.lists.absorbed {
         let items = all.iter().map(|(member, session)| [member.0, session.0].concat()).collect();
         draft.set(ListKind::Absorbed, items).await?;

@@ -47,12 +47,11 @@ pub(super) async fn follow(
     reader: &Reader,
     depth: Depth,
     roots: impl Iterator<Item = ChunkId>,
-    visit: &mut (dyn FnMut(&ChunkId) + Send),
+    visit: &mut (dyn FnMut(&ChunkId) -> Result<()> + Send),
 ) -> Result<Followed> {
     let mut followed = Followed::default();
-    let mut stack: Vec<ChunkId> =
-        roots.filter(|root| followed.pages.insert(ChunkKey::from(root))).collect();
-    stack.iter().for_each(&mut *visit);
+    let mut stack: Vec<ChunkId> = roots.filter(|root| followed.pages.insert(ChunkKey::from(root))).collect();
+    stack.iter().try_for_each(&mut *visit)?;
     while !stack.is_empty() {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
@@ -70,8 +69,8 @@ pub(super) async fn follow(
                 }
                 Err(error) => return Err(error),
             };
-            refs.chunks.iter().for_each(&mut *visit);
-            refs.children.iter().for_each(&mut *visit);
+            refs.chunks.iter().try_for_each(&mut *visit)?;
+            refs.children.iter().try_for_each(&mut *visit)?;
             let fresh = refs.children.into_iter().filter(|id| followed.pages.insert(ChunkKey::from(id)));
             stack.extend(fresh);
         }
@@ -126,7 +125,7 @@ pub(super) async fn name_files(
             match page.body {
                 PageBody::Entries(entries) => {
                     for entry in entries {
-                        if !lacks(reader, &entry, &|id| lost.contains(id)).await {
+                        if !lacks(reader, &entry, &|id| Ok(lost.contains(id))).await? {
                             continue;
                         }
                         count += 1;
@@ -148,18 +147,24 @@ pub(super) async fn name_files(
 pub(super) async fn lacks(
     reader: &Reader,
     entry: &Entry,
-    is_lost: &(dyn Fn(&ChunkId) -> bool + Sync),
-) -> bool {
+    is_lost: &(dyn Fn(&ChunkId) -> Result<bool> + Sync),
+) -> Result<bool> {
     if let Xattrs::Chunk(id) = &entry.attributes.xattrs
-        && is_lost(id)
+        && is_lost(id)?
     {
-        return true;
+        return Ok(true);
     }
-    match reader.extents(entry).await {
-        Ok(extents) => extents.iter().any(|extent| match extent {
-            Extent::Chunk { id, .. } => is_lost(id),
-            Extent::Hole { .. } => false,
-        }),
-        Err(_) => true,
+    let extents = match reader.extents(entry).await {
+        Ok(extents) => extents,
+        Err(error) if is_damage(&error) => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    for extent in &extents {
+        if let Extent::Chunk { id, .. } = extent
+            && is_lost(id)?
+        {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }

@@ -24,21 +24,21 @@ pub(super) async fn heal(draft: &mut Draft<'_>, scan: &Scan, account: &Account) 
     let may_come_back = !lists.forgotten.is_empty();
     let mut lost = BTreeSet::new();
     for id in &lists.lost {
-        let needed = may_come_back || account.needs(&ChunkKey::from(id));
-        if needed && !is_there_again(scan, id) {
+        let needed = may_come_back || account.needs(&scan.view.index, &ChunkKey::from(id))?;
+        if needed && !is_there_again(scan, id)? {
             lost.insert(*id);
         }
     }
     if lost != lists.lost {
         draft.set(ListKind::Lost, lost.iter().map(|id| id.bytes().to_vec()).collect()).await?;
     }
-    let should_have = packs_of(scan, &lost);
+    let should_have = packs_of(scan, &lost)?;
     let dead: HashSet<&PackId> = lists.dead.iter().flat_map(|(_, packs)| packs).collect();
     let (mut kept, mut given_up) = (BTreeSet::new(), BTreeSet::new());
     for pack in lists.quarantined.iter().filter(|pack| !dead.contains(pack)) {
         if scan.packs.contains_key(pack) || should_have.contains(pack) || may_come_back {
             kept.insert(*pack);
-        } else if scan.view.index.row_of(pack).is_some() {
+        } else if scan.view.index.row_of(pack)?.is_some() {
             // It is missing, and nothing that it had is: its rows may leave the index.
             given_up.insert(*pack);
         }
@@ -52,19 +52,25 @@ pub(super) async fn heal(draft: &mut Draft<'_>, scan: &Scan, account: &Account) 
 }
 
 /// Whether a pack has a chunk that nothing is known against.
-fn is_there_again(scan: &Scan, id: &ChunkId) -> bool {
+fn is_there_again(scan: &Scan, id: &ChunkId) -> Result<bool> {
     let view = &scan.view;
-    let packs = view.index.places_of(ChunkKey::from(id)).map(|place| &view.index.pack(place.pack).row);
-    let sound = |id: &PackId| !view.lists.quarantined.contains(id);
-    packs.into_iter().any(|row| scan.packs.get(&row.id) == Some(&row.size) && sound(&row.id))
+    for place in view.index.places(id)? {
+        let row = view.index.pack(place.pack)?.row;
+        if scan.has(&row.id, row.size) && !view.lists.quarantined.contains(&row.id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Packs that should have some of these chunks.
-fn packs_of(scan: &Scan, chunks: &BTreeSet<ChunkId>) -> HashSet<PackId> {
+fn packs_of(scan: &Scan, chunks: &BTreeSet<ChunkId>) -> Result<HashSet<PackId>> {
     let index = &scan.view.index;
     let mut packs = HashSet::new();
     for id in chunks {
-        packs.extend(index.places_of(ChunkKey::from(id)).map(|place| index.pack(place.pack).row.id));
+        for place in index.places(id)? {
+            packs.insert(index.pack(place.pack)?.row.id);
+        }
     }
-    packs
+    Ok(packs)
 }

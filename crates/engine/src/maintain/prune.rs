@@ -4,6 +4,7 @@
 
 use super::absorb::{Intake, absorb};
 use super::account::{Account, PackUse, choose};
+use super::foresee::foresee;
 use super::heal::heal;
 use super::hold::refuse_if_held;
 use super::mark::{mark, needed_snapshots};
@@ -11,16 +12,16 @@ use super::plan::{Candidate, Plan, plan};
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::repack::{Repacked, repack};
 use super::scan::{Scan, abort_silent, scan};
+use super::segments::Effort;
 use super::settle::{settle_forgotten, shorten_dead};
 use super::sweep::Swept;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::snapshots::Snapshot;
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
-use holdfast_core::index::IndexTables;
 use holdfast_core::name::{self, PackId};
 use holdfast_core::root::{List, ListKind, Root};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -52,7 +53,8 @@ pub struct PruneOptions {
     pub dry_run: bool,
 }
 
-/// What a prune saw and did. With `dry_run` what it would do.
+/// What a prune saw and did. With `dry_run` what it would do, but for the numbers of deltas and of
+/// other objects, which are not foreseen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneReport {
     /// Packs that there were.
@@ -100,6 +102,9 @@ pub struct PruneReport {
 /// Pause between the steps while other sessions are open, unless another one is asked for.
 const MIN_AGE_SECONDS: u64 = 86_400;
 
+/// The whole index is rewritten once its rows of packs that are gone are more than one in so many packs.
+const WASTE_SHARE: usize = 8;
+
 /// Frees what no snapshot needs.
 ///
 /// # Errors
@@ -108,10 +113,22 @@ const MIN_AGE_SECONDS: u64 = 86_400;
 /// prune goes on.
 pub async fn prune(ctx: &Ctx, repository: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     require_maintainer(repository)?;
+    if options.dry_run {
+        return foresee(ctx, repository, options).await;
+    }
     let mut run = Run { ctx, repository, options, report: PruneReport::default(), condemned: false };
     for _ in 0..ATTEMPTS_MAX {
-        if run.step().await? {
-            return Ok(run.report);
+        let before = repository.newest_root().await?.number;
+        match run.step().await {
+            Ok(true) => return Ok(run.report),
+            Ok(false) => {}
+            // What is gone may have been moved: only under one root it is damage.
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                if repository.newest_root().await?.number == before {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
         }
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
@@ -134,20 +151,32 @@ impl Run<'_> {
     async fn step(&mut self) -> Result<bool> {
         let scan = scan(self.ctx, self.repository).await?;
         refuse_if_held(self.ctx, &scan.view.root)?;
-        if !self.options.dry_run {
-            let after = self.options.abort_after_seconds;
-            let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
-            if !aborted.is_empty() {
-                self.report.aborted_sessions.extend(aborted);
-                // Some may have committed before.
-                return Ok(false);
-            }
+        let after = self.options.abort_after_seconds;
+        let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
+        if !aborted.is_empty() {
+            self.report.aborted_sessions.extend(aborted);
+            // Some may have committed before.
+            return Ok(false);
         }
         self.report.open_sessions = scan.open.len() as u64;
+        let number = scan.view.root.number;
+        match self.go_on(scan).await {
+            // What is gone may have been moved: only what the newest root counts on is damage.
+            Err(error)
+                if error.kind == ErrorKind::Damaged
+                    && self.repository.newest_root().await?.number != number =>
+            {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn go_on(&mut self, scan: Scan) -> Result<bool> {
         match &scan.view.lists.condemned {
             Some((floor, _)) => {
                 let ready = self.ready_at(&scan, *floor).await?;
-                if ready.is_none() && !self.options.dry_run {
+                if ready.is_none() {
                     return self.give_up(scan).await;
                 }
                 self.report.next_step = ready;
@@ -160,11 +189,7 @@ impl Run<'_> {
 
     /// When the next step after a root may be made; `None` for now.
     async fn ready_at(&self, scan: &Scan, number: u64) -> Result<Option<Time>> {
-        let idle = if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS };
-        let age = self.options.min_age_seconds.unwrap_or(idle);
-        let since = root_time(self.repository, &scan.view.root, number).await?;
-        let at = Time { seconds: since.seconds.saturating_add_unsigned(age), ..since };
-        Ok((age > 0 && at > self.ctx.clock.now()).then_some(at))
+        Pauses::of(self.ctx, self.options, scan).ready_at(self.repository, scan, number).await
     }
 
     /// G2 and G3: marks, repacks, condemns.
@@ -174,21 +199,12 @@ impl Run<'_> {
         let candidates = candidates(&scan, &account);
         let plan = plan(&candidates, &account, self.options);
         self.count(&candidates, &account, &plan);
-        if self.options.dry_run {
-            let bytes = |packs: &BTreeSet<PackId>| packs.iter().filter_map(|id| scan.packs.get(id)).sum();
-            let planned: BTreeSet<_> = plan.unneeded.union(&plan.repack).copied().collect();
-            self.report.condemned_packs = planned.len() as u64;
-            self.report.condemned_bytes = bytes(&planned);
-            self.report.repacked_packs = plan.repack.len() as u64;
-            self.report.repack_bytes_read = bytes(&plan.repack);
-            self.report.repack_bytes_written = plan.repack.iter().map(|id| account.of(id).used_bytes).sum();
-            self.report.root = scan.view.root.number;
-            return Ok(true);
+        let mut rows = Vec::new();
+        for id in &plan.repack {
+            rows.extend(scan.view.index.pack_of(id)?.map(|known| known.row));
         }
-        let rows: Vec<_> = plan.repack.iter().filter_map(|id| scan.view.index.pack_of(id)).collect();
-        let rows: Vec<_> = rows.into_iter().map(|known| known.row.clone()).collect();
         let epoch = scan.view.root.number;
-        let repacked = repack(self.ctx, self.repository, epoch, &rows, &account).await?;
+        let repacked = repack(self.ctx, self.repository, epoch, &rows, &scan.view.index, &account).await?;
         let condemned: BTreeSet<PackId> = plan.unneeded.union(&repacked.replaced).copied().collect();
         let published = self.publish_condemned(&scan, &needed, &account, &condemned, &repacked).await?;
         if let Some(session) = &repacked.session {
@@ -214,14 +230,21 @@ impl Run<'_> {
     ) -> Result<Published> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
-        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        if cfg!(feature = "mutant-condemn-is-dead") {
+            draft.add(&List::of_packs(ListKind::Dead, condemned), number).await?;
+        } else {
+            draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         heal(&mut draft, scan, account).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);
-        let intake = Intake { tables: repacked.tables.clone(), ours, gone: &gone, drop: &drop };
+        let effort =
+            if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
+        let tables = vec![repacked.tables.clone()];
+        let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
         let idle = condemned.is_empty()
             && absorbed.deltas == 0
@@ -256,8 +279,8 @@ impl Run<'_> {
         draft.set_packs(ListKind::Condemned, &BTreeSet::new(), 0).await?;
         draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
         let gone = settle_forgotten(&mut draft, &scan, &needed, true).await?;
-        let tables = IndexTables::default();
-        let intake = Intake { tables, ours: None, gone: &gone, drop: &|_| false };
+        let effort = Effort::Tiers;
+        let intake = Intake { tables: Vec::new(), ours: None, gone: &gone, drop: &|_| false, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, &scan, intake).await?;
         if draft.publish().await? == Published::Yes {
             self.report.merged_deltas += absorbed.deltas;
@@ -283,7 +306,7 @@ impl Run<'_> {
             let ready = self.ready_at(&scan, row.floor).await?;
             let there = dead.iter().filter(|id| scan.packs.contains_key(id)).copied().collect::<Vec<_>>();
             let bytes: u64 = there.iter().map(|id| scan.packs[id]).sum();
-            if ready.is_some() || self.options.dry_run {
+            if ready.is_some() {
                 self.report.dead_packs += there.len() as u64;
                 self.report.dead_bytes += bytes;
                 self.report.next_step = sooner(self.report.next_step, ready);
@@ -293,15 +316,9 @@ impl Run<'_> {
             self.report.freed_packs += there.len() as u64;
             self.report.freed_bytes += bytes;
         }
-        if !self.options.dry_run {
-            let age = self.options.min_age_seconds.unwrap_or(if scan.open.is_empty() {
-                0
-            } else {
-                MIN_AGE_SECONDS
-            });
-            swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
-            self.report.deleted_objects += swept.objects;
-        }
+        let age = Pauses::of(self.ctx, self.options, &scan).seconds;
+        swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
+        self.report.deleted_objects += swept.objects;
         Ok(true)
     }
 
@@ -314,8 +331,41 @@ impl Run<'_> {
     }
 }
 
+/// How long the steps lie apart.
+pub(super) struct Pauses {
+    seconds: u64,
+    now: Time,
+}
+
+impl Pauses {
+    pub(super) fn of(ctx: &Ctx, options: &PruneOptions, scan: &Scan) -> Self {
+        let idle = if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS };
+        Self { seconds: options.min_age_seconds.unwrap_or(idle), now: ctx.clock.now() }
+    }
+
+    /// When the next step after a root may be made; `None` for now.
+    pub(super) async fn ready_at(
+        &self,
+        repository: &Repository,
+        scan: &Scan,
+        number: u64,
+    ) -> Result<Option<Time>> {
+        Ok(self.after(root_time(repository, &scan.view.root, number).await?))
+    }
+
+    /// When the next step after a root of now may be made; `None` for now.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.after(self.now)
+    }
+
+    fn after(&self, since: Time) -> Option<Time> {
+        let at = Time { seconds: since.seconds.saturating_add_unsigned(self.seconds), ..since };
+        (self.seconds > 0 && at > self.now).then_some(at)
+    }
+}
+
 /// Marks what snapshots need and chooses the copies that stay.
-async fn account(
+pub(super) async fn account(
     ctx: &Ctx,
     repository: &Repository,
     mut scan: Scan,
@@ -323,15 +373,16 @@ async fn account(
 ) -> Result<(Scan, Account)> {
     let index = Arc::new(std::mem::take(&mut scan.view.index));
     let reader = Reader::with_index(repository, Arc::clone(&index))?;
-    let marks = mark(ctx, &reader, needed).await;
+    let marks = mark(ctx, &index, &reader, needed).await;
     drop(reader);
     scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
+    scan.look_for_young_packs(repository).await?;
     let account = choose(&scan, marks?)?;
     Ok((scan, account))
 }
 
 /// Packs that may go, with what is needed of each.
-fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
+pub(super) fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
     let dead: HashSet<_> = scan.view.lists.dead.iter().flat_map(|(_, packs)| packs).collect();
     let alive = scan.packs.iter().filter(|(id, _)| !dead.contains(id));
     let candidate = |(id, size): (&PackId, &u64)| {
@@ -344,7 +395,7 @@ fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
 
 /// Whether a damaged pack stays as it is: something needed is in it, or may be, as far as nobody can
 /// tell what is.
-fn may_heal(scan: &Scan, pack: &PackId, usage: &PackUse) -> bool {
+pub(super) fn may_heal(scan: &Scan, pack: &PackId, usage: &PackUse) -> bool {
     let lists = &scan.view.lists;
     lists.quarantined.contains(pack) && (usage.used_bytes > 0 || !lists.lost.is_empty())
 }
@@ -366,7 +417,7 @@ async fn root_time(repository: &Repository, newest: &Root, number: u64) -> Resul
     Ok(repository.decode_root(number, &bytes).map(|root| root.time).unwrap_or_default())
 }
 
-fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+pub(super) fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

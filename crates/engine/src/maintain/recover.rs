@@ -117,8 +117,10 @@ impl<'a> Search<'a> {
         let mut view = repository.view().await?;
         let index_is_damaged = |object: &str| !matches!(name::parse(object), Some(Place::End(_)));
         if let Some(damage) = view.damage.iter().find(|damage| index_is_damaged(&damage.object)) {
-            let what =
-                format!("{} cannot be used: {}; run `holdfast repair index` first", damage.object, damage.what);
+            let what = format!(
+                "{} cannot be used: {}; run `holdfast repair index` first",
+                damage.object, damage.what
+            );
             return Err(Error::new(ErrorKind::Damaged, what));
         }
         let packs = list_packs(repository).await?;
@@ -126,11 +128,11 @@ impl<'a> Search<'a> {
         let tree_packs = packs.iter().filter(|(id, _)| id.class == PackClass::Tree && !leaving.contains(id));
         let tree_packs = tree_packs.map(|(id, size)| (*id, *size)).collect();
         let mut stock = Stock { packs, ..Stock::default() };
-        let unknown = stock.uncovered(&view).into_iter().filter(|id| !leaving.contains(id)).collect();
+        let unknown = stock.uncovered(&view)?.into_iter().filter(|id| !leaving.contains(id)).collect();
         let mut adopted = stock.read_footers(ctx, repository, unknown).await?;
         // Their sessions may still be under way.
         adopted.iter_mut().for_each(|pack| pack.from = None);
-        absorb_packs(&mut view.index, &adopted);
+        absorb_packs(&mut view.index, &adopted)?;
         distrust_missing(ctx, repository, &mut view.index).await?;
         let index = Arc::new(std::mem::take(&mut view.index));
         let reader = Reader::with_index(repository, Arc::clone(&index))?;
@@ -142,7 +144,7 @@ impl<'a> Search<'a> {
         self.ctx.monitor.on(&Event::Phase("following snapshots"));
         let committed = self.view.committed();
         let roots = committed.values().map(|snapshot| snapshot.summary.root);
-        let known = follow(self.ctx, &self.reader, Depth::Refs, roots, &mut |_| {}).await?.pages;
+        let known = follow(self.ctx, &self.reader, Depth::Refs, roots, &mut |_| Ok(())).await?.pages;
         self.ctx.monitor.on(&Event::Phase("looking for other trees"));
         let mut left: BTreeMap<ChunkId, PackId> = BTreeMap::new();
         let mut reads = stream::iter(self.tree_packs.clone())
@@ -152,7 +154,9 @@ impl<'a> Search<'a> {
             match contents {
                 Ok(contents) => {
                     let rows = contents.footer.rows.into_iter().map(|row| row.id);
-                    left.extend(rows.filter(|row| !known.contains(&ChunkKey::from(row))).map(|row| (row, id)));
+                    left.extend(
+                        rows.filter(|row| !known.contains(&ChunkKey::from(row))).map(|row| (row, id)),
+                    );
                 }
                 // For `repair index` to name.
                 Err(error) if is_damage(&error) => {}
@@ -192,7 +196,8 @@ impl<'a> Search<'a> {
             for entry in entries {
                 count(counts, &entry);
                 let parent = entry.key.iter().rposition(|byte| *byte == 0).map(|at| &entry.key[..at]);
-                while folders.last().is_some_and(|folder| parent != Some(folder) && !is_below(parent, folder)) {
+                while folders.last().is_some_and(|folder| parent != Some(folder) && !is_below(parent, folder))
+                {
                     folders.pop();
                 }
                 if parent.is_some() && folders.last().map(Vec::as_slice) != parent {
@@ -204,19 +209,27 @@ impl<'a> Search<'a> {
         let mut ids = BTreeSet::new();
         let followed = follow(self.ctx, &self.reader, Depth::Refs, std::iter::once(top), &mut |id| {
             ids.insert(*id);
+            Ok(())
         })
         .await?;
         if let Some(what) = followed.unreadable.into_values().next() {
             return Ok(Err(what));
         }
-        let lost = ids.iter().filter(|id| self.index.live(&ChunkKey::from(*id)).is_none()).count();
+        let mut lost = 0;
+        for id in &ids {
+            lost += u32::from(self.index.live(&ChunkKey::from(id))?.is_none());
+        }
         Ok(if lost == 0 { Ok(ids) } else { Err(format!("{lost} chunks of it are not there")) })
     }
 
     /// Commits a tree: its packs are taken over or pinned.
     async fn commit(&self, top: ChunkId, ids: &BTreeSet<ChunkId>, counts: Counts) -> Result<SessionId> {
-        let places = ids.iter().filter_map(|id| self.index.live(&ChunkKey::from(id)));
-        let needed: BTreeSet<PackId> = places.map(|place| self.index.pack(place.pack).row.id).collect();
+        let mut needed = BTreeSet::new();
+        for id in ids {
+            if let Some(place) = self.index.live(&ChunkKey::from(id))? {
+                needed.insert(self.index.pack(place.pack)?.row.id);
+            }
+        }
         let adopted = self.adopted.iter().filter(|pack| needed.contains(&pack.row.id)).cloned().collect();
         let now = self.ctx.clock.now();
         let stream = self.repository.identifier()?.stream(RECOVERED, "files", RECOVERED);

@@ -17,7 +17,8 @@ use super::follow::{Depth, LostFile, follow, name_files};
 use super::mark::needed_snapshots;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::scan::{Scan, list_packs};
-use super::stock::{BadPack, Have, Stock, absorb_packs, joined};
+use super::segments::Effort;
+use super::stock::{BadPack, Have, Stock, absorb_packs, is_indexed};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -191,7 +192,7 @@ impl<'a> Repair<'a> {
         self.find_dropped();
         self.find_snapshots().await?;
         self.find_ruins().await?;
-        self.stock.note_missing(&self.scan.view.index);
+        self.stock.note_missing(&self.scan.view.index)?;
         let mut thorough = self.is_index_lost();
         if thorough {
             self.index_packs().await?;
@@ -312,7 +313,10 @@ impl<'a> Repair<'a> {
     async fn is_whole(&mut self, root: ChunkId) -> Result<bool> {
         let (reader, index) = self.reader()?;
         let (mut whole, none, stock) = (true, BTreeSet::new(), &self.stock);
-        let mut visit = |id: &ChunkId| whole &= stock.have(&index, &none, id) != Have::No;
+        let mut visit = |id: &ChunkId| {
+            whole &= stock.have(&index, &none, id)? != Have::No;
+            Ok(())
+        };
         let root = std::iter::once(root);
         let followed = follow(self.ctx, &reader, Depth::Refs, root, &mut visit).await?;
         self.give_back(reader, index);
@@ -332,9 +336,9 @@ impl<'a> Repair<'a> {
 
     /// Takes into the index what lies in packs that it does not know.
     async fn index_packs(&mut self) -> Result<()> {
-        let left = self.stock.uncovered(&self.scan.view);
+        let left = self.stock.uncovered(&self.scan.view)?;
         self.found = self.stock.read_footers(self.ctx, self.repository, left).await?;
-        absorb_packs(&mut self.scan.view.index, &self.found);
+        absorb_packs(&mut self.scan.view.index, &self.found)?;
         self.report.packs_indexed = self.found.len() as u64;
         Ok(())
     }
@@ -349,27 +353,31 @@ impl<'a> Repair<'a> {
         }
         let needed = needed_snapshots(self.ctx, &self.scan);
         let lists = &self.scan.view.lists;
-        let quarantined = self.stock.quarantined(&index, &lists.quarantined);
+        let quarantined = self.stock.quarantined(&index, &lists.quarantined)?;
         let (mut lost, mut indexed, stock) = (BTreeSet::new(), true, &self.stock);
         let roots = needed.values().map(|snapshot| snapshot.summary.root);
         let mut visit = |id: &ChunkId| {
-            let have = stock.have(&index, &quarantined, id);
+            let have = stock.have(&index, &quarantined, id)?;
             if have == Have::No || have == Have::Perhaps && lists.lost.contains(id) {
-                indexed &= Stock::is_indexed(&index, id);
+                indexed &= is_indexed(&index, id)?;
                 lost.insert(*id);
             }
+            Ok(())
         };
         let unreadable = follow(self.ctx, &reader, Depth::Refs, roots, &mut visit).await?.unreadable;
         // What was lost and may still be needed by what nobody follows.
         if !unreadable.is_empty() || !lists.forgotten.is_empty() {
-            let still = |id: &&ChunkId| stock.have(&index, &quarantined, id) != Have::Yes;
-            lost.extend(lists.lost.iter().filter(still));
+            for id in &lists.lost {
+                if stock.have(&index, &quarantined, id)? != Have::Yes {
+                    lost.insert(*id);
+                }
+            }
         }
         for (page, what) in &unreadable {
-            self.stock.note_unreadable(&index, page, what);
+            self.stock.note_unreadable(&index, page, what)?;
             lost.insert(*page);
         }
-        self.quarantined = self.stock.quarantined(&index, &lists.quarantined);
+        self.quarantined = self.stock.quarantined(&index, &lists.quarantined)?;
         self.report.unreadable_pages = unreadable.len() as u64;
         self.name_files(&reader, &needed.values().collect::<Vec<_>>(), &lost).await?;
         self.lost = lost;
@@ -434,7 +442,8 @@ impl<'a> Repair<'a> {
         let (fence, pending) = (draft.root.fence, draft.root.fence_pending);
         draft.root.fence_pending = fence;
         let gone = &self.gone;
-        let intake = Intake { tables: joined(&self.found), ours: None, gone, drop: &|_| false };
+        let tables = self.found.iter().map(|pack| pack.tables.clone()).collect();
+        let intake = Intake { tables, ours: None, gone, drop: &|_| false, effort: Effort::New };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, &self.scan, intake).await?;
         // Who began before a lost root was rebuilt may have been decided by it: it begins anew.
         draft.root.fence_pending = if self.base.is_old() { number } else { pending };

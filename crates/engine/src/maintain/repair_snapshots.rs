@@ -183,20 +183,23 @@ impl<'a> Salvage<'a> {
     }
 
     /// Whether a chunk cannot be had, as far as is known without reading it.
-    fn is_lost(&self, id: &ChunkId) -> bool {
+    fn is_lost(&self, id: &ChunkId) -> Result<bool> {
         let lists = &self.view.lists;
-        match self.stock.have(&self.index, &lists.quarantined, id) {
+        Ok(match self.stock.have(&self.index, &lists.quarantined, id)? {
             Have::Yes => false,
             Have::Perhaps => lists.lost.contains(id),
             Have::No => true,
-        }
+        })
     }
 
     /// Whether any tree lacks anything.
     async fn any_torn(&self, shown: &[Snapshot]) -> Result<bool> {
         self.ctx.monitor.on(&Event::Phase("following snapshots"));
         let (mut torn, roots) = (false, shown.iter().map(|snapshot| snapshot.summary.root));
-        let mut visit = |id: &ChunkId| torn |= self.is_lost(id);
+        let mut visit = |id: &ChunkId| {
+            torn |= self.is_lost(id)?;
+            Ok(())
+        };
         let followed = follow(self.ctx, &self.reader, Depth::Bodies, roots, &mut visit).await?;
         Ok(torn || !followed.unreadable.is_empty())
     }
@@ -216,10 +219,15 @@ impl<'a> Salvage<'a> {
                 continue;
             }
             match self.reader.page(&id).await {
-                Ok(page) if page.refs.chunks.iter().any(|id| self.is_lost(id)) => {
-                    known.insert(key, false);
-                }
                 Ok(page) => {
+                    let mut lost = false;
+                    for id in &page.refs.chunks {
+                        lost |= self.is_lost(id)?;
+                    }
+                    if lost {
+                        known.insert(key, false);
+                        continue;
+                    }
                     stack.push((id, Some(page.refs.children.clone())));
                     stack.extend(page.refs.children.into_iter().map(|id| (id, None)));
                 }
@@ -321,12 +329,13 @@ impl<'a> Salvage<'a> {
                 Step::Entries(entries) => entries,
                 Step::Damaged { error, .. } if !is_damage(&error) => return Err(error),
                 Step::Damaged { from, .. } => {
-                    damaged.lose([b"everything from here on may be missing: ", &path_text(&from)[..]].concat());
+                    damaged
+                        .lose([b"everything from here on may be missing: ", &path_text(&from)[..]].concat());
                     continue;
                 }
             };
             for entry in entries {
-                if lacks(&self.reader, &entry, &|id| self.is_lost(id)).await {
+                if lacks(&self.reader, &entry, &|id| self.is_lost(id)).await? {
                     damaged.lose(path_text(&entry.key));
                     continue;
                 }
@@ -351,7 +360,8 @@ impl<'a> Salvage<'a> {
         };
         let what = format!("left out by a repair of snapshot {}", damaged.snapshot.id);
         let lost = damaged.lost.iter();
-        made.problems.extend(lost.map(|lost| RecordedProblem { path: lost.path.clone(), what: what.clone() }));
+        made.problems
+            .extend(lost.map(|lost| RecordedProblem { path: lost.path.clone(), what: what.clone() }));
         Ok(made)
     }
 }

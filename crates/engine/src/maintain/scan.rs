@@ -8,7 +8,8 @@ use super::publish::{ATTEMPTS_MAX, too_busy};
 use crate::adopt::is_dead;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{Repository, get_optional, list_all};
+use crate::index::PackState;
+use crate::repository::{Repository, get_optional, list_all, object_key};
 use crate::view::{Damage, SeenSession, View};
 use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
@@ -32,6 +33,8 @@ pub(super) struct Scan {
     pub view: View,
     /// Packs that lie in the store, with their lengths.
     pub packs: BTreeMap<PackId, u64>,
+    /// Packs that the index names and the listing came too early for; they are no candidates.
+    young: BTreeMap<PackId, u64>,
     /// Sessions without an end.
     pub open: Vec<OpenSession>,
     /// What they pinned.
@@ -50,13 +53,36 @@ impl Scan {
             is_left: false,
         });
         let open = open.collect();
-        Self { view, packs, open, pinned_packs: HashSet::new(), pinned_snapshots: BTreeSet::new() }
+        let (young, pinned_packs) = (BTreeMap::new(), HashSet::new());
+        Self { view, packs, young, open, pinned_packs, pinned_snapshots: BTreeSet::new() }
     }
 
     /// Whether an undecided session protects a pack: by its name, or because it pinned it.
     pub(super) fn protects(&self, pack: &PackId) -> bool {
         let owned = |open: &OpenSession| (open.name.member, open.name.session) == (pack.member, pack.session);
         self.pinned_packs.contains(pack) || self.open.iter().any(owned)
+    }
+
+    /// Whether a pack lies in the store, whole.
+    pub(super) fn has(&self, pack: &PackId, size: u64) -> bool {
+        self.packs.get(pack).or_else(|| self.young.get(pack)) == Some(&size)
+    }
+
+    /// Looks for packs that were committed after the listing and are in the view all the same.
+    pub(super) async fn look_for_young_packs(&mut self, repository: &Repository) -> Result<()> {
+        let (mut packs, mut unseen) = (self.view.index.packs(), Vec::new());
+        while let Some((_, known)) = packs.next()? {
+            let counted = known.state != PackState::Dead && known.row.size > 0;
+            if counted && !self.packs.contains_key(&known.row.id) {
+                unseen.push(known.row.id);
+            }
+        }
+        for id in unseen {
+            if let Some(meta) = repository.store().head(&object_key(id.name())).await? {
+                self.young.insert(id, meta.size);
+            }
+        }
+        Ok(())
     }
 
     /// Who committed, at or above the fence, and is not merged yet.
@@ -107,6 +133,7 @@ async fn look_at_sessions(
     let mut scan = Scan {
         view,
         packs,
+        young: BTreeMap::new(),
         open: Vec::new(),
         pinned_packs: HashSet::new(),
         pinned_snapshots: BTreeSet::new(),
@@ -189,15 +216,26 @@ pub(super) async fn abort_silent(
     after_seconds: u64,
 ) -> Result<Vec<SessionId>> {
     let mut aborted = Vec::new();
-    for open in &scan.open {
-        let silent = silent_seconds(ctx, &scan.view, open) >= after_seconds;
-        if open.is_left || silent {
-            let reason = if open.is_left { "its process is gone" } else { "it gave no sign of life" };
-            repository.put_abort(ctx, &open.name, scan.view.root.number, reason).await?;
-            aborted.push(open.name.session);
-        }
+    for (open, reason) in silent(ctx, scan, after_seconds) {
+        repository.put_abort(ctx, &open.name, scan.view.root.number, reason).await?;
+        aborted.push(open.name.session);
     }
     Ok(aborted)
+}
+
+/// Finds the open sessions that are to be aborted, with the reason.
+pub(super) fn silent<'a>(
+    ctx: &'a Ctx,
+    scan: &'a Scan,
+    after_seconds: u64,
+) -> impl Iterator<Item = (&'a OpenSession, &'static str)> {
+    scan.open.iter().filter_map(move |open| {
+        if open.is_left {
+            return Some((open, "its process is gone"));
+        }
+        let is_silent = silent_seconds(ctx, &scan.view, open) >= after_seconds;
+        is_silent.then_some((open, "it gave no sign of life"))
+    })
 }
 
 /// For how long a session has had as many objects as now, as far as roots tell.

@@ -15,7 +15,7 @@ use crate::session::AdoptedPack;
 use crate::view::View;
 use futures::stream::{self, StreamExt};
 use holdfast_core::id::ChunkId;
-use holdfast_core::index::{ChunkKey, IndexTables};
+use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{PackId, SessionName};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -57,8 +57,9 @@ pub(super) struct Stock {
 
 impl Stock {
     /// Notes packs that the index names and that are not there, or not as long.
-    pub(super) fn note_missing(&mut self, index: &Index) {
-        for known in index.packs() {
+    pub(super) fn note_missing(&mut self, index: &Index) -> Result<()> {
+        let mut packs = index.packs();
+        while let Some((_, known)) = packs.next()? {
             let row = &known.row;
             if row.size == 0 || known.state == PackState::Dead {
                 continue;
@@ -71,27 +72,32 @@ impl Stock {
                 None => drop(self.bad.insert(row.id, "is missing".into())),
             }
         }
+        Ok(())
     }
 
     /// Packs that lie there, are not given up, and some of whose chunks the index does not know.
-    pub(super) fn uncovered(&self, view: &View) -> Vec<PackId> {
+    pub(super) fn uncovered(&self, view: &View) -> Result<Vec<PackId>> {
         let index = &view.index;
-        let mut rows = vec![0u32; index.packs().len()];
-        for key in index.keys() {
-            for place in index.places_of(*key) {
-                rows[place.pack as usize] += 1;
-            }
+        let mut rows = vec![0u32; index.pack_rows() as usize];
+        let mut chunks = index.chunks()?;
+        while let Some((_, places)) = chunks.next()? {
+            places.iter().for_each(|place| rows[place.pack as usize] += 1);
         }
         let dead: HashSet<&PackId> = view.lists.dead.iter().flat_map(|(_, packs)| packs).collect();
-        let covered = |id: &PackId| {
-            let row = index.row_of(id);
-            row.is_some_and(|row| {
-                let known = index.pack(row);
-                known.row.size > 0 && rows[row as usize] >= known.row.chunks
-            })
-        };
-        let left = self.packs.keys().filter(|id| !dead.contains(id) && !covered(id));
-        left.copied().collect()
+        let mut left = Vec::new();
+        for id in self.packs.keys().filter(|id| !dead.contains(id)) {
+            let covered = match index.row_of(id)? {
+                Some(row) => {
+                    let known = index.pack(row)?.row;
+                    known.size > 0 && rows[row as usize] >= known.chunks
+                }
+                None => false,
+            };
+            if !covered {
+                left.push(*id);
+            }
+        }
+        Ok(left)
     }
 
     /// Reads what packs say of themselves; those that say nothing are bad.
@@ -128,9 +134,12 @@ impl Stock {
 
     /// Reads packs whole that are not given up.
     pub(super) async fn read_whole(&mut self, ctx: &Ctx, reader: &Reader) -> Result<()> {
-        let dead = |id: &PackId| reader.index.pack_of(id).is_some_and(|known| known.state == PackState::Dead);
-        let all: Vec<_> =
-            self.packs.iter().filter(|(id, _)| !dead(id)).map(|(id, size)| (*id, *size)).collect();
+        let mut all = Vec::new();
+        for (id, size) in &self.packs {
+            if reader.index.pack_of(id)?.is_none_or(|known| known.state != PackState::Dead) {
+                all.push((*id, *size));
+            }
+        }
         ctx.monitor.on(&Event::Phase("reading packs"));
         let bytes = all.iter().map(|(_, size)| size).sum();
         ctx.monitor.on(&Event::Expected { files: all.len() as u64, bytes });
@@ -157,32 +166,41 @@ impl Stock {
 
     /// Packs that are to be quarantined: those that were and are not known to be whole, and those
     /// that are bad. One that nothing names any more is left out.
-    pub(super) fn quarantined(&self, index: &Index, before: &BTreeSet<PackId>) -> BTreeSet<PackId> {
-        let still = |id: &&PackId| {
-            let named = self.packs.contains_key(*id) || index.row_of(id).is_some();
-            named && !self.whole.contains(*id)
-        };
-        before.iter().filter(still).chain(self.bad.keys()).copied().collect()
+    pub(super) fn quarantined(&self, index: &Index, before: &BTreeSet<PackId>) -> Result<BTreeSet<PackId>> {
+        let mut quarantined: BTreeSet<PackId> = self.bad.keys().copied().collect();
+        for id in before {
+            let named = self.packs.contains_key(id) || index.row_of(id)?.is_some();
+            if named && !self.whole.contains(id) {
+                quarantined.insert(*id);
+            }
+        }
+        Ok(quarantined)
     }
 
     /// A page that is where the index says does not open: its packs are damaged.
-    pub(super) fn note_unreadable(&mut self, index: &Index, page: &ChunkId, what: &str) {
+    pub(super) fn note_unreadable(&mut self, index: &Index, page: &ChunkId, what: &str) -> Result<()> {
         let key = ChunkKey::from(page);
-        let there: Vec<_> = self.places(index, key).collect();
-        for id in there {
+        for id in self.places(index, &key)? {
             self.bad.entry(id).or_insert_with(|| what.to_owned());
             self.broken.insert((key, id));
         }
+        Ok(())
     }
 
     /// Packs that are there and should have a chunk.
-    fn places(&self, index: &Index, key: ChunkKey) -> impl Iterator<Item = PackId> {
-        let rows = index.places_of(key).map(|place| &index.pack(place.pack).row);
-        rows.filter(|row| self.packs.get(&row.id) == Some(&row.size)).map(|row| row.id)
+    fn places(&self, index: &Index, key: &ChunkKey) -> Result<Vec<PackId>> {
+        let mut packs = Vec::new();
+        for place in index.places_of(key)? {
+            let row = index.pack(place.pack)?.row;
+            if self.packs.get(&row.id) == Some(&row.size) {
+                packs.push(row.id);
+            }
+        }
+        Ok(packs)
     }
 
     /// Whether a chunk can be had.
-    pub(super) fn have(&self, index: &Index, quarantined: &BTreeSet<PackId>, id: &ChunkId) -> Have {
+    pub(super) fn have(&self, index: &Index, quarantined: &BTreeSet<PackId>, id: &ChunkId) -> Result<Have> {
         let key = ChunkKey::from(id);
         let have = |pack: PackId| {
             if self.broken.contains(&(key, pack)) {
@@ -193,24 +211,18 @@ impl Stock {
                 Have::Perhaps
             }
         };
-        self.places(index, key).map(have).max().unwrap_or(Have::No)
+        Ok(self.places(index, &key)?.into_iter().map(have).max().unwrap_or(Have::No))
     }
+}
 
-    /// Whether the index names a pack for a chunk at all.
-    pub(super) fn is_indexed(index: &Index, id: &ChunkId) -> bool {
-        index.places_of(ChunkKey::from(id)).next().is_some()
-    }
+/// Whether the index names a pack for a chunk at all.
+pub(super) fn is_indexed(index: &Index, id: &ChunkId) -> Result<bool> {
+    Ok(index.place(id)?.is_some())
 }
 
 /// Takes into an index what packs say of themselves.
-pub(super) fn absorb_packs(index: &mut Index, packs: &[AdoptedPack]) {
-    packs.iter().for_each(|pack| index.absorb(&pack.tables));
+pub(super) fn absorb_packs(index: &mut Index, packs: &[AdoptedPack]) -> Result<()> {
+    packs.iter().try_for_each(|pack| index.absorb(&pack.tables))?;
     index.settle();
-}
-
-/// The tables of several packs.
-pub(super) fn joined(packs: &[AdoptedPack]) -> IndexTables {
-    let mut tables = IndexTables::default();
-    packs.iter().for_each(|pack| tables.append(&pack.tables));
-    tables
+    Ok(())
 }

@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{ModelSource, Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, noise, run, secret};
+use crate::harness::{
+    ModelSource, Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, noise, run, secret,
+};
 use holdfast_core::id::SessionId;
 use holdfast_engine::error::{ErrorKind, Result};
 use holdfast_engine::maintain::{

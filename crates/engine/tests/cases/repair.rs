@@ -357,7 +357,9 @@ fn a_pack_that_is_whole_again_is_released() {
     run(|| async {
         let kept = kept().await;
         let world = kept.fork(2);
-        let key = world.names("packs/data/").remove(0);
+        let newest = *kept.snapshots.keys().find(|id| kept.snapshots[id] == 6).unwrap();
+        let of_newest = |key: &Key| key.as_str().contains(&newest.to_string());
+        let key = world.names("packs/data/").into_iter().find(of_newest).unwrap();
         let whole = world.store.remove_raw(&key).unwrap();
         let repository = world.open().await;
         assert_eq!(repair(&world, &repository).await.bad_packs.len(), 1);

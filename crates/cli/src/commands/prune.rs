@@ -1,0 +1,139 @@
+//! `prune`: what was freed, what waits, and when it can go.
+
+use super::{Run, held};
+use crate::args::PruneArgs;
+use crate::engine::Repository;
+use crate::engine::maintain::{PruneOptions, PruneReport, prune};
+use crate::fault::Fault;
+use crate::ink::{PruneSummary, counted, local, size};
+use holdfast_core::entry::Time;
+use holdfast_core::id::SessionId;
+
+/// So many ids are shown in a line.
+const IDS_MAX: usize = 4;
+
+/// Frees what no snapshot needs.
+pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
+    let repository = run.open().await?;
+    with(run, &repository, &args.how.options(args.dry_run)).await
+}
+
+/// Prunes a repository that is open already.
+pub(crate) async fn with(run: &Run, repository: &Repository, options: &PruneOptions) -> Result<(), Fault> {
+    let watch = run.progress.watch(if options.dry_run { "looking for what can go" } else { "pruning" });
+    let result = prune(&run.ctx, repository, options).await;
+    drop(watch);
+    let report = held::told(run, repository, result).await?;
+    if run.ink.tone.json {
+        run.ink.json(&PruneSummary::new(&report, options.dry_run));
+    } else if !run.ink.tone.quiet {
+        lines(&report, options.dry_run, run.ctx.clock.now()).iter().for_each(|line| run.ink.data(line));
+    }
+    Ok(())
+}
+
+fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {
+    let packs = |number| counted(number, "pack", "packs");
+    // What was written anew in the same run is not won.
+    let anew = format!("; {} of it written anew", size(report.repack_bytes_written));
+    let anew = if report.repack_bytes_written > 0 { &anew } else { "" };
+    let freed = format!("{} in {}{anew}", size(report.freed_bytes), packs(report.freed_packs));
+    let head = match (dry_run, report.freed_packs) {
+        (true, 0) => "would free nothing now".to_owned(),
+        (true, _) => format!("would free {freed}"),
+        (false, 0) => "freed nothing now".to_owned(),
+        (false, _) => format!("freed {freed}"),
+    };
+    // While what was condemned waits, nobody looks for what is needed.
+    let used =
+        if report.used_bytes > 0 { format!("; {} needed", size(report.used_bytes)) } else { String::new() };
+    let mut lines =
+        vec![head, format!("  packs       {}, {}{used}", packs(report.packs), size(report.pack_bytes))];
+    let mut line = |told: bool, text: String| lines.extend(told.then_some(text));
+    let (read, written) = (size(report.repack_bytes_read), size(report.repack_bytes_written));
+    let repacked = packs(report.repacked_packs);
+    line(report.repacked_packs > 0, format!("  repacked    {repacked}: {read} read, {written} written"));
+    let unused = size(report.unused_bytes_left);
+    line(report.unused_bytes_left > 0, format!("  unused      {unused} stay in packs that are needed"));
+    let waiting = |number, bytes| format!("{} in {}", size(bytes), packs(number));
+    let condemned = waiting(report.condemned_packs, report.condemned_bytes);
+    line(report.condemned_packs > 0, format!("  condemned   {condemned}"));
+    let dead = waiting(report.dead_packs, report.dead_bytes);
+    line(report.dead_packs > 0, format!("  given up    {dead}"));
+    let gone = ids(&report.dropped_snapshots);
+    let number = counted(report.dropped_snapshots.len() as u64, "snapshot", "snapshots");
+    line(!report.dropped_snapshots.is_empty(), format!("  gone        {number} for good: {gone}"));
+    let open = counted(report.open_sessions, "session", "sessions");
+    line(report.open_sessions > 0, format!("  open        {open} of other commands"));
+    let aborted = counted(report.aborted_sessions.len() as u64, "session", "sessions");
+    let which = ids(&report.aborted_sessions);
+    line(!report.aborted_sessions.is_empty(), format!("  aborted     {aborted}: {which}"));
+    let merged = counted(report.merged_deltas, "part", "parts");
+    line(report.merged_deltas > 0, format!("  index       {merged} merged"));
+    let cleaned = counted(report.deleted_objects, "object", "objects");
+    line(report.deleted_objects > 0, format!("  cleaned     {cleaned} that nothing needs any more"));
+    lines.extend(next(report, dry_run, now));
+    lines
+}
+
+/// Says when another prune frees what waits.
+fn next(report: &PruneReport, dry_run: bool, now: Time) -> Option<String> {
+    let waits = report.condemned_bytes + report.dead_bytes;
+    if waits == 0 {
+        return dry_run.then(|| "nothing was changed".to_owned());
+    }
+    let when = match report.next_step.filter(|&time| time > now) {
+        Some(time) => format!("after {}", local(time)),
+        None => "again".to_owned(),
+    };
+    let (up, then) = if report.condemned_packs > 0 { ("up to ", "") } else { ("", "") };
+    Some(format!("holdfast prune {when} frees {up}{} more{then}", size(waits)))
+}
+
+fn ids(ids: &[SessionId]) -> String {
+    let shown = ids.iter().take(IDS_MAX).map(|id| id.to_string()[..8].to_owned());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(IDS_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prune_of_nothing_is_two_lines() {
+        let report =
+            PruneReport { packs: 3, pack_bytes: 3 << 20, used_bytes: 3 << 20, ..PruneReport::default() };
+        let now = Time::default();
+        assert_eq!(
+            lines(&report, false, now),
+            ["freed nothing now", "  packs       3 packs, 3.00 MiB; 3.00 MiB needed"]
+        );
+        assert_eq!(lines(&report, true, now).last().map(String::as_str), Some("nothing was changed"));
+    }
+
+    #[test]
+    fn what_waits_says_when_it_goes() {
+        let now = Time { seconds: 1_764_000_000, nanos: 0 };
+        let later = Time { seconds: now.seconds + 86_400, nanos: 0 };
+        let report = PruneReport {
+            condemned_packs: 2,
+            condemned_bytes: 2 << 20,
+            next_step: Some(later),
+            open_sessions: 1,
+            dropped_snapshots: (0..10).map(|byte| SessionId([byte; 16])).collect(),
+            ..PruneReport::default()
+        };
+        let told = lines(&report, false, now);
+        let last = format!("holdfast prune after {} frees up to 2.00 MiB more", local(later));
+        assert_eq!(told.last(), Some(&last));
+        assert!(told.contains(&"  open        1 session of other commands".to_owned()), "{told:?}");
+        assert!(told.iter().any(|line| line.ends_with("02020202, 03030303 and 6 more")), "{told:?}");
+        let due =
+            PruneReport { condemned_packs: 0, condemned_bytes: 0, dead_packs: 1, dead_bytes: 5, ..report };
+        assert_eq!(next(&due, false, later).as_deref(), Some("holdfast prune again frees 5 B more"));
+    }
+}
