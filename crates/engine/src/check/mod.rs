@@ -194,6 +194,7 @@ fn is_large(name: &str) -> bool {
 async fn check_segments(
     ctx: &Ctx,
     repository: &Repository,
+    view: &View,
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
@@ -201,7 +202,7 @@ async fn check_segments(
         let Some(Place::IndexSegment(id)) = name::parse(meta.key.as_str()) else { continue };
         interrupted(ctx)?;
         match verify_segment(repository, id).await {
-            Ok(Some(Err(error))) => report.error(meta.key.as_str(), error.to_string()),
+            Ok(Some(Err(error))) => tell_unreadable(view, meta.key.as_str(), &error, report),
             // It may be gone because something else merged it meanwhile.
             Ok(Some(Ok(_)) | None) => {}
             Err(error) => report.error(meta.key.as_str(), chain(&error)),
@@ -246,13 +247,10 @@ async fn check_objects(
         match check_object(repository, name, &bytes) {
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
-            Err(error) if is_needless(view, name) => {
-                report.notice(name, format!("{error}; nothing needs it any more"));
-            }
-            Err(error) => report.error(name, error.to_string()),
+            Err(error) => tell_unreadable(view, name, &error, report),
         }
     }
-    check_segments(ctx, repository, objects, report).await?;
+    check_segments(ctx, repository, view, objects, report).await?;
     let description = repository.description();
     for (seen, name) in [
         (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
@@ -269,6 +267,15 @@ async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// An object is damaged: an error, unless another one stands for it.
+fn tell_unreadable(view: &View, object: &str, error: &FormatError, report: &mut CheckReport) {
+    if is_needless(view, object) {
+        report.notice(object, format!("{error}; nothing needs it any more"));
+    } else {
+        report.error(object, error.to_string());
+    }
 }
 
 /// Whether another object stands for one, so that nobody reads it any more.

@@ -9,9 +9,9 @@ use super::scan::{Scan, oldest_open, scan, watch};
 use super::segments::{Effort, Merge, merge_into};
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::index::BOUNDED_ROWS;
+use crate::index::{BOUNDED_ROWS, Index};
 use crate::repository::{Repository, get_optional};
-use crate::view::{SeenSession, View};
+use crate::view::SeenSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::IndexTables;
 use holdfast_core::name::PackId;
@@ -91,7 +91,7 @@ pub(super) async fn absorb(
     let mut tables: Vec<_> = tables.into_iter().filter(|tables| !tables.chunks.is_empty()).collect();
     let mut absorbed = Absorbed::default();
     for seen in scan.unmerged() {
-        for part in tables_of_session(repository, seen, &scan.view).await? {
+        for part in tables_of_session(repository, seen).await? {
             tables.push(part);
             absorbed.deltas += 1;
         }
@@ -119,19 +119,15 @@ pub(super) async fn absorb(
 }
 
 /// All that a committed session adds to the index: from its deltas; from its packs where one is lost.
-async fn tables_of_session(
-    repository: &Repository,
-    seen: &SeenSession,
-    view: &View,
-) -> Result<Vec<IndexTables>> {
+async fn tables_of_session(repository: &Repository, seen: &SeenSession) -> Result<Vec<IndexTables>> {
     let Some((_, End::Commit(commit))) = &seen.end else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for number in 0..commit.objects.deltas {
         let bytes = get_optional(&**repository.store(), &seen.name.delta(number)).await?;
         let decoded = bytes.and_then(|bytes| repository.decode_delta(&seen.name, number, &bytes).ok());
         let Some(tables) = decoded else {
-            // Against an empty index: what its pins name is taken in too, whoever wrote it.
-            let packs = repository.packs_of_session(&seen.name, seen.pins, &view.index).await?;
+            // Against an empty index: the view's knows what its pins name from these very packs.
+            let packs = repository.packs_of_session(&seen.name, seen.pins, &Index::default()).await?;
             return Ok(packs.into_iter().map(|pack| pack.tables).collect());
         };
         all.push(tables);

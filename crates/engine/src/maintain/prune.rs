@@ -236,8 +236,8 @@ impl Run<'_> {
             draft.set_packs(ListKind::Condemned, condemned, number).await?;
         }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
-        heal(&mut draft, scan, account).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
+        heal(&mut draft, scan, account).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);

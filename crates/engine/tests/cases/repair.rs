@@ -20,7 +20,7 @@ use holdfast_store::Key;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn tree(salt: u64) -> Tree {
+pub(super) fn tree(salt: u64) -> Tree {
     let mut tree = Tree::default();
     for number in 0..4 {
         tree.put(&format!("small/{number}"), Node::file(noise(salt * 100 + number, 3_000)));
