@@ -29,6 +29,7 @@ mod protocol_tests;
 mod reader;
 mod repository;
 mod restore;
+mod roots;
 mod session;
 mod snapshots;
 pub mod source;

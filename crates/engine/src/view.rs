@@ -9,9 +9,9 @@ use crate::adopt::{find_packs, read_pack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
 use crate::lists::Lists;
+use crate::roots::SeenRoot;
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::session::AdoptedPack;
-use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -84,13 +84,6 @@ pub(crate) struct View {
     pub damage: Vec<Damage>,
 }
 
-/// A root, with the hash of its object.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SeenRoot {
-    pub root: Root,
-    pub hash: [u8; 32],
-}
-
 /// What becomes of lists that cannot be used, and which ends are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Care {
@@ -103,76 +96,12 @@ enum Care {
 /// No root has a higher number: what a name says beyond is not believed.
 const ROOT_NUMBER_BELIEVED_MAX: u64 = 1 << 31;
 
-/// The newest root cannot be read, so nobody knows what counts.
-fn unusable_root(number: u64, error: FormatError) -> Error {
-    let name = name::root(number);
-    match error {
-        FormatError::Newer(_) | FormatError::NotAllowed(_) => Error::format(&name, error),
-        _ => Error {
-            kind: ErrorKind::Damaged,
-            what: format!("cannot use {name}, the newest root; run `holdfast repair index`"),
-            source: Some(Box::new(error)),
-        },
-    }
-}
-
 /// What is worth looking for under names that have epochs: from the fence on.
 fn from_fence(prefix: &str, root: &Root) -> Option<Key> {
     (root.fence > 0).then(|| object_key(format!("{prefix}{:08x}", root.fence as u32)))
 }
 
 impl Repository {
-    /// Finds the newest root.
-    pub(crate) async fn newest_root(&self) -> Result<Root> {
-        Ok(self.newest().await?.root)
-    }
-
-    /// Finds the newest root, and its hash.
-    pub(crate) async fn newest(&self) -> Result<SeenRoot> {
-        let Some(newest) = self.store().list("roots/", None, 1).await?.pop() else {
-            return Ok(SeenRoot { root: Root::default(), hash: [0; 32] });
-        };
-        let Some(Place::Root(number)) = name::parse(newest.key.as_str()) else {
-            return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
-        };
-        let bytes = get_optional(&**self.store(), newest.key.as_str()).await?;
-        self.follow(number, bytes).await
-    }
-
-    /// Goes on to the newest root from one that was listed: a listing may lag behind a put that
-    /// another process saw end.
-    async fn follow(&self, mut number: u64, mut bytes: Option<Bytes>) -> Result<SeenRoot> {
-        while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
-            (number, bytes) = (number + 1, Some(next));
-        }
-        let gone = || {
-            let what = format!("{} is missing; run `holdfast repair index`", name::root(number));
-            Error::new(ErrorKind::Damaged, what)
-        };
-        let bytes = bytes.ok_or_else(gone)?;
-        let root = self.decode_root(number, &bytes).map_err(|error| unusable_root(number, error))?;
-        Ok(SeenRoot { root, hash: hash(&bytes) })
-    }
-
-    /// The newest root, read again; only what came after the one that is known is fetched.
-    pub(crate) async fn newer(&self, known: SeenRoot) -> Result<SeenRoot> {
-        let number = known.root.number;
-        match get_optional(&**self.store(), &name::root(number + 1)).await? {
-            None => Ok(known),
-            next => self.follow(number + 1, next).await,
-        }
-    }
-
-    pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
-        let object = self.parse_maintained(bytes, ObjectType::Root, name::root_object(number))?;
-        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
-        let root = Root::decode(&object.header, object.body, key)?;
-        if root.number != number || root.repository_hash != self.description_hash() {
-            return Err(FormatError::Misplaced("what it says of the repository"));
-        }
-        Ok(root)
-    }
-
     /// Reads V(r): sessions, then deltas, then the newest root. An object that a maintainer
     /// merged away meanwhile makes it begin again.
     pub(crate) async fn view(&self) -> Result<View> {

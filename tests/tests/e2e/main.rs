@@ -24,6 +24,7 @@ mod kill;
 mod look;
 mod own_places;
 mod prune;
+mod repair;
 mod schema;
 mod shell;
 mod stuck;

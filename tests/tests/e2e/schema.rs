@@ -194,6 +194,9 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["forget", "--undo", "GONE"], 0),
     (&["prune", "--dry-run"], 0),
     (&["prune"], 0),
+    (&["repair", "index", "--read-packs"], 0),
+    (&["repair", "snapshots"], 0),
+    (&["recover"], 0),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -203,7 +206,8 @@ const RUNS: &[(&[&str], i32)] = &[
 ];
 
 /// Kinds of lines that no run can be sure to bring about.
-const RARE: &[&str] = &["warning", "status", "finding"];
+const RARE: &[&str] =
+    &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree"];
 
 #[test]
 fn every_verb_writes_what_the_schema_says() {

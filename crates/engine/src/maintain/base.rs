@@ -7,7 +7,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, WHOLE, get_optional, list_all};
-use crate::view::{SeenRoot, View};
+use crate::roots::SeenRoot;
+use crate::view::View;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::ObjectId;
 use holdfast_core::name::{self, Place};

@@ -129,7 +129,7 @@ fn unreadable(error: Error) -> Error {
         return error;
     }
     let what = "a page of a snapshot cannot be read, so nobody knows what it needs; nothing was condemned. \
-                Run `holdfast check` to see which snapshots it costs, then forget those or run \
-                `holdfast repair snapshots`";
+                Run `holdfast repair index`, and if that does not help back up the same data again, forget \
+                the snapshots that `holdfast check` names, or run `holdfast repair snapshots`";
     Error { kind: ErrorKind::Damaged, what: what.into(), source: Some(Box::new(error)) }
 }

@@ -95,12 +95,14 @@ pub async fn repair_snapshots(
 ) -> Result<RepairSnapshotsReport> {
     require_maintainer(repository)?;
     let mut report = RepairSnapshotsReport::default();
-    let mut view = forget_unreadable(ctx, repository, options, &mut report).await?;
-    let index = std::mem::take(&mut view.index);
-    let salvage = Salvage::new(ctx, repository, view, index).await?;
+    let mut salvage = Salvage::new(ctx, repository, repository.view().await?).await?;
     let shown = salvage.view.snapshots();
     report.snapshots = shown.len() as u64;
     let torn = salvage.any_torn(&shown).await?;
+    forget_unreadable(ctx, repository, options, &mut report).await?;
+    if report.root.is_some() {
+        salvage = Salvage::new(ctx, repository, repository.view().await?).await?;
+    }
     let mut trees = HashMap::new();
     for snapshot in &shown {
         let record = salvage.record_trouble(snapshot).await?;
@@ -126,18 +128,14 @@ async fn forget_unreadable(
     repository: &Repository,
     options: RepairSnapshotsOptions,
     report: &mut RepairSnapshotsReport,
-) -> Result<View> {
+) -> Result<()> {
     for _ in 0..ATTEMPTS_MAX {
         let view = repository.view().await?;
         let mut sessions = BTreeSet::new();
         report.unreadable_ends.clear();
         for damage in &view.damage {
             let Some(Place::End(session)) = name::parse(&damage.object) else {
-                let what = format!(
-                    "{} cannot be used: {}; run `holdfast repair index` first",
-                    damage.object, damage.what
-                );
-                return Err(Error::new(ErrorKind::Damaged, what));
+                return Err(index_first(&format!("{} cannot be used: {}", damage.object, damage.what)));
             };
             sessions.insert(session.session);
             let (object, what) = (damage.object.clone(), damage.what.clone());
@@ -148,7 +146,7 @@ async fn forget_unreadable(
             report.unreadable_ends.push(LostObject { object: name.end(), what: "it is missing".into() });
         }
         if sessions.is_empty() || options.dry_run {
-            return Ok(view);
+            return Ok(());
         }
         let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
         sessions.extend(&view.lists.forgotten);
@@ -156,10 +154,14 @@ async fn forget_unreadable(
         let number = draft.root.number;
         if draft.publish().await? == Published::Yes {
             report.root = Some(number);
-            return repository.view().await;
+            return Ok(());
         }
     }
     Err(too_busy())
+}
+
+fn index_first(what: &str) -> Error {
+    Error::new(ErrorKind::Damaged, format!("{what}; run `holdfast repair index` first"))
 }
 
 /// What repairs of snapshots go by.
@@ -173,7 +175,8 @@ struct Salvage<'a> {
 }
 
 impl<'a> Salvage<'a> {
-    async fn new(ctx: &'a Ctx, repository: &'a Repository, view: View, mut index: Index) -> Result<Self> {
+    async fn new(ctx: &'a Ctx, repository: &'a Repository, mut view: View) -> Result<Self> {
+        let mut index = std::mem::take(&mut view.index);
         // Nothing new may rely on packs that are not there.
         distrust_missing(ctx, repository, &mut index).await?;
         let index = Arc::new(index);
@@ -195,13 +198,21 @@ impl<'a> Salvage<'a> {
     /// Whether any tree lacks anything.
     async fn any_torn(&self, shown: &[Snapshot]) -> Result<bool> {
         self.ctx.monitor.on(&Event::Phase("following snapshots"));
-        let (mut torn, roots) = (false, shown.iter().map(|snapshot| snapshot.summary.root));
+        let (mut lost, mut stated) = (0, 0);
+        let roots = shown.iter().map(|snapshot| snapshot.summary.root);
         let mut visit = |id: &ChunkId| {
-            torn |= self.is_lost(id)?;
+            if self.is_lost(id)? {
+                lost += 1;
+                stated += u64::from(self.view.lists.lost.contains(id));
+            }
             Ok(())
         };
         let followed = follow(self.ctx, &self.reader, Depth::Bodies, roots, &mut visit).await?;
-        Ok(torn || !followed.unreadable.is_empty())
+        if stated < lost {
+            // They may lie in a pack that the index does not know.
+            return Err(index_first("snapshots need chunks that the index does not find"));
+        }
+        Ok(lost > 0 || !followed.unreadable.is_empty())
     }
 
     /// Whether all of a tree is there. What was found out of pages is kept.

@@ -162,12 +162,13 @@ async fn look_at_sessions(
 /// What cannot be used stops everything: nobody can tell what it needs.
 fn unusable(damage: &Damage) -> Error {
     let Damage { object, what } = damage;
-    let repair = match name::parse(object) {
-        Some(Place::End(_)) => "snapshots",
-        _ => "index",
+    let then = match name::parse(object) {
+        Some(Place::End(_)) => ", then `holdfast repair snapshots`",
+        _ => "",
     };
-    let text =
-        format!("{object} cannot be used: {what}. Nothing was condemned; run `holdfast repair {repair}`");
+    let text = format!(
+        "{object} cannot be used: {what}. Nothing was condemned; put it back, or run `holdfast repair index`{then}"
+    );
     Error::new(ErrorKind::Damaged, text)
 }
 

@@ -1,0 +1,86 @@
+//! Roots: which is the newest, and what it says.
+//!
+//! On purpose not here: what follows from it ([`crate::view`]), and writing one
+//! ([`crate::maintain`]).
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::{Repository, get_optional};
+use bytes::Bytes;
+use holdfast_core::FormatError;
+use holdfast_core::crypto::hash;
+use holdfast_core::name::{self, Place};
+use holdfast_core::object::ObjectType;
+use holdfast_core::root::Root;
+
+/// A root, with the hash of its object.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenRoot {
+    pub root: Root,
+    pub hash: [u8; 32],
+}
+
+/// The newest root cannot be read, so nobody knows what counts.
+fn unusable_root(number: u64, error: FormatError) -> Error {
+    let name = name::root(number);
+    match error {
+        FormatError::Newer(_) | FormatError::NotAllowed(_) => Error::format(&name, error),
+        _ => Error {
+            kind: ErrorKind::Damaged,
+            what: format!("cannot use {name}, the newest root; run `holdfast repair index`"),
+            source: Some(Box::new(error)),
+        },
+    }
+}
+
+impl Repository {
+    /// Finds the newest root.
+    pub(crate) async fn newest_root(&self) -> Result<Root> {
+        Ok(self.newest().await?.root)
+    }
+
+    /// Finds the newest root, and its hash.
+    pub(crate) async fn newest(&self) -> Result<SeenRoot> {
+        let Some(newest) = self.store().list("roots/", None, 1).await?.pop() else {
+            return Ok(SeenRoot { root: Root::default(), hash: [0; 32] });
+        };
+        let Some(Place::Root(number)) = name::parse(newest.key.as_str()) else {
+            return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
+        };
+        let bytes = get_optional(&**self.store(), newest.key.as_str()).await?;
+        self.follow(number, bytes).await
+    }
+
+    /// Goes on to the newest root from one that was listed: a listing may lag behind a put that
+    /// another process saw end.
+    async fn follow(&self, mut number: u64, mut bytes: Option<Bytes>) -> Result<SeenRoot> {
+        while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
+            (number, bytes) = (number + 1, Some(next));
+        }
+        let gone = || {
+            let what = format!("{} is missing; run `holdfast repair index`", name::root(number));
+            Error::new(ErrorKind::Damaged, what)
+        };
+        let bytes = bytes.ok_or_else(gone)?;
+        let root = self.decode_root(number, &bytes).map_err(|error| unusable_root(number, error))?;
+        Ok(SeenRoot { root, hash: hash(&bytes) })
+    }
+
+    /// The newest root, read again; only what came after the one that is known is fetched.
+    pub(crate) async fn newer(&self, known: SeenRoot) -> Result<SeenRoot> {
+        let number = known.root.number;
+        match get_optional(&**self.store(), &name::root(number + 1)).await? {
+            None => Ok(known),
+            next => self.follow(number + 1, next).await,
+        }
+    }
+
+    pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
+        let object = self.parse_maintained(bytes, ObjectType::Root, name::root_object(number))?;
+        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
+        let root = Root::decode(&object.header, object.body, key)?;
+        if root.number != number || root.repository_hash != self.description_hash() {
+            return Err(FormatError::Misplaced("what it says of the repository"));
+        }
+        Ok(root)
+    }
+}
