@@ -51,6 +51,7 @@ targets! {
     "excludes" => text::excludes,
     "footer" => packs::footer,
     "frame" => packs::frame,
+    "index-copy" => tree::index_copy,
     "list" => objects::list,
     "log" => objects::log,
     "log-content" => objects::log_content,

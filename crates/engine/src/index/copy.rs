@@ -305,3 +305,80 @@ impl CopyWriter {
         Ok(Copied { body, temporary, footer: self.footer })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    fn scratch(folder: Option<PathBuf>) -> Scratch {
+        Scratch { folder, name: "test".into(), buffer: Vec::new(), file: None, written: 0 }
+    }
+
+    fn block(number: usize) -> Vec<u8> {
+        vec![number as u8; BLOCK_BYTES]
+    }
+
+    fn content(body: &Body, blocks: usize) -> Vec<u8> {
+        match body {
+            Body::Memory(bytes) => bytes.to_vec(),
+            Body::File(file) => {
+                let mut bytes = vec![0; blocks * BLOCK_BYTES];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                bytes
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_moves_away_in_the_middle_has_all_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        for moved_after in [0, 1, 70, 150, 299] {
+            let mut scratch = scratch(Some(folder.path().to_owned()));
+            for number in 0..300 {
+                scratch.push(&block(number)).unwrap();
+                if number == moved_after {
+                    // As if its disk were full.
+                    scratch.move_away().unwrap();
+                    scratch.written += scratch.buffer.len() as u64;
+                    scratch.buffer.clear();
+                }
+                assert!(scratch.buffer.len() <= MEMORY_BYTES_MAX + BLOCK_BYTES);
+            }
+            let (body, temporary) = scratch.finish().unwrap();
+            assert!(temporary.is_none() && matches!(body, Body::File(_)));
+            assert_eq!(content(&body, 300), (0..300).flat_map(block).collect::<Vec<_>>());
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn few_blocks_stay_in_memory_and_an_unfinished_file_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for blocks in [0, 1, 64] {
+            let mut scratch = scratch(Some(folder.path().to_owned()));
+            (0..blocks).for_each(|number| scratch.push(&block(number)).unwrap());
+            let (body, _) = scratch.finish().unwrap();
+            assert!(matches!(body, Body::Memory(_)));
+            assert_eq!(content(&body, blocks), (0..blocks).flat_map(block).collect::<Vec<_>>());
+        }
+        let mut scratch = scratch(Some(folder.path().to_owned()));
+        (0..65).for_each(|number| scratch.push(&block(number)).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        drop(scratch);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_to_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_one, first) = Temporary::create(folder.path(), "x").unwrap();
+        let (_two, second) = Temporary::create(folder.path(), "x").unwrap();
+        assert_ne!(first.0, second.0);
+        first.keep(&folder.path().join("kept")).unwrap();
+        drop(second);
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["kept"]);
+    }
+}

@@ -38,8 +38,10 @@ pub(crate) struct Merged {
     /// What came in, went, and came out.
     pub conservation: Conservation,
     /// The new segment, for looking up.
+    #[cfg_attr(not(test), expect(dead_code, reason = "whoever publishes reads the new root anyway"))]
     pub segment: Option<Arc<SegmentIndex>>,
     /// Rows that went: those of dropped packs, and all but one of equal ones.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the sums say more"))]
     pub rows_dropped: u64,
 }
 
@@ -120,7 +122,7 @@ fn lost_rows() -> Error {
 }
 
 /// Reads the new segment back from the store and sums its rows anew.
-async fn read_back(repository: &Repository, row: &SegmentRow) -> Result<()> {
+pub(super) async fn read_back(repository: &Repository, row: &SegmentRow) -> Result<()> {
     let name = name::index_segment(row.id);
     match verify_segment(repository, row.id).await? {
         None => Err(Error::new(ErrorKind::Damaged, format!("{name} is missing right after it was written"))),

@@ -10,14 +10,22 @@
 mod bits;
 mod blocks;
 mod copy;
+#[cfg(test)]
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
 mod join;
 mod local;
 mod memory;
 mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod parts;
 mod scan;
 mod segment;
+mod synthetic;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tiers;
 mod walk;
 
@@ -26,6 +34,7 @@ pub(crate) use blocks::Blocks;
 pub(crate) use local::{clean_copies, local_segment, verify_segment};
 pub(crate) use merge::merge;
 pub(crate) use segment::SegmentIndex;
+pub use synthetic::{SyntheticIndex, index_copy_is_read};
 pub(crate) use tiers::{BOUNDED_ROWS, tiers, tiers_within};
 pub(crate) use walk::{Chunks, Packs};
 

@@ -153,8 +153,19 @@ impl SegmentIndex {
     }
 
     /// How many chunk rows it has.
+    #[cfg(test)]
     pub(crate) fn rows(&self) -> u64 {
         self.footer.counts.chunks
+    }
+
+    /// Bytes that it keeps in memory as long as it is open, but for a short one that is all there.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        self.footer.counts.footer_bytes() + self.verified.len() as u64 * 8
+    }
+
+    #[cfg(test)]
+    pub(super) const fn body(&self) -> &Body {
+        &self.body
     }
 
     pub(super) fn counts(&self) -> Counts {
