@@ -42,8 +42,7 @@ pub(super) async fn settle_forgotten(
     let fence = draft.root.fence;
     let names = view.sessions.keys().filter(|name| u64::from(name.epoch) >= fence);
     let above_fence: BTreeSet<SessionId> = names.map(|name| name.session).collect();
-    let stays =
-        |id: &SessionId| above_fence.contains(id) || catalogued.contains(id) && !gone.contains(id);
+    let stays = |id: &SessionId| above_fence.contains(id) || catalogued.contains(id) && !gone.contains(id);
     listed.retain(stays);
     if listed != view.lists.forgotten {
         draft.set_forgotten(&listed).await?;
