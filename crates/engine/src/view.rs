@@ -87,7 +87,7 @@ pub(crate) struct View {
     /// What its lists say.
     pub lists: Lists,
     /// Sessions at or above the fence.
-    pub sessions: BTreeMap<SessionId, SeenSession>,
+    pub sessions: BTreeMap<SessionName, SeenSession>,
     /// Merged snapshots.
     pub catalogued: Vec<CataloguedSnapshot>,
     /// Owners among those who committed them.
@@ -227,7 +227,7 @@ impl Repository {
         while let Some((name, bytes)) = ends.next().await {
             let Some(bytes) = bytes? else { continue };
             let decoded = self.decode_end(&name, &bytes);
-            match (decoded, view.sessions.get_mut(&name.session)) {
+            match (decoded, view.sessions.get_mut(&name)) {
                 (Ok(end), Some(session)) => {
                     session.end = Some(end);
                     session.end_hash = hash(&bytes);
@@ -281,7 +281,9 @@ impl Repository {
     async fn read_deltas(&self, view: &mut View, keys: impl Iterator<Item = Key>) -> Result<bool> {
         let counted: Vec<_> = keys
             .filter_map(|key| match name::parse(key.as_str()) {
-                Some(Place::Delta(session, number)) => view.counts(&session).then_some((session, number)),
+                Some(Place::Delta(session, number)) => {
+                    view.counts(&session, number).then_some((session, number))
+                }
                 _ => None,
             })
             .collect();
@@ -298,7 +300,7 @@ impl Repository {
                 Ok(tables) => {
                     view.index.absorb(&tables)?;
                     view.deltas += 1;
-                    if let Some(seen) = view.sessions.get_mut(&session.session) {
+                    if let Some(seen) = view.sessions.get_mut(&session) {
                         seen.deltas += 1;
                     }
                 }
@@ -524,14 +526,14 @@ impl View {
                 end_hash: [0; 32],
                 ended: false,
             };
-            apply(self.sessions.entry(session.session).or_insert(fresh));
+            apply(self.sessions.entry(session).or_insert(fresh));
         }
     }
 
     fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
             if let Some(Place::Delta(session, _)) = name::parse(name)
-                && let Some(seen) = self.sessions.get_mut(&session.session)
+                && let Some(seen) = self.sessions.get_mut(&session)
             {
                 seen.objects += 1;
             }
@@ -544,12 +546,15 @@ impl View {
         seen.chain(self.catalogued.iter().map(|row| row.member))
     }
 
-    /// Whether the deltas of a session count: it has committed, began at or above the fence, and
-    /// is not merged. Whose session is still open may be aborted, and then nobody could rely on it.
-    fn counts(&self, session: &SessionName) -> bool {
-        let seen = self.sessions.get(&session.session);
-        let committed =
-            seen.is_some_and(|seen| seen.name == *session && matches!(seen.end, Some((_, End::Commit(_)))));
+    /// Whether a delta counts: its session has committed with so many, began at or above the fence,
+    /// and is not merged. Whose session is still open may be aborted, and then nobody could rely on
+    /// it; one that the commit does not know of is a clone's, and nobody would ever merge it.
+    fn counts(&self, session: &SessionName, number: u32) -> bool {
+        let seen = self.sessions.get(session);
+        let committed = seen.is_some_and(|seen| match &seen.end {
+            Some((_, End::Commit(commit))) => number < commit.objects.deltas,
+            _ => false,
+        });
         committed && u64::from(session.epoch) >= self.root.fence && !self.is_absorbed(session)
     }
 

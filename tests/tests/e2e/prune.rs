@@ -13,6 +13,20 @@ fn prune(world: &World, words: &[Word<'_>]) -> Value {
     world.run(&[&[&"prune" as Word<'_>, &"--json"], words].concat()).ends(0).summary()
 }
 
+/// Expects that a prune did what the rehearsal said.
+#[track_caller]
+fn as_planned(plan: &Value, done: &Value) {
+    let told = |name: &str| assert_eq!(plan[name], done[name], "{name}: {plan} {done}");
+    ["packs", "pack_bytes", "used_bytes", "unused_bytes_left", "open_sessions"].into_iter().for_each(told);
+    ["repacked_packs", "repack_bytes_read", "freed_packs", "freed_bytes"].into_iter().for_each(told);
+    ["condemned_packs", "condemned_bytes", "dead_packs", "dead_bytes"].into_iter().for_each(told);
+    ["aborted_sessions", "dropped_snapshots"].into_iter().for_each(told);
+    assert_eq!(plan["next_step"].is_null(), done["next_step"].is_null(), "{plan} {done}");
+    // What stands around the chunks of a pack is not foreseen.
+    let [planned, written] = [plan, done].map(|summary| count(summary, "repack_bytes_written"));
+    assert!(planned.abs_diff(written) <= written / 100, "{plan} {done}");
+}
+
 #[test]
 fn a_prune_frees_what_only_forgotten_snapshots_need() {
     let world = World::new();
@@ -29,13 +43,8 @@ fn a_prune_frees_what_only_forgotten_snapshots_need() {
     assert!(world.run(&[&"prune", &"--dry-run"]).ends(0).out.starts_with("would free "));
     assert_eq!(world.state(), before);
     let done = prune(&world, &[]);
-    let planned = |name: &str| assert_eq!(plan[name], done[name], "{name}: {plan} {done}");
-    let names =
-        ["packs", "pack_bytes", "used_bytes", "unused_bytes_left", "repacked_packs", "repack_bytes_read"];
-    names.into_iter().for_each(planned);
-    let names = ["repack_bytes_written", "freed_packs", "freed_bytes", "condemned_packs", "dead_packs"];
-    names.into_iter().for_each(planned);
-    ["dropped_snapshots", "next_step", "merged_deltas", "deleted_objects"].into_iter().for_each(planned);
+    as_planned(&plan, &done);
+    assert_eq!((&plan["dry_run"], &plan["next_step"]), (&true.into(), &Value::Null));
     assert_eq!(done["dropped_snapshots"], serde_json::json!([first]));
     assert!(done["next_step"].is_null() && count(&done, "open_sessions") == 0, "{done}");
     // Both sources are about as large.
@@ -72,7 +81,9 @@ fn packs_that_are_needed_in_part_are_written_anew() {
     }
     let small = prune(&world, &[&"--max-repack-size", &"1M"]);
     assert_eq!(count(&small, "repack_bytes_read"), 0, "{small}");
+    let plan = prune(&world, &[&"--max-unused", &"0", &"--dry-run"]);
     let done = prune(&world, &[&"--max-unused", &"0"]);
+    as_planned(&plan, &done);
     let (read, written) = (count(&done, "repack_bytes_read"), count(&done, "repack_bytes_written"));
     assert!(read >= written && (4 << 20..5 << 20).contains(&written), "{done}");
     assert!(count(&done, "freed_bytes") >= 7 << 20 && world.repository_bytes() < 5 << 20, "{done}");
@@ -113,7 +124,9 @@ fn beside_an_open_backup_a_prune_goes_by_steps() {
     back_up_at(&world, &two, "2026-01-02T12:00:00Z", &[]);
     world.run(&[&"forget", &first, &"--unsafe-allow-remove-newest"]).ends(0);
     let mut backup = open_backup(&world);
+    let plan = prune(&world, &[&"--dry-run"]);
     let done = prune(&world, &[]);
+    as_planned(&plan, &done);
     assert_eq!((count(&done, "open_sessions"), count(&done, "freed_packs")), (1, 0), "{done}");
     assert!(count(&done, "condemned_bytes") >= 3 << 20 && done["next_step"].is_string(), "{done}");
     assert_eq!(done["aborted_sessions"], serde_json::json!([]));
@@ -123,8 +136,11 @@ fn beside_an_open_backup_a_prune_goes_by_steps() {
     Ran::of(&[&"backup"], &backup.wait_with_output().unwrap()).ends(0);
     // The pause is over when somebody says so.
     let mut freed = 0;
-    for _ in 0..4 {
-        freed += count(&prune(&world, &[&"--min-age", &"0"]), "freed_bytes");
+    for _ in 0..2 {
+        let plan = prune(&world, &[&"--min-age", &"0", &"--dry-run"]);
+        let done = prune(&world, &[&"--min-age", &"0"]);
+        as_planned(&plan, &done);
+        freed += count(&done, "freed_bytes");
     }
     assert!(freed >= 3 << 20, "{freed}");
     assert!(world.repository_bytes() < 2 << 20, "{}", world.repository_bytes());

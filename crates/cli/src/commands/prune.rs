@@ -10,7 +10,7 @@ use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
 
 /// So many ids are shown in a line.
-const IDS_MAX: usize = 8;
+const IDS_MAX: usize = 4;
 
 /// Frees what no snapshot needs.
 pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
@@ -44,11 +44,11 @@ fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {
         (false, 0) => "freed nothing now".to_owned(),
         (false, _) => format!("freed {freed}"),
     };
-    let used = size(report.used_bytes);
-    let mut lines = vec![
-        head,
-        format!("  packs       {}, {}; {used} needed", packs(report.packs), size(report.pack_bytes)),
-    ];
+    // While what was condemned waits, nobody looks for what is needed.
+    let used =
+        if report.used_bytes > 0 { format!("; {} needed", size(report.used_bytes)) } else { String::new() };
+    let mut lines =
+        vec![head, format!("  packs       {}, {}{used}", packs(report.packs), size(report.pack_bytes))];
     let mut line = |told: bool, text: String| lines.extend(told.then_some(text));
     let (read, written) = (size(report.repack_bytes_read), size(report.repack_bytes_written));
     let repacked = packs(report.repacked_packs);
@@ -131,7 +131,7 @@ mod tests {
         let last = format!("holdfast prune after {} frees up to 2.00 MiB more", local(later));
         assert_eq!(told.last(), Some(&last));
         assert!(told.contains(&"  open        1 session of other commands".to_owned()), "{told:?}");
-        assert!(told.iter().any(|line| line.ends_with("06060606, 07070707 and 2 more")), "{told:?}");
+        assert!(told.iter().any(|line| line.ends_with("02020202, 03030303 and 6 more")), "{told:?}");
         let due =
             PruneReport { condemned_packs: 0, condemned_bytes: 0, dead_packs: 1, dead_bytes: 5, ..report };
         assert_eq!(next(&due, false, later).as_deref(), Some("holdfast prune again frees 5 B more"));

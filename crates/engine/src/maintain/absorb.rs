@@ -100,11 +100,10 @@ pub(super) async fn absorb(
     absorbed.fence_moved = move_fence(draft, scan, ours);
     let merged: BTreeSet<_> = scan.unmerged().map(|seen| (seen.name.member, seen.name.session)).collect();
     let fence = draft.root.fence;
-    let still = |pair: &(MemberId, SessionId)| {
-        let seen = scan.view.sessions.get(&pair.1);
-        seen.is_some_and(|seen| seen.name.member == pair.0 && u64::from(seen.name.epoch) >= fence)
-    };
-    let all: BTreeSet<_> = scan.view.lists.absorbed.union(&merged).copied().filter(still).collect();
+    let names = scan.view.sessions.keys().filter(|name| u64::from(name.epoch) >= fence);
+    let above_fence: BTreeSet<_> = names.map(|name| (name.member, name.session)).collect();
+    let all: BTreeSet<_> = scan.view.lists.absorbed.union(&merged).copied().collect();
+    let all: BTreeSet<_> = all.intersection(&above_fence).copied().collect();
     if all != scan.view.lists.absorbed {
         let items = all.iter().map(|(member, session)| [member.0, session.0].concat()).collect();
         draft.set(ListKind::Absorbed, items).await?;

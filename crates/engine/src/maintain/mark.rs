@@ -125,6 +125,9 @@ fn only_fresh(marks: &mut Marks, index: &Index, pages: &mut Vec<ChunkId>) -> Res
 }
 
 fn unreadable(error: Error) -> Error {
+    if error.kind != ErrorKind::Damaged {
+        return error;
+    }
     let what = "a page of a snapshot cannot be read, so nobody knows what it needs; nothing was condemned. \
                 Run `holdfast check` to see which snapshots it costs, then forget those or run \
                 `holdfast repair snapshots`";

@@ -5,6 +5,7 @@
 
 mod absorb;
 mod account;
+mod foresee;
 mod forget;
 mod hold;
 mod keep;

@@ -4,6 +4,7 @@
 
 use super::absorb::{Intake, absorb};
 use super::account::{Account, choose};
+use super::foresee::foresee;
 use super::hold::refuse_if_held;
 use super::mark::{mark, needed_snapshots};
 use super::plan::{Candidate, Plan, plan};
@@ -51,7 +52,8 @@ pub struct PruneOptions {
     pub dry_run: bool,
 }
 
-/// What a prune saw and did. With `dry_run` what it would do.
+/// What a prune saw and did. With `dry_run` what it would do, but for the numbers of deltas and of
+/// other objects, which are not foreseen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneReport {
     /// Packs that there were.
@@ -110,6 +112,9 @@ const WASTE_SHARE: usize = 8;
 /// prune goes on.
 pub async fn prune(ctx: &Ctx, repository: &Repository, options: &PruneOptions) -> Result<PruneReport> {
     require_maintainer(repository)?;
+    if options.dry_run {
+        return foresee(ctx, repository, options).await;
+    }
     let mut run = Run { ctx, repository, options, report: PruneReport::default(), condemned: false };
     for _ in 0..ATTEMPTS_MAX {
         let before = repository.newest_root().await?.number;
@@ -145,14 +150,12 @@ impl Run<'_> {
     async fn step(&mut self) -> Result<bool> {
         let scan = scan(self.ctx, self.repository).await?;
         refuse_if_held(self.ctx, &scan.view.root)?;
-        if !self.options.dry_run {
-            let after = self.options.abort_after_seconds;
-            let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
-            if !aborted.is_empty() {
-                self.report.aborted_sessions.extend(aborted);
-                // Some may have committed before.
-                return Ok(false);
-            }
+        let after = self.options.abort_after_seconds;
+        let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
+        if !aborted.is_empty() {
+            self.report.aborted_sessions.extend(aborted);
+            // Some may have committed before.
+            return Ok(false);
         }
         self.report.open_sessions = scan.open.len() as u64;
         let number = scan.view.root.number;
@@ -172,7 +175,7 @@ impl Run<'_> {
         match &scan.view.lists.condemned {
             Some((floor, _)) => {
                 let ready = self.ready_at(&scan, *floor).await?;
-                if ready.is_none() && !self.options.dry_run {
+                if ready.is_none() {
                     return self.give_up(scan).await;
                 }
                 self.report.next_step = ready;
@@ -185,11 +188,7 @@ impl Run<'_> {
 
     /// When the next step after a root may be made; `None` for now.
     async fn ready_at(&self, scan: &Scan, number: u64) -> Result<Option<Time>> {
-        let idle = if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS };
-        let age = self.options.min_age_seconds.unwrap_or(idle);
-        let since = root_time(self.repository, &scan.view.root, number).await?;
-        let at = Time { seconds: since.seconds.saturating_add_unsigned(age), ..since };
-        Ok((age > 0 && at > self.ctx.clock.now()).then_some(at))
+        Pauses::of(self.ctx, self.options, scan).ready_at(self.repository, scan, number).await
     }
 
     /// G2 and G3: marks, repacks, condemns.
@@ -199,17 +198,6 @@ impl Run<'_> {
         let candidates = candidates(&scan, &account);
         let plan = plan(&candidates, &account, self.options);
         self.count(&candidates, &account, &plan);
-        if self.options.dry_run {
-            let bytes = |packs: &BTreeSet<PackId>| packs.iter().filter_map(|id| scan.packs.get(id)).sum();
-            let planned: BTreeSet<_> = plan.unneeded.union(&plan.repack).copied().collect();
-            self.report.condemned_packs = planned.len() as u64;
-            self.report.condemned_bytes = bytes(&planned);
-            self.report.repacked_packs = plan.repack.len() as u64;
-            self.report.repack_bytes_read = bytes(&plan.repack);
-            self.report.repack_bytes_written = plan.repack.iter().map(|id| account.of(id).used_bytes).sum();
-            self.report.root = scan.view.root.number;
-            return Ok(true);
-        }
         let mut rows = Vec::new();
         for id in &plan.repack {
             rows.extend(scan.view.index.pack_of(id)?.map(|known| known.row));
@@ -240,13 +228,18 @@ impl Run<'_> {
     ) -> Result<Published> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
-        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        if cfg!(feature = "mutant-condemn-is-dead") {
+            draft.add(&List::of_packs(ListKind::Dead, condemned), number).await?;
+        } else {
+            draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);
-        let effort = if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
+        let effort =
+            if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
         let tables = Some(repacked.tables.clone());
         let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
@@ -307,7 +300,7 @@ impl Run<'_> {
             let ready = self.ready_at(&scan, row.floor).await?;
             let there = dead.iter().filter(|id| scan.packs.contains_key(id)).copied().collect::<Vec<_>>();
             let bytes: u64 = there.iter().map(|id| scan.packs[id]).sum();
-            if ready.is_some() || self.options.dry_run {
+            if ready.is_some() {
                 self.report.dead_packs += there.len() as u64;
                 self.report.dead_bytes += bytes;
                 self.report.next_step = sooner(self.report.next_step, ready);
@@ -317,15 +310,9 @@ impl Run<'_> {
             self.report.freed_packs += there.len() as u64;
             self.report.freed_bytes += bytes;
         }
-        if !self.options.dry_run {
-            let age = self.options.min_age_seconds.unwrap_or(if scan.open.is_empty() {
-                0
-            } else {
-                MIN_AGE_SECONDS
-            });
-            swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
-            self.report.deleted_objects += swept.objects;
-        }
+        let age = Pauses::of(self.ctx, self.options, &scan).seconds;
+        swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
+        self.report.deleted_objects += swept.objects;
         Ok(true)
     }
 
@@ -338,8 +325,41 @@ impl Run<'_> {
     }
 }
 
+/// How long the steps lie apart.
+pub(super) struct Pauses {
+    seconds: u64,
+    now: Time,
+}
+
+impl Pauses {
+    pub(super) fn of(ctx: &Ctx, options: &PruneOptions, scan: &Scan) -> Self {
+        let idle = if scan.open.is_empty() { 0 } else { MIN_AGE_SECONDS };
+        Self { seconds: options.min_age_seconds.unwrap_or(idle), now: ctx.clock.now() }
+    }
+
+    /// When the next step after a root may be made; `None` for now.
+    pub(super) async fn ready_at(
+        &self,
+        repository: &Repository,
+        scan: &Scan,
+        number: u64,
+    ) -> Result<Option<Time>> {
+        Ok(self.after(root_time(repository, &scan.view.root, number).await?))
+    }
+
+    /// When the next step after a root of now may be made; `None` for now.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.after(self.now)
+    }
+
+    fn after(&self, since: Time) -> Option<Time> {
+        let at = Time { seconds: since.seconds.saturating_add_unsigned(self.seconds), ..since };
+        (self.seconds > 0 && at > self.now).then_some(at)
+    }
+}
+
 /// Marks what snapshots need and chooses the copies that stay.
-async fn account(
+pub(super) async fn account(
     ctx: &Ctx,
     repository: &Repository,
     mut scan: Scan,
@@ -356,7 +376,7 @@ async fn account(
 }
 
 /// Packs that may go, with what is needed of each.
-fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
+pub(super) fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
     let dead: HashSet<_> = scan.view.lists.dead.iter().flat_map(|(_, packs)| packs).collect();
     let alive = scan.packs.iter().filter(|(id, _)| !dead.contains(id));
     let candidate = |(id, size): (&PackId, &u64)| {
@@ -384,7 +404,7 @@ async fn root_time(repository: &Repository, newest: &Root, number: u64) -> Resul
     Ok(repository.decode_root(number, &bytes).map(|root| root.time).unwrap_or_default())
 }
 
-fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+pub(super) fn sooner(one: Option<Time>, other: Option<Time>) -> Option<Time> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::index::Index;
 use crate::repository::{Repository, object_key};
+use crate::session::fresh_id;
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::id::SessionId;
 use holdfast_core::index::{ChunkKey, IndexTables, PackRow};
 use holdfast_core::keys::{SessionRow, WrappedSecret};
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
@@ -209,7 +209,7 @@ pub(super) async fn repack(
     }
     ctx.monitor.on(&Event::Phase("repacking"));
     let session =
-        SessionName { epoch: epoch as u32, member: repository.member(), session: SessionId(ctx.random()) };
+        SessionName { epoch: epoch as u32, member: repository.member(), session: fresh_id(ctx, epoch) };
     let begin = Begin { stream: REPACKS, process: ctx.process, started: ctx.clock.now() };
     let header = repository.header(ctx, ObjectType::Begin, name::named_object(&session.begin()), epoch);
     let bytes = begin.encode(&header, repository.k_ref()?, repository.signer());

@@ -168,15 +168,26 @@ pub(super) async fn abort_silent(
     after_seconds: u64,
 ) -> Result<Vec<SessionId>> {
     let mut aborted = Vec::new();
-    for open in &scan.open {
-        let silent = silent_seconds(ctx, &scan.view, open) >= after_seconds;
-        if open.is_left || silent {
-            let reason = if open.is_left { "its process is gone" } else { "it gave no sign of life" };
-            repository.put_abort(ctx, &open.name, scan.view.root.number, reason).await?;
-            aborted.push(open.name.session);
-        }
+    for (open, reason) in silent(ctx, scan, after_seconds) {
+        repository.put_abort(ctx, &open.name, scan.view.root.number, reason).await?;
+        aborted.push(open.name.session);
     }
     Ok(aborted)
+}
+
+/// Finds the open sessions that are to be aborted, with the reason.
+pub(super) fn silent<'a>(
+    ctx: &'a Ctx,
+    scan: &'a Scan,
+    after_seconds: u64,
+) -> impl Iterator<Item = (&'a OpenSession, &'static str)> {
+    scan.open.iter().filter_map(move |open| {
+        if open.is_left {
+            return Some((open, "its process is gone"));
+        }
+        let is_silent = silent_seconds(ctx, &scan.view, open) >= after_seconds;
+        is_silent.then_some((open, "it gave no sign of life"))
+    })
 }
 
 /// For how long a session has had as many objects as now, as far as roots tell.

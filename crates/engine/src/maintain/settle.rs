@@ -40,10 +40,10 @@ pub(super) async fn settle_forgotten(
     let may_go = |id: &&SessionId| last && view.lists.forgotten.contains(id) && !needed.contains_key(id);
     let gone: BTreeSet<_> = catalogued.iter().filter(may_go).copied().collect();
     let fence = draft.root.fence;
-    let stays = |id: &SessionId| {
-        let above_fence = view.sessions.get(id).is_some_and(|seen| u64::from(seen.name.epoch) >= fence);
-        above_fence || catalogued.contains(id) && !gone.contains(id)
-    };
+    let names = view.sessions.keys().filter(|name| u64::from(name.epoch) >= fence);
+    let above_fence: BTreeSet<SessionId> = names.map(|name| name.session).collect();
+    let stays =
+        |id: &SessionId| above_fence.contains(id) || catalogued.contains(id) && !gone.contains(id);
     listed.retain(stays);
     if listed != view.lists.forgotten {
         draft.set_forgotten(&listed).await?;
@@ -66,7 +66,7 @@ pub(super) async fn shorten_dead(draft: &mut Draft<'_>, scan: &Scan) -> Result<S
     let mut gone = BTreeSet::new();
     let (mut kept, mut changed): (Vec<(u64, BTreeSet<PackId>)>, _) = (Vec::new(), false);
     for (row, packs) in &scan.view.lists.dead {
-        let passed = row.floor < fence;
+        let passed = row.floor < fence || cfg!(feature = "mutant-dead-list-early");
         let is_gone = |pack: &&PackId| passed && !scan.packs.contains_key(pack);
         gone.extend(packs.iter().filter(is_gone));
         let mut stays = BTreeSet::new();
