@@ -1,7 +1,8 @@
 //! What the benchmarks share: bytes that look like what people back up, the same in every run;
 //! and how whole programs are run, measured and compared.
 //!
-//! On purpose not here: anything of the engine, and real randomness.
+//! On purpose not here: anything of the engine, which only the benchmark of the index uses, and real
+//! randomness.
 
 pub mod measure;
 pub mod report;

@@ -64,6 +64,23 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }
 
+/// Plain BLAKE3-256 over bytes that come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct RunningHash(blake3::Hasher);
+
+impl RunningHash {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all bytes so far.
+    #[must_use]
+    pub fn value(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// BLAKE3 in key-derivation mode over the parts, each preceded by its length (4 bytes).
 #[must_use]
 pub fn derive(context: &str, parts: &[&[u8]]) -> Secret {

@@ -1,7 +1,8 @@
-//! Where chunks lie: the delta that a session publishes and the segment that deltas merge into.
+//! Where chunks lie: the tables of the index, and the delta in which a session publishes them.
 //!
-//! Both hold the same tables: sessions (what opens their packs), packs, and one row a chunk. On
-//! purpose not here: looking chunks up, which is the engine's, and when merging happens.
+//! There are three: sessions (what opens their packs), packs, and one row a chunk. On purpose not
+//! here: the segment that deltas merge into ([`crate::segment`]), and looking chunks up, which is
+//! the engine's.
 
 use crate::chunk::{STORED_BYTES_MAX, StoredLength};
 use crate::crypto::{Secret, Signer, hash};
@@ -12,6 +13,7 @@ use crate::name::{PackClass, PackId};
 use crate::object::{Header, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::wire::{Reader, Writer};
 use std::collections::{HashMap, HashSet};
+use std::ops::{AddAssign, SubAssign};
 
 /// The first 24 bytes of a chunk's identifier: enough to look it up by; whoever opens a chunk
 /// verifies all 32.
@@ -39,6 +41,38 @@ pub struct PackRow {
     pub chunks: u32,
 }
 
+impl PackRow {
+    /// Length of the encoding in bytes.
+    pub const SIZE: usize = 53;
+
+    /// Encodes: row of the session 4, class 1, ordinal 4, size 8, checksum 32, chunks 4.
+    pub fn encode(&self, session: u32, writer: &mut Writer) {
+        writer.u32(session);
+        writer.u8(self.id.class as u8);
+        writer.u32(self.id.ordinal);
+        writer.u64(self.size);
+        writer.raw(&self.checksum);
+        writer.u32(self.chunks);
+    }
+
+    /// Reads what [`PackRow::encode`] wrote; `session` tells who has a row of the session table.
+    ///
+    /// # Errors
+    /// There is no such session, or the class is of a later version.
+    pub fn decode(
+        reader: &mut Reader<'_>,
+        session: impl FnOnce(u32) -> Option<(MemberId, SessionId)>,
+    ) -> Result<(u32, Self), FormatError> {
+        let row = reader.u32()?;
+        let (member, session) = session(row).ok_or(FormatError::Malformed("a pack's session"))?;
+        let class = reader.u8()?;
+        let class =
+            PackClass::from_byte(class).ok_or_else(|| FormatError::Newer(format!("pack class {class}")))?;
+        let id = PackId { member, session, class, ordinal: reader.u32()? };
+        Ok((row, Self { id, size: reader.u64()?, checksum: reader.array()?, chunks: reader.u32()? }))
+    }
+}
+
 /// A row of the chunk table: 40 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkRow {
@@ -54,6 +88,47 @@ pub struct ChunkRow {
     pub origin: u32,
 }
 
+impl ChunkRow {
+    /// Length of the encoding in bytes.
+    pub const SIZE: usize = 40;
+
+    /// Encodes: key 24, pack 4, offset 4, length 4, origin 4.
+    pub fn encode(&self, writer: &mut Writer) {
+        writer.raw(&self.key.0);
+        writer.u32(self.pack);
+        writer.u32(self.offset);
+        writer.u32(self.length.raw());
+        writer.u32(self.origin);
+    }
+
+    /// Reads what [`ChunkRow::encode`] wrote.
+    ///
+    /// # Errors
+    /// It is cut off.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            key: ChunkKey(reader.array()?),
+            pack: reader.u32()?,
+            offset: reader.u32()?,
+            length: StoredLength::from_raw(reader.u32()?),
+            origin: reader.u32()?,
+        })
+    }
+
+    /// What rows are sorted by: all of it, so that two rows that differ anywhere are both kept.
+    #[must_use]
+    pub const fn order(&self) -> (ChunkKey, u32, u32, u32, u32) {
+        (self.key, self.pack, self.offset, self.length.raw(), self.origin)
+    }
+
+    /// Whether it lies within its pack, which has so many bytes.
+    #[must_use]
+    pub fn fits(&self, pack_bytes: u64) -> bool {
+        let end = u64::from(self.offset) + u64::from(self.length.bytes());
+        end <= pack_bytes && self.length.bytes() <= STORED_BYTES_MAX
+    }
+}
+
 /// The tables of a delta or segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IndexTables {
@@ -61,7 +136,7 @@ pub struct IndexTables {
     pub sessions: Vec<SessionRow>,
     /// Packs.
     pub packs: Vec<PackRow>,
-    /// Chunks, ascending by key, then by pack and offset.
+    /// Chunks, ascending by [`ChunkRow::order`].
     pub chunks: Vec<ChunkRow>,
 }
 
@@ -83,21 +158,10 @@ impl IndexTables {
         writer.count(self.packs.len());
         for pack in &self.packs {
             let session = rows.get(&(pack.id.member, pack.id.session));
-            writer.count(*session.expect("the session of every pack is in the table"));
-            writer.u8(pack.id.class as u8);
-            writer.u32(pack.id.ordinal);
-            writer.u64(pack.size);
-            writer.raw(&pack.checksum);
-            writer.u32(pack.chunks);
+            pack.encode(*session.expect("the session of every pack is in the table") as u32, &mut writer);
         }
         writer.count(self.chunks.len());
-        for row in &self.chunks {
-            writer.raw(&row.key.0);
-            writer.u32(row.pack);
-            writer.u32(row.offset);
-            writer.u32(row.length.raw());
-            writer.u32(row.origin);
-        }
+        self.chunks.iter().for_each(|row| row.encode(&mut writer));
         writer.tags(&[]);
         writer.into_vec()
     }
@@ -113,16 +177,18 @@ impl IndexTables {
             tables.sessions.push(SessionRow::decode(&mut reader)?);
         }
         let mut seen = HashSet::new();
-        for _ in 0..rows(&mut reader, 53)? {
-            let pack = tables.decode_pack(&mut reader)?;
+        for _ in 0..rows(&mut reader, PackRow::SIZE)? {
+            let sessions = &tables.sessions;
+            let session = |row: u32| sessions.get(row as usize).map(|row| (row.member, row.session));
+            let (_, pack) = PackRow::decode(&mut reader, session)?;
             if !seen.insert(pack.id) {
                 return Err(FormatError::Malformed("the packs of an index"));
             }
             tables.packs.push(pack);
         }
-        for _ in 0..rows(&mut reader, 40)? {
+        for _ in 0..rows(&mut reader, ChunkRow::SIZE)? {
             let row = tables.decode_chunk(&mut reader)?;
-            if tables.chunks.last().is_some_and(|last| sort_key(last) >= sort_key(&row)) {
+            if tables.chunks.last().is_some_and(|last| last.order() >= row.order()) {
                 return Err(FormatError::Malformed("the order of an index"));
             }
             tables.chunks.push(row);
@@ -132,28 +198,10 @@ impl IndexTables {
         Ok(tables)
     }
 
-    fn decode_pack(&self, reader: &mut Reader<'_>) -> Result<PackRow, FormatError> {
-        let session =
-            self.sessions.get(reader.u32()? as usize).ok_or(FormatError::Malformed("a pack's session"))?;
-        let class = reader.u8()?;
-        let class =
-            PackClass::from_byte(class).ok_or_else(|| FormatError::Newer(format!("pack class {class}")))?;
-        let id = PackId { member: session.member, session: session.session, class, ordinal: reader.u32()? };
-        Ok(PackRow { id, size: reader.u64()?, checksum: reader.array()?, chunks: reader.u32()? })
-    }
-
     fn decode_chunk(&self, reader: &mut Reader<'_>) -> Result<ChunkRow, FormatError> {
-        let row = ChunkRow {
-            key: ChunkKey(reader.array()?),
-            pack: reader.u32()?,
-            offset: reader.u32()?,
-            length: StoredLength::from_raw(reader.u32()?),
-            origin: reader.u32()?,
-        };
-        let end = u64::from(row.offset) + u64::from(row.length.bytes());
-        let inside = |pack: &PackRow| end <= pack.size && row.length.bytes() <= STORED_BYTES_MAX;
+        let row = ChunkRow::decode(reader)?;
         let origin_known = (row.origin as usize) < self.packs.len();
-        if origin_known && self.packs.get(row.pack as usize).is_some_and(inside) {
+        if origin_known && self.packs.get(row.pack as usize).is_some_and(|pack| row.fits(pack.size)) {
             Ok(row)
         } else {
             Err(FormatError::Malformed("a chunk's place"))
@@ -203,8 +251,25 @@ impl IndexTables {
 
     /// Puts chunk rows into the order that the format wants; what is there twice goes.
     pub fn sort(&mut self) {
-        self.chunks.sort_unstable_by_key(sort_key);
-        self.chunks.dedup_by_key(|row| sort_key(row));
+        self.chunks.sort_unstable_by_key(ChunkRow::order);
+        self.chunks.dedup_by_key(|row| row.order());
+    }
+
+    /// Puts all three tables into the order that a segment wants: sessions by member and session,
+    /// packs by their encoded ids, chunks as ever. Chunks follow their packs to new rows.
+    pub fn arrange(&mut self) {
+        self.sessions.sort_by_key(|row| (row.member, row.session));
+        let mut order: Vec<u32> = (0..self.packs.len() as u32).collect();
+        order.sort_by_key(|&row| self.packs[row as usize].id.encode());
+        let mut rows = vec![0; order.len()];
+        for (new, &old) in (0u32..).zip(&order) {
+            rows[old as usize] = new;
+        }
+        self.packs = order.iter().map(|&row| self.packs[row as usize].clone()).collect();
+        for chunk in &mut self.chunks {
+            (chunk.pack, chunk.origin) = (rows[chunk.pack as usize], rows[chunk.origin as usize]);
+        }
+        self.sort();
     }
 }
 
@@ -212,10 +277,6 @@ impl IndexTables {
 fn rows(reader: &mut Reader<'_>, bytes_min: usize) -> Result<usize, FormatError> {
     let count = reader.count(bytes_min)?;
     if count > ROWS_MAX { Err(FormatError::TooLong("an index")) } else { Ok(count) }
-}
-
-fn sort_key(row: &ChunkRow) -> (ChunkKey, u32, u32) {
-    (row.key, row.pack, row.offset)
 }
 
 /// Encodes a delta: number 4, sealed tables, tagged list; signed.
@@ -286,98 +347,72 @@ impl Partition {
     }
 }
 
+/// What stands for a pack in sums of rows: the first 8 bytes of the hash of its identifier. So a
+/// row is hashed in one step, and who sums many rows keeps 8 bytes a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PackTag(pub [u8; 8]);
+
+impl From<&PackId> for PackTag {
+    fn from(id: &PackId) -> Self {
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&hash(&id.encode())[..8]);
+        Self(tag)
+    }
+}
+
 /// Sum of the hashes of rows, modulo 2^256: equal for equal multisets of rows in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MultisetSum(pub [u8; 32]);
 
 impl MultisetSum {
-    /// Adds one location: the chunk, the pack that holds it, and where.
-    pub fn add(&mut self, tables: &IndexTables, row: &ChunkRow) {
-        let mut writer = Writer::new();
-        writer.raw(&row.key.0);
-        for pack in [row.pack, row.origin] {
-            let id = tables.packs.get(pack as usize).map_or([0; PackId::SIZE], |pack| pack.id.encode());
-            writer.raw(&id);
-        }
-        writer.u32(row.offset);
-        writer.u32(row.length.raw());
-        *self = self.plus(&Self(hash(writer.as_slice())));
-    }
-
-    /// The sum of two sums.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        let (mut sum, mut carry) = ([0; 32], 0u16);
-        for ((sum, one), other) in sum.iter_mut().zip(self.0).zip(other.0) {
-            carry += u16::from(one) + u16::from(other);
-            *sum = carry as u8;
-            carry >>= 8;
-        }
-        Self(sum)
+    /// Adds one location: the chunk, the pack that holds it and the one it was sealed for, and where.
+    pub fn add(&mut self, row: &ChunkRow, pack: PackTag, origin: PackTag) {
+        let mut bytes = [0; 48];
+        bytes[..24].copy_from_slice(&row.key.0);
+        bytes[24..32].copy_from_slice(&pack.0);
+        bytes[32..40].copy_from_slice(&origin.0);
+        bytes[40..44].copy_from_slice(&row.offset.to_le_bytes());
+        bytes[44..].copy_from_slice(&row.length.raw().to_le_bytes());
+        *self += Self(hash(&bytes));
     }
 
     /// Sums all rows of the tables.
     #[must_use]
     pub fn of(tables: &IndexTables) -> Self {
+        let tags: Vec<PackTag> = tables.packs.iter().map(|pack| PackTag::from(&pack.id)).collect();
+        let tag = |row: u32| tags.get(row as usize).copied().unwrap_or_default();
         let mut sum = Self::default();
-        tables.chunks.iter().for_each(|row| sum.add(tables, row));
+        tables.chunks.iter().for_each(|row| sum.add(row, tag(row.pack), tag(row.origin)));
         sum
     }
-}
 
-/// A merged part of the index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexSegment {
-    /// Which identifiers it holds.
-    pub partition: Partition,
-    /// How often its rows were merged.
-    pub level: u8,
-    /// Sum over its rows, for the conservation check.
-    pub sum: MultisetSum,
-    /// Its tables.
-    pub tables: IndexTables,
-}
-
-impl IndexSegment {
-    /// Encodes: partition bits 1, value 2, level 1, rows 8, sum 32, sealed tables, tagged list; signed.
-    #[must_use]
-    pub fn encode(&self, header: &Header, k_idx: &Secret, signer: &Signer) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.u8(self.partition.bits);
-        writer.u16(self.partition.value);
-        writer.u8(self.level);
-        writer.u64(self.tables.chunks.len() as u64);
-        writer.raw(&self.sum.0);
-        seal_section(&mut writer, k_idx, header, "index segment", &self.tables.encode());
-        writer.tags(&[]);
-        encode_object(header, writer.as_slice(), Some(signer))
-    }
-
-    /// Reads the body of a segment and recomputes its sum.
-    ///
-    /// # Errors
-    /// It is damaged, malformed, holds other rows than it states, or is of a later version.
-    pub fn decode(header: &Header, body: &[u8], k_idx: &Secret) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(body);
-        let partition = Partition::decode(&mut reader)?;
-        let level = reader.u8()?;
-        let rows = reader.u64()?;
-        let sum = MultisetSum(reader.array()?);
-        let tables = IndexTables::decode(&open_section(
-            &mut reader,
-            k_idx,
-            header,
-            "index segment",
-            TABLE_SECTION_BYTES_MAX,
-        )?)?;
-        reader.tags("an index segment", &[])?;
-        reader.end()?;
-        let stated =
-            rows == tables.chunks.len() as u64 && tables.chunks.iter().all(|row| partition.holds(&row.key));
-        if !stated || MultisetSum::of(&tables) != sum {
-            return Err(FormatError::Malformed("the rows of an index segment"));
+    /// Goes through both numbers from the lowest 64 bits on, with what is carried over.
+    fn step(&mut self, other: &Self, step: impl Fn(u64, u64, u64) -> (u64, u64)) {
+        let mut carry = 0;
+        for (bytes, other) in self.0.as_chunks_mut::<8>().0.iter_mut().zip(other.0.as_chunks::<8>().0) {
+            let (result, over) = step(u64::from_le_bytes(*bytes), u64::from_le_bytes(*other), carry);
+            (*bytes, carry) = (result.to_le_bytes(), over);
         }
-        Ok(Self { partition, level, sum, tables })
+    }
+}
+
+impl AddAssign for MultisetSum {
+    fn add_assign(&mut self, other: Self) {
+        self.step(&other, |a, b, carry| {
+            let (sum, over) = a.overflowing_add(b);
+            let (sum, again) = sum.overflowing_add(carry);
+            (sum, u64::from(over | again))
+        });
+    }
+}
+
+impl SubAssign for MultisetSum {
+    fn sub_assign(&mut self, other: Self) {
+        self.step(&other, |a, b, borrow| {
+            let (difference, under) = a.overflowing_sub(b);
+            let (difference, again) = difference.overflowing_sub(borrow);
+            (difference, u64::from(under | again))
+        });
     }
 }
 
@@ -392,7 +427,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    pub(crate) fn tables(rows: Vec<(u8, u32)>) -> IndexTables {
+    fn tables(rows: Vec<(u8, u32)>) -> IndexTables {
         let wrap = WrappedSecret {
             commitment: [1; 32],
             recipient: [2; 8],
@@ -420,7 +455,7 @@ mod tests {
             vec![SessionRow { member, session, key_epoch: 0, data: Some(wrap.clone()), meta: Some(wrap) }];
         let mut tables = IndexTables { sessions, packs: vec![pack(0), pack(1)], chunks };
         tables.sort();
-        tables.chunks.dedup_by_key(|row| sort_key(row));
+        tables.chunks.dedup();
         tables
     }
 
@@ -444,10 +479,6 @@ mod tests {
             let object = Object::parse(&bytes).unwrap();
             object.verify(&signer.public()).unwrap();
             prop_assert_eq!(decode_delta(&object.header, object.body, &key).unwrap(), (4, tables.clone()));
-            let segment = IndexSegment { partition: Partition::ALL, level: 1, sum: MultisetSum::of(&tables), tables };
-            let bytes = segment.encode(&header(ObjectType::IndexSegment), &key, &signer);
-            let object = Object::parse(&bytes).unwrap();
-            prop_assert_eq!(IndexSegment::decode(&object.header, object.body, &key).unwrap(), segment);
         }
 
         #[test]
@@ -459,6 +490,23 @@ mod tests {
             let mut fewer = tables.clone();
             fewer.chunks.pop();
             prop_assert_ne!(MultisetSum::of(&tables), MultisetSum::of(&fewer));
+            let (mut sum, mut last) = (MultisetSum::of(&fewer), fewer.clone());
+            last.chunks = tables.chunks[fewer.chunks.len()..].to_vec();
+            sum += MultisetSum::of(&last);
+            prop_assert_eq!(sum, MultisetSum::of(&tables));
+            sum -= MultisetSum::of(&last);
+            prop_assert_eq!(sum, MultisetSum::of(&fewer));
+        }
+
+        #[test]
+        fn arranged_tables_hold_the_same_rows(rows in prop::collection::vec((any::<u8>(), any::<u32>()), 0..20)) {
+            let tables = tables(rows);
+            let mut arranged = tables.clone();
+            arranged.packs.swap(0, 1);
+            arranged.chunks.iter_mut().for_each(|row| (row.pack, row.origin) = (1 - row.pack, 1 - row.origin));
+            prop_assert_eq!(MultisetSum::of(&arranged), MultisetSum::of(&tables));
+            arranged.arrange();
+            prop_assert_eq!(arranged, tables);
         }
 
         #[test]

@@ -20,6 +20,7 @@ pub mod page;
 pub mod record;
 pub mod repository;
 pub mod root;
+pub mod segment;
 pub mod session;
 pub mod wire;
 

@@ -27,7 +27,7 @@ pub const SMALL_SECTION_BYTES_MAX: usize = 16 << 20;
 pub const SNAPSHOT_SECTION_BYTES_MAX: usize = 64 << 20;
 /// Longest plaintext of a section in bytes: footers of packs, and evidence.
 pub const RECORD_SECTION_BYTES_MAX: usize = 256 << 20;
-/// Longest plaintext of a section in bytes: roots, lists, segments of snapshots, the index.
+/// Longest plaintext of a section in bytes: roots, lists, segments of snapshots, index deltas.
 pub const TABLE_SECTION_BYTES_MAX: usize = OBJECT_BYTES_MAX as usize;
 /// Length of a section's nonce in bytes.
 const NONCE_BYTES: usize = 12;
@@ -238,7 +238,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// It was not made with this key, or objects of this type carry none.
     pub fn verify(&self, key: &SignPublic) -> Result<(), FormatError> {
-        key.verify(&signed_message(self.signed), self.signature)
+        key.verify(&signed_message(&hash(self.signed)), self.signature)
     }
 }
 
@@ -262,7 +262,7 @@ pub fn encode_object(header: &Header, body: &[u8], signer: Option<&Signer>) -> V
     bytes.extend_from_slice(&header.encode());
     bytes.extend_from_slice(body);
     if let Some(signer) = signer {
-        let signature = signer.sign(&signed_message(&bytes));
+        let signature = signer.sign(&signed_message(&hash(&bytes)));
         bytes.extend_from_slice(&signature);
     }
     let checksum = hash(&bytes);
@@ -270,9 +270,10 @@ pub fn encode_object(header: &Header, body: &[u8], signer: Option<&Signer>) -> V
     bytes
 }
 
-fn signed_message(signed: &[u8]) -> Vec<u8> {
+/// What is signed: `signed` is the hash of header and body.
+pub(crate) fn signed_message(signed: &[u8; 32]) -> Vec<u8> {
     let mut message = b"holdfast 1 signature".to_vec();
-    message.extend_from_slice(&hash(signed));
+    message.extend_from_slice(signed);
     message
 }
 

@@ -162,10 +162,12 @@ pub struct Conservation {
 }
 
 impl Conservation {
-    /// Tells whether what was taken in is what was dropped and given out.
+    /// Whether nothing came or went: taken = dropped + given.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.taken == self.dropped.plus(&self.given)
+        let mut left = self.dropped;
+        left += self.given;
+        left == self.taken
     }
 }
 

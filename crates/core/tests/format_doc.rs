@@ -20,6 +20,7 @@ const SOURCES: [&str; 20] = [
     "compress",
     "pack",
     "index",
+    "segment",
     "entry",
     "entry_code",
     "page",

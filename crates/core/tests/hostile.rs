@@ -9,7 +9,7 @@ mod fixture;
 
 use fixture::{noise, source_path};
 use holdfast_core::crypto::{Secret, hash};
-use holdfast_core::index::{IndexSegment, decode_delta};
+use holdfast_core::index::decode_delta;
 use holdfast_core::keys::{Credential, KeyBundle, KeySlot, MemberEntry};
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, Object, ObjectType, open_section, seal_section};
@@ -17,6 +17,7 @@ use holdfast_core::pack::{HEAD_BYTES, TRAILER_BYTES, decode_head, decode_trailer
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::Repository;
 use holdfast_core::root::{List, Root, decode_snapshots};
+use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{Begin, End, Pins, Summary};
 use holdfast_core::wire::{Reader, Writer};
 use std::path::Path;
@@ -94,7 +95,7 @@ fn decode(header: &Header, body: &[u8]) -> bool {
 fn section_of(object_type: ObjectType, body: &[u8]) -> Option<(usize, &'static str, &'static str)> {
     Some(match object_type {
         ObjectType::IndexDelta => (4, "K_idx", "index delta"),
-        ObjectType::IndexSegment => (44, "K_idx", "index segment"),
+        ObjectType::IndexSegment => (48, "K_idx", "index segment"),
         ObjectType::Root => (0, "K_ref", "root"),
         ObjectType::Begin => (0, "K_ref", "begin"),
         ObjectType::Pins => (0, "K_ref", "pins"),

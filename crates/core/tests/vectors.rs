@@ -20,8 +20,7 @@ use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time
 use holdfast_core::entry_code::{decode_alone, decode_xattrs, encode_alone, encode_xattrs};
 use holdfast_core::id::{ChunkId, MemberId, ObjectId, RepositoryId, SessionId, StreamId, hex};
 use holdfast_core::index::{
-    ChunkKey, ChunkRow, IndexSegment, IndexTables, MultisetSum, PackRow, Partition, decode_delta,
-    encode_delta,
+    ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, decode_delta, encode_delta,
 };
 use holdfast_core::keys::{
     ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Members, Opener, Role,
@@ -40,6 +39,7 @@ use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, decode_snapshots,
     encode_snapshots,
 };
+use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{
     Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary,
 };

@@ -28,7 +28,8 @@ pub enum ErrorKind {
     Full,
     /// Bytes in the repository are damaged or missing.
     Damaged,
-    /// Someone maintained the repository meanwhile; the same command will do.
+    /// Someone maintained the repository meanwhile, or a local copy was damaged and is gone; the
+    /// same command will do.
     Conflict,
     /// The run was asked to stop.
     Interrupted,

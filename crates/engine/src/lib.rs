@@ -48,6 +48,8 @@ pub use diff::{
 };
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
+#[doc(hidden)]
+pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};

@@ -5,7 +5,9 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
-use crate::index::Index;
+use crate::event::Event;
+use crate::index::{Index, Place};
+use crate::restore::chain;
 use crate::session::SessionOptions;
 use crate::workers::lock;
 use holdfast_core::chunk::{
@@ -174,14 +176,16 @@ pub(crate) struct Packer {
     claimed: Mutex<HashSet<(ChunkKind, ChunkKey)>>,
     /// Packs of other sessions that new references rely on.
     relied_on: Mutex<BTreeSet<PackId>>,
-    /// Packs that references rely on which the parent's closure covers, by row.
-    covered: Mutex<BTreeSet<u32>>,
+    /// Packs that references rely on which the parent's closure covers.
+    covered: Mutex<BTreeSet<PackId>>,
     /// When the session last showed that it goes on.
     alive: Mutex<Time>,
     scratches: Mutex<Vec<Scratch>>,
     pub added: Added,
     failure: Mutex<Option<Error>>,
     poisoned: AtomicBool,
+    /// Whether it was told that chunks could not be looked up.
+    blind: AtomicBool,
     /// Jobs that were handed in and have not stored their chunk yet.
     jobs: Mutex<usize>,
     jobs_done: Condvar,
@@ -225,6 +229,7 @@ impl Packer {
             added: Added::default(),
             failure: Mutex::default(),
             poisoned: AtomicBool::new(false),
+            blind: AtomicBool::new(false),
             jobs: Mutex::default(),
             jobs_done: Condvar::new(),
         }
@@ -247,7 +252,7 @@ impl Packer {
 
     /// Packs that the parent's closure covers.
     pub(crate) fn covered(&self) -> BTreeSet<PackId> {
-        lock(&self.covered).iter().map(|row| self.index.pack(*row).row.id).collect()
+        lock(&self.covered).clone()
     }
 
     /// Shows every hour that the session goes on, whether or not there is anything to store.
@@ -267,8 +272,8 @@ impl Packer {
 
     /// Says who takes care of a chunk; exactly one caller is told that it is new.
     pub(crate) fn claim(&self, kind: ChunkKind, id: &ChunkId) -> Claim {
-        if let Some(place) = self.index.live(&ChunkKey::from(id)) {
-            lock(&self.relied_on).insert(self.index.pack(place.pack).row.id);
+        if let Some(pack) = self.pack_of(&ChunkKey::from(id)) {
+            lock(&self.relied_on).insert(pack);
             return Claim::Known;
         }
         if lock(&self.claimed).insert((kind, ChunkKey::from(id))) { Claim::New } else { Claim::Known }
@@ -277,13 +282,27 @@ impl Packer {
     /// Whether an earlier session's chunk may be referred to again; it is then relied on unless
     /// the pinned parent's closure covers it.
     pub(crate) fn resolves(&self, kind: ChunkKind, key: &ChunkKey, covered: bool) -> bool {
-        let Some(place) = self.index.live(key) else { return lock(&self.claimed).contains(&(kind, *key)) };
+        let Some(pack) = self.pack_of(key) else { return lock(&self.claimed).contains(&(kind, *key)) };
         if covered {
-            lock(&self.covered).insert(place.pack);
+            lock(&self.covered).insert(pack);
         } else {
-            lock(&self.relied_on).insert(self.index.pack(place.pack).row.id);
+            lock(&self.relied_on).insert(pack);
         }
         true
+    }
+
+    /// The pack of an earlier session that has a chunk and may be relied on. Where it cannot be
+    /// looked up, the chunk counts as new: to store it again is always right.
+    fn pack_of(&self, key: &ChunkKey) -> Option<PackId> {
+        let pack = |place: Place| Ok(self.index.pack(place.pack)?.row.id);
+        let found = self.index.live(key).and_then(|place| place.map(pack).transpose());
+        found.unwrap_or_else(|error| {
+            if !self.blind.swap(true, Ordering::Relaxed) {
+                let what = format!("{}; what lies there is stored again", chain(&error));
+                self.ctx.monitor.on(&Event::Warning(&what));
+            }
+            None
+        })
     }
 
     /// Whether the run should stop: it failed elsewhere, or was asked to.

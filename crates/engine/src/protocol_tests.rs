@@ -23,12 +23,13 @@ use harness::{ModelSource, ModelTarget, Node, Restored, Stepped, SteppedStore, T
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time};
 use holdfast_core::id::{ChunkId, ObjectId, SessionId, StreamId};
-use holdfast_core::index::{IndexSegment, MultisetSum, Partition};
+use holdfast_core::index::{MultisetSum, Partition};
 use holdfast_core::keys::ChunkKind;
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::ObjectType;
 use holdfast_core::page::{ExtentTreeBuilder, KeySpace, TreeBuilder};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, SegmentRow, encode_snapshots};
+use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{Counts, Details, Summary};
 use holdfast_store::{Key, MemoryStore};
 use std::collections::BTreeSet;

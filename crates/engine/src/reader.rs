@@ -3,7 +3,7 @@
 //! On purpose not here: what is done with them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, Place};
+use crate::index::{Index, KnownPack, Place};
 use crate::repository::{Repository, object_key};
 use crate::view::View;
 use crate::workers::lock;
@@ -17,7 +17,7 @@ use holdfast_core::crypto::Secret;
 use holdfast_core::entry_code::Refs;
 use holdfast_core::id::ChunkId;
 use holdfast_core::keys::{Identifier, Opener};
-use holdfast_core::name::{PackClass, PackId};
+use holdfast_core::name::PackClass;
 use holdfast_core::page::Page;
 use holdfast_store::ByteRange;
 use std::collections::HashMap;
@@ -127,33 +127,35 @@ impl Reader {
         &self.identifier
     }
 
-    fn secret(&self, origin: u32, class: PackClass) -> std::result::Result<Secret, FormatError> {
-        let session = self.index.pack(origin).session;
-        if let Some(secret) = lock(&self.secrets).get(&(session, class)) {
+    /// The secret that a pack was sealed under.
+    fn secret(&self, origin: &KnownPack, class: PackClass) -> Result<Secret> {
+        if let Some(secret) = lock(&self.secrets).get(&(origin.session, class)) {
             return Ok(secret.clone());
         }
-        let secret = self.opener.session_secret(self.index.session(session), class)?;
-        lock(&self.secrets).insert((session, class), secret.clone());
+        let session = self.index.session(origin.session)?;
+        let secret = self.opener.session_secret(&session, class);
+        let secret = secret.map_err(|error| Error::format(&origin.row.id.name(), error))?;
+        lock(&self.secrets).insert((origin.session, class), secret.clone());
         Ok(secret)
     }
 
-    fn data_cipher(&self, origin: u32) -> std::result::Result<Arc<PackCipher>, FormatError> {
+    fn data_cipher(&self, origin: u32) -> Result<Arc<PackCipher>> {
         if let Some(cipher) = lock(&self.data_ciphers).get(&origin) {
             return Ok(Arc::clone(cipher));
         }
-        let secret = self.secret(origin, PackClass::Data)?;
-        let cipher =
-            Arc::new(PackCipher::new(&secret, self.repository.id(), &self.index.pack(origin).row.id));
+        let pack = self.index.pack(origin)?;
+        let secret = self.secret(&pack, PackClass::Data)?;
+        let cipher = Arc::new(PackCipher::new(&secret, self.repository.id(), &pack.row.id));
         lock(&self.data_ciphers).insert(origin, Arc::clone(&cipher));
         Ok(cipher)
     }
 
-    fn page_ciphers(&self, origin: u32) -> std::result::Result<Arc<PageCiphers>, FormatError> {
+    fn page_ciphers(&self, origin: u32) -> Result<Arc<PageCiphers>> {
         if let Some(ciphers) = lock(&self.page_ciphers).get(&origin) {
             return Ok(Arc::clone(ciphers));
         }
-        let secret = self.secret(origin, PackClass::Tree)?;
-        let pack: PackId = self.index.pack(origin).row.id;
+        let known = self.index.pack(origin)?;
+        let (secret, pack) = (self.secret(&known, PackClass::Tree)?, known.row.id);
         let ciphers = Arc::new(PageCiphers {
             refs: PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack),
             body: Some(PackCipher::new(&secret, self.repository.id(), &pack)),
@@ -169,33 +171,36 @@ impl Reader {
         sealed: &mut [u8],
         decompressor: &mut Decompressor,
         plaintext: &mut Vec<u8>,
-    ) -> std::result::Result<(), FormatError> {
+    ) -> Result<()> {
         let cipher = self.data_cipher(wanted.place.origin)?;
-        open_data(&cipher, &self.identifier, &wanted.id, wanted.place.length, sealed, decompressor, plaintext)
+        let length = wanted.place.length;
+        open_data(&cipher, &self.identifier, &wanted.id, length, sealed, decompressor, plaintext)
+            .map_err(|error| self.broken(wanted, error))
+    }
+
+    /// The error of a chunk whose bytes are not what they should be.
+    fn broken(&self, wanted: &Wanted, error: FormatError) -> Error {
+        match self.index.pack(wanted.place.pack) {
+            Ok(pack) => Error::format(&pack.row.id.name(), error),
+            Err(other) => other,
+        }
     }
 
     /// Opens a page whose sealed bytes are at hand.
-    pub(crate) fn open_page(
-        &self,
-        wanted: &Wanted,
-        sealed: &mut [u8],
-    ) -> std::result::Result<Page, FormatError> {
-        Page::decode(&self.open_page_text(wanted, sealed)?)
+    pub(crate) fn open_page(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Page> {
+        Page::decode(&self.open_page_text(wanted, sealed)?).map_err(|error| self.broken(wanted, error))
     }
 
-    fn open_page_text(
-        &self,
-        wanted: &Wanted,
-        sealed: &mut [u8],
-    ) -> std::result::Result<PageText, FormatError> {
+    fn open_page_text(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<PageText> {
         let ciphers = self.page_ciphers(wanted.place.origin)?;
         let (place, mut decompressor) = (wanted.place, Decompressor::new());
         open_page(&ciphers, &self.identifier, &wanted.id, place.length, sealed, &mut decompressor)
+            .map_err(|error| self.broken(wanted, error))
     }
 
     /// Reads a range of a pack; fewer bytes than asked for are an error.
     pub(crate) async fn fetch(&self, pack: u32, offset: u64, length: u64) -> Result<Bytes> {
-        let name = self.index.pack(pack).row.id.name();
+        let name = self.index.pack(pack)?.row.id.name();
         let bytes =
             self.repository.store().get(&object_key(&*name), ByteRange::From { offset, length }).await?;
         if bytes.len() as u64 == length {
@@ -230,7 +235,7 @@ impl Reader {
     async fn try_places(
         &self,
         id: &ChunkId,
-        mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+        mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
         match self.newer().await {
@@ -242,15 +247,13 @@ impl Reader {
     async fn try_known_places(
         &self,
         id: &ChunkId,
-        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> std::result::Result<(), FormatError>,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let mut last = missing(id);
-        for place in self.index.places(id).collect::<Vec<_>>() {
-            match self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await {
-                Ok(bytes) => match open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes)) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => last = Error::format(&self.index.pack(place.pack).row.id.name(), error),
-                },
+        for place in self.index.places(id)? {
+            let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
+            match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
+                Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
@@ -263,10 +266,10 @@ impl Reader {
         let mut found: HashMap<ChunkId, Refs> = HashMap::new();
         let wanted = ids
             .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
             .collect();
+        // What fails here is tried again alone below.
         for range in coalesce(wanted) {
-            // What fails here is tried again alone below.
             let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
             for chunk in &range.chunks {
                 let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
@@ -295,11 +298,13 @@ impl Reader {
         refs.ok_or_else(|| missing(id))
     }
 
-    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> std::result::Result<Refs, FormatError> {
-        let pack = self.index.pack(wanted.place.origin).row.id;
+    fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {
+        let pack = self.index.pack(wanted.place.origin)?.row.id;
         let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
         let ciphers = PageCiphers { refs, body: None };
-        Refs::decode(&open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)?)
+        open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)
+            .and_then(|refs| Refs::decode(&refs))
+            .map_err(|error| self.broken(wanted, error))
     }
 
     /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for
@@ -309,7 +314,7 @@ impl Reader {
         let mut bytes_left = PAGES_BYTES_MAX;
         let wanted = ids
             .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.places(id).next()? }))
+            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
             .collect();
         for range in coalesce(wanted) {
             if bytes_left == 0 {

@@ -4,6 +4,7 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::Blocks;
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
@@ -75,6 +76,7 @@ struct Inner {
     members: Members,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
+    blocks: Arc<Blocks>,
 }
 
 /// A repository that is open. Cheap to clone.
@@ -247,6 +249,7 @@ impl Repository {
             members,
             identifier,
             cache,
+            blocks: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -266,6 +269,16 @@ impl Repository {
     /// Folder of local copies of this repository's objects.
     pub(crate) fn cache(&self) -> Option<&Path> {
         self.inner.cache.as_deref()
+    }
+
+    /// Blocks of the index that were read lately.
+    pub(crate) fn blocks(&self) -> &Arc<Blocks> {
+        &self.inner.blocks
+    }
+
+    /// The key that verifies what an active member signed.
+    pub(crate) fn key_of(&self, member: MemberId) -> Option<SignPublic> {
+        self.inner.members.active(member).map(|entry| entry.sign)
     }
 
     /// Where it lies, for people.

@@ -11,7 +11,7 @@ use crate::packer::{Packer, Parcel};
 use crate::repository::{Repository, object_key, put_or_mine};
 use crate::view::View;
 use bytes::Bytes;
-use holdfast_core::crypto::Secret;
+use holdfast_core::crypto::{Secret, hash};
 use holdfast_core::entry::Time;
 use holdfast_core::id::{SessionId, StreamId};
 use holdfast_core::index::{IndexTables, PackRow, encode_delta};
@@ -92,12 +92,12 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Self> {
         let sealer = repository.sealer()?;
-        let id = SessionId(ctx.random());
+        let epoch = view.root.number;
+        let id = fresh_id(ctx, epoch);
         let secrets = SessionSecrets { data: Secret::new(ctx.random()), meta: Secret::new(ctx.random()) };
         let row = sealer
             .begin_session(id, &secrets, &[ctx.random(), ctx.random()], &ctx.kem)
             .map_err(|error| Error::format("the repository's keys", error))?;
-        let epoch = view.root.number;
         let name = SessionName { epoch: epoch as u32, member: repository.member(), session: id };
         let packer = Packer::new(ctx, sealer, (id, epoch), &secrets, &row, index, options);
         if !options.dry_run {
@@ -272,7 +272,7 @@ impl Session {
         if !self.may_commit(&root)? {
             return Ok(false);
         }
-        if root.number != self.resolved {
+        if root.number != self.resolved && !cfg!(feature = "mutant-no-recheck") {
             let view = self.repository.view().await?;
             if let Some(parent) = self.parent
                 && !view.has_parent(parent)
@@ -320,7 +320,10 @@ impl Session {
     /// on its way out.
     fn check_packs(&self, view: &View, pinned: &[PackId]) -> Result<()> {
         let adopted: BTreeSet<_> = self.adopted.iter().map(|pack| pack.row.id).collect();
-        let gone = pinned.iter().filter(|pack| !adopted.contains(pack)).any(|pack| !view.index.is_live(pack));
+        let mut gone = false;
+        for pack in pinned.iter().filter(|pack| !adopted.contains(pack)) {
+            gone |= !view.index.is_live(pack)?;
+        }
         let condemned = view.lists.packs_on_their_way_out().any(|pack| {
             adopted.contains(pack) || (pack.member, pack.session) == (self.name.member, self.name.session)
         });
@@ -420,6 +423,15 @@ impl Session {
         }
         self.repository.put_abort(&self.ctx, &self.name, self.epoch, reason).await
     }
+}
+
+/// Draws the id of a session. Machines that were cloned draw the same numbers: in one epoch they
+/// meet at the name of the begin, and in two epochs they must not have one id.
+pub(crate) fn fresh_id(ctx: &Ctx, epoch: u64) -> SessionId {
+    let mixed = hash(&[&ctx.random::<16>()[..], &epoch.to_le_bytes()].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&mixed[..16]);
+    SessionId(id)
 }
 
 fn overtaken() -> Error {

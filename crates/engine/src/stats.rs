@@ -126,8 +126,8 @@ pub async fn stats(
             survey.walk(number as u32, snapshot).await?;
             ctx.monitor.on(&Event::Done { files: 1, bytes: 0 });
         }
-        unique = survey.unique_bytes();
-        report.stored = Some(survey.sum(report.pack_bytes));
+        unique = survey.unique_bytes()?;
+        report.stored = Some(survey.sum(report.pack_bytes)?);
     }
     let rows = chosen.into_iter().enumerate();
     let rows = rows.map(|(at, snapshot)| SnapshotStats { snapshot, unique_bytes: unique.get(at).copied() });
@@ -225,20 +225,20 @@ impl<'a> Survey<'a> {
     }
 
     /// For each chosen snapshot what only it refers to.
-    fn unique_bytes(&self) -> Vec<u64> {
+    fn unique_bytes(&self) -> Result<Vec<u64>> {
         let mut unique = vec![0; self.chosen];
         for (key, &mark) in self.pages.iter().chain(&self.chunks) {
             if let Some(bytes) = unique.get_mut(mark as usize) {
-                *bytes += stored_bytes(&self.reader.index, key);
+                *bytes += stored_bytes(&self.reader.index, key)?;
             }
         }
-        unique
+        Ok(unique)
     }
 
-    fn sum(self, pack_bytes: u64) -> StoredStats {
+    fn sum(self, pack_bytes: u64) -> Result<StoredStats> {
         let (mut stats, mut referenced) = (StoredStats::default(), 0);
         for (key, mark) in &self.pages {
-            let bytes = stored_bytes(&self.reader.index, key);
+            let bytes = stored_bytes(&self.reader.index, key)?;
             referenced += bytes;
             if self.is_chosen(*mark) {
                 stats.pages += 1;
@@ -246,7 +246,7 @@ impl<'a> Survey<'a> {
             }
         }
         for (key, mark) in &self.chunks {
-            let bytes = stored_bytes(&self.reader.index, key);
+            let bytes = stored_bytes(&self.reader.index, key)?;
             referenced += bytes;
             if self.is_chosen(*mark) {
                 stats.chunks += 1;
@@ -260,7 +260,7 @@ impl<'a> Survey<'a> {
             stats.slack_bytes += end - used;
         }
         stats.unreferenced_bytes = pack_bytes.saturating_sub(referenced);
-        stats
+        Ok(stats)
     }
 
     /// The first snapshot to mark a thing is a chosen one if any of them refers to it.
@@ -294,8 +294,8 @@ fn mark(marks: &mut IdMap<u32>, key: ChunkKey, number: u32) -> Mark {
 }
 
 /// What a chunk takes where it is relied on; a second copy elsewhere counts as unreferenced.
-fn stored_bytes(index: &Index, key: &ChunkKey) -> u64 {
-    index.live(key).map_or(0, |place| place.length.bytes().into())
+fn stored_bytes(index: &Index, key: &ChunkKey) -> Result<u64> {
+    Ok(index.live(key)?.map_or(0, |place| place.length.bytes().into()))
 }
 
 /// Stretches of a chunk that are referred to.

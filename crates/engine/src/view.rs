@@ -7,7 +7,7 @@
 
 use crate::adopt::{find_packs, read_pack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, PackState};
+use crate::index::{Index, PackState, clean_copies, local_segment};
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::session::AdoptedPack;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ChunkId, MemberId, SessionId};
-use holdfast_core::index::{IndexSegment, IndexTables, decode_delta};
+use holdfast_core::index::{IndexTables, decode_delta};
 use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, decode_snapshots};
@@ -27,6 +27,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 const READS_AT_ONCE: usize = 16;
 /// So often reading begins again when maintainers change what is read.
 const VIEWS_MAX: usize = 16;
+/// Segments of the index that are read at the same time, each in some MiB.
+const SEGMENTS_AT_ONCE: usize = 4;
 
 /// A session that was met.
 #[derive(Debug)]
@@ -162,12 +164,18 @@ impl Repository {
     /// Reads V(r): sessions, then deltas, then the newest root. An object that a maintainer
     /// merged away meanwhile makes it begin again.
     pub(crate) async fn view(&self) -> Result<View> {
+        let what = "the repository changed at every attempt to read it; try again";
+        let mut last = Error::new(ErrorKind::Conflict, what);
         for _ in 0..VIEWS_MAX {
-            if let Some(view) = self.try_view().await? {
-                return Ok(view);
+            match self.try_view().await {
+                Ok(Some(view)) => return Ok(view),
+                Ok(None) => {}
+                // A local copy turned out damaged; it is gone, and will be made anew.
+                Err(error) if error.kind == ErrorKind::Conflict => last = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorKind::Conflict, "the repository changed at every attempt to read it; try again"))
+        Err(last)
     }
 
     /// One attempt. Whatever cannot be used counts only if the root did not change meanwhile.
@@ -205,7 +213,7 @@ impl Repository {
         let whole = self.read_deltas(view, deltas).await?;
         self.read_lost_deltas(view).await?;
         view.index.settle();
-        view.state_packs();
+        view.state_packs()?;
         Ok(whole)
     }
 
@@ -273,7 +281,9 @@ impl Repository {
     async fn read_deltas(&self, view: &mut View, keys: impl Iterator<Item = Key>) -> Result<bool> {
         let counted: Vec<_> = keys
             .filter_map(|key| match name::parse(key.as_str()) {
-                Some(Place::Delta(session, number)) => view.counts(&session).then_some((session, number)),
+                Some(Place::Delta(session, number)) => {
+                    view.counts(&session, number).then_some((session, number))
+                }
                 _ => None,
             })
             .collect();
@@ -288,7 +298,7 @@ impl Repository {
             let name = session.delta(number);
             match self.decode_delta(&session, number, &bytes) {
                 Ok(tables) => {
-                    view.index.absorb(&tables);
+                    view.index.absorb(&tables)?;
                     view.deltas += 1;
                     if let Some(seen) = view.sessions.get_mut(&session.session) {
                         seen.deltas += 1;
@@ -328,7 +338,7 @@ impl Repository {
             .collect();
         for (name, pins) in lacking {
             for pack in self.packs_of_session(&name, pins, &view.index).await? {
-                view.index.absorb(&pack.tables);
+                view.index.absorb(&pack.tables)?;
             }
         }
         Ok(())
@@ -363,7 +373,10 @@ impl Repository {
         // Damaged pins are for `check` to name.
         let Ok(pins) = pins else { return Ok(Vec::new()) };
         let mut packs = Vec::new();
-        for id in pins.packs.into_iter().filter(|id| index.pack_of(id).is_none()) {
+        for id in pins.packs {
+            if index.row_of(&id)?.is_some() {
+                continue;
+            }
             let from = SessionName { session: id.session, member: id.member, ..*name };
             if let Some(meta) = self.store().head(&object_key(id.name())).await?
                 && let Ok(pack) = read_pack(self, from, id, meta.size).await
@@ -376,17 +389,8 @@ impl Repository {
 
     /// Reads what the root names: segments of the index and of snapshots.
     async fn read_root_parts(&self, view: &mut View) -> Result<()> {
-        let (k_idx, k_ref) = (self.k_idx()?, self.k_ref()?);
-        for row in view.root.segments.clone() {
-            let name = name::index_segment(row.id);
-            let segment = self.read_named(&name, ObjectType::IndexSegment, row.id, &row.hash, |object| {
-                IndexSegment::decode(&object.header, object.body, k_idx)
-            });
-            match segment.await? {
-                Ok(segment) => view.index.absorb(&segment.tables),
-                Err(what) => view.damage.push(Damage { object: name, what }),
-            }
-        }
+        let k_ref = self.k_ref()?;
+        self.read_segments(view).await?;
         for row in view.root.snapshots.clone() {
             let name = name::snapshot_segment(row.id);
             let rows = self.read_named(&name, ObjectType::SnapshotSegment, row.id, &row.hash, |object| {
@@ -397,6 +401,29 @@ impl Repository {
                 Err(what) => view.damage.push(Damage { object: name, what }),
             }
         }
+        Ok(())
+    }
+
+    /// Gets the segments of the index; look-ups ask those that were added last first.
+    async fn read_segments(&self, view: &mut View) -> Result<()> {
+        let rows: Vec<_> = view.root.segments.iter().rev().cloned().collect();
+        let mut reads = stream::iter(rows)
+            .map(|row| async move { (row.id, local_segment(self, &row).await) })
+            .buffered(SEGMENTS_AT_ONCE);
+        let (mut segments, mut any_made) = (Vec::new(), false);
+        while let Some((id, got)) = reads.next().await {
+            let (segment, made) = got?;
+            any_made |= made;
+            match segment {
+                Ok(segment) => segments.push(segment),
+                Err(what) => view.damage.push(Damage { object: name::index_segment(id), what }),
+            }
+        }
+        drop(reads);
+        if any_made {
+            clean_copies(self, &view.root.segments);
+        }
+        view.index = Index::with_segments(segments)?;
         Ok(())
     }
 
@@ -519,12 +546,15 @@ impl View {
         seen.chain(self.catalogued.iter().map(|row| row.member))
     }
 
-    /// Whether the deltas of a session count: it has committed, began at or above the fence, and
-    /// is not merged. Whose session is still open may be aborted, and then nobody could rely on it.
-    fn counts(&self, session: &SessionName) -> bool {
-        let seen = self.sessions.get(&session.session);
-        let committed =
-            seen.is_some_and(|seen| seen.name == *session && matches!(seen.end, Some((_, End::Commit(_)))));
+    /// Whether a delta counts: its session has committed with so many, began at or above the fence,
+    /// and is not merged. Whose session is still open may be aborted, and then nobody could rely on
+    /// it; one that the commit does not know of is a clone's, and nobody would ever merge it.
+    fn counts(&self, session: &SessionName, number: u32) -> bool {
+        let seen = self.sessions.get(&session.session).filter(|seen| seen.name == *session);
+        let committed = seen.is_some_and(|seen| match &seen.end {
+            Some((_, End::Commit(commit))) => number < commit.objects.deltas,
+            _ => false,
+        });
         committed && u64::from(session.epoch) >= self.root.fence && !self.is_absorbed(session)
     }
 
@@ -539,11 +569,14 @@ impl View {
     }
 
     /// Marks packs by what the lists say of them.
-    fn state_packs(&mut self) {
+    fn state_packs(&mut self) -> Result<()> {
         let condemned = self.lists.condemned.iter().flat_map(|(_, packs)| packs);
-        let read_only = condemned.chain(&self.lists.quarantined);
-        read_only.for_each(|pack| self.index.set_state(pack, PackState::ReadOnly));
-        let dead = self.lists.dead.iter().flat_map(|(_, packs)| packs);
-        dead.for_each(|pack| self.index.set_state(pack, PackState::Dead));
+        for pack in condemned.chain(&self.lists.quarantined) {
+            self.index.set_state(pack, PackState::ReadOnly)?;
+        }
+        for pack in self.lists.dead.iter().flat_map(|(_, packs)| packs) {
+            self.index.set_state(pack, PackState::Dead)?;
+        }
+        Ok(())
     }
 }

@@ -7,13 +7,14 @@ use holdfast_core::FormatError;
 use holdfast_core::compress::Compressor;
 use holdfast_core::crypto::{Aead, Secret, Signer, derive, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId, SessionId};
-use holdfast_core::index::{IndexSegment, IndexTables, MultisetSum, Partition, decode_delta, encode_delta};
+use holdfast_core::index::{IndexTables, MultisetSum, Partition, decode_delta, encode_delta};
 use holdfast_core::keys::{Credential, KeyBundle, KeySlot, MemberEntry, Members, SessionRow};
 use holdfast_core::object::{
     HEADER_BYTES, Header, Object, ObjectType, encode_object, open_section, seal_section,
 };
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::root::{List, Root, decode_snapshots, encode_snapshots};
+use holdfast_core::segment::{IndexSegment, SegmentDecoder, TableRow};
 use holdfast_core::session::{Begin, End, Pins, Summary};
 use holdfast_core::wire::{Reader, Writer};
 
@@ -271,21 +272,29 @@ pub(super) fn delta(bytes: &[u8]) {
     );
 }
 
-/// An index segment: partition and level as they are stored, then tables. What it states of its
-/// rows is put right.
+/// An index segment: partition and level as they are stored, where the tables are cut (u16), then
+/// the tables. What it states of its rows is put right.
 pub(super) fn segment(bytes: &[u8]) {
-    let Some((front, rest)) = bytes.split_at_checked(4) else { return };
+    let Some((&[bits, low, high, level, cut @ ..], rest)) = bytes.split_first_chunk::<6>() else { return };
     let tables = IndexTables::decode(rest);
     let (rows, sum) = tables
         .as_ref()
         .map_or((0, MultisetSum::default()), |tables| (tables.chunks.len() as u64, MultisetSum::of(tables)));
     let head = header(ObjectType::IndexSegment);
-    let front = [front, &rows.to_le_bytes(), &sum.0].concat();
+    let front = [&[bits, low, high, level], &rows.to_le_bytes()[..], &sum.0, &2u32.to_le_bytes()].concat();
+    let (first, second) = rest.split_at(usize::from(u16::from_le_bytes(cut)).min(rest.len()));
+    let mut writer = Writer::from_vec(front);
+    [first, second]
+        .iter()
+        .for_each(|part| seal_section(&mut writer, &key("K_idx"), &head, "index segment", part));
+    writer.tags(&[]);
     round(
         &head,
-        &body(&front, "K_idx", &head, "index segment", rest),
+        writer.as_slice(),
         |head, body| {
-            let segment = IndexSegment::decode(head, body, &key("K_idx"))?;
+            let segment = IndexSegment::decode(head, body, &key("K_idx"));
+            assert_same(&segment, &streamed_segment(&encode_object(head, body, Some(&signer()))));
+            let segment = segment?;
             let Partition { bits, value } = segment.partition;
             assert!(bits <= 12 && u32::from(value) < 1 << bits);
             assert!(segment.tables.chunks.iter().all(|row| segment.partition.holds(&row.key)));
@@ -293,6 +302,27 @@ pub(super) fn segment(bytes: &[u8]) {
         },
         |segment, head| segment.encode(head, &key("K_idx"), &signer()),
     );
+}
+
+/// Reads a segment as it comes from a store, in pieces.
+fn streamed_segment(object: &[u8]) -> Result<IndexSegment, FormatError> {
+    let mut decoder = SegmentDecoder::new(REPOSITORY, ObjectId([0x44; 16]), &key("K_idx"));
+    let mut tables = IndexTables::default();
+    for piece in object.chunks(1000) {
+        decoder.push(piece, &mut |row| match row {
+            TableRow::Session(row) => tables.sessions.push(row),
+            TableRow::Pack(_, row) => tables.packs.push(row),
+            TableRow::Chunk(row) => tables.chunks.push(row),
+        })?;
+    }
+    let head = decoder.finish(|_| Some(signer().public()))?.head;
+    Ok(IndexSegment { partition: head.partition, level: head.level, sum: head.sum, tables })
+}
+
+/// The object of a segment as it lies in a store, whose checksum is put right.
+pub(super) fn segment_object(bytes: &[u8]) {
+    let checksum = hash(bytes);
+    let _ = streamed_segment(&[bytes, &checksum].concat());
 }
 
 pub(super) fn root(bytes: &[u8]) {

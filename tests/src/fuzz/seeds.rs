@@ -56,7 +56,7 @@ fn add_object(seeds: &mut Seeds, object: &Object<'_>) {
     let body = object.body;
     let (target, front, word, label) = match object.header.object_type {
         ObjectType::IndexDelta => ("delta", 4, "K_idx", "index delta"),
-        ObjectType::IndexSegment => ("segment", 44, "K_idx", "index segment"),
+        ObjectType::IndexSegment => ("segment", 48, "K_idx", "index segment"),
         ObjectType::Root => ("root", 0, "K_ref", "root"),
         ObjectType::Begin => ("begin", 0, "K_ref", "begin"),
         ObjectType::Pins => ("pins", 0, "K_ref", "pins"),
@@ -76,7 +76,10 @@ fn add_object(seeds: &mut Seeds, object: &Object<'_>) {
     let rest = &body[body.len() - reader.left()..];
     match target {
         "segment" => {
-            add(seeds, target, &[&body[..4], &payload].concat());
+            add(seeds, target, &[&body[..4], &[40, 0], &payload[..]].concat());
+            let signed = [&object.header.encode()[..], body, &[0; 64]].concat();
+            add(seeds, "segment-object", &signed);
+            add_index_copy(seeds, &payload);
             add(seeds, "tables", &payload);
         }
         "delta" => {
@@ -102,6 +105,28 @@ fn add_object(seeds: &mut Seeds, object: &Object<'_>) {
         add(seeds, "chunk", &[&[1], &frame[..]].concat());
         add(seeds, "log-content", &[&[1], &(payload.len() as u32).to_le_bytes()[..], &frame].concat());
     }
+}
+
+/// The local copy of a segment, as the fuzz target takes it.
+fn add_index_copy(seeds: &mut Seeds, payload: &[u8]) {
+    let tables = IndexTables::decode(payload).expect("tables of the golden repository");
+    let (mut rows, mut footer) = (Writer::new(), Writer::new());
+    rows.u8(tables.sessions.len() as u8);
+    rows.u16(tables.packs.len() as u16);
+    rows.u16(tables.chunks.len() as u16);
+    for row in &tables.sessions {
+        let end = rows.len() + SessionRow::SIZE_MAX;
+        row.encode(&mut rows);
+        rows.raw(&vec![0; end - rows.len()]);
+        footer.raw(&[row.member.0, row.session.0].concat());
+    }
+    for row in &tables.packs {
+        row.encode(tables.session_of(&row.id).expect("the session of every pack") as u32, &mut rows);
+    }
+    footer.raw(&rows.as_slice()[rows.len() - tables.packs.len() * 53..][..9]);
+    tables.chunks.iter().for_each(|row| row.encode(&mut rows));
+    footer.u64(u64::from_be_bytes(tables.chunks[0].key.0[..8].try_into().expect("8 bytes")));
+    add(seeds, "index-copy", &[rows.as_slice(), footer.as_slice()].concat());
 }
 
 fn zstd_frame(plain: &[u8]) -> Result<Vec<u8>, ()> {

@@ -76,6 +76,10 @@ pub(super) fn xattrs(bytes: &[u8]) {
     assert_eq!(encode_xattrs(&pairs), bytes, "attributes have one spelling");
 }
 
+pub(super) fn index_copy(bytes: &[u8]) {
+    let _ = holdfast_engine::index_copy_is_read(bytes);
+}
+
 pub(super) fn cached_record(bytes: &[u8]) {
     let _ = holdfast_engine::cached_record_comes_back(bytes);
 }

@@ -247,6 +247,7 @@ impl Oracle {
             match action {
                 Action::Backup(_) if known.there == There::No => known.there = There::Perhaps,
                 Action::Forget(_) | Action::Undo(_) => {
+                    known.words.clear();
                     known.there = There::Perhaps;
                     known.passed |= self.active_prunes > 0;
                 }
@@ -275,7 +276,7 @@ impl Oracle {
             (E::Store | E::Full, _) if faulty => Ok(()),
             (E::Held, Action::Forget(_) | Action::Prune(_)) if !self.holds.is_empty() => Ok(()),
             // A hold may have come through although its run failed.
-            (E::Held, Action::Forget(_) | Action::Prune(_)) if stake.hold_changes > 0 => Ok(()),
+            (E::Held, Action::Forget(_) | Action::Prune(_)) if self.hold_changes > 0 => Ok(()),
             (E::NotFound, Action::Undo(_)) => {
                 let known = |(attempt, _, _): &(Attempt, u64, bool)| self.known[*attempt].passed;
                 let excused = stake.touched.iter().any(known) || alone.contains(&false);
@@ -353,6 +354,8 @@ impl Oracle {
             if !hit {
                 continue;
             }
+            // Of two that took its place at once, each with words of its own, one may stay.
+            known.words.clear();
             known.there = if *alone { to } else { There::Perhaps };
             known.passed = pruning;
         }
@@ -511,7 +514,8 @@ impl Oracle {
             let Some(snapshots) = snapshots else { continue };
             known.seen = true;
             for added in &known.words {
-                if !known.is_cloned && !snapshots.iter().any(|snapshot| snapshot.summary.tags.contains(added)) {
+                if !known.is_cloned && !snapshots.iter().any(|snapshot| snapshot.summary.tags.contains(added))
+                {
                     return Err(format!("{word} has lost its tag {added}"));
                 }
             }

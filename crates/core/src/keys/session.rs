@@ -108,6 +108,14 @@ pub struct SessionRow {
 impl SessionRow {
     /// Length of the shortest encoding in bytes.
     pub const SIZE_MIN: usize = 16 + 16 + 4 + 1;
+    /// Length of the longest encoding in bytes.
+    pub const SIZE_MAX: usize = Self::SIZE_MIN + 2 * WrappedSecret::SIZE;
+
+    /// Length of the encoding in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        Self::SIZE_MIN + self.data.iter().chain(&self.meta).count() * WrappedSecret::SIZE
+    }
 
     /// Encodes: member 16, session 16, key epoch 4, which secrets follow 1 (bit 0 contents, bit 1
     /// page bodies), the wrapped secrets.

@@ -12,7 +12,7 @@ use holdfast_core::crypto::{SignPublic, hash};
 use holdfast_core::entry::{Content, Entry, Extent, Xattrs, key_to_path};
 use holdfast_core::entry_code::decode_xattrs;
 use holdfast_core::id::{ChunkId, MemberId, ObjectId, SessionId, hex};
-use holdfast_core::index::{ChunkKey, IndexSegment, IndexTables, MultisetSum, decode_delta};
+use holdfast_core::index::{ChunkKey, IndexTables, MultisetSum, decode_delta};
 use holdfast_core::keys::{
     ChunkKind, Credential, Identifier, KeyBundle, KeySlot, Members, Opener, Role, SessionRow, open_bundle,
 };
@@ -23,6 +23,7 @@ use holdfast_core::page::{Page, PageBody};
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::Repository;
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, decode_snapshots};
+use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{Begin, Commit, Details, End, Pins, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -252,7 +253,7 @@ impl<'a> Repo<'a> {
             let aborted = ends.iter().any(|(name, end)| *name == session && matches!(end, End::Abort { .. }));
             let id = [session.member.0, session.session.0].concat();
             if absorbed.chunks(32).any(|item| item == id) {
-                tables.chunks.iter().for_each(|row| merged.add(&tables, row));
+                merged += MultisetSum::of(&tables);
             } else if !aborted {
                 self.take(&tables);
             }

@@ -17,9 +17,7 @@ use holdfast_core::entry::{
 };
 use holdfast_core::entry_code::{XATTRS_INLINE_BYTES_MAX, encode_xattrs};
 use holdfast_core::id::{ChunkId, MemberId, ObjectId, SessionId};
-use holdfast_core::index::{
-    ChunkKey, ChunkRow, IndexSegment, IndexTables, MultisetSum, PackRow, Partition, encode_delta,
-};
+use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, encode_delta};
 use holdfast_core::keys::{
     ChunkKind, Credential, Founding, FoundingRandom, KeyBundle, KeySlot, MemberAction, MemberEntry, Role,
     Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, member_header, seal_bundle,
@@ -33,6 +31,7 @@ use holdfast_core::repository::{Features, RECOVER_TEXT, Repository};
 use holdfast_core::root::{
     CataloguedSnapshot, Conservation, List, ListKind, NamedRow, Root, SegmentRow, WalFloor, encode_snapshots,
 };
+use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{
     Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary,
 };
@@ -314,7 +313,7 @@ impl Golden {
                 |row: &ChunkRow| ChunkRow { pack: row.pack + first, origin: row.origin + first, ..*row };
             tables.chunks.extend(left.tables.chunks.iter().map(moved));
         }
-        tables.sort();
+        tables.arrange();
         let sum = MultisetSum::of(&tables);
         let rows = tables.chunks.len() as u64;
         let segment = IndexSegment { partition: Partition::ALL, level: 1, sum, tables };

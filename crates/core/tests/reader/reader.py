@@ -21,7 +21,7 @@ KINDS = ["", "File", "Directory", "Symlink", "Fifo", "Socket", "CharDevice", "Bl
 TYPES = {"keys/": 8, "members/": 9, "roots/": 4, "index/delta/": 2, "index/segment/": 3, "snapshots/": 10,
          "lists/": 11, "wal/": 12, "evidence/": 13}
 LIMITS = {"begin": 16 << 20, "pins": 16 << 20, "abort": 16 << 20, "summary": 64 << 20, "details": 64 << 20,
-          "pack footer": 256 << 20, "evidence": 256 << 20}
+          "pack footer": 256 << 20, "index segment": 1 << 20, "evidence": 256 << 20}
 SIGNED = {2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13}
 
 # Section 4: the frame.
@@ -275,7 +275,10 @@ class Repository:
             segment = self.signed("index/segment/" + id.hex(), (1, 3))
             r = segment.body
             assert (r.u8(), r.u16(), r.u8(), r.u64(), r.raw(32)) == (bits, value, level, rows, total)
-            assert segment.hash == digest and self.tables(segment, "index segment", bits, value) == (rows, total)
+            blocks = [segment.section(self.k_idx, "index segment") for _ in range(r.u32())]
+            segment.finish()
+            tables = Reader(b"".join(block.data for block in blocks))
+            assert segment.hash == digest and self.tables(tables, bits, value, True) == (rows, total)
         for name in self.under("index/delta/"):
             _, _, epoch, last = name.split("/")
             member, session, number = last.split("-")
@@ -284,11 +287,11 @@ class Repository:
             assert delta.member.hex() == member and delta.body.u32() == int(number)
             counts = int(epoch, 16) >= self.fence or id[16:] in self.catalogue
             if counts and id not in aborted and id not in self.lists[5]:
-                self.tables(delta, "index delta", 0, 0)
+                tables = delta.section(self.k_idx, "index delta")
+                delta.finish()
+                self.tables(tables, 0, 0, False)
 
-    def tables(self, found, label, bits, value):
-        r = found.section(self.k_idx, label)
-        found.finish()
+    def tables(self, r, bits, value, arranged):
         sessions = r.list(lambda: session_row(r))
         for member, session, _, data, meta in sessions:
             for cls, wrap in ((1, data), (2, meta)):
@@ -301,11 +304,15 @@ class Repository:
             data = self.read(pack_name(packs[-1]))
             assert (len(data), data[-32:]) == (size, checksum)
         assert len(set(packs)) == len(packs)
+        assert not arranged or [row[:2] for row in sessions] == sorted({row[:2] for row in sessions})
+        assert not arranged or packs == sorted(packs)
+        tags = [h(pack)[:8] for pack in packs]
         total, last, rows = 0, (b"",), r.list(lambda: (r.raw(24), r.u32(), r.u32(), r.u32(), r.u32()))
-        for key, pack, offset, length, origin in rows:
-            assert (key, pack, offset) > last and int.from_bytes(key[:2], "big") >> (16 - bits) == value
-            last = (key, pack, offset)
-            total += int.from_bytes(h(key + packs[pack] + packs[origin] + struct.pack("<II", offset, length)), "little")
+        for row in rows:
+            key, pack, offset, length, origin = row
+            assert row > last and int.from_bytes(key[:2], "big") >> (16 - bits) == value
+            last = row
+            total += int.from_bytes(h(key + tags[pack] + tags[origin] + struct.pack("<II", offset, length)), "little")
             self.chunks[key] = (packs[pack], offset, length, packs[origin])
         r.tags(), r.end()
         return len(rows), (total % 2**256).to_bytes(32, "little")

@@ -7,7 +7,7 @@
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::event::Event;
-use crate::index::{Index, PackState};
+use crate::index::{Bits, Index, PackState};
 use crate::repository::Repository;
 use holdfast_core::name::PackId;
 use holdfast_store::Key;
@@ -20,15 +20,20 @@ const NAMED_MAX: usize = 5;
 /// Marks packs that cannot be relied on; returns how many. The view was read before: a pack that
 /// it knows was durable when it was named, so whatever runs beside this, the listing has it.
 pub(super) async fn distrust_missing(ctx: &Ctx, repository: &Repository, index: &mut Index) -> Result<u64> {
-    let mut there = vec![false; index.packs().len()];
+    let mut there = Bits::new(index.pack_rows().into());
     for prefix in ["packs/data/", "packs/tree/"] {
         let mut last: Option<Key> = None;
         loop {
             let page = repository.store().list(prefix, last.as_ref(), NAMES_AT_ONCE).await?;
-            for meta in &page {
-                let row = PackId::parse(meta.key.as_str()).and_then(|id| index.row_of(&id));
-                if let Some(row) = row.filter(|row| index.pack(*row).row.size == meta.size) {
-                    there[row as usize] = true;
+            let ids = page.iter().filter_map(|meta| Some((PackId::parse(meta.key.as_str())?, meta.size)));
+            let mut ids: Vec<_> = ids.collect();
+            // In their order they are looked up in few blocks of the index.
+            ids.sort_unstable();
+            for (id, size) in ids {
+                if let Some(row) = index.row_of(&id)?
+                    && index.pack(row)?.row.size == size
+                {
+                    there.set(row.into());
                 }
             }
             let done = page.len() < NAMES_AT_ONCE;
@@ -38,13 +43,14 @@ pub(super) async fn distrust_missing(ctx: &Ctx, repository: &Repository, index: 
             }
         }
     }
-    let known = index.packs().iter().zip(there);
-    let missing: Vec<_> = known
-        .filter(|(pack, there)| !there && pack.row.size > 0 && pack.state == PackState::Live)
-        .map(|(pack, _)| pack.row.id)
-        .collect();
+    let (mut missing, mut packs) = (Vec::new(), index.packs());
+    while let Some((row, pack)) = packs.next()? {
+        if !there.get(row.into()) && pack.row.size > 0 && pack.state == PackState::Live {
+            missing.push(pack.row.id);
+        }
+    }
     for (number, id) in missing.iter().enumerate() {
-        index.set_state(id, PackState::ReadOnly);
+        index.set_state(id, PackState::ReadOnly)?;
         if number < NAMED_MAX {
             let what = format!("{} is missing or cut off: what lay in it is stored again", id.name());
             ctx.monitor.on(&Event::Warning(&what));

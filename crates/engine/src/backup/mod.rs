@@ -156,12 +156,20 @@ async fn attempt(
         let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
         ctx.monitor.on(&Event::Warning(&what));
     }
-    let mut adopted =
+    let adopted =
         if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
-    adopted.iter().for_each(|pack| view.index.absorb(&pack.tables));
+    for pack in &adopted {
+        view.index.absorb(&pack.tables)?;
+    }
     view.index.settle();
     let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;
-    adopted.retain(|pack| view.index.is_live(&pack.row.id));
+    let mut live = Vec::with_capacity(adopted.len());
+    for pack in adopted {
+        if view.index.is_live(&pack.row.id)? {
+            live.push(pack);
+        }
+    }
+    let adopted = live;
     let index = Arc::new(std::mem::take(&mut view.index));
     let past = find_past(ctx, repository, &view, &index, stream, options).await?;
     if let Some(parent) = &past.parent {

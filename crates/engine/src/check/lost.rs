@@ -3,7 +3,7 @@
 //! One more walk, only where damage was found. On purpose not here: finding the damage.
 
 use super::*;
-use crate::index::Index;
+use crate::index::{Index, Place};
 use holdfast_core::entry::{Content, Entry, Extent, Xattrs};
 use holdfast_core::keys::ChunkKind;
 
@@ -21,18 +21,29 @@ pub(super) struct Broken {
 
 impl Broken {
     /// Whether a chunk is in no pack that gives it.
-    fn is_lost(&self, index: &Index, key: ChunkKey) -> bool {
-        let broken = |pack: u32| self.packs.contains(&pack) || self.chunks.contains(&(key, pack));
-        index.places_of(key).all(|place| broken(place.pack))
+    fn is_lost(&self, index: &Index, key: &ChunkKey) -> Result<bool> {
+        Ok(index.places_of(key)?.iter().all(|place| self.lacks(key, place)))
+    }
+
+    /// Whether a place does not give a chunk.
+    fn lacks(&self, key: &ChunkKey, place: &Place) -> bool {
+        self.packs.contains(&place.pack) || self.chunks.contains(&(*key, place.pack))
     }
 
     /// Those of the broken packs that hold chunks which no other pack has.
-    pub(super) fn packs_that_are_needed(&self, index: &Index) -> HashSet<u32> {
+    pub(super) fn packs_that_are_needed(&self, index: &Index) -> Result<HashSet<u32>> {
+        let mut needed = HashSet::new();
         if self.packs.is_empty() {
-            return HashSet::new();
+            return Ok(needed);
         }
-        let lost = index.keys().filter(|key| self.is_lost(index, **key));
-        lost.flat_map(|key| index.places_of(*key).map(|place| place.pack)).collect()
+        let mut chunks = index.chunks()?;
+        while let Some((key, places)) = chunks.next()? {
+            let readable = places.iter().filter(|place| index.state(place.pack) != PackState::Dead);
+            if readable.clone().all(|place| self.lacks(&key, place)) {
+                needed.extend(readable.map(|place| place.pack));
+            }
+        }
+        Ok(needed)
     }
 }
 
@@ -60,7 +71,7 @@ pub(super) async fn name_files(
             match page.body {
                 PageBody::Entries(entries) => {
                     for entry in entries {
-                        if lacks(reader, broken, &entry).await {
+                        if lacks(reader, broken, &entry).await? {
                             named += 1;
                             if named <= FILES_MAX {
                                 let path = String::from_utf8_lossy(&key_to_path(&entry.key)).into_owned();
@@ -87,22 +98,30 @@ async fn fresh_page(reader: &Reader, visited: &mut HashSet<ChunkId>, id: ChunkId
 }
 
 /// Whether an entry needs a lost chunk.
-async fn lacks(reader: &Reader, broken: &Broken, entry: &Entry) -> bool {
-    let lost = |key: ChunkKey| broken.is_lost(&reader.index, key);
-    if let Xattrs::Chunk(id) = &entry.attributes.xattrs
-        && lost(ChunkKey::from(id))
-    {
-        return true;
+async fn lacks(reader: &Reader, broken: &Broken, entry: &Entry) -> Result<bool> {
+    let mut keys = Vec::new();
+    if let Xattrs::Chunk(id) = &entry.attributes.xattrs {
+        keys.push(ChunkKey::from(id));
     }
     match &entry.content {
-        Content::None | Content::Inline(_) => false,
-        Content::Extents(extents) => extents.iter().any(|extent| match extent {
-            Extent::Chunk { id, .. } => lost(ChunkKey::from(id)),
-            Extent::Hole { .. } => false,
-        }),
+        Content::None | Content::Inline(_) => {}
+        Content::Extents(extents) => keys.extend(extents.iter().filter_map(|extent| match extent {
+            Extent::Chunk { id, .. } => Some(ChunkKey::from(id)),
+            Extent::Hole { .. } => None,
+        })),
         Content::Tree(root) => match reader.closure(*root).await {
-            Ok(closure) => closure.into_iter().any(|(kind, key)| kind == ChunkKind::Data && lost(key)),
-            Err(_) => true,
+            Ok(closure) => {
+                keys.extend(
+                    closure.into_iter().filter(|(kind, _)| *kind == ChunkKind::Data).map(|(_, key)| key),
+                );
+            }
+            Err(_) => return Ok(true),
         },
     }
+    for key in &keys {
+        if broken.is_lost(&reader.index, key)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

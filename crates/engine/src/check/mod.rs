@@ -7,9 +7,9 @@ mod packs;
 mod trees;
 
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::index::{KnownPack, PackState};
+use crate::index::{PackState, verify_segment};
 use crate::reader::Reader;
 use crate::repository::{Repository, WHOLE, list_all, read_slot};
 use crate::restore::chain;
@@ -20,7 +20,7 @@ use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
 use holdfast_core::id::ChunkId;
-use holdfast_core::index::{ChunkKey, IndexSegment, decode_delta};
+use holdfast_core::index::{ChunkKey, decode_delta};
 use holdfast_core::name::{self, PackId, Place};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
@@ -151,7 +151,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     report.objects = objects.len() as u64;
     report.bytes = objects.iter().map(|meta| meta.size).sum();
     check_objects(ctx, repository, &objects, &mut report).await?;
-    report.chunks = view.index.len() as u64;
+    report.chunks = view.index.chunks()?.count()?;
     let packs: HashMap<PackId, u64> = objects
         .iter()
         .filter_map(|meta| match name::parse(meta.key.as_str()) {
@@ -161,7 +161,8 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
         .collect();
     report.packs = packs.len() as u64;
     let mut broken = Broken::default();
-    check_packs(&view, &packs, &mut broken, &mut report);
+    check_packs(&view, &packs, &mut broken, &mut report)?;
+    check_root(&view, &objects, &mut report);
     check_sessions(&view, &objects, &mut report);
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
@@ -183,14 +184,39 @@ fn interrupted(ctx: &Ctx) -> Result<()> {
     if ctx.cancel.is_raised() { Err(Error::interrupted()) } else { Ok(()) }
 }
 
-/// Reads everything but packs, whole.
+/// What is not read whole.
+fn is_large(name: &str) -> bool {
+    name.starts_with("packs/") || matches!(name::parse(name), Some(Place::IndexSegment(_)))
+}
+
+/// Reads segments of the index from end to end; local copies say nothing of them.
+async fn check_segments(
+    ctx: &Ctx,
+    repository: &Repository,
+    objects: &[ObjectMeta],
+    report: &mut CheckReport,
+) -> Result<()> {
+    for meta in objects {
+        let Some(Place::IndexSegment(id)) = name::parse(meta.key.as_str()) else { continue };
+        interrupted(ctx)?;
+        match verify_segment(repository, id).await {
+            Ok(Some(Err(error))) => report.error(meta.key.as_str(), error.to_string()),
+            // It may be gone because something else merged it meanwhile.
+            Ok(Some(Ok(_)) | None) => {}
+            Err(error) => report.error(meta.key.as_str(), chain(&error)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads everything but packs and segments of the index, whole.
 async fn check_objects(
     ctx: &Ctx,
     repository: &Repository,
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
-    let small = objects.iter().filter(|meta| !meta.key.as_str().starts_with("packs/"));
+    let small = objects.iter().filter(|meta| !is_large(meta.key.as_str()));
     let mut reads = stream::iter(small)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
         .buffer_unordered(READS_AT_ONCE);
@@ -221,6 +247,7 @@ async fn check_objects(
             Err(error) => report.error(name, error.to_string()),
         }
     }
+    check_segments(ctx, repository, objects, report).await?;
     let description = repository.description();
     for (seen, name) in [
         (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
@@ -310,10 +337,6 @@ fn check_object(
             )?;
             decode_delta(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
         }
-        Place::IndexSegment(id) => {
-            let object = parse(ObjectType::IndexSegment, id)?;
-            IndexSegment::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
-        }
         Place::SnapshotSegment(id) => {
             let object = parse(ObjectType::SnapshotSegment, id)?;
             decode_snapshots(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
@@ -329,7 +352,8 @@ fn check_object(
             let object = parse(ObjectType::Evidence, name::named_object(name))?;
             Evidence::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
         }
-        Place::Pack(_) => {}
+        // Those are read in parts.
+        Place::Pack(_) | Place::IndexSegment(_) => {}
     }
     Ok(None)
 }
@@ -349,37 +373,53 @@ fn check_leftover(
 }
 
 /// Compares the packs that the index names with those that there are.
-fn check_packs(view: &View, packs: &HashMap<PackId, u64>, broken: &mut Broken, report: &mut CheckReport) {
-    let unusable = |known: &KnownPack| {
+fn check_packs(
+    view: &View,
+    packs: &HashMap<PackId, u64>,
+    broken: &mut Broken,
+    report: &mut CheckReport,
+) -> Result<()> {
+    let mut unusable = Vec::new();
+    let mut known_packs = view.index.packs();
+    while let Some((number, known)) = known_packs.next()? {
         let wanted = known.row.size > 0 && known.state != PackState::Dead;
-        wanted && packs.get(&known.row.id) != Some(&known.row.size)
-    };
-    let rows = view.index.packs().iter().zip(0u32..);
-    broken.packs.extend(rows.filter(|(known, _)| unusable(known)).map(|(_, row)| row));
-    let needed = broken.packs_that_are_needed(&view.index);
-    for (known, number) in view.index.packs().iter().zip(0u32..) {
-        let row = &known.row;
-        if row.size == 0 || known.state == PackState::Dead {
-            continue;
+        if wanted && packs.get(&known.row.id) != Some(&known.row.size) {
+            broken.packs.insert(number);
+            unusable.push((number, known.row));
         }
+    }
+    let needed = broken.packs_that_are_needed(&view.index)?;
+    for (number, row) in unusable {
         match packs.get(&row.id) {
             None if needed.contains(&number) => {
                 report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks));
             }
             None => report.notice(row.id.name(), "is missing; all its chunks lie in other packs too"),
-            Some(size) if *size != row.size => {
-                report.error(row.id.name(), format!("has {size} bytes instead of {}", row.size));
-            }
-            Some(_) => {}
+            Some(size) => report.error(row.id.name(), format!("has {size} bytes instead of {}", row.size)),
         }
     }
-    for id in packs.keys() {
-        if view.index.pack_of(id).is_none() {
+    let mut listed: Vec<_> = packs.keys().collect();
+    listed.sort_unstable();
+    for id in listed {
+        if view.index.row_of(id)?.is_none() {
             report.notice(
                 id.name(),
                 "is in no index: left by a run that was interrupted; the next backup uses it",
             );
         }
+    }
+    Ok(())
+}
+
+/// What the root names must be there; what is there is checked for itself.
+fn check_root(view: &View, objects: &[ObjectMeta], report: &mut CheckReport) {
+    let names: HashSet<&str> = objects.iter().map(|meta| meta.key.as_str()).collect();
+    let root = &view.root;
+    let segments = root.segments.iter().map(|row| name::index_segment(row.id));
+    let snapshots = root.snapshots.iter().map(|row| name::snapshot_segment(row.id));
+    let lists = root.lists.iter().map(|row| name::list(row.id));
+    for name in segments.chain(snapshots).chain(lists).filter(|name| !names.contains(name.as_str())) {
+        report.error(name, "is missing");
     }
 }
 

@@ -3,7 +3,7 @@
 //! On purpose not here: the objects around them.
 
 use crate::ctx::Ctx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::index::PackState;
 use crate::reader::{RANGE_BYTES_MAX, Reader};
@@ -78,13 +78,15 @@ pub(super) async fn read_packs(
         report.packs_read += 1;
         report.bytes_read += size;
         ctx.monitor.on(&Event::Done { files: 1, bytes: size });
-        let row = reader.index.row_of(&id);
+        let row = reader.index.row_of(&id)?;
         match result {
             Ok(found) => {
                 broken.chunks.extend(found.chunks.into_iter().filter_map(|key| Some((key, row?))));
                 found.what.into_iter().for_each(|what| report.error(id.name(), what));
             }
-            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) if matches!(error.kind, ErrorKind::Interrupted | ErrorKind::Conflict) => {
+                return Err(error);
+            }
             Err(error) => {
                 broken.packs.extend(row);
                 report.error(id.name(), chain(&error));
@@ -134,7 +136,7 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
     let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
     let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
     let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
-    let mut findings = Found { what: check_rows(reader, id, &footer.rows), chunks: Vec::new() };
+    let mut findings = Found { what: check_rows(reader, id, &footer.rows)?, chunks: Vec::new() };
     if id.class == PackClass::Data {
         findings.what.extend(too_short(&footer.rows, needs));
     }
@@ -196,26 +198,25 @@ fn ciphers(
 }
 
 /// What the footer says must be what the index says.
-fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Vec<String> {
-    let Some(known) = reader.index.pack_of(&id) else { return Vec::new() };
+fn check_rows(reader: &Reader, id: PackId, rows: &[FooterRow]) -> Result<Vec<String>> {
+    let Some(row) = reader.index.row_of(&id)? else { return Ok(Vec::new()) };
+    let known = reader.index.pack(row)?;
     if known.state == PackState::Dead {
         // Nobody looks for anything in it any more.
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut findings = Vec::new();
     if known.row.chunks as usize != rows.len() {
         findings.push(format!("holds {} chunks instead of {}", rows.len(), known.row.chunks));
     }
-    for row in rows {
-        let there = |place: crate::index::Place| {
-            reader.index.pack(place.pack).row.id == id
-                && (place.offset, place.length) == (row.offset, row.length)
-        };
-        if !reader.index.places(&row.id).any(there) {
-            findings.push(format!("chunk {} is not where the index says", row.id));
+    for chunk in rows {
+        let there = (row, chunk.offset, chunk.length);
+        let places = reader.index.places(&chunk.id)?;
+        if !places.iter().any(|place| (place.pack, place.offset, place.length) == there) {
+            findings.push(format!("chunk {} is not where the index says", chunk.id));
         }
     }
-    findings
+    Ok(findings)
 }
 
 /// Chunks that files take more from than they hold.

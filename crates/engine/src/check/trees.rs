@@ -70,7 +70,7 @@ pub(super) async fn check_trees(
         trees.stack.push(Visit::of(snapshot));
         while !trees.stack.is_empty() {
             interrupted(ctx)?;
-            trees.step().await;
+            trees.step().await?;
         }
     }
     Ok(trees.needs)
@@ -99,7 +99,7 @@ impl Visit {
 
 impl Trees<'_> {
     /// Visits the pages on top of the stack.
-    async fn step(&mut self) {
+    async fn step(&mut self) -> Result<()> {
         let mut visits = self.stack.split_off(self.stack.len().saturating_sub(PAGES_AT_ONCE));
         visits.retain(|visit| {
             let said = visit.said();
@@ -113,15 +113,18 @@ impl Trees<'_> {
         }
         for (visit, page) in visits.into_iter().zip(pages) {
             match page {
-                Ok(page) => self.check_page(&visit, &page),
+                Ok(page) => self.check_page(&visit, &page)?,
+                // Nothing is wrong with the tree: where its pages lie cannot be looked up.
+                Err(error) if error.kind == ErrorKind::Conflict => return Err(error),
                 Err(error) => {
                     self.report.error(&*visit.place, format!("a part cannot be read: {}", chain(&error)));
                 }
             }
         }
+        Ok(())
     }
 
-    fn check_page(&mut self, visit: &Visit, page: &Page) {
+    fn check_page(&mut self, visit: &Visit, page: &Page) -> Result<()> {
         let level_ok = visit.level.is_none_or(|level| level == page.level);
         let fits = level_ok
             && match (&visit.expected, &page.body) {
@@ -150,13 +153,13 @@ impl Trees<'_> {
         // What is below is checked all the same, as far as it can be made out.
         match (&visit.expected, &page.body) {
             (Expected::Entries(_), PageBody::Entries(entries)) => {
-                entries.iter().for_each(|entry| self.check_entry(&visit.place, entry));
+                entries.iter().try_for_each(|entry| self.check_entry(&visit.place, entry))?;
             }
             (Expected::Entries(bounds), PageBody::Children(children)) if level_ok && page.level > 0 => {
                 self.push_children(visit, bounds, page.level - 1, children);
             }
             (Expected::Extents(..), PageBody::Extents { extents, .. }) => {
-                extents.iter().for_each(|extent| self.check_extent(&visit.place, extent));
+                extents.iter().try_for_each(|extent| self.check_extent(&visit.place, extent))?;
             }
             (Expected::Extents(start, end, _), PageBody::Children(children))
                 if level_ok && page.level > 0 =>
@@ -169,6 +172,7 @@ impl Trees<'_> {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn push_children(&mut self, visit: &Visit, bounds: &Bounds, level: u8, children: &[Child]) {
@@ -199,17 +203,17 @@ impl Trees<'_> {
         }));
     }
 
-    fn check_entry(&mut self, place: &Arc<str>, entry: &Entry) {
+    fn check_entry(&mut self, place: &Arc<str>, entry: &Entry) -> Result<()> {
         let path = || format!("{place}:/{}", String::from_utf8_lossy(&key_to_path(&entry.key)));
         if let Xattrs::Chunk(id) = &entry.attributes.xattrs {
-            self.need(&path, id, 0);
+            self.need(&path, id, 0)?;
         }
         match &entry.content {
             Content::None | Content::Inline(_) => {}
             Content::Extents(extents) => {
                 for extent in extents {
                     if let Extent::Chunk { id, offset, length } = extent {
-                        self.need(&path, id, offset.saturating_add(*length));
+                        self.need(&path, id, offset.saturating_add(*length))?;
                     }
                 }
             }
@@ -220,29 +224,34 @@ impl Trees<'_> {
                 place: path().into(),
             }),
         }
+        Ok(())
     }
 
-    fn check_extent(&mut self, place: &Arc<str>, extent: &Extent) {
-        if let Extent::Chunk { id, offset, length } = extent {
-            self.need(&|| place.to_string(), id, offset.saturating_add(*length));
+    fn check_extent(&mut self, place: &Arc<str>, extent: &Extent) -> Result<()> {
+        match extent {
+            Extent::Chunk { id, offset, length } => {
+                self.need(&|| place.to_string(), id, offset.saturating_add(*length))
+            }
+            Extent::Hole { .. } => Ok(()),
         }
     }
 
     /// Notes that so many bytes of a chunk are needed, and finds out whether they can be there.
-    fn need(&mut self, path: &dyn Fn() -> String, id: &ChunkId, end: u32) {
+    fn need(&mut self, path: &dyn Fn() -> String, id: &ChunkId, end: u32) -> Result<()> {
         let key = ChunkKey::from(id);
         let before = self.needs.get(&key).copied();
         if before.is_some_and(|before| before >= end) {
-            return;
+            return Ok(());
         }
         self.needs.insert(key, end);
-        match self.reader.index.places(id).next() {
+        match self.reader.index.place(id)? {
             None if before.is_none() => self.report.error(path(), format!("chunk {id} is missing")),
             Some(place) if plain_bytes_most(&Wanted { id: *id, place }) < u64::from(end) => {
                 self.report.error(path(), format!("takes more from chunk {id} than it holds"));
             }
             _ => {}
         }
+        Ok(())
     }
 }
 

@@ -81,8 +81,8 @@ pub async fn diff(
         }
     }
     let [one, other] = &sides;
-    report.stored_added = stored(&reader, (&chunks.after, &chunks.before), (&other.opened, &one.opened));
-    report.stored_removed = stored(&reader, (&chunks.before, &chunks.after), (&one.opened, &other.opened));
+    report.stored_added = stored(&reader, (&chunks.after, &chunks.before), (&other.opened, &one.opened))?;
+    report.stored_removed = stored(&reader, (&chunks.before, &chunks.after), (&one.opened, &other.opened))?;
     report.pages_read = one.pages_read + other.pages_read;
     Ok(report)
 }
@@ -322,16 +322,18 @@ fn stored(
     reader: &Reader,
     (chunks, other_chunks): (&ChunkSet, &ChunkSet),
     (pages, other_pages): (&ChunkSet, &ChunkSet),
-) -> DiffStored {
-    let bytes = |key: &ChunkKey| reader.index.live(key).map_or(0, |place| u64::from(place.length.bytes()));
+) -> Result<DiffStored> {
+    let bytes = |key: &ChunkKey| -> Result<u64> {
+        Ok(reader.index.live(key)?.map_or(0, |place| place.length.bytes().into()))
+    };
     let mut stored = DiffStored::default();
     for key in chunks.difference(other_chunks) {
         stored.chunks += 1;
-        stored.chunk_bytes += bytes(key);
+        stored.chunk_bytes += bytes(key)?;
     }
     for key in pages.difference(other_pages) {
         stored.pages += 1;
-        stored.page_bytes += bytes(key);
+        stored.page_bytes += bytes(key)?;
     }
-    stored
+    Ok(stored)
 }

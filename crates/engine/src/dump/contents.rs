@@ -292,7 +292,7 @@ impl<T: Clone> Recent<T> {
 
 /// Fetches chunks, those close together in one call; in the order asked for.
 async fn fetch(ctx: &Ctx, reader: &Reader, ids: Vec<ChunkId>) -> Vec<Result<Arc<Vec<u8>>>> {
-    let places = ids.iter().filter_map(|id| Some(Wanted { id: *id, place: reader.index.places(id).next()? }));
+    let places = ids.iter().filter_map(|id| Some(Wanted { id: *id, place: reader.index.place(id).ok()?? }));
     let mut opened: HashMap<ChunkId, Vec<u8>> = HashMap::new();
     for range in coalesce(places.collect()) {
         // What fails here is tried again alone below.

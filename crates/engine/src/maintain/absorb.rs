@@ -6,9 +6,10 @@
 
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer};
 use super::scan::{Scan, oldest_open, scan, watch};
-use super::segments::{Merge, merge_into};
+use super::segments::{Effort, Merge, merge_into};
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::index::BOUNDED_ROWS;
 use crate::repository::{Repository, get_optional};
 use crate::view::{SeenSession, View};
 use holdfast_core::id::{MemberId, SessionId};
@@ -50,8 +51,8 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
             return Ok(());
         }
         let mut draft = Draft::after(ctx, repository, &scan.view.root, scan.view.root_hash);
-        let (tables, gone) = (IndexTables::default(), &BTreeSet::new());
-        let intake = Intake { tables, ours: None, gone, drop: &|_| false };
+        let (gone, effort) = (&BTreeSet::new(), Effort::Bounded(BOUNDED_ROWS));
+        let intake = Intake { tables: None, ours: None, gone, drop: &|_| false, effort };
         absorb(ctx, repository, &mut draft, &scan, intake).await?;
         match draft.publish().await? {
             Published::Yes => return Ok(()),
@@ -65,13 +66,15 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
 /// What a draft takes in beside what was committed.
 pub(super) struct Intake<'a> {
     /// Where the chunks of repacked packs lie.
-    pub tables: IndexTables,
+    pub tables: Option<IndexTables>,
     /// The session that repacked: it does not hold the fence back.
     pub ours: Option<(MemberId, SessionId)>,
     /// Snapshots that leave the catalogue.
     pub gone: &'a BTreeSet<SessionId>,
     /// Packs whose rows leave the index where segments are rewritten.
     pub drop: &'a (dyn Fn(&PackId) -> bool + Sync),
+    /// How much of the index may be rewritten.
+    pub effort: Effort,
 }
 
 /// Takes everything committed into a draft.
@@ -82,17 +85,17 @@ pub(super) async fn absorb(
     scan: &Scan,
     intake: Intake<'_>,
 ) -> Result<Absorbed> {
-    let Intake { mut tables, ours, gone, drop } = intake;
+    let Intake { tables, ours, gone, drop, effort } = intake;
+    let mut tables: Vec<_> = tables.into_iter().filter(|tables| !tables.chunks.is_empty()).collect();
     let mut absorbed = Absorbed::default();
     for seen in scan.unmerged() {
         for part in tables_of_session(repository, seen, &scan.view).await? {
-            tables.append(&part);
+            tables.push(part);
             absorbed.deltas += 1;
         }
     }
-    tables.sort();
-    let merge = Merge { tables, drop };
-    merge_into(ctx, repository, draft, &scan.view, merge).await?;
+    let merge = Merge { tables, drop, effort };
+    merge_into(ctx, repository, draft, &scan.view.index, merge).await?;
     catalogue(draft, scan, gone).await?;
     absorbed.fence_moved = move_fence(draft, scan, ours);
     let merged: BTreeSet<_> = scan.unmerged().map(|seen| (seen.name.member, seen.name.session)).collect();

@@ -5,7 +5,7 @@
 use super::mark::Marks;
 use super::scan::Scan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{PackState, Place};
+use crate::index::{Index, PackState, Place};
 use holdfast_core::id::MemberId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::PackId;
@@ -35,14 +35,10 @@ impl Account {
         self.packs.get(pack).copied().unwrap_or_default()
     }
 
-    /// Whether something needs a chunk.
-    pub(super) fn needs(&self, key: &ChunkKey) -> bool {
-        self.marks.has(key)
-    }
-
-    /// Whether the copy of a needed chunk in a pack is a chosen one.
-    pub(super) fn is_chosen(&self, key: &ChunkKey, pack: &PackId) -> bool {
-        self.chosen.get(key).is_none_or(|packs| packs.contains(pack))
+    /// Whether the copy of a chunk in a pack is needed, and the chosen one.
+    pub(super) fn keeps(&self, index: &Index, key: &ChunkKey, pack: &PackId) -> Result<bool> {
+        let needed = index.ordinal(key)?.is_some_and(|ordinal| self.marks.has(ordinal));
+        Ok(needed && self.chosen.get(key).is_none_or(|packs| packs.contains(pack)))
     }
 
     /// Bytes that are needed, in all packs.
@@ -52,11 +48,15 @@ impl Account {
 }
 
 /// A copy that is there.
-struct Copy {
-    place: Place,
+#[derive(Clone, Copy)]
+struct Copied {
+    bytes: u64,
     pack: PackId,
     state: PackState,
 }
+
+/// Chunks whose numbers are looked up at once.
+const CHUNKS_AT_ONCE: usize = 1 << 16;
 
 /// Chooses copies of all that is marked.
 ///
@@ -65,56 +65,74 @@ struct Copy {
 /// so nothing is told from it.
 pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
     let index = &scan.view.index;
-    let (mut account, mut several, mut found) = (Account::default(), Vec::new(), HashSet::new());
-    for key in index.keys() {
-        let copies = copies(scan, key);
-        for copy in &copies {
-            account.packs.entry(copy.pack).or_default().chunk_bytes += u64::from(copy.place.length.bytes());
+    let rows = rows_that_are_there(scan)?;
+    let lost: HashSet<ChunkKey> = scan.view.lists.lost.iter().map(ChunkKey::from).collect();
+    let mut missing = marks.unknown.iter().filter(|key| !lost.contains(*key)).count();
+    let (mut account, mut several) = (Account::default(), Vec::new());
+    let mut chunks = index.chunks()?;
+    loop {
+        let mut batch: Vec<(ChunkKey, Vec<Copied>)> = Vec::new();
+        while batch.len() < CHUNKS_AT_ONCE
+            && let Some((key, places)) = chunks.next()?
+        {
+            batch.push((key, copies(&rows, places)));
         }
-        if !marks.has(key) {
-            continue;
+        if batch.is_empty() {
+            break;
         }
-        match &copies[..] {
-            [] => continue,
-            [copy] => add(&mut account, copy),
-            _ => several.push(*key),
+        let keys: Vec<_> = batch.iter().map(|(key, _)| *key).collect();
+        for ((key, copies), ordinal) in batch.into_iter().zip(index.ordinals_sorted(&keys)?) {
+            for copy in &copies {
+                account.packs.entry(copy.pack).or_default().chunk_bytes += copy.bytes;
+            }
+            match (&copies[..], ordinal.is_some_and(|ordinal| marks.has(ordinal))) {
+                (_, false) => {}
+                ([], true) => missing += usize::from(!lost.contains(&key)),
+                ([copy], true) => add(&mut account, copy),
+                (_, true) => several.push((key, copies)),
+            }
         }
-        found.insert(*key);
     }
-    several.sort_unstable();
-    for key in several {
-        let copies = copies(scan, &key);
+    for (key, copies) in several {
         let chosen = choose_among(scan, &account, &copies);
-        for copy in copies.iter().filter(|copy| chosen.contains(&copy.pack)) {
-            add(&mut account, copy);
-        }
+        copies.iter().filter(|copy| chosen.contains(&copy.pack)).for_each(|copy| add(&mut account, copy));
         account.chosen.insert(key, chosen);
     }
-    let lost: HashSet<ChunkKey> = scan.view.lists.lost.iter().map(ChunkKey::from).collect();
-    let missing = marks.keys().filter(|key| !found.contains(*key) && !lost.contains(*key)).count();
     account.marks = marks;
     if missing == 0 { Ok(account) } else { Err(nowhere(missing)) }
 }
 
-fn add(account: &mut Account, copy: &Copy) {
-    account.packs.entry(copy.pack).or_default().used_bytes += u64::from(copy.place.length.bytes());
+fn add(account: &mut Account, copy: &Copied) {
+    account.packs.entry(copy.pack).or_default().used_bytes += copy.bytes;
 }
 
-/// The copies of a chunk in packs that are there and not given up.
-fn copies(scan: &Scan, key: &ChunkKey) -> Vec<Copy> {
-    let places = scan.view.index.places_of(*key).map(|place| {
-        let known = scan.view.index.pack(place.pack);
-        (place, known.row.id, known.row.size, known.state)
-    });
-    places
-        .filter(|(_, pack, size, _)| scan.has(pack, *size))
-        .map(|(place, pack, _, state)| Copy { place, pack, state })
-        .collect()
+/// Packs by their rows in the index: those that are there and not given up.
+fn rows_that_are_there(scan: &Scan) -> Result<Vec<Option<(PackId, PackState)>>> {
+    let mut rows = vec![None; scan.view.index.pack_rows() as usize];
+    let mut packs = scan.view.index.packs();
+    while let Some((row, known)) = packs.next()? {
+        if known.state != PackState::Dead && scan.has(&known.row.id, known.row.size) {
+            rows[row as usize] = Some((known.row.id, known.state));
+        }
+    }
+    Ok(rows)
+}
+
+/// The copies of a chunk in such packs; one for each pack, however often it lies there.
+fn copies(rows: &[Option<(PackId, PackState)>], places: &[Place]) -> Vec<Copied> {
+    let there = |place: &Place| {
+        let (pack, state) = (*rows.get(place.pack as usize)?)?;
+        Some(Copied { bytes: place.length.bytes().into(), pack, state })
+    };
+    let mut copies: Vec<_> = places.iter().filter_map(there).collect();
+    copies.sort_by_key(|copy| copy.pack);
+    copies.dedup_by_key(|copy| copy.pack);
+    copies
 }
 
 /// One copy; one of each member that wrote any if none of them is an owner's: nobody's copy is
 /// dropped in favour of what somebody else says is the same.
-fn choose_among(scan: &Scan, account: &Account, copies: &[Copy]) -> Vec<PackId> {
+fn choose_among(scan: &Scan, account: &Account, copies: &[Copied]) -> Vec<PackId> {
     let owned: Vec<_> = copies.iter().filter(|copy| scan.view.owners.contains(&copy.pack.member)).collect();
     if !owned.is_empty() {
         return best(scan, account, &owned).into_iter().collect();
@@ -126,8 +144,8 @@ fn choose_among(scan: &Scan, account: &Account, copies: &[Copy]) -> Vec<PackId> 
 
 /// The copy in the pack that stays anyway: what is not condemned before what is, what is needed
 /// most before what is needed least.
-fn best(scan: &Scan, account: &Account, copies: &[&Copy]) -> Option<PackId> {
-    let worth = |copy: &&&Copy| {
+fn best(scan: &Scan, account: &Account, copies: &[&Copied]) -> Option<PackId> {
+    let worth = |copy: &&&Copied| {
         let protected = scan.protects(&copy.pack);
         (copy.state == PackState::Live, protected, account.of(&copy.pack).used_bytes, copy.pack)
     };

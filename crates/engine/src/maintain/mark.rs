@@ -1,42 +1,60 @@
 //! G2: marks every chunk that a snapshot needs, through the references of pages.
 //!
 //! A page that cannot be read stops the mark, and with it everything: what cannot be followed
-//! cannot be told from garbage. On purpose not here: contents, names, and the keys for them.
+//! cannot be told from garbage. One bit a chunk is kept. On purpose not here: contents, names, and
+//! the keys for them.
 
 use super::scan::Scan;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::index::{Bits, Index};
 use crate::reader::Reader;
 use crate::snapshots::Snapshot;
 use holdfast_core::hold::HoldScope;
 use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::ChunkKey;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Pages that are asked for at once.
 const PAGES_AT_ONCE: usize = 512;
+/// Chunks that are looked up at once: in order, so that the index is read from end to end.
+const CHUNKS_AT_ONCE: usize = 1 << 18;
 
-/// Chunks that something needs.
-#[derive(Default)]
+/// Chunks that something needs, one bit for each that the index knows.
 pub(super) struct Marks {
-    marked: HashSet<ChunkKey>,
+    bits: Bits,
+    /// Chunks that something needs and the index does not know.
+    pub unknown: BTreeSet<ChunkKey>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { bits: Bits::new(0), unknown: BTreeSet::new() }
+    }
 }
 
 impl Marks {
-    /// Marks a chunk; false if it is marked already.
-    fn mark(&mut self, key: ChunkKey) -> bool {
-        self.marked.insert(key)
+    fn of(index: &Index) -> Self {
+        Self { bits: Bits::new(index.ordinals_len()), unknown: BTreeSet::new() }
     }
 
-    /// Whether something needs a chunk.
-    pub(super) fn has(&self, key: &ChunkKey) -> bool {
-        self.marked.contains(key)
+    /// Marks chunks; keeps of `keys` only what was not marked before, ascending.
+    fn mark(&mut self, index: &Index, keys: &mut Vec<ChunkKey>) -> Result<()> {
+        keys.sort_unstable();
+        keys.dedup();
+        let ordinals = index.ordinals_sorted(keys)?;
+        let mut ordinals = ordinals.into_iter();
+        keys.retain(|key| match ordinals.next().flatten() {
+            Some(ordinal) => self.bits.set(ordinal),
+            None => self.unknown.insert(*key),
+        });
+        Ok(())
     }
 
-    /// All that are marked.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &ChunkKey> {
-        self.marked.iter()
+    /// Whether something needs the chunk with this number.
+    pub(super) fn has(&self, ordinal: u64) -> bool {
+        self.bits.get(ordinal)
     }
 }
 
@@ -65,34 +83,51 @@ pub(super) fn names(scope: &HoldScope, snapshot: &Snapshot) -> bool {
 /// Marks all that the trees of snapshots refer to.
 pub(super) async fn mark(
     ctx: &Ctx,
+    index: &Index,
     reader: &Reader,
     snapshots: &BTreeMap<SessionId, Snapshot>,
 ) -> Result<Marks> {
     ctx.monitor.on(&Event::Phase("marking what snapshots need"));
-    let mut marks = Marks::default();
-    let mut pages: Vec<ChunkId> = Vec::new();
-    for snapshot in snapshots.values() {
-        if marks.mark(ChunkKey::from(&snapshot.summary.root)) {
-            pages.push(snapshot.summary.root);
-        }
-    }
+    let mut marks = Marks::of(index);
+    let mut pages: Vec<ChunkId> = snapshots.values().map(|snapshot| snapshot.summary.root).collect();
+    let mut chunks: Vec<ChunkKey> = Vec::new();
+    only_fresh(&mut marks, index, &mut pages)?;
     while !pages.is_empty() {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
         }
         let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
+        let mut children = Vec::new();
         for refs in reader.refs(&batch).await {
             let refs = refs.map_err(unreadable)?;
-            for id in &refs.chunks {
-                marks.mark(ChunkKey::from(id));
-            }
-            pages.extend(refs.children.into_iter().filter(|id| marks.mark(ChunkKey::from(id))));
+            chunks.extend(refs.chunks.iter().map(ChunkKey::from));
+            children.extend(refs.children);
+        }
+        only_fresh(&mut marks, index, &mut children)?;
+        pages.extend(children);
+        if chunks.len() >= CHUNKS_AT_ONCE {
+            marks.mark(index, &mut chunks)?;
+            chunks.clear();
         }
     }
+    marks.mark(index, &mut chunks)?;
     Ok(marks)
 }
 
+/// Marks pages and keeps those that were not marked before.
+fn only_fresh(marks: &mut Marks, index: &Index, pages: &mut Vec<ChunkId>) -> Result<()> {
+    pages.sort_unstable();
+    pages.dedup();
+    let mut keys: Vec<_> = pages.iter().map(ChunkKey::from).collect();
+    marks.mark(index, &mut keys)?;
+    pages.retain(|page| keys.binary_search(&ChunkKey::from(page)).is_ok());
+    Ok(())
+}
+
 fn unreadable(error: Error) -> Error {
+    if error.kind != ErrorKind::Damaged {
+        return error;
+    }
     let what = "a page of a snapshot cannot be read, so nobody knows what it needs; nothing was condemned. \
                 Run `holdfast check` to see which snapshots it costs, then forget those or run \
                 `holdfast repair snapshots`";

@@ -11,6 +11,7 @@ use super::plan::{Candidate, Plan, plan};
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::repack::{Repacked, repack};
 use super::scan::{Scan, abort_silent, scan};
+use super::segments::Effort;
 use super::settle::{settle_forgotten, shorten_dead};
 use super::sweep::Swept;
 use crate::ctx::Ctx;
@@ -20,7 +21,6 @@ use crate::repository::{Repository, get_optional};
 use crate::snapshots::Snapshot;
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
-use holdfast_core::index::IndexTables;
 use holdfast_core::name::{self, PackId};
 use holdfast_core::root::{List, ListKind, Root};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -100,6 +100,9 @@ pub struct PruneReport {
 
 /// Pause between the steps while other sessions are open, unless another one is asked for.
 const MIN_AGE_SECONDS: u64 = 86_400;
+
+/// The whole index is rewritten once its rows of packs that are gone are more than one in so many packs.
+const WASTE_SHARE: usize = 8;
 
 /// Frees what no snapshot needs.
 ///
@@ -195,10 +198,12 @@ impl Run<'_> {
         let candidates = candidates(&scan, &account);
         let plan = plan(&candidates, &account, self.options);
         self.count(&candidates, &account, &plan);
-        let rows: Vec<_> = plan.repack.iter().filter_map(|id| scan.view.index.pack_of(id)).collect();
-        let rows: Vec<_> = rows.into_iter().map(|known| known.row.clone()).collect();
+        let mut rows = Vec::new();
+        for id in &plan.repack {
+            rows.extend(scan.view.index.pack_of(id)?.map(|known| known.row));
+        }
         let epoch = scan.view.root.number;
-        let repacked = repack(self.ctx, self.repository, epoch, &rows, &account).await?;
+        let repacked = repack(self.ctx, self.repository, epoch, &rows, &scan.view.index, &account).await?;
         let condemned: BTreeSet<PackId> = plan.unneeded.union(&repacked.replaced).copied().collect();
         let published = self.publish_condemned(&scan, &needed, &condemned, &repacked).await?;
         if let Some(session) = &repacked.session {
@@ -223,13 +228,20 @@ impl Run<'_> {
     ) -> Result<Published> {
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
-        draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        if cfg!(feature = "mutant-condemn-is-dead") {
+            draft.add(&List::of_packs(ListKind::Dead, condemned), number).await?;
+        } else {
+            draft.set_packs(ListKind::Condemned, condemned, number).await?;
+        }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);
-        let intake = Intake { tables: repacked.tables.clone(), ours, gone: &gone, drop: &drop };
+        let effort =
+            if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
+        let tables = Some(repacked.tables.clone());
+        let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
         let idle = condemned.is_empty()
             && absorbed.deltas == 0
@@ -261,8 +273,8 @@ impl Run<'_> {
         draft.set_packs(ListKind::Condemned, &BTreeSet::new(), 0).await?;
         draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
         let gone = settle_forgotten(&mut draft, &scan, &needed, true).await?;
-        let tables = IndexTables::default();
-        let intake = Intake { tables, ours: None, gone: &gone, drop: &|_| false };
+        let effort = Effort::Tiers;
+        let intake = Intake { tables: None, ours: None, gone: &gone, drop: &|_| false, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, &scan, intake).await?;
         if draft.publish().await? == Published::Yes {
             self.report.merged_deltas += absorbed.deltas;
@@ -355,7 +367,7 @@ pub(super) async fn account(
 ) -> Result<(Scan, Account)> {
     let index = Arc::new(std::mem::take(&mut scan.view.index));
     let reader = Reader::with_index(repository, Arc::clone(&index))?;
-    let marks = mark(ctx, &reader, needed).await;
+    let marks = mark(ctx, &index, &reader, needed).await;
     drop(reader);
     scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
     scan.look_for_young_packs(repository).await?;

@@ -9,10 +9,11 @@ use crate::adopt::{REPACKS, tables_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::index::Index;
 use crate::repository::{Repository, object_key};
+use crate::session::fresh_id;
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::id::SessionId;
 use holdfast_core::index::{ChunkKey, IndexTables, PackRow};
 use holdfast_core::keys::{SessionRow, WrappedSecret};
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
@@ -121,13 +122,13 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Copies what is needed of a pack; returns how many bytes of chunks that was.
-    async fn copy(&mut self, source: &Source<'_>, account: &Account) -> Result<u64> {
+    async fn copy(&mut self, source: &Source<'_>, index: &Index, account: &Account) -> Result<u64> {
         let (head, footer) = source.contents().await?;
         let own = Origin { pack: source.id, key_epoch: head.header.key_epoch, wrapped: head.wrapped };
         let mut copied = 0;
         for row in &footer.rows {
             let key = ChunkKey::from(&row.id);
-            if !account.needs(&key) || !account.is_chosen(&key, &source.id) {
+            if !account.keeps(index, &key, &source.id)? {
                 continue;
             }
             let origin = match row.origin {
@@ -199,6 +200,7 @@ pub(super) async fn repack(
     repository: &Repository,
     epoch: u64,
     packs: &[PackRow],
+    index: &Index,
     account: &Account,
 ) -> Result<Repacked> {
     let mut repacked = Repacked::default();
@@ -207,7 +209,7 @@ pub(super) async fn repack(
     }
     ctx.monitor.on(&Event::Phase("repacking"));
     let session =
-        SessionName { epoch: epoch as u32, member: repository.member(), session: SessionId(ctx.random()) };
+        SessionName { epoch: epoch as u32, member: repository.member(), session: fresh_id(ctx, epoch) };
     let begin = Begin { stream: REPACKS, process: ctx.process, started: ctx.clock.now() };
     let header = repository.header(ctx, ObjectType::Begin, name::named_object(&session.begin()), epoch);
     let bytes = begin.encode(&header, repository.k_ref()?, repository.signer());
@@ -229,7 +231,7 @@ pub(super) async fn repack(
                 return Err(Error::interrupted());
             }
             let copied = match Source::open(repository, row).await {
-                Ok(source) => writer.copy(&source, account).await,
+                Ok(source) => writer.copy(&source, index, account).await,
                 Err(error) => Err(error),
             };
             match copied {

@@ -13,7 +13,6 @@ use crate::repository::{Repository, get_optional, list_all, object_key};
 use crate::view::{Damage, SeenSession, View};
 use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
-use holdfast_core::index::PackRow;
 use holdfast_core::name::{PackId, SessionName};
 use holdfast_core::object::ObjectType;
 use holdfast_core::session::{End, Pins};
@@ -32,11 +31,8 @@ pub(super) struct OpenSession {
 pub(super) struct Scan {
     /// The root, and what follows from it.
     pub view: View,
-    /// Packs that lay in the store before the sessions were listed, with their lengths: only
-    /// these may be condemned.
+    /// Packs that lie in the store, with their lengths.
     pub packs: BTreeMap<PackId, u64>,
-    /// Packs that were stored after that, with their lengths.
-    pub later: BTreeMap<PackId, u64>,
     /// Packs that the index names and the listing came too early for; they are no candidates.
     young: BTreeMap<PackId, u64>,
     /// Sessions without an end.
@@ -48,11 +44,6 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Whether a pack lies in the store with the length that the index states.
-    pub(super) fn is_there(&self, row: &PackRow) -> bool {
-        self.packs.get(&row.id).or_else(|| self.later.get(&row.id)) == Some(&row.size)
-    }
-
     /// Whether an undecided session protects a pack: by its name, or because it pinned it.
     pub(super) fn protects(&self, pack: &PackId) -> bool {
         let owned = |open: &OpenSession| (open.name.member, open.name.session) == (pack.member, pack.session);
@@ -66,10 +57,13 @@ impl Scan {
 
     /// Looks for packs that were committed after the listing and are in the view all the same.
     pub(super) async fn look_for_young_packs(&mut self, repository: &Repository) -> Result<()> {
-        let known = self.view.index.packs().iter();
-        let counted = known.filter(|known| known.state != PackState::Dead && known.row.size > 0);
-        let unseen: Vec<_> =
-            counted.map(|known| known.row.id).filter(|id| !self.packs.contains_key(id)).collect();
+        let (mut packs, mut unseen) = (self.view.index.packs(), Vec::new());
+        while let Some((_, known)) = packs.next()? {
+            let counted = known.state != PackState::Dead && known.row.size > 0;
+            if counted && !self.packs.contains_key(&known.row.id) {
+                unseen.push(known.row.id);
+            }
+        }
         for id in unseen {
             if let Some(meta) = repository.store().head(&object_key(id.name())).await? {
                 self.young.insert(id, meta.size);
@@ -94,8 +88,7 @@ pub(super) async fn scan(ctx: &Ctx, repository: &Repository) -> Result<Scan> {
         let packs = list_packs(repository).await?;
         let view = repository.view().await?;
         if view.root.number == before {
-            let later = stored_later(repository, &view, &packs).await?;
-            return look_at_sessions(ctx, repository, view, packs, later).await;
+            return look_at_sessions(ctx, repository, view, packs).await;
         }
     }
     Err(too_busy())
@@ -114,32 +107,11 @@ pub(super) async fn list_packs(repository: &Repository) -> Result<BTreeMap<PackI
     Ok(packs)
 }
 
-/// Looks for packs that the index names and the listing had not yet.
-async fn stored_later(
-    repository: &Repository,
-    view: &View,
-    packs: &BTreeMap<PackId, u64>,
-) -> Result<BTreeMap<PackId, u64>> {
-    let mut later = BTreeMap::new();
-    for known in view.index.packs() {
-        let id = known.row.id;
-        if known.row.size > 0
-            && known.state != PackState::Dead
-            && !packs.contains_key(&id)
-            && let Some(meta) = repository.store().head(&object_key(id.name())).await?
-        {
-            later.insert(id, meta.size);
-        }
-    }
-    Ok(later)
-}
-
 async fn look_at_sessions(
     ctx: &Ctx,
     repository: &Repository,
     view: View,
     packs: BTreeMap<PackId, u64>,
-    later: BTreeMap<PackId, u64>,
 ) -> Result<Scan> {
     if let Some(Damage { object, what }) = view.damage.first() {
         let text = format!(

@@ -66,12 +66,15 @@ pub(super) async fn shorten_dead(draft: &mut Draft<'_>, scan: &Scan) -> Result<S
     let mut gone = BTreeSet::new();
     let (mut kept, mut changed): (Vec<(u64, BTreeSet<PackId>)>, _) = (Vec::new(), false);
     for (row, packs) in &scan.view.lists.dead {
-        let passed = row.floor < fence;
+        let passed = row.floor < fence || cfg!(feature = "mutant-dead-list-early");
         let is_gone = |pack: &&PackId| passed && !scan.packs.contains_key(pack);
         gone.extend(packs.iter().filter(is_gone));
-        let indexed = |pack: &PackId| scan.view.index.pack_of(pack).is_some();
-        let stays: BTreeSet<_> =
-            packs.iter().filter(|pack| !is_gone(pack) || indexed(pack)).copied().collect();
+        let mut stays = BTreeSet::new();
+        for pack in packs {
+            if !is_gone(&pack) || scan.view.index.pack_of(pack)?.is_some_and(|known| known.row.size > 0) {
+                stays.insert(*pack);
+            }
+        }
         changed |= stays.len() != packs.len();
         if !stays.is_empty() {
             kept.push((row.floor, stays));

@@ -254,10 +254,14 @@ impl<'a> Writer<'a> {
         let bytes = (self.report.bytes - before).saturating_sub(writing.to_write);
         self.ctx.monitor.on(&Event::Done { files: 0, bytes });
         let index = &self.reader.index;
-        let wanted = |id: &ChunkId| Some(Wanted { id: *id, place: index.places(id).next()? });
-        let ranges = coalesce(writing.uses.keys().filter_map(wanted).collect());
-        let absent = writing.uses.keys().filter(|id| index.places(id).next().is_none());
-        let mut failed: Vec<ChunkId> = absent.copied().collect();
+        let (mut wanted, mut failed) = (Vec::new(), Vec::new());
+        for id in writing.uses.keys() {
+            match index.place(id)? {
+                Some(place) => wanted.push(Wanted { id: *id, place }),
+                None => failed.push(*id),
+            }
+        }
+        let ranges = coalesce(wanted);
         for range in &ranges {
             self.packs.insert(range.pack);
             self.report.bytes_fetched += range.length;
