@@ -122,7 +122,6 @@ async fn look_at_sessions(
     let mut scan = Scan {
         view,
         packs,
-        later,
         young: BTreeMap::new(),
         open: Vec::new(),
         pinned_packs: HashSet::new(),
