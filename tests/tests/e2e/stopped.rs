@@ -7,7 +7,7 @@
 
 use super::compare::same;
 use super::tree::{noise, prose, put};
-use super::world::{Leashed, Ran, Word, World, count, objects, within};
+use super::world::{Leashed, Word, World, count, objects, within};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
