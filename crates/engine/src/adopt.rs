@@ -14,7 +14,8 @@ use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow};
 use holdfast_core::keys::{SessionRow, WrappedSecret};
 use holdfast_core::name::{PackClass, PackId, SessionName};
 use holdfast_core::pack::{
-    FooterRow, HEAD_BYTES, Origin, TRAILER_BYTES, decode_head, decode_trailer, open_footer,
+    Footer, FooterRow, HEAD_BYTES, Origin, PackHead, TRAILER_BYTES, Trailer, decode_head, decode_trailer,
+    open_footer,
 };
 use holdfast_core::session::Process;
 use holdfast_store::ByteRange;
@@ -96,6 +97,22 @@ pub(crate) async fn read_pack(
     id: PackId,
     size: u64,
 ) -> Result<AdoptedPack> {
+    let PackContents { head, trailer, footer } = read_contents(repository, id, size).await?;
+    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
+    let session = session_of(&id, head.header.key_epoch, head.wrapped);
+    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    Ok(AdoptedPack { from: Some(from), row, tables })
+}
+
+/// What a pack says of itself.
+pub(crate) struct PackContents {
+    pub head: PackHead,
+    pub trailer: Trailer,
+    pub footer: Footer,
+}
+
+/// Reads the head and the footer of a pack.
+pub(crate) async fn read_contents(repository: &Repository, id: PackId, size: u64) -> Result<PackContents> {
     let name = id.name();
     let key = object_key(&*name);
     let damaged = |error| Error::format(&name, error);
@@ -105,10 +122,7 @@ pub(crate) async fn read_pack(
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let footer = read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
     let footer = open_footer(&footer, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
-    let session = session_of(&id, head.header.key_epoch, head.wrapped);
-    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
-    Ok(AdoptedPack { from, row, tables })
+    Ok(PackContents { head, trailer, footer })
 }
 
 /// The session's row as far as a pack tells: the secret of its own class.
