@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "../tests/harness/mod.rs"]
-mod harness;
+pub(crate) mod harness;
 
 use crate::adopt::adoptable;
 use crate::backup::ContentHasher;

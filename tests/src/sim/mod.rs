@@ -5,8 +5,11 @@
 //! On purpose not here: threads, time, and the real program, which `tests/e2e` runs.
 
 mod actions;
+mod calm;
+mod choose;
 mod faults;
 mod kem;
+mod look;
 mod model;
 mod oracle;
 mod schedule;

@@ -26,6 +26,8 @@ mod own_places;
 mod prune;
 mod schema;
 mod shell;
+mod soak;
+mod stopped;
 mod stuck;
 mod tag;
 mod together;

@@ -40,10 +40,9 @@ pub(super) async fn settle_forgotten(
     let may_go = |id: &&SessionId| last && view.lists.forgotten.contains(id) && !needed.contains_key(id);
     let gone: BTreeSet<_> = catalogued.iter().filter(may_go).copied().collect();
     let fence = draft.root.fence;
-    let stays = |id: &SessionId| {
-        let above_fence = view.sessions.get(id).is_some_and(|seen| u64::from(seen.name.epoch) >= fence);
-        above_fence || catalogued.contains(id) && !gone.contains(id)
-    };
+    let names = view.sessions.keys().filter(|name| u64::from(name.epoch) >= fence);
+    let above_fence: BTreeSet<SessionId> = names.map(|name| name.session).collect();
+    let stays = |id: &SessionId| above_fence.contains(id) || catalogued.contains(id) && !gone.contains(id);
     listed.retain(stays);
     if listed != view.lists.forgotten {
         draft.set_forgotten(&listed).await?;
