@@ -156,7 +156,7 @@ pub struct Ending {
 /// Parts that the suite runs beside each other.
 pub const PARTS: u64 = 4;
 /// Seeds of the suite.
-pub const SUITE_SEEDS: u64 = 3000;
+pub const SUITE_SEEDS: u64 = 1200;
 /// So far apart the parts begin.
 const PART_DISTANCE: u64 = 1 << 32;
 
