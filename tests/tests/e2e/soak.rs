@@ -132,7 +132,7 @@ impl Soak {
         };
         (0..WRITERS).for_each(|writer| {
             for number in 0..FILES {
-                put(soak.tree(writer).join(format!("file {number}")), noise(number, 60_000));
+                put(soak.tree(writer).join(format!("file {number}")), noise(number, 150_000));
             }
         });
         soak
@@ -146,16 +146,17 @@ impl Soak {
         self.ended.get(verb).copied().unwrap_or(0)
     }
 
-    /// Changes a tree. Contents come from a small stock that all writers share, so that what one
+    /// Changes a tree. Files are so large that none shares a bundle with another, which would stay
+    /// as long as any of them. Contents come from a small stock that all writers share, so that what one
     /// gave up another stores again, in the middle of its removal.
     fn evolve(&mut self, writer: usize) {
         for _ in 0..1 + self.dice.below(4) {
             let name = self.tree(writer).join(format!("file {}", self.dice.below(FILES)));
             let stock = self.dice.below(24);
             let content = match self.dice.below(4) {
-                0 => prose(stock, 30_000 + stock as usize * 1000),
-                1 => [prose(stock, 9000), noise(self.dice.below(1 << 30), 40_000)].concat(),
-                _ => noise(stock, 40_000 + stock as usize * 15_000),
+                0 => prose(stock, 150_000 + stock as usize * 5000),
+                1 => [prose(stock, 50_000), noise(self.dice.below(1 << 30), 100_000)].concat(),
+                _ => noise(stock, 140_000 + stock as usize * 10_000),
             };
             put(name, content);
         }
