@@ -14,7 +14,8 @@ use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow};
 use holdfast_core::keys::{SessionRow, WrappedSecret};
 use holdfast_core::name::{PackClass, PackId, SessionName};
 use holdfast_core::pack::{
-    FooterRow, HEAD_BYTES, Origin, TRAILER_BYTES, decode_head, decode_trailer, open_footer,
+    Footer, FooterRow, HEAD_BYTES, Origin, PackHead, TRAILER_BYTES, Trailer, decode_head, decode_trailer,
+    open_footer,
 };
 use holdfast_core::session::Process;
 use holdfast_store::ByteRange;
@@ -96,6 +97,22 @@ pub(crate) async fn read_pack(
     id: PackId,
     size: u64,
 ) -> Result<AdoptedPack> {
+    let PackContents { head, trailer, footer } = read_contents(repository, id, size).await?;
+    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
+    let session = session_of(&id, head.header.key_epoch, &head.wrapped);
+    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    Ok(AdoptedPack { from: Some(from), row, tables })
+}
+
+/// What a pack says of itself.
+pub(crate) struct PackContents {
+    pub head: PackHead,
+    pub trailer: Trailer,
+    pub footer: Footer,
+}
+
+/// Reads the head and the footer of a pack.
+pub(crate) async fn read_contents(repository: &Repository, id: PackId, size: u64) -> Result<PackContents> {
     let name = id.name();
     let key = object_key(&*name);
     let damaged = |error| Error::format(&name, error);
@@ -105,16 +122,13 @@ pub(crate) async fn read_pack(
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let footer = read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
     let footer = open_footer(&footer, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
-    let session = session_of(&id, head.header.key_epoch, head.wrapped);
-    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
-    Ok(AdoptedPack { from, row, tables })
+    Ok(PackContents { head, trailer, footer })
 }
 
 /// The session's row as far as a pack tells: the secret of its own class.
-fn session_of(pack: &PackId, key_epoch: u32, wrapped: WrappedSecret) -> SessionRow {
+fn session_of(pack: &PackId, key_epoch: u32, wrapped: &WrappedSecret) -> SessionRow {
     // A pack of a repack holds nothing of its own session, which has no secret then.
-    let has = wrapped != WrappedSecret::none();
+    let has = *wrapped != WrappedSecret::none();
     let of = |class| (has && class == pack.class).then(|| wrapped.clone());
     SessionRow {
         member: pack.member,
@@ -138,7 +152,7 @@ pub(crate) fn tables_of(
     for origin in origins {
         let bare = PackRow { id: origin.pack, size: 0, checksum: [0; 32], chunks: 0 };
         let chunks = Vec::new();
-        let session = session_of(&origin.pack, origin.key_epoch, origin.wrapped.clone());
+        let session = session_of(&origin.pack, origin.key_epoch, &origin.wrapped);
         tables.append(&IndexTables { sessions: vec![session], packs: vec![bare], chunks });
         let at = tables.packs.iter().position(|pack| pack.id == origin.pack);
         numbers.push(at.expect("it was appended") as u32);

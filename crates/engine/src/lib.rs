@@ -20,6 +20,7 @@ pub mod event;
 mod find;
 mod index;
 mod key_slots;
+mod lists;
 pub mod maintain;
 pub mod outcome;
 mod packer;

@@ -59,8 +59,8 @@ pub(crate) struct Session {
 /// A pack of a dead session that this one takes over.
 #[derive(Debug, Clone)]
 pub(crate) struct AdoptedPack {
-    /// The session that wrote it.
-    pub from: SessionName,
+    /// The session that wrote it, if that is to be ended once the pack is ours.
+    pub from: Option<SessionName>,
     /// What the index says of it.
     pub row: PackRow,
     /// Where its chunks lie, and what opens them.
@@ -408,7 +408,7 @@ impl Session {
     /// The packs of adopted sessions are ours now; their sessions end. Failing to is harmless:
     /// the next backup adopts what it then still needs.
     async fn abort_adopted(&self) {
-        let adopted = self.adopted.iter().map(|pack| pack.from);
+        let adopted = self.adopted.iter().filter_map(|pack| pack.from);
         let sessions: BTreeSet<_> = adopted.chain(self.succeeds.iter().copied()).collect();
         for session in sessions {
             let _ =

@@ -32,7 +32,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn name(&self) -> SessionName {
+    pub(crate) fn name(&self) -> SessionName {
         SessionName { epoch: self.epoch as u32, member: self.member, session: self.id }
     }
 }

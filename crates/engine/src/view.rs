@@ -7,21 +7,22 @@
 
 use crate::adopt::{find_packs, read_pack};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::{Index, PackState, clean_copies, local_segment};
+use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
+use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::session::AdoptedPack;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
-use holdfast_core::id::{ChunkId, MemberId, SessionId};
+use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::{IndexTables, decode_delta};
-use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
+use holdfast_core::name::{self, PackClass, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
-use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, decode_snapshots};
+use holdfast_core::root::{CataloguedSnapshot, List, Root, SegmentRow, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::Key;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
@@ -60,23 +61,6 @@ pub(crate) struct Damage {
     pub what: String,
 }
 
-/// What the root's lists say.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Lists {
-    /// Packs that may become dead, and the root that condemned them.
-    pub condemned: Option<(u64, BTreeSet<PackId>)>,
-    /// Packs that are given up for ever, by the root that said so.
-    pub dead: Vec<(NamedRow, BTreeSet<PackId>)>,
-    /// Chunks that no pack has any more.
-    pub lost: BTreeSet<ChunkId>,
-    /// Packs that are damaged.
-    pub quarantined: BTreeSet<PackId>,
-    /// Sessions whose deltas are merged.
-    pub absorbed: BTreeSet<(MemberId, SessionId)>,
-    /// Snapshots that are forgotten.
-    pub forgotten: BTreeSet<SessionId>,
-}
-
 /// What is in the repository.
 #[derive(Debug, Default)]
 pub(crate) struct View {
@@ -101,9 +85,35 @@ pub(crate) struct View {
 }
 
 /// A root, with the hash of its object.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SeenRoot {
     pub root: Root,
     pub hash: [u8; 32],
+}
+
+/// What becomes of lists that cannot be used, and which ends are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// Damage of a list ends the reading; ends of merged sessions are not needed.
+    Strict,
+    /// All that can be read is.
+    Lenient,
+}
+
+/// No root has a higher number: what a name says beyond is not believed.
+const ROOT_NUMBER_BELIEVED_MAX: u64 = 1 << 31;
+
+/// The newest root cannot be read, so nobody knows what counts.
+fn unusable_root(number: u64, error: FormatError) -> Error {
+    let name = name::root(number);
+    match error {
+        FormatError::Newer(_) | FormatError::NotAllowed(_) => Error::format(&name, error),
+        _ => Error {
+            kind: ErrorKind::Damaged,
+            what: format!("cannot use {name}, the newest root; run `holdfast repair index`"),
+            source: Some(Box::new(error)),
+        },
+    }
 }
 
 /// What is worth looking for under names that have epochs: from the fence on.
@@ -135,10 +145,12 @@ impl Repository {
         while let Some(next) = get_optional(&**self.store(), &name::root(number + 1)).await? {
             (number, bytes) = (number + 1, Some(next));
         }
-        let gone = || Error::new(ErrorKind::Damaged, format!("{} is missing", name::root(number)));
+        let gone = || {
+            let what = format!("{} is missing; run `holdfast repair index`", name::root(number));
+            Error::new(ErrorKind::Damaged, what)
+        };
         let bytes = bytes.ok_or_else(gone)?;
-        let root =
-            self.decode_root(number, &bytes).map_err(|error| Error::format(&name::root(number), error))?;
+        let root = self.decode_root(number, &bytes).map_err(|error| unusable_root(number, error))?;
         Ok(SeenRoot { root, hash: hash(&bytes) })
     }
 
@@ -191,7 +203,7 @@ impl Repository {
         let mut view = View { root, root_hash: hash, ..View::default() };
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
         view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
-        let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key)).await;
+        let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key), Care::Strict).await;
         let disturbed = match &read {
             Ok(whole) => !whole || !view.damage.is_empty(),
             Err(error) => error.kind == ErrorKind::Damaged,
@@ -204,11 +216,34 @@ impl Repository {
         }
     }
 
+    /// Reads V(r) of a root that is given, as far as it goes: lists that cannot be used are damage
+    /// too, and count as empty, and all sessions are looked at, those below the fence included.
+    /// `None` if a delta went away meanwhile. For repairs; whether the root is still the newest is
+    /// for the caller to see.
+    pub(crate) async fn view_under(&self, seen: SeenRoot) -> Result<Option<View>> {
+        let sessions = list_after(&**self.store(), "sessions/", None).await?;
+        let deltas = list_after(&**self.store(), "index/delta/", None).await?;
+        let mut view = View { root: seen.root, root_hash: seen.hash, ..View::default() };
+        view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
+        view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
+        let deltas = deltas.into_iter().map(|meta| meta.key);
+        let whole = self.fill_view(&mut view, deltas, Care::Lenient).await?;
+        Ok(whole.then_some(view))
+    }
+
     /// Reads all that the root and the listings name; false if a delta went away meanwhile.
-    async fn fill_view(&self, view: &mut View, deltas: impl Iterator<Item = Key>) -> Result<bool> {
-        self.read_lists(view).await?;
-        self.read_root_parts(view).await?;
-        self.read_ends(view).await?;
+    async fn fill_view(
+        &self,
+        view: &mut View,
+        deltas: impl Iterator<Item = Key>,
+        care: Care,
+    ) -> Result<bool> {
+        if care == Care::Strict {
+            view.refuse_roll_back()?;
+        }
+        self.read_lists(view, care).await?;
+        self.read_root_parts(view, care).await?;
+        self.read_ends(view, care).await?;
         view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
         let whole = self.read_deltas(view, deltas).await?;
         self.read_lost_deltas(view).await?;
@@ -217,10 +252,12 @@ impl Repository {
         Ok(whole)
     }
 
-    /// Reads the end of every session that has one, but of those that are merged.
-    async fn read_ends(&self, view: &mut View) -> Result<()> {
+    /// Reads the end of every session that has one, but of those that are merged. That of one that
+    /// is forgotten may be damaged.
+    async fn read_ends(&self, view: &mut View, care: Care) -> Result<()> {
         let all = view.sessions.values().filter(|session| session.ended);
-        let names: Vec<_> = all.map(|session| session.name).filter(|name| !view.is_absorbed(name)).collect();
+        let wanted = |name: &SessionName| care == Care::Lenient || !view.is_absorbed(name);
+        let names: Vec<_> = all.map(|session| session.name).filter(wanted).collect();
         let mut ends = stream::iter(names)
             .map(|name| async move { (name, get_optional(&**self.store(), &name.end()).await) })
             .buffer_unordered(READS_AT_ONCE);
@@ -232,6 +269,7 @@ impl Repository {
                     session.end = Some(end);
                     session.end_hash = hash(&bytes);
                 }
+                (Err(_), _) if view.lists.forgotten.contains(&name.session) => {}
                 (Err(error), _) => view.damage.push(Damage { object: name.end(), what: error.to_string() }),
                 (Ok(_), None) => {}
             }
@@ -388,9 +426,9 @@ impl Repository {
     }
 
     /// Reads what the root names: segments of the index and of snapshots.
-    async fn read_root_parts(&self, view: &mut View) -> Result<()> {
+    async fn read_root_parts(&self, view: &mut View, care: Care) -> Result<()> {
         let k_ref = self.k_ref()?;
-        self.read_segments(view).await?;
+        self.read_segments(view, care).await?;
         for row in view.root.snapshots.clone() {
             let name = name::snapshot_segment(row.id);
             let rows = self.read_named(&name, ObjectType::SnapshotSegment, row.id, &row.hash, |object| {
@@ -405,8 +443,19 @@ impl Repository {
     }
 
     /// Gets the segments of the index; look-ups ask those that were added last first.
-    async fn read_segments(&self, view: &mut View) -> Result<()> {
-        let rows: Vec<_> = view.root.segments.iter().rev().cloned().collect();
+    async fn read_segments(&self, view: &mut View, care: Care) -> Result<()> {
+        let mut rows = Vec::new();
+        for row in view.root.segments.iter().rev() {
+            // A local copy hides what became of the segment itself.
+            let verified = match care {
+                Care::Strict => Ok(()),
+                Care::Lenient => self.verify(row).await?,
+            };
+            match verified {
+                Ok(()) => rows.push(row.clone()),
+                Err(what) => view.damage.push(Damage { object: name::index_segment(row.id), what }),
+            }
+        }
         let mut reads = stream::iter(rows)
             .map(|row| async move { (row.id, local_segment(self, &row).await) })
             .buffered(SEGMENTS_AT_ONCE);
@@ -427,6 +476,19 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether a segment lies in the repository as a root names it.
+    async fn verify(&self, row: &SegmentRow) -> Result<std::result::Result<(), String>> {
+        Ok(match verify_segment(self, row.id).await? {
+            None => Err("it is missing".into()),
+            Some(Err(error @ FormatError::Newer(_))) => {
+                return Err(Error::format(&name::index_segment(row.id), error));
+            }
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(read)) if read.hash != row.hash => Err("it is not the object that the root names".into()),
+            Some(Ok(_)) => Ok(()),
+        })
+    }
+
     async fn read_named<T>(
         &self,
         name: &str,
@@ -441,14 +503,15 @@ impl Repository {
         if hash(&bytes) != *expected {
             return Ok(Err("it is not the object that the root names".into()));
         }
-        Ok(self
-            .parse_maintained(&bytes, object_type, id)
-            .and_then(|object| decode(&object))
-            .map_err(|error| error.to_string()))
+        match self.parse_maintained(&bytes, object_type, id).and_then(|object| decode(&object)) {
+            Ok(read) => Ok(Ok(read)),
+            Err(error @ FormatError::Newer(_)) => Err(Error::format(name, error)),
+            Err(error) => Ok(Err(error.to_string())),
+        }
     }
 
     /// Reads the root's lists.
-    async fn read_lists(&self, view: &mut View) -> Result<()> {
+    async fn read_lists(&self, view: &mut View, care: Care) -> Result<()> {
         let key = self.k_idx()?;
         for row in view.root.lists.clone() {
             let name = name::list(row.id);
@@ -457,54 +520,16 @@ impl Repository {
             });
             match list.await? {
                 Ok(list) => view.lists.take(row, &list),
+                Err(what) if care == Care::Lenient => view.damage.push(Damage { object: name, what }),
                 // Without a list nobody knows what may be relied on.
                 Err(what) => {
-                    return Err(Error::new(ErrorKind::Damaged, format!("cannot use {name}: {what}")));
+                    let what = format!("cannot use {name}: {what}; run `holdfast repair index`");
+                    return Err(Error::new(ErrorKind::Damaged, what));
                 }
             }
         }
         Ok(())
     }
-}
-
-impl Lists {
-    /// Packs that nothing new may rely on.
-    pub(crate) fn packs_on_their_way_out(&self) -> impl Iterator<Item = &PackId> {
-        let condemned = self.condemned.iter().flat_map(|(_, packs)| packs);
-        condemned.chain(&self.quarantined).chain(self.dead.iter().flat_map(|(_, packs)| packs))
-    }
-
-    fn take(&mut self, row: NamedRow, list: &List) {
-        let packs = || list.packs().into_iter().collect::<BTreeSet<_>>();
-        let sessions = || list.items.chunks_exact(16).map(|item| SessionId(sixteen(item)));
-        match list.kind {
-            ListKind::Condemned => {
-                let (_, condemned) = self.condemned.get_or_insert_with(|| (row.floor, BTreeSet::new()));
-                condemned.extend(packs());
-            }
-            ListKind::Dead => self.dead.push((row, packs())),
-            ListKind::Lost => {
-                let ids = list.items.chunks_exact(ChunkId::SIZE).map(|item| ChunkId(thirty_two(item)));
-                self.lost.extend(ids);
-            }
-            ListKind::Quarantined => self.quarantined.extend(packs()),
-            ListKind::Absorbed => {
-                let pairs = list.items.chunks_exact(32);
-                self.absorbed.extend(
-                    pairs.map(|pair| (MemberId(sixteen(&pair[..16])), SessionId(sixteen(&pair[16..])))),
-                );
-            }
-            ListKind::Forgotten => self.forgotten.extend(sessions()),
-        }
-    }
-}
-
-fn sixteen(bytes: &[u8]) -> [u8; 16] {
-    bytes.try_into().expect("sixteen bytes")
-}
-
-fn thirty_two(bytes: &[u8]) -> [u8; 32] {
-    bytes.try_into().expect("thirty-two bytes")
 }
 
 impl View {
@@ -538,6 +563,25 @@ impl View {
                 seen.objects += 1;
             }
         }
+    }
+
+    /// Number of the newest root that a session began with, as names tell.
+    pub(crate) fn newest_epoch(&self) -> u64 {
+        let epochs = self.sessions.values().map(|seen| u64::from(seen.name.epoch));
+        epochs.filter(|epoch| *epoch < ROOT_NUMBER_BELIEVED_MAX).max().unwrap_or(0)
+    }
+
+    /// Whoever began with a newer root has seen one that is gone now.
+    fn refuse_roll_back(&self) -> Result<()> {
+        let (number, seen) = (self.root.number, self.newest_epoch());
+        if seen <= number {
+            return Ok(());
+        }
+        let what = format!(
+            "root {seen} of the repository is gone: a session began with it, and root {number} is the newest. \
+             Put it back, or run `holdfast repair index`"
+        );
+        Err(Error::new(ErrorKind::Damaged, what))
     }
 
     /// All members who began a session or committed a snapshot.

@@ -176,7 +176,7 @@ impl Oracle {
                 self.active_holds += 1;
             }
             Action::RemoveKey(number, _) => {
-                self.keys.get_mut(number).expect("a known key").1 = There::Perhaps
+                self.keys.get_mut(number).expect("a known key").1 = There::Perhaps;
             }
             Action::AddKey(number) => {
                 self.keys.insert(*number, (ObjectId([0; 16]), There::Perhaps));

@@ -11,6 +11,7 @@ mod forget;
 mod hold;
 mod key;
 mod prune;
+mod repair;
 mod restore;
 mod shell;
 mod stats;
@@ -24,6 +25,7 @@ pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 pub(crate) use prune::{PruneArgs, PruneHow};
+pub(crate) use repair::{RecoverArgs, RepairArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
@@ -132,6 +134,8 @@ pub(crate) enum Verb {
     Hold(HoldArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
+    Repair(RepairArgs),
+    Recover(RecoverArgs),
     Key(KeyArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -280,7 +284,7 @@ mod tests {
 
     #[test]
     fn verbs_of_later_versions_are_absent() {
-        for verb in ["copy", "repair", "drill"] {
+        for verb in ["copy", "drill"] {
             assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         }
         assert_eq!(parse(&["drill"]).unwrap_err().exit_code(), 2);

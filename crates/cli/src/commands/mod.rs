@@ -18,6 +18,7 @@ mod lists;
 mod ls;
 mod pick;
 mod prune;
+mod repair;
 mod restore;
 mod shell;
 mod snapshots;
@@ -130,6 +131,8 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Forget(args) => forget::run(run, &args).await,
         Verb::Hold(args) => hold::run(run, &args).await,
         Verb::Prune(args) => prune::run(run, &args).await,
+        Verb::Repair(args) => repair::run(run, &args.verb).await,
+        Verb::Recover(args) => repair::recover(run, &args).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }

@@ -7,6 +7,7 @@ mod json;
 mod json_contents;
 mod json_keys;
 mod json_maintain;
+mod json_repair;
 mod moment;
 mod progress;
 mod size;
@@ -26,6 +27,10 @@ pub(crate) use json_keys::{
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
+pub(crate) use json_repair::{
+    DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
+    RepairSnapshotsSummary,
+};
 pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
 pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};

@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 5;
 
 /// Marks packs that cannot be relied on; returns how many. The view was read before: a pack that
 /// it knows was durable when it was named, so whatever runs beside this, the listing has it.
-pub(super) async fn distrust_missing(ctx: &Ctx, repository: &Repository, index: &mut Index) -> Result<u64> {
+pub(crate) async fn distrust_missing(ctx: &Ctx, repository: &Repository, index: &mut Index) -> Result<u64> {
     let mut there = Bits::new(index.pack_rows().into());
     for prefix in ["packs/data/", "packs/tree/"] {
         let mut last: Option<Key> = None;

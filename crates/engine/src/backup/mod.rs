@@ -10,6 +10,7 @@ mod missing;
 mod promise;
 
 pub(crate) use large::ContentHasher;
+pub(crate) use missing::distrust_missing;
 
 use crate::adopt::adoptable;
 use crate::cache::{Cache, CacheWriter, Record, path_of};
@@ -162,7 +163,7 @@ async fn attempt(
         view.index.absorb(&pack.tables)?;
     }
     view.index.settle();
-    let missing_packs = missing::distrust_missing(ctx, repository, &mut view.index).await?;
+    let missing_packs = distrust_missing(ctx, repository, &mut view.index).await?;
     let mut live = Vec::with_capacity(adopted.len());
     for pack in adopted {
         if view.index.is_live(&pack.row.id)? {

@@ -21,7 +21,7 @@ use holdfast_core::crypto::hash;
 use holdfast_core::entry::key_to_path;
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::{ChunkKey, decode_delta};
-use holdfast_core::name::{self, PackId, Place};
+use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
 use holdfast_core::record::{Evidence, WalSegment};
@@ -33,6 +33,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lost::Broken;
+pub(crate) use packs::read_through;
 use packs::{choose, read_packs};
 use trees::check_trees;
 
@@ -150,7 +151,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     }
     report.objects = objects.len() as u64;
     report.bytes = objects.iter().map(|meta| meta.size).sum();
-    check_objects(ctx, repository, &objects, &mut report).await?;
+    check_objects(ctx, repository, &view, &objects, &mut report).await?;
     report.chunks = view.index.chunks()?.count()?;
     let packs: HashMap<PackId, u64> = objects
         .iter()
@@ -193,6 +194,7 @@ fn is_large(name: &str) -> bool {
 async fn check_segments(
     ctx: &Ctx,
     repository: &Repository,
+    view: &View,
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
@@ -200,7 +202,7 @@ async fn check_segments(
         let Some(Place::IndexSegment(id)) = name::parse(meta.key.as_str()) else { continue };
         interrupted(ctx)?;
         match verify_segment(repository, id).await {
-            Ok(Some(Err(error))) => report.error(meta.key.as_str(), error.to_string()),
+            Ok(Some(Err(error))) => tell_unreadable(view, meta.key.as_str(), &error, report),
             // It may be gone because something else merged it meanwhile.
             Ok(Some(Ok(_)) | None) => {}
             Err(error) => report.error(meta.key.as_str(), chain(&error)),
@@ -213,6 +215,7 @@ async fn check_segments(
 async fn check_objects(
     ctx: &Ctx,
     repository: &Repository,
+    view: &View,
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
@@ -244,10 +247,10 @@ async fn check_objects(
         match check_object(repository, name, &bytes) {
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
-            Err(error) => report.error(name, error.to_string()),
+            Err(error) => tell_unreadable(view, name, &error, report),
         }
     }
-    check_segments(ctx, repository, objects, report).await?;
+    check_segments(ctx, repository, view, objects, report).await?;
     let description = repository.description();
     for (seen, name) in [
         (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
@@ -264,6 +267,30 @@ async fn check_objects(
         }
     }
     Ok(())
+}
+
+/// An object is damaged: an error, unless another one stands for it.
+fn tell_unreadable(view: &View, object: &str, error: &FormatError, report: &mut CheckReport) {
+    if is_needless(view, object) {
+        report.notice(object, format!("{error}; nothing needs it any more"));
+    } else {
+        report.error(object, error.to_string());
+    }
+}
+
+/// Whether another object stands for one, so that nobody reads it any more.
+fn is_needless(view: &View, object: &str) -> bool {
+    let root = &view.root;
+    let merged = |session: &SessionName| u64::from(session.epoch) < root.fence || view.is_absorbed(session);
+    match name::parse(object) {
+        Some(Place::Root(number)) => number < root.number,
+        Some(Place::List(id)) => root.lists.iter().all(|row| row.id != id),
+        Some(Place::SnapshotSegment(id)) => root.snapshots.iter().all(|row| row.id != id),
+        Some(Place::IndexSegment(id)) => root.segments.iter().all(|row| row.id != id),
+        Some(Place::Begin(session) | Place::Pins(session, _) | Place::Delta(session, _)) => merged(&session),
+        Some(Place::End(session)) => view.lists.forgotten.contains(&session.session),
+        _ => false,
+    }
 }
 
 /// Looks for a slot once more: keys may be replaced between the listing and the reading, so the
@@ -391,6 +418,9 @@ fn check_packs(
     let needed = broken.packs_that_are_needed(&view.index)?;
     for (number, row) in unusable {
         match packs.get(&row.id) {
+            None if view.lists.quarantined.contains(&row.id) => {
+                report.notice(row.id.name(), "is missing, as a root states; files that need it are named");
+            }
             None if needed.contains(&number) => {
                 report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks));
             }
@@ -426,7 +456,7 @@ fn check_root(view: &View, objects: &[ObjectMeta], report: &mut CheckReport) {
 fn check_sessions(view: &View, objects: &[ObjectMeta], report: &mut CheckReport) {
     let names: HashSet<&str> = objects.iter().map(|meta| meta.key.as_str()).collect();
     for seen in view.sessions.values() {
-        if !seen.begun {
+        if !seen.begun && !view.is_absorbed(&seen.name) {
             report.error(seen.name.begin(), "is missing");
         }
         if !seen.ended {

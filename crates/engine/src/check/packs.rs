@@ -109,6 +109,23 @@ enum Ciphers {
 struct Found {
     what: Vec<String>,
     chunks: Vec<ChunkKey>,
+    /// All chunks in it.
+    all: Vec<ChunkKey>,
+    /// Whether they could be opened with this key.
+    opened: bool,
+}
+
+/// Reads a pack whole, for a repair; returns what is wrong with it, if anything is, and which of its
+/// chunks cannot be had: all, where this key opens none.
+pub(crate) async fn read_through(
+    ctx: &Ctx,
+    reader: &Reader,
+    id: PackId,
+    size: u64,
+) -> Result<Option<(String, Vec<ChunkKey>)>> {
+    let found = read_pack(ctx, reader, id, size, &Needs::new()).await?;
+    let chunks = if found.opened { found.chunks } else { found.all };
+    Ok(found.what.into_iter().next().map(|what| (what, chunks)))
 }
 
 /// Reads one pack whole: its checksum, its footer, and each chunk.
@@ -136,7 +153,12 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
     let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
     let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
     let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
-    let mut findings = Found { what: check_rows(reader, id, &footer.rows)?, chunks: Vec::new() };
+    let mut findings = Found {
+        what: check_rows(reader, id, &footer.rows)?,
+        chunks: Vec::new(),
+        all: footer.rows.iter().map(|row| ChunkKey::from(&row.id)).collect(),
+        opened: !matches!(*ciphers, Ciphers::None),
+    };
     if id.class == PackClass::Data {
         findings.what.extend(too_short(&footer.rows, needs));
     }

@@ -9,9 +9,9 @@ use super::scan::{Scan, oldest_open, scan, watch};
 use super::segments::{Effort, Merge, merge_into};
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::index::BOUNDED_ROWS;
+use crate::index::{BOUNDED_ROWS, Index};
 use crate::repository::{Repository, get_optional};
-use crate::view::{SeenSession, View};
+use crate::view::SeenSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::IndexTables;
 use holdfast_core::name::PackId;
@@ -54,7 +54,7 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
         }
         let mut draft = Draft::after(ctx, repository, &scan.view.root, scan.view.root_hash);
         let (gone, effort) = (&BTreeSet::new(), Effort::Bounded(BOUNDED_ROWS));
-        let intake = Intake { tables: None, ours: None, gone, drop: &|_| false, effort };
+        let intake = Intake { tables: Vec::new(), ours: None, gone, drop: &|_| false, effort };
         absorb(ctx, repository, &mut draft, &scan, intake).await?;
         match draft.publish().await? {
             Published::Yes => return Ok(()),
@@ -67,8 +67,8 @@ async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
 
 /// What a draft takes in beside what was committed.
 pub(super) struct Intake<'a> {
-    /// Where the chunks of repacked packs lie.
-    pub tables: Option<IndexTables>,
+    /// Where the chunks of packs lie that no session committed.
+    pub tables: Vec<IndexTables>,
     /// The session that repacked: it does not hold the fence back.
     pub ours: Option<(MemberId, SessionId)>,
     /// Snapshots that leave the catalogue.
@@ -91,7 +91,7 @@ pub(super) async fn absorb(
     let mut tables: Vec<_> = tables.into_iter().filter(|tables| !tables.chunks.is_empty()).collect();
     let mut absorbed = Absorbed::default();
     for seen in scan.unmerged() {
-        for part in tables_of_session(repository, seen, &scan.view).await? {
+        for part in tables_of_session(repository, seen).await? {
             tables.push(part);
             absorbed.deltas += 1;
         }
@@ -119,19 +119,15 @@ pub(super) async fn absorb(
 }
 
 /// All that a committed session adds to the index: from its deltas; from its packs where one is lost.
-async fn tables_of_session(
-    repository: &Repository,
-    seen: &SeenSession,
-    view: &View,
-) -> Result<Vec<IndexTables>> {
+async fn tables_of_session(repository: &Repository, seen: &SeenSession) -> Result<Vec<IndexTables>> {
     let Some((_, End::Commit(commit))) = &seen.end else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for number in 0..commit.objects.deltas {
         let bytes = get_optional(&**repository.store(), &seen.name.delta(number)).await?;
         let decoded = bytes.and_then(|bytes| repository.decode_delta(&seen.name, number, &bytes).ok());
         let Some(tables) = decoded else {
-            // Against an empty index: what its pins name is taken in too, whoever wrote it.
-            let packs = repository.packs_of_session(&seen.name, seen.pins, &view.index).await?;
+            // Against an empty index: the view's knows what its pins name from these very packs.
+            let packs = repository.packs_of_session(&seen.name, seen.pins, &Index::default()).await?;
             return Ok(packs.into_iter().map(|pack| pack.tables).collect());
         };
         all.push(tables);
@@ -157,7 +153,8 @@ async fn catalogue(draft: &mut Draft<'_>, scan: &Scan, gone: &BTreeSet<SessionId
     draft.add_snapshots(&fresh).await
 }
 
-fn row_of(seen: &SeenSession, received: holdfast_core::entry::Time) -> Option<CataloguedSnapshot> {
+/// What the catalogue says of a committed session.
+pub(super) fn row_of(seen: &SeenSession, received: holdfast_core::entry::Time) -> Option<CataloguedSnapshot> {
     let Some((header, End::Commit(commit))) = &seen.end else { return None };
     Some(CataloguedSnapshot {
         session: seen.name.session,

@@ -41,6 +41,12 @@ impl Account {
         Ok(needed && self.chosen.get(key).is_none_or(|packs| packs.contains(pack)))
     }
 
+    /// Whether something needs a chunk, wherever it lies.
+    pub(super) fn needs(&self, index: &Index, key: &ChunkKey) -> Result<bool> {
+        let marked = index.ordinal(key)?.is_some_and(|ordinal| self.marks.has(ordinal));
+        Ok(marked || self.marks.unknown.contains(key))
+    }
+
     /// Bytes that are needed, in all packs.
     pub(super) fn used_bytes(&self) -> u64 {
         self.packs.values().map(|pack| pack.used_bytes).sum()
@@ -131,14 +137,32 @@ fn copies(rows: &[Option<(PackId, PackState)>], places: &[Place]) -> Vec<Copied>
 }
 
 /// One copy; one of each member that wrote any if none of them is an owner's: nobody's copy is
-/// dropped in favour of what somebody else says is the same.
+/// dropped in favour of what somebody else says is the same. One in a pack that is damaged drops no
+/// other, and is dropped only in favour of one by the same member or an owner.
 fn choose_among(scan: &Scan, account: &Account, copies: &[Copied]) -> Vec<PackId> {
-    let owned: Vec<_> = copies.iter().filter(|copy| scan.view.owners.contains(&copy.pack.member)).collect();
+    let damaged = |copy: &&Copied| scan.view.lists.quarantined.contains(&copy.pack);
+    let (doubtful, sound): (Vec<_>, Vec<_>) = copies.iter().partition(damaged);
+    if sound.is_empty() {
+        return one_of_each(scan, account, &doubtful);
+    }
+    let mut chosen = one_of_each(scan, account, &sound);
+    if !chosen.iter().any(|pack| scan.view.owners.contains(&pack.member)) {
+        let members: BTreeSet<MemberId> = chosen.iter().map(|pack| pack.member).collect();
+        let others: Vec<_> =
+            doubtful.into_iter().filter(|copy| !members.contains(&copy.pack.member)).collect();
+        chosen.extend(one_of_each(scan, account, &others));
+    }
+    chosen
+}
+
+fn one_of_each(scan: &Scan, account: &Account, copies: &[&Copied]) -> Vec<PackId> {
+    let owned: Vec<_> =
+        copies.iter().copied().filter(|copy| scan.view.owners.contains(&copy.pack.member)).collect();
     if !owned.is_empty() {
         return best(scan, account, &owned).into_iter().collect();
     }
     let members: BTreeSet<MemberId> = copies.iter().map(|copy| copy.pack.member).collect();
-    let of = |member| copies.iter().filter(move |copy| copy.pack.member == member).collect::<Vec<_>>();
+    let of = |member| copies.iter().copied().filter(|copy| copy.pack.member == member).collect::<Vec<_>>();
     members.into_iter().filter_map(|member| best(scan, account, &of(member))).collect()
 }
 

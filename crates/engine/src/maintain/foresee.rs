@@ -7,7 +7,7 @@
 use super::hold::refuse_if_held;
 use super::mark::needed_snapshots;
 use super::plan::{Candidate, plan};
-use super::prune::{Pauses, PruneOptions, PruneReport, account, candidates, sooner};
+use super::prune::{Pauses, PruneOptions, PruneReport, account, candidates, may_heal, sooner};
 use super::scan::{Scan, scan, silent};
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -48,7 +48,10 @@ pub(super) async fn foresee(
             foreseen.count(&candidates, account.used_bytes());
             return Ok(foreseen.report);
         }
-        let goes = |pack: &&PackId| !scan.protects(pack) && account.of(pack).used_bytes == 0;
+        let goes = |pack: &&PackId| {
+            let usage = account.of(pack);
+            !scan.protects(pack) && usage.used_bytes == 0 && !may_heal(&scan, pack, &usage)
+        };
         let dead: BTreeSet<PackId> = condemned.iter().filter(goes).copied().collect();
         candidates.retain(|candidate| !dead.contains(&candidate.id));
         foreseen.given_up(dead.into_iter(), pauses.next());

@@ -5,29 +5,44 @@
 
 mod absorb;
 mod account;
+mod base;
+mod follow;
 mod foresee;
 mod forget;
+mod heal;
 mod hold;
 mod keep;
 mod mark;
 mod plan;
 mod prune;
 mod publish;
+mod recover;
 mod repack;
+mod repair;
+mod repair_snapshots;
 mod retention;
 mod scan;
 mod segments;
 mod settle;
+mod stock;
 mod sweep;
 mod whole;
 
 pub(crate) use absorb::absorb_many;
 
+pub use base::LostRoot;
+pub use follow::LostFile;
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
+pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};
+pub use repair::{LostObject, RepairIndexOptions, RepairIndexReport, repair_index};
+pub use repair_snapshots::{
+    DamagedSnapshot, REPAIRED_TAG, RepairSnapshotsOptions, RepairSnapshotsReport, repair_snapshots,
+};
 pub use retention::{Candidate, LocalOffset, Retention, Verdict, decide, guarded_among};
+pub use stock::BadPack;
 pub use whole::SIZE_ACCEPTED_TAG;

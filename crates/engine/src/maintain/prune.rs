@@ -3,8 +3,9 @@
 //! On purpose not here: forgetting.
 
 use super::absorb::{Intake, absorb};
-use super::account::{Account, choose};
+use super::account::{Account, PackUse, choose};
 use super::foresee::foresee;
+use super::heal::heal;
 use super::hold::refuse_if_held;
 use super::mark::{mark, needed_snapshots};
 use super::plan::{Candidate, Plan, plan};
@@ -205,7 +206,7 @@ impl Run<'_> {
         let epoch = scan.view.root.number;
         let repacked = repack(self.ctx, self.repository, epoch, &rows, &scan.view.index, &account).await?;
         let condemned: BTreeSet<PackId> = plan.unneeded.union(&repacked.replaced).copied().collect();
-        let published = self.publish_condemned(&scan, &needed, &condemned, &repacked).await?;
+        let published = self.publish_condemned(&scan, &needed, &account, &condemned, &repacked).await?;
         if let Some(session) = &repacked.session {
             // A root names its packs, or nothing ever will.
             self.repository.put_abort(self.ctx, session, epoch, "its packs are in the index").await?;
@@ -223,6 +224,7 @@ impl Run<'_> {
         &mut self,
         scan: &Scan,
         needed: &BTreeMap<SessionId, Snapshot>,
+        account: &Account,
         condemned: &BTreeSet<PackId>,
         repacked: &Repacked,
     ) -> Result<Published> {
@@ -235,12 +237,13 @@ impl Run<'_> {
         }
         let gone = settle_forgotten(&mut draft, scan, needed, condemned.is_empty()).await?;
         let dead = shorten_dead(&mut draft, scan).await?;
+        heal(&mut draft, scan, account).await?;
         let ours = repacked.session.map(|session| (session.member, session.session));
         let gone_packs = dead.gone.clone();
         let drop = move |pack: &PackId| gone_packs.contains(pack);
         let effort =
             if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
-        let tables = Some(repacked.tables.clone());
+        let tables = vec![repacked.tables.clone()];
         let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
         let idle = condemned.is_empty()
@@ -266,7 +269,10 @@ impl Run<'_> {
         let needed = needed_snapshots(self.ctx, &scan);
         let (scan, account) = account(self.ctx, self.repository, scan, &needed).await?;
         let Some((_, condemned)) = scan.view.lists.condemned.clone() else { return Ok(false) };
-        let unneeded = |pack: &&PackId| !scan.protects(pack) && account.of(pack).used_bytes == 0;
+        let unneeded = |pack: &&PackId| {
+            let usage = account.of(pack);
+            !scan.protects(pack) && usage.used_bytes == 0 && !may_heal(&scan, pack, &usage)
+        };
         let dead: BTreeSet<PackId> = condemned.iter().filter(unneeded).copied().collect();
         let mut draft = Draft::after(self.ctx, self.repository, &scan.view.root, scan.view.root_hash);
         let number = draft.root.number;
@@ -274,7 +280,7 @@ impl Run<'_> {
         draft.add(&List::of_packs(ListKind::Dead, &dead), number).await?;
         let gone = settle_forgotten(&mut draft, &scan, &needed, true).await?;
         let effort = Effort::Tiers;
-        let intake = Intake { tables: None, ours: None, gone: &gone, drop: &|_| false, effort };
+        let intake = Intake { tables: Vec::new(), ours: None, gone: &gone, drop: &|_| false, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, &scan, intake).await?;
         if draft.publish().await? == Published::Yes {
             self.report.merged_deltas += absorbed.deltas;
@@ -381,10 +387,17 @@ pub(super) fn candidates(scan: &Scan, account: &Account) -> Vec<Candidate> {
     let alive = scan.packs.iter().filter(|(id, _)| !dead.contains(id));
     let candidate = |(id, size): (&PackId, &u64)| {
         let usage = account.of(id);
-        let damaged = scan.view.lists.quarantined.contains(id) && usage.used_bytes > 0;
-        Candidate { id: *id, size: *size, usage, stays: scan.protects(id) || damaged }
+        let stays = scan.protects(id) || may_heal(scan, id, &usage);
+        Candidate { id: *id, size: *size, usage, stays }
     };
     alive.map(candidate).collect()
+}
+
+/// Whether a damaged pack stays as it is: something needed is in it, or may be, as far as nobody can
+/// tell what is.
+pub(super) fn may_heal(scan: &Scan, pack: &PackId, usage: &PackUse) -> bool {
+    let lists = &scan.view.lists;
+    lists.quarantined.contains(pack) && (usage.used_bytes > 0 || !lists.lost.is_empty())
 }
 
 /// Whether sessions below the announced fence wait to be swept up.

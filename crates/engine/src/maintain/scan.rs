@@ -13,7 +13,7 @@ use crate::repository::{Repository, get_optional, list_all, object_key};
 use crate::view::{Damage, SeenSession, View};
 use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
-use holdfast_core::name::{PackId, SessionName};
+use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::ObjectType;
 use holdfast_core::session::{End, Pins};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -44,6 +44,19 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// What repairs go by: nothing is given up, so nobody's pins are read.
+    pub(super) fn bare(view: View, packs: BTreeMap<PackId, u64>) -> Self {
+        let undecided = view.sessions.values().filter(|seen| !seen.ended);
+        let open = undecided.map(|seen| OpenSession {
+            name: seen.name,
+            objects: 1 + seen.pins + seen.objects,
+            is_left: false,
+        });
+        let open = open.collect();
+        let (young, pinned_packs) = (BTreeMap::new(), HashSet::new());
+        Self { view, packs, young, open, pinned_packs, pinned_snapshots: BTreeSet::new() }
+    }
+
     /// Whether an undecided session protects a pack: by its name, or because it pinned it.
     pub(super) fn protects(&self, pack: &PackId) -> bool {
         let owned = |open: &OpenSession| (open.name.member, open.name.session) == (pack.member, pack.session);
@@ -113,12 +126,10 @@ async fn look_at_sessions(
     view: View,
     packs: BTreeMap<PackId, u64>,
 ) -> Result<Scan> {
-    if let Some(Damage { object, what }) = view.damage.first() {
-        let text = format!(
-            "{object} cannot be used: {what}. Nothing was condemned; run `holdfast check`, then `holdfast repair`"
-        );
-        return Err(Error::new(ErrorKind::Damaged, text));
+    if let Some(damage) = view.damage.first() {
+        return Err(unusable(damage));
     }
+    refuse_lost_ends(&view)?;
     let mut scan = Scan {
         view,
         packs,
@@ -146,6 +157,43 @@ async fn look_at_sessions(
         scan.open.push(OpenSession { name, objects, is_left });
     }
     Ok(scan)
+}
+
+/// What cannot be used stops everything: nobody can tell what it needs.
+fn unusable(damage: &Damage) -> Error {
+    let Damage { object, what } = damage;
+    let repair = match name::parse(object) {
+        Some(Place::End(_)) => "snapshots",
+        _ => "index",
+    };
+    let text =
+        format!("{object} cannot be used: {what}. Nothing was condemned; run `holdfast repair {repair}`");
+    Error::new(ErrorKind::Damaged, text)
+}
+
+/// What a later snapshot was compared with, or took the place of, had been committed: if it looks
+/// open, its end was lost, and it is not to be aborted.
+fn refuse_lost_ends(view: &View) -> Result<()> {
+    match lost_ends(view).first() {
+        Some(name) => Err(unusable(&Damage { object: name.end(), what: "it is missing".into() })),
+        None => Ok(()),
+    }
+}
+
+/// Sessions that had been committed and have no end any more.
+pub(super) fn lost_ends(view: &View) -> Vec<SessionName> {
+    let open: Vec<_> = view.sessions.values().filter(|seen| !seen.ended).map(|seen| seen.name).collect();
+    if open.is_empty() {
+        return open;
+    }
+    let committed = view.committed();
+    let told = committed.values().flat_map(|by| by.summary.parent.iter().chain(&by.summary.supersedes));
+    let told: HashSet<SessionId> = told.copied().collect();
+    let is_lost = |name: &SessionName| {
+        let (id, lists) = (&name.session, &view.lists);
+        told.contains(id) && !lists.forgotten.contains(id) && !committed.contains_key(id)
+    };
+    open.into_iter().filter(is_lost).collect()
 }
 
 /// Reads what an open session pinned. What cannot be read stops everything: it may protect

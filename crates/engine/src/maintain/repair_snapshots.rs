@@ -1,0 +1,391 @@
+//! Repairs snapshots whose records or trees are damaged: what is left of a tree becomes a snapshot
+//! of its own, and a record that cannot be read stops nobody any more.
+//!
+//! The damaged snapshot stays as it is, unless it is to be forgotten: bytes may come back, and what
+//! was left out of the new one is then whole again in the old one. On purpose not here: the index
+//! ([`super::repair`]), which has to be whole before.
+
+use super::follow::{Depth, LostFile, follow, is_damage, lacks};
+use super::forget::{ForgetOptions, ForgetWhat, forget};
+use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
+use super::repair::LostObject;
+use super::scan::{list_packs, lost_ends};
+use super::stock::{Have, Stock};
+use crate::backup::distrust_missing;
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::index::Index;
+use crate::packer::Packer;
+use crate::reader::Reader;
+use crate::repository::{Repository, get_optional};
+use crate::restore::{chain, path_text};
+use crate::session::{Session, SessionOptions};
+use crate::snapshots::{Snapshot, details};
+use crate::tree::{Step, TreeWalk};
+use crate::view::View;
+use crate::workers::Workers;
+use holdfast_core::entry::{Entry, Kind};
+use holdfast_core::id::{ChunkId, SessionId};
+use holdfast_core::index::ChunkKey;
+use holdfast_core::name::{self, Place};
+use holdfast_core::page::{KeySpace, TreeBuilder};
+use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What a repaired snapshot is tagged with.
+pub const REPAIRED_TAG: &str = "repaired";
+/// Files and parts that are named of each snapshot; all are counted.
+const NAMED_MAX: usize = 1000;
+
+/// How snapshots are repaired.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RepairSnapshotsOptions {
+    /// Forget the damaged ones.
+    pub forget: bool,
+    /// Tell what would be done, change nothing.
+    pub dry_run: bool,
+}
+
+/// A snapshot that is damaged.
+#[derive(Debug, Clone)]
+pub struct DamagedSnapshot {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What is wrong with its own record, if anything is: what was left out of it is not known.
+    pub record: Option<String>,
+    /// The first files that cannot be had, and parts of the tree of which nothing is known.
+    pub lost: Vec<LostFile>,
+    /// How many they are.
+    pub lost_count: u64,
+    /// What is left.
+    pub left: Counts,
+    /// The snapshot that has what is left; `None` if that is nothing, or in a dry run.
+    pub repaired: Option<SessionId>,
+    /// Whether that one was made now.
+    pub is_new: bool,
+}
+
+/// What a repair of snapshots saw and did.
+#[derive(Debug, Clone, Default)]
+pub struct RepairSnapshotsReport {
+    /// Snapshots that were followed.
+    pub snapshots: u64,
+    /// Records that cannot be read, and that are forgotten now, so that a prune goes on. If one is
+    /// put back before a prune has passed, its snapshot may be taken back as any that is forgotten.
+    pub unreadable_ends: Vec<LostObject>,
+    /// Damaged snapshots.
+    pub damaged: Vec<DamagedSnapshot>,
+    /// Snapshots that were forgotten.
+    pub forgotten: Vec<SessionId>,
+    /// The last root that was published.
+    pub root: Option<u64>,
+}
+
+/// Makes snapshots of what is left of damaged ones, and forgets records that cannot be read.
+///
+/// # Errors
+/// The key does not allow it, the index has to be repaired first, a hold stands against forgetting,
+/// or the repository cannot be written. What was told as done stays.
+pub async fn repair_snapshots(
+    ctx: &Ctx,
+    repository: &Repository,
+    options: RepairSnapshotsOptions,
+) -> Result<RepairSnapshotsReport> {
+    require_maintainer(repository)?;
+    let mut report = RepairSnapshotsReport::default();
+    let mut view = forget_unreadable(ctx, repository, options, &mut report).await?;
+    let index = std::mem::take(&mut view.index);
+    let salvage = Salvage::new(ctx, repository, view, index).await?;
+    let shown = salvage.view.snapshots();
+    report.snapshots = shown.len() as u64;
+    let torn = salvage.any_torn(&shown).await?;
+    let mut trees = HashMap::new();
+    for snapshot in &shown {
+        let record = salvage.record_trouble(snapshot).await?;
+        if record.is_none() && (!torn || salvage.is_whole(snapshot.summary.root, &mut trees).await?) {
+            continue;
+        }
+        let damaged = salvage.repair(snapshot, record, &shown, options).await?;
+        report.damaged.push(damaged);
+    }
+    if options.forget && !report.damaged.is_empty() {
+        let ids: Vec<_> = report.damaged.iter().map(|damaged| damaged.snapshot.id).collect();
+        let what = ForgetWhat::Snapshots(ids.clone());
+        let forgets = ForgetOptions { what, allow_last: true, dry_run: options.dry_run };
+        report.root = forget(ctx, repository, &forgets).await?.root.or(report.root);
+        report.forgotten = ids;
+    }
+    Ok(report)
+}
+
+/// Puts sessions whose ends cannot be read on the list of what is forgotten.
+async fn forget_unreadable(
+    ctx: &Ctx,
+    repository: &Repository,
+    options: RepairSnapshotsOptions,
+    report: &mut RepairSnapshotsReport,
+) -> Result<View> {
+    for _ in 0..ATTEMPTS_MAX {
+        let view = repository.view().await?;
+        let mut sessions = BTreeSet::new();
+        report.unreadable_ends.clear();
+        for damage in &view.damage {
+            let Some(Place::End(session)) = name::parse(&damage.object) else {
+                let what = format!(
+                    "{} cannot be used: {}; run `holdfast repair index` first",
+                    damage.object, damage.what
+                );
+                return Err(Error::new(ErrorKind::Damaged, what));
+            };
+            sessions.insert(session.session);
+            let (object, what) = (damage.object.clone(), damage.what.clone());
+            report.unreadable_ends.push(LostObject { object, what });
+        }
+        for name in lost_ends(&view) {
+            sessions.insert(name.session);
+            report.unreadable_ends.push(LostObject { object: name.end(), what: "it is missing".into() });
+        }
+        if sessions.is_empty() || options.dry_run {
+            return Ok(view);
+        }
+        let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
+        sessions.extend(&view.lists.forgotten);
+        draft.set_forgotten(&sessions).await?;
+        let number = draft.root.number;
+        if draft.publish().await? == Published::Yes {
+            report.root = Some(number);
+            return repository.view().await;
+        }
+    }
+    Err(too_busy())
+}
+
+/// What repairs of snapshots go by.
+struct Salvage<'a> {
+    ctx: &'a Ctx,
+    repository: &'a Repository,
+    view: View,
+    index: Arc<Index>,
+    reader: Reader,
+    stock: Stock,
+}
+
+impl<'a> Salvage<'a> {
+    async fn new(ctx: &'a Ctx, repository: &'a Repository, view: View, mut index: Index) -> Result<Self> {
+        // Nothing new may rely on packs that are not there.
+        distrust_missing(ctx, repository, &mut index).await?;
+        let index = Arc::new(index);
+        let reader = Reader::with_index(repository, Arc::clone(&index))?;
+        let stock = Stock { packs: list_packs(repository).await?, ..Stock::default() };
+        Ok(Self { ctx, repository, view, index, reader, stock })
+    }
+
+    /// Whether a chunk cannot be had, as far as is known without reading it.
+    fn is_lost(&self, id: &ChunkId) -> Result<bool> {
+        let lists = &self.view.lists;
+        Ok(match self.stock.have(&self.index, &lists.quarantined, id)? {
+            Have::Yes => false,
+            Have::Perhaps => lists.lost.contains(id),
+            Have::No => true,
+        })
+    }
+
+    /// Whether any tree lacks anything.
+    async fn any_torn(&self, shown: &[Snapshot]) -> Result<bool> {
+        self.ctx.monitor.on(&Event::Phase("following snapshots"));
+        let (mut torn, roots) = (false, shown.iter().map(|snapshot| snapshot.summary.root));
+        let mut visit = |id: &ChunkId| {
+            torn |= self.is_lost(id)?;
+            Ok(())
+        };
+        let followed = follow(self.ctx, &self.reader, Depth::Bodies, roots, &mut visit).await?;
+        Ok(torn || !followed.unreadable.is_empty())
+    }
+
+    /// Whether all of a tree is there. What was found out of pages is kept.
+    async fn is_whole(&self, root: ChunkId, known: &mut HashMap<ChunkKey, bool>) -> Result<bool> {
+        // Pages, with those below that are still to be looked at.
+        let mut stack: Vec<(ChunkId, Option<Vec<ChunkId>>)> = vec![(root, None)];
+        while let Some((id, below)) = stack.pop() {
+            let key = ChunkKey::from(&id);
+            if let Some(below) = below {
+                let whole = below.iter().all(|id| known.get(&ChunkKey::from(id)) == Some(&true));
+                known.insert(key, whole);
+                continue;
+            }
+            if known.contains_key(&key) {
+                continue;
+            }
+            match self.reader.page(&id).await {
+                Ok(page) => {
+                    let mut lost = false;
+                    for id in &page.refs.chunks {
+                        lost |= self.is_lost(id)?;
+                    }
+                    if lost {
+                        known.insert(key, false);
+                        continue;
+                    }
+                    stack.push((id, Some(page.refs.children.clone())));
+                    stack.extend(page.refs.children.into_iter().map(|id| (id, None)));
+                }
+                Err(error) if is_damage(&error) => drop(known.insert(key, false)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(known.get(&ChunkKey::from(&root)) == Some(&true))
+    }
+
+    /// What is wrong with a snapshot's own record.
+    async fn record_trouble(&self, snapshot: &Snapshot) -> Result<Option<String>> {
+        let name = snapshot.name();
+        let Some(bytes) = get_optional(&**self.repository.store(), &name.end()).await? else {
+            return Ok(Some(format!("{} is missing", name.end())));
+        };
+        let decoded = self.repository.decode_end(&name, &bytes);
+        Ok(decoded.err().map(|error| chain(&Error::format(&name.end(), error))))
+    }
+
+    /// Makes a snapshot of what is left of one.
+    async fn repair(
+        &self,
+        snapshot: &Snapshot,
+        record: Option<String>,
+        shown: &[Snapshot],
+        options: RepairSnapshotsOptions,
+    ) -> Result<DamagedSnapshot> {
+        let is_copy = |other: &&Snapshot| {
+            other.summary.parent == Some(snapshot.id)
+                && other.summary.tags.iter().any(|tag| tag == REPAIRED_TAG)
+        };
+        let existing = shown.iter().find(is_copy).map(|copy| copy.id);
+        let mut damaged = DamagedSnapshot {
+            snapshot: snapshot.clone(),
+            record,
+            lost: Vec::new(),
+            lost_count: 0,
+            left: Counts::default(),
+            repaired: existing,
+            is_new: false,
+        };
+        if options.dry_run || existing.is_some() {
+            self.walk(&mut damaged, None).await?;
+            return Ok(damaged);
+        }
+        let summary = &snapshot.summary;
+        let session_options = SessionOptions {
+            stream: summary.stream,
+            parent: Some(snapshot.id),
+            needs_parent: true,
+            seal_check: true,
+            data_pack_bytes: holdfast_core::pack::DATA_PACK_BYTES,
+            dry_run: false,
+            level: 3,
+            started: self.ctx.clock.now(),
+        };
+        // Without threads nobody waits for room: only pages around the damage are new.
+        let ctx = Ctx { workers: Workers::inline(), ..self.ctx.clone() };
+        let index = Arc::clone(&self.index);
+        let mut session =
+            Session::begin(&ctx, self.repository, &self.view, index, Vec::new(), &session_options).await?;
+        let packer = Arc::clone(session.packer());
+        let root = self.walk(&mut damaged, Some(&packer)).await?;
+        let left = damaged.left;
+        if left.files + left.directories + left.others == 0 {
+            session.abandon("nothing is left of the tree").await?;
+            return Ok(damaged);
+        }
+        packer.close();
+        session.upload().await?;
+        let summary = Summary {
+            tags: tagged(&summary.tags),
+            counts: damaged.left,
+            incomplete: summary.incomplete || damaged.lost_count > 0,
+            problems: summary.problems + damaged.lost_count,
+            root: root.expect("a tree was built"),
+            parent: Some(snapshot.id),
+            supersedes: Vec::new(),
+            ..summary.clone()
+        };
+        let details = self.details_of(&damaged).await?;
+        damaged.repaired = Some(session.commit(summary, &details).await?);
+        damaged.is_new = true;
+        Ok(damaged)
+    }
+
+    /// Walks what can be read of a tree, leaves out files that cannot be had, and builds a tree of
+    /// the rest.
+    async fn walk(&self, damaged: &mut DamagedSnapshot, packer: Option<&Packer>) -> Result<Option<ChunkId>> {
+        let mut builder =
+            packer.map(|packer| TreeBuilder::new(packer.sealer().identifier.clone(), KeySpace::Paths));
+        let mut walk = TreeWalk::whole(&self.reader, damaged.snapshot.summary.root);
+        while let Some(step) = walk.next().await {
+            if self.ctx.cancel.is_raised() {
+                return Err(Error::interrupted());
+            }
+            let entries = match step {
+                Step::Entries(entries) => entries,
+                Step::Damaged { error, .. } if !is_damage(&error) => return Err(error),
+                Step::Damaged { from, .. } => {
+                    damaged
+                        .lose([b"everything from here on may be missing: ", &path_text(&from)[..]].concat());
+                    continue;
+                }
+            };
+            for entry in entries {
+                if lacks(&self.reader, &entry, &|id| self.is_lost(id)).await? {
+                    damaged.lose(path_text(&entry.key));
+                    continue;
+                }
+                count(&mut damaged.left, &entry);
+                if let (Some(builder), Some(packer)) = (&mut builder, packer) {
+                    builder.push(&entry, &mut |id, page| packer.store_page(id, &page));
+                }
+            }
+        }
+        let (Some(builder), Some(packer)) = (builder, packer) else { return Ok(None) };
+        Ok(Some(builder.finish(&mut |id, page| packer.store_page(id, &page)).id))
+    }
+
+    /// The details of the old one, as far as they can be read, and what the new one lacks.
+    async fn details_of(&self, damaged: &DamagedSnapshot) -> Result<Details> {
+        let mut made = match details(self.ctx, self.repository, &damaged.snapshot).await {
+            Ok(details) => details,
+            Err(error) if is_damage(&error) => {
+                Details { command: "repair snapshots".into(), ..Details::default() }
+            }
+            Err(error) => return Err(error),
+        };
+        let what = format!("left out by a repair of snapshot {}", damaged.snapshot.id);
+        let lost = damaged.lost.iter();
+        made.problems
+            .extend(lost.map(|lost| RecordedProblem { path: lost.path.clone(), what: what.clone() }));
+        Ok(made)
+    }
+}
+
+impl DamagedSnapshot {
+    fn lose(&mut self, path: Vec<u8>) {
+        self.lost_count += 1;
+        if self.lost.len() < NAMED_MAX {
+            self.lost.push(LostFile { snapshot: self.snapshot.id, path });
+        }
+    }
+}
+
+fn tagged(tags: &[String]) -> Vec<String> {
+    let tags: BTreeSet<String> = tags.iter().cloned().chain([REPAIRED_TAG.to_owned()]).collect();
+    tags.into_iter().collect()
+}
+
+/// Counts an entry of a tree.
+pub(super) fn count(counts: &mut Counts, entry: &Entry) {
+    match entry.kind {
+        Kind::File => counts.files += 1,
+        Kind::Directory => counts.directories += 1,
+        _ => counts.others += 1,
+    }
+    counts.bytes = counts.bytes.saturating_add(entry.size);
+}
