@@ -20,10 +20,10 @@ const WRITERS: usize = 4;
 const FILES: u64 = 9;
 
 /// So many backups end well at least, however busy the machine is.
-const BACKUPS_MIN: usize = 16;
+const BACKUPS_MIN: usize = 12;
 
 /// After so many backups somebody forgets.
-const FORGET_EACH: usize = 12;
+const FORGET_EACH: usize = 8;
 
 /// Who runs next to each other.
 const ACTORS: [Actor; WRITERS + 4] = [

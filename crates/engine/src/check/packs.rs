@@ -87,6 +87,7 @@ pub(super) async fn read_packs(
             Err(error) if matches!(error.kind, ErrorKind::Interrupted | ErrorKind::Conflict) => {
                 return Err(error);
             }
+            Err(_) if is_swept(reader, &id, row).await? => {}
             Err(error) => {
                 broken.packs.extend(row);
                 report.error(id.name(), chain(&error));
@@ -94,6 +95,12 @@ pub(super) async fn read_packs(
         }
     }
     Ok(())
+}
+
+/// Whether a pack is gone that nothing needs: a maintainer deleted it since it was listed.
+async fn is_swept(reader: &Reader, id: &PackId, row: Option<u32>) -> Result<bool> {
+    let needless = row.is_none_or(|row| reader.index.state(row) == PackState::Dead);
+    Ok(needless && reader.repository.store().head(&object_key(id.name())).await?.is_none())
 }
 
 /// The ciphers of one pack's rows: its own, which a pack of a repack lacks, then its origins'.
