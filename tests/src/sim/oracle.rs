@@ -282,7 +282,11 @@ impl Oracle {
         match (action, report) {
             (Action::Backup(plan), Report::Backup) => {
                 let known = &mut self.known[plan.attempt];
-                (known.there, known.seen) = (There::Yes, true);
+                // The last of two machines that are one may find its very own snapshot committed, and
+                // forgotten since.
+                let forgotten = known.is_cloned && known.seen && known.there != There::Yes;
+                known.there = if forgotten { There::Perhaps } else { There::Yes };
+                known.seen = true;
                 Ok(())
             }
             (Action::Restore(attempt), Report::Restore(restored)) => {
