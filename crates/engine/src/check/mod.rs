@@ -110,16 +110,6 @@ impl CheckReport {
         }
     }
 
-    /// Takes back errors that an earlier look did not find: what is damaged stays damaged. Where
-    /// there were too many to list all stay.
-    fn retain_errors_of(&mut self, earlier: &[Finding]) {
-        let listed = self.findings.len().max(earlier.len()) < FINDINGS_MAX;
-        if listed {
-            self.findings.retain(|finding| !finding.is_error || earlier.contains(finding));
-            self.errors = self.findings.iter().filter(|finding| finding.is_error).count() as u64;
-        }
-    }
-
     fn error(&mut self, subject: impl Into<String>, what: impl Into<String>) {
         self.add(subject, what, true);
     }
@@ -138,22 +128,15 @@ const ATTEMPTS_MAX: usize = 4;
 /// # Errors
 /// It cannot be listed at all. What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
-    let mut earlier = Vec::new();
     for _ in 1..ATTEMPTS_MAX {
         let before = repository.newest_root().await?.number;
         let report = check_once(ctx, repository, read_data).await?;
         if report.errors == 0 || repository.newest_root().await?.number == before {
             return Ok(report);
         }
-        earlier = report.findings;
         ctx.monitor.on(&Event::Phase("the repository was maintained meanwhile; looking again"));
     }
-    let before = repository.newest_root().await?.number;
-    let mut report = check_once(ctx, repository, read_data).await?;
-    if repository.newest_root().await?.number != before {
-        report.retain_errors_of(&earlier);
-    }
-    Ok(report)
+    check_once(ctx, repository, read_data).await
 }
 
 async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
