@@ -194,6 +194,9 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["forget", "--undo", "GONE"], 0),
     (&["prune", "--dry-run"], 0),
     (&["prune"], 0),
+    (&["repair", "index", "--read-packs"], 0),
+    (&["repair", "snapshots"], 0),
+    (&["recover"], 0),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -203,7 +206,8 @@ const RUNS: &[(&[&str], i32)] = &[
 ];
 
 /// Kinds of lines that no run can be sure to bring about.
-const RARE: &[&str] = &["warning", "status", "finding"];
+const RARE: &[&str] =
+    &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree"];
 
 #[test]
 fn every_verb_writes_what_the_schema_says() {
@@ -333,8 +337,9 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(verbs.remove("help") && verbs.remove("key"));
+    assert!(verbs.remove("help") && verbs.remove("key") && verbs.remove("repair"));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
     assert_eq!(verbs, told.map(str::to_owned).collect());
     let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));

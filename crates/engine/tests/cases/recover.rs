@@ -125,8 +125,8 @@ fn of_a_tree_that_was_not_finished_nothing_is_committed() {
         assert!(!report.trees.is_empty());
         assert_eq!(world.store.objects(), before);
         // And the next backup uses what is there.
-        world.keep(&repository, &tree(1)).await;
-        world.assert_restores(&repository, &world.newest(&repository).await, &tree(1)).await;
+        world.keep(&repository, &empty).await;
+        world.assert_restores(&repository, &world.newest(&repository).await, &empty).await;
         assert_eq!(found(&world, &repository, false).await.trees, []);
     });
 }
