@@ -95,7 +95,7 @@ fn newest(world: &World) -> String {
 }
 
 /// Goes on with a writer and sees how it ends.
-fn conclude(stage: &Stage, writer: Leashed) -> End {
+fn conclude(stage: &Stage, mut writer: Leashed) -> End {
     let Stage { world, source, .. } = stage;
     writer.send(Signal::CONT);
     let ran = writer.ends_alone(&[&"backup"]);
@@ -145,7 +145,6 @@ fn stopped_at_each_object(manner: Manner) {
         freed += stage.forget_and_prune(&parent, manner);
         assert!(writer.is_stopped() || stops.last() >= Some(&all), "it goes on by itself");
         *ends.entry(conclude(&stage, writer)).or_default() += 1;
-        stage.world.run(&[&"check"]).ends(0);
     }
     println!("{manner:?}: of {all} objects stopped after {stops:?}: {ends:?}, {freed} packs freed");
     let early = stops.iter().filter(|stop| **stop < all).count();

@@ -209,8 +209,11 @@ impl Leashed {
     /// So long a run may take on a machine that has much else to do.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    pub(crate) fn send(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    /// Sends a signal, unless it has ended: then its number may be another's.
+    pub(crate) fn send(&mut self, signal: Signal) {
+        if self.status().is_none() {
+            kill_process(Pid::from_child(&self.child), signal).unwrap();
+        }
     }
 
     /// Whether the process stands still since somebody stopped it.
