@@ -4,6 +4,8 @@
 //! each part instead of the usual number, and `HOLDFAST_SIM_FROM=N` others than usually. On purpose
 //! not here: the simulator itself, which is in `tests/src/sim`.
 
+#![expect(clippy::print_stdout, reason = "how many seeds ran is worth knowing")]
+
 use holdfast_tests::sim::{Breach, PARTS, Settings, Tally, part, run_seed};
 use std::process::Command;
 

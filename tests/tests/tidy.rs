@@ -30,8 +30,11 @@ const CORE_USES: &[&str] =
 const LINES_MAX: usize = 600;
 
 /// Files that are longer, with the length that they may not exceed.
-const LONG_FILES: &[(&str, usize)] =
-    &[("crates/core/src/session.rs", 672), ("crates/engine/src/backup/driver.rs", 819)];
+const LONG_FILES: &[(&str, usize)] = &[
+    ("crates/core/src/session.rs", 672),
+    ("crates/engine/src/backup/driver.rs", 819),
+    ("crates/engine/src/view.rs", 626),
+];
 
 /// Words that have another word in this house, and that word.
 const BANNED_WORDS: &[(&str, &str)] = &[
@@ -55,6 +58,46 @@ const AMBIENT_ALLOWED: &[(&str, usize)] = &[
     ("crates/engine/src/index/copy.rs", 1),
     // The pool of threads itself.
     ("crates/engine/src/workers.rs", 1),
+];
+
+/// What makes one process or task wait for another, or for time to pass: the protocol has no use
+/// for it. A mutex in one process is not meant.
+const WAITS: &[&str] = &[
+    // Locks of files, by whatever name.
+    "flock(",
+    "Flock",
+    "LOCK_EX",
+    "LOCK_SH",
+    "F_SETLK",
+    "F_OFD_SETLK",
+    "fcntl_lock",
+    "fcntl::",
+    "lockf",
+    "File::lock",
+    "File::try_lock",
+    "file.lock",
+    "file.try_lock",
+    "lock_shared",
+    "lock_exclusive",
+    "fs2",
+    "fs4",
+    "fd_lock",
+    // Time that passes.
+    "sleep",
+    "time::interval",
+    "time::timeout",
+    "park_timeout",
+    "wait_timeout",
+    "recv_timeout",
+    "recv_deadline",
+];
+
+/// Where that is harmless, and how often.
+const WAITS_ALLOWED: &[(&str, usize)] = &[
+    // Where a file system has no files without names: keeps the sweep of what killed processes left
+    // among the temporary files away from those that are being written. Never waited for, as
+    // `no_lock_is_waited_for` sees.
+    ("crates/store/src/local/scratch.rs", 2),
 ];
 
 /// Tests that do not run by themselves, and how many.
@@ -216,6 +259,46 @@ fn the_world_comes_in_through_the_context() {
     });
     let found = count(below_cli, |line| AMBIENT.iter().any(|word| code(line).contains(word)));
     ratchet("time, threads and environment outside the context", &found, AMBIENT_ALLOWED);
+}
+
+/// The code of the engine and of what it stands on.
+fn below_sources() -> impl Iterator<Item = String> {
+    let folders = ["crates/core/src", "crates/engine/src", "crates/store/src"];
+    folders.into_iter().flat_map(files).filter(|path| path.ends_with(".rs") && !is_test(path))
+}
+
+fn waits(line: &str) -> bool {
+    WAITS.iter().any(|word| code(line).contains(word))
+}
+
+#[test]
+fn nothing_locks_files_or_sleeps() {
+    ratchet("locks and sleeps", &count(below_sources(), waits), WAITS_ALLOWED);
+}
+
+#[test]
+fn no_lock_is_waited_for() {
+    let is_lock = |line: &str| ["flock(", "FlockOperation::"].iter().any(|word| code(line).contains(word));
+    let blocks = |line: &str| is_lock(line) && !line.contains("FlockOperation::NonBlocking");
+    assert_eq!(count(below_sources(), blocks), BTreeMap::new());
+    assert!(count(below_sources(), is_lock).len() <= WAITS_ALLOWED.len());
+}
+
+#[test]
+fn locks_and_sleeps_are_recognized() {
+    let refused = [
+        "rustix::fs::flock(&file, FlockOperation::LockExclusive)?;",
+        "let locked = fcntl_lock(&file, operation);",
+        "libc::fcntl(fd, libc::F_OFD_SETLKW, &lock)",
+        "let file = File::options().open(path)?; file.lock()?;",
+        "tokio::time::sleep(PAUSE).await;",
+        "std::thread::sleep(PAUSE);",
+        "let mut ticks = tokio::time::interval(PAUSE);",
+        "let (guard, _) = changed.wait_timeout(guard, PAUSE)?;",
+    ];
+    assert!(refused.into_iter().all(waits));
+    let taken = ["// A writer that sleeps is not waited for.", "let rows = self.rows.lock();"];
+    assert!(!taken.into_iter().any(waits));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use holdfast_core::session::Process;
 use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
 use holdfast_engine::event::Silent;
 use holdfast_engine::maintain::{
-    ForgetOptions, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule, LocalOffset, MaxUnused, Period, PruneOptions, Retention,
-    forget, prune,
+    ForgetOptions, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule, LocalOffset, MaxUnused,
+    Period, PruneOptions, Retention, forget, prune,
 };
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
@@ -23,9 +23,7 @@ use holdfast_engine::source::{
     ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{
-    BackupOptions, InitOptions, Repository, Secret, SnapshotFilter, backup, snapshots,
-};
+use holdfast_engine::{BackupOptions, InitOptions, Repository, Secret, SnapshotFilter, backup, snapshots};
 use holdfast_store::fault::{Call, Fault};
 use holdfast_store::{FaultStore, MemoryStore};
 use std::error::Error;
@@ -71,7 +69,10 @@ fn main() -> ExitCode {
 async fn run(wanted: u64) -> Result<()> {
     let world = World::new()?;
     let repository = world.create().await?;
-    println!("{:>9}  {:>10} {:>7}  {:>10} {:>7}  {:>10}  {:>10} {:>9} {:>10}", "snapshots", "backup", "opening", "snapshots", "calls", "forget", "prune", "packs", "objects");
+    println!(
+        "{:>9}  {:>10} {:>7}  {:>10} {:>7}  {:>10}  {:>10} {:>9} {:>10}",
+        "snapshots", "backup", "opening", "snapshots", "calls", "forget", "prune", "packs", "objects"
+    );
     for number in 1..=wanted {
         world.keep(&repository, number).await?;
         if number == wanted || number == wanted / 10 || number == wanted / 100 {
@@ -89,7 +90,8 @@ async fn report(world: &World, number: u64) -> Result<()> {
     let opening = counted.begun.load(Ordering::Relaxed) - counted.opened;
     let counted = world.open_counted().await?;
     let filter = SnapshotFilter::default();
-    let (listed, listing) = timed(async { Ok(snapshots(&world.ctx(), &counted.repository, &filter).await?) }).await?;
+    let (listed, listing) =
+        timed(async { Ok(snapshots(&world.ctx(), &counted.repository, &filter).await?) }).await?;
     let calls = counted.store.calls() - counted.opened;
     if listed.value.len() as u64 != number + 1 {
         return Err(format!("{} snapshots instead of {}", listed.value.len(), number + 1).into());

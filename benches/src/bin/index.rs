@@ -10,6 +10,8 @@
 use clap::Parser;
 use holdfast_benches::Noise;
 use holdfast_engine::SyntheticIndex;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,7 +60,7 @@ fn run(options: &Options) -> Result<()> {
     let before = resident_bytes()?;
     let (index, took) = timed(|| SyntheticIndex::open(folder.path(), &shares))?;
     let pinned = index.pinned_bytes() as f64 / 1e6;
-    println!("open: {:.3} s, {pinned:.2} MB pinned", took.as_secs_f64());
+    println!("open: {:.3} s, {pinned:.2} MB pinned", took.clock.as_secs_f64());
     for (what, there) in [("first look-ups", true), ("look-ups, hit", true), ("look-ups, miss", false)] {
         let mut noise = Noise::new(7);
         let ((), took) = timed(|| {
@@ -90,17 +92,30 @@ fn check(right: bool, what: &str) -> Result<()> {
     if right { Ok(()) } else { Err(what.into()) }
 }
 
-fn timed<T, E: Into<Box<dyn Error>>>(
-    work: impl FnOnce() -> std::result::Result<T, E>,
-) -> Result<(T, Duration)> {
-    let start = Instant::now();
-    let value = work().map_err(Into::into)?;
-    Ok((value, start.elapsed()))
+/// How long something took: by the clock, and of a processor, which says more on a machine that
+/// has other work.
+#[derive(Clone, Copy)]
+struct Took {
+    clock: Duration,
+    processor: Duration,
 }
 
-fn say(what: &str, items: u64, took: Duration) {
-    let seconds = took.as_secs_f64();
-    println!("{what}: {items} in {seconds:.2} s, {:.0} a second", items as f64 / seconds.max(1e-9));
+fn timed<T, E: Into<Box<dyn Error>>>(work: impl FnOnce() -> std::result::Result<T, E>) -> Result<(T, Took)> {
+    let (start, before) = (Instant::now(), processor_time()?);
+    let value = work().map_err(Into::into)?;
+    Ok((value, Took { clock: start.elapsed(), processor: processor_time()?.saturating_sub(before) }))
+}
+
+fn processor_time() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let of = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());
+    Ok(of(usage.user_time()) + of(usage.system_time()))
+}
+
+fn say(what: &str, items: u64, took: Took) {
+    let (clock, processor) = (took.clock.as_secs_f64(), took.processor.as_secs_f64());
+    let rate = items as f64 / processor.max(1e-9);
+    println!("{what}: {items} in {clock:.2} s, {processor:.2} s of a processor: {rate:.0} a second");
 }
 
 fn resident_bytes() -> Result<u64> {

@@ -269,7 +269,8 @@ impl IndexTables {
         for chunk in &mut self.chunks {
             (chunk.pack, chunk.origin) = (rows[chunk.pack as usize], rows[chunk.origin as usize]);
         }
-        self.sort();
+        // Rows that are there twice stay: whoever counts them counts both.
+        self.chunks.sort_unstable_by_key(ChunkRow::order);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 21] = [
     "wire",
     "object",
     "name",

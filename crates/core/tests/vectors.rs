@@ -18,6 +18,7 @@ use holdfast_core::compress::{Compressor, Decompressor};
 use holdfast_core::crypto::{KdfCost, KemSecret, Secret, Signer, derive, encapsulate, hash, keyed_hash};
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time, Xattrs};
 use holdfast_core::entry_code::{decode_alone, decode_xattrs, encode_alone, encode_xattrs};
+use holdfast_core::hold::{Hold, HoldScope, WatchedSession};
 use holdfast_core::id::{ChunkId, MemberId, ObjectId, RepositoryId, SessionId, StreamId, hex};
 use holdfast_core::index::{
     ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, decode_delta, encode_delta,
@@ -651,8 +652,26 @@ fn root() -> Root {
             floor: "000000010000000000000005".into(),
             ranges: vec![("000000010000000000000001".into(), "000000010000000000000002".into())],
         }],
+        holds: holds(),
+        watched: vec![WatchedSession { session: SESSION, objects: 3, since: Time::default() }],
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
+}
+
+fn holds() -> Vec<Hold> {
+    let time = |seconds| Time { seconds, nanos: 0 };
+    let hold = |scope, until| Hold {
+        id: [0xab; 16],
+        scope,
+        reason: "why".into(),
+        since: time(1_700_000_000),
+        until,
+    };
+    vec![
+        hold(HoldScope::All, None),
+        hold(HoldScope::Source("shop/db".into()), Some(time(1_700_000_500))),
+        hold(HoldScope::Snapshot(SESSION), None),
+    ]
 }
 
 #[test]

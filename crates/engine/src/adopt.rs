@@ -99,7 +99,7 @@ pub(crate) async fn read_pack(
 ) -> Result<AdoptedPack> {
     let PackContents { head, trailer, footer } = read_contents(repository, id, size).await?;
     let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
-    let session = session_of(&id, head.header.key_epoch, head.wrapped);
+    let session = session_of(&id, head.header.key_epoch, &head.wrapped);
     let tables = tables_of(&row, session, &footer.origins, &footer.rows);
     Ok(AdoptedPack { from: Some(from), row, tables })
 }
@@ -126,9 +126,9 @@ pub(crate) async fn read_contents(repository: &Repository, id: PackId, size: u64
 }
 
 /// The session's row as far as a pack tells: the secret of its own class.
-fn session_of(pack: &PackId, key_epoch: u32, wrapped: WrappedSecret) -> SessionRow {
+fn session_of(pack: &PackId, key_epoch: u32, wrapped: &WrappedSecret) -> SessionRow {
     // A pack of a repack holds nothing of its own session, which has no secret then.
-    let has = wrapped != WrappedSecret::none();
+    let has = *wrapped != WrappedSecret::none();
     let of = |class| (has && class == pack.class).then(|| wrapped.clone());
     SessionRow {
         member: pack.member,
@@ -152,7 +152,7 @@ pub(crate) fn tables_of(
     for origin in origins {
         let bare = PackRow { id: origin.pack, size: 0, checksum: [0; 32], chunks: 0 };
         let chunks = Vec::new();
-        let session = session_of(&origin.pack, origin.key_epoch, origin.wrapped.clone());
+        let session = session_of(&origin.pack, origin.key_epoch, &origin.wrapped);
         tables.append(&IndexTables { sessions: vec![session], packs: vec![bare], chunks });
         let at = tables.packs.iter().position(|pack| pack.id == origin.pack);
         numbers.push(at.expect("it was appended") as u32);

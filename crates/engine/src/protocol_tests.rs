@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "../tests/harness/mod.rs"]
-mod harness;
+pub(crate) mod harness;
 
 use crate::adopt::adoptable;
 use crate::backup::ContentHasher;
@@ -428,7 +428,12 @@ fn roots_that_are_damaged_foreign_or_gone_again_stop_a_run() {
         let source = ModelSource::new(&tree()).hooked(move |_| drop(store.remove_raw(&newest)));
         let error = world.backup_with(&repository, source, &world.options()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Damaged);
-        assert!(world.snapshots(&repository).await.is_empty());
+        // The session that had begun with it tells that it is gone.
+        let filter = crate::SnapshotFilter::default();
+        let error = crate::snapshots(&world.ctx(), &repository, &filter).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Damaged);
+        let ends = world.names("sessions/").into_iter().filter(|key| key.as_str().ends_with("/end"));
+        assert_eq!(ends.count(), 0);
     });
 }
 

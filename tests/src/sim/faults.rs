@@ -124,7 +124,7 @@ impl Profile {
             inspect: *rng.pick(&[0, 800, 200]),
             tasks: *rng.pick(&[1, 2, 3, 4, 6]),
             hosts: *rng.pick(&[1, 2, 2, 3]),
-            actions: 6 + rng.below(14),
+            actions: if rng.one_in(12) { 30 } else { 6 } + rng.below(14),
         }
     }
 }

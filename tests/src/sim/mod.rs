@@ -5,8 +5,11 @@
 //! On purpose not here: threads, time, and the real program, which `tests/e2e` runs.
 
 mod actions;
+mod calm;
+mod choose;
 mod faults;
 mod kem;
+mod look;
 mod model;
 mod oracle;
 mod schedule;
@@ -153,7 +156,7 @@ pub struct Ending {
 /// Parts that the suite runs beside each other.
 pub const PARTS: u64 = 4;
 /// Seeds of the suite.
-pub const SUITE_SEEDS: u64 = 3000;
+pub const SUITE_SEEDS: u64 = 1200;
 /// So far apart the parts begin.
 const PART_DISTANCE: u64 = 1 << 32;
 

@@ -1,20 +1,20 @@
-//! The run of one seed: which task goes on, what goes wrong, what begins next, and the end, when
-//! nothing goes wrong any more and everything has to come right.
+//! The run of one seed: which task goes on, and what goes wrong meanwhile.
 //!
 //! One thread, no waiting: tasks are futures that are polled by hand, one call of the store at a
-//! time. On purpose not here: what tasks do, and what must be true.
+//! time. On purpose not here: what begins next ([`super::choose`]), how it all ends ([`super::calm`]), what
+//! tasks do, and what must be true.
 
-use super::actions::{Action, Held, Plan, Report, run};
+use super::actions::{Action, Report, run};
 use super::faults::{Profile, Verdict, judge};
+use super::look::Depth;
 use super::model::{Rng, START_SECONDS};
-use super::oracle::{Depth, Oracle, Stake, There, chain};
+use super::oracle::{Oracle, Stake, chain};
 use super::store::{Core, Gate, TaskStore};
 use super::world::{Host, all_dead, founded, set_alive, set_here};
-use super::{MAINTAINED, Settings, Tally, Trace};
+use super::{Settings, Tally, Trace};
 use futures::future::LocalBoxFuture;
 use holdfast_engine::ctx::Cancel;
 use holdfast_engine::error::Error;
-use holdfast_engine::maintain::{MaxUnused, PruneOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -22,14 +22,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// A task that needs so many calls has no end in sight.
 const CALLS_MAX: u64 = 200_000;
-/// Backups after which one must have come through, once nothing goes wrong.
-const ATTEMPTS_MAX: usize = 3;
-/// Prunes after which nothing superfluous is left.
-const PRUNES: usize = 3;
-const DAY: u64 = 86_400;
+/// Seconds of a day.
+pub(super) const DAY: u64 = 86_400;
 
 /// One run of a command, under way.
-struct Task {
+pub(super) struct Task {
     number: usize,
     host: usize,
     process: u32,
@@ -57,27 +54,28 @@ impl Wake for Flag {
 
 /// A run of one seed.
 pub(super) struct Run {
-    rng: Rng,
-    profile: Profile,
-    folder: tempfile::TempDir,
+    pub(super) rng: Rng,
+    pub(super) profile: Profile,
+    pub(super) folder: tempfile::TempDir,
     truth: Arc<AtomicI64>,
-    core: Arc<Core>,
-    hosts: Vec<Host>,
-    tasks: Vec<Task>,
-    oracle: Oracle,
-    step: u64,
+    pub(super) core: Arc<Core>,
+    pub(super) hosts: Vec<Host>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) oracle: Oracle,
+    pub(super) step: u64,
     tasks_begun: usize,
     actions_left: u64,
     storm_until: u64,
     full_until: u64,
     /// Which task goes on, and for how many steps.
     turn: (usize, u64),
-    calm: bool,
+    pub(super) calm: bool,
     pub(super) trace: Trace,
     pub(super) tally: Tally,
 }
 
-type Ended = Result<(), String>;
+/// What is wrong, if anything is.
+pub(super) type Ended = Result<(), String>;
 
 impl Run {
     pub(super) fn new(seed: u64, settings: &Settings) -> Self {
@@ -123,7 +121,7 @@ impl Run {
         self.come_right()
     }
 
-    fn note(&mut self, what: &str) {
+    pub(super) fn note(&mut self, what: &str) {
         self.trace.line(self.step, what);
     }
 
@@ -193,7 +191,7 @@ impl Run {
         Ok(())
     }
 
-    fn deliver_one(&mut self) {
+    pub(super) fn deliver_one(&mut self) {
         let late = self.core.late();
         if late > 0 {
             let at = self.rng.below(late as u64) as usize;
@@ -260,7 +258,7 @@ impl Run {
     }
 
     /// A task makes one call.
-    fn advance(&mut self, at: usize) -> Ended {
+    pub(super) fn advance(&mut self, at: usize) -> Ended {
         let task = &mut self.tasks[at];
         let waiting = task.gate.waiting();
         if !waiting.is_empty() {
@@ -334,119 +332,20 @@ impl Run {
         }
     }
 
-    fn inspect(&mut self, depth: Depth) -> Ended {
+    pub(super) fn inspect(&mut self, depth: Depth) -> Ended {
         let certain = !self.core.may_still_put("roots/") && !self.core.may_still_put("sessions/");
         self.note(&format!("a look: {depth:?}"));
         self.tally.looks += 1;
         self.oracle.inspect(&self.core.fork(), depth, certain)
     }
 
-    /// Begins one more action, on one of the machines.
-    fn start_something(&mut self) -> Ended {
-        let host = self.rng.below(self.hosts.len() as u64) as usize;
-        let there = self.oracle.attempts(There::Yes);
-        let gone = self.oracle.attempts(There::No);
-        let roll = self.rng.below(if MAINTAINED { 100 } else { 60 });
-        let action = match roll {
-            _ if there.is_empty() => return self.start_backup(host),
-            0..=35 => return self.start_backup(host),
-            36..=42 => Action::Restore(*self.rng.pick(&there)),
-            43..=45 => Action::Check(self.rng.one_in(2)),
-            46..=52 => Action::Tag(*self.rng.pick(&there), format!("w{}", self.rng.below(4))),
-            53..=56 => Action::AddKey(self.oracle.next_key()),
-            57..=59 => match self.oracle.keys_there().first() {
-                Some((number, id)) => Action::RemoveKey(*number, *id),
-                None => return self.start_backup(host),
-            },
-            60..=72 => Action::Forget(self.some(&there)),
-            73..=76 if !gone.is_empty() => Action::Undo(self.some(&gone)),
-            77 | 78 => Action::Hold(match self.rng.below(4) {
-                0 => Held::All,
-                1 => Held::Source(self.hosts[host].source),
-                _ => Held::Snapshot(*self.rng.pick(&there)),
-            }),
-            79..=82 => match self.oracle.standing_holds().first() {
-                Some(id) => Action::Release(*id),
-                None => Action::Prune(self.prune_options()),
-            },
-            _ => Action::Prune(self.prune_options()),
-        };
-        let (ctx, process) = self.hosts[host].process(self.rng.next());
-        self.start(host, process, ctx, action);
-        Ok(())
-    }
-
-    fn some(&mut self, from: &[usize]) -> Vec<usize> {
-        let mut some: Vec<_> = (0..1 + self.rng.below(3)).map(|_| *self.rng.pick(from)).collect();
-        some.sort_unstable();
-        some.dedup();
-        some
-    }
-
-    fn prune_options(&mut self) -> PruneOptions {
-        let day = Some(DAY);
-        PruneOptions {
-            max_unused: *self.rng.pick(&[
-                MaxUnused::Percent(0.0),
-                MaxUnused::Percent(5.0),
-                MaxUnused::Bytes(100_000),
-                MaxUnused::Unlimited,
-            ]),
-            max_repack_bytes: *self.rng.pick(&[None, None, Some(300_000)]),
-            min_age_seconds: *self.rng.pick(&[Some(0), Some(0), Some(0), day, None]),
-            abort_after_seconds: *self.rng.pick(&[0, 3 * DAY, 3 * DAY, 300 * DAY]),
-            dry_run: self.rng.one_in(20),
-        }
-    }
-
-    /// Something changes on a machine, and it is backed up.
-    fn start_backup(&mut self, host: usize) -> Ended {
-        let now = self.hosts[host].now();
-        self.hosts[host].files.evolve(&mut self.rng, now);
-        let plan = self.plan(host);
-        let entropy = self.rng.next();
-        let (ctx, process) = self.hosts[host].process(entropy);
-        let cloned = self.hosts.len() < 5 && self.rng.one_in(30);
-        if cloned {
-            self.start_clone(host, &plan, process, entropy);
-        }
-        self.start(host, process, ctx, Action::Backup(Box::new(plan)));
-        Ok(())
-    }
-
-    fn plan(&mut self, host: usize) -> Plan {
-        let tree = Arc::clone(&self.hosts[host].files.tree);
-        let cached = !self.rng.one_in(3);
-        let attempt = self.oracle.attempt(&tree, self.hosts[host].source);
-        Plan {
-            cache: cached.then(|| self.hosts[host].cache()),
-            pack_bytes: *self.rng.pick(&[50_000, 200_000, 1 << 20]),
-            batch_items: 1 + self.rng.below(40) as usize,
-            arrival: self.rng.one_in(8).then(|| self.rng.next()),
-            force: self.rng.one_in(15),
-            ..Plan::plain(attempt, &tree, self.hosts[host].source)
-        }
-    }
-
-    /// The machine is cloned while it backs up: both go on with the same randomness, and perhaps
-    /// see other files.
-    fn start_clone(&mut self, host: usize, plan: &Plan, process: u32, entropy: u64) {
-        let at = self.hosts.len();
-        let mut clone = self.hosts[host].cloned(at, self.folder.path());
-        let mut plan = Plan { cache: plan.cache.as_ref().map(|_| clone.cache()), ..plan.clone() };
-        if self.rng.one_in(2) {
-            let now = clone.now();
-            clone.files.evolve(&mut self.rng, now);
-            plan.tree = Arc::clone(&clone.files.tree);
-        }
-        self.oracle.cloned(plan.attempt, &plan.tree);
-        let ctx = clone.ctx(process, entropy);
-        self.hosts.push(clone);
-        self.tally.clones += 1;
-        self.start(at, process, ctx, Action::Backup(Box::new(plan)));
-    }
-
-    fn start(&mut self, host: usize, process: u32, ctx: holdfast_engine::ctx::Ctx, action: Action) {
+    pub(super) fn start(
+        &mut self,
+        host: usize,
+        process: u32,
+        ctx: holdfast_engine::ctx::Ctx,
+        action: Action,
+    ) {
         let number = self.tasks_begun;
         self.tasks_begun += 1;
         self.note(&format!("t{number} on host{host}: {}", action.word()));
@@ -470,73 +369,6 @@ impl Run {
             faulty: false,
             calls: 0,
         });
-    }
-
-    /// Runs a command to its end, alone.
-    fn alone(&mut self, host: usize, action: Action) -> Result<bool, String> {
-        let (ctx, process) = self.hosts[host].process(self.rng.next());
-        self.start(host, process, ctx, action);
-        let before = self.tally.failures;
-        while !self.tasks.is_empty() {
-            self.step += 1;
-            self.advance(0)?;
-        }
-        Ok(self.tally.failures == before)
-    }
-
-    /// Nothing goes wrong any more: everybody backs up, what is not needed goes, what is comes
-    /// back, whatever still arrives.
-    fn come_right(&mut self) -> Ended {
-        self.calm = true;
-        self.note("from here on nothing goes wrong");
-        for _ in 0..self.core.late() / 2 {
-            self.deliver_one();
-        }
-        self.inspect(Depth::All)?;
-        for host in 0..self.hosts.len() {
-            let mut done = false;
-            for _ in 0..ATTEMPTS_MAX {
-                let plan = self.plan(host);
-                done = done || self.alone(host, Action::Backup(Box::new(plan)))?;
-            }
-            if !done {
-                return Err(format!("host{host} cannot back up although nothing goes wrong"));
-            }
-        }
-        if MAINTAINED {
-            self.clean_up()?;
-        }
-        while self.core.late() > 0 {
-            self.deliver_one();
-        }
-        self.inspect(Depth::All)
-    }
-
-    /// A few prunes leave nothing that no snapshot needs.
-    fn clean_up(&mut self) -> Ended {
-        while self.core.late() > 0 {
-            self.deliver_one();
-        }
-        for id in self.oracle.all_holds(&self.core.fork())? {
-            self.alone(0, Action::Release(id))?;
-        }
-        let options = PruneOptions {
-            max_unused: MaxUnused::Percent(0.0),
-            max_repack_bytes: None,
-            min_age_seconds: Some(0),
-            abort_after_seconds: 0,
-            dry_run: false,
-        };
-        for _ in 0..PRUNES {
-            let host = self.rng.below(self.hosts.len() as u64) as usize;
-            if !self.alone(host, Action::Prune(options.clone()))? {
-                return Err("a prune fails although nothing goes wrong".into());
-            }
-        }
-        let thorough = self.rng.one_in(8);
-        let waste = self.oracle.waste(&self.core.fork(), thorough)?;
-        self.note(&waste);
-        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ mod prune;
 mod repair;
 mod schema;
 mod shell;
+mod soak;
+mod stopped;
 mod stuck;
 mod tag;
 mod together;

@@ -99,7 +99,7 @@ fn open_backup(world: &World) -> std::process::Child {
     let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"the beginning").unwrap();
     let begins = |world: &World| world.objects().iter().filter(|name| name.ends_with("/begin")).count();
-    let (before, patience) = (begins(world), Instant::now() + Duration::from_secs(30));
+    let (before, patience) = (begins(world), Instant::now() + Duration::from_secs(120));
     while !has_open_session(world) {
         assert!(Instant::now() < patience && child.try_wait().unwrap().is_none(), "{before}");
         std::thread::sleep(Duration::from_millis(20));

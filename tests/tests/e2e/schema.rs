@@ -337,8 +337,9 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(verbs.remove("help") && verbs.remove("key"));
+    assert!(verbs.remove("help") && verbs.remove("key") && verbs.remove("repair"));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
     assert_eq!(verbs, told.map(str::to_owned).collect());
     let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));

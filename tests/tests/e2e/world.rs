@@ -1,13 +1,16 @@
 //! A repository, a cache and a place for trees, for one test; and the program, run in it.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A word of a command line.
@@ -180,6 +183,97 @@ impl World {
             .iter()
             .map(|name| fs::metadata(self.repo.join(name)).map_or(0, |meta| meta.len()))
             .sum()
+    }
+}
+
+/// A run of the program that does not outlive whoever holds it. What it says goes to files: nobody
+/// has to read it for the run to go on.
+pub(crate) struct Leashed {
+    child: Child,
+    out: File,
+    err: File,
+}
+
+impl World {
+    /// Starts the program.
+    pub(crate) fn leash(&self, words: &[Word<'_>]) -> Leashed {
+        let [out, err] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        let mut command = self.command();
+        command.args(words.iter().map(|word| word.as_ref())).process_group(0);
+        command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+        Leashed { child: command.spawn().unwrap(), out, err }
+    }
+}
+
+impl Leashed {
+    /// So long a run may take on a machine that has much else to do.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Sends a signal, unless it has ended: then its number may be another's.
+    pub(crate) fn send(&mut self, signal: Signal) {
+        if self.status().is_none() {
+            kill_process(Pid::from_child(&self.child), signal).unwrap();
+        }
+    }
+
+    /// Whether the process stands still since somebody stopped it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
+    }
+
+    /// Stops it, unless it ends before.
+    pub(crate) fn stop(&mut self) {
+        self.send(Signal::STOP);
+        let patience = Instant::now() + Self::PATIENCE;
+        while !self.is_stopped() && self.status().is_none() {
+            assert!(Instant::now() < patience, "it does not stop");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits for a moment of a run; `false` if the run ended before it.
+    pub(crate) fn wait_for(&mut self, moment: impl Fn() -> bool) -> bool {
+        let patience = Instant::now() + Self::PATIENCE;
+        while !moment() {
+            if self.status().is_some() {
+                return false;
+            }
+            assert!(Instant::now() < patience, "the moment never came");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end, which has to come by itself.
+    pub(crate) fn ends_alone(mut self, words: &[Word<'_>]) -> Ran {
+        assert!(!self.wait_for(|| false), "it never ends");
+        Ran::of(words, &self.output())
+    }
+
+    /// How it ended and what it said. It has to have ended.
+    pub(crate) fn output(&mut self) -> Output {
+        let read = |mut file: &File| {
+            let mut bytes = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let status = self.status().expect("it has ended");
+        Output { status, stdout: read(&self.out), stderr: read(&self.err) }
+    }
+}
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -203,7 +203,7 @@ class Repository:
         assert all(row[0] == 0 for row in snapshots) and all(1 <= row[0] <= 6 for row in lists)
         r.list(lambda: r.raw(96))
         r.list(lambda: (r.text16(), r.text16(), r.list(lambda: (r.text16(), r.text16())), r.tags()))
-        r.tags(), r.end()
+        r.tags((0x8001,)), r.end()
         for kind, id, items, digest, _ in lists:
             section = self.named("lists/" + id.hex(), digest, self.k_idx, "list")
             width = {1: 37, 2: 37, 3: 32, 4: 37, 5: 32, 6: 16}[kind]
@@ -265,11 +265,12 @@ class Repository:
     # Section 10.
     def read_index(self):
         self.chunks, self.secrets = {}, {}
-        self.snapshots, aborted = [], set()
+        self.snapshots, committed = [], set()
         for id, epoch, commit in self.ends():
             if commit is None:
-                aborted.add(id)
-            elif (epoch >= self.fence or id[16:] in self.catalogue) and id[16:] not in self.lists[6]:
+                continue
+            committed.add(id)
+            if (epoch >= self.fence or id[16:] in self.catalogue) and id[16:] not in self.lists[6]:
                 self.snapshots.append((id[16:], commit))
         for bits, value, level, id, rows, digest, total in self.segments:
             segment = self.signed("index/segment/" + id.hex(), (1, 3))
@@ -285,8 +286,8 @@ class Repository:
             id = bytes.fromhex(member + session)
             delta = self.signed(name, (1, 2))
             assert delta.member.hex() == member and delta.body.u32() == int(number)
-            counts = int(epoch, 16) >= self.fence or id[16:] in self.catalogue
-            if counts and id not in aborted and id not in self.lists[5]:
+            counts = int(epoch, 16) >= self.fence and id in committed
+            if counts and id not in self.lists[5]:
                 tables = delta.section(self.k_idx, "index delta")
                 delta.finish()
                 self.tables(tables, 0, 0, False)

@@ -188,8 +188,7 @@ impl Driver {
     }
 
     fn drive_all(&mut self) -> Result<ConsistencyPoint> {
-        let sorted = self.source.order() == Order::Sorted;
-        let mut last: Option<Vec<u8>> = None;
+        let (sorted, mut last) = (self.source.order() == Order::Sorted, None);
         while let Some(mut batch) = self.source.next_batch()? {
             self.check_stop()?;
             self.packer.show_life();

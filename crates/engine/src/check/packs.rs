@@ -87,6 +87,8 @@ pub(super) async fn read_packs(
             Err(error) if matches!(error.kind, ErrorKind::Interrupted | ErrorKind::Conflict) => {
                 return Err(error);
             }
+            // What is given up, or in no index, may be deleted meanwhile.
+            Err(_) if !counts_on(reader, row)? && is_gone(reader, &id).await? => {}
             Err(error) => {
                 broken.packs.extend(row);
                 report.error(id.name(), chain(&error));
@@ -94,6 +96,18 @@ pub(super) async fn read_packs(
         }
     }
     Ok(())
+}
+
+/// Whether a snapshot may need a pack.
+fn counts_on(reader: &Reader, row: Option<u32>) -> Result<bool> {
+    Ok(match row {
+        Some(row) => reader.index.pack(row)?.state != PackState::Dead,
+        None => false,
+    })
+}
+
+async fn is_gone(reader: &Reader, id: &PackId) -> Result<bool> {
+    Ok(reader.repository.store().head(&object_key(id.name())).await?.is_none())
 }
 
 /// The ciphers of one pack's rows: its own, which a pack of a repack lacks, then its origins'.

@@ -157,9 +157,8 @@ pub(super) struct Joined {
     pub session_bytes: u64,
     pub packs: u64,
     pub chunks: u64,
-    /// Sum over the rows that went, and how many they were.
+    /// Sum over the rows that went: those of dropped packs, and all but one of equal ones.
     pub dropped: MultisetSum,
-    pub rows_dropped: u64,
 }
 
 /// Joins inputs, each with the packs whose rows go.
@@ -170,8 +169,7 @@ pub(super) fn join(inputs: Vec<(Input, Bits)>, copy: &mut CopyWriter, cancel: &C
         side.mark(cancel)?;
         sides.push(side);
     }
-    let mut joined =
-        Joined { session_bytes: 0, packs: 0, chunks: 0, dropped: MultisetSum::default(), rows_dropped: 0 };
+    let mut joined = Joined { session_bytes: 0, packs: 0, chunks: 0, dropped: MultisetSum::default() };
     let sessions = join_sessions(&mut sides, copy, &mut joined)?;
     join_packs(&mut sides, |id, row, _| {
         let session = sessions.get(&(id.member, id.session)).copied().ok_or_else(inconsistent)?;
@@ -280,11 +278,10 @@ fn join_chunks(sides: &[Side], copy: &mut CopyWriter, cancel: &Cancel, joined: &
     while let Some(Reverse((order, number))) = queue.pop() {
         look(cancel, &mut looked)?;
         if let Some((row, original)) = heads[number] {
-            let mistaken =
-                cfg!(feature = "mutant-merge-drops") && joined.chunks == 1 && joined.rows_dropped == 0;
+            let nothing_yet = joined.chunks == 1 && joined.dropped == MultisetSum::default();
+            let mistaken = cfg!(feature = "mutant-merge-drops") && nothing_yet;
             if last == Some(order) || mistaken {
                 sides[number].add_to(&mut joined.dropped, &original);
-                joined.rows_dropped += 1;
             } else {
                 copy.chunk(&row);
                 joined.chunks += 1;
@@ -306,7 +303,6 @@ fn next_kept(side: &Side, run: &mut Run, joined: &mut Joined) -> Result<Option<(
     while let Some(row) = run.next()? {
         if side.dropped.get(row.pack.into()) {
             side.add_to(&mut joined.dropped, &row);
-            joined.rows_dropped += 1;
             continue;
         }
         let (pack, origin) = (side.rows[row.pack as usize], side.rows[row.origin as usize]);

@@ -37,12 +37,6 @@ pub(crate) struct Merged {
     pub row: Option<SegmentRow>,
     /// What came in, went, and came out.
     pub conservation: Conservation,
-    /// The new segment, for looking up.
-    #[cfg_attr(not(test), expect(dead_code, reason = "whoever publishes reads the new root anyway"))]
-    pub segment: Option<Arc<SegmentIndex>>,
-    /// Rows that went: those of dropped packs, and all but one of equal ones.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sums say more"))]
-    pub rows_dropped: u64,
 }
 
 /// Merges segments and the tables of deltas into one new segment. Rows of packs that `drop` names
@@ -81,7 +75,7 @@ pub(crate) async fn merge(
     let conservation = Conservation { taken, dropped: joined.dropped, given };
     if joined.chunks == 0 {
         let none = Conservation { given: MultisetSum::default(), ..conservation };
-        return proved(none, None, joined.rows_dropped);
+        return proved(none, None);
     }
     let (partition, rows) = (Partition::ALL, joined.chunks);
     let row = SegmentRow { partition, level, id, rows, hash: [0; 32], sum: given };
@@ -94,26 +88,17 @@ pub(crate) async fn merge(
         let _ = repository.store().delete(&object_key(name::index_segment(id))).await;
         return Err(error);
     }
-    segment.identify(row);
+    segment.identify(row.clone());
     if let Some(path) = path_of(repository, id) {
         // Without a file that lasts the next run reads the repository.
         let _ = segment.persist(&path);
     }
-    proved(conservation, Some(Arc::new(segment)), joined.rows_dropped)
+    proved(conservation, Some(row))
 }
 
 /// The result, if what came in is what went and what came out.
-fn proved(
-    conservation: Conservation,
-    segment: Option<Arc<SegmentIndex>>,
-    rows_dropped: u64,
-) -> Result<Merged> {
-    if conservation.holds() {
-        let row = segment.as_ref().map(|segment| segment.row().clone());
-        Ok(Merged { row, conservation, segment, rows_dropped })
-    } else {
-        Err(lost_rows())
-    }
+fn proved(conservation: Conservation, row: Option<SegmentRow>) -> Result<Merged> {
+    if conservation.holds() { Ok(Merged { row, conservation }) } else { Err(lost_rows()) }
 }
 
 fn lost_rows() -> Error {

@@ -10,9 +10,6 @@
 mod bits;
 mod blocks;
 mod copy;
-#[cfg(test)]
-#[path = "../../tests/harness/mod.rs"]
-mod harness;
 mod join;
 mod local;
 mod memory;
@@ -35,7 +32,7 @@ pub(crate) use local::{clean_copies, local_segment, verify_segment};
 pub(crate) use merge::merge;
 pub(crate) use segment::SegmentIndex;
 pub use synthetic::{SyntheticIndex, index_copy_is_read};
-pub(crate) use tiers::{BOUNDED_ROWS, tiers, tiers_within};
+pub(crate) use tiers::{BOUNDED_ROWS, groups, tiers, tiers_within};
 pub(crate) use walk::{Chunks, Packs};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -15,6 +15,9 @@ use holdfast_core::name::PackId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Packs, each with the numbers of segments that name it, its row there and the size stated there.
+type Named = BTreeMap<PackId, Vec<(usize, u32, u64)>>;
+
 /// A segment among others.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -114,10 +117,9 @@ impl Parts {
         Ok(())
     }
 
-    /// Packs that several segments name: in which, by the number of the segment, their row there
-    /// and the size that it states.
-    fn packs_of_many(&self) -> Result<BTreeMap<PackId, Vec<(usize, u32, u64)>>> {
-        let mut found: BTreeMap<PackId, Vec<(usize, u32, u64)>> = BTreeMap::new();
+    /// Packs that several segments name.
+    fn packs_of_many(&self) -> Result<Named> {
+        let mut found = Named::new();
         for holders in self.sessions_of_many().into_values() {
             for (at, &(one, one_session)) in holders.iter().enumerate() {
                 for &(two, two_session) in &holders[at + 1..] {
@@ -153,7 +155,7 @@ impl Parts {
         &self,
         (one, one_session): (usize, u32),
         (two, two_session): (usize, u32),
-        found: &mut BTreeMap<PackId, Vec<(usize, u32, u64)>>,
+        found: &mut Named,
     ) -> Result<()> {
         let (first, second) = (&self.parts[one].segment, &self.parts[two].segment);
         let (rows, others) = (first.packs_of_session(one_session)?, second.packs_of_session(two_session)?);

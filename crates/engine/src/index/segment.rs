@@ -152,12 +152,6 @@ impl SegmentIndex {
         &self.row
     }
 
-    /// How many chunk rows it has.
-    #[cfg(test)]
-    pub(crate) fn rows(&self) -> u64 {
-        self.footer.counts.chunks
-    }
-
     /// Bytes that it keeps in memory as long as it is open, but for a short one that is all there.
     pub(crate) fn pinned_bytes(&self) -> u64 {
         self.footer.counts.footer_bytes() + self.verified.len() as u64 * 8

@@ -21,7 +21,7 @@ use std::path::Path;
 pub(super) type Seed = (u8, u8, u8, u8);
 
 pub(super) fn pack_id(number: u8) -> PackId {
-    let class = if number % 2 == 0 { PackClass::Data } else { PackClass::Tree };
+    let class = if number.is_multiple_of(2) { PackClass::Data } else { PackClass::Tree };
     let session = SessionId([number / 3; 16]);
     PackId { member: MemberId([7; 16]), session, class, ordinal: u32::from(number) * 100 }
 }
@@ -213,7 +213,7 @@ impl Model {
 }
 
 fn state_of(byte: u8) -> PackState {
-    if byte % 2 == 0 { PackState::ReadOnly } else { PackState::Dead }
+    if byte.is_multiple_of(2) { PackState::ReadOnly } else { PackState::Dead }
 }
 
 proptest! {

@@ -45,6 +45,25 @@ pub(crate) fn tiers_within(segments: &[u64], fresh: u64, rows_max: u64) -> Vec<u
     Vec::new()
 }
 
+/// Puts all segments into groups that each fit into one segment, for writing the whole index anew;
+/// the first group takes `fresh` new rows in.
+pub(crate) fn groups(segments: &[u64], fresh: u64) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..segments.len()).collect();
+    order.sort_by_key(|&number| std::cmp::Reverse(segments[number]));
+    let mut groups = vec![(fresh, Vec::new())];
+    for number in order {
+        let rows = segments[number];
+        match groups.iter_mut().find(|(sum, _)| sum.saturating_add(rows) <= ROWS_MAX as u64) {
+            Some((sum, group)) => {
+                *sum += rows;
+                group.push(number);
+            }
+            None => groups.push((rows, vec![number])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
 #[derive(Default)]
 struct Choice {
     chosen: Vec<usize>,
@@ -111,6 +130,23 @@ mod tests {
             for fresh in sizes {
                 add(&mut segments, fresh, BOUNDED_ROWS);
             }
+        }
+
+        #[test]
+        fn groups_hold_each_segment_once_and_fit(
+            segments in prop::collection::vec(0u64..=ROWS_MAX as u64, 0..40),
+            fresh in 0u64..1 << 20,
+        ) {
+            let groups = groups(&segments, fresh);
+            for (at, group) in groups.iter().enumerate() {
+                let rows: u64 = group.iter().map(|&number| segments[number]).sum();
+                let new = if at == 0 { fresh } else { 0 };
+                prop_assert!(rows + new <= ROWS_MAX as u64);
+                prop_assert!(at == 0 || !group.is_empty());
+            }
+            let mut all = groups.concat();
+            all.sort_unstable();
+            prop_assert!(all.into_iter().eq(0..segments.len()));
         }
 
         #[test]

@@ -22,9 +22,9 @@ pub(super) const ATTEMPTS_MAX: usize = 32;
 /// Whether a root was put in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Published {
-    /// It is the newest.
+    /// It is in force, whether or not somebody has published another one after it.
     Yes,
-    /// Somebody else's has its number, or is newer already: look again.
+    /// Somebody else's has its number: look again.
     Overtaken,
 }
 
@@ -117,15 +117,17 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Puts the root in force, and sees that it is the newest (rule R0).
+    /// Puts the root in force if its number is still free. Whoever goes on after that begins with
+    /// the newest root again (rule R0).
     pub(super) async fn publish(self) -> Result<Published> {
         let number = self.root.number;
         let object = name::root_object(number);
         let header = self.repository.header(self.ctx, ObjectType::Root, object, self.epoch());
         let bytes = self.root.encode(&header, self.repository.k_ref()?, self.repository.signer());
-        let put = put_or_mine(&**self.repository.store(), &name::root(number), bytes).await?;
-        let newest = put == Put::Created && self.repository.newest_root().await?.number == number;
-        Ok(if newest { Published::Yes } else { Published::Overtaken })
+        match put_or_mine(&**self.repository.store(), &name::root(number), bytes).await? {
+            Put::Created => Ok(Published::Yes),
+            Put::Exists => Ok(Published::Overtaken),
+        }
     }
 }
 

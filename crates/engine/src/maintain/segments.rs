@@ -6,7 +6,7 @@
 use super::publish::Draft;
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::index::{Index, SegmentIndex, merge, tiers, tiers_within};
+use crate::index::{Index, SegmentIndex, groups, merge, tiers, tiers_within};
 use crate::repository::Repository;
 use holdfast_core::id::ObjectId;
 use holdfast_core::index::IndexTables;
@@ -51,21 +51,27 @@ pub(super) async fn merge_into(
     let old: BTreeSet<ObjectId> = index.segments().iter().map(|segment| segment.id()).collect();
     let old: Vec<_> = draft.root.segments.iter().filter(|row| old.contains(&row.id)).collect();
     let sizes: Vec<u64> = old.iter().map(|row| row.rows).collect();
-    let chosen = match effort {
-        Effort::New => Vec::new(),
-        Effort::All => (0..sizes.len()).collect(),
-        Effort::Tiers => tiers(&sizes, fresh),
-        Effort::Bounded(rows) => tiers_within(&sizes, fresh, rows),
+    let groups = match effort {
+        Effort::New => vec![Vec::new()],
+        Effort::All => groups(&sizes, fresh),
+        Effort::Tiers => vec![tiers(&sizes, fresh)],
+        Effort::Bounded(rows) => vec![tiers_within(&sizes, fresh, rows)],
     };
-    if fresh == 0 && chosen.is_empty() {
-        return Ok(());
+    let ids = |group: &Vec<usize>| group.iter().map(|&at| old[at].id).collect();
+    let groups: Vec<BTreeSet<ObjectId>> = groups.iter().map(ids).collect();
+    // The first group takes the new rows in.
+    let mut tables = Some(tables).filter(|_| fresh > 0);
+    for ids in groups {
+        let tables = tables.take().unwrap_or_default();
+        if tables.is_empty() && ids.is_empty() {
+            continue;
+        }
+        let inputs: Vec<Arc<SegmentIndex>> =
+            index.segments().into_iter().filter(|segment| ids.contains(&segment.id())).collect();
+        let merged = merge(ctx, repository, draft.epoch(), &inputs, tables, drop).await?;
+        draft.root.segments.retain(|row| !ids.contains(&row.id));
+        draft.root.segments.extend(merged.row);
+        draft.root.conservation.push(merged.conservation);
     }
-    let ids: BTreeSet<ObjectId> = chosen.iter().map(|&at| old[at].id).collect();
-    let inputs: Vec<Arc<SegmentIndex>> =
-        index.segments().iter().filter(|segment| ids.contains(&segment.id())).cloned().collect();
-    let merged = merge(ctx, repository, draft.epoch(), &inputs, tables, drop).await?;
-    draft.root.segments.retain(|row| !ids.contains(&row.id));
-    draft.root.segments.extend(merged.row);
-    draft.root.conservation.push(merged.conservation);
     Ok(())
 }

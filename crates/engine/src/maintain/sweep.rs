@@ -109,9 +109,9 @@ async fn unnamed(ctx: &Ctx, repository: &Repository, newest: &Root, age_seconds:
     let mut doomed = Vec::new();
     for prefix in ["lists/", "index/segment/", "snapshots/"] {
         for meta in list_all(&**repository.store(), prefix).await? {
-            let id = match name::parse(meta.key.as_str()) {
-                Some(Place::List(id) | Place::IndexSegment(id) | Place::SnapshotSegment(id)) => id,
-                _ => continue,
+            let place = name::parse(meta.key.as_str());
+            let Some(Place::List(id) | Place::IndexSegment(id) | Place::SnapshotSegment(id)) = place else {
+                continue;
             };
             if !named.contains(&id) && written_before(repository, &meta.key, newest.number).await? {
                 doomed.push(meta.key);
