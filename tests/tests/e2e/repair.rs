@@ -4,13 +4,25 @@
 use super::compare::same;
 use super::forget::{back_up_at, listed};
 use super::tree::{noise, put};
-use super::world::{Word, World, count};
+use super::world::{Ran, Word, World, count};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
 fn repair(world: &World, words: &[Word<'_>], code: i32) -> Value {
     world.run(&[&[&"repair" as Word<'_>], words, &[&"--json"]].concat()).ends(code).summary()
+}
+
+/// Lines of one kind.
+fn lines(ran: &Ran, kind: &str) -> Vec<Value> {
+    ran.lines().into_iter().filter(|line| line["message_type"] == kind).collect()
+}
+
+/// What a run says on standard output.
+#[track_caller]
+fn shows(world: &World, words: &[Word<'_>], code: i32, text: &[&str]) {
+    let ran = world.run(words).ends(code);
+    assert!(text.iter().all(|text| ran.out.contains(text)), "{text:?} is not shown: {}", ran.out);
 }
 
 /// Objects whose names begin so.
@@ -29,7 +41,7 @@ fn a_lost_index_is_made_anew() {
     back_up_at(&world, &source, "2026-01-02T12:00:00Z", &[]);
     world.run(&[&"forget", &first, &"--unsafe-allow-remove-newest"]).ends(0);
     world.run(&[&"prune", &"--min-age", &"0"]).ends(0);
-    world.run(&[&"repair", &"index"]).ends(0).says(&["nothing is lost of the index"]);
+    shows(&world, &[&"repair", &"index"], 0, &["nothing is lost of the index"]);
     let folders = ["roots/", "lists/", "index/", "snapshots/"];
     for path in folders.iter().flat_map(|folder| named(&world, folder)) {
         fs::remove_file(path).unwrap();
@@ -67,7 +79,7 @@ fn a_root_that_cannot_be_read_says_what_to_do() {
         let words: Vec<Word<'_>> = verb.iter().map(|word| word as Word<'_>).collect();
         world.run(&words).ends(1).says(&["holdfast repair index"]);
     }
-    world.run(&[&"repair", &"index"]).ends(0).says(&["made anew", "root 1"]);
+    shows(&world, &[&"repair", &"index"], 0, &["made anew", "root 1"]);
     same(&source, &world.restore(&source, "out"));
     world.run(&[&"check"]).ends(0);
 }
@@ -85,8 +97,8 @@ fn lost_files_are_named_and_healed_or_left_out() {
         fs::remove_file(path).unwrap();
     }
     let ran = world.run(&[&"repair", &"index", &"--json"]).ends(3);
-    assert_eq!(ran.of_type("damage").len(), 1, "{}", ran.out);
-    let lost = ran.of_type("lost_file");
+    assert_eq!(lines(&ran, "damage").len(), 1, "{}", ran.out);
+    let lost = lines(&ran, "lost_file");
     assert_eq!(lost.len(), 1, "{}", ran.out);
     assert!(lost[0]["path"].as_str().unwrap().ends_with("/lost"));
     assert!(world.run(&[&"repair", &"index"]).ends(3).out.contains("/lost"));
@@ -97,13 +109,13 @@ fn lost_files_are_named_and_healed_or_left_out() {
     let dry = world.run(&[&"repair", &"snapshots", &"--dry-run", &"--json"]).ends(0);
     assert_eq!(world.state(), before);
     let ran = world.run(&[&"repair", &"snapshots", &"--json"]).ends(0);
-    let damaged = ran.of_type("damaged_snapshot");
-    assert_eq!((dry.of_type("damaged_snapshot").len(), damaged.len()), (1, 1), "{}", ran.out);
+    let damaged = lines(&ran, "damaged_snapshot");
+    assert_eq!((lines(&dry, "damaged_snapshot").len(), damaged.len()), (1, 1), "{}", ran.out);
     let repaired = damaged[0]["repaired_id"].as_str().unwrap();
     let out = world.path("left");
     world.run(&[&"restore", &repaired, &"--target", &out]).ends(0);
     assert_eq!(listed(&world).len(), 3);
-    world.run(&[&"snapshots", &"--tag", &"repaired"]).ends(0).says(&["repaired"]);
+    shows(&world, &[&"snapshots", &"--tag", &"repaired"], 0, &["repaired"]);
     // Where it is still there.
     put(source.join("lost"), kept);
     world.backup(&source);
@@ -126,15 +138,15 @@ fn a_tree_whose_record_is_lost_is_recovered() {
     }
     assert_eq!(listed(&world).len(), 0);
     let before = world.state();
-    world.run(&[&"recover", &"--dry-run"]).ends(0).says(&["found 1 tree"]);
+    shows(&world, &[&"recover", &"--dry-run"], 0, &["found 1 tree"]);
     assert_eq!(world.state(), before);
     let ran = world.run(&[&"recover", &"--json"]).ends(0);
-    let found = ran.of_type("found_tree");
+    let found = lines(&ran, "found_tree");
     assert_eq!((found.len(), &found[0]["trouble"]), (1, &Value::Null), "{}", ran.out);
     assert_eq!(listed(&world), [found[0]["snapshot_id"].as_str().unwrap()]);
     same(&source, &world.restore(&source, "out"));
     world.check();
-    world.run(&[&"recover"]).ends(0).says(&["found 0 trees"]);
+    shows(&world, &[&"recover"], 0, &["found 0 trees"]);
 }
 
 #[test]

@@ -16,7 +16,8 @@ use holdfast_engine::maintain::{
 };
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{BackupReport, Repository, backup};
-use holdfast_store::Key;
+use holdfast_store::fault::{Call, Fault};
+use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -370,6 +371,46 @@ fn a_pack_that_is_whole_again_is_released() {
         assert_eq!(report.lost_chunks, 0);
         kept.assert_whole(&world, "released").await;
         world.assert_sound(&repository).await;
+    });
+}
+
+/// The process that repairs dies, or the store fails, at each call in turn: the next one ends it.
+#[test]
+fn a_repair_that_ends_anywhere_is_ended_by_the_next() {
+    run(|| async {
+        let kept = kept().await;
+        let start = kept.fork(2);
+        flip(&start, &newest_root(&start));
+        start.names("index/segment/").iter().for_each(|key| drop(start.store.remove_raw(key)));
+        let faulty = |world: &World, plan: Box<dyn Fn(&Call) -> Fault + Send + Sync>| {
+            Arc::new(FaultStore::new(Arc::new(world.store.clone()), plan))
+        };
+        let attempt = async |world: &World, store: Arc<FaultStore>| {
+            let repository = world.open_on(store).await?;
+            repair_index(&world.ctx(), &repository, INDEX).await
+        };
+        let counting = start.fork(3);
+        let store = faulty(&counting, Box::new(|_| Fault::None));
+        attempt(&counting, store.clone()).await.unwrap();
+        for at in 0..store.calls() {
+            for fault in
+                [Fault::Crash, Fault::FailBefore(StoreErrorKind::Io), Fault::FailAfter(StoreErrorKind::Retry)]
+            {
+                let world = start.fork(4);
+                let plan = Box::new(move |call: &Call| if call.number == at { fault } else { Fault::None });
+                let done = attempt(&world, faulty(&world, plan)).await;
+                let what = format!("{fault:?} at {at}");
+                let repository = world.open().await;
+                // What was reported stands; what was not is done by the next.
+                let again = repair(&world, &repository).await;
+                assert!(done.is_err() || !again.is_needed, "{what}: {again:?}");
+                if at % 5 == 0 || done.is_err() && !again.is_needed {
+                    kept.assert_whole(&world, &what).await;
+                    prune_now(&world, &repository).await;
+                    kept.assert_whole(&world, &what).await;
+                }
+            }
+        }
     });
 }
 
