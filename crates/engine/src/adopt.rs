@@ -5,7 +5,7 @@
 //! processes that may still run.
 
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, object_key};
 use crate::session::AdoptedPack;
 use crate::view::{SeenSession, View};
@@ -79,9 +79,12 @@ pub(crate) async fn find_packs(
             None => absent += 1,
             Some(meta) => {
                 absent = 0;
-                // A damaged pack is left for `check` to name; its chunks are stored again.
-                if let Ok(pack) = read_pack(repository, from, id, meta.size).await {
-                    packs.push(pack);
+                match read_pack(repository, from, id, meta.size).await {
+                    Ok(pack) => packs.push(pack),
+                    // That it cannot be had now says nothing of it.
+                    Err(error) if error.kind == ErrorKind::Store => return Err(error),
+                    // A damaged pack is left for `check` to name; its chunks are stored again.
+                    Err(_) => {}
                 }
             }
         }

@@ -254,6 +254,8 @@ impl Reader {
             let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
             match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
                 Ok(()) => return Ok(()),
+                // What could not be had now may be whole: that it is damaged is not known.
+                Err(_) if last.kind == ErrorKind::Store => {}
                 Err(error) => last = error,
             }
         }

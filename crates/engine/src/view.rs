@@ -345,10 +345,11 @@ impl Repository {
                 continue;
             }
             let from = SessionName { session: id.session, member: id.member, ..*name };
-            if let Some(meta) = self.store().head(&object_key(id.name())).await?
-                && let Ok(pack) = read_pack(self, from, id, meta.size).await
-            {
-                packs.push(pack);
+            let Some(meta) = self.store().head(&object_key(id.name())).await? else { continue };
+            match read_pack(self, from, id, meta.size).await {
+                Ok(pack) => packs.push(pack),
+                Err(error) if error.kind == ErrorKind::Store => return Err(error),
+                Err(_) => {}
             }
         }
         Ok(packs)

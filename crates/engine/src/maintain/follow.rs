@@ -88,6 +88,15 @@ async fn read_refs(reader: &Reader, depth: Depth, ids: &[ChunkId]) -> Vec<Result
     }
 }
 
+/// What was read; nothing if it is damaged.
+pub(super) fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether an error says that bytes are damaged or missing, and not that they cannot be had now.
 pub(super) fn is_damage(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::Damaged)
@@ -121,7 +130,11 @@ pub(super) async fn name_files(
                 continue;
             }
             // A page that cannot be read is told of elsewhere.
-            let Ok(page) = reader.page(&id).await else { continue };
+            let page = match reader.page(&id).await {
+                Err(error) if error.kind == ErrorKind::NotAllowed => return Ok((named, count)),
+                page => page,
+            };
+            let Some(page) = readable(page)? else { continue };
             match page.body {
                 PageBody::Entries(entries) => {
                     for entry in entries {

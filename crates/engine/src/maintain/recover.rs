@@ -5,7 +5,7 @@
 //! run has left several such pages its tree had not been finished, and nobody knows what joined
 //! them. Nothing is deleted, no session is ended. On purpose not here: what nothing is left of.
 
-use super::follow::{Depth, follow, is_damage};
+use super::follow::{Depth, follow, is_damage, readable};
 use super::publish::require_maintainer;
 use super::repair_snapshots::count;
 use super::scan::list_packs;
@@ -151,28 +151,23 @@ impl<'a> Search<'a> {
             .map(|(id, size)| async move { (id, read_contents(self.repository, id, size).await) })
             .buffer_unordered(READS_AT_ONCE);
         while let Some((id, contents)) = reads.next().await {
-            match contents {
-                Ok(contents) => {
-                    let rows = contents.footer.rows.into_iter().map(|row| row.id);
-                    left.extend(
-                        rows.filter(|row| !known.contains(&ChunkKey::from(row))).map(|row| (row, id)),
-                    );
-                }
-                // For `repair index` to name.
-                Err(error) if is_damage(&error) => {}
-                Err(error) => return Err(error),
-            }
+            // What cannot be read is for `repair index` to name.
+            let Some(contents) = readable(contents)? else { continue };
+            let rows = contents.footer.rows.into_iter().map(|row| row.id);
+            left.extend(rows.filter(|row| !known.contains(&ChunkKey::from(row))).map(|row| (row, id)));
         }
         let ids: Vec<ChunkId> = left.keys().copied().collect();
         let mut below: HashSet<ChunkId> = HashSet::new();
         for batch in ids.chunks(PAGES_AT_ONCE) {
-            let refs = self.reader.refs(batch).await;
-            below.extend(refs.into_iter().flatten().flat_map(|refs| refs.children));
+            for refs in self.reader.refs(batch).await {
+                below.extend(readable(refs)?.into_iter().flat_map(|refs| refs.children));
+            }
         }
         let mut tops: BTreeMap<_, Vec<ChunkId>> = BTreeMap::new();
         for (id, pack) in left.into_iter().filter(|(id, _)| !below.contains(id)) {
             // Extents of files belong to no tree of paths.
-            if self.reader.page(&id).await.is_ok_and(|page| page.space == KeySpace::Paths) {
+            let page = readable(self.reader.page(&id).await)?;
+            if page.is_some_and(|page| page.space == KeySpace::Paths) {
                 tops.entry((pack.member, pack.session)).or_default().push(id);
             }
         }
