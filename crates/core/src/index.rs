@@ -216,25 +216,27 @@ impl IndexTables {
 
     /// Takes in the rows of other tables; sessions and packs that are known stay one row. Chunk
     /// rows come in any order: [`IndexTables::sort`] ends the work.
-    pub fn append(&mut self, other: &Self) {
+    pub fn append<'a>(&mut self, others: impl IntoIterator<Item = &'a Self>) {
         let mut sessions: HashMap<(MemberId, SessionId), usize> =
             self.sessions.iter().map(|row| (row.member, row.session)).zip(0..).collect();
-        for row in &other.sessions {
-            match sessions.get(&(row.member, row.session)) {
-                Some(&known) => self.sessions[known].complete(row),
-                None => {
-                    sessions.insert((row.member, row.session), self.sessions.len());
-                    self.sessions.push(row.clone());
+        let mut packs: HashMap<PackId, u32> = self.packs.iter().map(|row| row.id).zip(0..).collect();
+        for other in others {
+            for row in &other.sessions {
+                match sessions.get(&(row.member, row.session)) {
+                    Some(&known) => self.sessions[known].complete(row),
+                    None => {
+                        sessions.insert((row.member, row.session), self.sessions.len());
+                        self.sessions.push(row.clone());
+                    }
                 }
             }
+            let rows: Vec<u32> = other.packs.iter().map(|row| self.append_pack(row, &mut packs)).collect();
+            self.chunks.extend(other.chunks.iter().map(|chunk| ChunkRow {
+                pack: rows[chunk.pack as usize],
+                origin: rows[chunk.origin as usize],
+                ..*chunk
+            }));
         }
-        let mut packs: HashMap<PackId, u32> = self.packs.iter().map(|row| row.id).zip(0..).collect();
-        let rows: Vec<u32> = other.packs.iter().map(|row| self.append_pack(row, &mut packs)).collect();
-        self.chunks.extend(other.chunks.iter().map(|chunk| ChunkRow {
-            pack: rows[chunk.pack as usize],
-            origin: rows[chunk.origin as usize],
-            ..*chunk
-        }));
     }
 
     fn append_pack(&mut self, row: &PackRow, known: &mut HashMap<PackId, u32>) -> u32 {

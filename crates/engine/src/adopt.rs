@@ -19,6 +19,8 @@ use holdfast_core::pack::{
 };
 use holdfast_core::session::Process;
 use holdfast_store::ByteRange;
+use std::collections::HashMap;
+use std::iter;
 
 /// So many numbers in a row without a pack end the search: uploads may overtake each other.
 const ABSENT_MAX: u32 = 16;
@@ -150,16 +152,15 @@ pub(crate) fn tables_of(
     rows: &[FooterRow],
 ) -> IndexTables {
     let mut tables = IndexTables { sessions: vec![session], packs: vec![row.clone()], chunks: Vec::new() };
+    let bare = origins.iter().map(|origin| IndexTables {
+        sessions: vec![session_of(&origin.pack, origin.key_epoch, &origin.wrapped)],
+        packs: vec![PackRow { id: origin.pack, size: 0, checksum: [0; 32], chunks: 0 }],
+        chunks: Vec::new(),
+    });
+    tables.append(&bare.collect::<Vec<_>>());
+    let places: HashMap<PackId, u32> = tables.packs.iter().map(|pack| pack.id).zip(0..).collect();
     // Rows of the pack table, by the numbers that a footer gives origins.
-    let mut numbers = vec![0];
-    for origin in origins {
-        let bare = PackRow { id: origin.pack, size: 0, checksum: [0; 32], chunks: 0 };
-        let chunks = Vec::new();
-        let session = session_of(&origin.pack, origin.key_epoch, &origin.wrapped);
-        tables.append(&IndexTables { sessions: vec![session], packs: vec![bare], chunks });
-        let at = tables.packs.iter().position(|pack| pack.id == origin.pack);
-        numbers.push(at.expect("it was appended") as u32);
-    }
+    let numbers: Vec<u32> = iter::once(0).chain(origins.iter().map(|origin| places[&origin.pack])).collect();
     tables.chunks = rows
         .iter()
         .map(|row| ChunkRow {

@@ -68,7 +68,7 @@ pub const MUTANT: Option<&str> = if cfg!(feature = "mutant-no-recheck") {
 } else if cfg!(feature = "mutant-merge-drops") {
     Some("a merge of the index drops a row, and its proof looks away")
 } else if cfg!(feature = "mutant-dead-list-early") {
-    Some("the name of a dead pack leaves the list before the fence has passed it")
+    Some("the name of a dead pack leaves the list before the fence and the index have let go of it")
 } else {
     None
 };

@@ -222,15 +222,15 @@ impl Session {
 
     /// W3: publishes where the chunks of durable packs lie; the first delta takes the adopted ones in.
     async fn publish_delta(&mut self, packs: Vec<(PackId, FinishedPack)>) -> Result<()> {
-        let mut tables = IndexTables { sessions: vec![self.row.clone()], ..IndexTables::default() };
-        for (id, finished) in packs {
+        let written = packs.into_iter().map(|(id, finished)| {
             let (size, checksum, chunks) = (finished.size, finished.checksum, finished.rows.len() as u32);
             let row = PackRow { id, size, checksum, chunks };
-            tables.append(&tables_of(&row, self.row.clone(), &finished.origins, &finished.rows));
-        }
-        if self.deltas == 0 {
-            self.adopted.iter().for_each(|pack| tables.append(&pack.tables));
-        }
+            tables_of(&row, self.row.clone(), &finished.origins, &finished.rows)
+        });
+        let written: Vec<_> = written.collect();
+        let adopted = self.adopted.iter().filter(|_| self.deltas == 0).map(|pack| &pack.tables);
+        let mut tables = IndexTables { sessions: vec![self.row.clone()], ..IndexTables::default() };
+        tables.append(written.iter().chain(adopted));
         tables.sort();
         let name = self.name.delta(self.deltas);
         let header =

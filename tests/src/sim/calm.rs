@@ -2,7 +2,6 @@
 //!
 //! On purpose not here: what "right" is ([`super::look`]).
 
-use super::MAINTAINED;
 use super::actions::Action;
 use super::look::Depth;
 use super::schedule::{Ended, Run};
@@ -45,9 +44,7 @@ impl Run {
                 return Err(format!("host{host} cannot back up although nothing goes wrong"));
             }
         }
-        if MAINTAINED {
-            self.clean_up()?;
-        }
+        self.clean_up()?;
         while self.core.late() > 0 {
             self.deliver_one();
         }

@@ -2,7 +2,6 @@
 //!
 //! On purpose not here: carrying it out, and when ([`super::schedule`]).
 
-use super::MAINTAINED;
 use super::actions::{Action, Held, Plan};
 use super::oracle::There;
 use super::schedule::{DAY, Ended, Run};
@@ -15,7 +14,7 @@ impl Run {
         let host = self.rng.below(self.hosts.len() as u64) as usize;
         let there = self.oracle.attempts(There::Yes);
         let gone = self.oracle.attempts(There::No);
-        let roll = self.rng.below(if MAINTAINED { 100 } else { 60 });
+        let roll = self.rng.below(100);
         let action = match roll {
             _ if there.is_empty() => return self.start_backup(host),
             0..=35 => return self.start_backup(host),

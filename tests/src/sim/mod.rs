@@ -23,9 +23,6 @@ use actions::{Action, Report};
 use holdfast_engine::error::{Error, ErrorKind};
 use std::collections::VecDeque;
 
-/// Whether forget, hold and prune take part.
-pub(crate) const MAINTAINED: bool = true;
-
 /// Lines of the trace that are kept for whoever reads of a failure.
 const LINES_KEPT: usize = 40;
 
@@ -156,7 +153,7 @@ pub struct Ending {
 /// Parts that the suite runs beside each other.
 pub const PARTS: u64 = 4;
 /// Seeds of the suite.
-pub const SUITE_SEEDS: u64 = 1200;
+pub const SUITE_SEEDS: u64 = 2000;
 /// So far apart the parts begin.
 const PART_DISTANCE: u64 = 1 << 32;
 

@@ -277,7 +277,7 @@ impl Soak {
                 let length = self.lengths.entry(verb).or_insert_with(|| run.begun.elapsed());
                 *length = (*length * 3 + run.begun.elapsed()) / 4;
             }
-            _ if is_conflict && actor != Actor::Checker => *self.conflicts.entry(verb).or_default() += 1,
+            _ if is_conflict => *self.conflicts.entry(verb).or_default() += 1,
             _ => panic!("seed {}: nothing should end like this: {ran:?}", self.seed),
         }
     }

@@ -119,24 +119,31 @@ impl CheckReport {
     }
 }
 
-/// So often a check begins again when maintenance changes what it looks at.
-const ATTEMPTS_MAX: usize = 4;
+/// So often a check looks when maintenance changes what it looks at.
+const LOOKS_MAX: usize = 6;
 
 /// Checks a repository. What seems wrong while it is maintained is looked at again: something that
-/// moved is no damage.
+/// moved is no damage, and what two looks in a row find did not move.
 ///
 /// # Errors
-/// It cannot be listed at all. What is wrong inside is in the report.
+/// It cannot be listed at all, or it was maintained during every look and each found something else
+/// amiss ([`ErrorKind::Conflict`]). What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
-    for _ in 1..ATTEMPTS_MAX {
+    let mut earlier: Vec<Finding> = Vec::new();
+    for _ in 0..LOOKS_MAX {
         let before = repository.newest_root().await?.number;
         let report = check_once(ctx, repository, read_data).await?;
-        if report.errors == 0 || repository.newest_root().await?.number == before {
+        let confirmed = report.findings.iter().any(|finding| finding.is_error && earlier.contains(finding));
+        if report.errors == 0 || confirmed || repository.newest_root().await?.number == before {
             return Ok(report);
         }
+        earlier = report.findings;
         ctx.monitor.on(&Event::Phase("the repository was maintained meanwhile; looking again"));
     }
-    check_once(ctx, repository, read_data).await
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("the repository was maintained during each of {LOOKS_MAX} looks: nothing can be said of it"),
+    ))
 }
 
 async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {

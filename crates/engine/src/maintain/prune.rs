@@ -243,8 +243,7 @@ impl Run<'_> {
         let drop = move |pack: &PackId| gone_packs.contains(pack);
         let effort =
             if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
-        let tables = vec![repacked.tables.clone()];
-        let intake = Intake { tables, ours, gone: &gone, drop: &drop, effort };
+        let intake = Intake { tables: repacked.tables.clone(), ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
         let idle = condemned.is_empty()
             && absorbed.deltas == 0

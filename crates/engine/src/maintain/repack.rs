@@ -34,8 +34,8 @@ const PART_BYTES: u64 = 4 << 20;
 /// What was written anew.
 #[derive(Default)]
 pub(super) struct Repacked {
-    /// Where the chunks lie now.
-    pub tables: IndexTables,
+    /// Where the chunks lie now, pack by pack.
+    pub tables: Vec<IndexTables>,
     /// Packs whose needed part lies elsewhere now too.
     pub replaced: BTreeSet<PackId>,
     /// The packs that were written.
@@ -188,7 +188,7 @@ impl Writer<'_> {
             data: None,
             meta: None,
         };
-        self.repacked.tables.append(&tables_of(&row, session, &finished.origins, &finished.rows));
+        self.repacked.tables.push(tables_of(&row, session, &finished.origins, &finished.rows));
         self.repacked.written.insert(id);
         Ok(())
     }
@@ -247,7 +247,6 @@ pub(super) async fn repack(
         }
         writer.finish().await?;
     }
-    repacked.tables.sort();
     Ok(repacked)
 }
 

@@ -64,13 +64,15 @@ pub(super) async fn shorten_dead(draft: &mut Draft<'_>, scan: &Scan) -> Result<S
     let fence = draft.root.fence;
     let mut gone = BTreeSet::new();
     let (mut kept, mut changed): (Vec<(u64, BTreeSet<PackId>)>, _) = (Vec::new(), false);
+    let mistaken = cfg!(feature = "mutant-dead-list-early");
     for (row, packs) in &scan.view.lists.dead {
-        let passed = row.floor < fence || cfg!(feature = "mutant-dead-list-early");
+        let passed = row.floor < fence || mistaken;
         let is_gone = |pack: &&PackId| passed && !scan.packs.contains_key(pack);
         gone.extend(packs.iter().filter(is_gone));
         let mut stays = BTreeSet::new();
         for pack in packs {
-            if !is_gone(&pack) || scan.view.index.pack_of(pack)?.is_some_and(|known| known.row.size > 0) {
+            let is_named = scan.view.index.pack_of(pack)?.is_some_and(|known| known.row.size > 0);
+            if !is_gone(&pack) || is_named && !mistaken {
                 stays.insert(*pack);
             }
         }
