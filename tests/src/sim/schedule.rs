@@ -319,6 +319,9 @@ impl Run {
             Err(error) => format!("t{} fails: {}", task.number, chain(error)),
         };
         self.note(&line);
+        if let Some(alarm) = self.hosts[task.host].alarms.first() {
+            return Err(format!("t{} sounds a false alarm: {alarm}", task.number));
+        }
         self.tally.count(&task.action, &result);
         self.oracle.end(&task.action, &task.stake, Some(&result), task.faulty)?;
         match self.rng.below(24) {

@@ -12,7 +12,7 @@ use holdfast_core::crypto::KdfCost;
 use holdfast_core::entry::Time;
 use holdfast_core::session::Process;
 use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
-use holdfast_engine::event::Silent;
+use holdfast_engine::event::{Event, Monitor, Silent};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{InitOptions, Repository, Secret};
 use holdfast_store::{Key, MemoryStore};
@@ -89,6 +89,29 @@ fn is_alive(process: &Process) -> bool {
     ALIVE.with_borrow(|(alive, here)| alive.contains(&(*here, process.number)))
 }
 
+/// Hears of damage in the repository: there never is any, so whoever tells of some is wrong.
+#[derive(Debug, Default)]
+pub(super) struct FalseAlarms(Mutex<Vec<String>>);
+
+impl FalseAlarms {
+    /// The first one.
+    pub(super) fn first(&self) -> Option<String> {
+        self.0.lock().expect("nothing panics in here").first().cloned()
+    }
+}
+
+impl Monitor for FalseAlarms {
+    fn on(&self, event: &Event<'_>) {
+        if let Event::Warning(what) = event {
+            // Files of caches are torn, and that may be told.
+            let of_a_cache = what.contains("local copy") || what.contains("cache");
+            if what.contains("damaged") && !of_a_cache {
+                self.0.lock().expect("nothing panics in here").push((*what).to_owned());
+            }
+        }
+    }
+}
+
 /// A machine.
 pub(super) struct Host {
     /// Tells whose its snapshots are; a clone's are those of the machine that was cloned.
@@ -101,6 +124,8 @@ pub(super) struct Host {
     cache: PathBuf,
     /// Its files.
     pub files: Files,
+    /// What its processes say.
+    pub alarms: Arc<FalseAlarms>,
 }
 
 impl Host {
@@ -114,6 +139,7 @@ impl Host {
             next_process: 1,
             cache: folder.join(format!("host{at}")),
             files: Files::new(rng),
+            alarms: Arc::default(),
         }
     }
 
@@ -130,6 +156,7 @@ impl Host {
             next_process: self.next_process,
             cache,
             files: self.files.clone(),
+            alarms: Arc::default(),
         }
     }
 
@@ -158,7 +185,7 @@ impl Host {
             entropy: Arc::new(ProcessEntropy(Mutex::new(Rng(entropy)))),
             kem: kem::calls(),
             workers: Workers::inline(),
-            monitor: Arc::new(Silent),
+            monitor: Arc::<FalseAlarms>::clone(&self.alarms),
             cancel: Cancel::default(),
             process: Process { machine: self.machine, boot: [self.boot; 16], number, start: 0 },
             is_alive,

@@ -206,7 +206,10 @@ impl Run<'_> {
         let epoch = scan.view.root.number;
         let repacked = repack(self.ctx, self.repository, epoch, &rows, &scan.view.index, &account).await?;
         let condemned: BTreeSet<PackId> = plan.unneeded.union(&repacked.replaced).copied().collect();
-        let published = self.publish_condemned(&scan, &needed, &account, &condemned, &repacked).await?;
+        let published = match repacked.overtaken {
+            true => Published::Overtaken,
+            false => self.publish_condemned(&scan, &needed, &account, &condemned, &repacked).await?,
+        };
         if let Some(session) = &repacked.session {
             // A root names its packs, or nothing ever will.
             self.repository.put_abort(self.ctx, session, epoch, "its packs are in the index").await?;

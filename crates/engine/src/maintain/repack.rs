@@ -44,6 +44,8 @@ pub(super) struct Repacked {
     pub bytes_written: u64,
     /// The session that protects the new packs.
     pub session: Option<SessionName>,
+    /// Somebody else's root is in force: what was planned is out of date.
+    pub overtaken: bool,
 }
 
 /// A pack that is read.
@@ -194,7 +196,8 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the needed part of packs anew. A pack that is damaged stays as it is, with a warning.
+/// Writes the needed part of packs anew. A pack that is damaged stays as it is, with a warning;
+/// but what cannot be read under a root that is not in force any more has only moved.
 pub(super) async fn repack(
     ctx: &Ctx,
     repository: &Repository,
@@ -240,6 +243,10 @@ pub(super) async fn repack(
                     writer.repacked.replaced.insert(row.id);
                 }
                 Err(error) if error.kind != ErrorKind::Damaged => return Err(error),
+                Ok(_) | Err(_) if repository.newest_root().await?.number != epoch => {
+                    writer.repacked.overtaken = true;
+                    return Ok(repacked);
+                }
                 Ok(_) | Err(_) => warn_damaged(ctx, &row.id),
             }
             writer.repacked.bytes_read += row.size;

@@ -291,6 +291,7 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
             if let Err(error) = sleeper.result.unwrap() {
                 assert_eq!(error.kind, ErrorKind::Conflict, "{at}: {}", chain(&error));
             }
+            assert_eq!(world.take_warnings(), [""; 0], "{at}: what moved is no damage");
             let shown = world.snapshots(&repository).await;
             assert_eq!(shown.len(), 2, "{at}");
             world.assert_sound(&repository).await;
