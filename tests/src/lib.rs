@@ -4,6 +4,7 @@
 
 pub mod fuzz;
 pub mod sim;
+pub mod weed;
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@ use std::process::Command;
 const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("core", Some(&[])),
     ("store", Some(&[])),
+    ("store-s3", Some(&["store"])),
     ("engine", Some(&["core", "store"])),
     ("source-files", Some(&["core", "engine"])),
     ("cli", None),

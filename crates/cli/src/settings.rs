@@ -6,17 +6,55 @@
 use crate::args::{Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
+use crate::wire_up::Address;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
+
+/// Where a repository lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RepositoryPlace {
+    /// In a folder.
+    Folder(PathBuf),
+    /// In a bucket.
+    Bucket(Address),
+}
+
+impl RepositoryPlace {
+    /// The folder, if it is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(path) => Some(path),
+            Self::Bucket(_) => None,
+        }
+    }
+
+    /// How people call it, in bytes that a path may have.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Folder(path) => path.as_os_str().as_bytes().to_vec(),
+            Self::Bucket(address) => address.to_string().into_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for RepositoryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Bucket(address) => write!(f, "{address}"),
+        }
+    }
+}
 
 /// Looks up a variable of the environment; an empty one is as good as none.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Finds the repository's folder: from the options, else from the environment.
-pub(crate) fn repository_path(global: &Global) -> Result<PathBuf, Fault> {
+/// Finds the repository's place: from the options, else from the environment.
+pub(crate) fn repository_place(global: &Global) -> Result<RepositoryPlace, Fault> {
     let stated = match (&global.repo, &global.repository_file) {
         (Some(text), _) => Some(text.clone()).filter(|text| !text.is_empty()),
         (None, Some(file)) => Some(repository_in(file)?),
@@ -34,7 +72,7 @@ pub(crate) fn repository_path(global: &Global) -> Result<PathBuf, Fault> {
         (None, None, None) => {
             return Err(Fault::usage(
                 "no repository given",
-                "use -r /path/to/repository, or set HOLDFAST_REPOSITORY",
+                "use -r /path/to/repository or -r s3://bucket/prefix, or set HOLDFAST_REPOSITORY",
             ));
         }
     };
@@ -78,14 +116,21 @@ pub(crate) fn current_dir() -> Result<PathBuf, Fault> {
 }
 
 /// Reads the text that names a repository.
-fn parse_repository(text: &OsStr, current: &Path) -> Result<PathBuf, Fault> {
+fn parse_repository(text: &OsStr, current: &Path) -> Result<RepositoryPlace, Fault> {
     refuse_password(text)?;
     if let Some(rest) = text.as_bytes().strip_prefix(b"file://") {
-        return file_url_path(rest);
+        return file_url_path(rest).map(RepositoryPlace::Folder);
+    }
+    if text.as_bytes().starts_with(b"s3://") {
+        return Address::parse(&text.to_string_lossy()).map(RepositoryPlace::Bucket).map_err(|error| {
+            let hint =
+                "write s3://bucket/prefix, and ?endpoint=https://host:port for a server that is not AWS";
+            Fault::usage(format!("{} is no repository", text.display()), hint).because(&error)
+        });
     }
     match scheme_of(text) {
         Some(scheme) => Err(not_in_this_version("repositories", &scheme)),
-        None => Ok(normalise(Path::new(text), current)),
+        None => Ok(RepositoryPlace::Folder(normalise(Path::new(text), current))),
     }
 }
 

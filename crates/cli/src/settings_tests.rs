@@ -4,13 +4,13 @@
 use super::*;
 use crate::fault::Code;
 
-fn repository(text: &str) -> Result<PathBuf, Fault> {
+fn repository(text: &str) -> Result<RepositoryPlace, Fault> {
     parse_repository(OsStr::new(text), Path::new("/home/me"))
 }
 
 #[test]
 fn a_repository_is_a_path() {
-    let path = |text| repository(text).unwrap();
+    let path = |text| repository(text).unwrap().folder().unwrap().to_owned();
     assert_eq!(path("/srv/backup/"), Path::new("/srv/backup"));
     assert_eq!(path("backup/../store"), Path::new("/home/me/store"));
     assert_eq!(path("file:///srv/my%20backup"), Path::new("/srv/my backup"));
@@ -21,14 +21,23 @@ fn a_repository_is_a_path() {
 
 #[test]
 fn other_urls_are_of_later_versions() {
-    for text in ["s3://bucket/prefix", "s3:host/bucket", "sftp://host/x", "https://host/", "rest:http://host"]
-    {
+    for text in ["s3:host/bucket", "sftp://host/x", "https://host/", "rest:http://host"] {
         let fault = repository(text).unwrap_err();
         assert_eq!(fault.code, Code::Usage, "{text}");
         assert!(fault.what.contains("not in this version"), "{text}");
     }
     assert_eq!(repository("file://host/srv").unwrap_err().code, Code::Usage);
     assert_eq!(repository("file:///srv/%zz").unwrap_err().code, Code::Usage);
+}
+
+#[test]
+fn a_repository_is_a_bucket() {
+    let place = repository("s3://bucket/one/?endpoint=http://host:9000&region=x").unwrap();
+    assert_eq!(place.folder(), None);
+    assert_eq!(place.to_string(), "s3://bucket/one?endpoint=http://host:9000");
+    for text in ["s3://", "s3://bucket/x?endpont=http://host", "s3://host:9000/bucket"] {
+        assert_eq!(repository(text).unwrap_err().code, Code::Usage, "{text}");
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl Watchdog {
     }
 
     /// Waits until a call lasts too long, which may be never; says which.
-    pub(crate) async fn bark(&self, repository: &Path) -> Fault {
+    pub(crate) async fn bark(&self, repository: &[u8]) -> Fault {
         let Some(limit) = self.limit else { return std::future::pending().await };
         loop {
             tokio::time::sleep(LOOK_EVERY.min(limit / 4)).await;
@@ -128,14 +128,11 @@ impl Watchdog {
         }
     }
 
-    fn look(&self, limit: Duration, repository: &Path) -> Option<Fault> {
+    fn look(&self, limit: Duration, repository: &[u8]) -> Option<Fault> {
         let overdue = |call: &&Mutex<Call>| lock(call).began.is_some_and(|began| began.elapsed() > limit);
         let call = lock(self.calls.iter().find(overdue)?);
         let (what, path) = match &call.what {
-            What::Repository => {
-                let path = repository.as_os_str().as_bytes().to_vec();
-                (format!("the repository {}", escape(&path)), path)
-            }
+            What::Repository => (format!("the repository {}", escape(repository)), repository.to_vec()),
             What::Path(path) => (escape(&key_to_path(path)), key_to_path(path)),
             What::Walk(here) => (escape(&here.get()), here.get()),
         };

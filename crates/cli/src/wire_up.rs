@@ -7,12 +7,14 @@ pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, open_beneath,
     parse_exclude_file,
 };
+pub(crate) use holdfast_store_s3::Address;
 
 use crate::args::Global;
 use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, SourceError, Workers};
 use crate::fault::{Code, Fault};
 use crate::guarded::{Guarded, Valve};
 use crate::ink::Progress;
+use crate::settings::RepositoryPlace;
 use crate::stuck::{Watchdog, WatchedSource};
 use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::Time;
@@ -21,7 +23,8 @@ use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
 use holdfast_source_files::{FileSource, FileTarget};
-use holdfast_store::{ErrorKind as StoreErrorKind, LocalStore, ObjectStore};
+use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
+use holdfast_store_s3::{S3Store, probe};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -31,15 +34,51 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Opens the store of a repository that is there.
-pub(crate) async fn open_store(path: &Path) -> Result<Arc<dyn ObjectStore>, Fault> {
-    let store = LocalStore::open(path).await.map_err(Error::from)?;
-    Ok(Arc::new(store))
+/// Opens the store of a repository; none if no repository is there.
+pub(crate) async fn open_store(place: &RepositoryPlace) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
+    match place {
+        RepositoryPlace::Folder(path) if !has_repository(path) => Ok(None),
+        RepositoryPlace::Folder(path) => {
+            Ok(Some(Arc::new(LocalStore::open(path).await.map_err(Error::from)?)))
+        }
+        RepositoryPlace::Bucket(address) => {
+            let store = S3Store::new(address, None).await;
+            let described = Key::new(REPOSITORY).map_err(|error| Fault::failed(error.to_string(), ""))?;
+            let found = store.head(&described).await.map_err(of_bucket)?;
+            Ok(found.map(|_| Arc::new(store) as Arc<dyn ObjectStore>))
+        }
+    }
+}
+
+/// What a person can do about a bucket that cannot be used.
+fn of_bucket(error: StoreError) -> Fault {
+    let hint = match error.kind {
+        StoreErrorKind::Denied => {
+            "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or profile= in the URL) and \
+             what the bucket's policy lets them do"
+        }
+        StoreErrorKind::Unusable => "check the bucket, the region and the endpoint; nothing was changed",
+        _ => "check that the server can be reached, and the endpoint and region in the URL",
+    };
+    let fault = Fault::from(Error::from(error));
+    Fault { hint: hint.to_owned(), ..fault }
 }
 
 /// Opens the store of a repository to be, and makes its folder. The word names the kind of file
 /// system if it is one that several hosts share.
-pub(crate) async fn create_store(path: &Path) -> Result<(Arc<dyn ObjectStore>, Option<&'static str>), Fault> {
+pub(crate) async fn create_store(
+    place: &RepositoryPlace,
+) -> Result<(Arc<dyn ObjectStore>, Option<&'static str>), Fault> {
+    let path = match place {
+        RepositoryPlace::Folder(path) => path,
+        RepositoryPlace::Bucket(address) => {
+            let store = S3Store::new(address, None).await;
+            let mut nonce = [0; 8];
+            SystemEntropy.fill(&mut nonce);
+            probe(&store, u64::from_le_bytes(nonce)).await.map_err(of_bucket)?;
+            return Ok((Arc::new(store), None));
+        }
+    };
     let store = LocalStore::create(path).await.map_err(|error| match error.kind {
         StoreErrorKind::NotFound => {
             let what = format!("cannot make a repository at {}", path.display());
@@ -78,8 +117,8 @@ pub(crate) fn file_target(dir: &Path, options: &FileTargetOptions) -> Result<Box
     Ok(Box::new(FileTarget::create(dir, options).map_err(Error::from)?))
 }
 
-/// Whether a repository lies there: asked before a person is asked for its password.
-pub(crate) fn has_repository(path: &Path) -> bool {
+/// Whether a repository lies in a folder.
+fn has_repository(path: &Path) -> bool {
     match std::fs::symlink_metadata(path.join(REPOSITORY)) {
         Ok(_) => true,
         // Anything else is for the store to tell of.

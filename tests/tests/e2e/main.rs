@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
 mod archive;
+mod bucket;
 mod compare;
 mod damage;
 mod exact;

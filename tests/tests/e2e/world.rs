@@ -1,5 +1,6 @@
 //! A repository, a cache and a place for trees, for one test; and the program, run in it.
 
+use holdfast_tests::weed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -100,6 +101,8 @@ impl World {
             .envs(std::env::vars_os().filter(|(name, _)| kept.iter().any(|kept| name == kept)));
         command.env("HOLDFAST_REPOSITORY", &self.repo).env("HOLDFAST_CACHE_DIR", &self.cache);
         command.env("HOLDFAST_PASSWORD", "correct horse").env("HOME", self.dir.path().join("home"));
+        command.env("AWS_ACCESS_KEY_ID", weed::ACCESS).env("AWS_SECRET_ACCESS_KEY", weed::SECRET);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("TZ", "UTC").stdin(Stdio::null()).current_dir(self.dir.path());
     }
 

@@ -59,7 +59,8 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
 pub(super) struct Place {
     pub(super) host: String,
     pub(super) current: PathBuf,
-    repository: PathBuf,
+    /// The repository, if it is a folder.
+    repository: Option<PathBuf>,
     cache: Option<PathBuf>,
 }
 
@@ -68,14 +69,14 @@ impl Place {
         Ok(Self {
             host: host.map_or_else(wire_up::host_name, str::to_owned),
             current: settings::current_dir()?,
-            repository: run.repository_path()?,
+            repository: run.repository_place()?.folder().map(Path::to_owned),
             cache: settings::cache_dir(&run.global)?,
         })
     }
 
     /// What a backup must not swallow, by the names under which a walk meets it.
     fn own_paths(&self) -> Vec<PathBuf> {
-        let own = std::iter::once(&self.repository).chain(&self.cache);
+        let own = self.repository.iter().chain(&self.cache);
         own.map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect()
     }
 }

@@ -8,21 +8,22 @@ use crate::fault::Fault;
 use crate::ink::InitLine;
 use crate::{secrets, wire_up};
 use holdfast_core::crypto::KdfCost;
-use std::path::Path;
 
 /// Makes the repository; the kit's file first, so that a repository never lacks a kit for a typing error.
 pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
-    let path = run.repository_path()?;
-    refuse_existing(&path)?;
+    let place = run.repository_place()?;
+    if wire_up::open_store(&place).await?.is_some() {
+        let what = format!("there is a repository already at {place}");
+        return Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)));
+    }
     let options = InitOptions { label: args.label.clone(), kdf: cost(args.kdf_memory)? };
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, true)?;
     run.listen()?;
-    let (store, shared) = wire_up::create_store(&path).await?;
+    let (store, shared) = wire_up::create_store(&place).await?;
     if let Some(kind) = shared {
         run.ink.talk(&format!(
-            "note: {} lies on {kind}: only one host at a time may write to this repository",
-            path.display()
+            "note: {place} lies on {kind}: only one host at a time may write to this repository"
         ));
     }
     let store = wire_up::guard(store, &run.global, &run.watchdog);
@@ -42,14 +43,6 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     }
     show(run, args, &kit, text);
     Ok(())
-}
-
-fn refuse_existing(path: &Path) -> Result<(), Fault> {
-    if !wire_up::has_repository(path) {
-        return Ok(());
-    }
-    let what = format!("there is a repository already at {}", path.display());
-    Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)))
 }
 
 pub(crate) fn cost(memory_mib: u32) -> Result<KdfCost, Fault> {

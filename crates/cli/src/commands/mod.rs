@@ -31,12 +31,12 @@ use crate::args::{Cli, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
+use crate::settings::RepositoryPlace;
 use crate::stuck::Watchdog;
 use crate::{secrets, settings, wire_up};
 use clap::Parser;
 use std::ffi::OsString;
 use std::future::Future;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
     let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
     let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog };
-    let repository = settings::repository_path(&run.global).unwrap_or_default();
+    let repository = settings::repository_place(&run.global).map(|place| place.bytes()).unwrap_or_default();
     tokio::select! {
         ended = carry_out_verb(&run, verb) => ended,
         // What does not answer cannot be waited for; the program ends without it.
@@ -152,8 +152,8 @@ pub(crate) struct Run {
 
 impl Run {
     /// Where the repository lies.
-    pub(crate) fn repository_path(&self) -> Result<PathBuf, Fault> {
-        settings::repository_path(&self.global)
+    pub(crate) fn repository_place(&self) -> Result<RepositoryPlace, Fault> {
+        settings::repository_place(&self.global)
     }
 
     /// Opens the repository with whatever opens it.
@@ -163,14 +163,15 @@ impl Run {
 
     /// Opens the repository, and hands out what opened it.
     pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
-        let path = self.repository_path()?;
-        if !wire_up::has_repository(&path) {
-            let what = format!("there is no repository at {}", path.display());
+        let place = self.repository_place()?;
+        // Asked before a person is asked for the password.
+        let Some(store) = wire_up::open_store(&place).await? else {
+            let what = format!("there is no repository at {place}");
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
-        }
+        };
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
-        let store = wire_up::guard(wire_up::open_store(&path).await?, &self.global, &self.watchdog);
+        let store = wire_up::guard(store, &self.global, &self.watchdog);
         Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
     }
 

@@ -138,7 +138,8 @@ pub(super) async fn prepare_delete(
 
 /// What is never deleted, wherever it lies.
 fn protected(run: &Run) -> Result<Vec<PathBuf>, Fault> {
-    Ok([Some(run.repository_path()?), settings::cache_dir(&run.global)?].into_iter().flatten().collect())
+    let repository = run.repository_place()?.folder().map(Path::to_owned);
+    Ok([repository, settings::cache_dir(&run.global)?].into_iter().flatten().collect())
 }
 
 /// What an incomplete snapshot lacks only because it could not be read: that it is not in the

@@ -1,0 +1,318 @@
+//! The store: one bucket, one prefix, one client.
+//!
+//! Puts are atomic by `If-None-Match: *`; a server that does not honour it is found out by
+//! [`crate::probe`]. Every request has an end: the client library tries again what may succeed,
+//! and gives up. On purpose not here: objects written in parts, and what servers' errors mean.
+
+use crate::address::Address;
+use crate::error::{About, Answer, chain, failed};
+use crate::upload::S3Upload;
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Upload};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So often a request is tried.
+const ATTEMPTS: u32 = 6;
+/// So often the body of an answer is asked for when it breaks off.
+const BODIES: u32 = 5;
+/// A server that does not take a connection for so long is not there.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Nor is one that says nothing for so long; a part of an upload has to fit in.
+const READ: Duration = Duration::from_secs(120);
+/// Names in one page of a listing at most.
+const PAGE: usize = 1000;
+/// The region of servers that know none.
+const NO_REGION: &str = "us-east-1";
+
+/// What opens a bucket, if it is stated and not to be found by the client library.
+#[derive(Clone)]
+pub struct Keys {
+    /// The id of the key.
+    pub access: String,
+    /// The key.
+    pub secret: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    client: Client,
+    address: Address,
+}
+
+/// Keeps objects in a bucket.
+#[derive(Debug, Clone)]
+pub struct S3Store(Arc<Bucket>);
+
+impl S3Store {
+    /// Gets a client ready; nothing is asked of the server yet. Without `keys` the client library
+    /// finds them: in the environment, a profile, or what the machine is given.
+    pub async fn new(address: &Address, keys: Option<Keys>) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build();
+        let mut config = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts);
+        if let Some(region) = &address.region {
+            config = config.region(Region::new(region.clone()));
+        } else if address.endpoint.is_some() {
+            config = config.region(Region::new(NO_REGION));
+        }
+        if let Some(endpoint) = &address.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        if let Some(profile) = &address.profile {
+            config = config.profile_name(profile);
+        }
+        if let Some(Keys { access, secret }) = keys {
+            config = config.credentials_provider(Credentials::new(access, secret, None, None, "stated"));
+        }
+        let config = config.load().await;
+        let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
+        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
+        Self(Arc::new(Bucket { client: Client::from_conf(config), address: address.clone() }))
+    }
+}
+
+impl S3Store {
+    pub(crate) fn bucket(&self) -> &Arc<Bucket> {
+        &self.0
+    }
+}
+
+impl Bucket {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn bucket(&self) -> &str {
+        &self.address.bucket
+    }
+
+    /// The object's whole name in the bucket.
+    pub(crate) fn name(&self, key: &Key) -> String {
+        format!("{}{key}", self.address.prefix)
+    }
+
+    /// The object as a person would find it.
+    pub(crate) fn subject(&self, key: &Key) -> String {
+        format!("s3://{}/{}", self.address.bucket, self.name(key))
+    }
+
+    pub(crate) async fn put_new(&self, key: &Key, body: Bytes) -> Result<Put, StoreError> {
+        let subject = self.subject(key);
+        let about = About { operation: "write", subject: &subject };
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            let put = self
+                .client
+                .put_object()
+                .bucket(self.bucket())
+                .key(self.name(key))
+                .if_none_match("*")
+                .body(ByteStream::from(body.clone()));
+            let answer = match put.send().await {
+                Ok(_) => return Ok(Put::Created),
+                Err(error) => Answer::of(error),
+            };
+            if answer.is_taken() {
+                return Ok(Put::Exists);
+            }
+            if !answer.is_conflict() {
+                return Err(answer.into_error(&about));
+            }
+            // Somebody else writes this name right now: it will be decided in a moment.
+            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+            last = Some(answer);
+        }
+        let answer = last.ok_or_else(|| failed(&about, ErrorKind::Io, "it was never tried".into()))?;
+        Err(answer.into_error(&about))
+    }
+
+    pub(crate) async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
+        let subject = self.subject(key);
+        match self.client.head_object().bucket(self.bucket()).key(self.name(key)).send().await {
+            Ok(head) => {
+                let size = u64::try_from(head.content_length.unwrap_or_default()).unwrap_or_default();
+                Ok(Some(ObjectMeta { key: key.clone(), size }))
+            }
+            Err(error) => {
+                let answer = Answer::of(error);
+                if answer.is_absent() {
+                    return Ok(None);
+                }
+                Err(answer.into_error(&About { operation: "look at", subject: &subject }))
+            }
+        }
+    }
+
+    /// One request for a range, whole or an error.
+    async fn get_once(&self, key: &Key, range: Option<String>) -> Result<Bytes, (StoreError, bool)> {
+        let subject = self.subject(key);
+        let about = About { operation: "read", subject: &subject };
+        let get = self.client.get_object().bucket(self.bucket()).key(self.name(key)).set_range(range);
+        let object = match get.send().await {
+            Ok(object) => object,
+            Err(error) => {
+                let answer = Answer::of(error);
+                if answer.is_beyond() {
+                    return Ok(Bytes::new());
+                }
+                return Err((answer.into_error(&about), false));
+            }
+        };
+        let stated = object.content_length.and_then(|length| u64::try_from(length).ok());
+        let broken = |text: String| (failed(&about, ErrorKind::Retry, text), true);
+        let body = object.body.collect().await.map_err(|error| broken(chain(&error)))?.into_bytes();
+        match stated {
+            Some(length) if length != body.len() as u64 => {
+                Err(broken(format!("{} of {length} bytes came", body.len())))
+            }
+            _ => Ok(body),
+        }
+    }
+
+    /// Calls `take` with each page of the names that begin with `prefix`, until it has enough.
+    async fn pages(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+        mut take: impl FnMut(&str, u64) -> usize,
+    ) -> Result<(), StoreError> {
+        let subject = format!("s3://{}/{}{prefix}", self.address.bucket, self.address.prefix);
+        let about = About { operation: "list", subject: &subject };
+        let mut taken = 0;
+        let (mut token, mut start) = (None, after.map(|key| self.name(key)));
+        while taken < limit {
+            let page = self
+                .client
+                .list_objects_v2()
+                .bucket(self.bucket())
+                .prefix(format!("{}{prefix}", self.address.prefix))
+                .set_start_after(start.take())
+                .set_continuation_token(token)
+                .max_keys((limit - taken).min(PAGE) as i32);
+            let page = page.send().await.map_err(|error| Answer::of(error).into_error(&about))?;
+            for object in page.contents.unwrap_or_default() {
+                let name = object.key.unwrap_or_default();
+                let Some(name) = name.strip_prefix(&self.address.prefix) else {
+                    let text = format!("the server listed {name}, which was not asked for");
+                    return Err(failed(&about, ErrorKind::Unusable, text));
+                };
+                taken += take(name, u64::try_from(object.size.unwrap_or_default()).unwrap_or_default());
+            }
+            token = page.next_continuation_token;
+            match (page.is_truncated, &token) {
+                (Some(true), Some(_)) => {}
+                (Some(true), None) => {
+                    let text = "the server says that there is more, and not how to get it".to_owned();
+                    return Err(failed(&about, ErrorKind::Io, text));
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    fn location(&self) -> String {
+        self.0.address.to_string()
+    }
+
+    async fn put_new(&self, key: &Key, body: Bytes) -> Result<Put, StoreError> {
+        self.0.put_new(key, body).await
+    }
+
+    async fn begin(&self, key: &Key) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(S3Upload::new(Arc::clone(&self.0), key)))
+    }
+
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Bytes, StoreError> {
+        let range = match range {
+            ByteRange::All => None,
+            ByteRange::From { length: 0, .. } => return Ok(Bytes::new()),
+            ByteRange::From { offset, length } => {
+                let last = offset.saturating_add(length - 1).min(i64::MAX as u64);
+                if offset > last {
+                    return Ok(Bytes::new());
+                }
+                Some(format!("bytes={offset}-{last}"))
+            }
+        };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.0.get_once(key, range.clone()).await {
+                Err((_, true)) if attempt < BODIES => {}
+                result => return result.map_err(|(error, _)| error),
+            }
+        }
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
+        self.0.head(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut found: Vec<ObjectMeta> = Vec::new();
+        let take = |name: &str, size: u64| match Key::new(name) {
+            Ok(key) => {
+                found.push(ObjectMeta { key, size });
+                1
+            }
+            Err(_) => 0,
+        };
+        self.0.pages(prefix, after, limit, take).await?;
+        // Who goes through a listing relies on its order; better none than one with gaps.
+        if !found.is_sorted_by(|one, next| one.key < next.key) {
+            let about = About { operation: "list", subject: &self.location() };
+            let text = "the server does not list names in their order".to_owned();
+            return Err(failed(&about, ErrorKind::Unusable, text));
+        }
+        Ok(found)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let subject = self.0.subject(key);
+        let delete = self.0.client.delete_object().bucket(self.0.bucket()).key(self.0.name(key));
+        match delete.send().await.map_err(Answer::of) {
+            Ok(_) => Ok(()),
+            Err(answer) if answer.is_absent() => Ok(()),
+            Err(answer) => Err(answer.into_error(&About { operation: "delete", subject: &subject })),
+        }
+    }
+
+    async fn foreign(&self) -> Result<Vec<String>, StoreError> {
+        let mut foreign = Vec::new();
+        let take = |name: &str, _| {
+            if Key::new(name).is_err() {
+                foreign.push(name.to_owned());
+            }
+            0
+        };
+        self.0.pages("", None, usize::MAX, take).await?;
+        Ok(foreign)
+    }
+}

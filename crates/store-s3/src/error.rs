@@ -1,0 +1,111 @@
+//! What a server says, sorted by what the caller does about it.
+//!
+//! On purpose not here: trying again; the client library does that below, and a run that is
+//! repeated above.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::{RequestId, RequestIdExt};
+use holdfast_store::{ErrorKind, StoreError};
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+
+/// The names under which servers say that a precondition failed.
+const TAKEN: [&str; 2] = ["PreconditionFailed", "ObjectAlreadyExists"];
+
+/// What an answer is about: an operation as a verb, and the object.
+pub(crate) struct About<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) subject: &'a str,
+}
+
+/// An answer of a server that is no success.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Status of HTTP; none if there was no answer.
+    status: Option<u16>,
+    code: String,
+    text: String,
+}
+
+impl Answer {
+    pub(crate) fn of<E>(error: SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let code = error.code().unwrap_or_default().to_owned();
+        let mut text = match (error.message(), code.is_empty()) {
+            (Some(message), false) => format!("{code}: {message}"),
+            (None, false) => code.clone(),
+            (_, true) => chain(&error),
+        };
+        if let Some(id) = request_id(&error) {
+            let _ = write!(text, " (request {id})");
+        }
+        Self { status, code, text }
+    }
+
+    /// The name is taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.status == Some(412) || TAKEN.contains(&self.code.as_str())
+    }
+
+    /// Somebody else writes the same name at this moment.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status == Some(409)
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.status == Some(404) && self.code != "NoSuchBucket"
+    }
+
+    /// The range begins where the object has ended.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.status == Some(416)
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match (self.code.as_str(), self.status) {
+            ("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed", _) => ErrorKind::Unusable,
+            ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, Some(507)) => {
+                ErrorKind::Full
+            }
+            (_, Some(404)) => ErrorKind::NotFound,
+            (_, Some(401 | 403)) => ErrorKind::Denied,
+            (_, None | Some(408 | 409 | 429 | 500..=599)) => ErrorKind::Retry,
+            _ => ErrorKind::Io,
+        }
+    }
+
+    pub(crate) fn into_error(self, about: &About<'_>) -> StoreError {
+        failed(about, self.kind(), self.text)
+    }
+}
+
+/// The error that an operation ends with.
+pub(crate) fn failed(about: &About<'_>, kind: ErrorKind, text: String) -> StoreError {
+    let source = match kind {
+        ErrorKind::NotFound => io::Error::new(io::ErrorKind::NotFound, text),
+        ErrorKind::Denied => io::Error::new(io::ErrorKind::PermissionDenied, text),
+        _ => io::Error::other(text),
+    };
+    StoreError { kind, operation: about.operation, subject: about.subject.to_owned(), source }
+}
+
+fn request_id<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
+    let metadata = error.meta();
+    let both = [metadata.request_id(), metadata.extended_request_id()];
+    both.into_iter().flatten().next().map(str::to_owned)
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

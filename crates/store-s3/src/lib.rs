@@ -1,0 +1,15 @@
+//! A store of immutable named objects in an S3 bucket.
+//!
+//! It is a crate of its own so that nothing but the program itself is built with the client
+//! library, which is larger than all the rest together. On purpose not here: buckets as something
+//! to back up.
+
+mod address;
+mod bucket;
+mod error;
+mod probe;
+mod upload;
+
+pub use address::{Address, BadAddress};
+pub use bucket::{Keys, S3Store};
+pub use probe::probe;

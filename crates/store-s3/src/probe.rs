@@ -1,0 +1,117 @@
+//! Finds out whether a server keeps its word: that of several writers of one name one wins.
+//!
+//! Servers are known that ignore `If-None-Match`, that answer it but let several win, and that
+//! honour it for plain puts only. On such a server two hosts would overwrite each other's commits,
+//! so nothing is ever written to it. On purpose not here: the whole contract, which
+//! [`holdfast_store::contract`] tests.
+
+use crate::bucket::S3Store;
+use crate::error::{About, failed};
+use crate::upload::S3Upload;
+use bytes::Bytes;
+use holdfast_store::{ByteRange, ErrorKind, Key, ObjectStore, Put, StoreError};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// So many race for one name.
+const RACERS: usize = 8;
+/// So many names are raced for.
+const ROUNDS: usize = 3;
+
+/// Probes a bucket with a handful of small objects below `probe/`, which are deleted again; `nonce`
+/// keeps two probes apart.
+///
+/// # Errors
+/// The server breaks a promise ([`ErrorKind::Unusable`]; the message says which), or cannot be asked.
+pub async fn probe(store: &S3Store, nonce: u64) -> Result<(), StoreError> {
+    let key = |name: String| Key::new(format!("probe/{nonce:016x}/{name}")).expect("a plain name");
+    let mut keys = Vec::new();
+    let mut probed = Ok(());
+    for round in 0..ROUNDS {
+        let key = key(format!("put-{round}"));
+        probed = probed.and(race_puts(store, &key).await);
+        keys.push(key);
+    }
+    let key = key("parts".to_owned());
+    if probed.is_ok() {
+        probed = race_uploads(store, &key).await;
+    }
+    keys.push(key);
+    if probed.is_ok() {
+        probed = listing_holds(store, &keys, nonce).await;
+    }
+    for key in &keys {
+        let deleted = store.delete(key).await;
+        probed = probed.and(deleted);
+    }
+    probed
+}
+
+fn broken(store: &S3Store, promise: &str) -> StoreError {
+    let about = About { operation: "rely on", subject: &store.location() };
+    failed(&about, ErrorKind::Unusable, format!("this server cannot keep a repository: {promise}"))
+}
+
+async fn race_puts(store: &S3Store, key: &Key) -> Result<(), StoreError> {
+    let mut racers = JoinSet::new();
+    for number in 0..RACERS {
+        let (store, key) = (store.clone(), key.clone());
+        let body = Bytes::from(format!("racer {number}"));
+        racers.spawn(async move { Ok::<_, StoreError>((store.put_new(&key, body.clone()).await?, body)) });
+    }
+    let mut winners = Vec::new();
+    while let Some(ended) = racers.join_next().await {
+        let Ok(ended) = ended else { continue };
+        let (put, body) = ended?;
+        winners.extend(Some(body).filter(|_| put == Put::Created));
+    }
+    let held = store.get(key, ByteRange::All).await?;
+    match &winners[..] {
+        // Nobody, if an acknowledgement was lost: the name is taken all the same.
+        [] => {}
+        [winner] if *winner == held => {}
+        [_] => return Err(broken(store, "another writer's object replaced the one that it said it keeps")),
+        _ => {
+            let what = "several writers of one name were told that they won (If-None-Match is not atomic)";
+            return Err(broken(store, what));
+        }
+    }
+    let again = store.put_new(key, Bytes::from_static(b"late")).await?;
+    if again == Put::Exists && store.get(key, ByteRange::All).await? == held {
+        return Ok(());
+    }
+    Err(broken(store, "an object can be overwritten (If-None-Match is ignored)"))
+}
+
+async fn race_uploads(store: &S3Store, key: &Key) -> Result<(), StoreError> {
+    let mut uploads = Vec::new();
+    for body in ["one", "two"] {
+        let mut upload = S3Upload::new(Arc::clone(store.bucket()), key);
+        upload.send_part(Bytes::from_static(body.as_bytes())).await?;
+        uploads.push((upload, body));
+    }
+    let mut winners = Vec::new();
+    for (mut upload, body) in uploads {
+        if upload.complete().await? == Put::Created {
+            winners.push(body);
+        }
+    }
+    let held = store.get(key, ByteRange::All).await?;
+    match &winners[..] {
+        [] => Ok(()),
+        [winner] if held == winner.as_bytes() => Ok(()),
+        _ => Err(broken(
+            store,
+            "objects that are uploaded in parts overwrite each other (If-None-Match of \
+             CompleteMultipartUpload is ignored)",
+        )),
+    }
+}
+
+async fn listing_holds(store: &S3Store, keys: &[Key], nonce: u64) -> Result<(), StoreError> {
+    let listed = store.list(&format!("probe/{nonce:016x}/"), None, usize::MAX).await?;
+    if keys.iter().all(|key| listed.iter().any(|meta| meta.key == *key)) {
+        return Ok(());
+    }
+    Err(broken(store, "a listing leaves out what was just stored"))
+}
