@@ -92,7 +92,7 @@ impl Reader {
 
     /// A reader of what there is now, if the repository was maintained since: a pack that is gone
     /// is damage only if the newest root still counts on it.
-    async fn newer(&self) -> Result<Option<Self>> {
+    pub(crate) async fn newer(&self) -> Result<Option<Self>> {
         let known = lock(&self.moved).clone();
         let (Some(root), newest) = (self.root, self.repository.newest_root().await?.number) else {
             return Ok(None);

@@ -123,7 +123,7 @@ impl CheckReport {
 const LOOKS_MAX: usize = 6;
 
 /// Checks a repository. What seems wrong while it is maintained is looked at again: something that
-/// moved is no damage, and what two looks in a row find did not move.
+/// moved is no damage, and an object that is amiss in two looks in a row did not move.
 ///
 /// # Errors
 /// It cannot be listed at all, or it was maintained during every look and each found something else
@@ -133,7 +133,10 @@ pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> R
     for _ in 0..LOOKS_MAX {
         let before = repository.newest_root().await?.number;
         let report = check_once(ctx, repository, read_data).await?;
-        let confirmed = report.findings.iter().any(|finding| finding.is_error && earlier.contains(finding));
+        // Not what is lost with it: that may be in another pack each time.
+        let is_object = |finding: &Finding| name::parse(&finding.subject).is_some();
+        let mut errors = report.findings.iter().filter(|finding| finding.is_error && is_object(finding));
+        let confirmed = errors.any(|finding| earlier.contains(finding));
         if report.errors == 0 || confirmed || repository.newest_root().await?.number == before {
             return Ok(report);
         }

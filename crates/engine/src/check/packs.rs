@@ -73,6 +73,7 @@ pub(super) async fn read_packs(
     let mut reads = stream::iter(packs)
         .map(|(id, size)| async move { (id, size, read_pack(ctx, reader, id, size, needs).await) })
         .buffer_unordered(ctx.workers.threads() + 1);
+    let mut moved = 0_u64;
     while let Some((id, size, result)) = reads.next().await {
         interrupted(ctx)?;
         report.packs_read += 1;
@@ -87,23 +88,34 @@ pub(super) async fn read_packs(
             Err(error) if matches!(error.kind, ErrorKind::Interrupted | ErrorKind::Conflict) => {
                 return Err(error);
             }
-            // What is given up, or in no index, may be deleted meanwhile.
-            Err(_) if !counts_on(reader, row)? && is_gone(reader, &id).await? => {}
+            Err(_) if is_gone(reader, &id).await? && !is_counted_on(reader, &id).await? => {
+                moved += u64::from(counts_on(reader, &id)?);
+            }
             Err(error) => {
                 broken.packs.extend(row);
                 report.error(id.name(), chain(&error));
             }
         }
     }
+    if moved > 0 {
+        let what = "were deleted by a prune meanwhile; what is needed of them it had verified and copied";
+        report.notice(format!("{moved} packs"), what);
+    }
     Ok(())
 }
 
 /// Whether a snapshot may need a pack.
-fn counts_on(reader: &Reader, row: Option<u32>) -> Result<bool> {
-    Ok(match row {
-        Some(row) => reader.index.pack(row)?.state != PackState::Dead,
-        None => false,
-    })
+fn counts_on(reader: &Reader, id: &PackId) -> Result<bool> {
+    Ok(reader.index.pack_of(id)?.is_some_and(|known| known.state != PackState::Dead))
+}
+
+/// Whether a snapshot may need a pack, by the newest root: what is given up, or in no index, may be
+/// deleted while it is read, and what was needed may have been copied and given up since.
+async fn is_counted_on(reader: &Reader, id: &PackId) -> Result<bool> {
+    match reader.newer().await? {
+        Some(newer) => counts_on(&newer, id),
+        None => counts_on(reader, id),
+    }
 }
 
 async fn is_gone(reader: &Reader, id: &PackId) -> Result<bool> {

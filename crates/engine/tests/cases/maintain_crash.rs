@@ -13,7 +13,7 @@ use holdfast_engine::maintain::{
     ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, PruneReport, forget, forgotten, prune, unforget,
 };
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{BackupReport, Repository, backup};
+use holdfast_engine::{BackupReport, ReadData, Repository, backup, check};
 use holdfast_store::fault::{Call, Fault};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore};
 use std::sync::Arc;
@@ -301,6 +301,39 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
             let options = ForgetOptions { what, allow_last: true, dry_run: false };
             forget(&world.ctx(), &repository, &options).await.unwrap();
             assert_ends_well(&world, &ids, least, &format!("call {at} of {calls}")).await;
+        }
+    });
+}
+
+#[test]
+fn a_check_beside_prunes_that_never_pause_sounds_no_false_alarm() {
+    run(|| async {
+        let (start, _) = started().await;
+        for calls in [3, 11, 30, 70] {
+            let world = start.fork(2);
+            let (ctx, store) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
+            let mut checker = Stepped::new(async move {
+                let repository = Repository::open(&ctx, store, &secret()).await?;
+                check(&ctx, &repository, ReadData::All).await
+            });
+            let repository = world.open().await;
+            let living = holdfast_engine::ctx::Ctx { is_alive: |_| true, ..world.ctx() };
+            for salt in 10.. {
+                checker.go(calls);
+                if checker.result.is_some() {
+                    break;
+                }
+                let last = world.snapshots(&repository).await.pop().unwrap();
+                world.keep(&repository, &tree(salt)).await;
+                let what = ForgetWhat::Snapshots(vec![last.id]);
+                let options = ForgetOptions { what, allow_last: true, dry_run: false };
+                forget(&living, &repository, &options).await.unwrap();
+                prune(&living, &repository, &self::options()).await.unwrap();
+            }
+            match checker.result.unwrap() {
+                Ok(report) => assert_eq!(report.errors, 0, "{calls}: {:?}", report.findings),
+                Err(error) => assert_eq!(error.kind, ErrorKind::Conflict, "{calls}: {}", chain(&error)),
+            }
         }
     });
 }
