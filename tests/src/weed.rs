@@ -160,6 +160,8 @@ fn spawn(folder: &Path, ports: [u16; 4]) -> Child {
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-s3",
+        // It would take one port for all servers of a machine.
+        "-s3.port.iceberg=0",
         "-volume.max=50",
         "-master.volumeSizeLimitMB=256",
     ]);
@@ -171,12 +173,13 @@ fn spawn(folder: &Path, ports: [u16; 4]) -> Child {
     command.spawn().expect("the program weed: tests/run.sh installs it, HOLDFAST_WEED says where it is")
 }
 
-/// A port that is free, and the one that belongs to it too.
+/// A port that is free, and the one that belongs to it too. Processes with neighbouring numbers
+/// look in different places, and none where the system takes ports for connections.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 6000) as u16 * 2;
+    let start = (std::process::id() % 1200) as u16 * 8;
     loop {
-        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 9_600;
         let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
         if is_free(port) && is_free(port + GRPC_DISTANCE) {
             return port;

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_lasts_too_long_is_named() {
         let watchdog = Watchdog::new(Some(Duration::ZERO));
-        let look = || watchdog.look(Duration::ZERO, Path::new("/repository")).map(|fault| fault.what);
+        let look = || watchdog.look(Duration::ZERO, b"/repository").map(|fault| fault.what);
         assert_eq!(look(), None);
         let first = watchdog.key(b"mnt\0file");
         std::thread::sleep(Duration::from_millis(1));

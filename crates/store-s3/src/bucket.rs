@@ -285,7 +285,8 @@ impl ObjectStore for S3Store {
             Err(_) => 0,
         };
         self.0.pages(prefix, after, limit, take).await?;
-        // Who goes through a listing relies on its order; better none than one with gaps.
+        // Some servers list folder by folder, which is the same order for all names of a
+        // repository. Who goes through a listing relies on it; better none than one with gaps.
         if !found.is_sorted_by(|one, next| one.key < next.key) {
             let about = About { operation: "list", subject: &self.location() };
             let text = "the server does not list names in their order".to_owned();

@@ -38,7 +38,10 @@ impl Answer {
         let mut text = match (error.message(), code.is_empty()) {
             (Some(message), false) => format!("{code}: {message}"),
             (None, false) => code.clone(),
-            (_, true) => chain(&error),
+            // An answer without a body, as to HEAD, has nothing but its status.
+            (_, true) => {
+                status.map_or_else(|| chain(&error), |status| format!("the server answers {status}"))
+            }
         };
         if let Some(id) = request_id(&error) {
             let _ = write!(text, " (request {id})");
