@@ -29,6 +29,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    #[expect(clippy::needless_pass_by_value, reason = "this is what `map_err` hands over")]
     pub(crate) fn of<E>(error: SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,

@@ -157,7 +157,8 @@ fn places_and_patterns_that_cannot_be() {
             assert!(!ran.err.contains(secret) && !ran.out.contains(secret), "{ran:?}");
         }
     }
-    fails(&world, &[&"-r", &"s3://bucket/prefix", &"snapshots"], 2, &["s3", "not in this version"]);
+    fails(&world, &[&"-r", &"sftp://host/x", &"snapshots"], 2, &["sftp", "not in this version"]);
+    fails(&world, &[&"-r", &"s3://bucket/x?colour=red", &"snapshots"], 2, &["colour", "endpoint"]);
     fails(&world, &[&"backup", &"s3://bucket/prefix"], 2, &["s3", "not in this version"]);
     fails(&world, &[&"backup", &source, &"--exclude", &"[z-"], 2, &["pattern"]);
     fails(
