@@ -309,7 +309,7 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
 fn a_check_beside_prunes_that_never_pause_sounds_no_false_alarm() {
     run(|| async {
         let (start, _) = started().await;
-        for calls in [3, 11, 30, 70] {
+        for calls in [40, 90, 170] {
             let world = start.fork(2);
             let (ctx, store) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
             let mut checker = Stepped::new(async move {

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use futures::task::noop_waker_ref;
 use holdfast_store::{ByteRange, Key, MemoryStore, ObjectMeta, ObjectStore, Put, StoreError, Upload};
 use std::pin::Pin;
@@ -67,12 +67,12 @@ impl ObjectStore for SteppedStore {
 
 /// A run that goes on only when it is told to.
 pub(crate) struct Stepped<T> {
-    future: BoxFuture<'static, T>,
+    future: LocalBoxFuture<'static, T>,
     pub(crate) result: Option<T>,
 }
 
 impl<T> Stepped<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn new(future: impl Future<Output = T> + 'static) -> Self {
         Self { future: Box::pin(future), result: None }
     }
 
