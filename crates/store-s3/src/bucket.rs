@@ -5,49 +5,21 @@
 //! and gives up. On purpose not here: objects written in parts, and what servers' errors mean.
 
 use crate::address::Address;
+use crate::client::{ATTEMPTS, Keys, connect};
 use crate::error::{About, Answer, chain, failed};
 use crate::upload::S3Upload;
 use async_trait::async_trait;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Upload};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So often a request is tried.
-const ATTEMPTS: u32 = 6;
 /// So often the body of an answer is asked for when it breaks off.
 const BODIES: u32 = 5;
-/// A server that does not take a connection for so long is not there.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Nor is one that says nothing for so long; a part of an upload has to fit in.
-const READ: Duration = Duration::from_secs(120);
 /// Names in one page of a listing at most.
 const PAGE: usize = 1000;
-/// The region of servers that know none.
-const NO_REGION: &str = "us-east-1";
-
-/// What opens a bucket, if it is stated and not to be found by the client library.
-#[derive(Clone)]
-pub struct Keys {
-    /// The id of the key.
-    pub access: String,
-    /// The key.
-    pub secret: String,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("access", &self.access).finish_non_exhaustive()
-    }
-}
-
 /// What all calls share.
 #[derive(Debug)]
 pub(crate) struct Bucket {
@@ -63,28 +35,8 @@ impl S3Store {
     /// Gets a client ready; nothing is asked of the server yet. Without `keys` the client library
     /// finds them: in the environment, a profile, or what the machine is given.
     pub async fn new(address: &Address, keys: Option<Keys>) -> Self {
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build();
-        let mut config = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(timeouts);
-        if let Some(region) = &address.region {
-            config = config.region(Region::new(region.clone()));
-        } else if address.endpoint.is_some() {
-            config = config.region(Region::new(NO_REGION));
-        }
-        if let Some(endpoint) = &address.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        if let Some(profile) = &address.profile {
-            config = config.profile_name(profile);
-        }
-        if let Some(Keys { access, secret }) = keys {
-            config = config.credentials_provider(Credentials::new(access, secret, None, None, "stated"));
-        }
-        let config = config.load().await;
-        let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
-        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
-        Self(Arc::new(Bucket { client: Client::from_conf(config), address: address.clone() }))
+        let client = connect(address, keys).await;
+        Self(Arc::new(Bucket { client, address: address.clone() }))
     }
 }
 
@@ -106,6 +58,24 @@ impl Bucket {
     /// The object's whole name in the bucket.
     pub(crate) fn name(&self, key: &Key) -> String {
         format!("{}{key}", self.address.prefix)
+    }
+
+    /// A text that sorts before an object's whole name, with next to nothing in between, and that
+    /// is not the name of a folder: servers that keep names as folders begin a listing after the
+    /// folder's end when they are told to begin after its name.
+    fn name_before(&self, key: &Key) -> String {
+        let mut name = self.name(key);
+        match name.pop() {
+            // `~` sorts after whatever a name may hold, `!` before.
+            Some('a' | 'A') => name.push_str("9~"),
+            Some(last) if last.is_ascii_alphanumeric() && last != '0' => {
+                name.push((last as u8 - 1) as char);
+                name.push('~');
+            }
+            Some(_) => name.push('!'),
+            None => {}
+        }
+        name
     }
 
     /// The object as a person would find it.
@@ -194,10 +164,11 @@ impl Bucket {
         limit: usize,
         mut take: impl FnMut(&str, u64) -> usize,
     ) -> Result<(), StoreError> {
+        let is_after = |name: &str| after.is_none_or(|after| name > after.as_str());
         let subject = format!("s3://{}/{}{prefix}", self.address.bucket, self.address.prefix);
         let about = About { operation: "list", subject: &subject };
         let mut taken = 0;
-        let (mut token, mut start) = (None, after.map(|key| self.name(key)));
+        let (mut token, mut start) = (None, after.map(|key| self.name_before(key)));
         while taken < limit {
             let page = self
                 .client
@@ -206,7 +177,8 @@ impl Bucket {
                 .prefix(format!("{}{prefix}", self.address.prefix))
                 .set_start_after(start.take())
                 .set_continuation_token(token)
-                .max_keys((limit - taken).min(PAGE) as i32);
+                // One more than is wanted: the name to begin after may be among them.
+                .max_keys((limit - taken).saturating_add(1).min(PAGE) as i32);
             let page = page.send().await.map_err(|error| Answer::of(error).into_error(&about))?;
             for object in page.contents.unwrap_or_default() {
                 let name = object.key.unwrap_or_default();
@@ -214,6 +186,9 @@ impl Bucket {
                     let text = format!("the server listed {name}, which was not asked for");
                     return Err(failed(&about, ErrorKind::Unusable, text));
                 };
+                if !is_after(name) || taken >= limit {
+                    continue;
+                }
                 taken += take(name, u64::try_from(object.size.unwrap_or_default()).unwrap_or_default());
             }
             token = page.next_continuation_token;

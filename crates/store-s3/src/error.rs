@@ -14,14 +14,16 @@ use std::io;
 const TAKEN: [&str; 2] = ["PreconditionFailed", "ObjectAlreadyExists"];
 
 /// What an answer is about: an operation as a verb, and the object.
-pub(crate) struct About<'a> {
-    pub(crate) operation: &'static str,
-    pub(crate) subject: &'a str,
+pub struct About<'a> {
+    /// What was tried, as a verb: "read".
+    pub operation: &'static str,
+    /// On what: an `s3://` URL.
+    pub subject: &'a str,
 }
 
 /// An answer of a server that is no success.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Status of HTTP; none if there was no answer.
     status: Option<u16>,
     code: String,
@@ -29,8 +31,9 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads an error of the client library.
     #[expect(clippy::needless_pass_by_value, reason = "this is what `map_err` hands over")]
-    pub(crate) fn of<E>(error: SdkError<E>) -> Self
+    pub fn of<E>(error: SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
@@ -51,21 +54,22 @@ impl Answer {
     }
 
     /// The name is taken.
-    pub(crate) fn is_taken(&self) -> bool {
+    pub fn is_taken(&self) -> bool {
         self.status == Some(412) || TAKEN.contains(&self.code.as_str())
     }
 
     /// Somebody else writes the same name at this moment.
-    pub(crate) fn is_conflict(&self) -> bool {
+    pub fn is_conflict(&self) -> bool {
         self.status == Some(409)
     }
 
-    pub(crate) fn is_absent(&self) -> bool {
+    /// There is no such object.
+    pub fn is_absent(&self) -> bool {
         self.status == Some(404) && self.code != "NoSuchBucket"
     }
 
     /// The range begins where the object has ended.
-    pub(crate) fn is_beyond(&self) -> bool {
+    pub fn is_beyond(&self) -> bool {
         self.status == Some(416)
     }
 
@@ -82,7 +86,8 @@ impl Answer {
         }
     }
 
-    pub(crate) fn into_error(self, about: &About<'_>) -> StoreError {
+    /// The error that an operation ends with because of it.
+    pub fn into_error(self, about: &About<'_>) -> StoreError {
         failed(about, self.kind(), self.text)
     }
 }
@@ -104,7 +109,7 @@ fn request_id<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
 }
 
 /// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

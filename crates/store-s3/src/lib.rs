@@ -6,10 +6,13 @@
 
 mod address;
 mod bucket;
+mod client;
 mod error;
 mod probe;
 mod upload;
 
 pub use address::{Address, BadAddress};
-pub use bucket::{Keys, S3Store};
+pub use bucket::S3Store;
+pub use client::{Keys, connect};
+pub use error::{About, Answer, chain};
 pub use probe::probe;

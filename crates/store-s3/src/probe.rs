@@ -110,8 +110,14 @@ async fn race_uploads(store: &S3Store, key: &Key) -> Result<(), StoreError> {
 
 async fn listing_holds(store: &S3Store, keys: &[Key], nonce: u64) -> Result<(), StoreError> {
     let listed = store.list(&format!("probe/{nonce:016x}/"), None, usize::MAX).await?;
-    if keys.iter().all(|key| listed.iter().any(|meta| meta.key == *key)) {
+    if !keys.iter().all(|key| listed.iter().any(|meta| meta.key == *key)) {
+        return Err(broken(store, "a listing leaves out what was just stored"));
+    }
+    // What lies in a folder sorts after its name: new sessions are found this way.
+    let folder = Key::new(format!("probe/{nonce:016x}")).expect("a plain name");
+    let after = store.list("probe/", Some(&folder), usize::MAX).await?;
+    if keys.iter().all(|key| after.iter().any(|meta| meta.key == *key)) {
         return Ok(());
     }
-    Err(broken(store, "a listing leaves out what was just stored"))
+    Err(broken(store, "a listing that begins at a folder leaves out what lies in it"))
 }

@@ -1,0 +1,63 @@
+//! The client for a bucket: where, with which keys, how long to wait, how often to try again.
+//!
+//! On purpose not here: what is asked of the server.
+
+use crate::address::Address;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
+use std::fmt;
+use std::time::Duration;
+
+/// So often a request is tried.
+pub(crate) const ATTEMPTS: u32 = 6;
+/// A server that does not take a connection for so long is not there.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Nor is one that says nothing for so long; a part of an upload has to fit in.
+const READ: Duration = Duration::from_secs(120);
+/// The region of servers that know none.
+const NO_REGION: &str = "us-east-1";
+
+/// What opens a bucket, if it is stated and not to be found by the client library.
+#[derive(Clone)]
+pub struct Keys {
+    /// The id of the key.
+    pub access: String,
+    /// The key.
+    pub secret: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+/// Gets a client ready; nothing is asked of the server yet. Every request has an end: it is tried
+/// again where that may help, and given up then. Without `keys` the client library finds them: in
+/// the environment, a profile, or what the machine is given.
+pub async fn connect(address: &Address, keys: Option<Keys>) -> Client {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build();
+    let mut config = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts);
+    if let Some(region) = &address.region {
+        config = config.region(Region::new(region.clone()));
+    } else if address.endpoint.is_some() {
+        config = config.region(Region::new(NO_REGION));
+    }
+    if let Some(endpoint) = &address.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if let Some(profile) = &address.profile {
+        config = config.profile_name(profile);
+    }
+    if let Some(Keys { access, secret }) = keys {
+        config = config.credentials_provider(Credentials::new(access, secret, None, None, "stated"));
+    }
+    let config = config.load().await;
+    let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
+    Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build())
+}
