@@ -96,7 +96,9 @@ impl Weed {
         log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
-    fn make_bucket(&self) -> bool {
+    /// A client with all rights.
+    #[must_use]
+    pub fn client(&self) -> Client {
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -104,15 +106,58 @@ impl Weed {
             .force_path_style(true)
             .credentials_provider(Credentials::new(ACCESS, SECRET, None, None, "tests"))
             .build();
-        let client = Client::from_conf(config);
-        let made = async {
+        Client::from_conf(config)
+    }
+
+    fn make_bucket(&self) -> bool {
+        let client = self.client();
+        wait(async {
             let made = client.create_bucket().bucket(BUCKET).send().await.is_ok();
             made || client.list_objects_v2().bucket(BUCKET).max_keys(1).send().await.is_ok()
-        };
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .is_ok_and(|runtime| runtime.block_on(made))
+        })
+    }
+
+    /// Begins an upload in parts that nobody will end.
+    ///
+    /// # Panics
+    /// The server does not take it.
+    pub fn begin_upload(&self, name: &str) {
+        let begun = self.client().create_multipart_upload().bucket(BUCKET).key(name);
+        wait(begun.send()).expect("an upload");
+    }
+
+    /// The names of what is being uploaded in parts.
+    ///
+    /// # Panics
+    /// The server does not tell.
+    #[must_use]
+    pub fn uploads(&self) -> Vec<String> {
+        let listed = wait(self.client().list_multipart_uploads().bucket(BUCKET).send()).expect("a list");
+        listed.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect()
+    }
+
+    /// The names of the first thousand objects.
+    ///
+    /// # Panics
+    /// The server does not tell.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let listed = wait(self.client().list_objects_v2().bucket(BUCKET).send()).expect("a list");
+        listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect()
+    }
+
+    /// An object's content, if it is text.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn read(&self, name: &str) -> String {
+        let client = self.client();
+        let body = wait(async {
+            let object = client.get_object().bucket(BUCKET).key(name).send().await.expect("an object");
+            object.body.collect().await.expect("a body").into_bytes()
+        });
+        String::from_utf8_lossy(&body).into_owned()
     }
 
     /// URL of the server.
@@ -147,6 +192,12 @@ impl Drop for Weed {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits for something where no runtime is.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
 }
 
 /// Starts the program in a folder.

@@ -5,7 +5,7 @@
 use crate::stuck::Watchdog;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_store::{ByteRange, Key, ObjectMeta, ObjectStore, Put, StoreError, Upload};
+use holdfast_store::{ByteRange, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -107,6 +107,15 @@ impl ObjectStore for Guarded {
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let _going = self.watchdog.repository();
         self.store.delete(key).await
+    }
+
+    async fn clear_unfinished(&self, age: Duration) -> Result<u64, StoreError> {
+        let _going = self.watchdog.repository();
+        self.store.clear_unfinished(age).await
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.store.traffic()
     }
 
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {

@@ -116,7 +116,7 @@ pub(crate) fn current_dir() -> Result<PathBuf, Fault> {
 }
 
 /// Reads the text that names a repository.
-fn parse_repository(text: &OsStr, current: &Path) -> Result<RepositoryPlace, Fault> {
+pub(crate) fn parse_repository(text: &OsStr, current: &Path) -> Result<RepositoryPlace, Fault> {
     refuse_password(text)?;
     if let Some(rest) = text.as_bytes().strip_prefix(b"file://") {
         return file_url_path(rest).map(RepositoryPlace::Folder);

@@ -7,7 +7,7 @@ pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, open_beneath,
     parse_exclude_file,
 };
-pub(crate) use holdfast_store_s3::Address;
+pub(crate) use holdfast_store_s3::{Address, Finding, PolicyRole, policy};
 
 use crate::args::Global;
 use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, SourceError, Workers};
@@ -24,7 +24,7 @@ use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
 use holdfast_source_files::{FileSource, FileTarget};
 use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
-use holdfast_store_s3::{S3Store, probe};
+use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -64,19 +64,62 @@ fn of_bucket(error: StoreError) -> Fault {
     Fault { hint: hint.to_owned(), ..fault }
 }
 
-/// Opens the store of a repository to be, and makes its folder. The word names the kind of file
-/// system if it is one that several hosts share.
-pub(crate) async fn create_store(
-    place: &RepositoryPlace,
-) -> Result<(Arc<dyn ObjectStore>, Option<&'static str>), Fault> {
+/// A store that can keep a repository.
+pub(crate) struct Founded {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// Names the kind of file system if it is one that several hosts share.
+    pub(crate) shared: Option<&'static str>,
+    /// What was proved of the server.
+    pub(crate) proved: Vec<String>,
+}
+
+/// What was found out of a place.
+pub(crate) struct Preflight {
+    /// Promises that the server was seen to keep.
+    pub(crate) proved: Vec<&'static str>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Finds out whether a place can keep a repository.
+pub(crate) async fn preflight(place: &RepositoryPlace) -> Result<Preflight, Fault> {
+    match place {
+        RepositoryPlace::Bucket(address) => {
+            let store = probed(address).await?;
+            Ok(Preflight { proved: PROVED.to_vec(), findings: inspect(&store).await })
+        }
+        RepositoryPlace::Folder(path) => {
+            let store = LocalStore::open(path).await.map_err(Error::from)?;
+            probe_puts(Arc::new(store.clone()), nonce()).await.map_err(Error::from)?;
+            let shared = store.shared_file_system().await.map(|kind| Finding {
+                harmful: false,
+                what: format!("it lies on {kind}: only one host at a time may write to a repository there"),
+            });
+            Ok(Preflight { proved: vec![PROVED_PUT], findings: shared.into_iter().collect() })
+        }
+    }
+}
+
+/// A bucket whose server was seen to keep its word.
+async fn probed(address: &Address) -> Result<S3Store, Fault> {
+    let store = S3Store::new(address, None).await;
+    probe(&store, nonce()).await.map_err(of_bucket)?;
+    Ok(store)
+}
+
+fn nonce() -> u64 {
+    let mut nonce = [0; 8];
+    SystemEntropy.fill(&mut nonce);
+    u64::from_le_bytes(nonce)
+}
+
+/// Opens the store of a repository to be, and makes its folder.
+pub(crate) async fn create_store(place: &RepositoryPlace) -> Result<Founded, Fault> {
     let path = match place {
         RepositoryPlace::Folder(path) => path,
         RepositoryPlace::Bucket(address) => {
-            let store = S3Store::new(address, None).await;
-            let mut nonce = [0; 8];
-            SystemEntropy.fill(&mut nonce);
-            probe(&store, u64::from_le_bytes(nonce)).await.map_err(of_bucket)?;
-            return Ok((Arc::new(store), None));
+            let store = Arc::new(probed(address).await?);
+            let proved = PROVED.map(str::to_owned).to_vec();
+            return Ok(Founded { store, shared: None, proved });
         }
     };
     let store = LocalStore::create(path).await.map_err(|error| match error.kind {
@@ -88,7 +131,7 @@ pub(crate) async fn create_store(
         _ => Fault::from(Error::from(error)),
     })?;
     let shared = store.shared_file_system().await;
-    Ok((Arc::new(store), shared))
+    Ok(Founded { store: Arc::new(store), shared, proved: Vec::new() })
 }
 
 /// Opens a source of files; a path that does not answer makes only this thread's work wait.

@@ -63,6 +63,8 @@ pub struct InitOptions {
     pub label: String,
     /// Cost of the password hash.
     pub kdf: KdfCost,
+    /// What was found out of the store, recorded as features that nobody has to know, ascending.
+    pub proved: Vec<String>,
 }
 
 struct Inner {
@@ -154,7 +156,7 @@ impl Repository {
         let (id, member) = (RepositoryId(ctx.random()), MemberId(ctx.random()));
         let description = Description {
             id,
-            features: Features::default(),
+            features: Features { compat: options.proved.clone(), ..Features::default() },
             key_slot: ObjectId(ctx.random()),
             member: ObjectId(ctx.random()),
             recover: hash(RECOVER_TEXT.as_bytes()),

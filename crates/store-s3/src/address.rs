@@ -5,8 +5,11 @@
 
 use std::fmt;
 
+/// Classes of storage from which nothing can be read at once.
+const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+
 /// Where a repository lies on object storage:
-/// `s3://bucket/prefix?endpoint=http://host:port&region=R&path-style=true&profile=P`.
+/// `s3://bucket/prefix?endpoint=http://host:port&region=R&path-style=true&profile=P&storage-class=C`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
     /// The bucket.
@@ -22,6 +25,8 @@ pub struct Address {
     pub path_style: Option<bool>,
     /// The profile that the credentials are taken from.
     pub profile: Option<String>,
+    /// The class of storage of packs with contents of files; the bucket's usual one if there is none.
+    pub storage_class: Option<String>,
 }
 
 /// Returned for a text that is no address of a bucket.
@@ -73,13 +78,25 @@ impl Address {
                 self.profile = stated;
                 !value.is_empty()
             }
+            "storage-class" => {
+                self.storage_class = stated;
+                if ARCHIVES.contains(&value) {
+                    let what = format!(
+                        "storage class {value} is read only after hours: checks, restores and the next \
+                         backup could not; GLACIER_IR and STANDARD_IA can"
+                    );
+                    return Err(BadAddress(what));
+                }
+                !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+            }
             "path-style" => {
                 self.path_style = value.parse().ok();
                 self.path_style.is_some()
             }
             _ => {
                 let what = format!(
-                    "`{name}` is no option of a bucket: there are endpoint, region, path-style, profile"
+                    "`{name}` is no option of a bucket: there are endpoint, region, path-style, profile, \
+                     storage-class"
                 );
                 return Err(BadAddress(what));
             }
@@ -129,6 +146,8 @@ mod tests {
             "s3://bucket/x?endpoint=host",
             "s3://bucket/x?region=",
             "s3://bucket/x?path-style=yes",
+            "s3://bucket/x?storage-class=GLACIER",
+            "s3://bucket/x?storage-class=cheap",
             "s3://bucket/x?colour=red",
         ] {
             assert!(Address::parse(text).is_err(), "{text}");

@@ -7,23 +7,30 @@
 use crate::address::Address;
 use crate::client::{ATTEMPTS, Keys, connect};
 use crate::error::{About, Answer, chain, failed};
+use crate::gate::Turn;
+use crate::meter::Meter;
+use crate::unfinished;
 use crate::upload::S3Upload;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::StorageClass;
 use bytes::Bytes;
-use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Upload};
+use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// So often the body of an answer is asked for when it breaks off.
 const BODIES: u32 = 5;
+/// What the names of packs with contents of files begin with.
+const CONTENTS: &str = "packs/data/";
 /// Names in one page of a listing at most.
 const PAGE: usize = 1000;
 /// What all calls share.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     client: Client,
+    meter: Meter,
     address: Address,
 }
 
@@ -35,8 +42,9 @@ impl S3Store {
     /// Gets a client ready; nothing is asked of the server yet. Without `keys` the client library
     /// finds them: in the environment, a profile, or what the machine is given.
     pub async fn new(address: &Address, keys: Option<Keys>) -> Self {
-        let client = connect(address, keys).await;
-        Self(Arc::new(Bucket { client, address: address.clone() }))
+        let meter = Meter::default();
+        let client = connect(address, keys, &meter).await;
+        Self(Arc::new(Bucket { client, meter, address: address.clone() }))
     }
 }
 
@@ -49,6 +57,26 @@ impl S3Store {
 impl Bucket {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Waits until one more request may go.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        self.meter.gate().enter().await
+    }
+
+    /// The class of storage that an object is to have, if one is asked for: contents of files are
+    /// by far the most, and all else is read at every run.
+    pub(crate) fn class(&self, key: &Key) -> Option<StorageClass> {
+        let class = self.address.storage_class.as_deref().filter(|_| key.as_str().starts_with(CONTENTS));
+        class.map(StorageClass::from)
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.address.prefix
     }
 
     pub(crate) fn bucket(&self) -> &str {
@@ -88,12 +116,14 @@ impl Bucket {
         let about = About { operation: "write", subject: &subject };
         let mut last = None;
         for attempt in 0..ATTEMPTS {
+            let turn = self.turn().await;
             let put = self
                 .client
                 .put_object()
                 .bucket(self.bucket())
                 .key(self.name(key))
                 .if_none_match("*")
+                .set_storage_class(self.class(key))
                 .body(ByteStream::from(body.clone()));
             let answer = match put.send().await {
                 Ok(_) => return Ok(Put::Created),
@@ -106,6 +136,7 @@ impl Bucket {
                 return Err(answer.into_error(&about));
             }
             // Somebody else writes this name right now: it will be decided in a moment.
+            drop(turn);
             tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
             last = Some(answer);
         }
@@ -115,8 +146,10 @@ impl Bucket {
 
     pub(crate) async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
         let subject = self.subject(key);
+        let turn = self.turn().await;
         match self.client.head_object().bucket(self.bucket()).key(self.name(key)).send().await {
             Ok(head) => {
+                turn.went_well();
                 let size = u64::try_from(head.content_length.unwrap_or_default()).unwrap_or_default();
                 Ok(Some(ObjectMeta { key: key.clone(), size }))
             }
@@ -135,8 +168,12 @@ impl Bucket {
         let subject = self.subject(key);
         let about = About { operation: "read", subject: &subject };
         let get = self.client.get_object().bucket(self.bucket()).key(self.name(key)).set_range(range);
+        let turn = self.turn().await;
         let object = match get.send().await {
-            Ok(object) => object,
+            Ok(object) => {
+                turn.went_well();
+                object
+            }
             Err(error) => {
                 let answer = Answer::of(error);
                 if answer.is_beyond() {
@@ -179,14 +216,17 @@ impl Bucket {
                 .set_continuation_token(token)
                 // One more than is wanted: the name to begin after may be among them.
                 .max_keys((limit - taken).saturating_add(1).min(PAGE) as i32);
+            let turn = self.turn().await;
             let page = page.send().await.map_err(|error| Answer::of(error).into_error(&about))?;
+            drop(turn);
             for object in page.contents.unwrap_or_default() {
                 let name = object.key.unwrap_or_default();
                 let Some(name) = name.strip_prefix(&self.address.prefix) else {
                     let text = format!("the server listed {name}, which was not asked for");
                     return Err(failed(&about, ErrorKind::Unusable, text));
                 };
-                if !is_after(name) || taken >= limit {
+                // There are servers that see two slashes as one.
+                if !name.starts_with(prefix) || !is_after(name) || taken >= limit {
                     continue;
                 }
                 taken += take(name, u64::try_from(object.size.unwrap_or_default()).unwrap_or_default());
@@ -273,11 +313,20 @@ impl ObjectStore for S3Store {
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let subject = self.0.subject(key);
         let delete = self.0.client.delete_object().bucket(self.0.bucket()).key(self.0.name(key));
+        let _turn = self.0.turn().await;
         match delete.send().await.map_err(Answer::of) {
             Ok(_) => Ok(()),
             Err(answer) if answer.is_absent() => Ok(()),
             Err(answer) => Err(answer.into_error(&About { operation: "delete", subject: &subject })),
         }
+    }
+
+    async fn clear_unfinished(&self, age: Duration) -> Result<u64, StoreError> {
+        unfinished::clear(&self.0, age).await
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.0.meter.traffic())
     }
 
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {

@@ -3,6 +3,7 @@
 //! On purpose not here: what is asked of the server.
 
 use crate::address::Address;
+use crate::meter::Meter;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -35,10 +36,10 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Gets a client ready; nothing is asked of the server yet. Every request has an end: it is tried
+/// Gets a client ready; nothing is asked of the server yet. The meter counts what is asked. Every request has an end: it is tried
 /// again where that may help, and given up then. Without `keys` the client library finds them: in
 /// the environment, a profile, or what the machine is given.
-pub async fn connect(address: &Address, keys: Option<Keys>) -> Client {
+pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Client {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build();
     let mut config = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -59,5 +60,6 @@ pub async fn connect(address: &Address, keys: Option<Keys>) -> Client {
     }
     let config = config.load().await;
     let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
-    Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build())
+    let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style);
+    Client::from_conf(config.interceptor(meter.clone()).build())
 }

@@ -58,6 +58,21 @@ impl Answer {
         self.status == Some(412) || TAKEN.contains(&self.code.as_str())
     }
 
+    /// The server says one of these words.
+    pub fn is_one_of(&self, codes: &[&str]) -> bool {
+        codes.contains(&self.code.as_str())
+    }
+
+    /// Whoever asks may not.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status, Some(401 | 403))
+    }
+
+    /// What the server said, in one line.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Somebody else writes the same name at this moment.
     pub fn is_conflict(&self) -> bool {
         self.status == Some(409)

@@ -18,27 +18,40 @@ const RACERS: usize = 8;
 /// So many names are raced for.
 const ROUNDS: usize = 3;
 
+/// What a probe of names has proved when it ends well, for the description of a repository.
+pub const PROVED_PUT: &str = "probed-atomic-put";
+/// What a probe of a bucket has proved.
+pub const PROVED: [&str; 2] = ["probed-atomic-multipart", PROVED_PUT];
+
 /// Probes a bucket with a handful of small objects below `probe/`, which are deleted again; `nonce`
 /// keeps two probes apart.
 ///
 /// # Errors
 /// The server breaks a promise ([`ErrorKind::Unusable`]; the message says which), or cannot be asked.
 pub async fn probe(store: &S3Store, nonce: u64) -> Result<(), StoreError> {
-    let key = |name: String| Key::new(format!("probe/{nonce:016x}/{name}")).expect("a plain name");
+    let key = name(nonce, "parts");
+    let uploaded = race_uploads(store, &key).await;
+    let deleted = store.delete(&key).await;
+    uploaded.and(deleted)?;
+    probe_puts(Arc::new(store.clone()), nonce).await
+}
+
+/// Probes any store: races for names, and whether a listing holds what was stored.
+///
+/// # Errors
+/// As for [`probe()`].
+pub async fn probe_puts(store: Arc<dyn ObjectStore>, nonce: u64) -> Result<(), StoreError> {
     let mut keys = Vec::new();
     let mut probed = Ok(());
     for round in 0..ROUNDS {
-        let key = key(format!("put-{round}"));
-        probed = probed.and(race_puts(store, &key).await);
+        let key = name(nonce, &format!("put-{round}"));
+        if probed.is_ok() {
+            probed = race_puts(&store, &key).await;
+        }
         keys.push(key);
     }
-    let key = key("parts".to_owned());
     if probed.is_ok() {
-        probed = race_uploads(store, &key).await;
-    }
-    keys.push(key);
-    if probed.is_ok() {
-        probed = listing_holds(store, &keys, nonce).await;
+        probed = listing_holds(&*store, &keys, nonce).await;
     }
     for key in &keys {
         let deleted = store.delete(key).await;
@@ -47,15 +60,19 @@ pub async fn probe(store: &S3Store, nonce: u64) -> Result<(), StoreError> {
     probed
 }
 
-fn broken(store: &S3Store, promise: &str) -> StoreError {
+fn name(nonce: u64, word: &str) -> Key {
+    Key::new(format!("probe/{nonce:016x}/{word}")).expect("a plain name")
+}
+
+fn broken(store: &dyn ObjectStore, promise: &str) -> StoreError {
     let about = About { operation: "rely on", subject: &store.location() };
     failed(&about, ErrorKind::Unusable, format!("this server cannot keep a repository: {promise}"))
 }
 
-async fn race_puts(store: &S3Store, key: &Key) -> Result<(), StoreError> {
+async fn race_puts(store: &Arc<dyn ObjectStore>, key: &Key) -> Result<(), StoreError> {
     let mut racers = JoinSet::new();
     for number in 0..RACERS {
-        let (store, key) = (store.clone(), key.clone());
+        let (store, key) = (Arc::clone(store), key.clone());
         let body = Bytes::from(format!("racer {number}"));
         racers.spawn(async move { Ok::<_, StoreError>((store.put_new(&key, body.clone()).await?, body)) });
     }
@@ -70,17 +87,17 @@ async fn race_puts(store: &S3Store, key: &Key) -> Result<(), StoreError> {
         // Nobody, if an acknowledgement was lost: the name is taken all the same.
         [] => {}
         [winner] if *winner == held => {}
-        [_] => return Err(broken(store, "another writer's object replaced the one that it said it keeps")),
+        [_] => return Err(broken(&**store, "another writer's object replaced the one that it said it keeps")),
         _ => {
             let what = "several writers of one name were told that they won (If-None-Match is not atomic)";
-            return Err(broken(store, what));
+            return Err(broken(&**store, what));
         }
     }
     let again = store.put_new(key, Bytes::from_static(b"late")).await?;
     if again == Put::Exists && store.get(key, ByteRange::All).await? == held {
         return Ok(());
     }
-    Err(broken(store, "an object can be overwritten (If-None-Match is ignored)"))
+    Err(broken(&**store, "an object can be overwritten (If-None-Match is ignored)"))
 }
 
 async fn race_uploads(store: &S3Store, key: &Key) -> Result<(), StoreError> {
@@ -108,7 +125,7 @@ async fn race_uploads(store: &S3Store, key: &Key) -> Result<(), StoreError> {
     }
 }
 
-async fn listing_holds(store: &S3Store, keys: &[Key], nonce: u64) -> Result<(), StoreError> {
+async fn listing_holds(store: &dyn ObjectStore, keys: &[Key], nonce: u64) -> Result<(), StoreError> {
     let listed = store.list(&format!("probe/{nonce:016x}/"), None, usize::MAX).await?;
     if !keys.iter().all(|key| listed.iter().any(|meta| meta.key == *key)) {
         return Err(broken(store, "a listing leaves out what was just stored"));
@@ -120,4 +137,79 @@ async fn listing_holds(store: &S3Store, keys: &[Key], nonce: u64) -> Result<(), 
         return Ok(());
     }
     Err(broken(store, "a listing that begins at a folder leaves out what lies in it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use holdfast_store::{MemoryStore, ObjectMeta, Upload};
+
+    /// A server that overwrites, and says that it made something new.
+    #[derive(Debug)]
+    struct Liar {
+        inner: MemoryStore,
+        forgets: bool,
+    }
+
+    #[async_trait]
+    impl ObjectStore for Liar {
+        fn location(&self) -> String {
+            "a liar".into()
+        }
+
+        async fn put_new(&self, key: &Key, body: Bytes) -> Result<Put, StoreError> {
+            if !self.forgets {
+                self.inner.delete(key).await?;
+            }
+            self.inner.put_new(key, body).await
+        }
+
+        async fn begin(&self, key: &Key) -> Result<Box<dyn Upload>, StoreError> {
+            self.inner.begin(key).await
+        }
+
+        async fn get(&self, key: &Key, range: ByteRange) -> Result<Bytes, StoreError> {
+            self.inner.get(key, range).await
+        }
+
+        async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
+            self.inner.head(key).await
+        }
+
+        async fn list(
+            &self,
+            prefix: &str,
+            after: Option<&Key>,
+            limit: usize,
+        ) -> Result<Vec<ObjectMeta>, StoreError> {
+            let listed = self.inner.list(prefix, after, limit).await?;
+            // As a server that takes the name of a folder for the end of what lies in it.
+            let hidden = |meta: &ObjectMeta| {
+                after.is_some_and(|after| meta.key.as_str().starts_with(&format!("{after}/")))
+            };
+            Ok(listed.into_iter().filter(|meta| !hidden(meta)).collect())
+        }
+
+        async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+            self.inner.delete(key).await
+        }
+    }
+
+    async fn refused(store: Arc<dyn ObjectStore>) -> String {
+        let error = probe_puts(Arc::clone(&store), 7).await.expect_err("a liar");
+        assert_eq!(error.kind, ErrorKind::Unusable, "{error:?}");
+        let left = store.list("", None, usize::MAX).await.expect("a listing");
+        assert_eq!(left, [], "nothing is left of the probe");
+        error.source.to_string()
+    }
+
+    #[tokio::test]
+    async fn servers_that_lie_are_refused_by_what_they_do() {
+        probe_puts(Arc::new(MemoryStore::new()), 7).await.expect("this one keeps its word");
+        let overwrites = refused(Arc::new(Liar { inner: MemoryStore::new(), forgets: false })).await;
+        assert!(overwrites.contains("If-None-Match"), "{overwrites}");
+        let hides = refused(Arc::new(Liar { inner: MemoryStore::new(), forgets: true })).await;
+        assert!(hides.contains("begins at a folder"), "{hides}");
+    }
 }

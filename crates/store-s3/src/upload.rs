@@ -40,8 +40,10 @@ impl S3Upload {
     pub(crate) async fn send_part(&mut self, body: Bytes) -> Result<(), StoreError> {
         let about = About { operation: "write", subject: &self.subject };
         let client = self.bucket.client();
+        let _turn = self.bucket.turn().await;
         if self.id.is_none() {
             let begun = client.create_multipart_upload().bucket(self.bucket.bucket()).key(&self.name);
+            let begun = begun.set_storage_class(self.bucket.class(&self.key));
             let begun = begun.send().await.map_err(|error| Answer::of(error).into_error(&about))?;
             self.id = begun.upload_id;
         }
@@ -75,6 +77,7 @@ impl S3Upload {
             .set_upload_id(self.id.clone())
             .multipart_upload(parts)
             .if_none_match("*");
+        let turn = self.bucket.turn().await;
         let answer = match completed.send().await {
             Ok(_) => {
                 self.id = None;
@@ -82,6 +85,7 @@ impl S3Upload {
             }
             Err(error) => Answer::of(error),
         };
+        drop(turn);
         // Gone is an upload whose completion was carried out and its acknowledgement lost; a
         // conflict is somebody else's object on its way under the same name.
         let decided = answer.is_taken() || answer.is_absent() || answer.is_conflict();

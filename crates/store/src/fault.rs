@@ -3,13 +3,14 @@
 //! On purpose not here: chance. The plan decides, from the number and nature of each call, so a
 //! failing test fails again.
 
-use crate::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Upload};
+use crate::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What a call to a store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -187,6 +188,14 @@ impl ObjectStore for FaultStore {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.state.run(Operation::Delete, key.as_str(), self.inner.delete(key)).await
+    }
+
+    async fn clear_unfinished(&self, age: Duration) -> Result<u64, StoreError> {
+        self.state.run(Operation::Delete, "", self.inner.clear_unfinished(age)).await
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
     }
 
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {

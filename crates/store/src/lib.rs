@@ -16,4 +16,4 @@ pub use fault::FaultStore;
 pub use key::{InvalidKey, Key};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use object_store::{ByteRange, ObjectMeta, ObjectStore, Put, Upload};
+pub use object_store::{ByteRange, ObjectMeta, ObjectStore, Put, Traffic, Upload};

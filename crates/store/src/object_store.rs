@@ -5,6 +5,8 @@
 use crate::{Key, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// How a put-if-absent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,17 @@ pub enum ByteRange {
         /// How many bytes at most.
         length: u64,
     },
+}
+
+/// What was asked of a server, and what it moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests by kind, those that were tried again too; no kind without any.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Bytes of the bodies that were sent.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies that came.
+    pub received_bytes: u64,
 }
 
 /// Keeps immutable named objects.
@@ -79,6 +92,17 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Deletes an object; one that is not there is no error.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Frees what interrupted uploads left that was begun longer ago than `age`, by the store's own
+    /// clock; tells how many. An upload that is still going on then fails as a whole.
+    async fn clear_unfinished(&self, _age: Duration) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// What was asked of a server so far; none where there is no server.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 
     /// Names what lies in the store and can be no object, so that no listing will ever show it:
     /// odd names and odd kinds of files that somebody put there. In byte order; for people.

@@ -10,6 +10,7 @@ mod find;
 mod forget;
 mod hold;
 mod key;
+mod preflight;
 mod prune;
 mod repair;
 mod restore;
@@ -24,6 +25,7 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
+pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use repair::{RecoverArgs, RepairArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
@@ -136,6 +138,7 @@ pub(crate) enum Verb {
     Check(CheckArgs),
     Repair(RepairArgs),
     Recover(RecoverArgs),
+    Preflight(PreflightArgs),
     Key(KeyArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -6,6 +6,7 @@ use crate::args::InitArgs;
 use crate::engine::{Error, ErrorKind, InitOptions, Repository};
 use crate::fault::Fault;
 use crate::ink::InitLine;
+use crate::wire_up::Founded;
 use crate::{secrets, wire_up};
 use holdfast_core::crypto::KdfCost;
 
@@ -16,17 +17,18 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
         let what = format!("there is a repository already at {place}");
         return Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)));
     }
-    let options = InitOptions { label: args.label.clone(), kdf: cost(args.kdf_memory)? };
+    let kdf = cost(args.kdf_memory)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, true)?;
     run.listen()?;
-    let (store, shared) = wire_up::create_store(&place).await?;
+    let Founded { store, shared, proved } = wire_up::create_store(&place).await?;
+    let options = InitOptions { label: args.label.clone(), kdf, proved };
     if let Some(kind) = shared {
         run.ink.talk(&format!(
             "note: {place} lies on {kind}: only one host at a time may write to this repository"
         ));
     }
-    let store = wire_up::guard(store, &run.global, &run.watchdog);
+    let store = run.guard(store);
     let repository = Repository::create(&run.ctx, store, &secret, &options).await?;
     let (location, id) = (repository.location(), repository.id().to_string());
     let kit = Kit {

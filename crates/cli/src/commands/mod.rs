@@ -17,6 +17,7 @@ mod kit;
 mod lists;
 mod ls;
 mod pick;
+mod preflight;
 mod prune;
 mod repair;
 mod restore;
@@ -30,15 +31,16 @@ mod version;
 use crate::args::{Cli, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
-use crate::ink::{ExitError, Ink, Progress, Tone, tell_notices, tell_problems};
+use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices, tell_problems};
 use crate::settings::RepositoryPlace;
 use crate::stuck::Watchdog;
 use crate::{secrets, settings, wire_up};
 use clap::Parser;
+use holdfast_store::ObjectStore;
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Carries out a command line.
 pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
@@ -106,13 +108,16 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     let cache = settings::cache_dir(&global)?;
     let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
     let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
-    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog };
+    let stores = Mutex::default();
+    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog, stores };
     let repository = settings::repository_place(&run.global).map(|place| place.bytes()).unwrap_or_default();
-    tokio::select! {
+    let ended = tokio::select! {
         ended = carry_out_verb(&run, verb) => ended,
         // What does not answer cannot be waited for; the program ends without it.
         fault = run.watchdog.bark(&repository) => Err(fault),
-    }
+    };
+    run.tell_traffic();
+    ended
 }
 
 async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
@@ -133,6 +138,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Prune(args) => prune::run(run, &args).await,
         Verb::Repair(args) => repair::run(run, &args.verb).await,
         Verb::Recover(args) => repair::recover(run, &args).await,
+        Verb::Preflight(args) => preflight::run(run, &args).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
@@ -148,6 +154,8 @@ pub(crate) struct Run {
     pub(crate) words: Vec<OsString>,
     /// Sees when something does not answer any more.
     pub(crate) watchdog: Arc<Watchdog>,
+    /// Stores that were opened: what was asked of their servers is told at the end.
+    stores: Mutex<Vec<Arc<dyn ObjectStore>>>,
 }
 
 impl Run {
@@ -171,8 +179,29 @@ impl Run {
         };
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
-        let store = wire_up::guard(store, &self.global, &self.watchdog);
+        let store = self.guard(store);
         Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
+    }
+
+    /// Puts the watch and the stated rates before a store.
+    pub(crate) fn guard(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        wire_up::guard(store, &self.global, &self.watchdog)
+    }
+
+    /// Tells what was asked of servers.
+    fn tell_traffic(&self) {
+        for store in &*self.stores.lock().unwrap_or_else(PoisonError::into_inner) {
+            let Some(traffic) = store.traffic() else { continue };
+            if self.ink.tone.json {
+                self.ink.json_problem(&TrafficLine::new(&store.location(), &traffic));
+            } else if self.ink.tone.verbose {
+                let requests = traffic.requests.iter().map(|(kind, count)| format!("{count} {kind}"));
+                let (sent, received) = (size(traffic.sent_bytes), size(traffic.received_bytes));
+                let requests = requests.collect::<Vec<_>>().join(", ");
+                self.ink.talk(&format!("requests: {requests}; {sent} sent, {received} received"));
+            }
+        }
     }
 
     /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.

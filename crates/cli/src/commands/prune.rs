@@ -72,6 +72,8 @@ fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {
     line(report.merged_deltas > 0, format!("  index       {merged} merged"));
     let cleaned = counted(report.deleted_objects, "object", "objects");
     line(report.deleted_objects > 0, format!("  cleaned     {cleaned} that nothing needs any more"));
+    let left = counted(report.unfinished_uploads, "upload", "uploads");
+    line(report.unfinished_uploads > 0, format!("  cleaned     {left} that had been broken off"));
     lines.extend(next(report, dry_run, now));
     lines
 }

@@ -150,6 +150,7 @@ pub(crate) struct PruneSummary {
     dropped_snapshots: Vec<String>,
     merged_deltas: u64,
     deleted_objects: u64,
+    unfinished_uploads: u64,
 }
 
 impl PruneSummary {
@@ -177,6 +178,7 @@ impl PruneSummary {
             dropped_snapshots: ids(&report.dropped_snapshots),
             merged_deltas: report.merged_deltas,
             deleted_objects: report.deleted_objects,
+            unfinished_uploads: report.unfinished_uploads,
         }
     }
 }

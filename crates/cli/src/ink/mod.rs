@@ -17,6 +17,7 @@ mod tell;
 pub(crate) use escape::escape;
 pub(crate) use json::{
     AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
+    PolicyLine, PreflightLine, TrafficLine,
     RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
 };
 pub(crate) use json_contents::{

@@ -26,6 +26,7 @@ use holdfast_core::name::{self, PackId};
 use holdfast_core::root::{List, ListKind, Root};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How much that nothing needs may stay in packs that hold something needed too.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +96,8 @@ pub struct PruneReport {
     pub dropped_snapshots: Vec<SessionId>,
     /// Other objects that were deleted: what ended sessions left, merged deltas, old lists.
     pub deleted_objects: u64,
+    /// What interrupted uploads had left in the store, and is freed.
+    pub unfinished_uploads: u64,
     /// The newest root.
     pub root: u64,
 }
@@ -321,6 +324,8 @@ impl Run<'_> {
         let age = Pauses::of(self.ctx, self.options, &scan).seconds;
         swept.leftovers(self.ctx, self.repository, &scan.view, age).await?;
         self.report.deleted_objects += swept.objects;
+        let age = Duration::from_secs(self.options.abort_after_seconds);
+        self.report.unfinished_uploads += self.repository.store().clear_unfinished(age).await?;
         Ok(true)
     }
 

@@ -1,0 +1,39 @@
+//! The options of `preflight`.
+
+use clap::{Args, ValueEnum};
+use std::ffi::OsString;
+
+/// Find out whether a place can keep a repository, before a night depends on it.
+///
+/// In a bucket a handful of small objects below `probe/` are written, raced for, listed and deleted
+/// again, and the bucket's rules are read: lifecycle, versions, locks, replication. Exit code 0:
+/// nothing stands against it. The rights that a role needs there can be printed as a policy.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast preflight s3://backups/web1
+  holdfast preflight /mnt/backup
+  holdfast preflight s3://backups/web1 --print-policy writer > writer.json
+  holdfast preflight s3://backups/web1 --print-policy reader --principal arn:aws:iam::123456789012:user/check")]
+pub(crate) struct PreflightArgs {
+    /// Where a repository is or could be; the stated repository if left out
+    #[arg(value_name = "URL")]
+    pub(crate) place: Option<OsString>,
+    /// Print the bucket policy that a role needs, and ask the server nothing
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) print_policy: Option<PrintedRole>,
+    /// Whom the policy is for, an ARN; without it it is one to attach to a user or role
+    #[arg(long, value_name = "ARN", requires = "print_policy")]
+    pub(crate) principal: Option<String>,
+}
+
+/// A role that a policy can be printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrintedRole {
+    /// Backs up; can neither replace nor delete
+    Writer,
+    /// Forgets and prunes
+    Maintainer,
+    /// Restores and checks
+    Reader,
+}

@@ -1,0 +1,87 @@
+//! `preflight`: whether a place can keep a repository, and what a role has to be allowed there.
+//!
+//! On purpose not here: how it is found out; the stores do that.
+
+use super::Run;
+use crate::args::{PreflightArgs, PrintedRole};
+use crate::fault::Fault;
+use crate::ink::{PolicyLine, PreflightLine};
+use crate::settings::{self, RepositoryPlace};
+use crate::wire_up::{self, PolicyRole, Preflight};
+
+/// Looks, and says what was found.
+pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
+    let place = match &args.place {
+        Some(text) => settings::parse_repository(text, &settings::current_dir()?)?,
+        None => run.repository_place()?,
+    };
+    if let Some(role) = args.print_policy {
+        return print_policy(run, &place, role, args.principal.as_deref());
+    }
+    run.listen()?;
+    let found = wire_up::preflight(&place).await?;
+    show(run, &place, &found);
+    match found.findings.iter().find(|finding| finding.harmful) {
+        None => Ok(()),
+        Some(harmful) => Err(Fault::failed(
+            format!("{place} cannot keep a repository as it is: {}", harmful.what),
+            "change it, and run `holdfast preflight` again",
+        )),
+    }
+}
+
+fn print_policy(
+    run: &Run,
+    place: &RepositoryPlace,
+    role: PrintedRole,
+    principal: Option<&str>,
+) -> Result<(), Fault> {
+    let RepositoryPlace::Bucket(address) = place else {
+        let hint = "give it the URL of a bucket: s3://bucket/prefix";
+        return Err(Fault::usage(format!("{place} is no bucket: it has no policy"), hint));
+    };
+    let (role, name) = match role {
+        PrintedRole::Writer => (PolicyRole::Writer, "writer"),
+        PrintedRole::Maintainer => (PolicyRole::Maintainer, "maintainer"),
+        PrintedRole::Reader => (PolicyRole::Reader, "reader"),
+    };
+    let policy = wire_up::policy(address, role, principal);
+    if run.ink.tone.json {
+        run.ink.json(&PolicyLine { message_type: "policy", role: name, policy });
+    } else {
+        run.ink.data(&policy);
+    }
+    Ok(())
+}
+
+fn show(run: &Run, place: &RepositoryPlace, found: &Preflight) {
+    if run.ink.tone.json {
+        let (harmful, notes) = found.findings.iter().partition::<Vec<_>, _>(|finding| finding.harmful);
+        let texts = |findings: Vec<&wire_up::Finding>| findings.iter().map(|one| one.what.clone()).collect();
+        return run.ink.json(&PreflightLine {
+            message_type: "preflight",
+            repository: place.to_string(),
+            proved: found.proved.iter().map(|&name| name.to_owned()).collect(),
+            harmful: texts(harmful),
+            notes: texts(notes),
+        });
+    }
+    if run.ink.tone.quiet {
+        return;
+    }
+    for name in &found.proved {
+        run.ink.data(&format!("ok       {}", in_words(name)));
+    }
+    for finding in &found.findings {
+        run.ink.data(&format!("{}  {}", if finding.harmful { "harmful" } else { "note   " }, finding.what));
+    }
+}
+
+fn in_words(proved: &str) -> &str {
+    match proved {
+        "probed-atomic-put" => "of several writers of one name one wins, and nothing is replaced",
+        "probed-atomic-multipart" => "so it is with objects that are uploaded in parts",
+        "probed-listing" => "a listing holds what was just stored",
+        other => other,
+    }
+}

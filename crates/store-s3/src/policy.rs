@@ -1,0 +1,128 @@
+//! What a role has to be allowed in a bucket, and nothing more, as a policy in AWS's words.
+//!
+//! On purpose not here: who is allowed; that is for whoever attaches the policy.
+
+use crate::address::Address;
+use serde_json::{Value, json};
+
+/// Roles that a policy can be printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyRole {
+    /// Backs up: adds, and can neither replace nor delete.
+    Writer,
+    /// Forgets and prunes: adds and deletes what prune deletes, can replace nothing.
+    Maintainer,
+    /// Restores and checks: adds nothing.
+    Reader,
+}
+
+/// Below these a backup adds objects.
+const WRITTEN: [&str; 3] = ["index/delta/*", "packs/*", "sessions/*"];
+/// Below these a maintainer adds and deletes objects. Roots stay for ever.
+const MAINTAINED: [&str; 5] = ["index/*", "lists/*", "packs/*", "sessions/*", "snapshots/*"];
+
+/// Returns the policy as JSON. With a principal it is one for the bucket, without one it is for
+/// the user or role that it will be attached to.
+#[must_use]
+pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> String {
+    let bucket = format!("arn:aws:s3:::{}", address.bucket);
+    let below = |names: &[&str]| {
+        let prefix = &address.prefix;
+        names.iter().map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
+    };
+    let mut statements = vec![
+        statement("Look", &["s3:ListBucket"], &[bucket.clone()], &listed(&address.prefix)),
+        statement("Read", &["s3:GetObject"], &below(&["*"]), &Value::Null),
+    ];
+    let mut add = |names: &[&str]| {
+        // Whoever adds has to say that nothing may be replaced; parts of an upload cannot say so,
+        // and replace nothing.
+        let only_new = json!({ "Null": { "s3:if-none-match": "false" } });
+        let parts = json!({ "Bool": { "s3:ObjectCreationOperation": "false" } });
+        statements.push(statement("Add", &["s3:PutObject"], &below(names), &only_new));
+        statements.push(statement("AddParts", &["s3:PutObject"], &below(names), &parts));
+    };
+    match role {
+        PolicyRole::Reader => {}
+        PolicyRole::Writer => {
+            add(&WRITTEN);
+            let packs = below(&["packs/*"]);
+            statements.push(statement("GiveUpParts", &["s3:AbortMultipartUpload"], &packs, &Value::Null));
+        }
+        PolicyRole::Maintainer => {
+            add(&[&MAINTAINED[..], &["probe/*", "roots/*"]].concat());
+            let deleted = below(&[&MAINTAINED[..], &["probe/*"]].concat());
+            let delete = ["s3:AbortMultipartUpload", "s3:DeleteObject"];
+            statements.push(statement("Delete", &delete, &deleted, &Value::Null));
+            let rules = [
+                "s3:GetBucketObjectLockConfiguration",
+                "s3:GetBucketVersioning",
+                "s3:GetLifecycleConfiguration",
+                "s3:GetReplicationConfiguration",
+                "s3:ListBucketMultipartUploads",
+            ];
+            statements.push(statement("Rules", &rules, &[bucket.clone()], &Value::Null));
+        }
+    }
+    if let Some(principal) = principal {
+        for statement in &mut statements {
+            statement["Principal"] = json!({ "AWS": principal });
+        }
+    }
+    let policy = json!({ "Version": "2012-10-17", "Statement": statements });
+    serde_json::to_string_pretty(&policy).expect("strings")
+}
+
+/// Lists below the prefix only.
+fn listed(prefix: &str) -> Value {
+    match prefix {
+        "" => Value::Null,
+        _ => json!({ "StringLike": { "s3:prefix": [format!("{prefix}*")] } }),
+    }
+}
+
+fn statement(name: &str, actions: &[&str], resources: &[String], condition: &Value) -> Value {
+    let mut statement =
+        json!({ "Sid": name, "Effect": "Allow", "Action": actions, "Resource": resources });
+    if !condition.is_null() {
+        statement["Condition"] = condition.clone();
+    }
+    statement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(role: PolicyRole) -> String {
+        let address = Address { bucket: "backups".into(), prefix: "web1/".into(), ..Address::default() };
+        policy(&address, role, None)
+    }
+
+    #[test]
+    fn only_a_maintainer_deletes_and_nobody_replaces() {
+        assert!(of(PolicyRole::Maintainer).contains("s3:DeleteObject"));
+        for role in [PolicyRole::Writer, PolicyRole::Reader] {
+            assert!(!of(role).contains("Delete"), "{role:?}");
+        }
+        assert!(!of(PolicyRole::Reader).contains("Put"));
+        for role in [PolicyRole::Writer, PolicyRole::Maintainer, PolicyRole::Reader] {
+            let policy: Value = serde_json::from_str(&of(role)).expect("JSON");
+            for statement in policy["Statement"].as_array().expect("statements") {
+                let puts = statement["Action"].to_string().contains("PutObject");
+                assert_eq!(puts, statement["Condition"].to_string().contains("if-none-match")
+                    || statement["Condition"].to_string().contains("ObjectCreationOperation"));
+                let resources = statement["Resource"].to_string();
+                assert!(!resources.contains("backups/*") && !resources.contains("roots/*") || puts);
+            }
+        }
+    }
+
+    #[test]
+    fn a_principal_makes_it_a_policy_of_the_bucket() {
+        let address = Address { bucket: "backups".into(), ..Address::default() };
+        let text = policy(&address, PolicyRole::Reader, Some("arn:aws:iam::1:user/x"));
+        assert_eq!(text.matches("arn:aws:iam::1:user/x").count(), 2);
+        assert!(text.contains("arn:aws:s3:::backups/*") && !text.contains("s3:prefix"));
+    }
+}
