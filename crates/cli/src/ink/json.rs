@@ -8,11 +8,13 @@ use crate::engine::{
     BackupReport, CheckReport, Finding, Notice, NoticeKind, Problem, ProblemKind, RestoreReport, Snapshot,
 };
 use crate::fault::Fault;
+use crate::wire_up::Requests;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::entry::{Entry, Kind, key_to_path};
 use holdfast_core::id::hex;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A path as text, and exactly where the text is not exact.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -163,6 +165,11 @@ pub(crate) struct Summary {
     adopted_packs: u64,
     error_count: u64,
     notice_count: u64,
+    /// What was asked of the server, where the source is on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_requests: Option<BTreeMap<&'static str, u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_bytes: Option<u64>,
 }
 
 /// What the report of a backup does not say.
@@ -203,7 +210,15 @@ impl Summary {
             adopted_packs: report.adopted_packs,
             error_count: around.errors,
             notice_count: around.notices,
+            source_requests: None,
+            source_bytes: None,
         }
+    }
+
+    /// Says too what was asked of a source on a server.
+    pub(crate) fn with_requests(self, requests: Option<&Requests>) -> Self {
+        let source_requests = requests.map(|requests| requests.snapshot().into_iter().collect());
+        Self { source_requests, source_bytes: requests.map(Requests::bytes), ..self }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Outcome, Problems};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{RestoreOptions, Selected};
@@ -85,7 +86,7 @@ pub async fn dump(
     let mut selected = Selected::new(&reader, snapshot, &selection);
     let first = selected.next().await;
     contents::refuse_damage(&selected)?;
-    let single = first.as_ref().filter(|entry| is_at(entry, options));
+    let single = first.as_ref().filter(|entry| is_at(entry, &selected.scope));
     let form = form_of(single, options)?;
     if first.is_none() && !selected.found {
         return Err(not_in_snapshot(snapshot, &options.path));
@@ -111,8 +112,8 @@ pub async fn dump(
 }
 
 /// Whether an entry is itself what was asked for, and no folder.
-fn is_at(entry: &Entry, options: &DumpOptions) -> bool {
-    entry.kind != Kind::Directory && entry.key == holdfast_core::entry::path_to_key(&options.path)
+fn is_at(entry: &Entry, scope: &Scope) -> bool {
+    entry.kind != Kind::Directory && entry.key == scope.key()
 }
 
 fn form_of(single: Option<&Entry>, options: &DumpOptions) -> Result<Form> {
