@@ -9,6 +9,8 @@
 
 mod archive;
 mod bucket;
+mod bucket_proxy;
+mod bucket_source;
 mod compare;
 mod damage;
 mod exact;
