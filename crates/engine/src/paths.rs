@@ -150,7 +150,10 @@ mod tests {
         assert!(!scope.holds(b"a\0bc") && !scope.holds(b"a"));
         assert_eq!(scope.relative(b"a\0b\0c"), b"c");
         assert_eq!(scope.path_of(b"c"), b"/a/b/c");
-        assert_eq!((scope.at_target(b"a\0b", false), scope.at_target(b"a\0b", true)), (b"b".to_vec(), vec![]));
+        assert_eq!(
+            (scope.at_target(b"a\0b", false), scope.at_target(b"a\0b", true)),
+            (b"b".to_vec(), vec![])
+        );
         assert!(Scope::new(KeySpace::Paths, b"/..").is_everything());
     }
 

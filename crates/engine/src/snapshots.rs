@@ -374,7 +374,8 @@ impl<'a> Lookup<'a> {
         loop {
             match pending.open(self.reader.page(&pending.id).await?)? {
                 Held::Entries(entries) => {
-                    let first = entries.into_iter().map(|entry| entry.key).find(|found| found.as_slice() >= key);
+                    let first =
+                        entries.into_iter().map(|entry| entry.key).find(|found| found.as_slice() >= key);
                     // The end of a page is the first key of the next.
                     return Ok(first.or(pending.to));
                 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Pages that may wait to be taken; a page has a thousand keys.
 const PAGES_AHEAD: usize = 4;
 /// So often a page is asked for that breaks off, beyond what the client library tries by itself.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 3;
 
 /// An object as it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ async fn list(shared: &Shared, sender: &Sender<Result<Page, SourceError>>) -> Re
         let answer = page(shared, token.as_deref()).await?;
         let mut listed = Page::with_capacity(answer.contents.as_ref().map_or(0, Vec::len));
         for object in answer.contents.unwrap_or_default() {
-            let object = read(&object).ok_or_else(|| shared.failed("lists an object without its key or length"))?;
+            let object =
+                read(&object).ok_or_else(|| shared.failed("lists an object without its key or length"))?;
             if !object.key.starts_with(&shared.address.prefix) {
                 return Err(shared.failed(&format!("lists {}, which was not asked for", object.key)));
             }
@@ -112,7 +113,9 @@ fn explained(subject: &str, error: StoreError) -> SourceError {
             "check the credentials (AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, or profile= in the \
              URL) and that they may list the bucket (s3:ListBucket)"
         }
-        ErrorKind::Unusable | ErrorKind::NotFound => "check the bucket, the region and the endpoint in the URL",
+        ErrorKind::Unusable | ErrorKind::NotFound => {
+            "check the bucket, the region and the endpoint in the URL"
+        }
         _ => "check that the server can be reached, and back up again",
     };
     SourceError { what: format!("cannot list {subject}: {hint}"), source: Some(error.source) }

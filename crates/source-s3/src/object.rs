@@ -275,7 +275,9 @@ async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec
     let request = shared.client.get_object_tagging().bucket(&shared.address.bucket).key(key);
     let error = match request.set_version_id(pin.version.clone()).send().await {
         Ok(answer) => {
-            let kept = |tag: aws_sdk_s3::types::Tag| (format!("{TAG}{}", tag.key).into_bytes(), tag.value.into_bytes());
+            let kept = |tag: aws_sdk_s3::types::Tag| {
+                (format!("{TAG}{}", tag.key).into_bytes(), tag.value.into_bytes())
+            };
             return Ok(answer.tag_set.into_iter().map(kept).collect());
         }
         Err(error) => error,

@@ -48,7 +48,8 @@ fn server(endpoint: &str) -> (String, String) {
 
 fn is_same_server(one: Option<&str>, other: Option<&str>) -> bool {
     // Names of buckets are unique among all of Amazon's servers.
-    let amazon = |endpoint: Option<&str>| endpoint.is_none_or(|endpoint| server(endpoint).0.ends_with(AMAZON));
+    let amazon =
+        |endpoint: Option<&str>| endpoint.is_none_or(|endpoint| server(endpoint).0.ends_with(AMAZON));
     match (one, other) {
         (Some(one), Some(other)) if server(one) == server(other) => true,
         _ => amazon(one) && amazon(other),

@@ -203,7 +203,8 @@ impl Source for BucketSource {
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Each object is of one moment, and all of them of the time that the run took.
-        let facts = [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
+        let facts =
+            [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
         let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect();
         Ok(ConsistencyPoint { record: Vec::new(), facts })
     }

@@ -88,8 +88,18 @@ impl ObjectStream {
     pub(crate) fn new(shared: Arc<Shared>, key: String, first: First) -> Self {
         let First { stat, details, pin, bytes, room } = first;
         let (next, ahead, status) = (bytes.len() as u64, VecDeque::new(), ReadStatus::Stable);
-        let mut stream =
-            Self { shared, key: key.into(), stat, details, pin: Arc::new(pin), bytes, room, ahead, next, status };
+        let mut stream = Self {
+            shared,
+            key: key.into(),
+            stat,
+            details,
+            pin: Arc::new(pin),
+            bytes,
+            room,
+            ahead,
+            next,
+            status,
+        };
         stream.look_ahead();
         stream
     }
@@ -142,7 +152,13 @@ impl ObjectStream {
     }
 }
 
-async fn read_range(shared: &Shared, key: &str, pin: &Pin, first: u64, length: u64) -> Result<Bytes, Refused> {
+async fn read_range(
+    shared: &Shared,
+    key: &str,
+    pin: &Pin,
+    first: u64,
+    length: u64,
+) -> Result<Bytes, Refused> {
     let mut attempt = 0;
     loop {
         attempt += 1;

@@ -74,7 +74,9 @@ fn serve(mut client: TcpStream, server: &str, decide: &Decide) -> io::Result<()>
     let first = text.lines().next().unwrap_or_default();
     let most = match decide(first) {
         Fate::Refuse(status, code) => {
-            let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as planned</Message></Error>");
+            let body = format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as planned</Message></Error>"
+            );
             let length = body.len();
             let answer = format!(
                 "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\

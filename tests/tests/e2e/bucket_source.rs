@@ -40,7 +40,8 @@ struct Media {
 impl Media {
     fn start() -> Self {
         let weed = Weed::start();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let client = runtime.block_on(connect(&weed.address(""), Some(Weed::keys())));
         Self { weed, runtime, client }
     }
@@ -72,7 +73,8 @@ impl Media {
             let id = begun.upload_id.unwrap();
             let mut parts = CompletedMultipartUpload::builder();
             for (number, part) in (1..).zip(body.chunks(PART_BYTES)) {
-                let sent = self.client.upload_part().bucket(BUCKET).key(key).upload_id(&id).part_number(number);
+                let sent =
+                    self.client.upload_part().bucket(BUCKET).key(key).upload_id(&id).part_number(number);
                 let sent = sent.body(ByteStream::from(part.to_vec())).send().await.unwrap();
                 let done = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
                 parts = parts.parts(done.build());
@@ -148,12 +150,29 @@ fn same(world: &World, contents: &Contents) {
 #[test]
 fn a_bucket_is_backed_up_and_only_what_changed_is_read_again() {
     let (media, world) = (Media::start(), World::new());
-    let many = (0..1_040u64).map(|number| (format!("many/{number:04}"), prose(number, number as usize % 700)));
+    let many =
+        (0..1_040u64).map(|number| (format!("many/{number:04}"), prose(number, number as usize % 700)));
     let some = [0usize, 1, 63, 64, 65, 5_000, 128 << 10, (128 << 10) + 1, 3 << 20, 12 << 20];
-    let some = some.into_iter().zip(5_000u64..).map(|(size, seed)| (format!("some/{size}"), noise(seed, size)));
+    let some =
+        some.into_iter().zip(5_000u64..).map(|(size, seed)| (format!("some/{size}"), noise(seed, size)));
     let odd = [
-        "a", "a-b", "a/b", "a!b", "b//c", "dir/", "한글/파일 이름", "plus+plus", "per%cent%2F", "q?x=1&y=2#z",
-        "quote'\"<>&", "cafe\u{301}", "caf\u{e9}", "...", "tab\tkey", " blank ", "back\\slash", "~tilde", "new\nline",
+        "a",
+        "a-b",
+        "a/b",
+        "a!b",
+        "dir/",
+        "한글/파일 이름",
+        "plus+plus",
+        "per%cent%2F",
+        "q?x=1&y=2#z",
+        "quote'\"<>&",
+        "cafe\u{301}",
+        "caf\u{e9}",
+        "...",
+        "tab\tkey",
+        " blank ",
+        "~tilde",
+        "new\nline",
     ];
     let long = (0..4).map(|word| format!("{word}").repeat(240)).collect::<Vec<_>>().join("/");
     let odd = odd.into_iter().map(str::to_owned).chain([long]);
@@ -165,18 +184,18 @@ fn a_bucket_is_backed_up_and_only_what_changed_is_read_again() {
     let large = noise(77, 20 << 20);
     media.upload("large/in parts", &large);
     contents.insert("large/in parts".into(), large);
-    // What the server made of the names is its own affair.
-    let keys = media.keys();
-    contents.retain(|key, _| keys.contains(key));
-    println!("{} keys, odd ones: {:?}", keys.len(), contents.keys().filter(|key| !key.starts_with("many/")));
-    assert_eq!(keys.len(), contents.len(), "{:?}", keys.iter().filter(|key| !contents.contains_key(*key)).collect::<Vec<_>>());
+    let mut keys = media.keys();
+    keys.sort();
+    assert_eq!(keys, contents.keys().cloned().collect::<Vec<_>>(), "the server takes names for others");
     Media::settle();
 
     let url = media.url("");
     let (_, first) = back_up(&world, &url, 0);
     assert_eq!(count(&first, "total_files_processed"), contents.len() as u64);
     assert_eq!(asked(&first, "list"), 2, "{first}");
-    assert!(asked(&first, "get") >= contents.len() as u64 && asked(&first, "tagging") >= contents.len() as u64);
+    assert!(
+        asked(&first, "get") >= contents.len() as u64 && asked(&first, "tagging") >= contents.len() as u64
+    );
     same(&world, &contents);
 
     let (_, again) = back_up(&world, &url, 0);
@@ -197,7 +216,11 @@ fn a_bucket_is_backed_up_and_only_what_changed_is_read_again() {
     contents.extend(media.fill([("new".to_owned(), prose(1, 10))]));
     Media::settle();
     let (_, third) = back_up(&world, &url, 0);
-    assert_eq!((asked(&third, "list"), asked(&third, "get"), asked(&third, "tagging")), (2, 11, 11), "{third}");
+    assert_eq!(
+        (asked(&third, "list"), asked(&third, "get"), asked(&third, "tagging")),
+        (2, 11, 11),
+        "{third}"
+    );
     assert_eq!((count(&third, "files_new"), count(&third, "files_changed")), (1, 10), "{third}");
     same(&world, &contents);
     let (_, whole) = back_up(&world, &url, 0);
@@ -208,7 +231,6 @@ fn a_bucket_is_backed_up_and_only_what_changed_is_read_again() {
 #[test]
 fn headers_metadata_and_tags_are_kept() {
     let (media, world) = (Media::start(), World::new());
-    let _ = (&media.client, &world);
     media.wait(async {
         let put = media.client.put_object().bucket(BUCKET).key("page").body(ByteStream::from_static(b"<p>"));
         let put = put.content_type("text/html").cache_control("no-store").content_language("ko");
@@ -217,8 +239,7 @@ fn headers_metadata_and_tags_are_kept() {
     });
     media.upload("film", &noise(1, 20 << 20));
     media.fill([("plain".to_owned(), b"x".to_vec())]);
-    let (_, summary) = back_up(&world, &media.url(""), 0);
-    println!("{}", summary["source_requests"]);
+    back_up(&world, &media.url(""), 0);
     let archive = world.path("archive.tar");
     world.run(&[&"dump", &"--archive", &"tar", &"latest", &"--target", &archive]).ends(0);
     let text = String::from_utf8_lossy(&fs::read(archive).unwrap()).into_owned();
@@ -256,9 +277,10 @@ fn through(proxy: &Proxy) -> String {
 #[test]
 fn what_is_denied_or_gone_is_named() {
     let (media, world) = (Media::start(), World::new());
-    let objects = ["denied", "gone", "large denied", "untagged", "well"].into_iter().zip(1u64..).map(|(name, seed)| {
-        (format!("some/{name}"), noise(seed, if name.starts_with("large") { 9 << 20 } else { 900 }))
-    });
+    let objects =
+        ["denied", "gone", "large denied", "untagged", "well"].into_iter().zip(1u64..).map(|(name, seed)| {
+            (format!("some/{name}"), noise(seed, if name.starts_with("large") { 9 << 20 } else { 900 }))
+        });
     let contents = media.fill(objects);
     media.wait(async {
         let tag = aws_sdk_s3::types::Tag::builder().key("kept").value("yes").build().unwrap();
@@ -280,7 +302,11 @@ fn what_is_denied_or_gone_is_named() {
     });
     let url = through(&proxy);
     let (ran, summary) = back_up(&world, &url, 3);
-    let wanted = [("attribute", "/some/untagged"), ("unreadable", "/some/denied"), ("unreadable", "/some/large denied")];
+    let wanted = [
+        ("attribute", "/some/untagged"),
+        ("unreadable", "/some/denied"),
+        ("unreadable", "/some/large denied"),
+    ];
     assert_eq!(told(&ran, "error"), wanted.map(|(kind, item)| (kind.to_owned(), item.to_owned())), "{ran:?}");
     assert_eq!(told(&ran, "notice"), [("vanished".to_owned(), "/some/gone".to_owned())]);
     for word in ["s3:GetObjectTagging", "AccessDenied"] {
@@ -334,7 +360,8 @@ fn an_object_that_is_overwritten_while_it_is_read_is_of_one_version() {
 fn answers_that_break_off_are_asked_for_again() {
     let (media, world) = (Media::start(), World::new());
     let sizes = [10, 3_000, 100_000, 1 << 20, 20 << 20];
-    let contents = media.fill(sizes.into_iter().map(|size| (format!("some/{size}"), noise(size as u64, size))));
+    let contents =
+        media.fill(sizes.into_iter().map(|size| (format!("some/{size}"), noise(size as u64, size))));
     let seen = Mutex::new(BTreeMap::<String, u64>::new());
     let proxy = Proxy::start(&media.weed.endpoint(), move |line| {
         let mut seen = seen.lock().unwrap();
@@ -358,7 +385,8 @@ fn its_own_repository_is_left_out() {
     let mut world = World::bare();
     world.repo = PathBuf::from(media.url("hosts/web1"));
     world.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
-    let contents = media.fill([("hosts/web2".to_owned(), noise(1, 10)), ("film".to_owned(), noise(2, 9 << 20))]);
+    let contents =
+        media.fill([("hosts/web2".to_owned(), noise(1, 10)), ("film".to_owned(), noise(2, 9 << 20))]);
     for round in 0..2 {
         let (ran, _) = back_up(&world, &media.url(""), 0);
         assert_eq!(told(&ran, "notice"), [("left_out".to_owned(), "/hosts/web1".to_owned())], "{round}");
@@ -389,12 +417,17 @@ fn what_has_no_meaning_for_a_bucket_is_refused() {
 fn its_snapshots_are_looked_at_like_others() {
     let (media, world) = (Media::start(), World::new());
     let names = ["a/1", "a/2.tmp", "a-b", "b/x/1", "b/x/2", "b/y"];
-    let contents = media.fill(names.into_iter().zip(0u64..).map(|(key, seed)| (key.to_owned(), prose(seed, 99))));
+    let contents =
+        media.fill(names.into_iter().zip(0u64..).map(|(key, seed)| (key.to_owned(), prose(seed, 99))));
     let url = media.url("");
     let mut command = world.command();
-    command.env("AWS_ACCESS_KEY_ID", "nobody").env("HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID", holdfast_tests::weed::ACCESS);
+    command
+        .env("AWS_ACCESS_KEY_ID", "nobody")
+        .env("HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID", holdfast_tests::weed::ACCESS);
     command.env("HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY", holdfast_tests::weed::SECRET);
-    let ran = world.run_as(&mut command, &[&"backup", &"--json", &"--exclude", &"*.tmp", &url, &"--tag", &"x"]).ends(0);
+    let ran = world
+        .run_as(&mut command, &[&"backup", &"--json", &"--exclude", &"*.tmp", &url, &"--tag", &"x"])
+        .ends(0);
     assert_eq!(ran.summary()["source_requests"]["list"], 1);
     let lines = |words: &[&str]| -> Vec<String> {
         let words: Vec<&dyn AsRef<std::ffi::OsStr>> = words.iter().map(|word| word as _).collect();
@@ -408,7 +441,8 @@ fn its_snapshots_are_looked_at_like_others() {
     world.run(&[&"ls", &"latest:/b/x/"]).ends(0);
     let found = lines(&["find", "/b/**/1"]);
     assert!(found.last().is_some_and(|line| line.ends_with(":/b/x/1")), "{found:?}");
-    let first = world.run(&[&"snapshots", &"--json"]).ends(0).lines().remove(0)["id"].as_str().unwrap().to_owned();
+    let first =
+        world.run(&[&"snapshots", &"--json"]).ends(0).lines().remove(0)["id"].as_str().unwrap().to_owned();
     media.fill([("b/x/2".to_owned(), prose(50, 70)), ("b/z".to_owned(), prose(51, 70))]);
     media.delete("b/y");
     back_up(&world, &url, 0);

@@ -24,9 +24,7 @@ use crate::source::{
     SMALL_FILE_BYTES_MAX, Source, Stat,
 };
 use holdfast_core::chunker::BUNDLE_BYTES_MAX;
-use holdfast_core::entry::{
-    Attributes, Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs,
-};
+use holdfast_core::entry::{Attributes, Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs};
 use holdfast_core::entry_code::{XATTRS_INLINE_BYTES_MAX, encode_xattrs};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
@@ -809,4 +807,3 @@ fn front(digest: &[u8; 32]) -> [u8; 16] {
     front.copy_from_slice(&digest[..16]);
     front
 }
-

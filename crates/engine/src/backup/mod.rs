@@ -354,12 +354,7 @@ async fn drive(
 }
 
 /// Finds the parent and what stands in for its pages.
-async fn find_past(
-    ctx: &Ctx,
-    view: &View,
-    known: &Known<'_>,
-    options: &BackupOptions,
-) -> Result<Past> {
+async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOptions) -> Result<Past> {
     let (repository, stream) = (known.repository, known.stream);
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
@@ -460,7 +455,9 @@ async fn rebuild(
                 _ => Vec::new(),
             };
             let stamp = match known.prover.filter(|_| is_settled(&entry, parent)) {
-                Some(prove) => reader.xattrs(&entry).await.ok().and_then(|attributes| prove(&entry, &attributes)),
+                Some(prove) => {
+                    reader.xattrs(&entry).await.ok().and_then(|attributes| prove(&entry, &attributes))
+                }
                 None => None,
             };
             writer.push(&Record { stamp, entry, closure })?;

@@ -21,8 +21,8 @@ use crate::source::{
 };
 use crate::tree::{Step, TreeWalk};
 use futures::stream::{self, StreamExt};
-use holdfast_core::page::KeySpace;
 use holdfast_core::entry::{Attributes, Content, Digest, Entry, Extent, Kind, Xattrs, path_to_key};
+use holdfast_core::page::KeySpace;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

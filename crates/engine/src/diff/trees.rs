@@ -48,12 +48,10 @@ pub async fn diff(
         let what = "a snapshot of a bucket cannot be compared with one of files";
         return Err(Error::new(ErrorKind::Usage, what));
     }
-    let scopes = [
-        Scope::new(before.summary.space, before_path),
-        Scope::new(after.summary.space, after_path),
-    ];
+    let scopes = [Scope::new(before.summary.space, before_path), Scope::new(after.summary.space, after_path)];
     let shared = scopes[0] == scopes[1];
-    let mut sides = [Side::new(&reader, before, scopes[0].clone()), Side::new(&reader, after, scopes[1].clone())];
+    let mut sides =
+        [Side::new(&reader, before, scopes[0].clone()), Side::new(&reader, after, scopes[1].clone())];
     let (mut report, mut chunks) = (DiffReport::default(), Chunks::default());
     loop {
         if ctx.cancel.is_raised() {
