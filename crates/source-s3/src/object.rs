@@ -282,8 +282,9 @@ async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec
         }
         Err(error) => error,
     };
-    let unknown = error.raw_response().is_some_and(|response| response.status().as_u16() == 501)
-        || matches!(error.code(), Some("NotImplemented" | "MethodNotAllowed"));
+    let unknown =
+        error.raw_response().is_some_and(|response| matches!(response.status().as_u16(), 405 | 501))
+            || matches!(error.code(), Some("NotImplemented" | "MethodNotAllowed"));
     let answer = Answer::of(error);
     if unknown {
         // A server without tags.

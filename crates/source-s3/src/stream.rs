@@ -65,7 +65,7 @@ impl First {
 /// A range on its way, and the room that it takes.
 struct Range {
     bytes: Receiver<Result<Bytes, Refused>>,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// The content of an object.
@@ -123,7 +123,7 @@ impl ObjectStream {
                 let _ = sender.send(read_range(&shared, &key, &pin, first, length).await);
             }
         });
-        self.ahead.push_back(Range { bytes: receiver, _room: room });
+        self.ahead.push_back(Range { bytes: receiver, room });
     }
 
     /// Waits for the next range; false at the end.
@@ -137,7 +137,7 @@ impl ObjectStream {
         let came = range.bytes.blocking_recv();
         match came {
             Ok(Ok(bytes)) => {
-                (self.bytes, self.room) = (bytes, range._room);
+                (self.bytes, self.room) = (bytes, range.room);
                 self.look_ahead();
                 Ok(true)
             }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What becomes of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Fate {
     /// It goes on to the server.
     Pass,
     /// It is answered here: a status, and the code of an error.
     Refuse(u16, &'static str),
+    /// It is answered here, well, with this body.
+    Say(String),
     /// The answer of the server breaks off after so many bytes.
     Cut(u64),
 }
@@ -74,16 +76,10 @@ fn serve(mut client: TcpStream, server: &str, decide: &Decide) -> io::Result<()>
     let first = text.lines().next().unwrap_or_default();
     let most = match decide(first) {
         Fate::Refuse(status, code) => {
-            let body = format!(
-                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as planned</Message></Error>"
-            );
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\
-                 Connection: close\r\n\r\n{body}"
-            );
-            return client.write_all(answer.as_bytes());
+            let error = format!("<Error><Code>{code}</Code><Message>as planned</Message></Error>");
+            return answer(&mut client, status, &format!("<?xml version=\"1.0\"?>{error}"));
         }
+        Fate::Say(body) => return answer(&mut client, 200, &body),
         Fate::Pass => u64::MAX,
         Fate::Cut(most) => most,
     };
@@ -94,4 +90,14 @@ fn serve(mut client: TcpStream, server: &str, decide: &Decide) -> io::Result<()>
     there.write_all(&head)?;
     io::copy(&mut there.take(most), &mut client)?;
     client.shutdown(Shutdown::Both)
+}
+
+fn answer(client: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} As planned\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    client.write_all(head.as_bytes())?;
+    client.write_all(body.as_bytes())
 }

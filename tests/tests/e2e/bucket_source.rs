@@ -445,18 +445,52 @@ fn its_snapshots_are_looked_at_like_others() {
         world.run(&[&"snapshots", &"--json"]).ends(0).lines().remove(0)["id"].as_str().unwrap().to_owned();
     media.fill([("b/x/2".to_owned(), prose(50, 70)), ("b/z".to_owned(), prose(51, 70))]);
     media.delete("b/y");
-    back_up(&world, &url, 0);
+    let (_, last) = back_up(&world, &url, 0);
     let shown = |from: &str, to: &str| -> Vec<String> {
         let lines = lines(&["diff", from, to]).into_iter().take_while(|line| !line.is_empty());
         lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     };
     assert_eq!(shown(&first, "latest"), ["+ /a/2.tmp", "M /b/x/2", "- /b/y", "+ /b/z"]);
     assert_eq!(shown(&format!("{first}:/b/x"), "latest:b/x"), ["M /b/x/2"]);
-    world.run(&[&"diff", &first, &"latest:/b/y"]).ends(1);
+    let last = last["snapshot_id"].as_str().unwrap();
+    world.run(&[&"diff", &first, &format!("{last}:/b/y")]).ends(1);
+    // The newest that has it.
+    assert_eq!(lines(&["ls", "latest:/b/y"]), ["/b/y"]);
     world.run(&[&"diff", &"latest", &"--live", &world.path("")]).ends(2);
     assert_eq!(dumped(&world, "a/1"), contents["a/1"]);
     let target = world.path("out");
     world.run(&[&"restore", &"latest:b/y", &"--target", &target]).ends(1);
     let dry = world.run(&[&"backup", &"--json", &"--dry-run", &url]).ends(0).summary();
     assert_eq!((asked(&dry, "list"), dry["snapshot_id"].is_null()), (1, true));
+}
+
+#[test]
+fn a_listing_without_an_end_or_with_gaps_is_none() {
+    let world = World::new();
+    let object = |key: &str| {
+        format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
+             <ETag>&quot;e&quot;</ETag><Size>1</Size></Contents>"
+        )
+    };
+    let page = |keys: &[&str], more: &str| {
+        let objects: String = keys.iter().map(|key| object(key)).collect();
+        format!("<?xml version=\"1.0\"?><ListBucketResult>{objects}{more}</ListBucketResult>")
+    };
+    let (more, next) =
+        ("<IsTruncated>true</IsTruncated>", "<NextContinuationToken>t</NextContinuationToken>");
+    for (answer, word) in [
+        (page(&["some/a"], more), "not how to get it"),
+        (page(&["some/a"], &format!("{more}{next}")), "goes back"),
+        (page(&[], &format!("{more}{next}")), "the same page"),
+        (page(&["some/b", "some/a"], ""), "goes back"),
+        (page(&["other"], ""), "not asked for"),
+    ] {
+        let proxy = Proxy::start("http://127.0.0.1:9", move |line| match line.contains("list-type") {
+            true => Fate::Say(answer.clone()),
+            false => Fate::Refuse(404, "NoSuchKey"),
+        });
+        world.run(&[&"backup", &through(&proxy)]).ends(1).says(&[word]);
+    }
+    assert!(world.run(&[&"snapshots", &"--json"]).ends(0).out.is_empty());
 }

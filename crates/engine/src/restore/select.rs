@@ -62,6 +62,11 @@ impl<'a> Selected<'a> {
         }
     }
 
+    /// Gives an entry back, to be the next once more.
+    pub(crate) fn give_back(&mut self, entry: Entry) {
+        self.ready.push_front(entry);
+    }
+
     fn consider(&mut self, entry: Entry) {
         let is_named = entry.key == self.scope.key();
         // A bucket has no entries for what lies above others, and may have `a` beside `a/b`.

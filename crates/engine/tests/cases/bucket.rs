@@ -86,7 +86,8 @@ fn any_key_is_data() {
         let all: Vec<_> = tree.0.keys().cloned().collect();
         assert_eq!(listed(&world, &repository, &snapshot, b"").await, all);
         world.assert_restores(&repository, &snapshot, &tree).await;
-        for key in ODD.iter().filter(|key| !key.ends_with(b"/")) {
+        // Below `a/` there is more than the object of that name.
+        for key in ODD.iter().filter(|key| !matches!(**key, b"a/" | b"/")) {
             let path = [b"/", *key].concat();
             let latest =
                 resolve(&world.ctx(), &repository, "latest", &path, &SnapshotFilter::default()).await;
