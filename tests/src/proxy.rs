@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It goes on to the server, and the answer comes back.
     Pass,
     /// It is answered here: a status, and the code of an error.
     Refuse(u16, &'static str),
+    /// It is answered here, well, with this body.
+    Say(String),
     /// The connection ends before the request reached the server.
     Reset,
     /// The server carries it out; its answer is lost.
@@ -116,14 +118,9 @@ impl Each {
                 let body = format!(
                     "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as planned</Message></Error>"
                 );
-                let answer = format!(
-                    "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\
-                     Connection: close\r\n\r\n{body}",
-                    body.len()
-                );
-                client.write_all(answer.as_bytes())?;
-                return client.shutdown(Shutdown::Both);
+                return answer(&mut client, status, &body);
             }
+            Fate::Say(ref body) => return answer(&mut client, 200, body),
             Fate::Pass | Fate::LoseReply | Fate::Cut(_) | Fate::Slow(_) => {}
         }
         let mut there = TcpStream::connect(&self.server)?;
@@ -168,6 +165,15 @@ fn length_of(head: &str) -> u64 {
     let lengths = head.lines().filter_map(|line| line.split_once(':'));
     let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     lengths.next().and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn answer(client: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} So\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    client.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    client.shutdown(Shutdown::Both)
 }
 
 fn discard(client: &mut TcpStream, bytes: u64) -> io::Result<()> {

@@ -7,6 +7,7 @@ use crate::args::{Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
 use crate::wire_up::Address;
+use holdfast_core::page::KeySpace;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -253,7 +254,8 @@ pub(crate) fn source_path(text: &OsStr, current: &Path) -> Result<PathBuf, Fault
     })
 }
 
-/// Splits `SNAPSHOT[:PATH]`.
+/// Splits `SNAPSHOT[:PATH]`. What the path means depends on the snapshot, as [`path_in`] says; the
+/// whole snapshot is the empty one.
 pub(crate) fn snapshot_and_path(text: &OsStr) -> Result<(String, Vec<u8>), Fault> {
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|&byte| byte == b':');
@@ -265,10 +267,17 @@ pub(crate) fn snapshot_and_path(text: &OsStr) -> Result<(String, Vec<u8>), Fault
             "write latest, latest:/path, or an id of `holdfast snapshots`",
         ));
     };
-    let path = normalise(Path::new(OsStr::from_bytes(path)), Path::new("/"));
-    // The whole snapshot is the empty path.
-    let path = path.into_os_string().into_vec();
-    Ok((snapshot.to_owned(), if path == b"/" { Vec::new() } else { path }))
+    let path = if matches!(path, b"/" | b"." | b"./") { &[] } else { path };
+    Ok((snapshot.to_owned(), path.to_vec()))
+}
+
+/// A path of a snapshot: of files plain and absolute, of a bucket as it stands, where all is name.
+pub(crate) fn path_in(space: KeySpace, path: &[u8]) -> Vec<u8> {
+    if path.is_empty() || space == KeySpace::Opaque {
+        return path.to_vec();
+    }
+    let path = normalise(Path::new(OsStr::from_bytes(path)), Path::new("/")).into_os_string().into_vec();
+    if path == b"/" { Vec::new() } else { path }
 }
 
 /// Makes the engine's filter of what a person picks.

@@ -92,9 +92,14 @@ fn a_slash_after_a_link_means_what_it_points_to() {
 fn a_snapshot_may_have_a_path() {
     let split = |text: &str| snapshot_and_path(OsStr::new(text)).unwrap();
     assert_eq!(split("latest"), ("latest".into(), Vec::new()));
-    assert_eq!(split("3f2a:/etc/"), ("3f2a".into(), b"/etc".to_vec()));
-    assert_eq!(split("3f2a:etc/./a:b"), ("3f2a".into(), b"/etc/a:b".to_vec()));
+    assert_eq!(split("3f2a:/etc/"), ("3f2a".into(), b"/etc/".to_vec()));
+    assert_eq!(split("3f2a:etc/./a:b"), ("3f2a".into(), b"etc/./a:b".to_vec()));
     assert_eq!(split("latest:/"), ("latest".into(), Vec::new()));
+    let of_files = |text: &str| path_in(KeySpace::Paths, text.as_bytes());
+    assert_eq!((of_files("etc/./a:b"), of_files("/etc/")), (b"/etc/a:b".to_vec(), b"/etc".to_vec()));
+    assert_eq!((of_files("/x/.."), of_files("")), (Vec::new(), Vec::new()));
+    // There all is name.
+    assert_eq!(path_in(KeySpace::Opaque, b"a//../b/"), b"a//../b/");
     assert_eq!(snapshot_and_path(OsStr::new(":/etc")).unwrap_err().code, Code::Usage);
 }
 
@@ -142,6 +147,7 @@ fn no_text_breaks_the_parsers() {
         }
         if let Ok((snapshot, path)) = snapshot_and_path(text) {
             assert!(!snapshot.is_empty() && !snapshot.contains(':'), "{text:?}");
+            let path = path_in(KeySpace::Paths, &path);
             assert!(path.is_empty() || plain(Path::new(OsStr::from_bytes(&path))), "{text:?}");
         }
         if let Err(fault) = refuse_password(text) {

@@ -7,7 +7,8 @@ pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, open_beneath,
     parse_exclude_file,
 };
-pub(crate) use holdfast_store_s3::{Address, Finding, PolicyRole, policy};
+pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, overlap, parse_source};
+pub(crate) use holdfast_store_s3::{Address, Finding, Meter, PolicyRole, policy};
 
 use crate::args::Global;
 use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, SourceError, Workers};
@@ -23,8 +24,9 @@ use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
 use holdfast_source_files::{FileSource, FileTarget};
+use holdfast_source_s3::BucketSource;
 use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
-use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
+use holdfast_store_s3::{Keys, PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -153,6 +155,18 @@ pub(crate) async fn file_source(
         Ok(opened) => Ok(opened.map_err(Error::from)?),
         Err(error) => Err(Fault::failed("cannot open the source", "").because(&error)),
     }
+}
+
+/// Opens a bucket as a source; what it asks of the server is counted. The stated key is for the
+/// source alone.
+pub(crate) async fn bucket_source(
+    options: BucketOptions,
+    stated: Option<(String, String)>,
+) -> (Box<dyn Source>, Meter) {
+    let keys = stated.map(|(access, secret)| Keys { access, secret });
+    let source = BucketSource::new(options, keys).await;
+    let meter = source.meter();
+    (Box::new(source), meter)
 }
 
 /// Opens a folder to restore into.

@@ -6,7 +6,6 @@
 //! it names is looked up in the index again. On purpose not here: deciding what is unchanged
 //! ([`crate::backup`]).
 
-use crate::source::Stat;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry::{Content, Entry, Extent, Time};
@@ -32,19 +31,7 @@ const RECORDS_A_STEP: u64 = 64;
 const RUN_DIGESTS_MAX: usize = 1 << 20;
 
 /// What the source said of an item; together with the options it decides what is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Stamp {
-    pub size: u64,
-    pub mtime: Time,
-    pub ctime: Time,
-    pub inode: u64,
-}
-
-impl From<&Stat> for Stamp {
-    fn from(stat: &Stat) -> Self {
-        Self { size: stat.size, mtime: stat.mtime, ctime: stat.ctime, inode: stat.inode }
-    }
-}
+pub(crate) use crate::source::Proof as Stamp;
 
 /// A record of the cache.
 #[derive(Debug, Clone)]
@@ -439,7 +426,7 @@ impl Cache {
     pub(crate) fn scan(&self) -> io::Result<Scan> {
         let mut file = BufReader::with_capacity(256 << 10, self.file.try_clone()?);
         io::Seek::rewind(&mut file)?;
-        Ok(Scan { file: file.take(self.records_end), next: Vec::new(), has_next: false })
+        Ok(Scan { file: file.take(self.records_end), next: Vec::new(), has_next: false, last: Vec::new() })
     }
 
     /// Finds a small content by its digest.
@@ -549,6 +536,7 @@ pub(crate) struct Scan {
     file: io::Take<BufReader<File>>,
     next: Vec<u8>,
     has_next: bool,
+    last: Vec<u8>,
 }
 
 impl Scan {
@@ -571,8 +559,18 @@ impl Scan {
         Ok(true)
     }
 
+    /// Finds a record of the cache that this scans, in any order; keys that ascend cost least.
+    pub(crate) fn find(&mut self, cache: &Cache, key: &[u8]) -> io::Result<Option<Record>> {
+        if self.last.as_slice() >= key {
+            return cache.by_key(key);
+        }
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        self.seek(key)
+    }
+
     /// Skips records below `key`; returns that of `key` if there is one.
-    pub(crate) fn seek(&mut self, key: &[u8]) -> io::Result<Option<Record>> {
+    fn seek(&mut self, key: &[u8]) -> io::Result<Option<Record>> {
         while self.fill()? {
             match record_key(&self.next)?.cmp(key) {
                 std::cmp::Ordering::Less => self.has_next = false,

@@ -24,6 +24,7 @@ mod lists;
 pub mod maintain;
 pub mod outcome;
 mod packer;
+mod paths;
 #[cfg(test)]
 mod protocol_tests;
 mod reader;
@@ -53,6 +54,7 @@ pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
+pub use paths::Scope;
 pub use repository::{InitOptions, Repository, Secret};
 pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};

@@ -7,12 +7,13 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
-use crate::restore::{chain, path_text};
+use crate::restore::chain;
 use crate::tree::{Held, Pending, Step, TreeWalk};
 use crate::view::View;
-use holdfast_core::entry::{Entry, Time, path_to_key};
+use holdfast_core::entry::{Entry, Time};
 use holdfast_core::id::{ChunkId, MemberId, SessionId, StreamId};
 use holdfast_core::name::{PackClass, SessionName};
 use holdfast_core::session::{Details, End, Summary};
@@ -293,25 +294,25 @@ pub(crate) fn utc(time: Time) -> String {
 /// again, so that a long row of snapshots costs little.
 pub(crate) struct Lookup<'a> {
     reader: &'a Reader,
-    key: Vec<u8>,
+    path: Vec<u8>,
     absent: HashSet<ChunkId>,
 }
 
 impl<'a> Lookup<'a> {
     pub(crate) fn new(reader: &'a Reader, path: &[u8]) -> Self {
-        Self { reader, key: path_to_key(path), absent: HashSet::new() }
+        Self { reader, path: path.to_vec(), absent: HashSet::new() }
     }
 
     /// Damage is told, kept, and counts as not containing the path.
     async fn contains(&mut self, ctx: &Ctx, snapshot: &Snapshot, damage: &mut Option<Error>) -> bool {
-        match self.look(snapshot.summary.root).await {
+        match self.look(&snapshot.summary).await {
             Ok(found) => found,
             Err(error) => {
                 let id = &snapshot.id.to_string()[..8];
                 let what = format!(
                     "snapshot {id} of {} is damaged where {} would be ({}): it is passed over for `latest`",
                     utc(snapshot.summary.end),
-                    String::from_utf8_lossy(&path_text(&self.key)),
+                    String::from_utf8_lossy(&self.path),
                     chain(&error)
                 );
                 ctx.monitor.on(&Event::Warning(&what));
@@ -321,10 +322,19 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    pub(crate) async fn look(&mut self, root: ChunkId) -> Result<bool> {
-        if self.key.is_empty() {
+    pub(crate) async fn look(&mut self, summary: &Summary) -> Result<bool> {
+        let scope = Scope::new(summary.space, &self.path);
+        if scope.is_everything() {
             return Ok(true);
         }
+        if scope.is_opaque() {
+            return self.look_for_any(summary.root, &scope).await;
+        }
+        self.look_for(summary.root, scope.key()).await
+    }
+
+    /// Looks for the very key: in trees of files each path has its entry.
+    async fn look_for(&mut self, root: ChunkId, key: &[u8]) -> Result<bool> {
         let (mut pending, mut way) = (Pending::root(root), Vec::new());
         let found = loop {
             if self.absent.contains(&pending.id) {
@@ -333,9 +343,9 @@ impl<'a> Lookup<'a> {
             way.push(pending.id);
             match pending.open(self.reader.page(&pending.id).await?)? {
                 Held::Entries(entries) => {
-                    break entries.binary_search_by(|entry| entry.key.as_slice().cmp(&self.key)).is_ok();
+                    break entries.binary_search_by(|entry| entry.key.as_slice().cmp(key)).is_ok();
                 }
-                Held::Pages(below) => match below.into_iter().rfind(|page| page.from <= self.key) {
+                Held::Pages(below) => match below.into_iter().rfind(|page| page.from.as_slice() <= key) {
                     Some(next) => pending = next,
                     None => break false,
                 },
@@ -345,6 +355,39 @@ impl<'a> Lookup<'a> {
             self.absent.extend(way);
         }
         Ok(found)
+    }
+
+    /// Looks for a key that a path of a bucket holds: the first that is not smaller tells, of those
+    /// that begin with it, and of those below it.
+    async fn look_for_any(&self, root: ChunkId, scope: &Scope) -> Result<bool> {
+        for from in [scope.from(), [scope.key(), b"/"].concat()] {
+            let first = self.first_from(root, &from).await?;
+            if first.is_some_and(|key| scope.holds(&key)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn first_from(&self, root: ChunkId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut pending = Pending::root(root);
+        loop {
+            match pending.open(self.reader.page(&pending.id).await?)? {
+                Held::Entries(entries) => {
+                    let first =
+                        entries.into_iter().map(|entry| entry.key).find(|found| found.as_slice() >= key);
+                    // The end of a page is the first key of the next.
+                    return Ok(first.or(pending.to));
+                }
+                Held::Pages(below) => {
+                    let at = below.iter().rposition(|page| page.from.as_slice() <= key).unwrap_or_default();
+                    match below.into_iter().nth(at) {
+                        Some(next) => pending = next,
+                        None => return Ok(pending.to),
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -367,7 +410,7 @@ pub async fn details(_ctx: &Ctx, repository: &Repository, snapshot: &Snapshot) -
 }
 
 /// Calls `visit` for the entry at `path` and what lies below it, in key order: everything if
-/// `recursive`, else only direct children.
+/// `recursive`, else only direct children. A bucket has no folders: there it is always everything.
 ///
 /// # Errors
 /// The path does not exist in the snapshot, or a part of the tree is damaged; what could be read
@@ -381,14 +424,15 @@ pub async fn list(
     visit: &mut (dyn FnMut(&Entry) + Send),
 ) -> Result<()> {
     let reader = Reader::new(repository, repository.view().await?)?;
-    let key = path_to_key(path);
-    let mut walk = TreeWalk::below(&reader, snapshot.summary.root, &key);
-    let (mut seen, mut damage) = (key.is_empty(), None);
-    let depth_max = if key.is_empty() { 0 } else { depth(&key) + 1 };
+    let scope = Scope::new(snapshot.summary.space, path);
+    let mut walk = TreeWalk::below(&reader, snapshot.summary.root, &scope);
+    let (mut seen, mut damage) = (scope.is_everything(), None);
+    let recursive = recursive || scope.is_opaque();
+    let depth_max = if scope.is_everything() { 0 } else { depth(scope.key()) + 1 };
     while let Some(step) = walk.next().await {
         match step {
             Step::Entries(entries) => {
-                seen |= entries.first().is_some_and(|entry| entry.key == key);
+                seen |= entries.first().is_some_and(|entry| scope.is_opaque() || entry.key == scope.key());
                 entries
                     .iter()
                     .filter(|entry| recursive || depth(&entry.key) <= depth_max)

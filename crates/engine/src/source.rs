@@ -4,7 +4,8 @@
 //! source reads. Files, buckets and databases look the same from the engine.
 
 use crate::outcome::Problems;
-use holdfast_core::entry::{Kind, Owner, Time};
+use holdfast_core::entry::{Entry, Kind, Owner, Time};
+use holdfast_core::page::KeySpace;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -59,6 +60,29 @@ pub struct Stat {
     /// Fewer blocks than bytes: it may have holes and is read as a stream.
     pub sparse: bool,
 }
+
+/// What decides whether content is unchanged, of what a [`Stat`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Proof {
+    /// Content length in bytes.
+    pub size: u64,
+    /// When the content was modified.
+    pub mtime: Time,
+    /// When anything of it was changed.
+    pub ctime: Time,
+    /// Inode number, or a hash of what stands for it.
+    pub inode: u64,
+}
+
+impl From<&Stat> for Proof {
+    fn from(stat: &Stat) -> Self {
+        Self { size: stat.size, mtime: stat.mtime, ctime: stat.ctime, inode: stat.inode }
+    }
+}
+
+/// Tells from an entry and its extended attributes what the listing says of it while it is
+/// unchanged; `None` if the entry does not prove it.
+pub type Prover = fn(&Entry, &[(Vec<u8>, Vec<u8>)]) -> Option<Proof>;
 
 /// One listed thing.
 #[derive(Debug, Clone)]
@@ -156,6 +180,10 @@ impl EntryBatch {
 
 /// Reads the items of one batch.
 pub trait ItemReader: Send + Sync {
+    /// Says that an item will be read soon, in the order in which it is: whatever answers slowly
+    /// may be asked now. Must not block.
+    fn expect(&self, _item: usize) {}
+
     /// Reads an item's details and appends its whole content to `content`, if it is a file.
     /// Called for files up to [`SMALL_FILE_BYTES_MAX`] that are not sparse, and for everything
     /// that is no file. When the file grew past the size listed, what is appended still ends
@@ -217,6 +245,18 @@ pub trait Source: Send {
 
     /// Says in which order keys come.
     fn order(&self) -> Order;
+
+    /// Says what its keys are.
+    fn key_space(&self) -> KeySpace {
+        KeySpace::Paths
+    }
+
+    /// Tells from entries what the listing has to say of unchanged items, for when the stat cache
+    /// is lost. `None` if entries prove nothing, as with files, whose change times and inodes are
+    /// not recorded.
+    fn prover(&self) -> Option<Prover> {
+        None
+    }
 
     /// Lists the next items; `None` when there are no more. Batches hold some hundred items.
     ///

@@ -3,6 +3,7 @@
 //! On purpose not here: what is done with the entries.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use holdfast_core::entry::{Content, Entry, Extent};
 use holdfast_core::id::ChunkId;
@@ -117,23 +118,22 @@ pub(crate) struct TreeWalk<'a> {
     ready: VecDeque<(Pending, Result<Page>)>,
     from: Vec<u8>,
     to: Option<Vec<u8>>,
+    /// In the range there may be keys that are not meant.
+    scope: Option<Scope>,
     last: Option<Vec<u8>>,
 }
 
 impl<'a> TreeWalk<'a> {
     /// Walks everything.
     pub(crate) fn whole(reader: &'a Reader, root: ChunkId) -> Self {
-        Self::between(reader, root, Vec::new(), None)
+        let (stack, ready) = (vec![Pending::root(root)], VecDeque::new());
+        Self { reader, stack, ready, from: Vec::new(), to: None, scope: None, last: None }
     }
 
-    /// Walks a key and everything below it; the empty key is everything.
-    pub(crate) fn below(reader: &'a Reader, root: ChunkId, key: &[u8]) -> Self {
-        let to = (!key.is_empty()).then(|| [key, &[1]].concat());
-        Self::between(reader, root, key.to_vec(), to)
-    }
-
-    fn between(reader: &'a Reader, root: ChunkId, from: Vec<u8>, to: Option<Vec<u8>>) -> Self {
-        Self { reader, stack: vec![Pending::root(root)], ready: VecDeque::new(), from, to, last: None }
+    /// Walks what a path means.
+    pub(crate) fn below(reader: &'a Reader, root: ChunkId, scope: &Scope) -> Self {
+        let (from, to, scope) = (scope.from(), scope.to(), Some(scope.clone()));
+        Self { from, to, scope, ..Self::whole(reader, root) }
     }
 
     /// Takes the next step; `None` at the end.
@@ -192,7 +192,7 @@ impl<'a> TreeWalk<'a> {
             return None;
         }
         self.last = Some(last);
-        entries.retain(|entry| entry.key >= self.from && self.to.as_ref().is_none_or(|to| entry.key < *to));
+        entries.retain(|entry| self.scope.as_ref().is_none_or(|scope| scope.holds(&entry.key)));
         Some(entries)
     }
 }

@@ -3,3 +3,12 @@
 //! On purpose not here: a repository in a bucket, which is `store-s3`.
 
 pub mod attributes;
+mod listing;
+mod object;
+mod place;
+mod reader;
+mod source;
+mod stream;
+
+pub use place::{Overlap, overlap, parse_source};
+pub use source::{BucketOptions, BucketSource, LeftOut};

@@ -46,7 +46,8 @@ pub async fn inspect(store: &S3Store) -> Vec<Finding> {
     found.extend(rules.iter().filter_map(|rule| of_rule(rule, bucket.prefix())));
     match client.get_bucket_versioning().bucket(name).send().await.map_err(Answer::of) {
         Ok(versioning) => {
-            let frees = rules.iter().any(|rule| is_enabled(rule) && rule.noncurrent_version_expiration.is_some());
+            let frees =
+                rules.iter().any(|rule| is_enabled(rule) && rule.noncurrent_version_expiration.is_some());
             if versioning.status == Some(BucketVersioningStatus::Enabled) && !frees {
                 found.push(Finding::note(
                     "the bucket keeps versions and has no rule for noncurrent ones: prune will free \
@@ -89,7 +90,10 @@ pub async fn inspect(store: &S3Store) -> Vec<Finding> {
 /// A configuration that is not there is none; one that may not be read is told of.
 fn unread(what: &str, answer: &Answer) -> Option<Finding> {
     answer.is_denied().then(|| {
-        Finding::note(format!("the {what} of the bucket may not be read, and was not looked at: {}", answer.text()))
+        Finding::note(format!(
+            "the {what} of the bucket may not be read, and was not looked at: {}",
+            answer.text()
+        ))
     })
 }
 
@@ -115,9 +119,10 @@ fn of_rule(rule: &LifecycleRule, prefix: &str) -> Option<Finding> {
         )));
     }
     let archives = |class: &str| class == "GLACIER" || class == "DEEP_ARCHIVE";
-    let transition = rule.transitions().iter().find(|transition| {
-        transition.storage_class.as_ref().is_some_and(|class| archives(class.as_str()))
-    })?;
+    let transition = rule
+        .transitions()
+        .iter()
+        .find(|transition| transition.storage_class.as_ref().is_some_and(|class| archives(class.as_str())))?;
     let days = transition.days.unwrap_or_default();
     Some(Finding::harm(format!(
         "lifecycle rule `{name}` moves objects of the repository into an archive after {days} days: restores and \
@@ -144,9 +149,7 @@ fn now() -> i64 {
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
-    use aws_sdk_s3::types::{
-        LifecycleExpiration, LifecycleRuleFilter, Transition, TransitionStorageClass,
-    };
+    use aws_sdk_s3::types::{LifecycleExpiration, LifecycleRuleFilter, Transition, TransitionStorageClass};
 
     fn rule(scope: &str) -> aws_sdk_s3::types::builders::LifecycleRuleBuilder {
         let filter = LifecycleRuleFilter::builder().prefix(scope).build();

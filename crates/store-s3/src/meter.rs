@@ -126,7 +126,8 @@ impl Intercept for Meter {
         // Of the body, not of the header: the answer to HEAD states a length that does not follow.
         let length = response.body().content_length().unwrap_or_default();
         self.0.received.fetch_add(length, Ordering::Relaxed);
-        let date = headers.get("date").and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
+        let date =
+            headers.get("date").and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
         if let Some(date) = date {
             self.0.server_time.store(date.secs(), Ordering::Relaxed);
         }

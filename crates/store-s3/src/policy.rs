@@ -82,8 +82,7 @@ fn listed(prefix: &str) -> Value {
 }
 
 fn statement(name: &str, actions: &[&str], resources: &[String], condition: &Value) -> Value {
-    let mut statement =
-        json!({ "Sid": name, "Effect": "Allow", "Action": actions, "Resource": resources });
+    let mut statement = json!({ "Sid": name, "Effect": "Allow", "Action": actions, "Resource": resources });
     if !condition.is_null() {
         statement["Condition"] = condition.clone();
     }
@@ -110,8 +109,11 @@ mod tests {
             let policy: Value = serde_json::from_str(&of(role)).expect("JSON");
             for statement in policy["Statement"].as_array().expect("statements") {
                 let puts = statement["Action"].to_string().contains("PutObject");
-                assert_eq!(puts, statement["Condition"].to_string().contains("if-none-match")
-                    || statement["Condition"].to_string().contains("ObjectCreationOperation"));
+                assert_eq!(
+                    puts,
+                    statement["Condition"].to_string().contains("if-none-match")
+                        || statement["Condition"].to_string().contains("ObjectCreationOperation")
+                );
                 let resources = statement["Resource"].to_string();
                 assert!(!resources.contains("backups/*") && !resources.contains("roots/*") || puts);
             }

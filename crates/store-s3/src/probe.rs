@@ -87,7 +87,9 @@ async fn race_puts(store: &Arc<dyn ObjectStore>, key: &Key) -> Result<(), StoreE
         // Nobody, if an acknowledgement was lost: the name is taken all the same.
         [] => {}
         [winner] if *winner == held => {}
-        [_] => return Err(broken(&**store, "another writer's object replaced the one that it said it keeps")),
+        [_] => {
+            return Err(broken(&**store, "another writer's object replaced the one that it said it keeps"));
+        }
         _ => {
             let what = "several writers of one name were told that they won (If-None-Match is not atomic)";
             return Err(broken(&**store, what));

@@ -125,7 +125,8 @@ fn a_writer_needs_no_right_to_delete_or_replace() {
     let proxy = Proxy::start(&weed.endpoint(), |request| {
         let (method, rest) = request.split_once(' ').unwrap_or_default();
         let path = rest.split([' ', '?']).next().unwrap_or_default();
-        let below = |words: &[&str]| words.iter().any(|word| path.starts_with(&format!("/{BUCKET}/x/{word}/")));
+        let below =
+            |words: &[&str]| words.iter().any(|word| path.starts_with(&format!("/{BUCKET}/x/{word}/")));
         let adds = below(&["packs", "sessions", "index/delta"]);
         let aborts = method == "DELETE" && rest.contains("uploadId=") && below(&["packs"]);
         match method {

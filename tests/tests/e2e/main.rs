@@ -9,6 +9,7 @@
 
 mod archive;
 mod bucket;
+mod bucket_source;
 mod bucket_trouble;
 mod compare;
 mod damage;

@@ -159,7 +159,7 @@ fn places_and_patterns_that_cannot_be() {
     }
     fails(&world, &[&"-r", &"sftp://host/x", &"snapshots"], 2, &["sftp", "not in this version"]);
     fails(&world, &[&"-r", &"s3://bucket/x?colour=red", &"snapshots"], 2, &["colour", "endpoint"]);
-    fails(&world, &[&"backup", &"s3://bucket/prefix"], 2, &["s3", "not in this version"]);
+    fails(&world, &[&"backup", &"gs://bucket/prefix"], 2, &["gs", "not in this version"]);
     fails(&world, &[&"backup", &source, &"--exclude", &"[z-"], 2, &["pattern"]);
     fails(
         &world,

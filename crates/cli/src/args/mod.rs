@@ -49,6 +49,8 @@ Environment:
   HOLDFAST_KEY_FILE          instead of --key-file
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
+  HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
+                             what opens a bucket that is backed up, beside the repository's
   NO_COLOR                   no colours
 
 Exit codes:

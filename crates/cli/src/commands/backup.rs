@@ -1,5 +1,6 @@
-//! `backup`: paths, standard input or a command become one snapshot.
+//! `backup`: paths, standard input, a command or a bucket become one snapshot.
 
+use super::bucket;
 use super::lists::{self, Listing};
 use super::spelling::recorded_command;
 use super::version::VERSION;
@@ -10,9 +11,10 @@ use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
 use crate::settings;
 use crate::stdin::{Input, Label, StdinSource};
-use crate::wire_up::{self, FileSourceOptions};
+use crate::wire_up::{self, Address, FileSourceOptions, Meter};
 use holdfast_core::entry::path_to_key;
 use holdfast_core::id::SessionId;
+use holdfast_store::Traffic;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +28,7 @@ enum What {
     Files(Vec<PathBuf>),
     Stdin,
     Command(Vec<OsString>),
+    Bucket(Box<Address>),
 }
 
 /// Backs up, and sums up.
@@ -34,15 +37,25 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
         What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),
-        What::Stdin | What::Command(_) => None,
+        What::Stdin | What::Command(_) | What::Bucket(_) => None,
+    };
+    let from_bucket = match &what {
+        What::Bucket(address) => Some(bucket::Plan::new(run, args, address)?),
+        _ => None,
     };
     let mut options = options(run, args, &place)?;
     let repository = run.open().await?;
     options.parent = parent(run, args, &repository).await?;
     // A command starts when all else is known to be right.
-    let source: Box<dyn Source> = match files {
-        Some(files) => wire_up::file_source(files, &run.watchdog).await?,
-        None => Box::new(stdin_source(run, args, &what, &place)?),
+    let mut meter = None;
+    let source: Box<dyn Source> = match (files, from_bucket) {
+        (Some(files), _) => wire_up::file_source(files, &run.watchdog).await?,
+        (None, Some(plan)) => {
+            let (source, counted) = plan.open().await;
+            meter = Some(counted);
+            source
+        }
+        (None, None) => Box::new(stdin_source(run, args, &what, &place)?),
     };
     let identity = source.identity();
     if options.label.is_empty() {
@@ -51,7 +64,7 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let phase = format!("backing up {}", escape(options.label.as_bytes()));
     let begun = Instant::now();
     let outcome = run.follow(&phase, backup(&run.ctx, &repository, source, &options)).await?;
-    show(run, args, &outcome, begun.elapsed());
+    show(run, args, &outcome, begun.elapsed(), meter.as_ref().map(Meter::traffic));
     finish(&outcome)
 }
 
@@ -93,6 +106,9 @@ fn what(args: &BackupArgs) -> Result<What, Fault> {
         let alone = args.paths.len() == 1 && lists.iter().all(|files| files.is_empty());
         let hint = "back up standard input with a command of its own";
         return if alone { Ok(What::Stdin) } else { Err(Fault::usage("- cannot stand beside paths", hint)) };
+    }
+    if let Some(address) = bucket::stated(args)? {
+        return Ok(What::Bucket(Box::new(address)));
     }
     let current = settings::current_dir()?;
     let listed = [
@@ -168,7 +184,7 @@ fn stdin_source(run: &Run, args: &BackupArgs, what: &What, place: &Place) -> Res
     let key = stdin_key(&args.stdin_filename)?;
     let input = match what {
         What::Command(words) => command_input(words, &place.current)?,
-        What::Stdin | What::Files(_) => stdin_input()?,
+        What::Stdin | What::Files(_) | What::Bucket(_) => stdin_input()?,
     };
     let unique = u64::from_le_bytes(run.ctx.random());
     let label = Label { key, host: place.host.clone(), now: run.ctx.clock.now(), unique };
@@ -222,7 +238,13 @@ fn finish(outcome: &Outcome<BackupReport>) -> Result<(), Fault> {
     Err(Fault::incomplete(format!("{number} could not be read; {what}"), hint))
 }
 
-fn show(run: &Run, args: &BackupArgs, outcome: &Outcome<BackupReport>, took: Duration) {
+fn show(
+    run: &Run,
+    args: &BackupArgs,
+    outcome: &Outcome<BackupReport>,
+    took: Duration,
+    traffic: Option<Traffic>,
+) {
     let around = Around {
         dry_run: args.dry_run,
         seconds: took.as_secs_f64(),
@@ -230,9 +252,10 @@ fn show(run: &Run, args: &BackupArgs, outcome: &Outcome<BackupReport>, took: Dur
         notices: outcome.problems.notice_count,
     };
     if run.ink.tone.json {
-        run.ink.json(&Summary::new(&outcome.value, around));
+        run.ink.json(&Summary::new(&outcome.value, around).with_traffic(traffic));
     } else if !run.ink.tone.quiet {
-        summary(&outcome.value, args.dry_run, took).iter().for_each(|line| run.ink.data(line));
+        let asked = traffic.as_ref().map(bucket::shown);
+        summary(&outcome.value, args.dry_run, took).iter().chain(&asked).for_each(|line| run.ink.data(line));
     }
 }
 

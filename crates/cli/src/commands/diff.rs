@@ -5,13 +5,14 @@ use super::{Run, pick};
 use crate::args::DiffArgs;
 use crate::engine::{
     Change, DiffOptions, DiffReport, Error, ErrorKind, Live, LiveOptions, Modified, Outcome, Problems,
-    Repository, Snapshot, diff, diff_live,
+    Repository, Scope, Snapshot, diff, diff_live,
 };
 use crate::fault::Fault;
 use crate::ink::{ChangeLine, DiffSummary, counted, escape, size};
 use crate::settings;
 use crate::wire_up::{self, Excludes};
-use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
+use holdfast_core::entry::{Entry, Kind};
+use holdfast_core::page::KeySpace;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -26,11 +27,12 @@ pub(crate) async fn run(run: &Run, args: &DiffArgs) -> Result<(), Fault> {
     }
     let repository = run.open().await?;
     let before = pick::one(run, &repository, &text, &path, &args.pick).await?.snapshot;
+    let path = settings::path_in(before.summary.space, &path);
     let job = Job { run, args, repository: &repository, before: &before, path: &path };
     let result = match after {
         Some((text, after_path)) => {
             let after = pick::one(run, &repository, &text, &after_path, &args.pick).await?.snapshot;
-            job.snapshots(&after, &after_path).await
+            job.snapshots(&after, &settings::path_in(after.summary.space, &after_path)).await
         }
         None => job.live().await,
     };
@@ -58,8 +60,8 @@ impl Job<'_> {
 
     async fn snapshots(&self, after: &Snapshot, after_path: &[u8]) -> Result<(), Fault> {
         self.announce(&pick::described(after, self.run.ctx.clock.now()));
-        let base = path_to_key(self.path);
-        let mut take = |key: &[u8], change: &Change<'_>| self.show(&base, key, change);
+        let scope = Scope::new(self.before.summary.space, self.path);
+        let mut take = |key: &[u8], change: &Change<'_>| self.show(&scope, key, change);
         let sides = ((self.before, self.path), (after, after_path));
         let work = diff(&self.run.ctx, self.repository, sides.0, sides.1, self.options(), &mut take);
         let result = work.await;
@@ -91,8 +93,8 @@ impl Job<'_> {
         let is_left_out = |path: &[u8], is_dir: bool| is_left_out(&left_out, path, is_dir);
         let options =
             LiveOptions { diff: self.options(), read_data: self.args.read_data, left_out: &is_left_out };
-        let base = path_to_key(&live_path);
-        let mut take = |key: &[u8], change: &Change<'_>| self.show(&base, key, change);
+        let scope = Scope::new(KeySpace::Paths, &live_path);
+        let mut take = |key: &[u8], change: &Change<'_>| self.show(&scope, key, change);
         let side = (self.before, self.path);
         let live = Live { source, path: live_path };
         let result = diff_live(&self.run.ctx, self.repository, side, live, options, &mut take).await;
@@ -154,9 +156,8 @@ impl Job<'_> {
         !gone
     }
 
-    fn show(&self, base: &[u8], key: &[u8], change: &Change<'_>) {
-        let between: &[u8] = if base.is_empty() || key.is_empty() { &[] } else { &[0] };
-        let path = [b"/", key_to_path(&[base, between, key].concat()).as_slice()].concat();
+    fn show(&self, scope: &Scope, key: &[u8], change: &Change<'_>) {
+        let path = scope.path_of(key);
         let ink = &self.run.ink;
         if ink.tone.json {
             ink.json(&ChangeLine::new(&path, &modifier(change), shown_entry(change)));

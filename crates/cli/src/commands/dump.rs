@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Writes what was asked for, and nothing else, to where it was asked for.
 pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
-    let options = DumpOptions { path, archive: args.archive.map(format_of) };
+    let mut options = DumpOptions { path, archive: args.archive.map(format_of) };
     let current = settings::current_dir()?;
     let target = args.target.as_ref().map(|target| settings::normalise(target, &current));
     // What cannot be written is better known before a password is asked for.
@@ -26,6 +26,7 @@ pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
+    options.path = settings::path_in(snapshot.summary.space, &options.path);
     run.ink.talk(&pick::described(snapshot, run.ctx.clock.now()));
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.warn(text));
     let job = Job { run, repository: &repository, snapshot, options: &options };

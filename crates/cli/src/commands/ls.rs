@@ -19,6 +19,7 @@ pub(crate) async fn run(run: &Run, args: &LsArgs) -> Result<(), Fault> {
     }
     run.ink.talk(&pick::described(snapshot, run.ctx.clock.now()));
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.talk(text));
+    let path = settings::path_in(snapshot.summary.space, &path);
     let recursive = args.recursive || path.is_empty();
     let mut visit = |entry: &Entry| show(run, args, entry);
     let result = list(&run.ctx, &repository, snapshot, &path, recursive, &mut visit).await;

@@ -3,6 +3,7 @@
 //! On purpose not here: anything that two verbs do in different words.
 
 mod backup;
+mod bucket;
 mod check;
 mod diff;
 mod dump;

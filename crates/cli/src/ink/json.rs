@@ -165,6 +165,11 @@ pub(crate) struct Summary {
     adopted_packs: u64,
     error_count: u64,
     notice_count: u64,
+    /// What was asked of the server, where the source is on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_requests: Option<BTreeMap<&'static str, u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_bytes: Option<u64>,
 }
 
 /// What the report of a backup does not say.
@@ -205,7 +210,15 @@ impl Summary {
             adopted_packs: report.adopted_packs,
             error_count: around.errors,
             notice_count: around.notices,
+            source_requests: None,
+            source_bytes: None,
         }
+    }
+
+    /// Says too what was asked of a source on a server.
+    pub(crate) fn with_traffic(self, traffic: Option<Traffic>) -> Self {
+        let source_bytes = traffic.as_ref().map(|traffic| traffic.received_bytes);
+        Self { source_requests: traffic.map(|traffic| traffic.requests), source_bytes, ..self }
     }
 }
 

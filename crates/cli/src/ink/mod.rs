@@ -17,8 +17,7 @@ mod tell;
 pub(crate) use escape::escape;
 pub(crate) use json::{
     AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
-    PolicyLine, PreflightLine, TrafficLine,
-    RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
+    PolicyLine, PreflightLine, RestoreSummary, SnapshotLine, Summary, TrafficLine, VersionLine, WarningLine,
 };
 pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,

@@ -18,14 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use crate::packer::{Claim, Packer};
+use crate::restore::path_text as path_of;
 use crate::source::{
     ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order, ReadStatus,
     SMALL_FILE_BYTES_MAX, Source, Stat,
 };
 use holdfast_core::chunker::BUNDLE_BYTES_MAX;
-use holdfast_core::entry::{
-    Attributes, Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs, key_to_path,
-};
+use holdfast_core::entry::{Attributes, Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs};
 use holdfast_core::entry_code::{XATTRS_INLINE_BYTES_MAX, encode_xattrs};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
@@ -48,7 +47,7 @@ const DRAFTS_MAX: usize = 16_384;
 /// Small contents of this run that are remembered.
 const REMEMBERED_MAX: usize = 1 << 18;
 /// An item changed later than this before it was read may change again unnoticed, in seconds.
-const UNSETTLED_SECONDS: i64 = 2;
+pub(super) const UNSETTLED_SECONDS: i64 = 2;
 
 /// What became of one item of an examining job.
 struct ExaminedItem {
@@ -145,8 +144,7 @@ impl Driver {
         covered: bool,
         emit: Emit,
     ) -> Self {
-        let sorted = source.order() == Order::Sorted;
-        let scan = cache.as_ref().filter(|_| sorted).and_then(|cache| cache.scan().ok());
+        let scan = cache.as_ref().and_then(|cache| cache.scan().ok());
         Self {
             ctx: ctx.clone(),
             packer: Arc::clone(packer),
@@ -277,13 +275,8 @@ impl Driver {
     }
 
     fn cached(&mut self, key: &[u8]) -> Option<Record> {
-        let cache = self.cache.as_ref()?;
-        let found = match &mut self.scan {
-            Some(scan) => scan.seek(key),
-            None if self.source.order() == Order::Arrival => cache.by_key(key),
-            None => return None,
-        };
-        found.unwrap_or_else(|error| {
+        let (cache, scan) = (self.cache.as_ref()?, self.scan.as_mut()?);
+        scan.find(cache, key).unwrap_or_else(|error| {
             self.ctx.monitor.on(&Event::Warning(&format!("the stat cache cannot be used any more: {error}")));
             (self.cache, self.scan) = (None, None);
             None
@@ -357,6 +350,7 @@ impl Driver {
     }
 
     fn add_to_group(&mut self, pending: Pending) {
+        pending.batch.reader.expect(pending.item);
         let bytes = pending.held_bytes();
         self.draft_group.push((Arc::clone(&pending.batch), pending.item));
         self.draft_bytes += bytes;
@@ -393,6 +387,7 @@ impl Driver {
         let (giver, promise) = promise();
         let began = self.ctx.clock.now();
         let (batch, item) = (Arc::clone(&pending.batch), pending.item);
+        batch.reader.expect(item);
         let (packer, workers, monitor) =
             (Arc::clone(&self.packer), self.ctx.workers.clone(), Arc::clone(&self.ctx.monitor));
         self.underway_bytes += pending.held_bytes();
@@ -811,9 +806,4 @@ fn front(digest: &[u8; 32]) -> [u8; 16] {
     let mut front = [0; 16];
     front.copy_from_slice(&digest[..16]);
     front
-}
-
-/// A key as a person knows the path.
-pub(super) fn path_of(key: &[u8]) -> Vec<u8> {
-    [b"/", key_to_path(key).as_slice()].concat()
 }

@@ -25,15 +25,14 @@ use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::session::{Session, SessionOptions};
 use crate::snapshots::Snapshot;
-use crate::source::{Order, Source};
+use crate::source::{Order, Prover, Source};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
-use driver::{Driven, Driver};
+use driver::{Driven, Driver, UNSETTLED_SECONDS};
 use emit::{Ascending, Emit, Sorter};
-use holdfast_core::entry::{Content, Time};
+use holdfast_core::entry::{Content, Entry, Time};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
 use holdfast_core::name::SessionName;
-use holdfast_core::page::KeySpace;
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -150,7 +149,7 @@ async fn attempt(
     overtaken: &mut Vec<SessionName>,
 ) -> Result<Outcome<BackupReport>> {
     let start = options.time.unwrap_or_else(|| ctx.clock.now());
-    let identity = source.identity().clone();
+    let (identity, space) = (source.identity().clone(), source.key_space());
     let stream = repository.identifier()?.stream(&identity.host, &identity.kind, &identity.canonical);
     let mut view = repository.view().await?;
     for damage in &view.damage {
@@ -172,7 +171,8 @@ async fn attempt(
     }
     let adopted = live;
     let index = Arc::new(std::mem::take(&mut view.index));
-    let past = find_past(ctx, repository, &view, &index, stream, options).await?;
+    let known = Known { repository, index: &index, stream, prover: source.prover() };
+    let past = find_past(ctx, &view, &known, options).await?;
     if let Some(parent) = &past.parent {
         let Counts { files, bytes, .. } = parent.summary.counts;
         ctx.monitor.on(&Event::Expected { files, bytes });
@@ -223,7 +223,7 @@ async fn attempt(
         incomplete: problems.problem_count > 0,
         problems: problems.problem_count,
         root: driven.root,
-        space: KeySpace::Paths,
+        space,
         parent: report.parent,
         supersedes: Vec::new(),
         unknown: Vec::new(),
@@ -306,7 +306,7 @@ async fn drive(
             .map_err(|error| warn_cache(ctx, &error))
             .ok()
     });
-    let ascending = Box::new(Ascending::new(Arc::clone(&packer), KeySpace::Paths, writer));
+    let ascending = Box::new(Ascending::new(Arc::clone(&packer), source.key_space(), writer));
     let emit = match source.order() {
         Order::Sorted => Emit::Sorted(ascending),
         Order::Arrival => {
@@ -354,14 +354,8 @@ async fn drive(
 }
 
 /// Finds the parent and what stands in for its pages.
-async fn find_past(
-    ctx: &Ctx,
-    repository: &Repository,
-    view: &View,
-    index: &Arc<Index>,
-    stream: StreamId,
-    options: &BackupOptions,
-) -> Result<Past> {
+async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOptions) -> Result<Past> {
+    let (repository, stream) = (known.repository, known.stream);
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
     let described = cache.as_ref().and_then(|cache| same_tree(view, &snapshots, cache.snapshot));
@@ -373,7 +367,7 @@ async fn find_past(
         if let Some(cache) = cache.filter(|_| covered) {
             return Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true });
         }
-        return rebuilt(ctx, repository, index, stream, options, parent).await;
+        return rebuilt(known, options, parent).await;
     }
     if let Some(cache) = cache {
         let covered = described.is_some();
@@ -381,7 +375,7 @@ async fn find_past(
         return Ok(Past { parent, cache: Some(Arc::new(cache)), covered });
     }
     match view.newest_of(stream) {
-        Some(parent) => rebuilt(ctx, repository, index, stream, options, parent).await,
+        Some(parent) => rebuilt(known, options, parent).await,
         None => Ok(Past { parent: None, cache: None, covered: false }),
     }
 }
@@ -410,22 +404,24 @@ fn open_cache(
     })
 }
 
-/// Rebuilds the cache from the parent's pages, where the key allows reading them: without
-/// stamps, so everything is read, but with contents and where they lie.
-async fn rebuilt(
-    _ctx: &Ctx,
-    repository: &Repository,
-    index: &Arc<Index>,
+/// What the parent's pages are read with.
+struct Known<'a> {
+    repository: &'a Repository,
+    index: &'a Arc<Index>,
     stream: StreamId,
-    options: &BackupOptions,
-    parent: Snapshot,
-) -> Result<Past> {
+    prover: Option<Prover>,
+}
+
+/// Rebuilds the cache from the parent's pages, where the key allows reading them. Without stamps,
+/// unless entries prove them, everything is read, but contents are known and where they lie.
+async fn rebuilt(known: &Known<'_>, options: &BackupOptions, parent: Snapshot) -> Result<Past> {
+    let Known { repository, index, stream, .. } = *known;
     let without = |parent| Past { parent: Some(parent), cache: None, covered: false };
     let Some(folder) = &options.cache_dir else { return Ok(without(parent)) };
     let reader = Reader::with_index(repository, Arc::clone(index))?;
     let path = path_of(folder, repository.id(), stream).with_extension("rebuilt");
     let key = repository.identifier()?.cache_key().clone();
-    let outcome = rebuild(&reader, &parent, &path, &key, repository, stream).await;
+    let outcome = rebuild(&reader, &parent, &path, &key, known).await;
     let cache = outcome.and_then(|()| Ok(Cache::open(&path, &key, repository.id(), stream)?));
     let _ = std::fs::remove_file(&path);
     match cache {
@@ -443,8 +439,7 @@ async fn rebuild(
     parent: &Snapshot,
     path: &std::path::Path,
     key: &holdfast_core::crypto::Secret,
-    repository: &Repository,
-    stream: StreamId,
+    known: &Known<'_>,
 ) -> std::result::Result<(), Trouble> {
     let mut writer = CacheWriter::create(path, key)?;
     let mut walk = TreeWalk::whole(reader, parent.summary.root);
@@ -459,9 +454,22 @@ async fn rebuild(
                 },
                 _ => Vec::new(),
             };
-            writer.push(&Record { stamp: None, entry, closure })?;
+            let stamp = match known.prover.filter(|_| is_settled(&entry, parent)) {
+                Some(prove) => {
+                    reader.xattrs(&entry).await.ok().and_then(|attributes| prove(&entry, &attributes))
+                }
+                None => None,
+            };
+            writer.push(&Record { stamp, entry, closure })?;
         }
     }
-    writer.commit(repository.id(), stream, parent.id, None)?;
+    writer.commit(known.repository.id(), known.stream, parent.id, None)?;
     Ok(())
+}
+
+/// Whether an entry was whole and no longer fresh when the run that recorded it began.
+fn is_settled(entry: &Entry, parent: &Snapshot) -> bool {
+    let attributes = &entry.attributes;
+    let fresh = entry.mtime.seconds >= parent.summary.start.seconds.saturating_sub(UNSETTLED_SECONDS);
+    !fresh && !attributes.torn && !attributes.grown
 }

@@ -10,6 +10,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{chain, is_below, path_text};
@@ -21,6 +22,7 @@ use crate::source::{
 use crate::tree::{Step, TreeWalk};
 use futures::stream::{self, StreamExt};
 use holdfast_core::entry::{Attributes, Content, Digest, Entry, Extent, Kind, Xattrs, path_to_key};
+use holdfast_core::page::KeySpace;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -82,18 +84,23 @@ pub async fn diff_live(
     take: TakeChange<'_>,
 ) -> Result<Outcome<DiffReport>> {
     let reader = Reader::new(repository, repository.view().await?)?;
+    if snapshot.summary.space != KeySpace::Paths {
+        let what = "a snapshot of a bucket cannot be compared with files";
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
     find_path(&reader, snapshot, path).await?;
     if live.source.as_ref().is_some_and(|source| source.order() != Order::Sorted) {
         let what = "only a source that lists its keys in order can be compared with a snapshot";
         return Err(Error::new(ErrorKind::Usage, what));
     }
-    let prefix = path_to_key(path);
+    let scope = Scope::new(KeySpace::Paths, path);
+    let prefix = scope.key().to_vec();
     let mut run = Run {
         ctx,
         reader: &reader,
         recorded: Recorded {
             name: name_of(snapshot),
-            walk: TreeWalk::below(&reader, snapshot.summary.root, &prefix),
+            walk: TreeWalk::below(&reader, snapshot.summary.root, &scope),
             ready: VecDeque::new(),
             left_out: options.left_out,
             skipped: None,

@@ -4,16 +4,17 @@
 //! it; a page is opened only when the other side has something else at its first key. On purpose
 //! not here: what makes two entries differ ([`super`]).
 
-use super::{Change, DiffOptions, DiffReport, DiffStored, Modified, TakeChange, compare, relative};
+use super::{Change, DiffOptions, DiffReport, DiffStored, Modified, TakeChange, compare};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::IdHasher;
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{chain, path_text};
 use crate::snapshots::{Lookup, Snapshot, not_in_snapshot};
 use crate::tree::{Held, Pending};
-use holdfast_core::entry::{Entry, Extent, path_to_key};
+use holdfast_core::entry::{Entry, Extent};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::page::Page;
@@ -43,9 +44,14 @@ pub async fn diff(
     for (snapshot, path) in [(before, before_path), (after, after_path)] {
         find_path(&reader, snapshot, path).await?;
     }
-    let keys = [path_to_key(before_path), path_to_key(after_path)];
-    let shared = keys[0] == keys[1];
-    let mut sides = [Side::new(&reader, before, keys[0].clone()), Side::new(&reader, after, keys[1].clone())];
+    if before.summary.space != after.summary.space {
+        let what = "a snapshot of a bucket cannot be compared with one of files";
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
+    let scopes = [Scope::new(before.summary.space, before_path), Scope::new(after.summary.space, after_path)];
+    let shared = scopes[0] == scopes[1];
+    let mut sides =
+        [Side::new(&reader, before, scopes[0].clone()), Side::new(&reader, after, scopes[1].clone())];
     let (mut report, mut chunks) = (DiffReport::default(), Chunks::default());
     loop {
         if ctx.cancel.is_raised() {
@@ -69,10 +75,10 @@ pub async fn diff(
             Step::Entry(order) => {
                 let before = if order == Ordering::Greater { None } else { one.take() };
                 let after = if order == Ordering::Less { None } else { other.take() };
-                let key = before.as_ref().map(|entry| (entry, &keys[0]));
-                let key = key.or_else(|| after.as_ref().map(|entry| (entry, &keys[1])));
-                let Some((entry, prefix)) = key else { break };
-                let key = relative(&entry.key, prefix);
+                let key = before.as_ref().map(|entry| (entry, &scopes[0]));
+                let key = key.or_else(|| after.as_ref().map(|entry| (entry, &scopes[1])));
+                let Some((entry, scope)) = key else { break };
+                let key = scope.relative(&entry.key);
                 let Some(change) = change_of(before.as_ref(), after.as_ref(), options) else { continue };
                 report.note(&change);
                 chunks.note(&reader, &change).await?;
@@ -166,7 +172,8 @@ enum Head<'a> {
 struct Side<'a> {
     reader: &'a Reader,
     name: String,
-    prefix: Vec<u8>,
+    scope: Scope,
+    from: Vec<u8>,
     end: Option<Vec<u8>>,
     /// Pages to come, the next one last.
     stack: Vec<Pending>,
@@ -180,12 +187,13 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(reader: &'a Reader, snapshot: &Snapshot, prefix: Vec<u8>) -> Self {
+    fn new(reader: &'a Reader, snapshot: &Snapshot, scope: Scope) -> Self {
         Self {
             reader,
             name: name_of(snapshot),
-            end: (!prefix.is_empty()).then(|| [prefix.as_slice(), &[1]].concat()),
-            prefix,
+            from: scope.from(),
+            end: scope.to(),
+            scope,
             stack: vec![Pending::root(snapshot.summary.root)],
             entries: VecDeque::new(),
             ready: HashMap::new(),
@@ -197,13 +205,11 @@ impl<'a> Side<'a> {
 
     fn head(&self) -> Option<Head<'_>> {
         if let Some(entry) = self.entries.front() {
-            return Some(Head::Entry(relative(&entry.key, &self.prefix)));
+            return Some(Head::Entry(self.scope.relative(&entry.key)));
         }
         let page = self.stack.last()?;
         // A page that begins before the prefix counts from there.
-        let from = page.from.as_slice();
-        let from = if from < self.prefix.as_slice() { &[][..] } else { relative(from, &self.prefix) };
-        Some(Head::Page(from, page))
+        Some(Head::Page(self.scope.floor(&page.from), page))
     }
 
     /// Leaves the next page out: the other side has the same one.
@@ -232,7 +238,7 @@ impl<'a> Side<'a> {
         self.opened.insert(ChunkKey::from(&pending.id));
         match held {
             Held::Pages(mut pages) => {
-                pages.retain(|page| page.overlaps(&self.prefix, self.end.as_deref()));
+                pages.retain(|page| page.overlaps(&self.from, self.end.as_deref()));
                 self.stack.extend(pages.into_iter().rev());
             }
             Held::Entries(entries) => self.take_in(&pending, entries)?,
@@ -247,8 +253,7 @@ impl<'a> Side<'a> {
             return Err(self.lost(pending, &error));
         }
         self.last = Some(last.key.clone());
-        let inside = |key: &Vec<u8>| *key >= self.prefix && self.end.as_ref().is_none_or(|end| key < end);
-        self.entries = entries.into_iter().filter(|entry| inside(&entry.key)).collect();
+        self.entries = entries.into_iter().filter(|entry| self.scope.holds(&entry.key)).collect();
         Ok(())
     }
 
@@ -273,10 +278,13 @@ impl<'a> Side<'a> {
 
 /// Makes sure that a path is there.
 pub(super) async fn find_path(reader: &Reader, snapshot: &Snapshot, path: &[u8]) -> Result<()> {
-    match Lookup::new(reader, path).look(snapshot.summary.root).await {
+    match Lookup::new(reader, path).look(&snapshot.summary).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_in_snapshot(snapshot, path)),
-        Err(error) => Err(lost(&name_of(snapshot), &path_to_key(path), &error)),
+        Err(error) => {
+            let scope = Scope::new(snapshot.summary.space, path);
+            Err(lost(&name_of(snapshot), scope.key(), &error))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::outcome::{Notice, NoticeKind, Outcome, Problems};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{RestoreOptions, Selected};
@@ -85,7 +86,15 @@ pub async fn dump(
     let mut selected = Selected::new(&reader, snapshot, &selection);
     let first = selected.next().await;
     contents::refuse_damage(&selected)?;
-    let single = first.as_ref().filter(|entry| is_at(entry, options));
+    let mut alone = first.as_ref().is_some_and(|entry| is_at(entry, &selected.scope));
+    if first.as_ref().is_some_and(|entry| stands_for_a_folder(entry, &selected.scope)) {
+        // Of a bucket: an object with the very name, slash included, and perhaps more below it.
+        let next = selected.next().await;
+        contents::refuse_damage(&selected)?;
+        alone = next.is_none();
+        next.into_iter().for_each(|next| selected.give_back(next));
+    }
+    let single = first.as_ref().filter(|_| alone);
     let form = form_of(single, options)?;
     if first.is_none() && !selected.found {
         return Err(not_in_snapshot(snapshot, &options.path));
@@ -111,8 +120,13 @@ pub async fn dump(
 }
 
 /// Whether an entry is itself what was asked for, and no folder.
-fn is_at(entry: &Entry, options: &DumpOptions) -> bool {
-    entry.kind != Kind::Directory && entry.key == holdfast_core::entry::path_to_key(&options.path)
+fn is_at(entry: &Entry, scope: &Scope) -> bool {
+    entry.kind != Kind::Directory && entry.key == scope.key()
+}
+
+/// Whether an object of a bucket has the path's name, which ends with a slash.
+fn stands_for_a_folder(entry: &Entry, scope: &Scope) -> bool {
+    scope.is_opaque() && !scope.is_everything() && entry.key.ends_with(b"/") && entry.key == scope.from()
 }
 
 fn form_of(single: Option<&Entry>, options: &DumpOptions) -> Result<Form> {
@@ -211,7 +225,11 @@ impl Scribe {
     }
 
     fn begin(&mut self, entry: Box<Entry>, path: Vec<u8>) {
+        let nameless = entry.kind == Kind::File && entry.key.is_empty();
         let begun = match &mut self.form {
+            Form::Tar | Form::Zip(_) if nameless => {
+                ControlFlow::Break("it stands for the folder that was asked for, which has no name there")
+            }
             Form::Plain => ControlFlow::Continue(()),
             Form::Tar => tar::begin(&entry, None, &mut self.buffer),
             Form::Zip(zip) => zip.begin(&entry, &mut self.buffer),

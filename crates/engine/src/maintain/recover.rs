@@ -165,9 +165,9 @@ impl<'a> Search<'a> {
         }
         let mut tops: BTreeMap<_, Vec<ChunkId>> = BTreeMap::new();
         for (id, pack) in left.into_iter().filter(|(id, _)| !below.contains(id)) {
-            // Extents of files belong to no tree of paths.
+            // Extents of files belong to no tree of entries.
             let page = readable(self.reader.page(&id).await)?;
-            if page.is_some_and(|page| page.space == KeySpace::Paths) {
+            if page.is_some_and(|page| page.space != KeySpace::Offsets) {
                 tops.entry((pack.member, pack.session)).or_default().push(id);
             }
         }
@@ -181,6 +181,7 @@ impl<'a> Search<'a> {
         counts: &mut Counts,
     ) -> Result<std::result::Result<BTreeSet<ChunkId>, String>> {
         let mut folders: Vec<Vec<u8>> = Vec::new();
+        let has_folders = self.space(top).await? == KeySpace::Paths;
         let mut walk = TreeWalk::whole(&self.reader, top);
         while let Some(step) = walk.next().await {
             let entries = match step {
@@ -190,6 +191,9 @@ impl<'a> Search<'a> {
             };
             for entry in entries {
                 count(counts, &entry);
+                if !has_folders {
+                    continue;
+                }
                 let parent = entry.key.iter().rposition(|byte| *byte == 0).map(|at| &entry.key[..at]);
                 while folders.last().is_some_and(|folder| parent != Some(folder) && !is_below(parent, folder))
                 {
@@ -217,6 +221,11 @@ impl<'a> Search<'a> {
         Ok(if lost == 0 { Ok(ids) } else { Err(format!("{lost} chunks of it are not there")) })
     }
 
+    /// What the keys of a tree are.
+    async fn space(&self, top: ChunkId) -> Result<KeySpace> {
+        Ok(self.reader.page(&top).await?.space)
+    }
+
     /// Commits a tree: its packs are taken over or pinned.
     async fn commit(&self, top: ChunkId, ids: &BTreeSet<ChunkId>, counts: Counts) -> Result<SessionId> {
         let mut needed = BTreeSet::new();
@@ -227,7 +236,9 @@ impl<'a> Search<'a> {
         }
         let adopted = self.adopted.iter().filter(|pack| needed.contains(&pack.row.id)).cloned().collect();
         let now = self.ctx.clock.now();
-        let stream = self.repository.identifier()?.stream(RECOVERED, "files", RECOVERED);
+        let space = self.space(top).await?;
+        let kind = if space == KeySpace::Opaque { "bucket" } else { "files" };
+        let stream = self.repository.identifier()?.stream(RECOVERED, kind, RECOVERED);
         let options = SessionOptions {
             stream,
             parent: None,
@@ -251,7 +262,7 @@ impl<'a> Search<'a> {
         let summary = Summary {
             stream,
             host: RECOVERED.into(),
-            kind: "files".into(),
+            kind: kind.into(),
             label: RECOVERED.into(),
             paths: Vec::new(),
             tags: vec![RECOVERED.into()],
@@ -262,7 +273,7 @@ impl<'a> Search<'a> {
             incomplete: true,
             problems: 1,
             root: top,
-            space: KeySpace::Paths,
+            space,
             parent: None,
             supersedes: Vec::new(),
             unknown: Vec::new(),

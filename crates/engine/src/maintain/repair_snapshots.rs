@@ -29,7 +29,7 @@ use holdfast_core::entry::{Entry, Kind};
 use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{self, Place};
-use holdfast_core::page::{KeySpace, TreeBuilder};
+use holdfast_core::page::TreeBuilder;
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -329,8 +329,8 @@ impl<'a> Salvage<'a> {
     /// Walks what can be read of a tree, leaves out files that cannot be had, and builds a tree of
     /// the rest.
     async fn walk(&self, damaged: &mut DamagedSnapshot, packer: Option<&Packer>) -> Result<Option<ChunkId>> {
-        let mut builder =
-            packer.map(|packer| TreeBuilder::new(packer.sealer().identifier.clone(), KeySpace::Paths));
+        let space = damaged.snapshot.summary.space;
+        let mut builder = packer.map(|packer| TreeBuilder::new(packer.sealer().identifier.clone(), space));
         let mut walk = TreeWalk::whole(&self.reader, damaged.snapshot.summary.root);
         while let Some(step) = walk.next().await {
             if self.ctx.cancel.is_raised() {

@@ -4,10 +4,11 @@
 
 use crate::error::Error;
 use crate::outcome::{Problem, ProblemKind, Problems};
+use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::snapshots::Snapshot;
 use crate::tree::{Step, TreeWalk};
-use holdfast_core::entry::{Entry, Kind, key_to_path, path_to_key};
+use holdfast_core::entry::{Entry, Kind, key_to_path};
 use std::collections::VecDeque;
 
 use super::{RestoreOptions, Selection};
@@ -16,23 +17,26 @@ use super::{RestoreOptions, Selection};
 pub(crate) struct Selected<'a> {
     walk: TreeWalk<'a>,
     ready: VecDeque<Entry>,
-    prefix: Vec<u8>,
+    pub(crate) scope: Scope,
     pub(crate) options: &'a RestoreOptions,
     /// Folders that are only made if something below them is taken.
     parents: Vec<Entry>,
     skipped: Option<Vec<u8>>,
     pub(crate) found: bool,
+    /// The one object of a bucket that was named is taken, and nothing else.
+    ended: bool,
     pub(crate) damage: Problems,
 }
 
 impl<'a> Selected<'a> {
     pub(crate) fn new(reader: &'a Reader, snapshot: &Snapshot, options: &'a RestoreOptions) -> Self {
-        let key = path_to_key(&options.path);
+        let scope = Scope::new(snapshot.summary.space, &options.path);
         Self {
-            walk: TreeWalk::below(reader, snapshot.summary.root, &key),
+            walk: TreeWalk::below(reader, snapshot.summary.root, &scope),
             ready: VecDeque::new(),
-            found: key.is_empty(),
-            prefix: key,
+            found: scope.is_everything(),
+            ended: false,
+            scope,
             options,
             parents: Vec::new(),
             skipped: None,
@@ -46,6 +50,9 @@ impl<'a> Selected<'a> {
             if let Some(entry) = self.ready.pop_front() {
                 return Some(entry);
             }
+            if self.ended {
+                return None;
+            }
             match self.walk.next().await? {
                 Step::Entries(entries) => entries.into_iter().for_each(|entry| self.consider(entry)),
                 Step::Damaged { from, to, error } => {
@@ -55,8 +62,19 @@ impl<'a> Selected<'a> {
         }
     }
 
+    /// Gives an entry back, to be the next once more.
+    pub(crate) fn give_back(&mut self, entry: Entry) {
+        self.ready.push_front(entry);
+    }
+
     fn consider(&mut self, entry: Entry) {
-        self.found |= entry.key == self.prefix;
+        let is_named = entry.key == self.scope.key();
+        // A bucket has no entries for what lies above others, and may have `a` beside `a/b`.
+        self.found |= self.scope.is_opaque() || is_named;
+        if self.ended {
+            return;
+        }
+        self.ended = self.scope.is_opaque() && is_named;
         if self.skipped.as_ref().is_some_and(|skipped| is_below(&entry.key, skipped)) {
             return;
         }
@@ -78,12 +96,7 @@ impl<'a> Selected<'a> {
 
     /// The key relative to the target: a folder's contents land in it, a single file keeps its name.
     pub(crate) fn relative(&self, entry: &Entry) -> Vec<u8> {
-        if entry.key == self.prefix && entry.kind != Kind::Directory {
-            let start = entry.key.iter().rposition(|&byte| byte == 0).map_or(0, |at| at + 1);
-            return entry.key[start..].to_vec();
-        }
-        let rest = &entry.key[self.prefix.len().min(entry.key.len())..];
-        rest.strip_prefix(&[0]).unwrap_or(rest).to_vec()
+        self.scope.at_target(&entry.key, entry.kind == Kind::Directory)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::tree::{Node, Rng, Run, Tree, Trouble};
 use holdfast_core::entry::Kind;
+use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
     ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Order,
@@ -36,6 +37,7 @@ pub(crate) struct ModelSource {
     keys: Vec<Vec<u8>>,
     at: usize,
     order: Order,
+    space: KeySpace,
     identity: SourceIdentity,
     batch_items: usize,
     pub(crate) reads: Reads,
@@ -59,6 +61,7 @@ impl ModelSource {
             tree: Arc::new(tree.clone()),
             at: 0,
             order: Order::Sorted,
+            space: KeySpace::Paths,
             identity,
             batch_items: 100,
             reads: Reads::default(),
@@ -75,6 +78,12 @@ impl ModelSource {
         for at in (1..self.keys.len()).rev() {
             self.keys.swap(at, rng.below(at as u64 + 1) as usize);
         }
+        self
+    }
+
+    /// Its keys are those of a bucket.
+    pub(crate) fn opaque(mut self) -> Self {
+        self.space = KeySpace::Opaque;
         self
     }
 
@@ -142,6 +151,10 @@ impl Source for ModelSource {
         self.order
     }
 
+    fn key_space(&self) -> KeySpace {
+        self.space
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         if self.fails_after.is_some_and(|most| self.at >= most) {
             return Err(SourceError { what: "the listing failed, as planned".into(), source: None });
@@ -178,7 +191,7 @@ impl Source for ModelSource {
 
     fn again(&self) -> Option<Box<dyn Source>> {
         let identity = self.identity.clone();
-        let again = Self { identity, repeatable: true, ..Self::new(&self.tree) };
+        let again = Self { identity, space: self.space, repeatable: true, ..Self::new(&self.tree) };
         self.repeatable.then(|| Box::new(again.counted(&self.reads)) as Box<dyn Source>)
     }
 }

@@ -40,10 +40,11 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         ..FileTargetOptions::default()
     };
     into::refuse_full(&target, &into)?;
-    let options = RestoreOptions { path, select, fail_fast: args.fail_fast, carry: Carry::Out };
+    let mut options = RestoreOptions { path, select, fail_fast: args.fail_fast, carry: Carry::Out };
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
+    options.path = settings::path_in(snapshot.summary.space, &options.path);
     if args.over.delete {
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
     }

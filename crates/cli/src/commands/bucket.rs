@@ -1,0 +1,121 @@
+//! `backup s3://…`: what of the command line has a meaning for a bucket, and what is left out of it.
+//!
+//! On purpose not here: reading it.
+
+use super::{Run, lists};
+use crate::args::BackupArgs;
+use crate::engine::Source;
+use crate::fault::Fault;
+use crate::ink::{count, size};
+use crate::settings::{self, RepositoryPlace};
+use crate::wire_up::{self, Address, BucketOptions, Meter, Overlap, overlap, parse_source};
+use holdfast_store::Traffic;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// The key of the source alone, if it has one of its own.
+const ACCESS: &str = "HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID";
+const SECRET: &str = "HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY";
+
+/// The bucket that is to be backed up, if one is.
+pub(super) fn stated(args: &BackupArgs) -> Result<Option<Address>, Fault> {
+    let is_bucket = |text: &&OsString| text.as_bytes().starts_with(b"s3://");
+    let Some(text) = args.paths.iter().find(is_bucket) else { return Ok(None) };
+    settings::refuse_password(text)?;
+    let lists = [&args.files_from, &args.files_from_verbatim, &args.files_from_raw];
+    if args.paths.len() > 1 || lists.iter().any(|files| !files.is_empty()) {
+        let hint = "back up each bucket, and the paths of this host, with a command of its own";
+        return Err(Fault::usage("a bucket cannot stand beside other things to back up", hint));
+    }
+    let text = text.to_str().ok_or_else(|| Fault::usage("the URL of the bucket is no text", ""))?;
+    let address = parse_source(text).map_err(|error| {
+        let hint = "write s3://bucket/prefix, and ?endpoint=https://host:port for a server that is not AWS";
+        Fault::usage(format!("the bucket cannot be used: {error}"), hint)
+    })?;
+    refuse_options_of_files(args)?;
+    Ok(Some(address))
+}
+
+/// Nothing that was asked for is passed over in silence.
+fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
+    let (leave_out, compare) = (&args.leave_out, &args.compare);
+    let given = [
+        (leave_out.one_file_system, "--one-file-system"),
+        (leave_out.exclude_caches, "--exclude-caches"),
+        (!leave_out.exclude_if_present.is_empty(), "--exclude-if-present"),
+        (compare.ignore_ctime, "--ignore-ctime"),
+        (compare.ignore_inode, "--ignore-inode"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, option)) => {
+            let hint = "leave it out; --exclude and --exclude-larger-than work on keys too";
+            Err(Fault::usage(format!("{option} has no meaning for a bucket"), hint))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A bucket that is ready to be opened.
+pub(super) struct Plan {
+    options: BucketOptions,
+    keys: Option<(String, String)>,
+}
+
+impl Plan {
+    /// Gathers what is known before the repository is open.
+    pub(super) fn new(run: &Run, args: &BackupArgs, address: &Address) -> Result<Self, Fault> {
+        let own = match run.repository_place()? {
+            RepositoryPlace::Bucket(repository) => own_prefix(address, &repository)?,
+            RepositoryPlace::Folder(_) => None,
+        };
+        let leave_out = &args.leave_out;
+        let excludes = lists::patterns(
+            [&leave_out.exclude, &leave_out.iexclude],
+            [&leave_out.exclude_file, &leave_out.iexclude_file],
+            "--exclude-file",
+        )?;
+        let larger = leave_out.exclude_larger_than;
+        let left_out = move |path: &[u8], bytes: u64| {
+            larger.is_some_and(|most| bytes > most) || !excludes.is_empty() && excludes.matches(path, false)
+        };
+        let host = args.name.host.clone();
+        let options = BucketOptions { address: address.clone(), host, left_out: Arc::new(left_out), own };
+        Ok(Self { options, keys: keys()? })
+    }
+
+    /// Opens it.
+    pub(super) async fn open(self) -> (Box<dyn Source>, Meter) {
+        wire_up::bucket_source(self.options, self.keys).await
+    }
+}
+
+/// What keys of the repository begin with, if some of them would be met.
+fn own_prefix(source: &Address, repository: &Address) -> Result<Option<String>, Fault> {
+    match overlap(source, repository) {
+        None => Ok(None),
+        Some(Overlap::Around) => Ok(Some(repository.prefix.clone())),
+        Some(Overlap::Inside) => {
+            let what = format!("{source} lies in the repository {repository}, which cannot hold itself");
+            Err(Fault::usage(what, "back up another prefix; the one of the repository is left out of it"))
+        }
+    }
+}
+
+fn keys() -> Result<Option<(String, String)>, Fault> {
+    match (settings::variable(ACCESS), settings::variable(SECRET)) {
+        (None, None) => Ok(None),
+        (Some(access), Some(secret)) => match (access.into_string(), secret.into_string()) {
+            (Ok(access), Ok(secret)) => Ok(Some((access, secret))),
+            _ => Err(Fault::usage(format!("{ACCESS} or {SECRET} is no text"), "")),
+        },
+        _ => Err(Fault::usage(format!("one of {ACCESS} and {SECRET} is not set"), "set both, or neither")),
+    }
+}
+
+/// What was asked of the server, in a line.
+pub(super) fn shown(traffic: &Traffic) -> String {
+    let kinds = traffic.requests.iter().map(|(kind, number)| format!("{} {kind}", count(*number)));
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
+    format!("  requests   {kinds}, {} came", size(traffic.received_bytes))
+}

@@ -1,0 +1,244 @@
+//! The source: a bucket, or a prefix of one, as the engine captures it.
+//!
+//! On purpose not here: how the listing goes, and how objects are read.
+
+use crate::listing::{self, Listed, Page};
+use crate::object::{proof_of, stat_of};
+use crate::place::host_of;
+use crate::reader::PageReader;
+use aws_sdk_s3::Client;
+use holdfast_core::page::KeySpace;
+use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
+use holdfast_engine::source::{
+    ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
+};
+use holdfast_store_s3::{Address, Keys, Meter, connect};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Small objects that are asked for at once.
+const TURNS: usize = 32;
+/// Parts of large objects that may wait in memory, in bytes, beside the one that each needs.
+const ROOM_BYTES: usize = 64 << 20;
+/// Room is given out in pieces of so many bytes.
+const ROOM_UNIT: u64 = 64 << 10;
+/// Most bytes of a key.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Decides by a key's path, with a slash in front, and its length whether an object is left out.
+pub type LeftOut = Arc<dyn Fn(&[u8], u64) -> bool + Send + Sync>;
+
+/// What to capture and what to leave out.
+#[derive(Clone)]
+pub struct BucketOptions {
+    /// Where it is.
+    pub address: Address,
+    /// Host that it counts as being of; the server's name if none is stated.
+    pub host: Option<String>,
+    /// What is left out.
+    pub left_out: LeftOut,
+    /// What the keys of the repository begin with, if it is in the same bucket.
+    pub own: Option<String>,
+}
+
+impl fmt::Debug for BucketOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketOptions").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What the listing and all readers share.
+pub(crate) struct Shared {
+    pub client: Client,
+    pub address: Address,
+    pub meter: Meter,
+    pub handle: Handle,
+    /// Turns of small objects.
+    pub turns: Semaphore,
+    /// Room for parts of large objects.
+    room: Arc<Semaphore>,
+    /// The server said that it knows no tags.
+    pub no_tags: AtomicBool,
+}
+
+impl Shared {
+    /// Room for so many bytes, if there is any.
+    pub(crate) fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(units).ok()
+    }
+
+    /// The place as a person would find it.
+    pub(crate) fn subject(&self) -> String {
+        format!("s3://{}/{}", self.address.bucket, self.address.prefix)
+    }
+
+    /// The server does what no listing can be made of.
+    pub(crate) fn failed(&self, what: &str) -> SourceError {
+        let subject = self.subject();
+        let what = format!("cannot list {subject}: the server {what}; nothing was backed up");
+        SourceError { what, source: None }
+    }
+}
+
+/// Captures a bucket.
+pub struct BucketSource {
+    shared: Arc<Shared>,
+    options: BucketOptions,
+    identity: SourceIdentity,
+    pages: Option<Receiver<Result<Page, SourceError>>>,
+    listed: u64,
+    excluded: u64,
+    own: u64,
+}
+
+impl fmt::Debug for BucketSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketSource").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl BucketSource {
+    /// Gets ready; nothing is asked of the server yet. Has to be called where tasks can be started.
+    /// Without `keys` the client library finds them.
+    pub async fn new(options: BucketOptions, keys: Option<Keys>) -> Self {
+        let meter = Meter::default();
+        let client = connect(&options.address, keys, &meter).await;
+        Self::with(options, client, meter, Handle::current())
+    }
+
+    fn with(options: BucketOptions, client: Client, meter: Meter, handle: Handle) -> Self {
+        let identity = identity(&options);
+        let shared = Arc::new(Shared {
+            client,
+            address: options.address.clone(),
+            meter,
+            handle,
+            turns: Semaphore::new(TURNS),
+            room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
+            no_tags: AtomicBool::new(false),
+        });
+        Self { shared, options, identity, pages: None, listed: 0, excluded: 0, own: 0 }
+    }
+
+    /// Counts what is asked of the server.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.shared.meter.clone()
+    }
+
+    fn take_in(&mut self, page: Page) -> EntryBatch {
+        self.listed += page.len() as u64;
+        let mut problems = Problems::default();
+        let mut kept = Page::with_capacity(page.len());
+        for object in page {
+            if self.is_own(&object.key) {
+                if self.own == 0 {
+                    problems.notice(self.own_notice());
+                }
+                self.own += 1;
+            } else if (self.options.left_out)(&path_of(&object.key), object.size) {
+                self.excluded += 1;
+            } else if let Some(what) = impossible(&object.key) {
+                let kind = ProblemKind::Unreadable;
+                problems.problem(Problem { path: path_of(&object.key), kind, what: what.to_owned() });
+            } else {
+                kept.push(object);
+            }
+        }
+        let (mut keys, mut items) = (Vec::new(), Vec::with_capacity(kept.len()));
+        for Listed { key, size, modified, etag } in &kept {
+            let start = keys.len();
+            keys.extend_from_slice(key.as_bytes());
+            items.push(Item { key: start..keys.len(), stat: stat_of(etag, *size, *modified) });
+        }
+        let reader = Arc::new(PageReader::new(Arc::clone(&self.shared), kept));
+        EntryBatch { keys, items, reader, problems }
+    }
+
+    fn is_own(&self, key: &str) -> bool {
+        self.options.own.as_ref().is_some_and(|own| key.starts_with(own))
+    }
+
+    fn own_notice(&self) -> Notice {
+        let own = self.options.own.as_deref().unwrap_or_default();
+        let path = path_of(own.trim_end_matches('/'));
+        Notice { path, kind: NoticeKind::LeftOut, what: "left out: it is the repository".to_owned() }
+    }
+}
+
+impl Source for BucketSource {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    /// Some servers list folder by folder.
+    fn order(&self) -> Order {
+        Order::Arrival
+    }
+
+    fn key_space(&self) -> KeySpace {
+        KeySpace::Opaque
+    }
+
+    fn prover(&self) -> Option<Prover> {
+        Some(proof_of)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
+        let pages = self.pages.get_or_insert_with(|| listing::start(&self.shared));
+        match pages.blocking_recv() {
+            None => Ok(None),
+            Some(Err(error)) => Err(error),
+            Some(Ok(page)) => Ok(Some(self.take_in(page))),
+        }
+    }
+
+    fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
+        // Each object is of one moment, and all of them of the time that the run took.
+        let facts =
+            [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
+        let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect();
+        Ok(ConsistencyPoint { record: Vec::new(), facts })
+    }
+
+    fn again(&self) -> Option<Box<dyn Source>> {
+        let Shared { client, meter, handle, .. } = &*self.shared;
+        Some(Box::new(Self::with(self.options.clone(), client.clone(), meter.clone(), handle.clone())))
+    }
+}
+
+/// A key as a person knows it.
+fn path_of(key: &str) -> Vec<u8> {
+    [b"/", key.as_bytes()].concat()
+}
+
+/// Why a key can be none.
+fn impossible(key: &str) -> Option<&'static str> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        Some("no key has this length")
+    } else if key.contains('\0') {
+        Some("its key holds a zero byte, which nothing can ask for")
+    } else {
+        None
+    }
+}
+
+/// The same bucket is the same source, whatever host reads it.
+fn identity(options: &BucketOptions) -> SourceIdentity {
+    let address = &options.address;
+    let shown = format!("s3://{}/{}", address.bucket, address.prefix);
+    let shown = shown.strip_suffix('/').unwrap_or(&shown);
+    let server = address.endpoint.as_deref().map(|endpoint| format!("?endpoint={endpoint}"));
+    let canonical = format!("{shown}{}", server.unwrap_or_default());
+    SourceIdentity {
+        kind: "bucket".to_owned(),
+        host: options.host.clone().unwrap_or_else(|| host_of(address)),
+        canonical,
+        paths: vec![shown.as_bytes().to_vec()],
+    }
+}
