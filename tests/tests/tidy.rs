@@ -18,6 +18,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("store-s3", Some(&["store"])),
     ("engine", Some(&["core", "store"])),
     ("source-files", Some(&["core", "engine"])),
+    ("source-s3", Some(&["core", "engine", "store", "store-s3"])),
     ("cli", None),
     ("tests", None),
     ("benches", None),

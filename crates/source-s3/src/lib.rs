@@ -3,3 +3,6 @@
 //! On purpose not here: a repository in a bucket, which is `store-s3`.
 
 pub mod attributes;
+pub mod encoding;
+pub mod target;
+pub mod unfold;

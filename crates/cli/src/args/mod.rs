@@ -47,6 +47,8 @@ Environment:
   HOLDFAST_KEY_FILE          instead of --key-file
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
+  HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
+                             open the bucket that `restore` restores to
   NO_COLOR                   no colours
 
 Exit codes:
