@@ -96,7 +96,9 @@ impl Weed {
         log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
     }
 
-    fn make_bucket(&self) -> bool {
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -104,7 +106,11 @@ impl Weed {
             .force_path_style(true)
             .credentials_provider(Credentials::new(ACCESS, SECRET, None, None, "tests"))
             .build();
-        let client = Client::from_conf(config);
+        Client::from_conf(config)
+    }
+
+    fn make_bucket(&self) -> bool {
+        let client = self.client();
         let made = async {
             let made = client.create_bucket().bucket(BUCKET).send().await.is_ok();
             made || client.list_objects_v2().bucket(BUCKET).max_keys(1).send().await.is_ok()

@@ -156,7 +156,8 @@ pub(crate) fn unfolded_target(
         Ok(Box::new(FileTarget::create(&top, &each)?) as Box<dyn Target>)
     };
     let look = move |components: &[Vec<u8>]| {
-        let there = std::fs::symlink_metadata(beneath(&place, components)).ok().filter(|there| there.is_dir())?;
+        let there =
+            std::fs::symlink_metadata(beneath(&place, components)).ok().filter(|there| there.is_dir())?;
         let owner = Owner { uid: there.uid(), gid: there.gid(), ..Owner::default() };
         let nanos = u32::try_from(there.mtime_nsec()).unwrap_or_default();
         let mtime = Time { seconds: there.mtime(), nanos };

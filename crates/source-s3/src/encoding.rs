@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_is_no_such_path_leads_nowhere() {
-        for text in ["", ".", "..", "a/..", "%2e", "%41", "%zz", "a%", "%2", "a%+", "a%d", "x%+/y", "%d%d/x"] {
+        for text in ["", ".", "..", "a/..", "%2e", "%41", "%zz", "a%", "%2", "a%+", "a%d", "x%+/y", "%d%d/x"]
+        {
             let components: Vec<_> = text.split('/').map(|word| word.as_bytes().to_vec()).collect();
             assert_eq!(decode(&components), None, "{text}");
         }
@@ -222,7 +223,8 @@ mod tests {
 
     /// Keys of few letters meet each other; the rest is anything.
     fn key() -> impl Strategy<Value = Vec<u8>> {
-        let few = vec(prop_oneof![Just(b'a'), Just(b'/'), Just(b'.'), Just(b'%'), Just(b'd'), Just(b'+')], 0..8);
+        let few =
+            vec(prop_oneof![Just(b'a'), Just(b'/'), Just(b'.'), Just(b'%'), Just(b'd'), Just(b'+')], 0..8);
         let long = (vec(any::<u8>(), 0..4), 0..1024_usize).prop_map(|(start, length)| {
             start.iter().copied().cycle().take(if start.is_empty() { 0 } else { length }).collect()
         });

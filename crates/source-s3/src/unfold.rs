@@ -173,7 +173,8 @@ impl Target for Unfolded {
 
     fn finish(&mut self) -> Result<Finished, TargetError> {
         if std::mem::take(&mut self.left_out) {
-            let what = "headers, metadata and tags of objects have no place in files, and are left out".to_owned();
+            let what =
+                "headers, metadata and tags of objects have no place in files, and are left out".to_owned();
             self.finished.problems.notice(Notice { path: Vec::new(), kind: NoticeKind::Other, what });
         }
         Ok(std::mem::take(&mut self.finished))

@@ -9,6 +9,7 @@
 
 mod archive;
 mod bucket;
+mod bucket_target;
 mod compare;
 mod damage;
 mod exact;

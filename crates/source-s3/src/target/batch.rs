@@ -109,9 +109,14 @@ impl TargetBatch for BucketBatch {
         let (slot, shared) = (Arc::clone(&self.slots[entry]), Arc::clone(&self.shared));
         let Some(permit) = shared.wait(shared.admit(content.len())) else { return shared.check() };
         let bytes = Bytes::copy_from_slice(content);
+        // What was recorded of its parts is about content of the recorded size.
+        let in_parts = slot.recorded.parts.is_some() && bytes.len() as u64 == self.entries[entry].size;
         self.start(entry, async move {
-            let in_parts = slot.recorded.parts.is_some() && !bytes.is_empty();
-            if in_parts { shared.send_in_parts(&slot, bytes).await } else { shared.send_whole(&slot, bytes).await };
+            if in_parts {
+                shared.send_in_parts(&slot, bytes).await
+            } else {
+                shared.send_whole(&slot, bytes).await
+            };
             drop(permit);
         });
         Ok(())

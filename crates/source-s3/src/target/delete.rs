@@ -81,7 +81,8 @@ impl Shared {
         let Ok(delete) = Delete::builder().set_objects(Some(objects.collect())).quiet(true).build() else {
             return Ok(());
         };
-        let deleted = self.place.client.delete_objects().bucket(self.place.bucket()).delete(delete).send().await;
+        let deleted =
+            self.place.client.delete_objects().bucket(self.place.bucket()).delete(delete).send().await;
         let errors = match deleted.map_err(Answer::of) {
             Ok(deleted) => deleted.errors.unwrap_or_default(),
             Err(answer) => {
@@ -107,7 +108,8 @@ fn may_go(select: &Selector, path: &str) -> bool {
     let full = format!("/{path}").into_bytes();
     let ends = full.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     let mut folders = ends.filter(|end| *end + 1 < full.len());
-    folders.all(|end| select(&full[..end], true) != Selection::Skip) && select(&full, false) == Selection::Take
+    folders.all(|end| select(&full[..end], true) != Selection::Skip)
+        && select(&full, false) == Selection::Take
 }
 
 #[cfg(test)]
@@ -122,7 +124,9 @@ mod tests {
             b"/way" if is_folder => Selection::Descend,
             _ => Selection::Take,
         });
-        for (path, goes) in [("kept/x", false), ("way/x", true), ("way", true), ("other//x", true), ("kept", false)] {
+        for (path, goes) in
+            [("kept/x", false), ("way/x", true), ("way", true), ("other//x", true), ("kept", false)]
+        {
             assert_eq!(may_go(&select, path), goes, "{path}");
         }
     }

@@ -224,7 +224,8 @@ impl Ranges {
         let first = self.0.partition_point(|range| range.1 < start);
         let last = self.0.partition_point(|range| range.0 <= end);
         let start = self.0.get(first).filter(|_| first < last).map_or(start, |range| range.0.min(start));
-        let end = last.checked_sub(1).filter(|last| *last >= first).map_or(end, |last| self.0[last].1.max(end));
+        let end =
+            last.checked_sub(1).filter(|last| *last >= first).map_or(end, |last| self.0[last].1.max(end));
         self.0.splice(first..last.max(first), [(start, end)]);
     }
 

@@ -20,6 +20,7 @@ pub use options::{BucketTargetOptions, Overwrite};
 pub use place::{BucketPlace, Events};
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
 use batch::BucketBatch;
 use delete::Seen;
 use futures::stream::{self, StreamExt};
@@ -138,7 +139,9 @@ impl BucketTarget {
             return refused("an object has a name, this has none");
         }
         if slot.name.len() > NAME_BYTES_MAX {
-            return refused("its name is longer than the 1,024 bytes that an object may have: restore to a shorter prefix");
+            return refused(
+                "its name is longer than the 1,024 bytes that an object may have: restore to a shorter prefix",
+            );
         }
         let recorded = Recorded::of(entry);
         let is_gone = recorded.as_ref().is_ok_and(|recorded| recorded.is_delete_marker);
@@ -180,13 +183,14 @@ impl BucketTarget {
         if shared.options.delete.is_none() {
             one_more(&shared.count.existing);
         }
-        let modified = head.last_modified().map(|time| Time { seconds: time.secs(), nanos: time.subsec_nanos() });
-        if modified.is_some_and(|modified| modified > shared.options.made) {
+        // Whole seconds is all that servers state: within one of them what is there counts as newer.
+        let modified = head.last_modified().map(DateTime::secs);
+        if modified.is_some_and(|modified| modified >= shared.options.made.seconds) {
             one_more(&shared.count.newer);
         }
         let may_change = match shared.overwrite {
             Overwrite::Always | Overwrite::IfChanged => true,
-            Overwrite::IfNewer => modified.is_some_and(|modified| mtime > modified),
+            Overwrite::IfNewer => modified.is_some_and(|modified| mtime.seconds > modified),
             Overwrite::Never => false,
         };
         if may_change {

@@ -112,7 +112,8 @@ impl BucketPlace {
         match self.client.get_bucket_notification_configuration().bucket(self.bucket()).send().await {
             Ok(told) => {
                 let lambdas = told.lambda_function_configurations().iter();
-                let lambdas = lambdas.map(|lambda| format!("lambda {}", last_of(lambda.lambda_function_arn())));
+                let lambdas =
+                    lambdas.map(|lambda| format!("lambda {}", last_of(lambda.lambda_function_arn())));
                 let queues = told.queue_configurations().iter();
                 let queues = queues.map(|queue| format!("queue {}", last_of(queue.queue_arn())));
                 let topics = told.topic_configurations().iter();

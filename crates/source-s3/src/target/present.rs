@@ -66,7 +66,8 @@ impl ThereObject {
         let mut broken = None;
         for _ in 0..BODIES {
             let get = self.place.client.get_object().bucket(self.place.bucket()).key(&self.name);
-            let get = get.range(format!("bytes={from}-{}", from + length - 1)).set_if_match(self.etag.clone());
+            let get =
+                get.range(format!("bytes={from}-{}", from + length - 1)).set_if_match(self.etag.clone());
             let answer = get.send().await;
             let answer =
                 answer.map_err(|error| io::Error::other(chain(&Answer::of(error).into_error(&about))))?;
@@ -119,7 +120,8 @@ impl Present for ThereObject {
         let mut at = offset;
         while at < end {
             let part = (buffer.len() as u64).min(end - at) as usize;
-            let zeros = self.read_at(at, &mut buffer[..part]).is_ok() && buffer[..part].iter().all(|byte| *byte == 0);
+            let zeros =
+                self.read_at(at, &mut buffer[..part]).is_ok() && buffer[..part].iter().all(|byte| *byte == 0);
             if !zeros {
                 return false;
             }

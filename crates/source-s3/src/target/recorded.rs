@@ -156,8 +156,7 @@ impl Recorded {
             ("s3.website-redirect-location", there.website_redirect_location()),
         ];
         let differing = headers.into_iter().any(|(name, value)| self.header(name) != text(value));
-        let differing_type =
-            type_of(self.header("s3.content-type")) != type_of(text(there.content_type()));
+        let differing_type = type_of(self.header("s3.content-type")) != type_of(text(there.content_type()));
         let expires = if self.has_odd_expires() { None } else { self.header("s3.expires") };
         let differing_end = expires != text(there.expires_string()) && !self.has_odd_expires();
         let class = there.storage_class().map(StorageClass::as_str).filter(|class| *class != "STANDARD");
@@ -169,7 +168,8 @@ impl Recorded {
     /// Whether an object that is there has other tags.
     pub(super) fn tags_differ(&self, there: &[Tag]) -> bool {
         let there: BTreeMap<_, _> = there.iter().map(|tag| (tag.key(), tag.value())).collect();
-        self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<BTreeMap<_, _>>() != there
+        self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<BTreeMap<_, _>>()
+            != there
     }
 
     /// How an object of so many bytes is divided; one length if it is sent whole.
@@ -187,7 +187,11 @@ impl Recorded {
         }
         // So many parts at most, whatever the size.
         let part = part.max(size.div_ceil(PARTS_MAX).next_multiple_of(1 << 20));
-        Layout { starts: (0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)).collect(), size, in_parts: true }
+        Layout {
+            starts: (0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)).collect(),
+            size,
+            in_parts: true,
+        }
     }
 }
 

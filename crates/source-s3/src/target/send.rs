@@ -6,7 +6,9 @@
 use super::recorded::{Recorded, dress};
 use super::shared::{Shared, lock, one_more};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective, Tagging, TaggingDirective, Tag};
+use aws_sdk_s3::types::{
+    CompletedMultipartUpload, CompletedPart, MetadataDirective, Tag, Tagging, TaggingDirective,
+};
 use bytes::Bytes;
 use holdfast_engine::outcome::ProblemKind;
 use holdfast_store_s3::Answer;
@@ -120,7 +122,9 @@ impl Shared {
         match answer {
             None => self.sent(slot, length, ease),
             // The answer to an earlier try may have been lost.
-            Some(answer) if answer.is_taken() && self.holds(slot, digest()).await => self.sent(slot, length, ease),
+            Some(answer) if answer.is_taken() && self.holds(slot, digest()).await => {
+                self.sent(slot, length, ease)
+            }
             Some(answer) => return self.unsent(slot, answer),
         }
         true
@@ -133,7 +137,8 @@ impl Shared {
         let mut parts = Vec::with_capacity(layout.count());
         for part in 0..layout.count() {
             let (start, end) = layout.range(part);
-            let Some(sent) = self.send_part(slot, &begun, part, bytes.slice(start as usize..end as usize)).await
+            let Some(sent) =
+                self.send_part(slot, &begun, part, bytes.slice(start as usize..end as usize)).await
             else {
                 self.abort(&begun, &slot.name).await;
                 return false;
@@ -147,7 +152,8 @@ impl Shared {
     pub(super) async fn begin(&self, slot: &Slot) -> Option<Begun> {
         let mut ease = Ease::default();
         loop {
-            let begin = self.place.client.create_multipart_upload().bucket(self.place.bucket()).key(&slot.name);
+            let begin =
+                self.place.client.create_multipart_upload().bucket(self.place.bucket()).key(&slot.name);
             match dress!(begin, &ease.dressed(&slot.recorded)).send().await.map_err(Answer::of) {
                 Ok(begun) => {
                     let Some(id) = begun.upload_id else {
@@ -281,7 +287,8 @@ impl Shared {
 
     fn unsent(&self, slot: &Slot, answer: Answer) -> bool {
         if answer.is_taken() {
-            let what = "somebody else made or changed it meanwhile; theirs was left: restore again to decide anew";
+            let what =
+                "somebody else made or changed it meanwhile; theirs was left: restore again to decide anew";
             self.problem(&slot.path, ProblemKind::Refused, what);
         } else {
             self.refused(&slot.path, ProblemKind::Unwritable, "write", &slot.name, answer);
@@ -293,8 +300,11 @@ impl Shared {
     pub(super) async fn set_attributes(&self, slot: &Slot, there: &There) {
         let mut ease = Ease::default();
         let result = loop {
-            let result =
-                if there.differs { self.copy_onto_itself(slot, there, ease).await } else { self.set_tags(slot).await };
+            let result = if there.differs {
+                self.copy_onto_itself(slot, there, ease).await
+            } else {
+                self.set_tags(slot).await
+            };
             match result {
                 Err(answer) if there.differs && ease.again(&slot.recorded, &answer) => {}
                 result => break result,

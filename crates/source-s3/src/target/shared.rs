@@ -129,7 +129,11 @@ impl Shared {
     }
 
     pub(super) fn notice(&self, path: &[u8], what: impl Into<String>) {
-        lock(&self.problems).notice(Notice { path: path.to_vec(), kind: NoticeKind::Other, what: what.into() });
+        lock(&self.problems).notice(Notice {
+            path: path.to_vec(),
+            kind: NoticeKind::Other,
+            what: what.into(),
+        });
     }
 
     /// Notes what a server would not do: a problem of one object, or the end of all.
@@ -190,10 +194,14 @@ impl Shared {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let count = &self.count;
         if get(&count.files) > 0 && !self.options.rehearse {
-            self.notice(b"", "objects of a bucket have no owner, mode or time of their own: those of files are not set");
+            self.notice(
+                b"",
+                "objects of a bucket have no owner, mode or time of their own: those of files are not set",
+            );
         }
         if get(&count.with_rights) > 0 && !self.options.rehearse {
-            let what = "access rights and locks of objects are recorded, and not set: set them where they are meant";
+            let what =
+                "access rights and locks of objects are recorded, and not set: set them where they are meant";
             self.notice(b"", format!("{} objects: {what}", get(&count.with_rights)));
         }
         Finished {

@@ -45,7 +45,8 @@ pub(super) fn address(target: &Path) -> Result<Option<Address>, Fault> {
 pub(super) fn refuse_options(args: &RestoreArgs) -> Result<(), Fault> {
     for (stated, option) in [(args.sparse, "--sparse"), (args.ownership_by_name, "--ownership-by-name")] {
         if stated {
-            let what = format!("{option} is about files, and objects of a bucket have neither holes nor owners");
+            let what =
+                format!("{option} is about files, and objects of a bucket have neither holes nor owners");
             return Err(Fault::usage(what, "leave it out"));
         }
     }
@@ -207,9 +208,8 @@ mod tests {
 
     #[test]
     fn a_repository_is_not_restored_over() {
-        let overlap = |one: &str, other: &str| {
-            overlap(&Address::parse(one).unwrap(), &Address::parse(other).unwrap())
-        };
+        let overlap =
+            |one: &str, other: &str| overlap(&Address::parse(one).unwrap(), &Address::parse(other).unwrap());
         assert!(overlap("s3://bucket/a", "s3://bucket"));
         assert!(overlap("s3://bucket/a", "s3://bucket/a/b"));
         assert!(!overlap("s3://bucket/a", "s3://bucket/ab"));

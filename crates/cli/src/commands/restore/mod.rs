@@ -7,8 +7,8 @@ mod show;
 use super::{Run, lists, pick};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
-    Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions,
-    RestoreReport, Selection, Selector, Silent, Snapshot, Target, restore, verify,
+    Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport,
+    Selection, Selector, Silent, Snapshot, Target, restore, verify,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
