@@ -151,7 +151,7 @@ const ALL: [(&str, &str); 8] = [
     ("s3.content-type", "text/plain; charset=utf-8"),
     ("s3.meta.author", "somebody"),
     ("s3.meta.two-words", "a b=c"),
-    ("s3.tag.project", "x & y"),
+    ("s3.tag.project", "x = y"),
     ("s3.tag.team", "blue/green"),
 ];
 
@@ -163,7 +163,7 @@ fn assert_all(head: &HeadObjectOutput, tags: &BTreeMap<String, String>) {
     assert_eq!(head.content_type(), Some("text/plain; charset=utf-8"));
     let meta = head.metadata().unwrap();
     assert_eq!((meta["author"].as_str(), meta["two-words"].as_str(), meta.len()), ("somebody", "a b=c", 2));
-    assert_eq!((tags["project"].as_str(), tags["team"].as_str(), tags.len()), ("x & y", "blue/green", 2));
+    assert_eq!((tags["project"].as_str(), tags["team"].as_str(), tags.len()), ("x = y", "blue/green", 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
