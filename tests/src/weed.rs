@@ -211,8 +211,9 @@ fn spawn(folder: &Path, ports: [u16; 4]) -> Child {
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-s3",
-        // It would take one port for all servers of a machine.
+        // These would take one port for all servers of a machine.
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         "-volume.max=50",
         "-master.volumeSizeLimitMB=256",
     ]);

@@ -10,6 +10,6 @@ pub(crate) use holdfast_engine::source::{
     ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined, Item, ItemError,
     ItemReader, Order, Piece, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
-pub(crate) use holdfast_engine::target::Tally;
+pub(crate) use holdfast_engine::target::{Tally, Target};
 pub(crate) use holdfast_engine::workers::Workers;
 pub(crate) use holdfast_engine::*;

@@ -4,36 +4,43 @@
 //! On purpose not here: what is done with them.
 
 pub(crate) use holdfast_source_files::{
-    Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, open_beneath,
-    parse_exclude_file,
+    Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
+};
+pub(crate) use holdfast_source_s3::target::{
+    BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
 };
 pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, overlap, parse_source};
-pub(crate) use holdfast_store_s3::{Address, Finding, Meter, PolicyRole, policy};
+pub(crate) use holdfast_store_s3::{Address, Finding, Keys, Meter, PolicyRole, policy};
 
 use crate::args::Global;
-use crate::engine::{Cancel, Clock, Ctx, Entropy, Error, Monitor, Source, SourceError, Workers};
+use crate::engine::{
+    Cancel, Clock, Ctx, Entropy, Error, Monitor, OpenRestored, Source, SourceError, Workers, restored_file,
+};
 use crate::fault::{Code, Fault};
 use crate::guarded::{Guarded, Valve};
 use crate::ink::Progress;
 use crate::settings::RepositoryPlace;
 use crate::stuck::{Watchdog, WatchedSource};
 use holdfast_core::crypto::KemCalls;
-use holdfast_core::entry::Time;
+use holdfast_core::entry::{Owner, Time, key_to_path};
 use holdfast_core::id::parse_hex;
 use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
-use holdfast_source_files::{FileSource, FileTarget};
-use holdfast_source_s3::BucketSource;
+use holdfast_source_files::{FileSource, FileTarget, open_beneath};
+use holdfast_source_s3::{BucketSource, encoding};
+use holdfast_source_s3::target::{BucketTarget, open_object};
+use holdfast_source_s3::unfold::{Folder, Unfolded};
 use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
-use holdfast_store_s3::{Keys, PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
+use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Opens the store of a repository; none if no repository is there.
@@ -172,6 +179,75 @@ pub(crate) async fn bucket_source(
 /// Opens a folder to restore into.
 pub(crate) fn file_target(dir: &Path, options: &FileTargetOptions) -> Result<Box<dyn Target>, Fault> {
     Ok(Box::new(FileTarget::create(dir, options).map_err(Error::from)?))
+}
+
+/// Opens a bucket to restore into. What the second value stands for is to be cleaned up if the
+/// restore fails.
+pub(crate) fn bucket_target(
+    place: &BucketPlace,
+    options: BucketTargetOptions,
+    empty: bool,
+) -> Result<(Box<dyn Target>, Remains), Fault> {
+    let (target, remains) =
+        BucketTarget::new(place, options, empty, Handle::current()).map_err(Error::from)?;
+    Ok((Box::new(target), remains))
+}
+
+/// Opens a folder to restore objects of a bucket into.
+pub(crate) fn unfolded_target(
+    dir: &Path,
+    options: &FileTargetOptions,
+    made: Time,
+) -> Result<Box<dyn Target>, Fault> {
+    // It holds the folder, while each batch opens it once more.
+    let holder = FileTarget::create(dir, options).map_err(Error::from)?;
+    let each = FileTargetOptions {
+        overwrite: options.overwrite.or(Some(Overwrite::Always)),
+        is_held: true,
+        ..options.clone()
+    };
+    let (top, place) = (dir.to_owned(), dir.to_owned());
+    let open = move || {
+        let _ = &holder;
+        Ok(Box::new(FileTarget::create(&top, &each)?) as Box<dyn Target>)
+    };
+    let look = move |components: &[Vec<u8>]| {
+        let there =
+            std::fs::symlink_metadata(beneath(&place, components)).ok().filter(|there| there.is_dir())?;
+        let owner = Owner { uid: there.uid(), gid: there.gid(), ..Owner::default() };
+        let nanos = u32::try_from(there.mtime_nsec()).unwrap_or_default();
+        let mtime = Time { seconds: there.mtime(), nanos };
+        Some(Folder { mode: (there.mode() & 0o7777) as u16, owner, mtime })
+    };
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let owner = Owner { uid, gid, ..Owner::default() };
+    Ok(Box::new(Unfolded::new(Box::new(open), Box::new(look), owner, made)))
+}
+
+fn beneath(dir: &Path, components: &[Vec<u8>]) -> PathBuf {
+    components.iter().fold(dir.to_owned(), |path, name| path.join(std::ffi::OsStr::from_bytes(name)))
+}
+
+/// Opens restored files again: by their paths, or by the keys of objects that they were.
+pub(crate) fn open_restored(dir: PathBuf, opaque: bool) -> OpenRestored {
+    Arc::new(move |key: &[u8]| {
+        if !opaque {
+            return open_beneath(&dir, key).and_then(restored_file);
+        }
+        let is_folder = |components: &[Vec<u8>]| {
+            std::fs::symlink_metadata(beneath(&dir, components)).is_ok_and(|there| there.is_dir())
+        };
+        open_beneath(&dir, &encoding::find(key, is_folder).join(&0)).and_then(restored_file)
+    })
+}
+
+/// Opens restored objects again.
+pub(crate) fn open_restored_object(place: BucketPlace, opaque: bool) -> OpenRestored {
+    let runtime = Handle::current();
+    Arc::new(move |key: &[u8]| {
+        let name = if opaque { key.to_vec() } else { key_to_path(key) };
+        open_object(&place, &runtime, &name)
+    })
 }
 
 /// Whether a repository lies in a folder.

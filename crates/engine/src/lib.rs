@@ -56,7 +56,9 @@ pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use paths::Scope;
 pub use repository::{InitOptions, Repository, Secret};
-pub use restore::{Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, verify};
+pub use restore::{
+    Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, restored_file, verify,
+};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};

@@ -3,12 +3,15 @@
 //! On purpose not here: a repository in a bucket, which is `store-s3`.
 
 pub mod attributes;
+pub mod encoding;
 mod listing;
 mod object;
 mod place;
 mod reader;
 mod source;
 mod stream;
+pub mod target;
+pub mod unfold;
 
 pub use place::{Overlap, overlap, parse_source};
 pub use source::{BucketOptions, BucketSource, LeftOut};

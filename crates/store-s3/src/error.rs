@@ -28,6 +28,8 @@ pub struct Answer {
     status: Option<u16>,
     code: String,
     text: String,
+    /// The request was never sent, as it cannot be.
+    unsendable: bool,
 }
 
 impl Answer {
@@ -50,7 +52,8 @@ impl Answer {
         if let Some(id) = request_id(&error) {
             let _ = write!(text, " (request {id})");
         }
-        Self { status, code, text }
+        let unsendable = matches!(error, SdkError::ConstructionFailure(_));
+        Self { status, code, text, unsendable }
     }
 
     /// The name is taken.
@@ -88,6 +91,26 @@ impl Answer {
         self.status == Some(416)
     }
 
+    /// What the server calls it; empty if it does not say.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// It is not allowed.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status, Some(401 | 403))
+    }
+
+    /// The server does not know the request, or something in it.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.status, Some(405 | 501)) || self.code == "NotImplemented"
+    }
+
+    /// Nothing came back, however often it was tried.
+    pub fn is_silence(&self) -> bool {
+        self.status.is_none() && !self.unsendable
+    }
+
     fn kind(&self) -> ErrorKind {
         match (self.code.as_str(), self.status) {
             ("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed", _) => ErrorKind::Unusable,
@@ -96,6 +119,7 @@ impl Answer {
             }
             (_, Some(404)) => ErrorKind::NotFound,
             (_, Some(401 | 403)) => ErrorKind::Denied,
+            (_, None) if self.unsendable => ErrorKind::Io,
             (_, None | Some(408 | 409 | 429 | 500..=599)) => ErrorKind::Retry,
             _ => ErrorKind::Io,
         }

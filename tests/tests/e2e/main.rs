@@ -10,6 +10,7 @@
 mod archive;
 mod bucket;
 mod bucket_source;
+mod bucket_target;
 mod bucket_trouble;
 mod compare;
 mod damage;

@@ -51,6 +51,8 @@ Environment:
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
                              what opens a bucket that is backed up, beside the repository's
+  HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
+                             open the bucket that `restore` restores to
   NO_COLOR                   no colours
 
 Exit codes:

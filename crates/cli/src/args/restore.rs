@@ -14,6 +14,10 @@ use std::path::PathBuf;
 /// goes on where it was when it is run again with --overwrite always. Links that are in the
 /// target are replaced, never followed.
 ///
+/// In a bucket files become objects; folders, links, owners and modes have no place there. Keys
+/// for the target alone: HOLDFAST_TARGET_AWS_ACCESS_KEY_ID and HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY,
+/// or profile= in its URL.
+///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
 #[derive(Debug, Args)]
@@ -21,15 +25,16 @@ use std::path::PathBuf;
 Examples:
   holdfast restore latest --target /tmp/all
   holdfast restore latest:/srv/www --target /tmp/www --verify
+  holdfast restore latest:/srv/www --target 's3://bucket/www?region=eu-central-1'
   holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run
   holdfast restore latest:/srv/www --target /srv/www --overwrite always --delete --dry-run")]
 pub(crate) struct RestoreArgs {
     /// A snapshot's id or the beginning of one, or `latest`; and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) snapshot: OsString,
-    /// Folder to restore into; it is made if it is missing. If something lies in it, say
-    /// --overwrite
-    #[arg(short, long, value_name = "DIR")]
+    /// Folder to restore into, made if it is missing, or a bucket: s3://bucket/prefix. If something
+    /// lies there, say --overwrite
+    #[arg(short, long, value_name = "DIR|URL")]
     pub(crate) target: PathBuf,
     #[command(flatten)]
     pub(crate) pick: Pick,
@@ -42,6 +47,9 @@ pub(crate) struct RestoreArgs {
     /// Give files to the user and group of the same name, not of the same number
     #[arg(long)]
     pub(crate) ownership_by_name: bool,
+    /// Restore into a bucket that tells others of each new object
+    #[arg(long)]
+    pub(crate) with_events: bool,
     /// Show what would be restored, fetched, rewritten and deleted; change nothing
     #[arg(short = 'n', long, conflicts_with = "verify")]
     pub(crate) dry_run: bool,

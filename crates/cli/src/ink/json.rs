@@ -444,6 +444,8 @@ pub(crate) struct RestoreSummary {
     packs_read: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     files_verified: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects_newer: Option<u64>,
     seconds_elapsed: f64,
     error_count: u64,
     notice_count: u64,
@@ -454,6 +456,7 @@ impl RestoreSummary {
         snapshot: &Snapshot,
         report: &RestoreReport,
         verified: Option<u64>,
+        newer: Option<u64>,
         around: Around,
     ) -> Self {
         Self {
@@ -474,6 +477,7 @@ impl RestoreSummary {
             bytes_fetched: report.bytes_fetched,
             packs_read: report.packs,
             files_verified: verified,
+            objects_newer: newer,
             seconds_elapsed: around.seconds,
             error_count: around.errors,
             notice_count: around.notices,

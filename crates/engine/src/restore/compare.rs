@@ -81,7 +81,7 @@ fn differing(
     Ok(if parts.is_empty() && same_size { Difference::None } else { Difference::Parts(parts) })
 }
 
-fn holes_are_there(present: &dyn Present, extents: &[Extent]) -> bool {
+pub(super) fn holes_are_there(present: &dyn Present, extents: &[Extent]) -> bool {
     let mut at = 0;
     extents.iter().all(|extent| {
         let start = at;

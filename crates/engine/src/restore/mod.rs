@@ -10,7 +10,7 @@ mod verify;
 mod write;
 
 pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
-pub use verify::{OpenRestored, verify};
+pub use verify::{OpenRestored, restored_file, verify};
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};

@@ -6,7 +6,7 @@ use crate::harness::{ModelSource, Node, Run, Tree, World, noise, run};
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, verify};
+use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, restored_file, verify};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -112,7 +112,9 @@ fn write_out(tree: &Tree, folder: &Path) {
 
 fn opens(folder: &Path) -> OpenRestored {
     let folder = folder.to_owned();
-    Arc::new(move |key| File::open(folder.join(std::ffi::OsStr::from_bytes(&key_to_path(key)))))
+    Arc::new(move |key| {
+        File::open(folder.join(std::ffi::OsStr::from_bytes(&key_to_path(key)))).and_then(restored_file)
+    })
 }
 
 #[test]

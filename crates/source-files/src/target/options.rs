@@ -39,6 +39,8 @@ pub struct FileTargetOptions {
     pub keep_tagged: Vec<String>,
     /// Change nothing, only count.
     pub rehearse: bool,
+    /// Another target of the same restore holds the folder.
+    pub is_held: bool,
 }
 
 impl fmt::Debug for FileTargetOptions {
@@ -88,7 +90,9 @@ pub(super) fn open_top(dir: &Path, options: &FileTargetOptions) -> Result<Opened
         Ok((_, false)) if options.overwrite.is_none() => {
             Err(refused(format!("target {shown} is not empty: state a new or an empty folder"), None))
         }
-        Ok((top, _)) if !options.rehearse && flock(&top, LOCK) == Err(Errno::WOULDBLOCK) => {
+        Ok((top, _))
+            if !options.rehearse && !options.is_held && flock(&top, LOCK) == Err(Errno::WOULDBLOCK) =>
+        {
             Err(refused(format!("another restore is at work in target {shown}: wait for its end"), None))
         }
         Ok((top, empty)) => Ok(Opened { top: Some(top), in_place: !empty }),

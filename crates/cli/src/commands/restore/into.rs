@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::ink::{count, counted, escape};
 use crate::settings;
 use crate::wire_up::{Excludes, FileTargetOptions, LeftOut, Overwrite};
+use holdfast_core::page::KeySpace;
 use holdfast_core::session::RecordedProblem;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -53,13 +54,12 @@ impl Limit {
     }
 
     /// Stops what would delete more than is allowed, before anything was changed.
-    pub(super) fn guard(self, target: &Path, survey: &RestoreReport) -> Result<(), Fault> {
+    pub(super) fn guard(self, name: &str, survey: &RestoreReport) -> Result<(), Fault> {
         let tally = &survey.tally;
         if self.allows(tally) {
             return Ok(());
         }
         let (deleted, all) = (count(tally.deleted), counted(tally.existing, "thing", "things"));
-        let name = escape(target.as_os_str().as_encoded_bytes());
         let first =
             survey.deleted.first().map(|path| format!(", {} first", escape(path))).unwrap_or_default();
         Err(Fault::usage(
@@ -121,7 +121,10 @@ pub(super) async fn prepare_delete(
     let excludes = Excludes::new(&left_out.patterns, &left_out.ipatterns).map_err(|what| {
         Fault::failed(format!("what the backup left out cannot be understood: {what}"), "")
     })?;
-    let (sources, select) = (snapshot.summary.paths.clone(), options.select.clone());
+    // All keys of a bucket are below the same root.
+    let opaque = snapshot.summary.space != KeySpace::Paths;
+    let sources = if opaque { vec![b"/".to_vec()] } else { snapshot.summary.paths.clone() };
+    let select = options.select.clone();
     let delete = deletable(options.path.clone(), sources, select, unread);
     let prefix = options.path.clone();
     into.delete = Some(Arc::new(move |path: &[u8], is_folder: bool| {

@@ -1,28 +1,32 @@
 //! `restore`: a snapshot, or a part of it, lands in a new folder or over what is there.
 
+mod bucket;
 mod into;
 mod show;
 
 use super::{Run, lists, pick};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
-    Carry, Ctx, OpenRestored, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions,
-    RestoreReport, Selection, Selector, Silent, Snapshot, restore, verify,
+    Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport,
+    Selection, Selector, Silent, Snapshot, Target, restore, verify,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
 use crate::settings;
-use crate::wire_up::{self, Excludes, FileTargetOptions, Overwrite, open_beneath};
+use crate::wire_up::{self, Address, Excludes, FileTargetOptions, Overwrite};
+use holdfast_core::entry::Time;
+use holdfast_core::page::KeySpace;
 use into::Limit;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
-    let target = settings::normalise(&args.target, &settings::current_dir()?);
+    let place = Place::of(args)?;
     let select = selector(&args.select)?;
     let limit = Limit::parse(&args.over.max_delete)?;
     let overwrite = into::overwrite(&args.over, args.dry_run);
@@ -39,16 +43,25 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         rehearse: args.dry_run,
         ..FileTargetOptions::default()
     };
-    into::refuse_full(&target, &into)?;
+    let place = match place {
+        Place::Folder(path) => {
+            into::refuse_full(&path, &into)?;
+            Ready::Folder(path)
+        }
+        Place::Bucket(address) => Ready::Bucket(bucket::ready(run, args, &address, overwrite).await?),
+    };
     let mut options = RestoreOptions { path, select, fail_fast: args.fail_fast, carry: Carry::Out };
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
+    let opaque = snapshot.summary.space != KeySpace::Paths;
     if args.over.delete {
+        bucket::refuse_delete(&place, opaque)?;
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
+        bucket::refuse_tagged(&place, &into)?;
     }
-    let job = Job { run, args, repository: &repository, snapshot, target, into, options };
+    let job = Job { run, args, repository: &repository, snapshot, place, opaque, into, options };
     job.announce(&resolved);
     if args.dry_run {
         return job.rehearse().await;
@@ -59,13 +72,50 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     job.restore().await
 }
 
+/// What is stated as the target.
+enum Place {
+    Folder(PathBuf),
+    Bucket(Address),
+}
+
+impl Place {
+    fn of(args: &RestoreArgs) -> Result<Self, Fault> {
+        if let Some(address) = bucket::address(&args.target)? {
+            bucket::refuse_options(args)?;
+            return Ok(Self::Bucket(address));
+        }
+        if args.with_events {
+            return Err(Fault::usage("--with-events is about a bucket", "leave it out"));
+        }
+        Ok(Self::Folder(settings::normalise(&args.target, &settings::current_dir()?)))
+    }
+}
+
+/// A target that was looked at.
+enum Ready {
+    Folder(PathBuf),
+    Bucket(bucket::Bucket),
+}
+
+impl Ready {
+    /// How people call it.
+    fn name(&self) -> String {
+        match self {
+            Self::Folder(path) => escape(path.as_os_str().as_encoded_bytes()),
+            Self::Bucket(bucket) => bucket.place.address().to_string(),
+        }
+    }
+}
+
 /// One restore.
 struct Job<'a> {
     run: &'a Run,
     args: &'a RestoreArgs,
     repository: &'a Repository,
     snapshot: &'a Snapshot,
-    target: PathBuf,
+    place: Ready,
+    /// Keys are those of objects.
+    opaque: bool,
     into: FileTargetOptions,
     options: RestoreOptions,
 }
@@ -85,7 +135,10 @@ impl Job<'_> {
                 incomplete: summary.incomplete,
                 passed_over: resolved.passed_over.as_ref().map(|newer| newer.id.to_string()),
                 without_path: resolved.without_path.as_ref().map(|newer| newer.id.to_string()),
-                target: self.target.display().to_string(),
+                target: match &self.place {
+                    Ready::Folder(path) => path.display().to_string(),
+                    Ready::Bucket(bucket) => bucket.place.address().to_string(),
+                },
                 dry_run: self.args.dry_run,
             });
         }
@@ -101,21 +154,62 @@ impl Job<'_> {
     async fn carry(&self, carry: Carry, phase: &str) -> Result<Outcome<RestoreReport>, Fault> {
         let options = RestoreOptions { carry, ..self.options.clone() };
         let into = FileTargetOptions { rehearse: carry != Carry::Out, ..self.into.clone() };
-        let target = wire_up::file_target(&self.target, &into)?;
-        if carry == Carry::Survey {
+        let target = match &self.place {
+            Ready::Folder(path) if self.opaque => wire_up::unfolded_target(path, &into, self.made())?,
+            Ready::Folder(path) => wire_up::file_target(path, &into)?,
+            Ready::Bucket(bucket) => return self.carry_to_bucket(bucket, &into, &options, phase).await,
+        };
+        self.carry_to(target, &options, phase).await
+    }
+
+    async fn carry_to(
+        &self,
+        target: Box<dyn Target>,
+        options: &RestoreOptions,
+        phase: &str,
+    ) -> Result<Outcome<RestoreReport>, Fault> {
+        if options.carry == Carry::Survey {
             // What is wrong will be told once, by the restore itself.
             let silent = Ctx { monitor: Arc::new(Silent), ..self.run.ctx.clone() };
-            let work = restore(&silent, self.repository, self.snapshot, target, &options);
+            let work = restore(&silent, self.repository, self.snapshot, target, options);
             return self.run.watch(phase, work).await;
         }
-        let work = restore(&self.run.ctx, self.repository, self.snapshot, target, &options);
+        let work = restore(&self.run.ctx, self.repository, self.snapshot, target, options);
         self.run.follow(phase, work).await
+    }
+
+    async fn carry_to_bucket(
+        &self,
+        bucket: &bucket::Bucket,
+        into: &FileTargetOptions,
+        options: &RestoreOptions,
+        phase: &str,
+    ) -> Result<Outcome<RestoreReport>, Fault> {
+        let into = bucket.options(into, options.carry, self.opaque, self.made(), self.run);
+        let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
+        let result = self.carry_to(target, options, phase).await;
+        if result.is_err() {
+            remains.clean().await;
+        }
+        bucket.newer.store(remains.newer(), Ordering::Relaxed);
+        result
+    }
+
+    /// When the snapshot was begun.
+    const fn made(&self) -> Time {
+        self.snapshot.summary.start
+    }
+
+    const fn hint(&self) -> &'static str {
+        match self.place {
+            Ready::Folder(_) => "owners and devices need root",
+            Ready::Bucket(_) => "each is named above; what is no object cannot be one",
+        }
     }
 
     async fn rehearse(&self) -> Result<(), Fault> {
         let begun = Instant::now();
-        let name = escape(self.target.as_os_str().as_encoded_bytes());
-        let outcome = self.carry(Carry::Rehearse, &format!("comparing with {name}")).await?;
+        let outcome = self.carry(Carry::Rehearse, &format!("comparing with {}", self.place.name())).await?;
         self.show(&outcome.value, None, &outcome.problems, begun.elapsed());
         self.finish(&outcome.problems)
     }
@@ -123,7 +217,7 @@ impl Job<'_> {
     /// Looks what would be deleted, and stops if that is more than is allowed.
     async fn survey(&self, limit: Limit) -> Result<(), Fault> {
         let survey = self.carry(Carry::Survey, "looking what is to be deleted").await?.value;
-        limit.guard(&self.target, &survey)?;
+        limit.guard(&self.place.name(), &survey)?;
         if survey.tally.deleted > 0 {
             let number = counted(survey.tally.deleted, "thing that is", "things that are");
             self.run.ink.talk(&format!("will delete {number} not in the snapshot"));
@@ -133,7 +227,7 @@ impl Job<'_> {
 
     async fn restore(&self) -> Result<(), Fault> {
         let begun = Instant::now();
-        let phase = format!("restoring to {}", escape(self.target.as_os_str().as_encoded_bytes()));
+        let phase = format!("restoring to {}", self.place.name());
         let outcome = self.carry(Carry::Out, &phase).await.map_err(how_to_go_on)?;
         let (report, mut problems) = (outcome.value, outcome.problems);
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
@@ -142,8 +236,10 @@ impl Job<'_> {
     }
 
     async fn verify(&self, problems: &mut Problems) -> Result<u64, Fault> {
-        let target = self.target.clone();
-        let open: OpenRestored = Arc::new(move |key: &[u8]| open_beneath(&target, key));
+        let open = match &self.place {
+            Ready::Folder(path) => wire_up::open_restored(path.clone(), self.opaque),
+            Ready::Bucket(bucket) => wire_up::open_restored_object(bucket.place.clone(), self.opaque),
+        };
         let work = verify(&self.run.ctx, self.repository, self.snapshot, &self.options, open);
         let mut outcome = self.run.watch("comparing with what was backed up", work).await?;
         forget_known(&mut outcome.problems, problems);
@@ -162,12 +258,23 @@ impl Job<'_> {
         };
         if ink.tone.json {
             report.deleted.iter().for_each(|path| ink.json(&DeletedLine::new(path)));
-            ink.json(&RestoreSummary::new(self.snapshot, report, verified, around));
+            ink.json(&RestoreSummary::new(self.snapshot, report, verified, self.newer(), around));
         } else if self.args.dry_run {
             show::deleted(report, ink.tone.verbose).iter().for_each(|line| ink.data(line));
             show::summary(&show::WOULD, report, None, None).iter().for_each(|line| ink.data(line));
+            if let Some(newer) = self.newer().filter(|newer| *newer > 0) {
+                ink.data(&show::newer(newer));
+            }
         } else if !ink.tone.quiet {
             show::summary(&show::DID, report, verified, Some(took)).iter().for_each(|line| ink.data(line));
+        }
+    }
+
+    /// Objects at the target that are newer than the snapshot; none if it is no bucket.
+    fn newer(&self) -> Option<u64> {
+        match &self.place {
+            Ready::Folder(_) => None,
+            Ready::Bucket(bucket) => Some(bucket.newer.load(Ordering::Relaxed)),
         }
     }
 
@@ -185,7 +292,7 @@ impl Job<'_> {
         }
         match problems.problem_count {
             0 => Ok(()),
-            _ => Err(Fault::incomplete(format!("restored with {number}"), "owners and devices need root")),
+            _ => Err(Fault::incomplete(format!("restored with {number}"), self.hint())),
         }
     }
 }

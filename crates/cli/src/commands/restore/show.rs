@@ -72,6 +72,11 @@ pub(super) fn summary(
     lines
 }
 
+/// Tells of objects that would be replaced by what is older.
+pub(super) fn newer(number: u64) -> String {
+    format!("  {:<12} {}, changed after the snapshot was made", "newer there", count(number))
+}
+
 /// Lists what would be deleted: the first few, or all that were kept.
 pub(super) fn deleted(report: &RestoreReport, all: bool) -> Vec<String> {
     let shown = if all { usize::MAX } else { DELETED_SHOWN_MAX };
