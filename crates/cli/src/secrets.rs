@@ -62,7 +62,10 @@ impl<'a> From<&'a FromArgs> for Stated<'a> {
 
 /// Gets what opens the repository. `confirm` asks a person twice.
 pub(crate) fn get(global: &Global, confirm: bool) -> Result<Secret, Fault> {
-    stated(global.into(), || if confirm { ask_new("New password for the repository: ", USUAL) } else { ask() })
+    stated(
+        global.into(),
+        || if confirm { ask_new("New password for the repository: ", USUAL) } else { ask() },
+    )
 }
 
 /// Gets what opens the repository that is copied from.
@@ -262,11 +265,10 @@ mod tests {
         }
     }
 
-    fn origin_of<'a>(
-        stated: impl Into<Stated<'a>>,
-        set: &[(&str, &str)],
-    ) -> Result<Origin, Fault> {
-        origin(stated.into(), |name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+    fn origin_of<'a>(stated: impl Into<Stated<'a>>, set: &[(&str, &str)]) -> Result<Origin, Fault> {
+        origin(stated.into(), |name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     #[test]

@@ -262,8 +262,11 @@ pub(super) fn founded() -> BTreeMap<Key, Bytes> {
     let made = || {
         let store = MemoryStore::new();
         let ctx = onlooker(&Arc::new(AtomicI64::new(START_SECONDS)));
-        let options =
-            InitOptions { label: "first".into(), kdf: KdfCost { memory_kib: 32, passes: 1, lanes: 1 }, identifying: None };
+        let options = InitOptions {
+            label: "first".into(),
+            kdf: KdfCost { memory_kib: 32, passes: 1, lanes: 1 },
+            identifying: None,
+        };
         let secret = secret();
         let made = Repository::create(&ctx, Arc::new(store.clone()), &secret, &options);
         made.now_or_never().expect("memory never waits").expect("a new repository");

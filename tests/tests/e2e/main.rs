@@ -9,7 +9,9 @@
 
 mod archive;
 mod bucket;
+mod bucket_copy;
 mod compare;
+mod copy;
 mod damage;
 mod exact;
 mod forge;

@@ -180,7 +180,8 @@ impl Run {
     /// Opens another repository, which is only read, with its own credentials.
     pub(crate) async fn open_from(&self, from: &FromArgs) -> Result<Repository, Fault> {
         let place = settings::from_place(from.from.as_deref())?;
-        let Some(store) = wire_up::open_store_with(&place, secrets::from_keys()?).await.map_err(of_from)? else {
+        let Some(store) = wire_up::open_store_with(&place, secrets::from_keys()?).await.map_err(of_from)?
+        else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };

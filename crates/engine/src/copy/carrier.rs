@@ -123,10 +123,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// Carries chunks, and says by which ids they are known there: old and new.
-    pub(super) async fn carry_renamed(
-        &self,
-        ids: Vec<ChunkId>,
-    ) -> Tried<Vec<(ChunkId, ChunkId)>> {
+    pub(super) async fn carry_renamed(&self, ids: Vec<ChunkId>) -> Tried<Vec<(ChunkId, ChunkId)>> {
         self.carry(ids, Naming::New).await
     }
 

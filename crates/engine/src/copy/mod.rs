@@ -32,6 +32,7 @@ use holdfast_core::id::{ChunkId, SessionId, StreamId};
 use holdfast_core::keys::Role;
 use holdfast_core::name::SessionName;
 use holdfast_core::session::{Counts, Origin, Summary};
+use rebuild::Names;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,6 +133,7 @@ pub async fn copy(
         reader,
         alike,
         foreseen: Mutex::default(),
+        names: Names::default(),
         left: Vec::new(),
         suspicious: true,
         adopted_packs: 0,
@@ -199,6 +201,8 @@ struct Run<'a> {
     alike: bool,
     /// What a dry run would store.
     foreseen: Mutex<Foreseen>,
+    /// Which chunk became which.
+    names: Names,
     /// Sessions of this run that have packs and no snapshot: the next one takes them over.
     left: Vec<SessionName>,
     /// Whether packs of the destination may be missing.
@@ -275,14 +279,13 @@ impl Run<'_> {
         let packer = Arc::clone(session.packer());
         let past = Reader::with_index(self.to, index)?;
         let past = parent.as_ref().filter(|_| leans || !self.alike).map(|old| (&past, old.summary.root));
-        let carrier = Carrier::new(
-            self.ctx,
-            &self.reader,
-            &packer,
-            self.options.dry_run.then_some(&self.foreseen),
-        );
+        let carrier =
+            Carrier::new(self.ctx, &self.reader, &packer, self.options.dry_run.then_some(&self.foreseen));
         let (chunks, bytes) = self.foreseen_so_far();
-        let root = match self.carry(&mut session, &carrier, snapshot, past).await {
+        let mut names = std::mem::take(&mut self.names);
+        let carried = self.carry(&mut session, &carrier, snapshot, past, &mut names).await;
+        self.names = names;
+        let root = match carried {
             Ok(root) => root,
             Err(failure) => {
                 if let Failure::Unread(_) = failure {
@@ -339,6 +342,7 @@ impl Run<'_> {
         carrier: &Carrier<'_>,
         snapshot: &Snapshot,
         past: Option<(&Reader, ChunkId)>,
+        names: &mut Names,
     ) -> Tried<ChunkId> {
         let (ctx, packer) = (self.ctx, carrier.packer);
         let work = async {
@@ -349,7 +353,7 @@ impl Run<'_> {
                 // Which of it is there is known only once it was read.
                 Ok(root)
             } else {
-                rebuild::rebuild(carrier, root, space, past).await
+                rebuild::rebuild(carrier, root, space, past, names).await
             };
             if let Err(Failure::Unread(error) | Failure::Run(error)) = &result {
                 packer.stop(Error::new(error.kind, "the run ended early"));

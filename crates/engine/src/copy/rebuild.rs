@@ -22,9 +22,9 @@ const NAMES_MAX: usize = 1 << 18;
 /// Extents of a large file that are carried together.
 const EXTENTS_AT_ONCE: usize = 1024;
 
-/// Which chunk became which, as far as it is remembered.
+/// Which chunk became which, as far as it is remembered. What is there now has to be asked.
 #[derive(Default)]
-struct Names {
+pub(super) struct Names {
     young: HashMap<ChunkId, ChunkId>,
     old: HashMap<ChunkId, ChunkId>,
 }
@@ -77,13 +77,14 @@ pub(super) async fn rebuild(
     root: ChunkId,
     space: KeySpace,
     parent: Option<(&Reader, ChunkId)>,
+    names: &mut Names,
 ) -> Tried<ChunkId> {
     let before = parent.map(|(reader, root)| Before {
         reader,
         walk: TreeWalk::whole(reader, root),
         ready: VecDeque::new(),
     });
-    let mut work = Rebuild { carrier, names: Names::default(), before };
+    let mut work = Rebuild { carrier, names, before };
     let packer = Arc::clone(carrier.packer);
     let mut tree = TreeBuilder::new(packer.sealer().identifier.clone(), space);
     let mut walk = TreeWalk::whole(carrier.reader, root);
@@ -109,7 +110,7 @@ pub(super) async fn rebuild(
 
 struct Rebuild<'a> {
     carrier: &'a Carrier<'a>,
-    names: Names,
+    names: &'a mut Names,
     before: Option<Before<'a>>,
 }
 
@@ -180,8 +181,10 @@ impl Rebuild<'_> {
     async fn carry(&mut self, mut ids: Vec<ChunkId>) -> Tried<HashMap<ChunkId, ChunkId>> {
         ids.sort_unstable();
         ids.dedup();
-        let mut names: HashMap<_, _> =
-            ids.iter().filter_map(|id| Some((*id, self.names.get(id)?))).collect();
+        let packer = self.carrier.packer;
+        let there = |new: &ChunkId| packer.resolves(ChunkKind::Data, &ChunkKey::from(new), false);
+        let known = |id: &ChunkId| Some((*id, self.names.get(id).filter(there)?));
+        let mut names: HashMap<_, _> = ids.iter().filter_map(known).collect();
         ids.retain(|id| !names.contains_key(id));
         let carried = self.carrier.carry_renamed(ids).await?;
         names.extend(carried.iter().copied());

@@ -1,5 +1,6 @@
 //! What the engine promises, one file a subject.
 
+mod copy;
 mod crash;
 mod damage;
 mod dedup;
