@@ -136,7 +136,7 @@ fn snapshots_are_picked_where_they_are() {
     let from: Word<'_> = &pair.from;
     pair.run(&[&"copy", &"--from", from, &"0000"]).ends(1).says(&["there is no snapshot 0000"]);
     pair.run(&[&"copy", &"--from", from, &"latest:/x", &"--host", &"web1"]).ends(2).says(&["whole"]);
-    pair.at_home(&[&"forget", &wanted]).ends(0);
+    pair.at_home(&[&"forget", &"--unsafe-allow-remove-newest", &wanted]).ends(0);
     assert_eq!(copied(&[]), 1);
 }
 

@@ -54,8 +54,6 @@ pub(crate) struct CopyArgs {
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<OsString>,
     #[command(flatten)]
-    pub(crate) from: FromArgs,
-    #[command(flatten)]
     pub(crate) pick: Pick,
     /// Only snapshots that hold this path; may be given several times
     #[arg(long, value_name = "PATH")]
@@ -69,4 +67,6 @@ pub(crate) struct CopyArgs {
     /// Store contents in packs of about this size: from 4M to 1G
     #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = pack_size)]
     pub(crate) pack_size: u64,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
 }
