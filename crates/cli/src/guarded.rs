@@ -180,7 +180,7 @@ mod tests {
             let store: Arc<dyn ObjectStore> = Arc::new(holdfast_store::MemoryStore::new());
             let valve = || Some(Arc::new(Valve::new(1 << 40)));
             let watchdog = Watchdog::new(Some(Duration::from_secs(600)));
-            Arc::new(Guarded { store, watchdog, up: valve(), down: valve() })
+            Arc::new(Guarded { store, watchdog, name: None, up: valve(), down: valve() })
         };
         run(holdfast_store::contract::check(guarded()));
     }
