@@ -209,7 +209,7 @@ impl World {
 
     async fn create(&self) -> Result<Repository> {
         let kdf = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
-        let options = InitOptions { label: "owner".into(), kdf, proved: Vec::new() };
+        let options = InitOptions { label: "owner".into(), kdf, proved: Vec::new(), identifying: None };
         Ok(Repository::create(&self.ctx(), Arc::new(self.store.clone()), &secret(), &options).await?)
     }
 

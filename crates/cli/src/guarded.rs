@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: what is stored, and trying again.
 
-use crate::stuck::Watchdog;
+use crate::stuck::{Going, Watchdog};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_store::{ByteRange, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
@@ -45,6 +45,8 @@ impl Valve {
 pub(crate) struct Guarded {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) watchdog: Arc<Watchdog>,
+    /// What it is called, if it is not the repository that the run is about.
+    pub(crate) name: Option<Arc<Vec<u8>>>,
     pub(crate) up: Option<Arc<Valve>>,
     pub(crate) down: Option<Arc<Valve>>,
 }
@@ -52,6 +54,15 @@ pub(crate) struct Guarded {
 impl fmt::Debug for Guarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Guarded").field(&self.store).finish()
+    }
+}
+
+impl Guarded {
+    fn going(&self) -> Going<'_> {
+        match &self.name {
+            None => self.watchdog.repository(),
+            Some(name) => self.watchdog.other_repository(name),
+        }
     }
 }
 
@@ -69,12 +80,12 @@ impl ObjectStore for Guarded {
 
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<Put, StoreError> {
         pass(self.up.as_ref(), body.len()).await;
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         self.store.put_new(key, body).await
     }
 
     async fn begin(&self, key: &Key) -> Result<Box<dyn Upload>, StoreError> {
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         let upload = self.store.begin(key).await?;
         let (watchdog, up) = (Arc::clone(&self.watchdog), self.up.clone());
         Ok(Box::new(GuardedUpload { upload, watchdog, up }))
@@ -82,7 +93,7 @@ impl ObjectStore for Guarded {
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Bytes, StoreError> {
         let bytes = {
-            let _going = self.watchdog.repository();
+            let _going = self.going();
             self.store.get(key, range).await?
         };
         pass(self.down.as_ref(), bytes.len()).await;
@@ -90,7 +101,7 @@ impl ObjectStore for Guarded {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         self.store.head(key).await
     }
 
@@ -100,12 +111,12 @@ impl ObjectStore for Guarded {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         self.store.list(prefix, after, limit).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         self.store.delete(key).await
     }
 
@@ -119,7 +130,7 @@ impl ObjectStore for Guarded {
     }
 
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {
-        let _going = self.watchdog.repository();
+        let _going = self.going();
         self.store.foreign().await
     }
 }
@@ -178,7 +189,7 @@ mod tests {
             let store: Arc<dyn ObjectStore> = Arc::new(holdfast_store::MemoryStore::new());
             let valve = || Some(Arc::new(Valve::new(1 << 40)));
             let watchdog = Watchdog::new(Some(Duration::from_secs(600)));
-            Arc::new(Guarded { store, watchdog, up: valve(), down: valve() })
+            Arc::new(Guarded { store, watchdog, name: None, up: valve(), down: valve() })
         };
         run(holdfast_store::contract::check(guarded()));
     }

@@ -2,10 +2,11 @@
 //!
 //! Secrets are never arguments and never shown. On purpose not here: what is done with them.
 
-use crate::args::{Global, NewSecret};
+use crate::args::{FromArgs, Global, NewSecret};
 use crate::engine::Secret;
 use crate::fault::{Code, Fault};
 use crate::settings::variable;
+use crate::wire_up::Keys;
 use holdfast_core::keys::KEY_FILE_BYTES_MIN;
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,18 +29,80 @@ enum Origin {
     Person,
 }
 
+/// What a command line says of the secret of a repository, and how its variables begin.
+#[derive(Debug, Clone, Copy)]
+struct Stated<'a> {
+    key_file: Option<&'a PathBuf>,
+    password_file: Option<&'a PathBuf>,
+    password_command: Option<&'a OsString>,
+    prefix: &'static str,
+}
+
+impl<'a> From<&'a Global> for Stated<'a> {
+    fn from(global: &'a Global) -> Self {
+        Self {
+            key_file: global.key_file.as_ref(),
+            password_file: global.password_file.as_ref(),
+            password_command: global.password_command.as_ref(),
+            prefix: "HOLDFAST_",
+        }
+    }
+}
+
+impl<'a> From<&'a FromArgs> for Stated<'a> {
+    fn from(from: &'a FromArgs) -> Self {
+        Self {
+            key_file: from.from_key_file.as_ref(),
+            password_file: from.from_password_file.as_ref(),
+            password_command: from.from_password_command.as_ref(),
+            prefix: "HOLDFAST_FROM_",
+        }
+    }
+}
+
 /// Gets what opens the repository. `confirm` asks a person twice.
 pub(crate) fn get(global: &Global, confirm: bool) -> Result<Secret, Fault> {
-    match origin(global, variable)? {
+    stated(
+        global.into(),
+        || if confirm { ask_new("New password for the repository: ", USUAL) } else { ask() },
+    )
+}
+
+/// Gets what opens the repository that is copied from.
+pub(crate) fn get_from(from: &FromArgs) -> Result<Secret, Fault> {
+    const HINT: &str = "use --from-password-file, --from-password-command or --from-key-file, or set \
+                        HOLDFAST_FROM_PASSWORD_FILE";
+    let text = "Password of the repository to copy from: ";
+    stated(from.into(), || password_of(prompt(text, HINT)?.into_bytes(), "the password"))
+}
+
+fn stated(stated: Stated<'_>, ask: impl FnOnce() -> Result<Secret, Fault>) -> Result<Secret, Fault> {
+    match origin(stated, variable)? {
         Origin::KeyFile(path) => key_file(&path),
         Origin::PasswordFile(path) => password_file(&path),
         Origin::PasswordCommand(command) => password_command(&command),
         Origin::Environment => {
-            let password = variable("HOLDFAST_PASSWORD").unwrap_or_default();
-            password_of(password.into_vec(), "HOLDFAST_PASSWORD")
+            let name = format!("{}PASSWORD", stated.prefix);
+            password_of(variable(&name).unwrap_or_default().into_vec(), &name)
         }
-        Origin::Person if confirm => ask_new("New password for the repository: ", USUAL),
         Origin::Person => ask(),
+    }
+}
+
+/// Gets the keys of the bucket that is copied from, if it has keys of its own.
+pub(crate) fn from_keys() -> Result<Option<Keys>, Fault> {
+    const NAMES: [&str; 2] = ["HOLDFAST_FROM_AWS_ACCESS_KEY_ID", "HOLDFAST_FROM_AWS_SECRET_ACCESS_KEY"];
+    let text = |name| {
+        let text = variable(name).map(OsString::into_string).transpose();
+        text.map_err(|_| Fault::usage(format!("{name} is no text"), "check how it is set"))
+    };
+    match (text(NAMES[0])?, text(NAMES[1])?) {
+        (Some(access), Some(secret)) => Ok(Some(Keys { access, secret })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => {
+            let what = format!("of {} and {} only one is set", NAMES[0], NAMES[1]);
+            Err(Fault::usage(what, "set both, or none and use profile= in the URL"))
+        }
     }
 }
 
@@ -64,23 +127,24 @@ pub(crate) fn get_new(new: &NewSecret) -> Result<Secret, Fault> {
 }
 
 /// Options go before the environment; two of the same rank are one too many.
-fn origin(global: &Global, variable: impl Fn(&str) -> Option<OsString>) -> Result<Origin, Fault> {
-    let stated = [
-        global.key_file.clone().map(Origin::KeyFile),
-        global.password_file.clone().map(Origin::PasswordFile),
-        global.password_command.clone().map(Origin::PasswordCommand),
+fn origin(stated: Stated<'_>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Origin, Fault> {
+    let options = [
+        stated.key_file.cloned().map(Origin::KeyFile),
+        stated.password_file.cloned().map(Origin::PasswordFile),
+        stated.password_command.cloned().map(Origin::PasswordCommand),
     ];
-    if let Some(origin) = stated.into_iter().flatten().next() {
+    if let Some(origin) = options.into_iter().flatten().next() {
         return Ok(origin);
     }
-    let path = |name| variable(name).map(PathBuf::from);
+    let name = |what| format!("{}{what}", stated.prefix);
+    let path = |what| variable(&name(what)).map(PathBuf::from);
     let named = [
-        ("HOLDFAST_KEY_FILE", path("HOLDFAST_KEY_FILE").map(Origin::KeyFile)),
-        ("HOLDFAST_PASSWORD_FILE", path("HOLDFAST_PASSWORD_FILE").map(Origin::PasswordFile)),
-        ("HOLDFAST_PASSWORD_COMMAND", variable("HOLDFAST_PASSWORD_COMMAND").map(Origin::PasswordCommand)),
-        ("HOLDFAST_PASSWORD", variable("HOLDFAST_PASSWORD").map(|_| Origin::Environment)),
+        ("KEY_FILE", path("KEY_FILE").map(Origin::KeyFile)),
+        ("PASSWORD_FILE", path("PASSWORD_FILE").map(Origin::PasswordFile)),
+        ("PASSWORD_COMMAND", variable(&name("PASSWORD_COMMAND")).map(Origin::PasswordCommand)),
+        ("PASSWORD", variable(&name("PASSWORD")).map(|_| Origin::Environment)),
     ];
-    let mut set = named.into_iter().filter_map(|(name, origin)| Some((name, origin?)));
+    let mut set = named.into_iter().filter_map(|(what, origin)| Some((name(what), origin?)));
     match (set.next(), set.next()) {
         (Some((first, _)), Some((second, _))) => {
             Err(Fault::usage(format!("{first} and {second} are both set"), "unset the one that is not meant"))
@@ -201,8 +265,10 @@ mod tests {
         }
     }
 
-    fn origin_of(global: &Global, set: &[(&str, &str)]) -> Result<Origin, Fault> {
-        origin(global, |name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+    fn origin_of<'a>(stated: impl Into<Stated<'a>>, set: &[(&str, &str)]) -> Result<Origin, Fault> {
+        origin(stated.into(), |name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     #[test]
@@ -221,6 +287,16 @@ mod tests {
         assert_eq!(origin_of(&Global::default(), &set).unwrap_err().code, Code::Usage);
         assert_eq!(origin_of(&Global::default(), &set[1..]).unwrap(), Origin::Environment);
         assert_eq!(origin_of(&Global::default(), &[]).unwrap(), Origin::Person);
+    }
+
+    #[test]
+    fn two_repositories_have_variables_of_their_own() {
+        let set = [("HOLDFAST_KEY_FILE", "/k"), ("HOLDFAST_FROM_PASSWORD", "x")];
+        assert_eq!(origin_of(&FromArgs::default(), &set).unwrap(), Origin::Environment);
+        assert_eq!(origin_of(&FromArgs::default(), &set[..1]).unwrap(), Origin::Person);
+        assert_eq!(origin_of(&Global::default(), &set).unwrap(), Origin::KeyFile("/k".into()));
+        let from = FromArgs { from_key_file: Some("/f".into()), ..FromArgs::default() };
+        assert_eq!(origin_of(&from, &set).unwrap(), Origin::KeyFile("/f".into()));
     }
 
     #[test]

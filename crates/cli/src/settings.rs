@@ -80,6 +80,18 @@ pub(crate) fn repository_place(global: &Global) -> Result<RepositoryPlace, Fault
     parse_repository(&text, &current_dir()?)
 }
 
+/// Finds the place of the repository that is copied from: from the option, else from the environment.
+pub(crate) fn from_place(stated: Option<&OsStr>) -> Result<RepositoryPlace, Fault> {
+    let stated = stated.filter(|text| !text.is_empty()).map(OsStr::to_owned);
+    match stated.or_else(|| variable("HOLDFAST_FROM_REPOSITORY")) {
+        Some(text) => parse_repository(&text, &current_dir()?),
+        None => Err(Fault::usage(
+            "no repository given to copy from",
+            "use --from /path/to/repository or --from s3://bucket/prefix, or set HOLDFAST_FROM_REPOSITORY",
+        )),
+    }
+}
+
 /// Reads the text that names a repository from the first line of a file.
 fn repository_in(file: &Path) -> Result<OsString, Fault> {
     let bytes = std::fs::read(file).map_err(|error| {

@@ -48,6 +48,8 @@ enum What {
     /// The repository.
     #[default]
     Repository,
+    /// Another repository, by its name.
+    Other(Arc<Vec<u8>>),
 }
 
 /// A call that goes on until this is dropped.
@@ -79,13 +81,18 @@ impl Watchdog {
         self.enter(|call| call.what = What::Repository)
     }
 
+    /// Notes a call to another repository.
+    pub(crate) fn other_repository(&self, name: &Arc<Vec<u8>>) -> Going<'_> {
+        self.enter(|call| call.what = What::Other(Arc::clone(name)))
+    }
+
     /// Notes a call about a key of a tree.
     pub(crate) fn key(&self, key: &[u8]) -> Going<'_> {
         self.enter(|call| {
             // The memory of the last path is used again.
             let mut path = match std::mem::take(&mut call.what) {
                 What::Path(path) => path,
-                What::Walk(_) | What::Repository => Vec::new(),
+                What::Walk(_) | What::Repository | What::Other(_) => Vec::new(),
             };
             path.clear();
             path.push(b'/');
@@ -133,6 +140,7 @@ impl Watchdog {
         let call = lock(self.calls.iter().find(overdue)?);
         let (what, path) = match &call.what {
             What::Repository => (format!("the repository {}", escape(repository)), repository.to_vec()),
+            What::Other(name) => (format!("the repository {}", escape(name)), name.to_vec()),
             What::Path(path) => (escape(&key_to_path(path)), key_to_path(path)),
             What::Walk(here) => (escape(&here.get()), here.get()),
         };

@@ -28,9 +28,9 @@ use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
 use holdfast_source_files::{FileSource, FileTarget, open_beneath};
-use holdfast_source_s3::{BucketSource, encoding};
 use holdfast_source_s3::target::{BucketTarget, open_object};
 use holdfast_source_s3::unfold::{Folder, Unfolded};
+use holdfast_source_s3::{BucketSource, encoding};
 use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
 use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -45,13 +45,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Opens the store of a repository; none if no repository is there.
 pub(crate) async fn open_store(place: &RepositoryPlace) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
+    open_store_with(place, None).await
+}
+
+/// Opens the store of a repository with keys of its own for a bucket; none if no repository is there.
+pub(crate) async fn open_store_with(
+    place: &RepositoryPlace,
+    keys: Option<Keys>,
+) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
     match place {
         RepositoryPlace::Folder(path) if !has_repository(path) => Ok(None),
         RepositoryPlace::Folder(path) => {
             Ok(Some(Arc::new(LocalStore::open(path).await.map_err(Error::from)?)))
         }
         RepositoryPlace::Bucket(address) => {
-            let store = S3Store::new(address, None).await;
+            let store = S3Store::new(address, keys).await;
             let described = Key::new(REPOSITORY).map_err(|error| Fault::failed(error.to_string(), ""))?;
             let found = store.head(&described).await.map_err(of_bucket)?;
             Ok(found.map(|_| Arc::new(store) as Arc<dyn ObjectStore>))
@@ -290,7 +298,19 @@ pub(crate) fn guard(
 ) -> Arc<dyn ObjectStore> {
     let valve = |rate: Option<u64>| rate.map(|rate| Arc::new(Valve::new(rate)));
     let (up, down) = (valve(global.limit_upload), valve(global.limit_download));
-    Arc::new(Guarded { store, watchdog: Arc::clone(watchdog), up, down })
+    Arc::new(Guarded { store, watchdog: Arc::clone(watchdog), name: None, up, down })
+}
+
+/// The same for a repository that is not the one that the run is about.
+pub(crate) fn guard_other(
+    store: Arc<dyn ObjectStore>,
+    global: &Global,
+    watchdog: &Arc<Watchdog>,
+    place: &RepositoryPlace,
+) -> Arc<dyn ObjectStore> {
+    let down = global.limit_download.map(|rate| Arc::new(Valve::new(rate)));
+    let name = Some(Arc::new(place.bytes()));
+    Arc::new(Guarded { store, watchdog: Arc::clone(watchdog), name, up: None, down })
 }
 
 /// Makes what the engine is given.

@@ -5,7 +5,7 @@
 use crate::crypto::{Secret, Signer};
 use crate::entry::Time;
 use crate::error::FormatError;
-use crate::id::{ChunkId, SessionId, StreamId};
+use crate::id::{ChunkId, RepositoryId, SessionId, StreamId};
 use crate::keys::SessionRow;
 use crate::name::{PackId, SessionName};
 use crate::object::{
@@ -155,6 +155,15 @@ pub struct Counts {
     pub bytes_stored: u64,
 }
 
+/// Where a copied snapshot was made. A copy of a copy names the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The snapshot there.
+    pub snapshot: SessionId,
+}
+
 /// What every member may see of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -188,11 +197,14 @@ pub struct Summary {
     pub parent: Option<SessionId>,
     /// Snapshots that this one takes the place of.
     pub supersedes: Vec<SessionId>,
+    /// The snapshot that it is a copy of, if it was made in another repository.
+    pub origin: Option<Origin>,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
 
 const TAG_PARENT: u16 = 0x0001;
+const TAG_ORIGIN: u16 = 0x0002;
 
 impl Summary {
     /// Encodes the section.
@@ -217,7 +229,11 @@ impl Summary {
         writer.count(self.supersedes.len());
         self.supersedes.iter().for_each(|id| writer.raw(id.bytes()));
         let parent = self.parent.map(|id| Tag { id: TAG_PARENT, bytes: id.0.to_vec() });
-        let mut tags: Vec<_> = parent.into_iter().chain(self.unknown.iter().cloned()).collect();
+        let origin = self.origin.map(|origin| {
+            let bytes = [*origin.repository.bytes(), *origin.snapshot.bytes()].concat();
+            Tag { id: TAG_ORIGIN, bytes }
+        });
+        let mut tags: Vec<_> = parent.into_iter().chain(origin).chain(self.unknown.iter().cloned()).collect();
         tags.sort_by_key(|tag| tag.id);
         writer.tags(&tags);
         writer.into_vec()
@@ -253,6 +269,7 @@ impl Summary {
         let parent = take_tag(&mut unknown, TAG_PARENT)
             .map(|bytes| bytes.try_into().map(SessionId).map_err(|_| FormatError::Malformed("a parent")))
             .transpose()?;
+        let origin = take_tag(&mut unknown, TAG_ORIGIN).map(|bytes| Origin::decode(&bytes)).transpose()?;
         reader.end()?;
         Ok(Self {
             stream,
@@ -270,8 +287,18 @@ impl Summary {
             space,
             parent,
             supersedes,
+            origin,
             unknown,
         })
+    }
+}
+
+impl Origin {
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let origin = Self { repository: RepositoryId(reader.array()?), snapshot: SessionId(reader.array()?) };
+        reader.end()?;
+        Ok(origin)
     }
 }
 
@@ -548,7 +575,7 @@ pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use crate::crypto::KEM_CIPHERTEXT_BYTES;
-    use crate::id::{MemberId, ObjectId, RepositoryId};
+    use crate::id::{MemberId, ObjectId};
     use crate::keys::{WrappedSecret, member_header};
     use crate::name::PackClass;
     use crate::object::{Object, ObjectType};
@@ -570,6 +597,7 @@ pub(crate) mod tests {
             space: KeySpace::Paths,
             parent: Some(SessionId([2; 16])),
             supersedes: vec![SessionId([3; 16])],
+            origin: None,
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         }
     }
@@ -608,6 +636,16 @@ pub(crate) mod tests {
         bytes[at..at + 4].copy_from_slice(&17u32.to_le_bytes());
         bytes.push(0);
         assert_eq!(Summary::decode(&bytes), Err(FormatError::Malformed("a parent")));
+    }
+
+    #[test]
+    fn a_copy_names_its_origin() {
+        let origin = Origin { repository: RepositoryId([4; 16]), snapshot: SessionId([5; 16]) };
+        let copy = Summary { origin: Some(origin), ..summary() };
+        assert_eq!(Summary::decode(&copy.encode()).unwrap(), copy);
+        let short = Tag { id: TAG_ORIGIN, bytes: vec![4; 31] };
+        let bytes = Summary { unknown: vec![short], ..summary() }.encode();
+        assert!(Summary::decode(&bytes).is_err());
     }
 
     #[test]

@@ -525,6 +525,7 @@ fn summary() -> Summary {
         space: KeySpace::Paths,
         parent: Some(SessionId([0x73; 16])),
         supersedes: vec![SessionId([0x74; 16])],
+        origin: None,
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }

@@ -12,6 +12,7 @@ mod backup;
 mod cache;
 mod check;
 mod civil;
+mod copy;
 pub mod ctx;
 mod diff;
 mod dump;
@@ -45,6 +46,7 @@ pub use backup::{BackupOptions, BackupReport, backup};
 #[doc(hidden)]
 pub use cache::cached_record_comes_back;
 pub use check::{CheckReport, Finding, ReadData, check};
+pub use copy::{Copied, CopyOptions, CopyReport, Fate, copy};
 pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
     TakeChange, diff, diff_live,
@@ -55,7 +57,7 @@ pub use find::{FindReport, Matches, TakeFound, find};
 pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use paths::Scope;
-pub use repository::{InitOptions, Repository, Secret};
+pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, restore, restored_file, verify,
 };

@@ -529,6 +529,7 @@ impl Crafted {
             space: KeySpace::Paths,
             parent: None,
             supersedes,
+            origin: None,
             unknown: Vec::new(),
         };
         self.session.commit(summary, &Details::default()).await.unwrap()

@@ -312,7 +312,22 @@ impl Reader {
     /// Reads pages, those close together in one call; in the order asked for. Fewer than asked for
     /// are given, one at least, where they would fill memory.
     pub(crate) async fn pages(&self, ids: &[ChunkId]) -> Vec<Result<Page>> {
-        let mut found: HashMap<ChunkId, Page> = HashMap::new();
+        let texts = self.texts(ids).await;
+        let mut pages = Vec::with_capacity(texts.len());
+        for (id, text) in ids.iter().zip(texts) {
+            pages.push(match text.map(|text| Page::decode(&text)) {
+                Ok(Ok(page)) => Ok(page),
+                // It says where the page lies.
+                Ok(Err(_)) => self.page(id).await,
+                Err(error) => Err(error),
+            });
+        }
+        pages
+    }
+
+    /// Reads pages as they were written, each compared with its id; otherwise as [`Reader::pages`].
+    pub(crate) async fn texts(&self, ids: &[ChunkId]) -> Vec<Result<PageText>> {
+        let mut found: HashMap<ChunkId, PageText> = HashMap::new();
         let mut bytes_left = PAGES_BYTES_MAX;
         let wanted = ids
             .iter()
@@ -329,23 +344,31 @@ impl Reader {
                     break;
                 }
                 let mut sealed = slice(&bytes, &range, chunk.place.offset, chunk.place.length).to_vec();
-                if let Ok(text) = self.open_page_text(chunk, &mut sealed)
-                    && let Ok(page) = Page::decode(&text)
-                {
+                if let Ok(text) = self.open_page_text(chunk, &mut sealed) {
                     bytes_left = bytes_left.saturating_sub(text.refs.len() + text.body.len());
-                    found.insert(chunk.id, page);
+                    found.insert(chunk.id, text);
                 }
             }
         }
-        let mut pages = Vec::with_capacity(ids.len());
+        let mut texts = Vec::with_capacity(ids.len());
         for id in ids {
-            pages.push(match found.get(id) {
-                Some(page) => Ok(page.clone()),
-                None if bytes_left == 0 && !pages.is_empty() => break,
-                None => self.page(id).await,
+            texts.push(match found.remove(id) {
+                Some(text) => Ok(text),
+                None if bytes_left == 0 && !texts.is_empty() => break,
+                None => self.text(id).await,
             });
         }
-        pages
+        texts
+    }
+
+    async fn text(&self, id: &ChunkId) -> Result<PageText> {
+        let mut text = None;
+        self.try_places(id, |reader, wanted, sealed| {
+            text = Some(reader.open_page_text(wanted, sealed)?);
+            Ok(())
+        })
+        .await?;
+        text.ok_or_else(|| missing(id))
     }
 }
 

@@ -65,6 +65,17 @@ pub struct InitOptions {
     pub kdf: KdfCost,
     /// What was found out of the store, recorded as features that nobody has to know, ascending.
     pub proved: Vec<String>,
+    /// The keys that name chunks and say where they are cut, if they are another repository's:
+    /// what is copied between the two keeps its ids then. Everything else is the new one's own.
+    pub identifying: Option<Identifying>,
+}
+
+/// The keys that a repository shares with those made from it: who holds them can tell which
+/// content is in which.
+#[derive(Debug, Clone)]
+pub struct Identifying {
+    k_id: Key,
+    k_cdc: Key,
 }
 
 struct Inner {
@@ -161,10 +172,14 @@ impl Repository {
             member: ObjectId(ctx.random()),
             recover: hash(RECOVER_TEXT.as_bytes()),
         };
+        let mut keys = [ctx.random(), ctx.random(), ctx.random(), ctx.random()];
+        if let Some(Identifying { k_id, k_cdc }) = &options.identifying {
+            (keys[0], keys[1]) = (*k_id.expose(), *k_cdc.expose());
+        }
         let random = FoundingRandom {
             x25519: [ctx.random(), ctx.random(), ctx.random()],
             sign: ctx.random(),
-            keys: [ctx.random(), ctx.random(), ctx.random(), ctx.random()],
+            keys,
             ephemeral: ctx.random(),
         };
         let failed = |error| Error::format("the new keys", error);
@@ -336,6 +351,23 @@ impl Repository {
     /// Names chunks.
     pub(crate) fn identifier(&self) -> Result<&Identifier> {
         self.inner.identifier.as_ref().ok_or_else(|| not_allowed("name chunks"))
+    }
+
+    /// What a new repository shares with this one, so that copies keep their ids.
+    ///
+    /// # Errors
+    /// The key does not hold it.
+    pub fn identifying(&self) -> Result<Identifying> {
+        match (&self.inner.bundle.k_id, &self.inner.bundle.k_cdc) {
+            (Some(k_id), Some(k_cdc)) => Ok(Identifying { k_id: k_id.clone(), k_cdc: k_cdc.clone() }),
+            _ => Err(not_allowed("name chunks")),
+        }
+    }
+
+    /// Whether chunks and pages have the same ids in both.
+    pub(crate) fn names_alike(&self, other: &Self) -> bool {
+        let (own, other) = (&self.inner.bundle, &other.inner.bundle);
+        own.k_id.is_some() && own.k_cdc.is_some() && own.k_id == other.k_id && own.k_cdc == other.k_cdc
     }
 
     pub(crate) fn sealer(&self) -> Result<Sealer> {

@@ -136,6 +136,11 @@ impl Session {
         &self.packer
     }
 
+    /// Whether packs of it are durable.
+    pub(crate) fn has_written(&self) -> bool {
+        !self.written.is_empty()
+    }
+
     /// W3: uploads packs as they come and publishes deltas after them, until the packer is closed.
     pub(crate) async fn upload(&mut self) -> Result<()> {
         let result = self.upload_all().await;

@@ -152,7 +152,7 @@ fn total(content_range: &str) -> Option<u64> {
 }
 
 /// Reads a body to its end, which has to be where the server said.
-pub(crate) async fn body(shared: &Shared, mut stream: ByteStream, length: u64) -> Result<Bytes, Refused> {
+pub(crate) async fn body(mut stream: ByteStream, length: u64) -> Result<Bytes, Refused> {
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     while let Some(part) = stream.next().await {
         let part = part.map_err(|error| Refused::Broken(io::Error::other(chain(&error))))?;

@@ -120,7 +120,7 @@ async fn read_once(shared: &Shared, key: &str) -> Result<Small, Refused> {
     let mut opened = object::get(shared, key, None, None).await?;
     let outgrown = opened.stat.size > SMALL_FILE_BYTES_MAX;
     let body = std::mem::take(&mut opened.body);
-    let content = if outgrown { Bytes::new() } else { object::body(shared, body, opened.length).await? };
+    let content = if outgrown { Bytes::new() } else { object::body(body, opened.length).await? };
     if !outgrown {
         object::complete(shared, key, &mut opened).await;
     }

@@ -51,7 +51,7 @@ impl First {
             return Err(Refused::Item(object::unreadable("read", std::io::Error::other(text))));
         }
         let body = std::mem::take(&mut opened.body);
-        let bytes = object::body(shared, body, length).await?;
+        let bytes = object::body(body, length).await?;
         object::complete(shared, key, &mut opened).await;
         let Opened { stat, details, pin, .. } = opened;
         Ok(Self { stat, details, pin, bytes, room: None })
@@ -181,7 +181,7 @@ async fn read_range_once(
         let text = format!("{} bytes were offered where {length} were asked for", opened.length);
         return Err(Refused::Broken(std::io::Error::other(text)));
     }
-    object::body(shared, opened.body, length).await
+    object::body(opened.body, length).await
 }
 
 impl ContentStream for ObjectStream {

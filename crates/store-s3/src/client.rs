@@ -4,6 +4,7 @@
 
 use crate::address::Address;
 use crate::meter::Meter;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -53,7 +54,9 @@ pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Cl
         config = config.endpoint_url(endpoint);
     }
     if let Some(profile) = &address.profile {
-        config = config.profile_name(profile);
+        // What is stated in the URL goes before the environment, which is another bucket's perhaps.
+        let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        config = config.profile_name(profile).credentials_provider(credentials);
     }
     if let Some(Keys { access, secret }) = keys {
         config = config.credentials_provider(Credentials::new(access, secret, None, None, "stated"));

@@ -61,11 +61,6 @@ impl Answer {
         self.status == Some(412) || TAKEN.contains(&self.code.as_str())
     }
 
-    /// The server says one of these words.
-    pub fn is_one_of(&self, codes: &[&str]) -> bool {
-        codes.contains(&self.code.as_str())
-    }
-
     /// Whoever asks may not.
     pub fn is_denied(&self) -> bool {
         matches!(self.status, Some(401 | 403))
@@ -94,11 +89,6 @@ impl Answer {
     /// What the server calls it; empty if it does not say.
     pub fn code(&self) -> &str {
         &self.code
-    }
-
-    /// It is not allowed.
-    pub fn is_denied(&self) -> bool {
-        matches!(self.status, Some(401 | 403))
     }
 
     /// The server does not know the request, or something in it.

@@ -8,9 +8,6 @@ use aws_sdk_s3::types::MultipartUpload;
 use holdfast_store::StoreError;
 use std::time::Duration;
 
-/// What servers answer that know of no such list.
-const UNKNOWN: [&str; 2] = ["NotImplemented", "MethodNotAllowed"];
-
 /// Aborts all below the bucket's prefix that were begun longer ago than `age`; tells how many.
 pub(crate) async fn clear(bucket: &Bucket, age: Duration) -> Result<u64, StoreError> {
     let subject = format!("the unfinished uploads in s3://{}/{}", bucket.bucket(), bucket.prefix());
@@ -23,7 +20,7 @@ pub(crate) async fn clear(bucket: &Bucket, age: Duration) -> Result<u64, StoreEr
         let turn = bucket.turn().await;
         let page = match list.send().await.map_err(Answer::of) {
             Ok(page) => page,
-            Err(answer) if answer.is_one_of(&UNKNOWN) => return Ok(cleared),
+            Err(answer) if answer.is_unknown() => return Ok(cleared),
             Err(answer) => return Err(answer.into_error(&about)),
         };
         drop(turn);

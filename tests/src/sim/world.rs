@@ -266,6 +266,7 @@ pub(super) fn founded() -> BTreeMap<Key, Bytes> {
             label: "first".into(),
             kdf: KdfCost { memory_kib: 32, passes: 1, lanes: 1 },
             proved: Vec::new(),
+            identifying: None,
         };
         let secret = secret();
         let made = Repository::create(&ctx, Arc::new(store.clone()), &secret, &options);

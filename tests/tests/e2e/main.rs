@@ -9,10 +9,12 @@
 
 mod archive;
 mod bucket;
+mod bucket_copy;
 mod bucket_source;
 mod bucket_target;
 mod bucket_trouble;
 mod compare;
+mod copy;
 mod damage;
 mod exact;
 mod forge;

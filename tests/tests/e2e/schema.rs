@@ -150,7 +150,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// Runs of every verb, in this order, in one world: words and exit code. `SOURCE` and `TARGET`
-/// stand for paths, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
+/// stand for paths, `OTHER` for another repository, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
 const RUNS: &[(&[&str], i32)] = &[
     (&["version"], 0),
     (&["unlock"], 0),
@@ -200,6 +200,10 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["repair", "index", "--read-packs"], 0),
     (&["repair", "snapshots"], 0),
     (&["recover"], 0),
+    (&["copy", "--from", "OTHER", "--dry-run"], 0),
+    (&["copy", "--from", "OTHER"], 0),
+    (&["copy", "--from", "OTHER"], 0),
+    (&["copy", "--from", "TARGET"], 10),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -218,6 +222,7 @@ fn every_verb_writes_what_the_schema_says() {
     let init = world.run(&[&"--json", &"init", &"--kdf-memory", &"1", &"--label", &"first"]).ends(0);
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let source = odd_source(&world);
+    let other = other_repository(&world);
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -242,6 +247,7 @@ fn every_verb_writes_what_the_schema_says() {
             .map(|word| {
                 word.replace("SOURCE", source.to_str().unwrap())
                     .replace("TARGET", target.to_str().unwrap())
+                    .replace("OTHER", other.to_str().unwrap())
                     .replace("KEY", &key)
                     .replace("GONE", &gone)
             })
@@ -252,6 +258,7 @@ fn every_verb_writes_what_the_schema_says() {
         let may_not_read_all = ["backup", "restore", "diff"].contains(&&*words[0]);
         let mut command = if may_not_read_all { world.as_nobody() } else { world.command() };
         command.env("HOLDFAST_PASSWORD", &password).env("HOLDFAST_NEW_PASSWORD", &new);
+        command.env("HOLDFAST_FROM_PASSWORD", "correct horse");
         let ran = world.run_as(&mut command, &all).ends(*code);
         if words.starts_with(&["key".into(), "passwd".into()]) {
             password = new;
@@ -282,6 +289,15 @@ fn odd_source(world: &World) -> std::path::PathBuf {
         fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     }
     source
+}
+
+/// A second repository with a snapshot.
+fn other_repository(world: &World) -> std::path::PathBuf {
+    let (other, tree) = (world.path("other"), world.path("other tree"));
+    put(tree.join("file"), b"content");
+    world.run(&[&"-r", &other, &"init", &"--kdf-memory", &"1", &"--quiet"]).ends(0);
+    world.run(&[&"-r", &other, &"backup", &tree]).ends(0);
+    other
 }
 
 fn other_key(world: &World) -> String {

@@ -139,14 +139,14 @@ pub(crate) struct Compare {
 }
 
 /// Reads the length of packs; a number alone is MiB, as in restic.
-fn pack_size(text: &str) -> Result<u64, String> {
+pub(super) fn pack_size(text: &str) -> Result<u64, String> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let size = crate::ink::parse_size(&if plain { format!("{text}M") } else { text.to_owned() })?;
     if DATA_PACK_BYTES_CHOICE.contains(&size) { Ok(size) } else { Err("packs have from 4M to 1G".to_owned()) }
 }
 
 /// Reads a compression mode as its zstd level.
-fn compression_level(text: &str) -> Result<i32, String> {
+pub(super) fn compression_level(text: &str) -> Result<i32, String> {
     match text {
         "fastest" => Ok(1),
         "auto" => Ok(3),

@@ -4,6 +4,7 @@
 //! and `commands`, because a parser's own message would repeat a URL with a password in it.
 
 mod backup;
+mod copy;
 mod diff;
 mod dump;
 mod find;
@@ -19,6 +20,7 @@ mod stats;
 mod tag;
 
 pub(crate) use backup::{BackupArgs, LeaveOut};
+pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use find::FindArgs;
@@ -126,7 +128,7 @@ pub(crate) struct Global {
 /// What to do. Verbs with options are described where their options are.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     Backup(Box<BackupArgs>),
     Restore(Box<RestoreArgs>),
     Snapshots(SnapshotsArgs),
@@ -136,6 +138,7 @@ pub(crate) enum Verb {
     Dump(DumpArgs),
     Stats(StatsArgs),
     Tag(TagArgs),
+    Copy(Box<CopyArgs>),
     Forget(Box<ForgetArgs>),
     Hold(HoldArgs),
     Prune(PruneArgs),
@@ -164,11 +167,15 @@ pub(crate) enum Verb {
 /// The folder is made if it is missing; the folder above it has to be there. The recovery kit
 /// says what somebody needs who has nothing but the repository. It holds no secrets: keep it
 /// apart from this machine, together with the password or the key file.
+///
+/// With --from the new repository names contents as that one does, so that `copy` between the two
+/// reads and stores only what is missing. Who can read one can then tell which contents are in both.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   holdfast -r /mnt/backup init --kit /media/usb/recovery-kit.txt
-  head -c 64 /dev/urandom > /root/holdfast.key && holdfast -r /mnt/backup --key-file /root/holdfast.key init")]
+  head -c 64 /dev/urandom > /root/holdfast.key && holdfast -r /mnt/backup --key-file /root/holdfast.key init
+  holdfast -r s3://offsite/web1 init --from /mnt/backup --from-password-file /root/holdfast.password")]
 pub(crate) struct InitArgs {
     /// Write the recovery kit to FILE, which must not exist, instead of printing it
     #[arg(long, value_name = "FILE")]
@@ -179,6 +186,8 @@ pub(crate) struct InitArgs {
     /// Name of this first key
     #[arg(long, value_name = "TEXT", default_value = "owner")]
     pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
 }
 
 /// Which snapshots are meant.
@@ -291,9 +300,7 @@ mod tests {
 
     #[test]
     fn verbs_of_later_versions_are_absent() {
-        for verb in ["copy", "drill"] {
-            assert_eq!(parse(&[verb]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
-        }
+        assert_eq!(parse(&["drill"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         assert_eq!(parse(&["drill"]).unwrap_err().exit_code(), 2);
     }
 

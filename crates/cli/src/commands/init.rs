@@ -2,8 +2,8 @@
 
 use super::Run;
 use super::kit::{Kit, KitFile, is_key_file, program_hash};
-use crate::args::InitArgs;
-use crate::engine::{Error, ErrorKind, InitOptions, Repository};
+use crate::args::{FromArgs, InitArgs};
+use crate::engine::{Error, ErrorKind, Identifying, InitOptions, Repository};
 use crate::fault::Fault;
 use crate::ink::InitLine;
 use crate::wire_up::Founded;
@@ -17,12 +17,13 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
         let what = format!("there is a repository already at {place}");
         return Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)));
     }
+    let identifying = identifying(run, args).await?;
     let kdf = cost(args.kdf_memory)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, true)?;
     run.listen()?;
     let Founded { store, shared, proved } = wire_up::create_store(&place).await?;
-    let options = InitOptions { label: args.label.clone(), kdf, proved };
+    let options = InitOptions { label: args.label.clone(), kdf, proved, identifying };
     if let Some(kind) = shared {
         run.ink.talk(&format!(
             "note: {place} lies on {kind}: only one host at a time may write to this repository"
@@ -45,6 +46,19 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     }
     show(run, args, &kit, text);
     Ok(())
+}
+
+/// The keys that are another repository's, if it was named.
+async fn identifying(run: &Run, args: &InitArgs) -> Result<Option<Identifying>, Fault> {
+    let FromArgs { from, from_password_file, from_password_command, from_key_file } = &args.from;
+    if from.is_some() {
+        return Ok(Some(run.open_from(&args.from).await?.identifying()?));
+    }
+    if from_password_file.is_some() || from_password_command.is_some() || from_key_file.is_some() {
+        let hint = "name it with --from, or leave out what opens it";
+        return Err(Fault::usage("no repository given to share keys with", hint));
+    }
+    Ok(None)
 }
 
 pub(crate) fn cost(memory_mib: u32) -> Result<KdfCost, Fault> {

@@ -5,6 +5,7 @@
 mod backup;
 mod bucket;
 mod check;
+mod copy;
 mod diff;
 mod dump;
 mod find;
@@ -29,7 +30,7 @@ mod stats;
 mod tag;
 mod version;
 
-use crate::args::{Cli, Global, Verb};
+use crate::args::{Cli, FromArgs, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices, tell_problems};
@@ -134,6 +135,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Stats(args) => stats::run(run, &args).await,
         Verb::Check(args) => check::run(run, &args).await,
         Verb::Tag(args) => tag::run(run, &args).await,
+        Verb::Copy(args) => copy::run(run, &args).await,
         Verb::Forget(args) => forget::run(run, &args).await,
         Verb::Hold(args) => hold::run(run, &args).await,
         Verb::Prune(args) => prune::run(run, &args).await,
@@ -205,6 +207,20 @@ impl Run {
         }
     }
 
+    /// Opens another repository, which is only read, with its own credentials.
+    pub(crate) async fn open_from(&self, from: &FromArgs) -> Result<Repository, Fault> {
+        let place = settings::from_place(from.from.as_deref())?;
+        let Some(store) = wire_up::open_store_with(&place, secrets::from_keys()?).await.map_err(of_from)?
+        else {
+            let what = format!("there is no repository at {place}");
+            return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
+        };
+        let secret = secrets::get_from(from)?;
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        let store = wire_up::guard_other(store, &self.global, &self.watchdog, &place);
+        Repository::open(&self.ctx, store, &secret).await.map_err(|error| of_from(Fault::from(error)))
+    }
+
     /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.
     pub(crate) fn listen(&self) -> Result<(), Fault> {
         wire_up::listen(self.ctx.cancel.clone(), Arc::clone(&self.progress))
@@ -244,6 +260,23 @@ impl Run {
         drop(watch);
         result.map_err(|error| Fault::from(error).or_interrupted(self.ctx.cancel.is_raised()))
     }
+}
+
+/// What a person can do about the repository that is copied from: other options are its own.
+fn of_from(fault: Fault) -> Fault {
+    let hint = match fault.code {
+        Code::NoRepository => "check --from or HOLDFAST_FROM_REPOSITORY, and that its disk is mounted",
+        Code::WrongKey => {
+            "check which password or key file is used for the repository to copy from \
+             (HOLDFAST_FROM_PASSWORD_FILE, HOLDFAST_FROM_KEY_FILE, ...)"
+        }
+        Code::Failed if fault.hint.contains("AWS_") => {
+            "check the credentials of the repository to copy from (HOLDFAST_FROM_AWS_ACCESS_KEY_ID and \
+             HOLDFAST_FROM_AWS_SECRET_ACCESS_KEY, or profile= in its URL)"
+        }
+        _ => return fault,
+    };
+    Fault { hint: hint.to_owned(), ..fault }
 }
 
 /// The problem that a run failed of is told as its failure.

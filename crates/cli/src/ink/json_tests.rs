@@ -30,6 +30,7 @@ fn snapshot() -> Snapshot {
         space: KeySpace::Paths,
         parent: None,
         supersedes: Vec::new(),
+        origin: None,
         unknown: Vec::new(),
     };
     Snapshot { id: SessionId([0xab; 16]), member: MemberId([3; 16]), epoch: 0, summary }

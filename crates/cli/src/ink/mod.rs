@@ -5,6 +5,7 @@
 mod escape;
 mod json;
 mod json_contents;
+mod json_copy;
 mod json_keys;
 mod json_maintain;
 mod json_repair;
@@ -22,6 +23,7 @@ pub(crate) use json::{
 pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
+pub(crate) use json_copy::{CopiedLine, CopySummary};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
     TagSummary,

@@ -700,6 +700,7 @@ impl Session {
             space: KeySpace::Paths,
             parent,
             supersedes: parent.into_iter().collect(),
+            origin: None,
             unknown: vec![],
         };
         let problem = RecordedProblem { path: b"/golden/secret".to_vec(), what: "permission denied".into() };

@@ -226,6 +226,7 @@ async fn attempt(
         space,
         parent: report.parent,
         supersedes: Vec::new(),
+        origin: None,
         unknown: Vec::new(),
     };
     let recorded = problems
@@ -281,7 +282,7 @@ struct Done {
 }
 
 /// Stops the threads of a run whose future is dropped: nobody would empty what they fill.
-struct Unattended(Arc<Packer>);
+pub(crate) struct Unattended(pub(crate) Arc<Packer>);
 
 impl Drop for Unattended {
     fn drop(&mut self) {

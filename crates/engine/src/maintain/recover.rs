@@ -276,6 +276,7 @@ impl<'a> Search<'a> {
             space,
             parent: None,
             supersedes: Vec::new(),
+            origin: None,
             unknown: Vec::new(),
         };
         let what = "recovered from pages: what the run that wrote them had left out is not known";

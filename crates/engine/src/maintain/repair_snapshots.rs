@@ -318,6 +318,8 @@ impl<'a> Salvage<'a> {
             root: root.expect("a tree was built"),
             parent: Some(snapshot.id),
             supersedes: Vec::new(),
+            // It lacks what the origin has: a copy of that is not the same.
+            origin: None,
             ..summary.clone()
         };
         let details = self.details_of(&damaged).await?;

@@ -56,6 +56,7 @@ impl Made {
                 space: KeySpace::Paths,
                 parent: None,
                 supersedes: Vec::new(),
+                origin: None,
                 unknown: Vec::new(),
             },
         }

@@ -1,6 +1,7 @@
 //! What the engine promises, one file a subject.
 
 mod bucket;
+mod copy;
 mod crash;
 mod damage;
 mod dedup;

@@ -168,7 +168,7 @@ impl World {
 
     pub(crate) fn init_options() -> InitOptions {
         let kdf = holdfast_core::crypto::KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
-        InitOptions { label: "first".into(), kdf, proved: Vec::new() }
+        InitOptions { label: "first".into(), kdf, proved: Vec::new(), identifying: None }
     }
 
     pub(crate) async fn create(&self) -> Repository {

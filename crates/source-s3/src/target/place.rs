@@ -5,7 +5,7 @@
 use aws_sdk_s3::Client;
 use holdfast_core::name::REPOSITORY;
 use holdfast_store::StoreError;
-use holdfast_store_s3::{About, Address, Answer, Keys, chain, Meter, connect};
+use holdfast_store_s3::{About, Address, Answer, Keys, Meter, chain, connect};
 use std::sync::Arc;
 
 /// A bucket, and what names of objects in it begin with.
