@@ -14,9 +14,12 @@ use holdfast_source_s3::target::{
     BucketPlace, BucketTarget, BucketTargetOptions, Events, Overwrite, Remains, open_object,
 };
 use holdfast_source_s3::unfold::Unfolded;
+use holdfast_store_s3::Address;
 use holdfast_tests::weed::{BUCKET, Weed};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -221,8 +224,8 @@ async fn headers_metadata_and_tags_come_back() {
 async fn what_is_given_up_is_never_seen() {
     let (_weed, client, place) = server("in").await;
     let content = vec![7; 20 << 20];
-    let begin = |overwrite| {
-        let empty = overwrite == None;
+    let begin = |overwrite: Option<Overwrite>| {
+        let empty = overwrite.is_none();
         let (mut target, remains) =
             BucketTarget::new(&place, options(overwrite), empty, Handle::current()).unwrap();
         let entry = object("x", &content, &[]).entry();
@@ -333,6 +336,48 @@ async fn an_object_is_read_again() {
     })
     .await
     .unwrap();
+}
+
+/// A server that answers every request with the same, as often as it is asked; gives its URL.
+fn parrot(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+                line.clear();
+            }
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            // Who has heard enough may leave.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_bucket_tells_of_objects_is_seen() {
+    let told = "<NotificationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+        <CloudFunctionConfiguration><CloudFunction>arn:aws:lambda:eu-1:1:function:thumbnailer</CloudFunction>\
+        <Event>s3:ObjectCreated:*</Event></CloudFunctionConfiguration>\
+        <QueueConfiguration><Queue>arn:aws:sqs:eu-1:1:jobs</Queue><Event>s3:ObjectCreated:*</Event>\
+        </QueueConfiguration></NotificationConfiguration>";
+    let ask = async |url: String| {
+        let address = Address::parse(&format!("s3://bucket/x?endpoint={url}")).unwrap();
+        BucketPlace::open(&address, Some(Weed::keys())).await.events().await
+    };
+    let Events::To(names) = ask(parrot("200 OK", told)).await else { panic!("somebody is told") };
+    assert_eq!(names, ["lambda thumbnailer", "queue jobs"]);
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    let Events::Unknown(why) = ask(parrot("403 Forbidden", denied)).await else { panic!("nobody says") };
+    assert!(why.contains("AccessDenied"), "{why}");
+    let unknown = "<Error><Code>MethodNotAllowed</Code><Message>no</Message></Error>";
+    assert!(matches!(ask(parrot("405 Method Not Allowed", unknown)).await, Events::Unknown(_)));
 }
 
 /// Restores objects into a folder, so many in each batch; batches overlap as the engine has them.

@@ -64,7 +64,12 @@ impl Shared {
             }
             self.delete(others).await?;
             token = page.next_continuation_token;
-            if page.is_truncated != Some(true) || token.is_none() {
+            if page.is_truncated != Some(true) {
+                return Ok(());
+            }
+            if token.is_none() {
+                let what = "not all is deleted: the server says that there is more, and not how to list it";
+                self.problem(b"", ProblemKind::Refused, what);
                 return Ok(());
             }
         }

@@ -123,7 +123,7 @@ impl Shared {
             None => self.sent(slot, length, ease),
             // The answer to an earlier try may have been lost.
             Some(answer) if answer.is_taken() && self.holds(slot, digest()).await => {
-                self.sent(slot, length, ease)
+                self.sent(slot, length, ease);
             }
             Some(answer) => return self.unsent(slot, answer),
         }

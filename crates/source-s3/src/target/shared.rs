@@ -119,7 +119,7 @@ impl Shared {
     pub(super) fn check(&self) -> Result<(), TargetError> {
         match lock(&self.failure).take() {
             Some(error) => Err(error),
-            None if self.is_stopped() => Err(fatal("the restore was stopped".to_owned())),
+            None if self.is_stopped() => Err(fatal("the restore was stopped")),
             None => Ok(()),
         }
     }
@@ -162,7 +162,7 @@ impl Shared {
         let subject = self.place.subject(name);
         let error = answer.into_error(&About { operation, subject: &subject });
         if silence || matches!(error.kind, ErrorKind::Full | ErrorKind::Unusable) {
-            return Err(fatal(chain(&error)));
+            return Err(fatal(&chain(&error)));
         }
         Ok(chain(&error))
     }
@@ -221,7 +221,7 @@ impl Shared {
     }
 }
 
-pub(super) fn fatal(what: String) -> TargetError {
+pub(super) fn fatal(what: &str) -> TargetError {
     TargetError { what: format!("{what}; {GO_ON}"), source: None }
 }
 
