@@ -459,7 +459,7 @@ fn its_snapshots_are_looked_at_like_others() {
     world.run(&[&"diff", &"latest", &"--live", &world.path("")]).ends(2);
     assert_eq!(dumped(&world, "a/1"), contents["a/1"]);
     let target = world.path("out");
-    world.run(&[&"restore", &"latest:b/y", &"--target", &target]).ends(1);
+    world.run(&[&"restore", &format!("{last}:b/y"), &"--target", &target]).ends(1);
     let dry = world.run(&[&"backup", &"--json", &"--dry-run", &url]).ends(0).summary();
     assert_eq!((asked(&dry, "list"), dry["snapshot_id"].is_null()), (1, true));
 }
