@@ -10,6 +10,7 @@
 mod archive;
 mod bucket;
 mod bucket_copy;
+mod bucket_round;
 mod bucket_source;
 mod bucket_target;
 mod bucket_trouble;

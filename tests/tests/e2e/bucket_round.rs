@@ -1,0 +1,164 @@
+//! A bucket is backed up into a repository in a bucket, and comes back: into a bucket with all that
+//! was known of each object, and into a folder.
+//!
+//! `HOLDFAST_TEST_FULL=1` makes it 20,000 objects. On purpose not here: sources and targets by
+//! themselves, which `bucket_source` and `bucket_target` have.
+
+use super::tree::{noise, prose};
+use super::world::{World, count};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use futures::stream::{self, StreamExt};
+use holdfast_tests::weed::{BUCKET, Weed};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use tokio::runtime::Runtime;
+
+const AT_ONCE: usize = 16;
+const PART_BYTES: usize = 8 << 20;
+
+/// All that is to come back of an object: its content's hash, and what stands in headers and tags.
+type Known = BTreeMap<String, String>;
+
+struct Round {
+    weed: Weed,
+    client: Client,
+    runtime: Runtime,
+    world: World,
+}
+
+impl Round {
+    fn new() -> Self {
+        let weed = Weed::start();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let client = weed.client();
+        let mut world = World::bare();
+        world.repo = PathBuf::from(weed.url("repository"));
+        world.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
+        Self { weed, client, runtime, world }
+    }
+
+    fn put(&self, objects: impl IntoIterator<Item = (String, Vec<u8>, u64)>) {
+        let puts = stream::iter(objects).map(|(key, body, seed)| async move {
+            let put = self.client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(body));
+            let put = match seed % 4 {
+                0 => put,
+                1 => put.content_type("text/plain").metadata("seed", seed.to_string()),
+                2 => put.tagging(format!("seed={seed}&kind=some")),
+                _ => put.cache_control("no-cache").metadata("a", "b").tagging("x=y"),
+            };
+            put.send().await.unwrap();
+        });
+        self.runtime.block_on(puts.buffer_unordered(AT_ONCE).collect::<Vec<()>>());
+    }
+
+    fn upload(&self, key: &str, body: &[u8]) {
+        self.runtime.block_on(async {
+            let begun = self.client.create_multipart_upload().bucket(BUCKET).key(key);
+            let id = begun.content_type("video/mp4").send().await.unwrap().upload_id.unwrap();
+            let mut parts = CompletedMultipartUpload::builder();
+            for (number, part) in (1..).zip(body.chunks(PART_BYTES)) {
+                let sent =
+                    self.client.upload_part().bucket(BUCKET).key(key).upload_id(&id).part_number(number);
+                let sent = sent.body(ByteStream::from(part.to_vec())).send().await.unwrap();
+                parts =
+                    parts.parts(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build());
+            }
+            let end = self.client.complete_multipart_upload().bucket(BUCKET).key(key).upload_id(id);
+            end.multipart_upload(parts.build()).send().await.unwrap();
+        });
+    }
+
+    /// Looks at everything below a prefix.
+    fn known(&self, prefix: &str) -> Known {
+        self.runtime.block_on(async {
+            let mut pages =
+                self.client.list_objects_v2().bucket(BUCKET).prefix(prefix).into_paginator().send();
+            let mut keys = Vec::new();
+            while let Some(page) = pages.next().await {
+                keys.extend(page.unwrap().contents.unwrap_or_default().into_iter().map(|it| it.key.unwrap()));
+            }
+            let looks = stream::iter(keys).map(|key| async move {
+                let object = self.client.get_object().bucket(BUCKET).key(&key).send().await.unwrap();
+                let tags = self.client.get_object_tagging().bucket(BUCKET).key(&key).send().await.unwrap();
+                let mut tags: Vec<_> =
+                    tags.tag_set.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+                tags.sort();
+                let mut metadata: Vec<_> = object.metadata.clone().unwrap_or_default().into_iter().collect();
+                metadata.sort();
+                let (kind, control) = (object.content_type.clone(), object.cache_control.clone());
+                let body = object.body.collect().await.unwrap().into_bytes();
+                let hash = blake3::hash(&body);
+                let seen = format!("{} {hash} {kind:?} {control:?} {metadata:?} {tags:?}", body.len());
+                (key[prefix.len()..].to_owned(), seen)
+            });
+            looks.buffer_unordered(AT_ONCE).collect().await
+        })
+    }
+}
+
+fn objects(number: u64) -> impl Iterator<Item = (String, Vec<u8>, u64)> {
+    (0..number).map(|seed| {
+        let size = [0, 1, 100, 700, 3_000, 20_000, 150_000][seed as usize % 7];
+        let body = if seed % 3 == 0 { noise(seed, size) } else { prose(seed, size) };
+        (format!("media/{:02}/{seed:05}", seed % 37), body, seed)
+    })
+}
+
+#[test]
+fn a_bucket_comes_back_as_it_was() {
+    let full = std::env::var_os("HOLDFAST_TEST_FULL").is_some_and(|value| value == "1");
+    let number = if full { 20_000 } else { 700 };
+    let round = Round::new();
+    round.put(objects(number));
+    let odd = ["media/..x", "media/%41", "media/한글", "media/a", "media/plus+ blank"];
+    round.put(odd.iter().zip(1..).map(|(key, seed)| ((*key).to_owned(), prose(seed, 900), seed)));
+    round.upload("media/large", &noise(1, 20 << 20));
+    if full {
+        round.upload("media/larger", &noise(2, 200 << 20));
+    }
+    let (world, source) = (&round.world, round.weed.url("media"));
+    let first = world.run(&[&"backup", &"--json", &source]).ends(0).summary();
+    let changed: Vec<_> =
+        objects(number).step_by(100).map(|(key, body, seed)| (key, body, seed + 1)).collect();
+    let share = changed.len() as u64;
+    round.put(changed.into_iter().map(|(key, body, seed)| (key, [body, b"changed".to_vec()].concat(), seed)));
+    let second = world.run(&[&"backup", &"--json", &source]).ends(0).summary();
+    assert_eq!(count(&second, "files_changed"), share, "{second}");
+    let gets = second["source_requests"]["get"].as_u64().unwrap();
+    assert!(gets <= share + 20, "{share} objects changed: {second}");
+    assert_eq!(count(&first, "total_files_processed"), count(&second, "total_files_processed"));
+
+    let wanted = round.known("media/");
+    assert_eq!(wanted.len() as u64, count(&second, "total_files_processed"));
+    let target = round.weed.url("restored");
+    world.run(&[&"restore", &"latest", &"--target", &target, &"--verify"]).ends(0);
+    let got = round.known("restored/");
+    for (key, known) in &wanted {
+        assert_eq!(got.get(key), Some(known), "{key}");
+    }
+    assert_eq!(got.len(), wanted.len());
+    // Once more changes nothing.
+    let again = world
+        .run(&[&"restore", &"--json", &"latest", &"--target", &target, &"--overwrite", &"if-changed"])
+        .ends(0)
+        .summary();
+    assert_eq!(count(&again, "items_created") + count(&again, "items_rewritten"), 0, "{again}");
+    // A part of it by its path.
+    let part = round.weed.url("part");
+    world.run(&[&"restore", &"latest:/07", &"--target", &part]).ends(0);
+    let below = wanted.keys().filter(|key| key.starts_with("07/")).count();
+    assert_eq!(round.known("part/").len(), below);
+
+    // Into a folder: plain keys are paths.
+    let folder = world.path("folder");
+    world.run(&[&"restore", &"latest", &"--target", &folder]).ends(0);
+    for (key, known) in wanted.iter().filter(|(key, _)| key.contains("/0") && !key.contains("//")) {
+        let body = fs::read(folder.join(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert!(known.starts_with(&format!("{} {} ", body.len(), blake3::hash(&body))), "{key}");
+    }
+    world.check();
+}
