@@ -14,6 +14,7 @@ use holdfast_tests::weed::{BUCKET, Weed};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
 
 const AT_ONCE: usize = 16;
@@ -100,6 +101,14 @@ impl Round {
     }
 }
 
+/// Waits until everything is older than the times that servers tell are exact.
+fn wait_for_age() {
+    let now = SystemTime::now();
+    while now.elapsed().unwrap() < Duration::from_millis(3_100) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn objects(number: u64) -> impl Iterator<Item = (String, Vec<u8>, u64)> {
     (0..number).map(|seed| {
         let size = [0, 1, 100, 700, 3_000, 20_000, 150_000][seed as usize % 7];
@@ -120,6 +129,8 @@ fn a_bucket_comes_back_as_it_was() {
     if full {
         round.upload("media/larger", &noise(2, 200 << 20));
     }
+    // What is so fresh that it might change unnoticed is read again: not what is counted here.
+    wait_for_age();
     let (world, source) = (&round.world, round.weed.url("media"));
     let first = world.run(&[&"backup", &"--json", &source]).ends(0).summary();
     let changed: Vec<_> =
@@ -135,27 +146,28 @@ fn a_bucket_comes_back_as_it_was() {
     let wanted = round.known("media/");
     assert_eq!(wanted.len() as u64, count(&second, "total_files_processed"));
     let target = round.weed.url("restored");
-    world.run(&[&"restore", &"latest", &"--target", &target, &"--verify"]).ends(0);
+    world.run(&[&"restore", &"latest:/media/", &"--target", &target, &"--verify"]).ends(0);
     let got = round.known("restored/");
+    let names = |known: &Known| known.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&got), names(&wanted));
     for (key, known) in &wanted {
         assert_eq!(got.get(key), Some(known), "{key}");
     }
-    assert_eq!(got.len(), wanted.len());
     // Once more changes nothing.
     let again = world
-        .run(&[&"restore", &"--json", &"latest", &"--target", &target, &"--overwrite", &"if-changed"])
+        .run(&[&"restore", &"--json", &"latest:/media/", &"--target", &target, &"--overwrite", &"if-changed"])
         .ends(0)
         .summary();
     assert_eq!(count(&again, "items_created") + count(&again, "items_rewritten"), 0, "{again}");
     // A part of it by its path.
     let part = round.weed.url("part");
-    world.run(&[&"restore", &"latest:/07", &"--target", &part]).ends(0);
+    world.run(&[&"restore", &"latest:/media/07", &"--target", &part]).ends(0);
     let below = wanted.keys().filter(|key| key.starts_with("07/")).count();
     assert_eq!(round.known("part/").len(), below);
 
     // Into a folder: plain keys are paths.
     let folder = world.path("folder");
-    world.run(&[&"restore", &"latest", &"--target", &folder]).ends(0);
+    world.run(&[&"restore", &"latest:/media/", &"--target", &folder]).ends(0);
     for (key, known) in wanted.iter().filter(|(key, _)| key.contains("/0") && !key.contains("//")) {
         let body = fs::read(folder.join(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
         assert!(known.starts_with(&format!("{} {} ", body.len(), blake3::hash(&body))), "{key}");

@@ -93,7 +93,7 @@ fn a_server_that_hangs_is_given_up() {
     let proxy = Proxy::start(&weed.endpoint(), |_| Fate::Hang);
     let direct = std::mem::replace(&mut world.repo, through(&proxy));
     let ran = world.run(&[&"snapshots", &"--stuck-timeout", &"2s"]).ends(1);
-    assert!(ran.err.contains("does not answer"), "{ran:?}");
+    assert!(ran.err.contains("did not answer"), "{ran:?}");
     world.repo = direct;
     world.run(&[&"snapshots"]).ends(0);
 }

@@ -13,16 +13,21 @@ use holdfast_core::crypto::KdfCost;
 /// Makes the repository; the kit's file first, so that a repository never lacks a kit for a typing error.
 pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     let place = run.repository_place()?;
+    let looking = run.watchdog.repository();
     if wire_up::open_store(&place).await?.is_some() {
         let what = format!("there is a repository already at {place}");
         return Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)));
     }
+    drop(looking);
     let identifying = identifying(run, args).await?;
     let kdf = cost(args.kdf_memory)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, true)?;
     run.listen()?;
-    let Founded { store, shared, proved } = wire_up::create_store(&place).await?;
+    let Founded { store, shared, proved } = {
+        let _making = run.watchdog.repository();
+        wire_up::create_store(&place).await?
+    };
     let options = InitOptions { label: args.label.clone(), kdf, proved, identifying };
     if let Some(kind) = shared {
         run.ink.talk(&format!(

@@ -176,10 +176,12 @@ impl Run {
     pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
         let place = self.repository_place()?;
         // Asked before a person is asked for the password.
+        let opening = self.watchdog.repository();
         let Some(store) = wire_up::open_store(&place).await? else {
             let what = format!("there is no repository at {place}");
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
+        drop(opening);
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
         let store = self.guard(store);
@@ -210,11 +212,14 @@ impl Run {
     /// Opens another repository, which is only read, with its own credentials.
     pub(crate) async fn open_from(&self, from: &FromArgs) -> Result<Repository, Fault> {
         let place = settings::from_place(from.from.as_deref())?;
+        let name = Arc::new(place.bytes());
+        let opening = self.watchdog.other_repository(&name);
         let Some(store) = wire_up::open_store_with(&place, secrets::from_keys()?).await.map_err(of_from)?
         else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
+        drop(opening);
         let secret = secrets::get_from(from)?;
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let store = wire_up::guard_other(store, &self.global, &self.watchdog, &place);

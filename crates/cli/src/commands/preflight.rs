@@ -19,7 +19,10 @@ pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
         return print_policy(run, &place, role, args.principal.as_deref());
     }
     run.listen()?;
-    let found = wire_up::preflight(&place).await?;
+    let found = {
+        let _looking = run.watchdog.repository();
+        wire_up::preflight(&place).await?
+    };
     show(run, &place, &found);
     match found.findings.iter().find(|finding| finding.harmful) {
         None => Ok(()),
