@@ -102,7 +102,10 @@ pub(crate) async fn preflight(place: &RepositoryPlace) -> Result<Preflight, Faul
     match place {
         RepositoryPlace::Bucket(address) => {
             let store = probed(address).await?;
-            Ok(Preflight { proved: PROVED.to_vec(), findings: inspect(&store).await })
+            Ok(Preflight {
+                proved: PROVED.to_vec(),
+                findings: inspect(&store, SystemClock.now().seconds).await,
+            })
         }
         RepositoryPlace::Folder(path) => {
             let store = LocalStore::open(path).await.map_err(Error::from)?;

@@ -6,7 +6,6 @@
 use crate::bucket::S3Store;
 use crate::error::Answer;
 use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A clock that differs by more is told of: servers refuse requests from a quarter of an hour on.
 const SKEW_SECONDS: i64 = 120;
@@ -30,8 +29,9 @@ impl Finding {
     }
 }
 
-/// Reads what can be read; what may not be read is a finding too.
-pub async fn inspect(store: &S3Store) -> Vec<Finding> {
+/// Reads what can be read; what may not be read is a finding too. `now` is what this host takes for
+/// the time, in seconds since 1970.
+pub async fn inspect(store: &S3Store, now: i64) -> Vec<Finding> {
     let bucket = store.bucket();
     let (client, name) = (bucket.client(), bucket.bucket());
     let mut found = Vec::new();
@@ -83,7 +83,7 @@ pub async fn inspect(store: &S3Store) -> Vec<Finding> {
         }
         Err(answer) => found.extend(unread("object lock", &answer)),
     }
-    found.extend(skew(bucket.meter().server_time(), now()));
+    found.extend(skew(bucket.meter().server_time(), now));
     found
 }
 
@@ -138,11 +138,6 @@ fn skew(server: Option<i64>, here: i64) -> Option<Finding> {
             "this clock is {minutes} minutes {how} the server's: from a quarter of an hour on requests are refused"
         ))
     })
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

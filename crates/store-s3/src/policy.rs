@@ -31,7 +31,7 @@ pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> S
         names.iter().map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
     };
     let mut statements = vec![
-        statement("Look", &["s3:ListBucket"], &[bucket.clone()], &listed(&address.prefix)),
+        statement("Look", &["s3:ListBucket"], std::slice::from_ref(&bucket), &listed(&address.prefix)),
         statement("Read", &["s3:GetObject"], &below(&["*"]), &Value::Null),
     ];
     let mut add = |names: &[&str]| {
@@ -61,7 +61,7 @@ pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> S
                 "s3:GetReplicationConfiguration",
                 "s3:ListBucketMultipartUploads",
             ];
-            statements.push(statement("Rules", &rules, &[bucket.clone()], &Value::Null));
+            statements.push(statement("Rules", &rules, std::slice::from_ref(&bucket), &Value::Null));
         }
     }
     if let Some(principal) = principal {

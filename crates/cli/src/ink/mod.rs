@@ -4,6 +4,7 @@
 
 mod escape;
 mod json;
+mod json_bucket;
 mod json_contents;
 mod json_copy;
 mod json_keys;
@@ -18,8 +19,9 @@ mod tell;
 pub(crate) use escape::escape;
 pub(crate) use json::{
     AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
-    PolicyLine, PreflightLine, RestoreSummary, SnapshotLine, Summary, TrafficLine, VersionLine, WarningLine,
+    RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
 };
+pub(crate) use json_bucket::{PolicyLine, PreflightLine, TrafficLine};
 pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
