@@ -1,8 +1,9 @@
 //! What a run was told to leave out, as the snapshot keeps it: its source record.
 //!
 //! Whoever restores over a tree and deletes what the snapshot does not have must know what was
-//! never meant to be in it. On purpose not here: matching.
+//! never meant to be in it. Backups of buckets keep the same record. On purpose not here: matching.
 
+use crate::Excludes;
 use crate::source::FileSourceOptions;
 
 /// First words of a record.
@@ -24,20 +25,27 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// What patterns and a length leave out.
+    #[must_use]
+    pub fn new(excludes: &Excludes, larger_than: Option<u64>) -> Self {
+        let (patterns, ipatterns) = excludes.stated();
+        let (patterns, ipatterns) = (patterns.to_vec(), ipatterns.to_vec());
+        Self { patterns, ipatterns, larger_than, tags: Vec::new() }
+    }
+
     pub(crate) fn of(options: &FileSourceOptions) -> Self {
-        let (patterns, ipatterns) = options.excludes.stated();
         let name = |tag: &String| tag.split(':').next().unwrap_or_default().to_owned();
         let mut tags: Vec<String> = options.exclude_if_present.iter().map(name).collect();
         if options.exclude_caches {
             tags.push("CACHEDIR.TAG".to_owned());
         }
-        let (patterns, ipatterns) = (patterns.to_vec(), ipatterns.to_vec());
-        Self { patterns, ipatterns, larger_than: options.exclude_larger_than, tags }
+        Self { tags, ..Self::new(&options.excludes, options.exclude_larger_than) }
     }
 
     /// Fields as a word and a value, each ended by 0x00, after the mark; empty if that would be
     /// too long, or a value holds a 0x00.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let mut fields = vec![(MARK, String::new())];
         fields.extend(self.patterns.iter().map(|text| ("exclude", text.clone())));
         fields.extend(self.ipatterns.iter().map(|text| ("iexclude", text.clone())));

@@ -43,6 +43,8 @@ pub struct BucketOptions {
     pub left_out: LeftOut,
     /// What the keys of the repository begin with, if it is in the same bucket.
     pub own: Option<String>,
+    /// What the snapshot keeps of all this, for whoever deletes what a snapshot does not have.
+    pub record: Vec<u8>,
 }
 
 impl fmt::Debug for BucketOptions {
@@ -203,7 +205,7 @@ impl Source for BucketSource {
         let facts =
             [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
         let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect();
-        Ok(ConsistencyPoint { record: Vec::new(), facts })
+        Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

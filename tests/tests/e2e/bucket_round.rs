@@ -5,11 +5,12 @@
 //! themselves, which `bucket_source` and `bucket_target` have.
 
 use super::tree::{noise, prose};
-use super::world::{World, count};
+use super::world::{Word, World, count};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::stream::{self, StreamExt};
+use holdfast_tests::proxy::{Fate, Proxy};
 use holdfast_tests::weed::{BUCKET, Weed};
 use std::collections::BTreeMap;
 use std::fs;
@@ -173,4 +174,28 @@ fn a_bucket_comes_back_as_it_was() {
         assert!(known.starts_with(&format!("{} {} ", body.len(), blake3::hash(&body))), "{key}");
     }
     world.check();
+}
+
+#[test]
+fn deleting_spares_what_was_left_out_or_not_read() {
+    let round = Round::new();
+    let names = ["media/a/1", "media/a/denied", "media/a/old.tmp", "media/b"];
+    round.put(names.iter().zip(1..).map(|(key, seed)| ((*key).to_owned(), prose(seed, 500), seed)));
+    wait_for_age();
+    let proxy = Proxy::start(&round.weed.endpoint(), |line| match line.contains("denied") {
+        true => Fate::Refuse(403, "AccessDenied"),
+        false => Fate::Pass,
+    });
+    let (world, target) = (&round.world, round.weed.url("media"));
+    let source = format!("s3://{BUCKET}/media?endpoint={}", proxy.endpoint());
+    world.run(&[&"backup", &source, &"--exclude", &"*.tmp"]).ends(3);
+    for (number, part) in ["latest:/media/", "latest:media", "latest:/media"].into_iter().enumerate() {
+        round.put([("media/a/extra".to_owned(), b"x".to_vec(), 0), ("media/extra".to_owned(), vec![1], 0)]);
+        let common: [Word<'_>; 6] = [&"restore", &"--json", &part, &"--target", &target, &"--delete"];
+        let words = [&common[..], &[&"--overwrite", &"always", &"--max-delete", &"100%"]].concat();
+        let restored = world.run(&words).ends(0).summary();
+        assert_eq!(count(&restored, "items_deleted"), 2, "{part}: {restored}");
+        let left: Vec<_> = round.known("media/").into_keys().collect();
+        assert_eq!(left, ["a/1", "a/denied", "a/old.tmp", "b"], "{number}");
+    }
 }

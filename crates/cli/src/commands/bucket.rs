@@ -8,7 +8,7 @@ use crate::engine::Source;
 use crate::fault::Fault;
 use crate::ink::{count, size};
 use crate::settings::{self, RepositoryPlace};
-use crate::wire_up::{self, Address, BucketOptions, Meter, Overlap, overlap, parse_source};
+use crate::wire_up::{self, Address, BucketOptions, LeftOut, Meter, Overlap, overlap, parse_source};
 use holdfast_store::Traffic;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -76,11 +76,13 @@ impl Plan {
             "--exclude-file",
         )?;
         let larger = leave_out.exclude_larger_than;
+        let record = LeftOut::new(&excludes, larger).encode();
         let left_out = move |path: &[u8], bytes: u64| {
             larger.is_some_and(|most| bytes > most) || !excludes.is_empty() && excludes.matches(path, false)
         };
         let host = args.name.host.clone();
-        let options = BucketOptions { address: address.clone(), host, left_out: Arc::new(left_out), own };
+        let left_out = Arc::new(left_out);
+        let options = BucketOptions { address: address.clone(), host, left_out, own, record };
         Ok(Self { options, keys: keys()? })
     }
 

@@ -6,7 +6,7 @@
 use super::Run;
 use crate::args::{Over, When};
 use crate::engine::{
-    Repository, RestoreOptions, RestoreReport, Selection, Selector, Snapshot, Tally, details,
+    Repository, RestoreOptions, RestoreReport, Scope, Selection, Selector, Snapshot, Tally, details,
 };
 use crate::fault::Fault;
 use crate::ink::{count, counted, escape};
@@ -125,8 +125,13 @@ pub(super) async fn prepare_delete(
     let opaque = snapshot.summary.space != KeySpace::Paths;
     let sources = if opaque { vec![b"/".to_vec()] } else { snapshot.summary.paths.clone() };
     let select = options.select.clone();
-    let delete = deletable(options.path.clone(), sources, select, unread);
-    let prefix = options.path.clone();
+    let prefix = match Scope::new(snapshot.summary.space, &options.path) {
+        // However the path is written: what was left out or not read is named by keys.
+        scope if opaque && !scope.is_everything() => [b"/", scope.key()].concat(),
+        _ if opaque => Vec::new(),
+        _ => options.path.clone(),
+    };
+    let delete = deletable(prefix.clone(), sources, select, unread);
     into.delete = Some(Arc::new(move |path: &[u8], is_folder: bool| {
         if excludes.matches(&[&prefix[..], path].concat(), is_folder) {
             Selection::Skip
