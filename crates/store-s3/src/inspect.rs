@@ -5,7 +5,7 @@
 
 use crate::bucket::S3Store;
 use crate::error::Answer;
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
+use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule, LifecycleRuleFilter};
 
 /// A clock that differs by more is told of: servers refuse requests from a quarter of an hour on.
 const SKEW_SECONDS: i64 = 120;
@@ -106,8 +106,9 @@ fn of_rule(rule: &LifecycleRule, prefix: &str) -> Option<Finding> {
     #[expect(deprecated, reason = "old rules state their prefix in the old place")]
     let old = rule.prefix.as_deref();
     let filter = rule.filter.as_ref();
-    let new = filter.and_then(|filter| filter.prefix.as_deref().or(filter.and.as_ref()?.prefix.as_deref()));
-    let scope = new.or(old).unwrap_or_default();
+    let together = |filter: &LifecycleRuleFilter| filter.and.as_ref().and_then(|and| and.prefix.clone());
+    let new = filter.and_then(|filter| filter.prefix.clone().or_else(|| together(filter)));
+    let scope = new.as_deref().or(old).unwrap_or_default();
     if !is_enabled(rule) || !(scope.starts_with(prefix) || prefix.starts_with(scope)) {
         return None;
     }
@@ -144,7 +145,9 @@ fn skew(server: Option<i64>, here: i64) -> Option<Finding> {
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
-    use aws_sdk_s3::types::{LifecycleExpiration, LifecycleRuleFilter, Transition, TransitionStorageClass};
+    use aws_sdk_s3::types::{
+        LifecycleExpiration, LifecycleRuleAndOperator, Transition, TransitionStorageClass,
+    };
 
     fn rule(scope: &str) -> aws_sdk_s3::types::builders::LifecycleRuleBuilder {
         let filter = LifecycleRuleFilter::builder().prefix(scope).build();
@@ -162,6 +165,9 @@ mod tests {
         assert!(harmful(rule("").expiration(expire.clone()).build().unwrap()));
         assert!(harmful(rule("hosts/packs/").expiration(expire.clone()).build().unwrap()));
         assert!(!harmful(rule("other/").expiration(expire.clone()).build().unwrap()));
+        let and = LifecycleRuleAndOperator::builder().prefix("other/").build();
+        let filter = LifecycleRuleFilter::builder().and(and).build();
+        assert!(!harmful(rule("").filter(filter).expiration(expire.clone()).build().unwrap()));
         let off = rule("").status(ExpirationStatus::Disabled).expiration(expire);
         assert!(!harmful(off.build().unwrap()));
         assert!(harmful(rule("host").transitions(archive).build().unwrap()));

@@ -81,7 +81,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Repository: /path, a relative path or file:///path [HOLDFAST_REPOSITORY]
+    /// Repository: /path, a relative path, file:///path or s3://bucket/prefix [HOLDFAST_REPOSITORY]
     #[arg(short, long = "repo", alias = "repository", value_name = "URL", global = true)]
     pub(crate) repo: Option<OsString>,
     /// Read the repository's URL from FILE [HOLDFAST_REPOSITORY_FILE]
