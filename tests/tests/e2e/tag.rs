@@ -61,7 +61,7 @@ fn snapshots_are_named_or_picked() {
         put(world.path(name).join("file"), name.as_bytes());
         world.run(&[&"backup", &world.path(name), &"--tag", &tag, &"--host", &name]).ends(0);
     }
-    let changed = |ran: super::world::Ran| count(&ran.ends(0).summary(), "changed_snapshots");
+    let changed = |ran: Ran| count(&ran.ends(0).summary(), "changed_snapshots");
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"--tag", &"x", &"--add", &"z"])), 2);
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"--tag", &"x", &"--add", &"z"])), 0);
     assert_eq!(changed(world.run(&[&"tag", &"--json", &"latest", &"--host", &"three", &"--set", &""])), 1);
