@@ -89,18 +89,18 @@ fn stated(stated: Stated<'_>, ask: impl FnOnce() -> Result<Secret, Fault>) -> Re
     }
 }
 
-/// Gets the keys of the bucket that is copied from, if it has keys of its own.
-pub(crate) fn from_keys() -> Result<Option<Keys>, Fault> {
-    const NAMES: [&str; 2] = ["HOLDFAST_FROM_AWS_ACCESS_KEY_ID", "HOLDFAST_FROM_AWS_SECRET_ACCESS_KEY"];
-    let text = |name| {
+/// Gets the keys of a bucket that has keys of its own: `whose` is SOURCE, TARGET or FROM.
+pub(crate) fn bucket_keys(whose: &str) -> Result<Option<Keys>, Fault> {
+    let names = ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"].map(|what| format!("HOLDFAST_{whose}_AWS_{what}"));
+    let text = |name: &str| {
         let text = variable(name).map(OsString::into_string).transpose();
         text.map_err(|_| Fault::usage(format!("{name} is no text"), "check how it is set"))
     };
-    match (text(NAMES[0])?, text(NAMES[1])?) {
+    match (text(&names[0])?, text(&names[1])?) {
         (Some(access), Some(secret)) => Ok(Some(Keys { access, secret })),
         (None, None) => Ok(None),
         (Some(_), None) | (None, Some(_)) => {
-            let what = format!("of {} and {} only one is set", NAMES[0], NAMES[1]);
+            let what = format!("of {} and {} only one is set", names[0], names[1]);
             Err(Fault::usage(what, "set both, or none and use profile= in the URL"))
         }
     }

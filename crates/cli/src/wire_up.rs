@@ -175,13 +175,9 @@ pub(crate) async fn file_source(
     }
 }
 
-/// Opens a bucket as a source; what it asks of the server is counted. The stated key is for the
+/// Opens a bucket as a source; what it asks of the server is counted. The keys are for the
 /// source alone.
-pub(crate) async fn bucket_source(
-    options: BucketOptions,
-    stated: Option<(String, String)>,
-) -> (Box<dyn Source>, Meter) {
-    let keys = stated.map(|(access, secret)| Keys { access, secret });
+pub(crate) async fn bucket_source(options: BucketOptions, keys: Option<Keys>) -> (Box<dyn Source>, Meter) {
     let source = BucketSource::new(options, keys).await;
     let meter = source.meter();
     (Box::new(source), meter)

@@ -37,7 +37,8 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Gets a client ready; nothing is asked of the server yet. The meter counts what is asked. Every request has an end: it is tried
+/// Gets a client ready; nothing is asked of the server yet. The meter counts what is asked. Every
+/// request has an end: it is tried
 /// again where that may help, and given up then. Without `keys` the client library finds them: in
 /// the environment, a profile, or what the machine is given.
 pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Client {

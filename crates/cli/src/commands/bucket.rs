@@ -7,16 +7,13 @@ use crate::args::BackupArgs;
 use crate::engine::Source;
 use crate::fault::Fault;
 use crate::ink::{count, size};
+use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
-use crate::wire_up::{self, Address, BucketOptions, LeftOut, Meter, Overlap, overlap, parse_source};
+use crate::wire_up::{self, Address, BucketOptions, Keys, LeftOut, Meter, Overlap, overlap, parse_source};
 use holdfast_store::Traffic;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-
-/// The key of the source alone, if it has one of its own.
-const ACCESS: &str = "HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID";
-const SECRET: &str = "HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY";
 
 /// The bucket that is to be backed up, if one is.
 pub(super) fn stated(args: &BackupArgs) -> Result<Option<Address>, Fault> {
@@ -59,7 +56,7 @@ fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
 /// A bucket that is ready to be opened.
 pub(super) struct Plan {
     options: BucketOptions,
-    keys: Option<(String, String)>,
+    keys: Option<Keys>,
 }
 
 impl Plan {
@@ -83,7 +80,7 @@ impl Plan {
         let host = args.name.host.clone();
         let left_out = Arc::new(left_out);
         let options = BucketOptions { address: address.clone(), host, left_out, own, record };
-        Ok(Self { options, keys: keys()? })
+        Ok(Self { options, keys: secrets::bucket_keys("SOURCE")? })
     }
 
     /// Opens it.
@@ -101,17 +98,6 @@ fn own_prefix(source: &Address, repository: &Address) -> Result<Option<String>, 
             let what = format!("{source} lies in the repository {repository}, which cannot hold itself");
             Err(Fault::usage(what, "back up another prefix; the one of the repository is left out of it"))
         }
-    }
-}
-
-fn keys() -> Result<Option<(String, String)>, Fault> {
-    match (settings::variable(ACCESS), settings::variable(SECRET)) {
-        (None, None) => Ok(None),
-        (Some(access), Some(secret)) => match (access.into_string(), secret.into_string()) {
-            (Ok(access), Ok(secret)) => Ok(Some((access, secret))),
-            _ => Err(Fault::usage(format!("{ACCESS} or {SECRET} is no text"), "")),
-        },
-        _ => Err(Fault::usage(format!("one of {ACCESS} and {SECRET} is not set"), "set both, or neither")),
     }
 }
 

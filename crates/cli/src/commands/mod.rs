@@ -214,7 +214,8 @@ impl Run {
         let place = settings::from_place(from.from.as_deref())?;
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
-        let Some(store) = wire_up::open_store_with(&place, secrets::from_keys()?).await.map_err(of_from)?
+        let Some(store) =
+            wire_up::open_store_with(&place, secrets::bucket_keys("FROM")?).await.map_err(of_from)?
         else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));

@@ -6,18 +6,16 @@ use super::{Ready, Run};
 use crate::args::RestoreArgs;
 use crate::engine::Carry;
 use crate::fault::Fault;
+use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
 use crate::wire_up::{
-    Address, BucketOverwrite, BucketPlace, BucketTargetOptions, Events, FileTargetOptions, Keys, Overwrite,
+    Address, BucketOverwrite, BucketPlace, BucketTargetOptions, Events, FileTargetOptions, Overwrite, overlap,
 };
 use holdfast_core::entry::Time;
 use holdfast_store::{ErrorKind, StoreError};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-
-const ACCESS: &str = "HOLDFAST_TARGET_AWS_ACCESS_KEY_ID";
-const SECRET: &str = "HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY";
 
 /// A bucket that may be restored to.
 pub(super) struct Bucket {
@@ -84,11 +82,11 @@ pub(super) async fn ready(
     overwrite: Option<Overwrite>,
 ) -> Result<Bucket, Fault> {
     if let RepositoryPlace::Bucket(repository) = run.repository_place()?
-        && overlap(&repository, address)
+        && overlap(address, &repository).is_some()
     {
         return Err(is_repository(address, &repository.to_string()));
     }
-    let place = BucketPlace::open(address, keys()?).await;
+    let place = BucketPlace::open(address, secrets::bucket_keys("TARGET")?).await;
     let failed = |error: StoreError| {
         let hint = match error.kind {
             ErrorKind::Denied => {
@@ -149,21 +147,6 @@ fn is_repository(address: &Address, repository: &str) -> Fault {
     Fault::usage(what, "restore to another bucket or prefix")
 }
 
-fn overlap(one: &Address, other: &Address) -> bool {
-    let below = one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix);
-    one.bucket == other.bucket && one.endpoint == other.endpoint && below
-}
-
-/// The keys that are stated for the target alone.
-fn keys() -> Result<Option<Keys>, Fault> {
-    let variable = |name: &str| settings::variable(name).map(|value| value.to_string_lossy().into_owned());
-    match (variable(ACCESS), variable(SECRET)) {
-        (Some(access), Some(secret)) => Ok(Some(Keys { access, secret })),
-        (None, None) => Ok(None),
-        _ => Err(Fault::usage(format!("of {ACCESS} and {SECRET} only one is set"), "set both or none")),
-    }
-}
-
 impl Bucket {
     /// How the target is opened.
     pub(super) fn options(
@@ -208,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_repository_is_not_restored_over() {
-        let overlap =
-            |one: &str, other: &str| overlap(&Address::parse(one).unwrap(), &Address::parse(other).unwrap());
+        let overlap = |one: &str, other: &str| {
+            overlap(&Address::parse(one).unwrap(), &Address::parse(other).unwrap()).is_some()
+        };
         assert!(overlap("s3://bucket/a", "s3://bucket"));
         assert!(overlap("s3://bucket/a", "s3://bucket/a/b"));
         assert!(!overlap("s3://bucket/a", "s3://bucket/ab"));
