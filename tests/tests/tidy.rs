@@ -21,6 +21,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("source-s3", Some(&["core", "engine", "store", "store-s3"])),
     ("cli", None),
     ("tests", None),
+    ("models", Some(&[])),
     ("benches", None),
 ];
 
@@ -117,7 +118,10 @@ fn sources() -> Vec<String> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+    path.contains("/tests/")
+        || path.starts_with("tests/models/")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
 }
 
 /// The lines before a file's tests, which come last.

@@ -110,6 +110,18 @@ fn wait_for_age() {
     }
 }
 
+/// How many objects a test is about.
+fn number() -> u64 {
+    let full = std::env::var_os("HOLDFAST_TEST_FULL").is_some_and(|value| value == "1");
+    if full { 20_000 } else { 700 }
+}
+
+/// The object that a line of a request is about.
+fn seed_of(line: &str) -> Option<u64> {
+    let key = line.split(' ').nth(1)?.split('?').next()?;
+    key.strip_prefix(&format!("/{BUCKET}/media/"))?.split_once('/')?.1.parse().ok()
+}
+
 fn objects(number: u64) -> impl Iterator<Item = (String, Vec<u8>, u64)> {
     (0..number).map(|seed| {
         let size = [0, 1, 100, 700, 3_000, 20_000, 150_000][seed as usize % 7];
@@ -120,14 +132,12 @@ fn objects(number: u64) -> impl Iterator<Item = (String, Vec<u8>, u64)> {
 
 #[test]
 fn a_bucket_comes_back_as_it_was() {
-    let full = std::env::var_os("HOLDFAST_TEST_FULL").is_some_and(|value| value == "1");
-    let number = if full { 20_000 } else { 700 };
-    let round = Round::new();
+    let (round, number) = (Round::new(), number());
     round.put(objects(number));
     let odd = ["media/..x", "media/%41", "media/한글", "media/a", "media/plus+ blank"];
     round.put(odd.iter().zip(1..).map(|(key, seed)| ((*key).to_owned(), prose(seed, 900), seed)));
     round.upload("media/large", &noise(1, 20 << 20));
-    if full {
+    if number > 700 {
         round.upload("media/larger", &noise(2, 200 << 20));
     }
     // What is so fresh that it might change unnoticed is read again: not what is counted here.
@@ -173,6 +183,48 @@ fn a_bucket_comes_back_as_it_was() {
         let body = fs::read(folder.join(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
         assert!(known.starts_with(&format!("{} {} ", body.len(), blake3::hash(&body))), "{key}");
     }
+    world.check();
+}
+
+#[test]
+fn one_in_a_hundred_denied_and_one_deleted_are_each_named() {
+    const DENIED: u64 = 7;
+    const DELETED: u64 = 13;
+    let (round, number) = (Round::new(), number());
+    round.put(objects(number));
+    wait_for_age();
+    let (client, handle) = (round.client.clone(), round.runtime.handle().clone());
+    // Listed they were: each is deleted when it is asked for.
+    let proxy = Proxy::start(&round.weed.endpoint(), move |line| match seed_of(line) {
+        Some(seed) if seed % 100 == DENIED => Fate::Refuse(403, "AccessDenied"),
+        Some(seed) if seed % 100 == DELETED => {
+            let key = format!("media/{:02}/{seed:05}", seed % 37);
+            handle.block_on(client.delete_object().bucket(BUCKET).key(key).send()).unwrap();
+            Fate::Pass
+        }
+        _ => Fate::Pass,
+    });
+    let (world, source) = (&round.world, format!("s3://{BUCKET}/media?endpoint={}", proxy.endpoint()));
+    let ran = world.run(&[&"backup", &"--json", &source]).ends(3);
+    let told = |kind: &str| {
+        let items = ran.of_type(kind).into_iter().map(|line| line["item"].as_str().unwrap().to_owned());
+        items.collect::<std::collections::BTreeSet<_>>()
+    };
+    let named = |rest: u64| {
+        let seeds = (0..number).filter(move |seed| seed % 100 == rest);
+        seeds.map(|seed| format!("/media/{:02}/{seed:05}", seed % 37)).collect()
+    };
+    assert_eq!(told("error"), named(DENIED));
+    assert_eq!(told("notice"), named(DELETED));
+    let summary = ran.summary();
+    assert_eq!(count(&summary, "error_count"), number / 100, "{summary}");
+    assert_eq!(count(&summary, "total_files_processed"), number - 2 * (number / 100), "{summary}");
+    // What could be read is there, and all of it comes back.
+    let target = round.weed.url("restored");
+    world.run(&[&"restore", &"latest:/media/", &"--target", &target, &"--verify"]).ends(0);
+    let mut wanted = round.known("media/");
+    wanted.retain(|key, _| key[3..].parse::<u64>().unwrap() % 100 != DENIED);
+    assert_eq!(round.known("restored/"), wanted);
     world.check();
 }
 

@@ -5,8 +5,7 @@
 //! is no clock. `protocol.rs` has the parts of a model and the properties, `writer.rs`,
 //! `maintainer.rs`, `reader.rs` and `cleaning.rs` the steps, `roots.rs` a model of its own: which root
 //! is the newest. `safe.rs` has the models that must hold, `mutants.rs` those of which one rule is
-//! broken: each must break a property. `cargo nextest run -p holdfast-tests --test models
-//! --no-capture` prints how.
+//! broken: each must break a property. `cargo nextest run -p holdfast-models --no-capture` prints how.
 //!
 //! What is visited, as a run counted it (w writers, m maintainers; states that differ only in the
 //! names of equal processes are one):
