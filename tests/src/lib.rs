@@ -2,9 +2,11 @@
 //!
 //! On purpose not here: running the real program, which is in `tests/e2e/world.rs`.
 
+pub mod forward;
 pub mod fuzz;
 pub mod proxy;
 pub mod sim;
+pub mod tls;
 pub mod weed;
 
 use std::path::Path;

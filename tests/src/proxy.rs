@@ -19,6 +19,8 @@ pub enum Fate {
     Refuse(u16, &'static str),
     /// It is answered here, well, with this body.
     Say(String),
+    /// It is answered here, with these very bytes.
+    Raw(String),
     /// The connection ends before the request reached the server.
     Reset,
     /// The server carries it out; its answer is lost.
@@ -31,8 +33,9 @@ pub enum Fate {
     Hang,
 }
 
-/// Decides by the first line of a request; may take its time, and do something meanwhile.
-type Decide = dyn Fn(&str) -> Fate + Send + Sync;
+/// Decides by the first line of a request and all of its head; may take its time, and do something
+/// meanwhile.
+type Decide = dyn Fn(&str, &str) -> Fate + Send + Sync;
 
 /// A proxy that runs until this is dropped.
 #[derive(Debug)]
@@ -49,6 +52,18 @@ impl Proxy {
     /// There is no free port.
     #[must_use]
     pub fn start(server: &str, decide: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
+        Self::start_seeing(server, move |line, _| decide(line))
+    }
+
+    /// Starts one that decides by the whole head of a request too.
+    ///
+    /// # Panics
+    /// There is no free port.
+    #[must_use]
+    pub fn start_seeing(
+        server: &str,
+        decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static,
+    ) -> Self {
         let server = server.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -100,7 +115,7 @@ impl Each {
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         let Some((head, begun)) = read_head(&mut client)? else { return Ok(()) };
         let text = String::from_utf8_lossy(&head).into_owned();
-        let fate = (self.decide)(text.lines().next().unwrap_or_default());
+        let fate = (self.decide)(text.lines().next().unwrap_or_default(), &text);
         if fate != Fate::Pass {
             self.disturbed.fetch_add(1, Ordering::Relaxed);
         }
@@ -121,6 +136,11 @@ impl Each {
                 return answer(&mut client, status, &body);
             }
             Fate::Say(ref body) => return answer(&mut client, 200, body),
+            Fate::Raw(ref bytes) => {
+                discard(&mut client, length_of(&text).saturating_sub(begun.len() as u64))?;
+                client.write_all(bytes.as_bytes())?;
+                return client.shutdown(Shutdown::Both);
+            }
             Fate::Pass | Fate::LoseReply | Fate::Cut(_) | Fate::Slow(_) => {}
         }
         let mut there = TcpStream::connect(&self.server)?;
@@ -144,7 +164,7 @@ impl Each {
 }
 
 /// The head of a request, and what came with it of the body.
-fn read_head(client: &mut TcpStream) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn read_head(client: &mut TcpStream) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     const END: &[u8] = b"\r\n\r\n";
     let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
     loop {

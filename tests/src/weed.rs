@@ -160,6 +160,22 @@ impl Weed {
         String::from_utf8_lossy(&body).into_owned()
     }
 
+    /// Changes one byte of an object, in the middle.
+    ///
+    /// # Panics
+    /// There is none, or the server does not take it.
+    pub fn damage(&self, name: &str) {
+        let client = self.client();
+        wait(async {
+            let object = client.get_object().bucket(BUCKET).key(name).send().await.expect("an object");
+            let mut bytes = object.body.collect().await.expect("a body").to_vec();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            let put = client.put_object().bucket(BUCKET).key(name).body(bytes.into());
+            put.send().await.expect("room");
+        });
+    }
+
     /// URL of the server.
     #[must_use]
     pub fn endpoint(&self) -> String {

@@ -14,7 +14,7 @@ use holdfast_source_s3::target::{
     BucketPlace, BucketTarget, BucketTargetOptions, Events, Overwrite, Remains, open_object,
 };
 use holdfast_source_s3::unfold::Unfolded;
-use holdfast_store_s3::Address;
+use holdfast_store_s3::{Address, Network};
 use holdfast_tests::weed::{BUCKET, Weed};
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,7 +76,7 @@ fn options(overwrite: Option<Overwrite>) -> BucketTargetOptions {
 
 async fn server(prefix: &str) -> (Weed, Client, BucketPlace) {
     let weed = tokio::task::spawn_blocking(Weed::start).await.unwrap();
-    let place = BucketPlace::open(&weed.address(prefix), Some(Weed::keys())).await;
+    let place = BucketPlace::open(&weed.address(prefix), Some(Weed::keys()), &Network::default()).await;
     let client = weed.client();
     (weed, client, place)
 }
@@ -369,7 +369,7 @@ async fn whom_a_bucket_tells_of_objects_is_seen() {
         </QueueConfiguration></NotificationConfiguration>";
     let ask = async |url: String| {
         let address = Address::parse(&format!("s3://bucket/x?endpoint={url}")).unwrap();
-        BucketPlace::open(&address, Some(Weed::keys())).await.events().await
+        BucketPlace::open(&address, Some(Weed::keys()), &Network::default()).await.events().await
     };
     let Events::To(names) = ask(parrot("200 OK", told)).await else { panic!("somebody is told") };
     assert_eq!(names, ["lambda thumbnailer", "queue jobs"]);

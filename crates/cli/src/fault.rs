@@ -4,6 +4,7 @@
 //! and hints.
 
 use crate::engine::{Error, ErrorKind};
+use crate::wire_up::Told;
 use std::error::Error as StdError;
 use std::fmt;
 use std::process::ExitCode;
@@ -95,13 +96,26 @@ impl fmt::Display for Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        let fault = Self::new(code_of(error.kind), error.what.clone(), hint_of(error.kind));
+        let remedy = remedy_of(&error).unwrap_or_else(|| hint_of(error.kind).to_owned());
+        let fault = Self::new(code_of(error.kind), error.what.clone(), remedy);
         match error.source.as_deref() {
             _ if error.kind == ErrorKind::Interrupted => interrupted_fault(),
             Some(cause) => fault.because(cause),
             None => fault,
         }
     }
+}
+
+/// What one of the causes says that can be done.
+fn remedy_of(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(remedy) = Told::remedy(error) {
+            return Some(remedy.to_owned());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn interrupted_fault() -> Fault {

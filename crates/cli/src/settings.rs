@@ -6,7 +6,7 @@
 use crate::args::{Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
-use crate::wire_up::Address;
+use crate::wire_up::{Address, BadNetwork, Network, PROXIES, Reach};
 use holdfast_core::page::KeySpace;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -105,6 +105,23 @@ fn repository_in(file: &Path) -> Result<OsString, Fault> {
         return Err(Fault::usage(what, "write the path or URL into it"));
     }
     Ok(OsString::from_vec(line.to_vec()))
+}
+
+/// Finds how servers are reached: whose certificates are trusted too, and through which proxies.
+pub(crate) fn reach(global: &Global) -> Reach {
+    let (path, name) = match &global.cacert {
+        Some(path) => (Some(path.clone()), "--cacert"),
+        None => (variable("AWS_CA_BUNDLE").map(PathBuf::from), "AWS_CA_BUNDLE"),
+    };
+    let proxies = PROXIES.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?)));
+    Network::new(path.as_deref(), proxies).map_err(|error| {
+        let hint = "the file holds certificates in PEM; a proxy is http://host:port or https://host:port";
+        let what = match error {
+            BadNetwork::NoProxy(_) => "servers cannot be reached through the proxy".to_owned(),
+            _ => format!("{name} cannot be used"),
+        };
+        Fault::usage(what, hint).because(&error)
+    })
 }
 
 /// Finds the cache's folder; none if none is wanted or there is no place for one.

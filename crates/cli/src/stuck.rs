@@ -5,13 +5,14 @@
 //! that of its mount. On purpose not here: waking what hangs; nothing can.
 
 use crate::engine::{
-    ConsistencyPoint, ContentStream, EntryBatch, Examined, ItemDetails, ItemError, ItemReader, Order, Piece,
-    ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Before, ConsistencyPoint, ContentStream, EntryBatch, Examined, ItemDetails, ItemError, ItemReader, Order,
+    Piece, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use crate::fault::Fault;
 use crate::ink::{duration, escape};
 use crate::wire_up::Whereabouts;
 use holdfast_core::entry::key_to_path;
+use holdfast_core::page::KeySpace;
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -50,6 +51,10 @@ enum What {
     Repository,
     /// Another repository, by its name.
     Other(Arc<Vec<u8>>),
+    /// The listing of a bucket, by its name.
+    Listing(Arc<Vec<u8>>),
+    /// An object, by the name of its bucket and its key.
+    Object(Vec<u8>),
 }
 
 /// A call that goes on until this is dropped.
@@ -90,19 +95,37 @@ impl Watchdog {
     pub(crate) fn key(&self, key: &[u8]) -> Going<'_> {
         self.enter(|call| {
             // The memory of the last path is used again.
-            let mut path = match std::mem::take(&mut call.what) {
-                What::Path(path) => path,
-                What::Walk(_) | What::Repository | What::Other(_) => Vec::new(),
-            };
-            path.clear();
+            let mut path = reused(call);
             path.push(b'/');
             path.extend_from_slice(key);
             call.what = What::Path(path);
         })
     }
 
-    fn walk(&self, here: &Arc<Whereabouts>) -> Going<'_> {
-        self.enter(|call| call.what = What::Walk(Arc::clone(here)))
+    /// Notes a call about an object of a bucket.
+    fn object(&self, bucket: &[u8], key: &[u8]) -> Going<'_> {
+        self.enter(|call| {
+            let mut name = reused(call);
+            name.extend_from_slice(bucket);
+            name.extend_from_slice(key);
+            call.what = What::Object(name);
+        })
+    }
+
+    fn list(&self, here: &Here) -> Going<'_> {
+        self.enter(|call| {
+            call.what = match here {
+                Here::Walk(here) => What::Walk(Arc::clone(here)),
+                Here::Bucket { name, .. } => What::Listing(Arc::clone(name)),
+            };
+        })
+    }
+
+    fn item(&self, here: &Here, key: &[u8]) -> Going<'_> {
+        match here {
+            Here::Walk(_) => self.key(key),
+            Here::Bucket { top, .. } => self.object(top, key),
+        }
     }
 
     fn enter(&self, note: impl FnOnce(&mut Call)) -> Going<'_> {
@@ -143,6 +166,8 @@ impl Watchdog {
             What::Other(name) => (format!("the repository {}", escape(name)), name.to_vec()),
             What::Path(path) => (escape(&key_to_path(path)), key_to_path(path)),
             What::Walk(here) => (escape(&here.get()), here.get()),
+            What::Listing(name) => (format!("the listing of {}", escape(name)), name.to_vec()),
+            What::Object(name) => (escape(name), name.clone()),
         };
         let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         let mount = mount_of(&mounts, &path).map(|mount| format!(" (on {mount})")).unwrap_or_default();
@@ -152,6 +177,16 @@ impl Watchdog {
              fault needs a longer --stuck-timeout",
         ))
     }
+}
+
+/// The memory of the last name in a place of the table, emptied.
+fn reused(call: &mut Call) -> Vec<u8> {
+    let mut name = match std::mem::take(&mut call.what) {
+        What::Path(name) | What::Object(name) => name,
+        What::Walk(_) | What::Repository | What::Other(_) | What::Listing(_) => Vec::new(),
+    };
+    name.clear();
+    name
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -191,10 +226,25 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// A source whose calls are watched.
+/// Where the items of a source lie.
+#[derive(Debug, Clone)]
+pub(crate) enum Here {
+    /// In a file system; the walk says where it is.
+    Walk(Arc<Whereabouts>),
+    /// In a bucket.
+    Bucket {
+        /// What is listed.
+        name: Arc<Vec<u8>>,
+        /// What stands before a key to make it the name of an object.
+        top: Arc<Vec<u8>>,
+    },
+}
+
+/// A source whose calls are watched. What a source does in the background is seen as well: whoever
+/// needs it waits for it in one of these calls.
 pub(crate) struct WatchedSource {
     pub(crate) source: Box<dyn Source>,
-    pub(crate) here: Arc<Whereabouts>,
+    pub(crate) here: Here,
     pub(crate) watchdog: Arc<Watchdog>,
 }
 
@@ -207,15 +257,32 @@ impl Source for WatchedSource {
         self.source.order()
     }
 
+    fn key_space(&self) -> KeySpace {
+        self.source.key_space()
+    }
+
+    fn prover(&self) -> Option<Prover> {
+        self.source.prover()
+    }
+
+    fn landmarks(&self) -> Option<u64> {
+        self.source.landmarks()
+    }
+
+    fn recall(&mut self, before: Before) {
+        self.source.recall(before);
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         let batch = {
-            let _going = self.watchdog.walk(&self.here);
+            let _going = self.watchdog.list(&self.here);
             self.source.next_batch()?
         };
         Ok(batch.map(|batch| {
             let places = batch.items.iter().map(|item| item.key.clone()).collect();
             let (keys, watchdog) = (batch.keys.clone(), Arc::clone(&self.watchdog));
-            let reader = WatchedReader { reader: batch.reader, keys, places, watchdog };
+            let reader =
+                WatchedReader { reader: batch.reader, keys, places, here: self.here.clone(), watchdog };
             EntryBatch { reader: Arc::new(reader), ..batch }
         }))
     }
@@ -225,7 +292,7 @@ impl Source for WatchedSource {
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {
-        let (here, watchdog) = (Arc::clone(&self.here), Arc::clone(&self.watchdog));
+        let (here, watchdog) = (self.here.clone(), Arc::clone(&self.watchdog));
         Some(Box::new(Self { source: self.source.again()?, here, watchdog }))
     }
 }
@@ -235,6 +302,7 @@ struct WatchedReader {
     /// Keys of all items, one after the other, and where each is.
     keys: Vec<u8>,
     places: Vec<Range<usize>>,
+    here: Here,
     watchdog: Arc<Watchdog>,
 }
 
@@ -242,25 +310,34 @@ impl WatchedReader {
     fn key(&self, item: usize) -> &[u8] {
         &self.keys[self.places[item].clone()]
     }
+
+    fn going(&self, item: usize) -> Going<'_> {
+        self.watchdog.item(&self.here, self.key(item))
+    }
 }
 
 impl ItemReader for WatchedReader {
+    fn expect(&self, item: usize) {
+        self.reader.expect(item);
+    }
+
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
-        let _going = self.watchdog.key(self.key(item));
+        let _going = self.going(item);
         self.reader.examine(item, content)
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
-        let _going = self.watchdog.key(self.key(item));
+        let _going = self.going(item);
         let stream = self.reader.open(item)?;
-        let (key, watchdog) = (self.key(item).to_vec(), Arc::clone(&self.watchdog));
-        Ok(Box::new(WatchedStream { stream, key, watchdog }))
+        let (key, here) = (self.key(item).to_vec(), self.here.clone());
+        Ok(Box::new(WatchedStream { stream, key, here, watchdog: Arc::clone(&self.watchdog) }))
     }
 }
 
 struct WatchedStream {
     stream: Box<dyn ContentStream>,
     key: Vec<u8>,
+    here: Here,
     watchdog: Arc<Watchdog>,
 }
 
@@ -270,12 +347,12 @@ impl ContentStream for WatchedStream {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ItemError> {
-        let _going = self.watchdog.key(&self.key);
+        let _going = self.watchdog.item(&self.here, &self.key);
         self.stream.read(buffer)
     }
 
     fn finish(&mut self) -> Result<ReadStatus, ItemError> {
-        let _going = self.watchdog.key(&self.key);
+        let _going = self.watchdog.item(&self.here, &self.key);
         self.stream.finish()
     }
 }
@@ -315,6 +392,10 @@ mod tests {
         assert!(text.starts_with("/mnt/file (on "), "{text}");
         drop(first);
         assert_eq!(look(), None);
+        let object = watchdog.object(b"s3://media/", b"a//b");
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(look().unwrap().starts_with("s3://media/a//b did not answer"));
+        drop(object);
         let _second = watchdog.repository();
         std::thread::sleep(Duration::from_millis(1));
         assert!(look().unwrap().starts_with("the repository /repository"));

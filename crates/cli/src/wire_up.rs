@@ -10,7 +10,9 @@ pub(crate) use holdfast_source_s3::target::{
     BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
 };
 pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, overlap, parse_source};
-pub(crate) use holdfast_store_s3::{Address, Finding, Keys, Meter, PolicyRole, policy};
+pub(crate) use holdfast_store_s3::{
+    Address, BadNetwork, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
+};
 
 use crate::args::Global;
 use crate::engine::{
@@ -20,7 +22,7 @@ use crate::fault::{Code, Fault};
 use crate::guarded::{Guarded, Valve};
 use crate::ink::Progress;
 use crate::settings::RepositoryPlace;
-use crate::stuck::{Watchdog, WatchedSource};
+use crate::stuck::{Here, Watchdog, WatchedSource};
 use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::{Owner, Time, key_to_path};
 use holdfast_core::id::parse_hex;
@@ -43,15 +45,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How servers are reached, or why they cannot be: that matters to who needs one.
+pub(crate) type Reach = Result<Network, Fault>;
+
 /// Opens the store of a repository; none if no repository is there.
-pub(crate) async fn open_store(place: &RepositoryPlace) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
-    open_store_with(place, None).await
+pub(crate) async fn open_store(
+    place: &RepositoryPlace,
+    reach: &Reach,
+) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
+    open_store_with(place, None, reach).await
 }
 
 /// Opens the store of a repository with keys of its own for a bucket; none if no repository is there.
 pub(crate) async fn open_store_with(
     place: &RepositoryPlace,
     keys: Option<Keys>,
+    reach: &Reach,
 ) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
     match place {
         RepositoryPlace::Folder(path) if !has_repository(path) => Ok(None),
@@ -59,7 +68,7 @@ pub(crate) async fn open_store_with(
             Ok(Some(Arc::new(LocalStore::open(path).await.map_err(Error::from)?)))
         }
         RepositoryPlace::Bucket(address) => {
-            let store = S3Store::new(address, keys).await;
+            let store = S3Store::new(address, keys, reach.as_ref().map_err(Fault::clone)?).await;
             let described = Key::new(REPOSITORY).map_err(|error| Fault::failed(error.to_string(), ""))?;
             let found = store.head(&described).await.map_err(of_bucket)?;
             Ok(found.map(|_| Arc::new(store) as Arc<dyn ObjectStore>))
@@ -77,8 +86,9 @@ fn of_bucket(error: StoreError) -> Fault {
         StoreErrorKind::Unusable => "check the bucket, the region and the endpoint; nothing was changed",
         _ => "check that the server can be reached, and the endpoint and region in the URL",
     };
+    let remedy = Told::remedy(&error.source).map(str::to_owned);
     let fault = Fault::from(Error::from(error));
-    Fault { hint: hint.to_owned(), ..fault }
+    Fault { hint: remedy.unwrap_or_else(|| hint.to_owned()), ..fault }
 }
 
 /// A store that can keep a repository.
@@ -98,10 +108,10 @@ pub(crate) struct Preflight {
 }
 
 /// Finds out whether a place can keep a repository.
-pub(crate) async fn preflight(place: &RepositoryPlace) -> Result<Preflight, Fault> {
+pub(crate) async fn preflight(place: &RepositoryPlace, reach: &Reach) -> Result<Preflight, Fault> {
     match place {
         RepositoryPlace::Bucket(address) => {
-            let store = probed(address).await?;
+            let store = probed(address, reach).await?;
             Ok(Preflight {
                 proved: PROVED.to_vec(),
                 findings: inspect(&store, SystemClock.now().seconds).await,
@@ -120,8 +130,8 @@ pub(crate) async fn preflight(place: &RepositoryPlace) -> Result<Preflight, Faul
 }
 
 /// A bucket whose server was seen to keep its word.
-async fn probed(address: &Address) -> Result<S3Store, Fault> {
-    let store = S3Store::new(address, None).await;
+async fn probed(address: &Address, reach: &Reach) -> Result<S3Store, Fault> {
+    let store = S3Store::new(address, None, reach.as_ref().map_err(Fault::clone)?).await;
     probe(&store, nonce()).await.map_err(of_bucket)?;
     Ok(store)
 }
@@ -133,11 +143,11 @@ fn nonce() -> u64 {
 }
 
 /// Opens the store of a repository to be, and makes its folder.
-pub(crate) async fn create_store(place: &RepositoryPlace) -> Result<Founded, Fault> {
+pub(crate) async fn create_store(place: &RepositoryPlace, reach: &Reach) -> Result<Founded, Fault> {
     let path = match place {
         RepositoryPlace::Folder(path) => path,
         RepositoryPlace::Bucket(address) => {
-            let store = Arc::new(probed(address).await?);
+            let store = Arc::new(probed(address, reach).await?);
             let proved = PROVED.map(str::to_owned).to_vec();
             return Ok(Founded { store, shared: None, proved });
         }
@@ -167,7 +177,7 @@ pub(crate) async fn file_source(
         let going = watchdog.key(first.strip_prefix(b"/").unwrap_or(&first));
         let source = Box::new(FileSource::new(options)?);
         drop(going);
-        Ok::<_, SourceError>(Box::new(WatchedSource { source, here, watchdog }))
+        Ok::<_, SourceError>(Box::new(WatchedSource { source, here: Here::Walk(here), watchdog }))
     };
     match tokio::task::spawn_blocking(open).await {
         Ok(opened) => Ok(opened.map_err(Error::from)?),
@@ -177,10 +187,19 @@ pub(crate) async fn file_source(
 
 /// Opens a bucket as a source; what it asks of the server is counted. The keys are for the
 /// source alone.
-pub(crate) async fn bucket_source(options: BucketOptions, keys: Option<Keys>) -> (Box<dyn Source>, Meter) {
-    let source = BucketSource::new(options, keys).await;
+pub(crate) async fn bucket_source(
+    options: BucketOptions,
+    keys: Option<Keys>,
+    network: &Network,
+    watchdog: &Arc<Watchdog>,
+) -> (Box<dyn Source>, Meter) {
+    let (bucket, prefix) = (&options.address.bucket, &options.address.prefix);
+    let name = Arc::new(format!("s3://{bucket}/{prefix}").into_bytes());
+    let top = Arc::new(format!("s3://{bucket}/").into_bytes());
+    let source = BucketSource::new(options, keys, network).await;
     let meter = source.meter();
-    (Box::new(source), meter)
+    let here = Here::Bucket { name, top };
+    (Box::new(WatchedSource { source: Box::new(source), here, watchdog: Arc::clone(watchdog) }), meter)
 }
 
 /// Opens a folder to restore into.

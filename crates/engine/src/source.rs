@@ -238,6 +238,15 @@ pub struct ConsistencyPoint {
     pub facts: Vec<(String, String)>,
 }
 
+/// What the snapshot that a run is compared with says to its source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Keys, ascending, about evenly apart; what is there now may have none of them.
+    pub landmarks: Vec<Vec<u8>>,
+    /// Facts that the source stated then, (name, value).
+    pub facts: Vec<(String, String)>,
+}
+
 /// One thing that can be captured.
 pub trait Source: Send {
     /// Says which source this is.
@@ -257,6 +266,15 @@ pub trait Source: Send {
     fn prover(&self) -> Option<Prover> {
         None
     }
+
+    /// How many entries apart the source wants to know keys of the snapshot before, so that it can list
+    /// several stretches at once. `None` if it has no use for them.
+    fn landmarks(&self) -> Option<u64> {
+        None
+    }
+
+    /// Takes in what the snapshot before says; before anything is listed, if at all.
+    fn recall(&mut self, _before: Before) {}
 
     /// Lists the next items; `None` when there are no more. Batches hold some hundred items.
     ///

@@ -7,6 +7,7 @@ pub mod encoding;
 mod listing;
 mod object;
 mod place;
+mod ranges;
 mod reader;
 mod source;
 mod stream;

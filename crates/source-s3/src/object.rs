@@ -13,7 +13,7 @@ use aws_sdk_s3::primitives::{ByteStream, DateTimeFormat};
 use bytes::Bytes;
 use holdfast_core::entry::{Entry, Kind, Owner, Time};
 use holdfast_engine::source::{Details, ItemError, Proof, Stat};
-use holdfast_store_s3::{About, Answer, chain};
+use holdfast_store_s3::{About, Answer, whole};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -152,20 +152,8 @@ fn total(content_range: &str) -> Option<u64> {
 }
 
 /// Reads a body to its end, which has to be where the server said.
-pub(crate) async fn body(mut stream: ByteStream, length: u64) -> Result<Bytes, Refused> {
-    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    while let Some(part) = stream.next().await {
-        let part = part.map_err(|error| Refused::Broken(io::Error::other(chain(&error))))?;
-        content.extend_from_slice(&part);
-        if content.len() as u64 > length {
-            break;
-        }
-    }
-    if content.len() as u64 != length {
-        let text = format!("{} of {length} bytes came", content.len());
-        return Err(Refused::Broken(io::Error::other(text)));
-    }
-    Ok(content.into())
+pub(crate) async fn body(stream: ByteStream, length: u64) -> Result<Bytes, Refused> {
+    whole(stream, Some(length)).await.map_err(|text| Refused::Broken(io::Error::other(text)))
 }
 
 /// What decides whether an object is unchanged. The place of an inode takes a hash of the entity

@@ -56,8 +56,7 @@ impl ItemReader for PageReader {
         let ahead = if self.object(item).size <= SMALL_FILE_BYTES_MAX {
             let (sender, receiver) = channel();
             self.shared.handle.spawn(async move {
-                let Ok(_turn) = shared.turns.acquire().await else { return };
-                // Nobody waits for it any more: the run has ended.
+                // Else nobody waits for it any more: the run has ended.
                 if !sender.is_closed() {
                     let _ = sender.send(read_small(&shared, &key).await);
                 }
@@ -117,7 +116,10 @@ async fn read_small(shared: &Shared, key: &str) -> Result<Small, ItemError> {
 }
 
 async fn read_once(shared: &Shared, key: &str) -> Result<Small, Refused> {
+    // One turn for all that is asked of the object, one after the other.
+    let turn = shared.meter.gate().enter().await;
     let mut opened = object::get(shared, key, None, None).await?;
+    turn.went_well();
     let outgrown = opened.stat.size > SMALL_FILE_BYTES_MAX;
     let body = std::mem::take(&mut opened.body);
     let content = if outgrown { Bytes::new() } else { object::body(body, opened.length).await? };

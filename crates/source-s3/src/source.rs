@@ -2,26 +2,24 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
-use crate::listing::{self, Listed, Page};
+use crate::listing::{self, Listed, Listing, Page};
 use crate::object::{proof_of, stat_of};
 use crate::place::host_of;
+use crate::ranges::{ORDER, Plan, STRETCH_KEYS};
 use crate::reader::PageReader;
 use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::source::{
-    ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
+    Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
 };
-use holdfast_store_s3::{Address, Keys, Meter, connect};
+use holdfast_store_s3::{Address, Keys, Meter, Network, connect};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Small objects that are asked for at once.
-const TURNS: usize = 32;
 /// Parts of large objects that may wait in memory, in bytes, beside the one that each needs.
 const ROOM_BYTES: usize = 64 << 20;
 /// Room is given out in pieces of so many bytes.
@@ -59,8 +57,6 @@ pub(crate) struct Shared {
     pub address: Address,
     pub meter: Meter,
     pub handle: Handle,
-    /// Turns of small objects.
-    pub turns: Semaphore,
     /// Room for parts of large objects.
     room: Arc<Semaphore>,
     /// The server said that it knows no tags.
@@ -92,7 +88,8 @@ pub struct BucketSource {
     shared: Arc<Shared>,
     options: BucketOptions,
     identity: SourceIdentity,
-    pages: Option<Receiver<Result<Page, SourceError>>>,
+    plan: Plan,
+    listing: Option<Listing>,
     listed: u64,
     excluded: u64,
     own: u64,
@@ -107,9 +104,9 @@ impl fmt::Debug for BucketSource {
 impl BucketSource {
     /// Gets ready; nothing is asked of the server yet. Has to be called where tasks can be started.
     /// Without `keys` the client library finds them.
-    pub async fn new(options: BucketOptions, keys: Option<Keys>) -> Self {
+    pub async fn new(options: BucketOptions, keys: Option<Keys>, network: &Network) -> Self {
         let meter = Meter::default();
-        let client = connect(&options.address, keys, &meter).await;
+        let client = connect(&options.address, keys, network, &meter).await;
         Self::with(options, client, meter, Handle::current())
     }
 
@@ -120,11 +117,11 @@ impl BucketSource {
             address: options.address.clone(),
             meter,
             handle,
-            turns: Semaphore::new(TURNS),
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
             no_tags: AtomicBool::new(false),
         });
-        Self { shared, options, identity, pages: None, listed: 0, excluded: 0, own: 0 }
+        let plan = Plan::default();
+        Self { shared, options, identity, plan, listing: None, listed: 0, excluded: 0, own: 0 }
     }
 
     /// Counts what is asked of the server.
@@ -191,9 +188,18 @@ impl Source for BucketSource {
         Some(proof_of)
     }
 
+    fn landmarks(&self) -> Option<u64> {
+        Some(STRETCH_KEYS)
+    }
+
+    fn recall(&mut self, before: Before) {
+        self.plan = Plan::new(before, &self.shared.address.prefix);
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
-        let pages = self.pages.get_or_insert_with(|| listing::start(&self.shared));
-        match pages.blocking_recv() {
+        let (shared, plan) = (&self.shared, &mut self.plan);
+        let listing = self.listing.get_or_insert_with(|| listing::start(shared, std::mem::take(plan)));
+        match listing.pages.blocking_recv() {
             None => Ok(None),
             Some(Err(error)) => Err(error),
             Some(Ok(page)) => Ok(Some(self.take_in(page))),
@@ -204,8 +210,10 @@ impl Source for BucketSource {
         // Each object is of one moment, and all of them of the time that the run took.
         let facts =
             [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
-        let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect();
-        Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
+        let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string()));
+        let by_bytes = self.listing.as_ref().is_some_and(|seen| seen.by_bytes.load(Ordering::Acquire));
+        let order = by_bytes.then(|| (ORDER.0.to_owned(), ORDER.1.to_owned()));
+        Ok(ConsistencyPoint { record: self.options.record.clone(), facts: facts.chain(order).collect() })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

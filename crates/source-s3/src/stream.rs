@@ -43,7 +43,9 @@ impl First {
     }
 
     async fn read_once(shared: &Shared, key: &str, range: Option<(u64, u64)>) -> Result<Self, Refused> {
+        let turn = shared.meter.gate().enter().await;
         let mut opened = object::get(shared, key, None, range).await?;
+        turn.went_well();
         // Whoever does not know ranges sends everything.
         let length = opened.length.min(RANGE_BYTES).min(opened.stat.size);
         if opened.length != length {
@@ -176,7 +178,9 @@ async fn read_range_once(
     first: u64,
     length: u64,
 ) -> Result<Bytes, Refused> {
+    let turn = shared.meter.gate().enter().await;
     let opened = object::get(shared, key, Some(pin), Some((first, first + length - 1))).await?;
+    turn.went_well();
     if opened.length != length {
         let text = format!("{} bytes were offered where {length} were asked for", opened.length);
         return Err(Refused::Broken(std::io::Error::other(text)));

@@ -5,10 +5,12 @@
 //! and gives up. On purpose not here: objects written in parts, and what servers' errors mean.
 
 use crate::address::Address;
+use crate::body::whole;
 use crate::client::{ATTEMPTS, Keys, connect};
-use crate::error::{About, Answer, chain, failed};
+use crate::error::{About, Answer, failed};
 use crate::gate::Turn;
 use crate::meter::Meter;
+use crate::network::Network;
 use crate::unfinished;
 use crate::upload::S3Upload;
 use async_trait::async_trait;
@@ -41,9 +43,9 @@ pub struct S3Store(Arc<Bucket>);
 impl S3Store {
     /// Gets a client ready; nothing is asked of the server yet. Without `keys` the client library
     /// finds them: in the environment, a profile, or what the machine is given.
-    pub async fn new(address: &Address, keys: Option<Keys>) -> Self {
+    pub async fn new(address: &Address, keys: Option<Keys>, network: &Network) -> Self {
         let meter = Meter::default();
-        let client = connect(address, keys, &meter).await;
+        let client = connect(address, keys, network, &meter).await;
         Self(Arc::new(Bucket { client, meter, address: address.clone() }))
     }
 }
@@ -154,13 +156,24 @@ impl Bucket {
                 Ok(Some(ObjectMeta { key: key.clone(), size }))
             }
             Err(error) => {
-                let answer = Answer::of(error);
+                let mut answer = Answer::of(error);
                 if answer.is_absent() {
                     return Ok(None);
+                }
+                drop(turn);
+                if answer.is_unexplained() {
+                    answer = self.reason(key).await.unwrap_or(answer);
                 }
                 Err(answer.into_error(&About { operation: "look at", subject: &subject }))
             }
         }
+    }
+
+    /// Why an object is refused: the answer to HEAD has no place for that.
+    async fn reason(&self, key: &Key) -> Option<Answer> {
+        let get = self.client.get_object().bucket(self.bucket()).key(self.name(key)).range("bytes=0-0");
+        let _turn = self.turn().await;
+        get.send().await.map_err(Answer::of).err().filter(Answer::is_denied_or_bad)
     }
 
     /// One request for a range, whole or an error.
@@ -184,13 +197,7 @@ impl Bucket {
         };
         let stated = object.content_length.and_then(|length| u64::try_from(length).ok());
         let broken = |text: String| (failed(&about, ErrorKind::Retry, text), true);
-        let body = object.body.collect().await.map_err(|error| broken(chain(&error)))?.into_bytes();
-        match stated {
-            Some(length) if length != body.len() as u64 => {
-                Err(broken(format!("{} of {length} bytes came", body.len())))
-            }
-            _ => Ok(body),
-        }
+        whole(object.body, stated).await.map_err(broken)
     }
 
     /// Calls `take` with each page of the names that begin with `prefix`, until it has enough.

@@ -3,13 +3,18 @@
 //! On purpose not here: what is asked of the server.
 
 use crate::address::Address;
+use crate::error::{chain, is_untrusted};
 use crate::meter::Meter;
+use crate::network::Network;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use std::fmt;
 use std::time::Duration;
 
@@ -38,14 +43,15 @@ impl fmt::Debug for Keys {
 }
 
 /// Gets a client ready; nothing is asked of the server yet. The meter counts what is asked. Every
-/// request has an end: it is tried
-/// again where that may help, and given up then. Without `keys` the client library finds them: in
-/// the environment, a profile, or what the machine is given.
-pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Client {
+/// request has an end: it is tried again where that may help, and given up then. Without `keys` the
+/// client library finds them: in the environment, a profile, or what the machine is given; those
+/// that expire are asked for again before they do.
+pub async fn connect(address: &Address, keys: Option<Keys>, network: &Network, meter: &Meter) -> Client {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build();
     let mut config = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts);
+        .timeout_config(timeouts)
+        .http_client(network.client());
     if let Some(region) = &address.region {
         config = config.region(Region::new(region.clone()));
     } else if address.endpoint.is_some() {
@@ -56,7 +62,10 @@ pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Cl
     }
     if let Some(profile) = &address.profile {
         // What is stated in the URL goes before the environment, which is another bucket's perhaps.
-        let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        let region = address.region.clone().map(Region::new);
+        let found = ProviderConfig::default().with_http_client(network.client()).with_region(region);
+        let credentials =
+            ProfileFileCredentialsProvider::builder().configure(&found).profile_name(profile).build();
         config = config.profile_name(profile).credentials_provider(credentials);
     }
     if let Some(Keys { access, secret }) = keys {
@@ -65,5 +74,23 @@ pub async fn connect(address: &Address, keys: Option<Keys>, meter: &Meter) -> Cl
     let config = config.load().await;
     let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
     let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style);
-    Client::from_conf(config.interceptor(meter.clone()).build())
+    Client::from_conf(config.interceptor(meter.clone()).retry_classifier(Untrusted).build())
+}
+
+/// A certificate that is not trusted will not be at the next attempt.
+#[derive(Debug)]
+struct Untrusted;
+
+impl ClassifyRetry for Untrusted {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let failed = context.output_or_error().and_then(Result::err);
+        match failed.and_then(|error| error.as_connector_error()) {
+            Some(error) if is_untrusted(&chain(error)) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Untrusted"
+    }
 }

@@ -5,23 +5,27 @@
 //! to back up.
 
 mod address;
+mod body;
 mod bucket;
 mod client;
 mod error;
 mod gate;
 mod inspect;
 mod meter;
+mod network;
 mod policy;
 mod probe;
 mod unfinished;
 mod upload;
 
 pub use address::{Address, BadAddress};
+pub use body::whole;
 pub use bucket::S3Store;
 pub use client::{Keys, connect};
-pub use error::{About, Answer, chain};
+pub use error::{About, Answer, Told, chain};
 pub use gate::{Gate, Turn};
 pub use inspect::{Finding, inspect};
 pub use meter::Meter;
+pub use network::{BadNetwork, Network, PROXIES};
 pub use policy::{PolicyRole, policy};
 pub use probe::{PROVED, PROVED_PUT, probe, probe_puts};

@@ -12,7 +12,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use holdfast_store::Traffic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// Kinds of requests, by the names under which they are shown.
 const KINDS: [&str; 8] = ["list", "get", "head", "put", "multipart", "delete", "tagging", "other"];
@@ -28,6 +28,8 @@ struct Counted {
     received: AtomicU64,
     /// The server's clock at its last answer, in seconds since 1970; 0 before the first.
     server_time: AtomicI64,
+    /// The last request went to Amazon's own servers.
+    amazon: AtomicBool,
     gate: Gate,
 }
 
@@ -47,6 +49,13 @@ impl Meter {
     #[must_use]
     pub fn server_time(&self) -> Option<i64> {
         Some(self.0.server_time.load(Ordering::Relaxed)).filter(|&seconds| seconds != 0)
+    }
+
+    /// Whether requests go to Amazon's own servers, whatever the URL or the environment said; false
+    /// before the first.
+    #[must_use]
+    pub fn is_amazon(&self) -> bool {
+        self.0.amazon.load(Ordering::Relaxed)
     }
 
     /// Lets so many requests go at once as the server bears.
@@ -82,6 +91,15 @@ fn kind_of(method: &str, uri: &str) -> &'static str {
     }
 }
 
+/// The servers of Amazon that list in the order of bytes: those of regions, in clouds of their own too.
+fn is_amazon(uri: &str) -> bool {
+    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).split(['/', '?']).next();
+    let host = authority.and_then(|authority| authority.split(':').next()).unwrap_or_default();
+    let amazon = [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|end| host.ends_with(end));
+    let other = ["s3express", "s3-outposts"].iter().any(|kind| host.contains(kind));
+    amazon && !other
+}
+
 fn is_about(query: &str) -> bool {
     const ABOUT: [&str; 9] = [
         "acl",
@@ -110,6 +128,7 @@ impl Intercept for Meter {
     ) -> Result<(), BoxError> {
         let request = context.request();
         self.count(request.method(), request.uri());
+        self.0.amazon.store(is_amazon(request.uri()), Ordering::Relaxed);
         let length = request.body().content_length().unwrap_or_default();
         self.0.sent.fetch_add(length, Ordering::Relaxed);
         Ok(())
@@ -160,6 +179,21 @@ mod tests {
             ("POST", "http://h/b?delete", "delete"),
         ] {
             assert_eq!(kind_of(method, uri), kind, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn amazon_is_told_from_others() {
+        for uri in ["https://b.s3.eu-west-1.amazonaws.com/?list-type=2", "http://s3.amazonaws.com:80/b"] {
+            assert!(is_amazon(uri), "{uri}");
+        }
+        for uri in [
+            "https://evilamazonaws.com/",
+            "http://127.0.0.1/s3.amazonaws.com",
+            "https://b--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/",
+            "https://s3.example/?x=.amazonaws.com",
+        ] {
+            assert!(!is_amazon(uri), "{uri}");
         }
     }
 }

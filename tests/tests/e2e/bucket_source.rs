@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::stream::{self, StreamExt};
-use holdfast_store_s3::{Meter, connect};
+use holdfast_store_s3::{Meter, Network, connect};
 use holdfast_tests::proxy::{Fate, Proxy};
 use holdfast_tests::weed::{BUCKET, Weed};
 use serde_json::Value;
@@ -42,7 +42,8 @@ impl Media {
         let weed = Weed::start();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let client = runtime.block_on(connect(&weed.address(""), Some(Weed::keys()), &Meter::default()));
+        let (address, network, meter) = (weed.address(""), Network::default(), Meter::default());
+        let client = runtime.block_on(connect(&address, Some(Weed::keys()), &network, &meter));
         Self { weed, runtime, client }
     }
 

@@ -10,6 +10,9 @@
 mod archive;
 mod bucket;
 mod bucket_copy;
+mod bucket_hangs;
+mod bucket_network;
+mod bucket_promises;
 mod bucket_round;
 mod bucket_source;
 mod bucket_target;

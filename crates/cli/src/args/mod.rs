@@ -55,6 +55,9 @@ Environment:
                              what opens a bucket that is backed up, beside the repository's
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
                              open the bucket that `restore` restores to
+  AWS_CA_BUNDLE              instead of --cacert
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
+                             proxies for buckets, and what is reached without one
   NO_COLOR                   no colours
 
 Exit codes:
@@ -114,6 +117,9 @@ pub(crate) struct Global {
     /// Give up when a file system or the repository does not answer for so long; 0 for never
     #[arg(long, value_name = "TIME", global = true, default_value = "10m", value_parser = crate::ink::parse_duration)]
     pub(crate) stuck_timeout: Duration,
+    /// Trust the certificates in FILE (PEM) too when a bucket's server is asked [AWS_CA_BUNDLE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) cacert: Option<PathBuf>,
     /// Write JSON lines, each with a `message_type`
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -51,7 +51,7 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let source: Box<dyn Source> = match (files, from_bucket) {
         (Some(files), _) => wire_up::file_source(files, &run.watchdog).await?,
         (None, Some(plan)) => {
-            let (source, counted) = plan.open().await;
+            let (source, counted) = plan.open(run).await?;
             meter = Some(counted);
             source
         }

@@ -84,8 +84,8 @@ impl Plan {
     }
 
     /// Opens it.
-    pub(super) async fn open(self) -> (Box<dyn Source>, Meter) {
-        wire_up::bucket_source(self.options, self.keys).await
+    pub(super) async fn open(self, run: &Run) -> Result<(Box<dyn Source>, Meter), Fault> {
+        Ok(wire_up::bucket_source(self.options, self.keys, run.network()?, &run.watchdog).await)
     }
 }
 

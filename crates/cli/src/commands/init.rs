@@ -14,7 +14,7 @@ use holdfast_core::crypto::KdfCost;
 pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     let place = run.repository_place()?;
     let looking = run.watchdog.repository();
-    if wire_up::open_store(&place).await?.is_some() {
+    if wire_up::open_store(&place, &run.reach).await?.is_some() {
         let what = format!("there is a repository already at {place}");
         return Err(Fault::from(Error::new(ErrorKind::RepositoryExists, what)));
     }
@@ -26,7 +26,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     run.listen()?;
     let Founded { store, shared, proved } = {
         let _making = run.watchdog.repository();
-        wire_up::create_store(&place).await?
+        wire_up::create_store(&place, &run.reach).await?
     };
     let options = InitOptions { label: args.label.clone(), kdf, proved, identifying };
     if let Some(kind) = shared {

@@ -36,6 +36,7 @@ use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices, tell_problems};
 use crate::settings::RepositoryPlace;
 use crate::stuck::Watchdog;
+use crate::wire_up::{Network, Reach};
 use crate::{secrets, settings, wire_up};
 use clap::Parser;
 use holdfast_store::ObjectStore;
@@ -111,7 +112,11 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
     let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
     let stores = Mutex::default();
-    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog, stores };
+    let reach = settings::reach(&global);
+    if let (Some(_), Err(fault)) = (&global.cacert, &reach) {
+        return Err(fault.clone());
+    }
+    let run = Run { ink: Arc::clone(ink), progress, ctx, global, words, watchdog, reach, stores };
     let repository = settings::repository_place(&run.global).map(|place| place.bytes()).unwrap_or_default();
     let ended = tokio::select! {
         ended = carry_out_verb(&run, verb) => ended,
@@ -157,6 +162,8 @@ pub(crate) struct Run {
     pub(crate) words: Vec<OsString>,
     /// Sees when something does not answer any more.
     pub(crate) watchdog: Arc<Watchdog>,
+    /// How servers are reached.
+    pub(crate) reach: Reach,
     /// Stores that were opened: what was asked of their servers is told at the end.
     stores: Mutex<Vec<Arc<dyn ObjectStore>>>,
 }
@@ -165,6 +172,11 @@ impl Run {
     /// Where the repository lies.
     pub(crate) fn repository_place(&self) -> Result<RepositoryPlace, Fault> {
         settings::repository_place(&self.global)
+    }
+
+    /// How servers are reached, for who has to reach one.
+    pub(crate) fn network(&self) -> Result<&Network, Fault> {
+        self.reach.as_ref().map_err(Fault::clone)
     }
 
     /// Opens the repository with whatever opens it.
@@ -177,7 +189,7 @@ impl Run {
         let place = self.repository_place()?;
         // Asked before a person is asked for the password.
         let opening = self.watchdog.repository();
-        let Some(store) = wire_up::open_store(&place).await? else {
+        let Some(store) = wire_up::open_store(&place, &self.reach).await? else {
             let what = format!("there is no repository at {place}");
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
@@ -214,9 +226,8 @@ impl Run {
         let place = settings::from_place(from.from.as_deref())?;
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
-        let Some(store) =
-            wire_up::open_store_with(&place, secrets::bucket_keys("FROM")?).await.map_err(of_from)?
-        else {
+        let keys = secrets::bucket_keys("FROM")?;
+        let Some(store) = wire_up::open_store_with(&place, keys, &self.reach).await.map_err(of_from)? else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };

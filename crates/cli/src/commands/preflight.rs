@@ -21,7 +21,7 @@ pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
     run.listen()?;
     let found = {
         let _looking = run.watchdog.repository();
-        wire_up::preflight(&place).await?
+        wire_up::preflight(&place, &run.reach).await?
     };
     show(run, &place, &found);
     match found.findings.iter().find(|finding| finding.harmful) {

@@ -4,6 +4,7 @@
 
 mod driver;
 mod emit;
+mod landmarks;
 mod large;
 mod links;
 mod missing;
@@ -144,7 +145,7 @@ pub async fn backup(
 async fn attempt(
     ctx: &Ctx,
     repository: &Repository,
-    source: Box<dyn Source>,
+    mut source: Box<dyn Source>,
     options: &BackupOptions,
     overtaken: &mut Vec<SessionName>,
 ) -> Result<Outcome<BackupReport>> {
@@ -176,6 +177,9 @@ async fn attempt(
     if let Some(parent) = &past.parent {
         let Counts { files, bytes, .. } = parent.summary.counts;
         ctx.monitor.on(&Event::Expected { files, bytes });
+        if let Some(apart) = source.landmarks() {
+            source.recall(landmarks::of(ctx, repository, &index, parent, apart).await);
+        }
     }
     let mut adopted_sessions: Vec<_> = adopted.iter().map(|pack| pack.from).collect();
     adopted_sessions.dedup();

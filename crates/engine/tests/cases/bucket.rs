@@ -7,10 +7,11 @@ use holdfast_core::entry::Entry;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::maintain::{RecoverOptions, RepairSnapshotsOptions, recover, repair_snapshots};
+use holdfast_engine::source::{Before, ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
     Change, DiffOptions, DumpOptions, Live, LiveOptions, Repository, RestoreOptions, Snapshot,
-    SnapshotFilter, details, diff, diff_live, dump, list, resolve,
+    SnapshotFilter, backup, details, diff, diff_live, dump, list, resolve,
 };
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -230,5 +231,72 @@ fn a_tree_of_a_bucket_is_repaired_and_recovered_as_one() {
         assert!(details(&world.ctx(), &repository, &recovered).await.is_ok());
         world.assert_restores(&repository, &recovered, &tree).await;
         world.assert_sound(&repository).await;
+    });
+}
+
+/// A source that wants to know what divides the snapshot before, and keeps what it is told.
+struct Divided {
+    source: ModelSource,
+    apart: u64,
+    told: Arc<Mutex<Vec<Before>>>,
+}
+
+impl Source for Divided {
+    fn identity(&self) -> &SourceIdentity {
+        self.source.identity()
+    }
+
+    fn order(&self) -> Order {
+        self.source.order()
+    }
+
+    fn key_space(&self) -> KeySpace {
+        self.source.key_space()
+    }
+
+    fn landmarks(&self) -> Option<u64> {
+        Some(self.apart)
+    }
+
+    fn recall(&mut self, before: Before) {
+        self.told.lock().unwrap().push(before);
+    }
+
+    fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
+        self.source.next_batch()
+    }
+
+    fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
+        self.source.finish()
+    }
+}
+
+#[test]
+fn a_source_is_told_what_divides_the_snapshot_before() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::pool(2)).await;
+        let mut tree = Tree::default();
+        // Long keys, so that there are several inner pages.
+        let end = "x".repeat(300);
+        for number in 0..20_000u64 {
+            let key = format!("many/{number:05}/{end}").into_bytes();
+            tree.0.insert(key, Node { inode: number + 1, ..Node::file(Vec::new()) });
+        }
+        let told = Arc::new(Mutex::new(Vec::new()));
+        for apart in [1_000, 1_000, 10_001] {
+            let source = ModelSource::new(&tree).opaque().arrival(9);
+            let source = Divided { source, apart, told: Arc::clone(&told) };
+            let options = world.options();
+            backup(&world.ctx(), &repository, Box::new(source), &options).await.unwrap();
+        }
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 2, "the first has nothing to compare with");
+        assert_eq!(told[0].facts, [("rows".to_owned(), "7".to_owned())]);
+        let keys: Vec<_> = tree.0.keys().cloned().collect();
+        let at = |key: &Vec<u8>| keys.binary_search(key).unwrap();
+        let marks: Vec<_> = told[0].landmarks.iter().map(at).chain([keys.len()]).collect();
+        assert!((10..=19).contains(&told[0].landmarks.len()), "{marks:?}");
+        assert!(marks.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{marks:?}");
+        assert_eq!(told[1], Before::default(), "it is too small for that");
     });
 }

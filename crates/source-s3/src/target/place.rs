@@ -5,7 +5,7 @@
 use aws_sdk_s3::Client;
 use holdfast_core::name::REPOSITORY;
 use holdfast_store::StoreError;
-use holdfast_store_s3::{About, Address, Answer, Keys, Meter, chain, connect};
+use holdfast_store_s3::{About, Address, Answer, Keys, Meter, Network, chain, connect};
 use std::sync::Arc;
 
 /// A bucket, and what names of objects in it begin with.
@@ -29,8 +29,9 @@ pub enum Events {
 impl BucketPlace {
     /// Gets a client ready; nothing is asked of the server yet. Without `keys` the client library
     /// finds them.
-    pub async fn open(address: &Address, keys: Option<Keys>) -> Self {
-        Self { client: connect(address, keys, &Meter::default()).await, address: Arc::new(address.clone()) }
+    pub async fn open(address: &Address, keys: Option<Keys>, network: &Network) -> Self {
+        let client = connect(address, keys, network, &Meter::default()).await;
+        Self { client, address: Arc::new(address.clone()) }
     }
 
     /// Where it is.

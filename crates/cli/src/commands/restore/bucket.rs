@@ -9,7 +9,8 @@ use crate::fault::Fault;
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
 use crate::wire_up::{
-    Address, BucketOverwrite, BucketPlace, BucketTargetOptions, Events, FileTargetOptions, Overwrite, overlap,
+    Address, BucketOverwrite, BucketPlace, BucketTargetOptions, Events, FileTargetOptions, Overwrite, Told,
+    overlap,
 };
 use holdfast_core::entry::Time;
 use holdfast_store::{ErrorKind, StoreError};
@@ -86,7 +87,7 @@ pub(super) async fn ready(
     {
         return Err(is_repository(address, &repository.to_string()));
     }
-    let place = BucketPlace::open(address, secrets::bucket_keys("TARGET")?).await;
+    let place = BucketPlace::open(address, secrets::bucket_keys("TARGET")?, run.network()?).await;
     let failed = |error: StoreError| {
         let hint = match error.kind {
             ErrorKind::Denied => {
@@ -96,6 +97,7 @@ pub(super) async fn ready(
             ErrorKind::Unusable => "a bucket is not made by a restore: make it, or check its name and region",
             _ => "check that the server can be reached, and the endpoint and region in the URL",
         };
+        let hint = Told::remedy(&error.source).unwrap_or(hint);
         Fault::failed(format!("cannot restore to {address}"), hint).because(&error)
     };
     let empty = place.is_empty().await.map_err(failed)?;

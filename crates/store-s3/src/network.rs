@@ -1,0 +1,154 @@
+//! How servers are reached: whose certificates are trusted beside those that the system trusts, and
+//! the proxies of the environment, which the client library goes through.
+//!
+//! Both hold for everything that is asked: of buckets, and of whoever gives out credentials. On
+//! purpose not here: looking for the file or the variables; the command line does that.
+
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, ConnectorBuilder, HttpClientError};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The variables that name a proxy.
+pub const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Why servers cannot be reached as it was stated. What a variable holds is never told: a proxy may
+/// have a password.
+#[derive(Debug, thiserror::Error)]
+pub enum BadNetwork {
+    /// The file of certificates is not to be read.
+    #[error("cannot read the certificates in {}", .0.display())]
+    Unread(PathBuf, #[source] io::Error),
+    /// It holds none, or broken ones.
+    #[error("{} {}", .0.display(), .1)]
+    NoCertificates(PathBuf, &'static str),
+    /// A variable names no proxy.
+    #[error("{0} is not the URL of a proxy")]
+    NoProxy(String),
+    /// The client library cannot use it.
+    #[error("the certificates cannot be used")]
+    Unusable(#[source] HttpClientError),
+}
+
+/// How servers are reached. Cheap to clone; connections are shared by all clients of one network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    client: SharedHttpClient,
+}
+
+impl Default for Network {
+    /// As the system and the environment have it.
+    fn default() -> Self {
+        Self::with(TlsContext::default())
+    }
+}
+
+impl Network {
+    /// Trusts the certificates in a file too, in PEM; and looks whether the variables of the
+    /// environment, as name and value, name proxies that can be used.
+    ///
+    /// # Errors
+    /// They do not, or the file has no certificates.
+    pub fn new(
+        certificates: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, OsString)>,
+    ) -> Result<Self, BadNetwork> {
+        for (name, value) in variables {
+            check_proxy(&value).ok_or(BadNetwork::NoProxy(name))?;
+        }
+        let Some(path) = certificates else { return Ok(Self::default()) };
+        let trusted = TrustStore::default().with_pem_certificate(read(path)?);
+        let context = TlsContext::builder().with_trust_store(trusted).build();
+        Ok(Self::with(context.map_err(BadNetwork::Unusable)?))
+    }
+
+    /// As the client library's own client, but for what it trusts.
+    fn with(context: TlsContext) -> Self {
+        let client = Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut builder = ConnectorBuilder::default()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context.clone())
+                .proxy_config(ProxyConfig::from_env());
+            builder.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                builder.set_sleep_impl(components.sleep_impl());
+            }
+            builder.build()
+        });
+        Self { client }
+    }
+
+    pub(crate) fn client(&self) -> SharedHttpClient {
+        self.client.clone()
+    }
+}
+
+/// What is no URL of a proxy would be passed over by the client library, and everything would go
+/// past the proxy.
+fn check_proxy(value: &OsString) -> Option<()> {
+    let text = value.to_str()?;
+    if text.is_empty() {
+        return Some(());
+    }
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    ProxyConfig::all(url.as_str()).ok().map(drop)
+}
+
+/// Reads certificates, and looks at each: the client library takes none that is broken, and ends the
+/// program over it.
+fn read(path: &Path) -> Result<Vec<u8>, BadNetwork> {
+    let pem = std::fs::read(path).map_err(|error| BadNetwork::Unread(path.to_owned(), error))?;
+    let mut found = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let taken = certificate.ok().and_then(|certificate| found.add(certificate).ok());
+        taken.ok_or(BadNetwork::NoCertificates(path.to_owned(), "holds a certificate that is broken"))?;
+    }
+    if found.is_empty() {
+        return Err(BadNetwork::NoCertificates(path.to_owned(), "holds no certificate in PEM"));
+    }
+    Ok(pem)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+
+    fn proxy(value: &str) -> Result<Network, BadNetwork> {
+        Network::new(None, [("HTTPS_PROXY".to_owned(), OsString::from(value))])
+    }
+
+    #[test]
+    fn a_variable_that_names_no_proxy_is_not_passed_over() {
+        for value in ["", "proxy.example:3128", "http://proxy.example:3128", "https://user:word@proxy/"] {
+            assert!(proxy(value).is_ok(), "{value}");
+        }
+        for value in ["socks5://user:word@proxy:1080", "http://", "http://user:wo rd@proxy"] {
+            let text = proxy(value).unwrap_err().to_string();
+            assert!(text.contains("HTTPS_PROXY") && !text.contains("wo"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let refused = || Network::new(Some(&path), []).unwrap_err().to_string();
+        assert!(refused().contains("cannot read"), "{}", refused());
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(refused().contains("no certificate"), "{}", refused());
+        for broken in ["AAAA", "&&&&"] {
+            let text = format!("-----BEGIN CERTIFICATE-----\n{broken}\n-----END CERTIFICATE-----\n");
+            std::fs::write(&path, text).unwrap();
+            assert!(refused().contains("broken"), "{}", refused());
+        }
+    }
+}

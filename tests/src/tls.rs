@@ -1,0 +1,81 @@
+//! TLS before a server on loopback, with a certificate that an authority of its own vouches for.
+//!
+//! On purpose not here: what is said inside.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// A server with TLS that runs until this is dropped.
+#[derive(Debug)]
+pub struct Tls {
+    port: u16,
+    authority: String,
+    runtime: Option<Runtime>,
+}
+
+impl Tls {
+    /// Starts one before a server, stated by its URL; its certificate is for 127.0.0.1 alone.
+    ///
+    /// # Panics
+    /// There is no free port.
+    #[must_use]
+    pub fn start(server: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
+        let key = KeyPair::generate().expect("a key");
+        let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+        let certificate = parameters.signed_by(&key, &authority).expect("a certificate");
+        let secret = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], secret)
+            .expect("a certificate and its key");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (server, acceptor) =
+            (server.trim_start_matches("http://").to_owned(), TlsAcceptor::from(Arc::new(config)));
+        runtime.spawn(accept(listener, acceptor, server));
+        Self { port, authority: authority.pem(), runtime: Some(runtime) }
+    }
+
+    /// URL of the server.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of the authority, in PEM.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, server: String) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (acceptor, server) = (acceptor.clone(), server.clone());
+        tokio::spawn(async move {
+            // Whoever does not trust it goes away.
+            let Ok(mut client) = acceptor.accept(client).await else { return };
+            let Ok(mut there) = TcpStream::connect(&server).await else { return };
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut there).await;
+        });
+    }
+}
