@@ -2,15 +2,17 @@
 //!
 //! On purpose not here: contents.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::outcome::{Problem, ProblemKind, Problems};
 use crate::paths::Scope;
 use crate::reader::Reader;
-use crate::snapshots::Snapshot;
+use crate::snapshots::{Snapshot, not_in_snapshot};
 use crate::tree::{Step, TreeWalk};
 use holdfast_core::entry::{Entry, Kind, key_to_path};
+use holdfast_core::version::shown_key;
 use std::collections::VecDeque;
 
+use super::versions::{Choosing, VersionChoice};
 use super::{RestoreOptions, Selection};
 
 /// Gives the entries to restore, in order, with keys relative to the target.
@@ -24,7 +26,9 @@ pub(crate) struct Selected<'a> {
     skipped: Option<Vec<u8>>,
     pub(crate) found: bool,
     /// The one object of a bucket that was named is taken, and nothing else.
+    is_alone: bool,
     ended: bool,
+    choosing: Choosing,
     pub(crate) damage: Problems,
 }
 
@@ -35,7 +39,9 @@ impl<'a> Selected<'a> {
             walk: TreeWalk::below(reader, snapshot.summary.root, &scope),
             ready: VecDeque::new(),
             found: scope.is_everything(),
+            is_alone: false,
             ended: false,
+            choosing: Choosing::new(options.versions.clone(), scope.key()),
             scope,
             options,
             parents: Vec::new(),
@@ -53,12 +59,21 @@ impl<'a> Selected<'a> {
             if self.ended {
                 return None;
             }
-            match self.walk.next().await? {
-                Step::Entries(entries) => entries.into_iter().for_each(|entry| self.consider(entry)),
-                Step::Damaged { from, to, error } => {
+            let mut chosen = Vec::new();
+            match self.walk.next().await {
+                Some(Step::Entries(entries)) => {
+                    entries.into_iter().for_each(|entry| self.choosing.take(entry, &mut chosen));
+                }
+                Some(Step::Damaged { from, to, error }) => {
+                    self.choosing.lose(&from);
                     self.damage.problem(lost_part(&from, to.as_deref(), &error));
                 }
+                None => {
+                    self.choosing.finish(&mut chosen);
+                    self.ended = true;
+                }
             }
+            chosen.into_iter().for_each(|entry| self.consider(entry));
         }
     }
 
@@ -69,12 +84,15 @@ impl<'a> Selected<'a> {
 
     fn consider(&mut self, entry: Entry) {
         let is_named = entry.key == self.scope.key();
-        // A bucket has no entries for what lies above others, and may have `a` beside `a/b`.
-        self.found |= self.scope.is_opaque() || is_named;
-        if self.ended {
+        if self.is_alone && !is_named {
+            self.ended = true;
             return;
         }
-        self.ended = self.scope.is_opaque() && is_named;
+        // A bucket has no entries for what lies above others, and may have `a` beside `a/b`.
+        self.found |= self.scope.is_opaque() || is_named;
+        self.is_alone = self.scope.is_opaque() && is_named;
+        // Of several versions of it more may follow.
+        self.ended |= self.is_alone && self.options.versions != VersionChoice::All;
         if self.skipped.as_ref().is_some_and(|skipped| is_below(&entry.key, skipped)) {
             return;
         }
@@ -94,6 +112,14 @@ impl<'a> Selected<'a> {
         }
     }
 
+    /// Says why nothing lies at the path.
+    pub(crate) fn absent(&self, snapshot: &Snapshot) -> Error {
+        match self.choosing.absent(snapshot) {
+            Some(what) => Error::new(ErrorKind::NotFound, what),
+            None => not_in_snapshot(snapshot, &self.options.path),
+        }
+    }
+
     /// The key relative to the target: a folder's contents land in it, a single file keeps its name.
     pub(crate) fn relative(&self, entry: &Entry) -> Vec<u8> {
         self.scope.at_target(&entry.key, entry.kind == Kind::Directory)
@@ -108,7 +134,7 @@ pub(crate) fn is_below(key: &[u8], parent: &[u8]) -> bool {
 
 /// A key as a person knows the path.
 pub(crate) fn path_text(key: &[u8]) -> Vec<u8> {
-    [b"/", key_to_path(key).as_slice()].concat()
+    shown_key(key)
 }
 
 pub(crate) fn lost_part(from: &[u8], to: Option<&[u8]>, error: &Error) -> Problem {
