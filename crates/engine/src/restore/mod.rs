@@ -223,9 +223,16 @@ async fn build(
     target: &mut Option<Box<dyn Target>>,
 ) -> Result<Option<Arc<Batch>>> {
     let (mut entries, mut paths, mut extents) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut bytes, mut held, mut lost) = (0, 0, Vec::new());
+    let (mut bytes, mut held, mut lost, mut before) = (0, 0, Vec::new(), None::<Vec<u8>>);
     while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
         let Some(mut entry) = selected.next().await else { break };
+        let replays = selected.options.versions == VersionChoice::All;
+        if replays && before.as_ref().is_some_and(|before| *before >= entry.key) {
+            // Another version of what is in the batch: that one has to be complete.
+            selected.give_back(entry);
+            break;
+        }
+        before = Some(entry.key.clone());
         bytes = entry.size.saturating_add(bytes);
         let path = path_text(&entry.key);
         entry.key = selected.relative(&entry);

@@ -12,13 +12,15 @@ use holdfast_core::entry::{Entry, Kind, key_to_path};
 use holdfast_core::version::shown_key;
 use std::collections::VecDeque;
 
-use super::versions::{Choosing, VersionChoice};
-use super::{RestoreOptions, Selection};
+use super::versions::{Choosing, VersionChoice, in_rounds};
+use super::{BATCH_ENTRIES_MAX, BATCH_HELD_BYTES_MAX, RestoreOptions, Selection, weight};
 
 /// Gives the entries to restore, in order, with keys relative to the target.
 pub(crate) struct Selected<'a> {
     walk: TreeWalk<'a>,
     ready: VecDeque<Entry>,
+    /// Of all versions: those to come, in rounds.
+    rounds: VecDeque<Entry>,
     pub(crate) scope: Scope,
     pub(crate) options: &'a RestoreOptions,
     /// Folders that are only made if something below them is taken.
@@ -38,6 +40,7 @@ impl<'a> Selected<'a> {
         Self {
             walk: TreeWalk::below(reader, snapshot.summary.root, &scope),
             ready: VecDeque::new(),
+            rounds: VecDeque::new(),
             found: scope.is_everything(),
             is_alone: false,
             ended: false,
@@ -50,8 +53,26 @@ impl<'a> Selected<'a> {
         }
     }
 
-    /// The next entry, with its key in the snapshot.
+    /// The next entry, with its key in the snapshot. Where all versions are meant they come in rounds:
+    /// the first of some objects, then the second of those that have one, and so on. In a round keys
+    /// ascend; of each object the oldest comes first.
     pub(crate) async fn next(&mut self) -> Option<Entry> {
+        if self.options.versions != VersionChoice::All {
+            return self.next_in_order().await;
+        }
+        if self.rounds.is_empty() {
+            let (mut some, mut held) = (Vec::new(), 0);
+            while some.len() < BATCH_ENTRIES_MAX && held < BATCH_HELD_BYTES_MAX {
+                let Some(entry) = self.next_in_order().await else { break };
+                held += weight(&entry);
+                some.push(entry);
+            }
+            self.rounds = in_rounds(some);
+        }
+        self.rounds.pop_front()
+    }
+
+    async fn next_in_order(&mut self) -> Option<Entry> {
         loop {
             if let Some(entry) = self.ready.pop_front() {
                 return Some(entry);
@@ -79,7 +100,11 @@ impl<'a> Selected<'a> {
 
     /// Gives an entry back, to be the next once more.
     pub(crate) fn give_back(&mut self, entry: Entry) {
-        self.ready.push_front(entry);
+        if self.options.versions == VersionChoice::All {
+            self.rounds.push_front(entry);
+        } else {
+            self.ready.push_front(entry);
+        }
     }
 
     fn consider(&mut self, entry: Entry) {

@@ -7,6 +7,7 @@
 use crate::snapshots::{Snapshot, utc};
 use holdfast_core::entry::{Entry, Time};
 use holdfast_core::version::{Version, split_version};
+use std::collections::VecDeque;
 
 /// Which versions of objects are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -142,6 +143,22 @@ impl Choosing {
     }
 }
 
+/// Puts entries, of which those with one key follow each other, into rounds: the first of each key, then
+/// the second, and so on.
+pub(crate) fn in_rounds(entries: Vec<Entry>) -> VecDeque<Entry> {
+    let (mut rounds, mut last, mut round): (Vec<Vec<Entry>>, Option<Vec<u8>>, usize) = (Vec::new(), None, 0);
+    for entry in entries {
+        let follows = last.as_ref() == Some(&entry.key);
+        round = if follows { round + 1 } else { 0 };
+        last = Some(entry.key.clone());
+        if round == rounds.len() {
+            rounds.push(Vec::new());
+        }
+        rounds[round].push(entry);
+    }
+    rounds.into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +221,18 @@ mod tests {
         assert_eq!(choose(VersionChoice::Id("a1".into()), "b"), []);
         let every = pairs(&[("a", 1), ("a", 3), ("a", 5), ("a/", 2), ("b", 1), ("b", 4)]);
         assert_eq!(choose(VersionChoice::All, ""), every);
+    }
+
+    #[test]
+    fn rounds_have_each_object_once() {
+        let named = |key: &str, seconds| Entry { key: key.into(), ..entry(key, seconds, "v", false) };
+        let all = [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1), ("c", 2)];
+        let rounds = in_rounds(all.iter().map(|(key, seconds)| named(key, *seconds)).collect());
+        let shown: Vec<_> = rounds
+            .iter()
+            .map(|entry| (String::from_utf8_lossy(&entry.key).into_owned(), entry.mtime.seconds))
+            .collect();
+        assert_eq!(shown, pairs(&[("a", 1), ("b", 1), ("c", 1), ("a", 2), ("c", 2), ("a", 3)]));
     }
 
     #[test]

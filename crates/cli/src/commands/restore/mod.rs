@@ -208,7 +208,7 @@ impl Job<'_> {
         options: &RestoreOptions,
         phase: &str,
     ) -> Result<Outcome<RestoreReport>, Fault> {
-        let into = bucket.options(into, options.carry, self.opaque, self.made(), self.run);
+        let into = bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
         let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
         let result = self.carry_to(target, options, phase).await;
         if result.is_err() {
@@ -251,7 +251,8 @@ impl Job<'_> {
     async fn restore(&self) -> Result<(), Fault> {
         let begun = Instant::now();
         let phase = format!("restoring to {}", self.place.name());
-        let outcome = self.carry(Carry::Out, &phase).await.map_err(how_to_go_on)?;
+        let replay = self.args.all_versions;
+        let outcome = self.carry(Carry::Out, &phase).await.map_err(|fault| how_to_go_on(fault, replay))?;
         let (report, mut problems) = (outcome.value, outcome.problems);
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
@@ -340,7 +341,11 @@ const fn is_damaged(problems: &Problems) -> bool {
 }
 
 /// What was restored before an interruption need not be fetched again.
-fn how_to_go_on(fault: Fault) -> Fault {
+fn how_to_go_on(fault: Fault, replay: bool) -> Fault {
+    if replay {
+        let hint = "what was restored is there, and cannot be gone on with: begin anew under an empty prefix";
+        return Fault { hint: hint.to_owned(), ..fault };
+    }
     if fault.code == Code::Interrupted {
         let hint = "what was restored is there; to go on, run the same command with --overwrite always";
         return Fault { hint: hint.to_owned(), ..fault };
