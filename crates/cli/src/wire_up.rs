@@ -9,7 +9,7 @@ pub(crate) use holdfast_source_files::{
 pub(crate) use holdfast_source_s3::target::{
     BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
 };
-pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, overlap, parse_source};
+pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, Versions, overlap, parse_source};
 pub(crate) use holdfast_store_s3::{
     Address, BadNetwork, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
 };

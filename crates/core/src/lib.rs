@@ -22,6 +22,7 @@ pub mod repository;
 pub mod root;
 pub mod segment;
 pub mod session;
+pub mod version;
 pub mod wire;
 
 pub use error::FormatError;

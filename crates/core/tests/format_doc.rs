@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "wire",
     "object",
     "name",
@@ -29,6 +29,7 @@ const SOURCES: [&str; 21] = [
     "hold",
     "record",
     "repository",
+    "version",
 ];
 
 /// BLAKE3 over the sources that define the format, one after the other.

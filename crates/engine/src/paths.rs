@@ -2,10 +2,11 @@
 //!
 //! Trees of files have a key for each folder, and 0x00 between the words of a path. A bucket's keys
 //! are bytes as they are: `a//b`, `a/`, `.` and `..` are names like any other, and nothing demands
-//! that a key has parents. On purpose not here: reading trees.
+//! that a key has parents. Where all versions of objects are kept, a key is followed by 0x00 and what
+//! tells its versions apart. On purpose not here: reading trees.
 
-use holdfast_core::entry::key_to_path;
 use holdfast_core::page::KeySpace;
+use holdfast_core::version::shown_key;
 
 /// What a person means by a path: an entry and everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,8 @@ impl Scope {
         self.is_everything()
             || key.strip_prefix(&self.stem[..]).is_some_and(|rest| match rest.first() {
                 None => self.reach == Reach::ItAndBelow,
+                // Its versions are what has this very key.
+                Some(0) if self.is_opaque() => self.reach == Reach::ItAndBelow,
                 Some(first) => *first == separator,
             })
     }
@@ -104,7 +107,7 @@ impl Scope {
     pub fn path_of(&self, relative: &[u8]) -> Vec<u8> {
         let apart = !self.is_opaque() && !self.stem.is_empty() && !relative.is_empty();
         let between: &[u8] = if apart { &[0] } else { &[] };
-        [b"/", &key_to_path(&[&self.stem[..], between, relative].concat())[..]].concat()
+        shown_key(&[&self.stem[..], between, relative].concat())
     }
 
     /// The key that something has at a target: what lies in a folder lands in the target, and what

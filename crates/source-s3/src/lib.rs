@@ -5,6 +5,8 @@
 pub mod attributes;
 pub mod encoding;
 mod listing;
+mod listing_gaps;
+mod listing_versions;
 mod object;
 mod place;
 mod ranges;
@@ -13,6 +15,7 @@ mod source;
 mod stream;
 pub mod target;
 pub mod unfold;
+mod wanted;
 
 pub use place::{Overlap, overlap, parse_source};
-pub use source::{BucketOptions, BucketSource, LeftOut};
+pub use source::{BucketOptions, BucketSource, LeftOut, Versions};

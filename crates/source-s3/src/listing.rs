@@ -33,6 +33,21 @@ pub(crate) struct Listed {
     pub modified: Time,
     /// Without its quotes.
     pub etag: String,
+    /// Which version it is, where all are listed.
+    pub version: Option<ListedVersion>,
+}
+
+/// What a listing of versions says of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedVersion {
+    pub id: String,
+    /// With its place, its order among the versions of the object.
+    pub time: Time,
+    pub place: u32,
+    /// It says that the object was deleted, and has no content.
+    pub is_marker: bool,
+    /// It is what the object is now.
+    pub is_newest: bool,
 }
 
 /// A page of the listing.
@@ -305,6 +320,7 @@ fn read(object: &Object) -> Option<Listed> {
         size: u64::try_from(object.size?).ok()?,
         modified: time_of(object.last_modified.as_ref()),
         etag: object.e_tag.as_deref().map(plain_etag).unwrap_or_default(),
+        version: None,
     })
 }
 
@@ -320,7 +336,7 @@ pub(crate) fn plain_etag(etag: &str) -> String {
 
 /// Follows keys that ascend, by bytes or folder by folder.
 #[derive(Debug, Default)]
-struct Ascent {
+pub(crate) struct Ascent {
     last: Option<String>,
     not_by_bytes: bool,
     not_by_words: bool,
@@ -330,7 +346,7 @@ struct Ascent {
 
 impl Ascent {
     /// Whether a key comes after the one before.
-    fn follows(&mut self, key: &str) -> bool {
+    pub(crate) fn follows(&mut self, key: &str) -> bool {
         if let Some(last) = &self.last {
             self.not_by_bytes |= last.as_str() >= key;
             self.not_by_words |= by_words(last, key) != Ordering::Less;

@@ -3,9 +3,10 @@
 //! On purpose not here: when to ask, and how many at once.
 
 use crate::attributes::{
-    ETAG, HEADERS, LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, META, PARTS, STORAGE_CLASS, TAG, VERSION,
+    DELETE_MARKER, ETAG, HEADERS, LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, META, PARTS, STORAGE_CLASS, TAG, VERSION,
 };
 use crate::listing::{plain_etag, time_of};
+use crate::listing_versions::NO_ID;
 use crate::source::Shared;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -24,10 +25,22 @@ pub(crate) const BODIES: u32 = 5;
 const UNTOLD: char = '\u{fffd}';
 
 /// Keeps further requests to the version that the first one gave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pin {
     etag: Option<String>,
     version: Option<String>,
+}
+
+impl Pin {
+    /// To an entity tag, with its quotes, to a version, or to both.
+    pub(crate) const fn new(etag: Option<String>, version: Option<String>) -> Self {
+        Self { etag, version }
+    }
+
+    /// What has no id of its own can be overwritten.
+    fn may_change(&self) -> bool {
+        self.version.as_ref().is_none_or(|version| version == NO_ID)
+    }
 }
 
 /// An object whose content can be read.
@@ -80,7 +93,7 @@ pub(crate) async fn get(
     let mut request = shared.client.get_object().bucket(&shared.address.bucket).key(key);
     if let Some(pin) = pin {
         request = request.set_version_id(pin.version.clone());
-        if pin.version.is_none() {
+        if pin.may_change() {
             request = request.set_if_match(pin.etag.clone());
         }
     }
@@ -98,7 +111,9 @@ pub(crate) async fn get(
             if answer.is_beyond() {
                 return Err(Refused::Beyond);
             }
-            return Err(Refused::Item(refused(key, cold, answer)));
+            let right = pin.is_some_and(|pin| pin.version.is_some()) && answer.is_denied();
+            let error = refused(key, cold, answer);
+            return Err(Refused::Item(if right { needs(error, "s3:GetObjectVersion") } else { error }));
         }
     };
     let broken = |what: &str| Refused::Broken(io::Error::other(what.to_owned()));
@@ -114,15 +129,18 @@ pub(crate) async fn get(
         }
         _ => length,
     };
-    if pin.is_some_and(|pin| pin.etag.is_some() && pin.etag != object.e_tag) {
+    let plain = |etag: &Option<String>| etag.as_deref().map(plain_etag);
+    if pin.is_some_and(|pin| pin.etag.is_some() && plain(&pin.etag) != plain(&object.e_tag)) {
         return Err(Refused::Changed);
     }
     let body = std::mem::take(&mut object.body);
-    let version = object.version_id.clone().filter(|version| version != "null" && !version.is_empty());
+    let has_id = |version: &String| version != NO_ID && !version.is_empty();
+    let version = object.version_id.clone().filter(has_id);
+    let version = version.or_else(|| pin.and_then(|pin| pin.version.clone()));
     let etag = object.e_tag.as_deref().map(plain_etag).unwrap_or_default();
     Ok(Opened {
         stat: stat_of(&etag, size, time_of(object.last_modified.as_ref())),
-        details: details_of(&object, &etag, version.as_deref()),
+        details: details_of(&object, &etag, version.clone().filter(has_id).as_deref()),
         pin: Pin { etag: object.e_tag, version },
         body,
         length,
@@ -144,6 +162,16 @@ fn refused(key: &str, cold: bool, answer: Answer) -> ItemError {
         source = io::Error::other(format!("{text} ({source})"));
     }
     unreadable("read", source)
+}
+
+/// Says which right was lacking.
+fn needs(error: ItemError, right: &str) -> ItemError {
+    match error {
+        ItemError::Unreadable { operation, source } => {
+            unreadable(operation, io::Error::other(format!("{source}; the right to is {right}")))
+        }
+        error @ ItemError::Vanished => error,
+    }
 }
 
 /// The length of the whole, of `bytes 0-9/100`.
@@ -182,7 +210,9 @@ fn inode_of(etag: &[u8]) -> u64 {
 
 /// What the listing says of the object of an entry while it is unchanged.
 pub(crate) fn proof_of(entry: &Entry, attributes: &[(Vec<u8>, Vec<u8>)]) -> Option<Proof> {
-    let etag = attributes.iter().find(|(name, _)| name == ETAG.as_bytes()).map(|(_, value)| value)?;
+    let find = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted.as_bytes());
+    // A delete marker has no content that a tag could be of.
+    let (_, etag) = find(ETAG).or_else(|| find(DELETE_MARKER))?;
     let (size, mtime) = (entry.size, entry.mtime);
     (entry.kind == Kind::File).then(|| Proof { size, mtime, ctime: mtime, inode: inode_of(etag) })
 }
@@ -283,7 +313,8 @@ async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec
         return Ok(Vec::new());
     }
     let source = answer.into_error(&About { operation: "read", subject: "" }).source;
-    Err(format!("cannot read its tags: {source}; the right to is s3:GetObjectTagging"))
+    let right = if pin.may_change() { "s3:GetObjectTagging" } else { "s3:GetObjectVersionTagging" };
+    Err(format!("cannot read its tags: {source}; the right to is {right}"))
 }
 
 /// Lengths of the parts of an upload, where all but the last are of one length, as nearly always.

@@ -7,6 +7,7 @@ use crate::listing::{Listed, Page};
 use crate::object::{self, BODIES, Opened, Refused};
 use crate::source::Shared;
 use crate::stream::{First, ObjectStream, RANGE_BYTES};
+use crate::wanted::{Wanted, marker};
 use bytes::Bytes;
 use holdfast_engine::source::{
     ContentStream, Details, Examined, ItemError, ItemReader, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,
@@ -52,13 +53,16 @@ impl PageReader {
 
 impl ItemReader for PageReader {
     fn expect(&self, item: usize) {
-        let (shared, key) = (Arc::clone(&self.shared), self.object(item).key.clone());
+        if marker(self.object(item)).is_some() {
+            return;
+        }
+        let (shared, wanted) = (Arc::clone(&self.shared), Wanted::of(self.object(item)));
         let ahead = if self.object(item).size <= SMALL_FILE_BYTES_MAX {
             let (sender, receiver) = channel();
             self.shared.handle.spawn(async move {
                 // Else nobody waits for it any more: the run has ended.
                 if !sender.is_closed() {
-                    let _ = sender.send(read_small(&shared, &key).await);
+                    let _ = sender.send(read_small(&shared, wanted).await);
                 }
             });
             Ahead::Small(receiver)
@@ -68,7 +72,7 @@ impl ItemReader for PageReader {
             let (sender, receiver) = channel();
             self.shared.handle.spawn(async move {
                 if !sender.is_closed() {
-                    let first = First::read(&shared, &key).await.map(|first| first.holding(room));
+                    let first = First::read(&shared, wanted).await.map(|first| first.holding(room));
                     let _ = sender.send(first);
                 }
             });
@@ -78,53 +82,58 @@ impl ItemReader for PageReader {
     }
 
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
+        if let Some(examined) = marker(self.object(item)) {
+            return Ok(examined);
+        }
         let waited = match self.take_ahead(item) {
             Some(Ahead::Small(receiver)) => receiver.blocking_recv().ok(),
             _ => None,
         };
         let small = match waited {
             Some(small) => small?,
-            None => self.shared.handle.block_on(read_small(&self.shared, &self.object(item).key))?,
+            None => self.shared.handle.block_on(read_small(&self.shared, Wanted::of(self.object(item))))?,
         };
         content.extend_from_slice(&small.content);
         Ok(Examined { stat: small.stat, details: small.details, status: small.status })
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
-        let key = &self.object(item).key;
+        let wanted = Wanted::of(self.object(item));
+        let key = wanted.key.clone();
         let waited = match self.take_ahead(item) {
             Some(Ahead::Large(receiver)) => receiver.blocking_recv().ok(),
             _ => None,
         };
-        let first = waited.unwrap_or_else(|| self.shared.handle.block_on(First::read(&self.shared, key)));
+        let first = waited.unwrap_or_else(|| self.shared.handle.block_on(First::read(&self.shared, wanted)));
         let first = first.map_err(Refused::into_item)?;
-        Ok(Box::new(ObjectStream::new(Arc::clone(&self.shared), key.clone(), first)))
+        Ok(Box::new(ObjectStream::new(Arc::clone(&self.shared), key, first)))
     }
 }
 
 /// Reads an object in one request, which gives one version whatever happens meanwhile.
-async fn read_small(shared: &Shared, key: &str) -> Result<Small, ItemError> {
+async fn read_small(shared: &Shared, mut wanted: Wanted) -> Result<Small, ItemError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match read_once(shared, key).await {
+        match read_once(shared, &wanted).await {
             Ok(small) => return Ok(small),
+            Err(Refused::Changed) if !wanted.let_go() => return Err(ItemError::Vanished),
             Err(Refused::Broken(_) | Refused::Changed) if attempt < BODIES => {}
             Err(refused) => return Err(refused.into_item()),
         }
     }
 }
 
-async fn read_once(shared: &Shared, key: &str) -> Result<Small, Refused> {
+async fn read_once(shared: &Shared, wanted: &Wanted) -> Result<Small, Refused> {
     // One turn for all that is asked of the object, one after the other.
     let turn = shared.meter.gate().enter().await;
-    let mut opened = object::get(shared, key, None, None).await?;
+    let mut opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), None).await?;
     turn.went_well();
     let outgrown = opened.stat.size > SMALL_FILE_BYTES_MAX;
     let body = std::mem::take(&mut opened.body);
     let content = if outgrown { Bytes::new() } else { object::body(body, opened.length).await? };
     if !outgrown {
-        object::complete(shared, key, &mut opened).await;
+        object::complete(shared, &wanted.key, &mut opened).await;
     }
     let Opened { stat, details, .. } = opened;
     let status = if outgrown { ReadStatus::Torn } else { ReadStatus::Stable };

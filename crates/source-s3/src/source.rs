@@ -2,13 +2,16 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
-use crate::listing::{self, Listed, Listing, Page};
+use crate::listing::{self, Listed, ListedVersion, Listing, Page};
+use crate::listing_versions;
 use crate::object::{proof_of, stat_of};
 use crate::place::host_of;
 use crate::ranges::{ORDER, Plan, STRETCH_KEYS};
 use crate::reader::PageReader;
+use crate::wanted::tree_key;
 use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
+use holdfast_core::version::{VERSION_ID_BYTES_MAX, VERSIONS_KIND};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::source::{
     Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
@@ -30,11 +33,23 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Decides by a key's path, with a slash in front, and its length whether an object is left out.
 pub type LeftOut = Arc<dyn Fn(&[u8], u64) -> bool + Send + Sync>;
 
+/// Which versions of objects are captured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// What is there now.
+    #[default]
+    Current,
+    /// All that the bucket keeps, and the delete markers.
+    All,
+}
+
 /// What to capture and what to leave out.
 #[derive(Clone)]
 pub struct BucketOptions {
     /// Where it is.
     pub address: Address,
+    /// Which versions of it.
+    pub versions: Versions,
     /// Host that it counts as being of; the server's name if none is stated.
     pub host: Option<String>,
     /// What is left out.
@@ -91,6 +106,7 @@ pub struct BucketSource {
     plan: Plan,
     listing: Option<Listing>,
     listed: u64,
+    markers: u64,
     excluded: u64,
     own: u64,
 }
@@ -121,7 +137,7 @@ impl BucketSource {
             no_tags: AtomicBool::new(false),
         });
         let plan = Plan::default();
-        Self { shared, options, identity, plan, listing: None, listed: 0, excluded: 0, own: 0 }
+        Self { shared, options, identity, plan, listing: None, listed: 0, markers: 0, excluded: 0, own: 0 }
     }
 
     /// Counts what is asked of the server.
@@ -142,7 +158,7 @@ impl BucketSource {
                 self.own += 1;
             } else if (self.options.left_out)(&path_of(&object.key), object.size) {
                 self.excluded += 1;
-            } else if let Some(what) = impossible(&object.key) {
+            } else if let Some(what) = impossible(&object) {
                 let kind = ProblemKind::Unreadable;
                 problems.problem(Problem { path: path_of(&object.key), kind, what: what.to_owned() });
             } else {
@@ -150,10 +166,12 @@ impl BucketSource {
             }
         }
         let (mut keys, mut items) = (Vec::new(), Vec::with_capacity(kept.len()));
-        for Listed { key, size, modified, etag } in &kept {
+        for object in &kept {
             let start = keys.len();
-            keys.extend_from_slice(key.as_bytes());
-            items.push(Item { key: start..keys.len(), stat: stat_of(etag, *size, *modified) });
+            keys.extend(tree_key(object));
+            self.markers += u64::from(object.version.as_ref().is_some_and(|version| version.is_marker));
+            let stat = stat_of(&object.etag, object.size, object.modified);
+            items.push(Item { key: start..keys.len(), stat });
         }
         let reader = Arc::new(PageReader::new(Arc::clone(&self.shared), kept));
         EntryBatch { keys, items, reader, problems }
@@ -189,7 +207,8 @@ impl Source for BucketSource {
     }
 
     fn landmarks(&self) -> Option<u64> {
-        Some(STRETCH_KEYS)
+        // Versions are listed from one end to the other.
+        (self.options.versions == Versions::Current).then_some(STRETCH_KEYS)
     }
 
     fn recall(&mut self, before: Before) {
@@ -198,7 +217,10 @@ impl Source for BucketSource {
 
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         let (shared, plan) = (&self.shared, &mut self.plan);
-        let listing = self.listing.get_or_insert_with(|| listing::start(shared, std::mem::take(plan)));
+        let listing = self.listing.get_or_insert_with(|| match self.options.versions {
+            Versions::Current => listing::start(shared, std::mem::take(plan)),
+            Versions::All => Listing { pages: listing_versions::start(shared), by_bytes: Arc::default() },
+        });
         match listing.pages.blocking_recv() {
             None => Ok(None),
             Some(Err(error)) => Err(error),
@@ -211,9 +233,14 @@ impl Source for BucketSource {
         let facts =
             [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
         let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string()));
+        let versions = (self.options.versions == Versions::All).then(|| {
+            [("versions", "all".to_owned()), ("delete markers", self.markers.to_string())]
+                .map(|(name, text)| (name.to_owned(), text))
+        });
         let by_bytes = self.listing.as_ref().is_some_and(|seen| seen.by_bytes.load(Ordering::Acquire));
         let order = by_bytes.then(|| (ORDER.0.to_owned(), ORDER.1.to_owned()));
-        Ok(ConsistencyPoint { record: self.options.record.clone(), facts: facts.chain(order).collect() })
+        let facts = facts.chain(versions.into_iter().flatten()).chain(order).collect();
+        Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {
@@ -228,8 +255,12 @@ fn path_of(key: &str) -> Vec<u8> {
 }
 
 /// Why a key can be none.
-fn impossible(key: &str) -> Option<&'static str> {
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+fn impossible(object: &Listed) -> Option<&'static str> {
+    let key = &object.key;
+    let has_odd_id = |version: &ListedVersion| version.id.len() > VERSION_ID_BYTES_MAX;
+    if object.version.as_ref().is_some_and(has_odd_id) {
+        Some("no id of a version has this length")
+    } else if key.is_empty() || key.len() > KEY_BYTES_MAX {
         Some("no key has this length")
     } else if key.contains('\0') {
         Some("its key holds a zero byte, which nothing can ask for")
@@ -238,17 +269,23 @@ fn impossible(key: &str) -> Option<&'static str> {
     }
 }
 
-/// The same bucket is the same source, whatever host reads it.
+/// The same bucket is the same source, whatever host reads it. All versions of it are another source
+/// than what is there now: their trees have other keys, so neither is a parent of the other, and rules
+/// that keep the newest snapshot of each source must not take the one for the other.
 fn identity(options: &BucketOptions) -> SourceIdentity {
     let address = &options.address;
     let shown = format!("s3://{}/{}", address.bucket, address.prefix);
     let shown = shown.strip_suffix('/').unwrap_or(&shown);
     let server = address.endpoint.as_deref().map(|endpoint| format!("?endpoint={endpoint}"));
     let canonical = format!("{shown}{}", server.unwrap_or_default());
+    let (kind, query) = match options.versions {
+        Versions::Current => ("bucket", ""),
+        Versions::All => (VERSIONS_KIND, "?versions=all"),
+    };
     SourceIdentity {
-        kind: "bucket".to_owned(),
+        kind: kind.to_owned(),
         host: options.host.clone().unwrap_or_else(|| host_of(address)),
         canonical,
-        paths: vec![shown.as_bytes().to_vec()],
+        paths: vec![format!("{shown}{query}").into_bytes()],
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::object::{self, BODIES, Opened, Pin, Refused};
 use crate::source::Shared;
+use crate::wanted::Wanted;
 use bytes::Bytes;
 use holdfast_engine::source::{ContentStream, Details, ItemError, Piece, ReadStatus, Stat};
 use std::collections::VecDeque;
@@ -28,12 +29,17 @@ pub(crate) struct First {
 
 impl First {
     /// Reads the first range, and what else is kept.
-    pub(crate) async fn read(shared: &Shared, key: &str) -> Result<Self, Refused> {
+    pub(crate) async fn read(shared: &Shared, mut wanted: Wanted) -> Result<Self, Refused> {
         let mut range = Some((0, RANGE_BYTES - 1));
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match Self::read_once(shared, key, range).await {
+            match Self::read_once(shared, &wanted, range).await {
+                Err(Refused::Changed) if attempt < BODIES => {
+                    if !wanted.let_go() {
+                        return Err(Refused::Item(ItemError::Vanished));
+                    }
+                }
                 // An empty object has no first byte.
                 Err(Refused::Beyond) if range.is_some() => range = None,
                 Err(Refused::Broken(_)) if attempt < BODIES => {}
@@ -42,9 +48,13 @@ impl First {
         }
     }
 
-    async fn read_once(shared: &Shared, key: &str, range: Option<(u64, u64)>) -> Result<Self, Refused> {
+    async fn read_once(
+        shared: &Shared,
+        wanted: &Wanted,
+        range: Option<(u64, u64)>,
+    ) -> Result<Self, Refused> {
         let turn = shared.meter.gate().enter().await;
-        let mut opened = object::get(shared, key, None, range).await?;
+        let mut opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), range).await?;
         turn.went_well();
         // Whoever does not know ranges sends everything.
         let length = opened.length.min(RANGE_BYTES).min(opened.stat.size);
@@ -54,7 +64,7 @@ impl First {
         }
         let body = std::mem::take(&mut opened.body);
         let bytes = object::body(body, length).await?;
-        object::complete(shared, key, &mut opened).await;
+        object::complete(shared, &wanted.key, &mut opened).await;
         let Opened { stat, details, pin, .. } = opened;
         Ok(Self { stat, details, pin, bytes, room: None })
     }

@@ -1,6 +1,6 @@
 //! The options of `backup`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use holdfast_core::pack::DATA_PACK_BYTES_CHOICE;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ Examples:
   holdfast backup /etc /srv --exclude '*.tmp' --exclude-caches
   holdfast backup /home --tag nightly --one-file-system --json
   holdfast backup 's3://media/films?region=eu-central-1'
+  holdfast backup s3://media --versions all
   mysqldump --all-databases | holdfast backup - --stdin-filename all.sql
   holdfast backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases
 
@@ -61,12 +62,25 @@ pub(crate) struct BackupArgs {
     /// Do not open each piece again before it is stored
     #[arg(long)]
     pub(crate) no_extra_verify: bool,
+    /// Of a bucket: what is there now, or all versions that it keeps and its delete markers
+    /// [default: current]
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub(crate) versions: Option<WhichVersions>,
     #[command(flatten)]
     pub(crate) leave_out: LeaveOut,
     #[command(flatten)]
     pub(crate) name: Naming,
     #[command(flatten)]
     pub(crate) compare: Compare,
+}
+
+/// Which versions of the objects of a bucket are backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhichVersions {
+    /// What is there now
+    Current,
+    /// All that the bucket keeps, and its delete markers
+    All,
 }
 
 /// What a backup leaves out.

@@ -1,6 +1,6 @@
 //! The options of `dump`.
 
-use super::Pick;
+use super::{Pick, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub(crate) struct DumpArgs {
     pub(crate) snapshot: OsString,
     #[command(flatten)]
     pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) versions: VersionPick,
     /// Write to FILE, which must not exist; it appears when it is whole
     #[arg(short, long, value_name = "FILE")]
     pub(crate) target: Option<PathBuf>,

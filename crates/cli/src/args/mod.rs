@@ -18,8 +18,9 @@ mod restore;
 mod shell;
 mod stats;
 mod tag;
+mod versions;
 
-pub(crate) use backup::{BackupArgs, LeaveOut};
+pub(crate) use backup::{BackupArgs, LeaveOut, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
@@ -34,6 +35,7 @@ pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use tag::TagArgs;
+pub(crate) use versions::VersionPick;
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! The options of `restore`.
 
-use super::Pick;
+use super::{Pick, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +18,10 @@ use std::path::PathBuf;
 /// for the target alone: HOLDFAST_TARGET_AWS_ACCESS_KEY_ID and HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY,
 /// or profile= in its URL.
 ///
+/// Of a snapshot with all versions of a bucket (`backup --versions all`) the newest version of each
+/// object is restored, and nothing where that is a delete marker; --at, --version-id and --all-versions
+/// choose otherwise.
+///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
 #[derive(Debug, Args)]
@@ -26,6 +30,7 @@ Examples:
   holdfast restore latest --target /tmp/all
   holdfast restore latest:/srv/www --target /tmp/www --verify
   holdfast restore latest:/srv/www --target 's3://bucket/www?region=eu-central-1'
+  holdfast restore latest --target s3://new-bucket --at '2026-01-31 02:15:00'
   holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run
   holdfast restore latest:/srv/www --target /srv/www --overwrite always --delete --dry-run")]
 pub(crate) struct RestoreArgs {
@@ -56,6 +61,12 @@ pub(crate) struct RestoreArgs {
     /// Stop at the first thing that cannot be restored
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    #[command(flatten)]
+    pub(crate) versions: VersionPick,
+    /// Restore all versions and delete markers, oldest first, into an empty prefix of a bucket that
+    /// keeps versions
+    #[arg(long, help_heading = "Of a bucket with all its versions", conflicts_with_all = ["at", "version_id", "verify", "overwrite", "delete"])]
+    pub(crate) all_versions: bool,
     #[command(flatten)]
     pub(crate) over: Over,
     #[command(flatten)]

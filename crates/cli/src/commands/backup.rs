@@ -34,6 +34,7 @@ enum What {
 /// Backs up, and sums up.
 pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let what = what(args)?;
+    bucket::refuse_versions_of_others(args, matches!(what, What::Bucket(_)))?;
     let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
         What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),

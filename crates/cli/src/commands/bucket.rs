@@ -3,13 +3,15 @@
 //! On purpose not here: reading it.
 
 use super::{Run, lists};
-use crate::args::BackupArgs;
+use crate::args::{BackupArgs, WhichVersions};
 use crate::engine::Source;
 use crate::fault::Fault;
 use crate::ink::{count, size};
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
-use crate::wire_up::{self, Address, BucketOptions, Keys, LeftOut, Meter, Overlap, overlap, parse_source};
+use crate::wire_up::{
+    self, Address, BucketOptions, Keys, LeftOut, Meter, Overlap, Versions, overlap, parse_source,
+};
 use holdfast_store::Traffic;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -53,6 +55,27 @@ fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
     }
 }
 
+/// Only a bucket has versions.
+pub(super) fn refuse_versions_of_others(args: &BackupArgs, is_bucket: bool) -> Result<(), Fault> {
+    if args.versions.is_none() || is_bucket {
+        return Ok(());
+    }
+    Err(Fault::usage("--versions is about a bucket, and what is backed up is none", "leave it out"))
+}
+
+/// Which versions are meant. Without the newest one an older one would pass for what is there now.
+fn versions(args: &BackupArgs) -> Result<Versions, Fault> {
+    match args.versions {
+        None | Some(WhichVersions::Current) => Ok(Versions::Current),
+        Some(WhichVersions::All) if args.leave_out.exclude_larger_than.is_some() => {
+            let what = "--exclude-larger-than and --versions all: where the newest version is larger, an older \
+                        one would take its place";
+            Err(Fault::usage(what, "leave objects out by their keys, with --exclude"))
+        }
+        Some(WhichVersions::All) => Ok(Versions::All),
+    }
+}
+
 /// A bucket that is ready to be opened.
 pub(super) struct Plan {
     options: BucketOptions,
@@ -79,7 +102,8 @@ impl Plan {
         };
         let host = args.name.host.clone();
         let left_out = Arc::new(left_out);
-        let options = BucketOptions { address: address.clone(), host, left_out, own, record };
+        let (address, versions) = (address.clone(), versions(args)?);
+        let options = BucketOptions { address, versions, host, left_out, own, record };
         Ok(Self { options, keys: secrets::bucket_keys("SOURCE")? })
     }
 

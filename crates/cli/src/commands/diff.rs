@@ -13,6 +13,7 @@ use crate::settings;
 use crate::wire_up::{self, Excludes};
 use holdfast_core::entry::{Entry, Kind};
 use holdfast_core::page::KeySpace;
+use holdfast_core::version::object_of;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -160,6 +161,7 @@ impl Job<'_> {
         let path = scope.path_of(key);
         let ink = &self.run.ink;
         if ink.tone.json {
+            let path = scope.path_of(object_of(key));
             ink.json(&ChangeLine::new(&path, &modifier(change), shown_entry(change)));
         } else {
             let folder = if shown_entry(change).kind == Kind::Directory && path != b"/" { "/" } else { "" };

@@ -1,6 +1,6 @@
 //! `dump`: a file as it is, a folder as an archive, on standard output or in a file.
 
-use super::{Run, pick};
+use super::{Run, pick, versions};
 use crate::args::{Archive, DumpArgs};
 use crate::engine::{
     ArchiveFormat, DumpOptions, DumpReport, Error, ErrorKind, Outcome, Outlet, Repository, Snapshot, dump,
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Writes what was asked for, and nothing else, to where it was asked for.
 pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
-    let mut options = DumpOptions { path, archive: args.archive.map(format_of) };
+    let versions = versions::choice(&args.versions, &path)?;
+    let mut options = DumpOptions { path, versions, archive: args.archive.map(format_of) };
     let current = settings::current_dir()?;
     let target = args.target.as_ref().map(|target| settings::normalise(target, &current));
     // What cannot be written is better known before a password is asked for.
@@ -26,9 +27,11 @@ pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
+    versions::refuse_plain(snapshot, &options.versions)?;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     run.ink.talk(&pick::described(snapshot, run.ctx.clock.now()));
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.warn(text));
+    versions::warning(snapshot, &options.versions).into_iter().for_each(|text| run.ink.warn(text));
     let job = Job { run, repository: &repository, snapshot, options: &options };
     match target {
         Some((target, file)) => job.to_file(target, file).await,

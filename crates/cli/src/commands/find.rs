@@ -9,6 +9,7 @@ use crate::settings;
 use crate::wire_up::Excludes;
 use holdfast_core::entry::{Entry, Kind, Time, key_to_path};
 use holdfast_core::id::SessionId;
+use holdfast_core::version::object_of;
 
 /// Searches, newest snapshot first.
 pub(crate) async fn run(run: &Run, args: &FindArgs) -> Result<(), Fault> {
@@ -87,7 +88,7 @@ impl<'a> Query<'a> {
         let time = self.newest.is_none_or(|newest| entry.mtime <= newest)
             && self.oldest.is_none_or(|oldest| entry.mtime >= oldest);
         kind && time && self.fits(entry) && {
-            let path = [b"/", key_to_path(&entry.key).as_slice()].concat();
+            let path = [b"/", key_to_path(object_of(&entry.key)).as_slice()].concat();
             self.patterns.matches_itself(&path, entry.kind == Kind::Directory)
         }
     }

@@ -1,12 +1,14 @@
 //! `ls`: what is in a snapshot.
 
+use super::versions::{Newest, state};
 use super::{Run, pick};
 use crate::args::LsArgs;
 use crate::engine::list;
 use crate::fault::Fault;
 use crate::ink::{Node, SnapshotLine, escape, local, size};
 use crate::settings;
-use holdfast_core::entry::{Entry, Kind, key_to_path};
+use holdfast_core::entry::{Entry, Kind};
+use holdfast_core::version::{shown_key, split_version};
 
 /// Lists a snapshot's entries, in the order of their paths.
 pub(crate) async fn run(run: &Run, args: &LsArgs) -> Result<(), Fault> {
@@ -21,25 +23,40 @@ pub(crate) async fn run(run: &Run, args: &LsArgs) -> Result<(), Fault> {
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.talk(text));
     let path = settings::path_in(snapshot.summary.space, &path);
     let recursive = args.recursive || path.is_empty();
-    let mut visit = |entry: &Entry| show(run, args, entry);
+    let mut show = |entry: &Entry, is_newest: Option<bool>| show(run, args, entry, is_newest);
+    let mut newest = Newest::default();
+    let mut visit = |entry: &Entry| newest.take(entry.clone(), &mut show);
     let result = list(&run.ctx, &repository, snapshot, &path, recursive, &mut visit).await;
+    newest.end(result.is_ok(), &mut show);
     // Whoever reads us had enough: that is no failure, and `close` tells it from a full disk.
     if run.ink.is_heard() { Ok(result?) } else { Ok(()) }
 }
 
-fn show(run: &Run, args: &LsArgs, entry: &Entry) {
+fn show(run: &Run, args: &LsArgs, entry: &Entry, is_newest: Option<bool>) {
     if run.ink.tone.json {
-        run.ink.json(&Node::from(entry));
+        run.ink.json(&Node::listed(entry, is_newest));
     } else {
-        run.ink.data(&if args.long { long_line(entry, "", args.human_readable) } else { shown_path(entry) });
+        run.ink.data(&line(args, entry, is_newest));
     }
     if !run.ink.is_heard() {
         run.ctx.cancel.raise();
     }
 }
 
+/// A path; of a version also its time, and what it is among the others.
+fn line(args: &LsArgs, entry: &Entry, is_newest: Option<bool>) -> String {
+    let version = split_version(&entry.key).map(|(_, version)| version);
+    let state = version.map(|version| format!("{:<8}", state(&version, is_newest.unwrap_or_default())));
+    match state {
+        state if args.long => long_line(entry, &state.unwrap_or_default(), args.human_readable),
+        Some(state) => format!("{} {state}{}", local(entry.mtime), shown_path(entry)),
+        None => shown_path(entry),
+    }
+}
+
+/// The path of an entry, of a version with its id.
 pub(super) fn shown_path(entry: &Entry) -> String {
-    format!("/{}", escape(&key_to_path(&entry.key)))
+    escape(&shown_key(&entry.key))
 }
 
 pub(super) fn long_line(entry: &Entry, before_path: &str, human: bool) -> String {

@@ -29,6 +29,7 @@ mod spelling;
 mod stats;
 mod tag;
 mod version;
+mod versions;
 
 use crate::args::{Cli, FromArgs, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};

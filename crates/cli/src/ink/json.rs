@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::entry::{Entry, Kind, key_to_path};
 use holdfast_core::id::hex;
+use holdfast_core::version::{object_of, split_version};
 use holdfast_store::Traffic;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -342,9 +343,36 @@ pub(crate) struct Node<'a> {
     device: Option<[u32; 2]>,
     torn: bool,
     grown: bool,
+    #[serde(flatten)]
+    version: Option<VersionFields<'a>>,
+}
+
+/// What is known of a version of an object.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct VersionFields<'a> {
+    version_id: &'a str,
+    delete_marker: bool,
+    /// Whether it is the newest of its object, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<bool>,
+}
+
+impl<'a> VersionFields<'a> {
+    /// Of an entry that is one.
+    pub(super) fn of(entry: &'a Entry) -> Option<Self> {
+        let (_, version) = split_version(&entry.key)?;
+        Some(Self { version_id: version.id, delete_marker: version.is_marker, current: None })
+    }
 }
 
 impl<'a> Node<'a> {
+    /// An entry of a listing, and of a version whether it is the newest.
+    pub(crate) fn listed(entry: &'a Entry, is_newest: Option<bool>) -> Self {
+        let node = Self::from(entry);
+        let version = node.version.map(|version| VersionFields { current: is_newest, ..version });
+        Self { version, ..node }
+    }
+
     /// An entry that was searched for, and where it was found.
     pub(crate) fn found(entry: &'a Entry, snapshot: &Snapshot) -> Self {
         Self { message_type: "match", snapshot_id: Some(snapshot.id.to_string()), ..Self::from(entry) }
@@ -353,7 +381,7 @@ impl<'a> Node<'a> {
 
 impl<'a> From<&'a Entry> for Node<'a> {
     fn from(entry: &'a Entry) -> Self {
-        let path = [b"/".as_slice(), &key_to_path(&entry.key)].concat();
+        let path = [b"/".as_slice(), &key_to_path(object_of(&entry.key))].concat();
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let target = entry.attributes.link_target.as_deref().map(Path::new);
         Self {
@@ -375,6 +403,7 @@ impl<'a> From<&'a Entry> for Node<'a> {
             device: entry.attributes.device.map(|(major, minor)| [major, minor]),
             torn: entry.attributes.torn,
             grown: entry.attributes.grown,
+            version: VersionFields::of(entry),
         }
     }
 }

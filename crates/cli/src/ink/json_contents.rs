@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: `node`, which `ls` writes too ([`super::json`]).
 
-use super::json::{Path, kind_word};
+use super::json::{Path, VersionFields, kind_word};
 use super::moment::rfc3339;
 use crate::engine::{
     ArchiveFormat, DiffCounts, DiffReport, DiffStored, DumpReport, FindReport, Snapshot, SnapshotStats,
@@ -41,11 +41,15 @@ pub(crate) struct ChangeLine<'a> {
     r#type: &'static str,
     #[serde(flatten)]
     path: Path,
+    #[serde(flatten)]
+    version: Option<VersionFields<'a>>,
 }
 
 impl<'a> ChangeLine<'a> {
-    pub(crate) fn new(path: &[u8], modifier: &'a str, entry: &Entry) -> Self {
-        Self { message_type: "change", modifier, r#type: kind_word(entry.kind), path: Path::new(path) }
+    /// The path is that of the key, a version's id not with it.
+    pub(crate) fn new(path: &[u8], modifier: &'a str, entry: &'a Entry) -> Self {
+        let (path, version) = (Path::new(path), VersionFields::of(entry));
+        Self { message_type: "change", modifier, r#type: kind_word(entry.kind), path, version }
     }
 }
 

@@ -74,10 +74,10 @@ pub(super) async fn name_files(
                         if lacks(reader, broken, &entry).await? {
                             named += 1;
                             if named <= FILES_MAX {
-                                let path = String::from_utf8_lossy(&key_to_path(&entry.key)).into_owned();
+                                let path = String::from_utf8_lossy(&shown_key(&entry.key)).into_owned();
                                 let what =
                                     "is lost, wholly or in part, in this snapshot and others that have it";
-                                report.error(format!("{place}:/{path}"), what);
+                                report.error(format!("{place}:{path}"), what);
                             }
                         }
                     }

@@ -204,7 +204,7 @@ impl Trees<'_> {
     }
 
     fn check_entry(&mut self, place: &Arc<str>, entry: &Entry) -> Result<()> {
-        let path = || format!("{place}:/{}", String::from_utf8_lossy(&key_to_path(&entry.key)));
+        let path = || format!("{place}:{}", String::from_utf8_lossy(&shown_key(&entry.key)));
         if let Xattrs::Chunk(id) = &entry.attributes.xattrs {
             self.need(&path, id, 0)?;
         }

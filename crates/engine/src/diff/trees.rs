@@ -18,6 +18,7 @@ use holdfast_core::entry::{Entry, Extent};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::page::Page;
+use holdfast_core::version::VERSIONS_KIND;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -46,6 +47,10 @@ pub async fn diff(
     }
     if before.summary.space != after.summary.space {
         let what = "a snapshot of a bucket cannot be compared with one of files";
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
+    if (before.summary.kind == VERSIONS_KIND) != (after.summary.kind == VERSIONS_KIND) {
+        let what = "a snapshot of all versions of objects cannot be compared with one that has one of each";
         return Err(Error::new(ErrorKind::Usage, what));
     }
     let scopes = [Scope::new(before.summary.space, before_path), Scope::new(after.summary.space, after_path)];

@@ -17,8 +17,8 @@ use crate::outcome::{Notice, NoticeKind, Outcome, Problems};
 use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::restore::{RestoreOptions, Selected};
-use crate::snapshots::{Snapshot, not_in_snapshot};
+use crate::restore::{RestoreOptions, Selected, VersionChoice};
+use crate::snapshots::Snapshot;
 use contents::{Op, produce};
 use holdfast_core::entry::{Entry, Kind};
 use std::io::Write;
@@ -48,6 +48,8 @@ pub enum ArchiveFormat {
 pub struct DumpOptions {
     /// Path in the snapshot; empty for everything.
     pub path: Vec<u8>,
+    /// Which versions, where a snapshot has all of them.
+    pub versions: VersionChoice,
     /// An archive also of a single file. Without it a file is written as it is, and a folder as tar.
     pub archive: Option<ArchiveFormat>,
 }
@@ -82,7 +84,11 @@ pub async fn dump(
     outlet: Outlet,
 ) -> Result<Outcome<DumpReport>> {
     let reader = Reader::new(repository, repository.view().await?)?;
-    let selection = RestoreOptions { path: options.path.clone(), ..RestoreOptions::default() };
+    let selection = RestoreOptions {
+        path: options.path.clone(),
+        versions: options.versions.clone(),
+        ..RestoreOptions::default()
+    };
     let mut selected = Selected::new(&reader, snapshot, &selection);
     let first = selected.next().await;
     contents::refuse_damage(&selected)?;
@@ -97,7 +103,7 @@ pub async fn dump(
     let single = first.as_ref().filter(|_| alone);
     let form = form_of(single, options)?;
     if first.is_none() && !selected.found {
-        return Err(not_in_snapshot(snapshot, &options.path));
+        return Err(selected.absent(snapshot));
     }
     let mut scribe = Scribe::new(form, outlet);
     let (sender, receiver) = channel(MESSAGES_AHEAD);

@@ -8,11 +8,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
-use holdfast_core::entry::{Entry, Extent, Xattrs, key_to_path};
+use holdfast_core::entry::{Entry, Extent, Xattrs};
 use holdfast_core::entry_code::Refs;
 use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::page::PageBody;
+use holdfast_core::version::shown_key;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Pages that are asked for at once.
@@ -143,7 +144,7 @@ pub(super) async fn name_files(
                         }
                         count += 1;
                         if named.len() < FILES_NAMED_MAX {
-                            let path = [b"/", &key_to_path(&entry.key)[..]].concat();
+                            let path = shown_key(&entry.key);
                             named.push(LostFile { snapshot: snapshot.id, path });
                         }
                     }

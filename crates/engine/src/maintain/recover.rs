@@ -28,8 +28,9 @@ use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
 use holdfast_core::name::{self, PackClass, PackId, Place};
-use holdfast_core::page::KeySpace;
+use holdfast_core::page::{KeySpace, PageBody};
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
+use holdfast_core::version::{VERSIONS_KIND, split_version};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -221,6 +222,20 @@ impl<'a> Search<'a> {
         Ok(if lost == 0 { Ok(ids) } else { Err(format!("{lost} chunks of it are not there")) })
     }
 
+    /// What a tree is of: its keys tell.
+    async fn kind(&self, top: ChunkId, space: KeySpace) -> Result<&'static str> {
+        if space != KeySpace::Opaque {
+            return Ok("files");
+        }
+        let first = self.reader.page(&top).await?;
+        let key = match &first.body {
+            PageBody::Entries(entries) => entries.first().map(|entry| &entry.key),
+            PageBody::Children(children) => children.first().map(|child| &child.first_key),
+            PageBody::Extents { .. } => None,
+        };
+        Ok(key.filter(|key| split_version(key).is_some()).map_or("bucket", |_| VERSIONS_KIND))
+    }
+
     /// What the keys of a tree are.
     async fn space(&self, top: ChunkId) -> Result<KeySpace> {
         Ok(self.reader.page(&top).await?.space)
@@ -237,7 +252,7 @@ impl<'a> Search<'a> {
         let adopted = self.adopted.iter().filter(|pack| needed.contains(&pack.row.id)).cloned().collect();
         let now = self.ctx.clock.now();
         let space = self.space(top).await?;
-        let kind = if space == KeySpace::Opaque { "bucket" } else { "files" };
+        let kind = self.kind(top, space).await?;
         let stream = self.repository.identifier()?.stream(RECOVERED, kind, RECOVERED);
         let options = SessionOptions {
             stream,

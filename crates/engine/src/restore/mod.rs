@@ -7,9 +7,11 @@
 mod compare;
 mod select;
 mod verify;
+mod versions;
 mod write;
 
 pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
+pub use versions::VersionChoice;
 pub use verify::{OpenRestored, restored_file, verify};
 
 use crate::ctx::Ctx;
@@ -18,9 +20,10 @@ use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind};
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::snapshots::{Snapshot, not_in_snapshot};
+use crate::snapshots::Snapshot;
 use crate::target::{Tally, Target, TargetBatch};
 use holdfast_core::entry::{Entry, Extent, Kind, Xattrs};
+use holdfast_core::version::VERSIONS_KIND;
 use std::sync::Arc;
 
 use write::Writer;
@@ -64,6 +67,8 @@ pub enum Carry {
 pub struct RestoreOptions {
     /// Path in the snapshot; empty for everything. A folder's contents land in the target.
     pub path: Vec<u8>,
+    /// Which versions, where a snapshot has all of them.
+    pub versions: VersionChoice,
     /// Leaves entries out.
     pub select: Option<Selector>,
     /// Stop at the first damaged file instead of bringing back everything that is intact.
@@ -155,7 +160,7 @@ pub async fn restore(
     let mut target = Some(target);
     let mut current = build(ctx, &reader, &mut selected, &mut target).await?;
     if current.is_none() && !selected.found && selected.damage.problem_count == 0 {
-        return Err(not_in_snapshot(snapshot, &options.path));
+        return Err(selected.absent(snapshot));
     }
     while let Some(batch) = current {
         if ctx.cancel.is_raised() {
@@ -194,7 +199,8 @@ pub async fn restore(
 async fn tell_expected(ctx: &Ctx, reader: &Reader, snapshot: &Snapshot, options: &RestoreOptions) {
     let counts = snapshot.summary.counts;
     let (mut files, mut bytes) = (counts.files, counts.bytes);
-    if !options.path.is_empty() || options.select.is_some() {
+    let versions = snapshot.summary.kind == VERSIONS_KIND && options.versions != VersionChoice::All;
+    if !options.path.is_empty() || options.select.is_some() || versions {
         let mut report = RestoreReport::default();
         let mut selected = Selected::new(reader, snapshot, options);
         while let (false, Some(entry)) = (ctx.cancel.is_raised(), selected.next().await) {
@@ -217,9 +223,16 @@ async fn build(
     target: &mut Option<Box<dyn Target>>,
 ) -> Result<Option<Arc<Batch>>> {
     let (mut entries, mut paths, mut extents) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut bytes, mut held, mut lost) = (0, 0, Vec::new());
+    let (mut bytes, mut held, mut lost, mut before) = (0, 0, Vec::new(), None::<Vec<u8>>);
     while entries.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
         let Some(mut entry) = selected.next().await else { break };
+        let replays = selected.options.versions == VersionChoice::All;
+        if replays && before.as_ref().is_some_and(|before| *before >= entry.key) {
+            // Another version of what is in the batch: that one has to be complete.
+            selected.give_back(entry);
+            break;
+        }
+        before = Some(entry.key.clone());
         bytes = entry.size.saturating_add(bytes);
         let path = path_text(&entry.key);
         entry.key = selected.relative(&entry);

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::snapshots::{Snapshot, not_in_snapshot};
+use crate::snapshots::Snapshot;
 use crate::target::Present;
 use futures::stream::{self, StreamExt};
 use holdfast_core::entry::{Entry, Extent, Kind};
@@ -93,7 +93,7 @@ pub async fn verify(
         }
     }
     if !selected.found && selected.damage.problem_count == 0 {
-        return Err(not_in_snapshot(snapshot, &options.path));
+        return Err(selected.absent(snapshot));
     }
     selected.damage.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
     problems.absorb(selected.damage);

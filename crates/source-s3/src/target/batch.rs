@@ -42,6 +42,7 @@ impl BucketBatch {
     pub(super) fn settle(&self) -> Result<(), TargetError> {
         let left: Vec<_> = lock(&self.large).drain().collect();
         left.into_iter().for_each(|(entry, large)| self.start(entry, large.abandon()));
+        self.put_markers();
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         self.shared.wait(async {
             for (entry, task) in tasks {
@@ -51,7 +52,24 @@ impl BucketBatch {
                 }
             }
         });
+        self.shared.turn_over(&self.slots.iter().map(|slot| slot.name.as_str()).collect());
         self.shared.check()
+    }
+
+    /// Delete markers have no content that would be handed over.
+    fn put_markers(&self) {
+        let options = &self.shared.options;
+        if !options.replay || options.survey {
+            return;
+        }
+        for (entry, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.recorded.is_delete_marker) {
+            let (slot, shared) = (Arc::clone(slot), Arc::clone(&self.shared));
+            let Some(permit) = shared.wait(shared.admit(0)) else { return };
+            self.start(entry, async move {
+                shared.put_marker(&slot).await;
+                drop(permit);
+            });
+        }
     }
 }
 

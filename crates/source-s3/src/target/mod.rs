@@ -13,6 +13,7 @@ mod options;
 mod place;
 mod present;
 mod recorded;
+mod replay;
 mod send;
 mod shared;
 
@@ -239,6 +240,10 @@ impl BucketTarget {
 
 impl Target for BucketTarget {
     fn prepare(&mut self, entries: Vec<Entry>) -> Result<Arc<dyn TargetBatch>, TargetError> {
+        if self.shared.options.replay {
+            // Each batch begins anew with versions of what was written before.
+            self.last_key = None;
+        }
         let slots: Vec<_> = entries.iter().map(|entry| self.slot(entry)).collect();
         let shared = &self.shared;
         let slots = slots.into_iter().zip(&entries);

@@ -31,6 +31,9 @@ pub struct BucketTargetOptions {
     pub delete: Option<Selector>,
     /// Objects larger than so many bytes are not deleted: the backup left them out.
     pub keep_larger_than: Option<u64>,
+    /// Entries are versions of objects, oldest first, with at most one of an object in a batch; the
+    /// place is empty and keeps versions.
+    pub replay: bool,
     /// Change nothing, only count.
     pub rehearse: bool,
     /// Look at nothing but what would be deleted; nothing is changed either.

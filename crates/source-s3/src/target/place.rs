@@ -3,6 +3,7 @@
 //! On purpose not here: what follows from the answers.
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::types::BucketVersioningStatus;
 use holdfast_core::name::REPOSITORY;
 use holdfast_store::StoreError;
 use holdfast_store_s3::{About, Address, Answer, Keys, Meter, Network, chain, connect};
@@ -64,6 +65,37 @@ impl BucketPlace {
             Err(error) => {
                 let subject = self.subject(self.prefix());
                 Err(Answer::of(error).into_error(&About { operation: "list", subject: &subject }))
+            }
+        }
+    }
+
+    /// Whether each write makes a version, and none is lost by it.
+    ///
+    /// # Errors
+    /// The bucket is not there, or may not be asked.
+    pub async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        match self.client.get_bucket_versioning().bucket(self.bucket()).send().await {
+            Ok(told) => Ok(told.status == Some(BucketVersioningStatus::Enabled)),
+            Err(error) => {
+                let subject = self.subject("");
+                let about = About { operation: "ask for the versioning of", subject: &subject };
+                Err(Answer::of(error).into_error(&about))
+            }
+        }
+    }
+
+    /// Whether no version lies there, nor a delete marker.
+    ///
+    /// # Errors
+    /// The versions may not be listed.
+    pub async fn has_no_versions(&self) -> Result<bool, StoreError> {
+        let list = self.client.list_object_versions().bucket(self.bucket()).prefix(self.prefix());
+        match list.max_keys(1).send().await {
+            Ok(page) => Ok(page.versions().is_empty() && page.delete_markers().is_empty()),
+            Err(error) => {
+                let subject = self.subject(self.prefix());
+                let about = About { operation: "list the versions of", subject: &subject };
+                Err(Answer::of(error).into_error(&about))
             }
         }
     }

@@ -53,18 +53,6 @@ pub(super) struct Slot {
     pub(super) there: Option<There>,
 }
 
-impl Slot {
-    /// It has to be new.
-    fn if_none_match(&self) -> Option<String> {
-        self.there.is_none().then(|| "*".to_owned())
-    }
-
-    /// It has to be what was looked at.
-    fn if_match(&self) -> Option<String> {
-        self.there.as_ref()?.etag.clone()
-    }
-}
-
 /// What a server was spared, because it would not do it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ease {
@@ -110,10 +98,13 @@ impl Shared {
             let put = self.place.client.put_object().bucket(self.place.bucket()).key(&slot.name);
             let mut put = dress!(put.body(ByteStream::from(bytes.clone())), &ease.dressed(&slot.recorded));
             if !ease.condition {
-                put = put.set_if_none_match(slot.if_none_match()).set_if_match(slot.if_match());
+                put = put.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
             match put.send().await.map_err(Answer::of) {
-                Ok(_) => break None,
+                Ok(sent) => {
+                    self.wrote(slot, sent.e_tag);
+                    break None;
+                }
                 Err(answer) if ease.again(&slot.recorded, &answer) => {}
                 Err(answer) => break Some(answer),
             }
@@ -211,10 +202,13 @@ impl Shared {
             let complete = self.place.client.complete_multipart_upload().bucket(self.place.bucket());
             let mut complete = complete.key(&slot.name).upload_id(&begun.id).multipart_upload(parts.clone());
             if !ease.condition {
-                complete = complete.set_if_none_match(slot.if_none_match()).set_if_match(slot.if_match());
+                complete = complete.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
             match complete.send().await.map_err(Answer::of) {
-                Ok(_) => break None,
+                Ok(made) => {
+                    self.wrote(slot, made.e_tag);
+                    break None;
+                }
                 Err(answer) if answer.is_unknown() && !ease.condition => ease.condition = true,
                 Err(answer) => break Some(answer),
             }
@@ -259,12 +253,17 @@ impl Shared {
     async fn holds(&self, slot: &Slot, digest: [u8; 32]) -> bool {
         let get = self.place.client.get_object().bucket(self.place.bucket()).key(&slot.name);
         let Ok(mut answer) = get.send().await else { return false };
+        let etag = answer.e_tag.take();
         let mut hasher = blake3::Hasher::new();
         while let Some(bytes) = answer.body.next().await {
             let Ok(bytes) = bytes else { return false };
             hasher.update(&bytes);
         }
-        *hasher.finalize().as_bytes() == digest
+        let is_it = *hasher.finalize().as_bytes() == digest;
+        if is_it {
+            self.wrote(slot, etag);
+        }
+        is_it
     }
 
     fn sent(&self, slot: &Slot, length: u64, ease: Ease) {

@@ -5,6 +5,7 @@
 
 use super::options::{BucketTargetOptions, Overwrite};
 use super::place::BucketPlace;
+use super::replay::Last;
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::target::{Finished, Tally, TargetError};
 use holdfast_store::ErrorKind;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) uploads: Mutex<HashMap<String, String>>,
     /// Nothing more is to be begun.
     stopped: AtomicBool,
+    /// Of a replay: what was written last.
+    pub(super) last: Mutex<Last>,
     handle: Handle,
     gate: Arc<Semaphore>,
     problems: Mutex<Problems>,
@@ -80,6 +83,7 @@ impl Shared {
             count: Counts::default(),
             uploads: Mutex::default(),
             stopped: AtomicBool::new(false),
+            last: Mutex::default(),
             handle,
             gate: Arc::new(Semaphore::new(UNITS as usize)),
             problems: Mutex::default(),

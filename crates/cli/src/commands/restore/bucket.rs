@@ -117,8 +117,35 @@ pub(super) async fn ready(
     {
         return Err(is_repository(address, &repository.to_string()));
     }
+    if args.all_versions {
+        refuse_without_versions(&place).await?;
+    }
     heed_events(run, args, &place).await?;
     Ok(Bucket { place, empty, newer: AtomicU64::new(0) })
+}
+
+/// Refuses a place where versions would be lost, or would mix with others.
+async fn refuse_without_versions(place: &BucketPlace) -> Result<(), Fault> {
+    let address = place.address();
+    let failed = |error: StoreError| {
+        let hint = "check that the credentials for the target may ask (s3:GetBucketVersioning, \
+                    s3:ListBucketVersions), and that the server knows versions";
+        Fault::failed(format!("cannot restore all versions to {address}"), hint).because(&error)
+    };
+    if !place.keeps_versions().await.map_err(failed)? {
+        return Err(Fault::usage(
+            format!("--all-versions: the bucket {} does not keep versions: each would replace the one before", address.bucket),
+            "switch its versioning on (aws s3api put-bucket-versioning --versioning-configuration Status=Enabled), \
+             or restore one version of each object, with --at",
+        ));
+    }
+    if !place.has_no_versions().await.map_err(failed)? {
+        return Err(Fault::usage(
+            format!("--all-versions: in {address} there are versions or delete markers, which would mix with the restored"),
+            "restore to an empty bucket or a prefix under which nothing ever was",
+        ));
+    }
+    Ok(())
 }
 
 /// A bucket that tells others of new objects makes them work, and pay.
@@ -155,7 +182,7 @@ impl Bucket {
         &self,
         into: &FileTargetOptions,
         carry: Carry,
-        opaque: bool,
+        (opaque, replay): (bool, bool),
         made: Time,
         run: &Run,
     ) -> BucketTargetOptions {
@@ -170,6 +197,7 @@ impl Bucket {
             overwrite,
             delete: into.delete.clone(),
             keep_larger_than: into.keep_larger_than,
+            replay,
             rehearse: into.rehearse,
             survey: carry == Carry::Survey,
             opaque,

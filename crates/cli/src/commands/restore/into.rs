@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: deleting; the target does it.
 
+use super::super::versions::has_all;
 use super::Run;
 use crate::args::{Over, When};
 use crate::engine::{
@@ -163,7 +164,17 @@ fn unread(snapshot: &Snapshot, recorded: Vec<RecordedProblem>) -> Result<Unread,
             "restore without --delete, or choose a snapshot that is whole",
         ));
     }
-    Ok(Unread(recorded.into_iter().map(|problem| problem.path).collect()))
+    let paths = recorded.into_iter().map(|problem| problem.path);
+    // Of an object of which a version was not read it cannot be told whether it was there.
+    let path = |path: Vec<u8>| if has_all(snapshot) { without_version(&path).to_vec() } else { path };
+    Ok(Unread(paths.map(path).collect()))
+}
+
+/// The path of an object, of that of a version of it.
+fn without_version(path: &[u8]) -> &[u8] {
+    const BEFORE_ID: &[u8] = b"?version-id=";
+    let at = path.windows(BEFORE_ID.len()).rposition(|part| part == BEFORE_ID);
+    at.map_or(path, |at| &path[..at])
 }
 
 /// Paths of what could not be read when a snapshot was made, sorted.
@@ -282,6 +293,12 @@ mod tests {
             let delete = deletable(b"/srv/www".to_vec(), sources.clone(), None, unread(&[all]));
             assert_eq!(delete(b"/x", false), Selection::Skip, "{all}");
         }
+    }
+
+    #[test]
+    fn a_version_that_was_not_read_keeps_its_object() {
+        assert_eq!(without_version(b"/a?version-id=b?version-id=3"), b"/a?version-id=b");
+        assert_eq!(without_version(b"/a/b"), b"/a/b");
     }
 
     #[test]

@@ -4,11 +4,11 @@ mod bucket;
 mod into;
 mod show;
 
-use super::{Run, lists, pick};
+use super::{Run, lists, pick, versions};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
     Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport,
-    Selection, Selector, Silent, Snapshot, Target, restore, verify,
+    Selection, Selector, Silent, Snapshot, Target, VersionChoice, restore, verify,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
@@ -28,6 +28,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let place = Place::of(args)?;
     let select = selector(&args.select)?;
+    let versions = choice(args, &place, &path)?;
     let limit = Limit::parse(&args.over.max_delete)?;
     let overwrite = into::overwrite(&args.over, args.dry_run);
     if args.verify && matches!(overwrite, Some(Overwrite::IfNewer | Overwrite::Never)) {
@@ -50,10 +51,11 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         }
         Place::Bucket(address) => Ready::Bucket(bucket::ready(run, args, &address, overwrite).await?),
     };
-    let mut options = RestoreOptions { path, select, fail_fast: args.fail_fast, carry: Carry::Out };
+    let mut options = RestoreOptions { path, versions, select, fail_fast: args.fail_fast, carry: Carry::Out };
     let repository = run.open().await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
+    versions::refuse_plain(snapshot, &options.versions)?;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     let opaque = snapshot.summary.space != KeySpace::Paths;
     if args.over.delete {
@@ -70,6 +72,25 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         job.survey(limit).await?;
     }
     job.restore().await
+}
+
+/// Which versions are restored.
+fn choice(args: &RestoreArgs, place: &Place, path: &[u8]) -> Result<VersionChoice, Fault> {
+    if args.all_versions {
+        return match place {
+            Place::Bucket(_) => Ok(VersionChoice::All),
+            Place::Folder(_) => Err(Fault::usage(
+                "--all-versions needs a bucket: a folder has one file of a name",
+                "restore to s3://…, or one version of each object with --at",
+            )),
+        };
+    }
+    let choice = versions::choice(&args.versions, path)?;
+    if args.over.delete && matches!(choice, VersionChoice::Id(_)) {
+        let what = "--delete and --version-id: one version of one object says nothing of what else may stay";
+        return Err(Fault::usage(what, "leave one of them out"));
+    }
+    Ok(choice)
 }
 
 /// What is stated as the target.
@@ -148,6 +169,8 @@ impl Job<'_> {
             let number = counted(self.snapshot.summary.problems, "item", "items");
             ink.warn(&format!("this snapshot is incomplete: {number} could not be read when it was made"));
         }
+        let warning = versions::warning(self.snapshot, &self.options.versions);
+        warning.into_iter().for_each(|text| ink.warn(text));
     }
 
     /// Carries a restore out, or only counts what it would do.
@@ -185,7 +208,7 @@ impl Job<'_> {
         options: &RestoreOptions,
         phase: &str,
     ) -> Result<Outcome<RestoreReport>, Fault> {
-        let into = bucket.options(into, options.carry, self.opaque, self.made(), self.run);
+        let into = bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
         let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
         let result = self.carry_to(target, options, phase).await;
         if result.is_err() {
@@ -228,7 +251,8 @@ impl Job<'_> {
     async fn restore(&self) -> Result<(), Fault> {
         let begun = Instant::now();
         let phase = format!("restoring to {}", self.place.name());
-        let outcome = self.carry(Carry::Out, &phase).await.map_err(how_to_go_on)?;
+        let replay = self.args.all_versions;
+        let outcome = self.carry(Carry::Out, &phase).await.map_err(|fault| how_to_go_on(fault, replay))?;
         let (report, mut problems) = (outcome.value, outcome.problems);
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
@@ -317,7 +341,11 @@ const fn is_damaged(problems: &Problems) -> bool {
 }
 
 /// What was restored before an interruption need not be fetched again.
-fn how_to_go_on(fault: Fault) -> Fault {
+fn how_to_go_on(fault: Fault, replay: bool) -> Fault {
+    if replay {
+        let hint = "what was restored is there, and cannot be gone on with: begin anew under an empty prefix";
+        return Fault { hint: hint.to_owned(), ..fault };
+    }
     if fault.code == Code::Interrupted {
         let hint = "what was restored is there; to go on, run the same command with --overwrite always";
         return Fault { hint: hint.to_owned(), ..fault };
