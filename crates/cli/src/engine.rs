@@ -7,7 +7,7 @@ pub(crate) use holdfast_engine::error::{Error, ErrorKind};
 pub(crate) use holdfast_engine::event::{Event, Monitor, Silent};
 pub(crate) use holdfast_engine::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems};
 pub(crate) use holdfast_engine::source::{
-    ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined, Item, ItemError,
+    Aside, ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined, Item, ItemError,
     ItemReader, Order, Piece, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 pub(crate) use holdfast_engine::target::{Tally, Target};

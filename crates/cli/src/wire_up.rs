@@ -6,10 +6,11 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_s3::attributes::lacking;
 pub(crate) use holdfast_source_s3::target::{
     BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
 };
-pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, overlap, parse_source};
+pub(crate) use holdfast_source_s3::{BucketOptions, COUNTED, Keep, Overlap, Sweep, overlap, parse_source};
 pub(crate) use holdfast_store_s3::{Address, Finding, Keys, Meter, PolicyRole, policy};
 
 use crate::args::Global;

@@ -29,6 +29,8 @@ pub(crate) struct Listed {
     pub modified: Time,
     /// Without its quotes.
     pub etag: String,
+    /// The class of storage; empty if it is not stated.
+    pub class: String,
 }
 
 /// A page of the listing.
@@ -127,6 +129,7 @@ fn read(object: &Object) -> Option<Listed> {
         size: u64::try_from(object.size?).ok()?,
         modified: time_of(object.last_modified.as_ref()),
         etag: object.e_tag.as_deref().map(plain_etag).unwrap_or_default(),
+        class: object.storage_class.as_ref().map(|class| class.as_str().to_owned()).unwrap_or_default(),
     })
 }
 

@@ -5,6 +5,7 @@
 
 use crate::listing::{Listed, Page};
 use crate::object::{self, BODIES, Opened, Refused};
+use crate::told::Told;
 use crate::source::Shared;
 use crate::stream::{First, ObjectStream, RANGE_BYTES};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ pub(crate) struct PageReader {
 enum Ahead {
     Small(Receiver<Result<Small, ItemError>>),
     Large(Receiver<Result<First, Refused>>),
+    Details(Receiver<Result<Option<Details>, ItemError>>),
 }
 
 /// A small object, or one that is not small any more, then without its content.
@@ -43,6 +45,10 @@ impl PageReader {
 
     fn take_ahead(&self, item: usize) -> Option<Ahead> {
         self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put_ahead(&self, item: usize, ahead: Ahead) {
+        *self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
     }
 
     fn object(&self, item: usize) -> &Listed {
@@ -75,7 +81,28 @@ impl ItemReader for PageReader {
             });
             Ahead::Large(receiver)
         };
-        *self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        self.put_ahead(item, ahead);
+    }
+
+    fn expect_details(&self, item: usize) {
+        let (shared, object) = (Arc::clone(&self.shared), self.object(item).clone());
+        let (sender, receiver) = channel();
+        self.shared.handle.spawn(async move {
+            let Ok(_turn) = shared.turns.acquire().await else { return };
+            if !sender.is_closed() {
+                let _ = sender.send(object::look(&shared, &object).await);
+            }
+        });
+        self.put_ahead(item, Ahead::Details(receiver));
+    }
+
+    fn details(&self, item: usize) -> Result<Option<Details>, ItemError> {
+        let waited = match self.take_ahead(item) {
+            Some(Ahead::Details(receiver)) => receiver.blocking_recv().ok(),
+            _ => None,
+        };
+        let look = || self.shared.handle.block_on(object::look(&self.shared, self.object(item)));
+        waited.unwrap_or_else(look)
     }
 
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
@@ -111,20 +138,23 @@ async fn read_small(shared: &Shared, key: &str) -> Result<Small, ItemError> {
         match read_once(shared, key).await {
             Ok(small) => return Ok(small),
             Err(Refused::Broken(_) | Refused::Changed) if attempt < BODIES => {}
+            Err(Refused::Cold(why)) => {
+                let Told { stat, details, .. } = object::cold(shared, key, &why).await?;
+                return Ok(Small { stat, details, content: Bytes::new(), status: ReadStatus::Stable });
+            }
             Err(refused) => return Err(refused.into_item()),
         }
     }
 }
 
 async fn read_once(shared: &Shared, key: &str) -> Result<Small, Refused> {
-    let mut opened = object::get(shared, key, None, None).await?;
-    let outgrown = opened.stat.size > SMALL_FILE_BYTES_MAX;
-    let body = std::mem::take(&mut opened.body);
-    let content = if outgrown { Bytes::new() } else { object::body(body, opened.length).await? };
+    let Opened { mut told, body, length } = object::get(shared, key, None, None).await?;
+    let outgrown = told.stat.size > SMALL_FILE_BYTES_MAX;
+    let content = if outgrown { Bytes::new() } else { object::body(body, length).await? };
     if !outgrown {
-        object::complete(shared, key, &mut opened).await;
+        object::complete_read(shared, key, &mut told).await;
     }
-    let Opened { stat, details, .. } = opened;
+    let Told { stat, details, .. } = told;
     let status = if outgrown { ReadStatus::Torn } else { ReadStatus::Stable };
     Ok(Small { stat, details, content, status })
 }

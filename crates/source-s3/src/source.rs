@@ -2,20 +2,21 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
+use crate::keep::{Keep, Round, Sweep};
 use crate::listing::{self, Listed, Page};
-use crate::object::{proof_of, stat_of};
 use crate::place::host_of;
 use crate::reader::PageReader;
+use crate::told::{mark_of, proof_of, stat_of};
 use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::source::{
-    ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
+    Account, Aside, Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
 };
 use holdfast_store_s3::{Address, Keys, Meter, connect};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +27,8 @@ const TURNS: usize = 32;
 const ROOM_BYTES: usize = 64 << 20;
 /// Room is given out in pieces of so many bytes.
 const ROOM_UNIT: u64 = 64 << 10;
+/// Facts that count what became of each listed object begin with this.
+pub const COUNTED: &str = "objects ";
 /// Most bytes of a key.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -43,6 +46,12 @@ pub struct BucketOptions {
     pub left_out: LeftOut,
     /// What the keys of the repository begin with, if it is in the same bucket.
     pub own: Option<String>,
+    /// What is kept of each object beside what comes with it.
+    pub keep: Keep,
+    /// How often that is looked at again, where nothing in the listing says that it changed.
+    pub sweep: Sweep,
+    /// Objects in an archive, whose content cannot be read, are no problem.
+    pub accept_cold: bool,
     /// What the snapshot keeps of all this, for whoever deletes what a snapshot does not have.
     pub record: Vec<u8>,
 }
@@ -59,12 +68,16 @@ pub(crate) struct Shared {
     pub address: Address,
     pub meter: Meter,
     pub handle: Handle,
+    pub keep: Keep,
+    pub accept_cold: bool,
     /// Turns of small objects.
     pub turns: Semaphore,
     /// Room for parts of large objects.
     room: Arc<Semaphore>,
     /// The server said that it knows no tags.
     pub no_tags: AtomicBool,
+    /// The same of access rights, or its bucket has none.
+    pub no_rights: AtomicBool,
 }
 
 impl Shared {
@@ -93,9 +106,12 @@ pub struct BucketSource {
     options: BucketOptions,
     identity: SourceIdentity,
     pages: Option<Receiver<Result<Page, SourceError>>>,
+    round: Round,
     listed: u64,
     excluded: u64,
     own: u64,
+    impossible: u64,
+    account: Account,
 }
 
 impl fmt::Debug for BucketSource {
@@ -120,11 +136,16 @@ impl BucketSource {
             address: options.address.clone(),
             meter,
             handle,
+            keep: options.keep,
+            accept_cold: options.accept_cold,
             turns: Semaphore::new(TURNS),
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
             no_tags: AtomicBool::new(false),
+            no_rights: AtomicBool::new(false),
         });
-        Self { shared, options, identity, pages: None, listed: 0, excluded: 0, own: 0 }
+        let round = Round::new(options.keep, options.sweep);
+        let (listed, excluded, own, impossible, account) = (0, 0, 0, 0, Account::default());
+        Self { shared, options, identity, pages: None, round, listed, excluded, own, impossible, account }
     }
 
     /// Counts what is asked of the server.
@@ -146,6 +167,7 @@ impl BucketSource {
             } else if (self.options.left_out)(&path_of(&object.key), object.size) {
                 self.excluded += 1;
             } else if let Some(what) = impossible(&object.key) {
+                self.impossible += 1;
                 let kind = ProblemKind::Unreadable;
                 problems.problem(Problem { path: path_of(&object.key), kind, what: what.to_owned() });
             } else {
@@ -153,10 +175,11 @@ impl BucketSource {
             }
         }
         let (mut keys, mut items) = (Vec::new(), Vec::with_capacity(kept.len()));
-        for Listed { key, size, modified, etag } in &kept {
+        for Listed { key, size, modified, etag, class } in &kept {
             let start = keys.len();
             keys.extend_from_slice(key.as_bytes());
-            items.push(Item { key: start..keys.len(), stat: stat_of(etag, *size, *modified) });
+            let aside = Aside { mark: mark_of(class), look: self.round.takes(key) };
+            items.push(Item { key: start..keys.len(), stat: stat_of(etag, *size, *modified), aside });
         }
         let reader = Arc::new(PageReader::new(Arc::clone(&self.shared), kept));
         EntryBatch { keys, items, reader, problems }
@@ -191,6 +214,14 @@ impl Source for BucketSource {
         Some(proof_of)
     }
 
+    fn goes_on(&self) -> bool {
+        true
+    }
+
+    fn go_on(&mut self, before: &Before) {
+        self.round = self.round.after(before);
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         let pages = self.pages.get_or_insert_with(|| listing::start(&self.shared));
         match pages.blocking_recv() {
@@ -200,11 +231,32 @@ impl Source for BucketSource {
         }
     }
 
+    fn account(&mut self, account: &Account) -> Problems {
+        self.account = *account;
+        let mut told = Problems::default();
+        let unknown = [(&self.shared.no_tags, "tags"), (&self.shared.no_rights, "access rights")];
+        for (_, word) in unknown.into_iter().filter(|(unknown, _)| unknown.load(Ordering::Relaxed)) {
+            let what = format!("the server knows no {word} of objects here: none are kept");
+            told.notice(Notice { path: b"/".to_vec(), kind: NoticeKind::Other, what });
+        }
+        told
+    }
+
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Each object is of one moment, and all of them of the time that the run took.
-        let facts =
-            [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
-        let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string())).collect();
+        let Account { stored, unchanged, lacking, unreadable, vanished } = self.account;
+        let counts = [
+            ("listed", self.listed),
+            ("stored", stored),
+            ("unchanged", unchanged),
+            ("cold", lacking),
+            ("unreadable", unreadable + self.impossible),
+            ("excluded", self.excluded),
+            ("vanished", vanished),
+            ("own", self.own),
+        ];
+        let counts = counts.map(|(name, count)| (format!("{COUNTED}{name}"), count.to_string()));
+        let facts = counts.into_iter().chain(self.round.facts()).collect();
         Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 

@@ -9,6 +9,7 @@
 
 mod archive;
 mod bucket;
+mod bucket_beside;
 mod bucket_copy;
 mod bucket_round;
 mod bucket_source;

@@ -19,7 +19,7 @@ mod shell;
 mod stats;
 mod tag;
 
-pub(crate) use backup::{BackupArgs, LeaveOut};
+pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};

@@ -24,8 +24,8 @@ use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::session::{Session, SessionOptions};
-use crate::snapshots::Snapshot;
-use crate::source::{Order, Prover, Source};
+use crate::snapshots::{Snapshot, details};
+use crate::source::{Before, Order, Prover, Source};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
 use driver::{Driven, Driver, UNSETTLED_SECONDS};
@@ -99,6 +99,8 @@ pub struct BackupReport {
     pub start: Time,
     /// When it ended.
     pub end: Time,
+    /// Facts that the source stated, (name, value).
+    pub facts: Vec<(String, String)>,
 }
 
 /// Where the entries of the parent come from.
@@ -144,7 +146,7 @@ pub async fn backup(
 async fn attempt(
     ctx: &Ctx,
     repository: &Repository,
-    source: Box<dyn Source>,
+    mut source: Box<dyn Source>,
     options: &BackupOptions,
     overtaken: &mut Vec<SessionName>,
 ) -> Result<Outcome<BackupReport>> {
@@ -173,6 +175,9 @@ async fn attempt(
     let index = Arc::new(std::mem::take(&mut view.index));
     let known = Known { repository, index: &index, stream, prover: source.prover() };
     let past = find_past(ctx, &view, &known, options).await?;
+    if source.goes_on() {
+        source.go_on(&before(ctx, repository, past.parent.as_ref(), options, start).await);
+    }
     if let Some(parent) = &past.parent {
         let Counts { files, bytes, .. } = parent.summary.counts;
         ctx.monitor.on(&Event::Expected { files, bytes });
@@ -204,6 +209,7 @@ async fn attempt(
         adopted_packs,
         start,
         end: options.time.unwrap_or_else(|| ctx.clock.now()),
+        facts: driven.point.facts.clone(),
     };
     let problems = driven.problems;
     if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs + missing_packs == 0 {
@@ -256,6 +262,22 @@ async fn attempt(
     report.snapshot = Some(committed?);
     maintain::absorb_many(ctx, repository, view.deltas).await;
     Ok(Outcome { value: report, problems })
+}
+
+/// What the parent left for the source.
+async fn before(
+    ctx: &Ctx,
+    repository: &Repository,
+    parent: Option<&Snapshot>,
+    options: &BackupOptions,
+    start: Time,
+) -> Before {
+    let facts = match parent {
+        // Whoever may only write cannot read them.
+        Some(parent) => details(ctx, repository, parent).await.ok().map(|details| details.facts),
+        None => Some(Vec::new()),
+    };
+    Before { facts, start, may_leave_none: options.skip_if_unchanged }
 }
 
 fn sorted(tags: &[String]) -> Vec<String> {

@@ -235,7 +235,7 @@ fn every_file_comes_out_as_it_was() {
             let files = tree.0.iter().filter(|(_, node)| node.kind == holdfast_core::entry::Kind::File);
             for (key, node) in files {
                 let kept = Kept::default();
-                let options = DumpOptions { path: key_to_path(key), archive: None };
+                let options = DumpOptions { path: key_to_path(key), archive: None, lacking: None };
                 let outcome =
                     dump(&world.ctx(), &repository, &snapshot, &options, Box::new(kept.clone())).await;
                 assert_eq!(outcome.unwrap().value.bytes, node.size());
@@ -243,7 +243,7 @@ fn every_file_comes_out_as_it_was() {
             }
             for archive in [ArchiveFormat::Tar, ArchiveFormat::Zip] {
                 let kept = Kept::default();
-                let options = DumpOptions { path: Vec::new(), archive: Some(archive) };
+                let options = DumpOptions { path: Vec::new(), archive: Some(archive), lacking: None };
                 let outcome =
                     dump(&world.ctx(), &repository, &snapshot, &options, Box::new(kept.clone())).await;
                 let report = outcome.unwrap().value;
@@ -273,7 +273,7 @@ fn a_dump_ends_at_the_first_damage() {
         objects.insert(pack, bytes.into());
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::with_objects(objects));
         let repository = world.open_on(store).await.unwrap();
-        let options = |path: &str| DumpOptions { path: path.into(), archive: None };
+        let options = |path: &str| DumpOptions { path: path.into(), archive: None, lacking: None };
         let dump_of = |path: &'static str, kept: Kept| {
             let (ctx, repository, snapshot) = (world.ctx(), repository.clone(), snapshot.clone());
             async move { dump(&ctx, &repository, &snapshot, &options(path), Box::new(kept)).await }

@@ -13,6 +13,7 @@ mod options;
 mod place;
 mod present;
 mod recorded;
+mod rights;
 mod send;
 mod shared;
 
@@ -158,7 +159,7 @@ impl BucketTarget {
         if !slot.recorded.is_object {
             one_more(&self.shared.count.files);
         }
-        if slot.recorded.has_rights {
+        if slot.recorded.has_unset(self.shared.options.with_acl) {
             one_more(&self.shared.count.with_rights);
         }
         slot.plan = if self.shared.options.survey { Plan::Nothing } else { Plan::Write };

@@ -31,6 +31,8 @@ pub struct BucketTargetOptions {
     pub delete: Option<Selector>,
     /// Objects larger than so many bytes are not deleted: the backup left them out.
     pub keep_larger_than: Option<u64>,
+    /// Set access rights that were recorded.
+    pub with_acl: bool,
     /// Change nothing, only count.
     pub rehearse: bool,
     /// Look at nothing but what would be deleted; nothing is changed either.

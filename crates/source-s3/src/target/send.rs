@@ -127,6 +127,7 @@ impl Shared {
             }
             Some(answer) => return self.unsent(slot, answer),
         }
+        self.set_rights(slot).await;
         true
     }
 
@@ -222,6 +223,7 @@ impl Shared {
         let Some(answer) = answer else {
             lock(&self.uploads).remove(&begun.id);
             self.sent(slot, length, ease);
+            self.set_rights(slot).await;
             return true;
         };
         // Of an upload that was completed, and the answer lost, nothing is known afterwards.
@@ -230,6 +232,7 @@ impl Shared {
         {
             self.abort(begun, &slot.name).await;
             self.sent(slot, length, ease);
+            self.set_rights(slot).await;
             return true;
         }
         self.abort(begun, &slot.name).await;

@@ -22,6 +22,8 @@ pub(super) struct Bucket {
     pub(super) place: BucketPlace,
     /// Nothing lies there.
     pub(super) empty: bool,
+    /// Access rights are to be set.
+    with_acl: bool,
     /// Objects that are newer than the snapshot, once that is known.
     pub(super) newer: AtomicU64,
 }
@@ -116,7 +118,7 @@ pub(super) async fn ready(
         return Err(is_repository(address, &repository.to_string()));
     }
     heed_events(run, args, &place).await?;
-    Ok(Bucket { place, empty, newer: AtomicU64::new(0) })
+    Ok(Bucket { place, empty, with_acl: args.with_acl, newer: AtomicU64::new(0) })
 }
 
 /// A bucket that tells others of new objects makes them work, and pay.
@@ -168,6 +170,7 @@ impl Bucket {
             overwrite,
             delete: into.delete.clone(),
             keep_larger_than: into.keep_larger_than,
+            with_acl: self.with_acl,
             rehearse: into.rehearse,
             survey: carry == Carry::Survey,
             opaque,

@@ -84,8 +84,10 @@ impl Place {
             bucket::refuse_options(args)?;
             return Ok(Self::Bucket(address));
         }
-        if args.with_events {
-            return Err(Fault::usage("--with-events is about a bucket", "leave it out"));
+        for (stated, option) in [(args.with_events, "--with-events"), (args.with_acl, "--with-acl")] {
+            if stated {
+                return Err(Fault::usage(format!("{option} is about a bucket"), "leave it out"));
+            }
         }
         Ok(Self::Folder(settings::normalise(&args.target, &settings::current_dir()?)))
     }
