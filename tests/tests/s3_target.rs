@@ -68,6 +68,7 @@ fn options(overwrite: Option<Overwrite>) -> BucketTargetOptions {
         keep_larger_than: None,
         rehearse: false,
         survey: false,
+        with_acl: false,
         opaque: true,
         made: Time { seconds: 1_000_000_000, nanos: 0 },
         spool: std::env::temp_dir(),

@@ -7,8 +7,8 @@ pub(crate) use holdfast_engine::error::{Error, ErrorKind};
 pub(crate) use holdfast_engine::event::{Event, Monitor, Silent};
 pub(crate) use holdfast_engine::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems};
 pub(crate) use holdfast_engine::source::{
-    Before, ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined, Item, ItemError,
-    ItemReader, Order, Piece, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Account, Aside, Before, ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined,
+    Item, ItemError, ItemReader, Order, Piece, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 pub(crate) use holdfast_engine::target::{Tally, Target};
 pub(crate) use holdfast_engine::workers::Workers;

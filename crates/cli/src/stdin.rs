@@ -4,8 +4,8 @@
 //! half a dump must not look like a dump. On purpose not here: which command, and its words.
 
 use crate::engine::{
-    Cancel, ConsistencyPoint, ContentStream, EntryBatch, Examined, Item, ItemDetails, ItemError, ItemReader,
-    Order, Piece, Problems, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Aside, Cancel, ConsistencyPoint, ContentStream, EntryBatch, Examined, Item, ItemDetails, ItemError,
+    ItemReader, Order, Piece, Problems, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use holdfast_core::entry::{Kind, Owner, Time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -127,7 +127,7 @@ impl Source for StdinSource {
         for (key, stat) in &self.stats {
             let start = keys.len();
             keys.extend_from_slice(key);
-            items.push(Item { key: start..keys.len(), stat: stat.clone() });
+            items.push(Item { key: start..keys.len(), stat: stat.clone(), aside: Aside::default() });
         }
         let stats = self.stats.iter().map(|(_, stat)| stat.clone()).collect();
         let reader = Arc::new(Reader { shared: Arc::clone(&self.shared), stats });

@@ -5,8 +5,8 @@
 //! that of its mount. On purpose not here: waking what hangs; nothing can.
 
 use crate::engine::{
-    Before, ConsistencyPoint, ContentStream, EntryBatch, Examined, ItemDetails, ItemError, ItemReader, Order,
-    Piece, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Account, Before, ConsistencyPoint, ContentStream, EntryBatch, Examined, ItemDetails, ItemError,
+    ItemReader, Order, Piece, Problems, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use crate::fault::Fault;
 use crate::ink::{duration, escape};
@@ -269,8 +269,12 @@ impl Source for WatchedSource {
         self.source.landmarks()
     }
 
-    fn recall(&mut self, before: Before) {
-        self.source.recall(before);
+    fn goes_on(&self) -> bool {
+        self.source.goes_on()
+    }
+
+    fn go_on(&mut self, before: &Before) {
+        self.source.go_on(before);
     }
 
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
@@ -285,6 +289,10 @@ impl Source for WatchedSource {
                 WatchedReader { reader: batch.reader, keys, places, here: self.here.clone(), watchdog };
             EntryBatch { reader: Arc::new(reader), ..batch }
         }))
+    }
+
+    fn account(&mut self, account: &Account) -> Problems {
+        self.source.account(account)
     }
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
@@ -319,6 +327,15 @@ impl WatchedReader {
 impl ItemReader for WatchedReader {
     fn expect(&self, item: usize) {
         self.reader.expect(item);
+    }
+
+    fn expect_details(&self, item: usize) {
+        self.reader.expect_details(item);
+    }
+
+    fn details(&self, item: usize) -> Result<Option<ItemDetails>, ItemError> {
+        let _going = self.going(item);
+        self.reader.details(item)
     }
 
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {

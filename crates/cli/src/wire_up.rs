@@ -6,10 +6,13 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_s3::attributes::lacking;
 pub(crate) use holdfast_source_s3::target::{
     BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
 };
-pub(crate) use holdfast_source_s3::{BucketOptions, Overlap, Versions, overlap, parse_source};
+pub(crate) use holdfast_source_s3::{
+    BucketOptions, COUNTED, Keep, Overlap, Sweep, Versions, overlap, parse_source,
+};
 pub(crate) use holdfast_store_s3::{
     Address, BadNetwork, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
 };

@@ -30,6 +30,10 @@ const RECORDS_A_STEP: u64 = 64;
 /// Digests are sorted in runs of at most so many, which bounds memory.
 const RUN_DIGESTS_MAX: usize = 1 << 20;
 
+/// A record has a stamp, or one whose mark is not zero.
+const STAMPED: u8 = 1;
+const MARKED: u8 = 2;
+
 /// What the source said of an item; together with the options it decides what is unchanged.
 pub(crate) use crate::source::Proof as Stamp;
 
@@ -46,14 +50,21 @@ pub(crate) struct Record {
 
 fn encode_record(record: &Record, writer: &mut Writer) {
     writer.bytes16(&record.entry.key);
-    writer.u8(u8::from(record.stamp.is_some()));
     let stamp = record.stamp.unwrap_or_default();
+    writer.u8(match record.stamp {
+        None => 0,
+        Some(Stamp { mark: 0, .. }) => STAMPED,
+        Some(_) => MARKED,
+    });
     writer.u64(stamp.size);
     for time in [stamp.mtime, stamp.ctime] {
         writer.i64(time.seconds);
         writer.u32(time.nanos);
     }
     writer.u64(stamp.inode);
+    if stamp.mark != 0 {
+        writer.u64(stamp.mark);
+    }
     writer.count(record.closure.len());
     for (kind, key) in &record.closure {
         writer.u8(u8::from(*kind == ChunkKind::Data));
@@ -97,18 +108,23 @@ fn decode_record(bytes: &[u8]) -> io::Result<Record> {
     let mut reader = Reader::new(bytes);
     let mut decode = || {
         reader.bytes16()?;
-        let valid = reader.flag("a cached entry")?;
+        let stamped = reader.u8()?;
+        if stamped > MARKED {
+            return Err(FormatError::Malformed("a cached entry"));
+        }
         let size = reader.u64()?;
         let mtime = Time { seconds: reader.i64()?, nanos: reader.u32()? };
         let ctime = Time { seconds: reader.i64()?, nanos: reader.u32()? };
-        let stamp = Stamp { size, mtime, ctime, inode: reader.u64()? };
+        let inode = reader.u64()?;
+        let mark = if stamped == MARKED { reader.u64()? } else { 0 };
+        let stamp = Stamp { size, mtime, ctime, inode, mark };
         let mut closure = Vec::new();
         for _ in 0..reader.count(25)? {
             let kind = if reader.flag("a kind of chunk")? { ChunkKind::Data } else { ChunkKind::Page };
             closure.push((kind, ChunkKey(reader.array()?)));
         }
         let entry = decode_alone(reader.raw(reader.left())?)?;
-        Ok(Record { stamp: valid.then_some(stamp), entry, closure })
+        Ok(Record { stamp: (stamped > 0).then_some(stamp), entry, closure })
     };
     decode().map_err(|error: FormatError| broken(error))
 }

@@ -51,7 +51,7 @@ pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
     TakeChange, diff, diff_live,
 };
-pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Outlet, dump};
+pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};

@@ -72,11 +72,21 @@ pub struct Proof {
     pub ctime: Time,
     /// Inode number, or a hash of what stands for it.
     pub inode: u64,
+    /// See [`Aside::mark`]; it decides of details only.
+    pub mark: u64,
 }
 
 impl From<&Stat> for Proof {
     fn from(stat: &Stat) -> Self {
-        Self { size: stat.size, mtime: stat.mtime, ctime: stat.ctime, inode: stat.inode }
+        Self { size: stat.size, mtime: stat.mtime, ctime: stat.ctime, inode: stat.inode, mark: 0 }
+    }
+}
+
+impl Proof {
+    /// Whether both are of the same content.
+    #[must_use]
+    pub fn is_of_content(&self, other: &Self) -> bool {
+        Self { mark: 0, ..*self } == Self { mark: 0, ..*other }
     }
 }
 
@@ -91,6 +101,29 @@ pub struct Item {
     pub key: Range<usize>,
     /// What the listing told.
     pub stat: Stat,
+    /// What it told of details that may change while the content does not.
+    pub aside: Aside,
+}
+
+/// What a listing tells of details that change without a trace in a [`Stat`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Aside {
+    /// Stands for what the listing shows of them. Where it alone differs from last time, details
+    /// are read again and content is not.
+    pub mark: u64,
+    /// They are to be read again, even if nothing that is listed differs.
+    pub look: bool,
+}
+
+/// Why an item is kept without its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// What to tell, in words, without the path.
+    pub what: String,
+    /// Somebody said that this is no problem.
+    pub accepted: bool,
+    /// Attributes that say so of the entry, beside those of its details.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What reading told beyond the listing.
@@ -106,6 +139,8 @@ pub struct Details {
     pub inode_flags: u32,
     /// Parts of the details that could not be read, in words; the entry is kept without them.
     pub unreadable: Vec<String>,
+    /// The content cannot be had, and the item is kept without it, to be examined again next time.
+    pub lack: Option<Lack>,
 }
 
 /// How a content ended.
@@ -193,6 +228,18 @@ pub trait ItemReader: Send + Sync {
     /// The item vanished or cannot be read.
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError>;
 
+    /// The same as [`ItemReader::expect`], of an item whose details alone will be read.
+    fn expect_details(&self, _item: usize) {}
+
+    /// Reads the details of an item, and nothing of its content. `None` if it is not what was
+    /// listed any more, or if details cannot be read alone: then it is examined.
+    ///
+    /// # Errors
+    /// The item vanished or cannot be looked at.
+    fn details(&self, _item: usize) -> Result<Option<Details>, ItemError> {
+        Ok(None)
+    }
+
     /// Opens a file's content as a stream.
     ///
     /// # Errors
@@ -238,13 +285,34 @@ pub struct ConsistencyPoint {
     pub facts: Vec<(String, String)>,
 }
 
-/// What the snapshot that a run is compared with says to its source.
+/// What the run before left for the next one of the same stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Before {
-    /// Keys, ascending, about evenly apart; what is there now may have none of them.
+    /// Facts of its snapshot; `None` if there is a snapshot that this key cannot read. Empty if
+    /// there is none.
+    pub facts: Option<Vec<(String, String)>>,
+    /// When this run began.
+    pub start: Time,
+    /// This run leaves no snapshot, and so no facts, if nothing changed.
+    pub may_leave_none: bool,
+    /// Keys of it, ascending, about evenly apart, if the source asked for them; what is there now may
+    /// have none of them.
     pub landmarks: Vec<Vec<u8>>,
-    /// Facts that the source stated then, (name, value).
-    pub facts: Vec<(String, String)>,
+}
+
+/// What became of the files that a source listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Read, or with new details.
+    pub stored: u64,
+    /// As they were last time.
+    pub unchanged: u64,
+    /// Kept without their content.
+    pub lacking: u64,
+    /// Not read, for a reason that was told.
+    pub unreadable: u64,
+    /// Gone before they were read.
+    pub vanished: u64,
 }
 
 /// One thing that can be captured.
@@ -267,20 +335,31 @@ pub trait Source: Send {
         None
     }
 
+    /// Whether it goes on from where the run before it was: then [`Source::go_on`] is called first.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// How many entries apart the source wants to know keys of the snapshot before, so that it can list
     /// several stretches at once. `None` if it has no use for them.
     fn landmarks(&self) -> Option<u64> {
         None
     }
 
-    /// Takes in what the snapshot before says; before anything is listed, if at all.
-    fn recall(&mut self, _before: Before) {}
+    /// Takes what the run before it left.
+    fn go_on(&mut self, _before: &Before) {}
 
     /// Lists the next items; `None` when there are no more. Batches hold some hundred items.
     ///
     /// # Errors
     /// The source failed as a whole.
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError>;
+
+    /// Hears what became of everything that it listed, before it ends; returns what it still has
+    /// to tell.
+    fn account(&mut self, _account: &Account) -> Problems {
+        Problems::default()
+    }
 
     /// Ends the capture.
     ///

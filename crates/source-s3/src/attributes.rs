@@ -31,7 +31,9 @@ pub const TAG: &str = "s3.tag.";
 /// Lengths in bytes of the parts that it was uploaded in, in decimal, with commas between; runs of
 /// the same length as `LENGTHxCOUNT`. With them the same entity tag can be made again.
 pub const PARTS: &str = "s3.parts";
-/// Access control list: JSON, `{"owner": ID, "grants": [{"grantee": …, "permission": …}]}`.
+/// Access control list, where it was asked for: JSON, `{"grants": [{"grantee": {"id": …}, "permission":
+/// "READ"}], "owner": ID}`. A grantee has an `id`, a `uri` or an `email`; grants are sorted by their
+/// text, names of keys too, so that equal rights are equal bytes.
 pub const ACL: &str = "s3.acl";
 /// Mode of the object's lock.
 pub const LOCK_MODE: &str = "s3.lock-mode";
@@ -42,4 +44,15 @@ pub const LEGAL_HOLD: &str = "s3.legal-hold";
 /// Present, with no value, on a version that is a delete marker; it has no content.
 pub const DELETE_MARKER: &str = "s3.delete-marker";
 /// Present on an object whose content was not kept, because it lies in an archive; names the class.
+/// Its entry has the length zero.
 pub const COLD: &str = "s3.cold";
+/// The length in bytes, in decimal, of an object whose content was not kept.
+pub const SIZE: &str = "s3.size";
+
+/// Why an entry has no content, if it lacks what the object had; by its attributes.
+#[must_use]
+pub fn lacking(attributes: &[(Vec<u8>, Vec<u8>)]) -> Option<String> {
+    let (_, class) = attributes.iter().find(|(name, _)| name == COLD.as_bytes())?;
+    let class = String::from_utf8_lossy(class);
+    Some(format!("its content was not kept: it lay in {class} when it was backed up"))
+}

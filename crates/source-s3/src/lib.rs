@@ -3,7 +3,9 @@
 //! On purpose not here: a repository in a bucket, which is `store-s3`.
 
 pub mod attributes;
+mod beside;
 pub mod encoding;
+mod keep;
 mod listing;
 mod listing_gaps;
 mod listing_versions;
@@ -14,8 +16,10 @@ mod reader;
 mod source;
 mod stream;
 pub mod target;
+mod told;
 pub mod unfold;
 mod wanted;
 
+pub use keep::{Keep, Sweep};
 pub use place::{Overlap, overlap, parse_source};
-pub use source::{BucketOptions, BucketSource, LeftOut, Versions};
+pub use source::{BucketOptions, BucketSource, COUNTED, LeftOut, Versions};

@@ -33,6 +33,8 @@ pub(crate) struct Listed {
     pub modified: Time,
     /// Without its quotes.
     pub etag: String,
+    /// The class of storage; empty if it is not stated.
+    pub class: String,
     /// Which version it is, where all are listed.
     pub version: Option<ListedVersion>,
 }
@@ -321,6 +323,7 @@ fn read(object: &Object) -> Option<Listed> {
         modified: time_of(object.last_modified.as_ref()),
         etag: object.e_tag.as_deref().map(plain_etag).unwrap_or_default(),
         version: None,
+        class: object.storage_class.as_ref().map(|class| class.as_str().to_owned()).unwrap_or_default(),
     })
 }
 

@@ -278,6 +278,7 @@ pub(crate) struct Row {
     is_marker: bool,
     size: u64,
     etag: String,
+    class: String,
 }
 
 const INCOMPLETE: &str = "lists a version without its key, time or length";
@@ -301,6 +302,7 @@ fn in_order(answer: ListObjectVersionsOutput, kinds: &[RowKind]) -> Result<Vec<R
                 is_marker: false,
                 size: u64::try_from(version.size?).ok()?,
                 etag: version.e_tag.as_deref().map(plain_etag).unwrap_or_default(),
+                class: version.storage_class.map(|class| class.as_str().to_owned()).unwrap_or_default(),
             })
         }),
         RowKind::DeleteMarker => markers.next().and_then(|marker| {
@@ -312,6 +314,7 @@ fn in_order(answer: ListObjectVersionsOutput, kinds: &[RowKind]) -> Result<Vec<R
                 is_marker: true,
                 size: 0,
                 etag: String::new(),
+                class: String::new(),
             })
         }),
     };
@@ -410,6 +413,7 @@ fn place(mut rows: Vec<Row>, out: &mut Page) -> Result<(), String> {
             size: row.size,
             modified: Time { seconds: row.time.seconds, nanos: 0 },
             etag: row.etag,
+            class: row.class,
             version: Some(version),
         });
     }
@@ -491,7 +495,8 @@ mod tests {
     fn very_many_versions_in_no_order_are_refused() {
         let add_all = |times: &mut dyn Iterator<Item = i64>| {
             let (mut run, mut out) = (Run::of("k"), Page::new());
-            let mut rows = times.enumerate().map(|(number, time)| row(&format!("v{number}"), time, number == 0));
+            let mut rows =
+                times.enumerate().map(|(number, time)| row(&format!("v{number}"), time, number == 0));
             rows.try_for_each(|row| run.add(row, &mut out))
         };
         let many = HELD_MAX as i64;

@@ -35,9 +35,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Makes a plan of what the snapshot before says.
-    pub(crate) fn new(before: Before, prefix: &str) -> Self {
-        let by_bytes = before.facts.iter().any(|(name, value)| (name.as_str(), value.as_str()) == ORDER);
-        let ends = before.landmarks.into_iter().filter_map(|key| String::from_utf8(key).ok());
+    pub(crate) fn new(before: &Before, prefix: &str) -> Self {
+        let by_bytes =
+            before.facts.iter().flatten().any(|(name, value)| (name.as_str(), value.as_str()) == ORDER);
+        let ends = before.landmarks.iter().filter_map(|key| String::from_utf8(key.clone()).ok());
         // A sign that a listing could not tell stands for another, which sorts elsewhere.
         let is_plain = |key: &String| !key.contains(|sign: char| sign.is_control() || sign == '\u{fffd}');
         let ends: BTreeSet<_> = ends.filter(|key| key.starts_with(prefix)).filter(is_plain).collect();
@@ -166,8 +167,9 @@ impl Seam {
         let sheet = lister.page(place).await?;
         match sheet.objects.iter().find(|object| object.key.as_str() <= upto) {
             None => Ok(()),
-            Some(object) => Err(lister
-                .failed(&format!("ends its listing before {}, and goes on after it", object.key))),
+            Some(object) => {
+                Err(lister.failed(&format!("ends its listing before {}, and goes on after it", object.key)))
+            }
         }
     }
 }

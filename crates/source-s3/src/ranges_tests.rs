@@ -60,8 +60,14 @@ impl Lister for Fake {
         let from = self.at(place);
         let to = (from + self.page).min(self.keys.len());
         let ends = matches!(self.lie, Lie::Ends(pages) if asked.is_multiple_of(pages + 1));
-        let object =
-            |key: &String| Listed { key: key.clone(), size: 1, modified: Time::default(), etag: String::new() };
+        let object = |key: &String| Listed {
+            key: key.clone(),
+            size: 1,
+            modified: Time::default(),
+            etag: String::new(),
+            class: String::new(),
+            version: None,
+        };
         let next = (to < self.keys.len() && !ends).then(|| to.to_string());
         Ok(Sheet { objects: self.keys[from..to].iter().map(object).collect(), next })
     }
@@ -85,7 +91,7 @@ impl Lister for Fake {
 
 fn plan(ends: &[String]) -> Plan {
     let landmarks = ends.iter().map(|key| key.clone().into_bytes()).collect();
-    Plan::new(Before { landmarks, facts: Vec::new() }, "")
+    Plan::new(&Before { landmarks, ..Before::default() }, "")
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -211,10 +217,10 @@ fn a_plan_has_only_ends_that_can_be_told() {
     let mut landmarks = landmarks.to_vec();
     landmarks.push(vec![b'b', 0xff]);
     let facts = vec![(ORDER.0.to_owned(), ORDER.1.to_owned())];
-    let plan = Plan::new(Before { landmarks, facts }, "b");
+    let plan = Plan::new(&Before { landmarks, facts: Some(facts), ..Before::default() }, "b");
     assert_eq!((plan.ends.as_slice(), plan.by_bytes), (&["b".to_owned(), "ba".to_owned()][..], true));
     let stretches: Vec<_> = plan.stretches().map(|it| (it.after, it.upto)).collect();
     let (one, two) = (Some("b".to_owned()), Some("ba".to_owned()));
     assert_eq!(stretches, [(None, one.clone()), (one, two.clone()), (two, None)]);
-    assert!(!Plan::new(Before::default(), "").is_divided());
+    assert!(!Plan::new(&Before::default(), "").is_divided());
 }

@@ -7,6 +7,7 @@ use crate::listing::{Listed, Page};
 use crate::object::{self, BODIES, Opened, Refused};
 use crate::source::Shared;
 use crate::stream::{First, ObjectStream, RANGE_BYTES};
+use crate::told::Told;
 use crate::wanted::{Wanted, marker};
 use bytes::Bytes;
 use holdfast_engine::source::{
@@ -26,6 +27,7 @@ pub(crate) struct PageReader {
 enum Ahead {
     Small(Receiver<Result<Small, ItemError>>),
     Large(Receiver<Result<First, Refused>>),
+    Details(Receiver<Result<Option<Details>, ItemError>>),
 }
 
 /// A small object, or one that is not small any more, then without its content.
@@ -44,6 +46,10 @@ impl PageReader {
 
     fn take_ahead(&self, item: usize) -> Option<Ahead> {
         self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put_ahead(&self, item: usize, ahead: Ahead) {
+        *self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
     }
 
     fn object(&self, item: usize) -> &Listed {
@@ -78,7 +84,27 @@ impl ItemReader for PageReader {
             });
             Ahead::Large(receiver)
         };
-        *self.ahead[item].lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        self.put_ahead(item, ahead);
+    }
+
+    fn expect_details(&self, item: usize) {
+        let (shared, object) = (Arc::clone(&self.shared), self.object(item).clone());
+        let (sender, receiver) = channel();
+        self.shared.handle.spawn(async move {
+            if !sender.is_closed() {
+                let _ = sender.send(object::look(&shared, &object).await);
+            }
+        });
+        self.put_ahead(item, Ahead::Details(receiver));
+    }
+
+    fn details(&self, item: usize) -> Result<Option<Details>, ItemError> {
+        let waited = match self.take_ahead(item) {
+            Some(Ahead::Details(receiver)) => receiver.blocking_recv().ok(),
+            _ => None,
+        };
+        let look = || self.shared.handle.block_on(object::look(&self.shared, self.object(item)));
+        waited.unwrap_or_else(look)
     }
 
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
@@ -119,6 +145,10 @@ async fn read_small(shared: &Shared, mut wanted: Wanted) -> Result<Small, ItemEr
             Ok(small) => return Ok(small),
             Err(Refused::Changed) if !wanted.let_go() => return Err(ItemError::Vanished),
             Err(Refused::Broken(_) | Refused::Changed) if attempt < BODIES => {}
+            Err(Refused::Cold(why)) => {
+                let Told { stat, details, .. } = object::cold(shared, &wanted, &why).await?;
+                return Ok(Small { stat, details, content: Bytes::new(), status: ReadStatus::Stable });
+            }
             Err(refused) => return Err(refused.into_item()),
         }
     }
@@ -127,15 +157,15 @@ async fn read_small(shared: &Shared, mut wanted: Wanted) -> Result<Small, ItemEr
 async fn read_once(shared: &Shared, wanted: &Wanted) -> Result<Small, Refused> {
     // One turn for all that is asked of the object, one after the other.
     let turn = shared.meter.gate().enter().await;
-    let mut opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), None).await?;
+    let opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), None).await?;
     turn.went_well();
-    let outgrown = opened.stat.size > SMALL_FILE_BYTES_MAX;
-    let body = std::mem::take(&mut opened.body);
-    let content = if outgrown { Bytes::new() } else { object::body(body, opened.length).await? };
+    let Opened { mut told, body, length } = opened;
+    let outgrown = told.stat.size > SMALL_FILE_BYTES_MAX;
+    let content = if outgrown { Bytes::new() } else { object::body(body, length).await? };
     if !outgrown {
-        object::complete(shared, &wanted.key, &mut opened).await;
+        object::complete_read(shared, &wanted.key, &mut told).await;
     }
-    let Opened { stat, details, .. } = opened;
+    let Told { stat, details, .. } = told;
     let status = if outgrown { ReadStatus::Torn } else { ReadStatus::Stable };
     Ok(Small { stat, details, content, status })
 }

@@ -2,19 +2,21 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
+use crate::keep::{Keep, Round, Sweep};
 use crate::listing::{self, Listed, ListedVersion, Listing, Page};
 use crate::listing_versions;
-use crate::object::{proof_of, stat_of};
 use crate::place::host_of;
 use crate::ranges::{ORDER, Plan, STRETCH_KEYS};
 use crate::reader::PageReader;
+use crate::told::{mark_of, proof_of, stat_of};
 use crate::wanted::tree_key;
 use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
 use holdfast_core::version::{VERSION_ID_BYTES_MAX, VERSIONS_KIND};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::source::{
-    Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
+    Account, Aside, Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError,
+    SourceIdentity,
 };
 use holdfast_store_s3::{Address, Keys, Meter, Network, connect};
 use std::fmt;
@@ -27,6 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const ROOM_BYTES: usize = 64 << 20;
 /// Room is given out in pieces of so many bytes.
 const ROOM_UNIT: u64 = 64 << 10;
+/// Facts that count what became of each listed object begin with this.
+pub const COUNTED: &str = "objects ";
 /// Most bytes of a key.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -56,6 +60,12 @@ pub struct BucketOptions {
     pub left_out: LeftOut,
     /// What the keys of the repository begin with, if it is in the same bucket.
     pub own: Option<String>,
+    /// What is kept of each object beside what comes with it.
+    pub keep: Keep,
+    /// How often that is looked at again, where nothing in the listing says that it changed.
+    pub sweep: Sweep,
+    /// Objects in an archive, whose content cannot be read, are no problem.
+    pub accept_cold: bool,
     /// What the snapshot keeps of all this, for whoever deletes what a snapshot does not have.
     pub record: Vec<u8>,
 }
@@ -72,10 +82,14 @@ pub(crate) struct Shared {
     pub address: Address,
     pub meter: Meter,
     pub handle: Handle,
+    pub keep: Keep,
+    pub accept_cold: bool,
     /// Room for parts of large objects.
     room: Arc<Semaphore>,
     /// The server said that it knows no tags.
     pub no_tags: AtomicBool,
+    /// The same of access rights, or its bucket has none.
+    pub no_rights: AtomicBool,
 }
 
 impl Shared {
@@ -105,10 +119,13 @@ pub struct BucketSource {
     identity: SourceIdentity,
     plan: Plan,
     listing: Option<Listing>,
+    round: Round,
     listed: u64,
     markers: u64,
     excluded: u64,
     own: u64,
+    impossible: u64,
+    account: Account,
 }
 
 impl fmt::Debug for BucketSource {
@@ -133,11 +150,26 @@ impl BucketSource {
             address: options.address.clone(),
             meter,
             handle,
+            keep: options.keep,
+            accept_cold: options.accept_cold,
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
             no_tags: AtomicBool::new(false),
+            no_rights: AtomicBool::new(false),
         });
-        let plan = Plan::default();
-        Self { shared, options, identity, plan, listing: None, listed: 0, markers: 0, excluded: 0, own: 0 }
+        Self {
+            shared,
+            plan: Plan::default(),
+            listing: None,
+            round: Round::new(options.keep, options.sweep),
+            options,
+            identity,
+            listed: 0,
+            markers: 0,
+            excluded: 0,
+            own: 0,
+            impossible: 0,
+            account: Account::default(),
+        }
     }
 
     /// Counts what is asked of the server.
@@ -159,6 +191,7 @@ impl BucketSource {
             } else if (self.options.left_out)(&path_of(&object.key), object.size) {
                 self.excluded += 1;
             } else if let Some(what) = impossible(&object) {
+                self.impossible += 1;
                 let kind = ProblemKind::Unreadable;
                 problems.problem(Problem { path: path_of(&object.key), kind, what: what.to_owned() });
             } else {
@@ -169,9 +202,13 @@ impl BucketSource {
         for object in &kept {
             let start = keys.len();
             keys.extend(tree_key(object));
-            self.markers += u64::from(object.version.as_ref().is_some_and(|version| version.is_marker));
+            let is_marker = object.version.as_ref().is_some_and(|version| version.is_marker);
+            self.markers += u64::from(is_marker);
+            // Of a delete marker there is nothing to look at.
+            let aside =
+                Aside { mark: mark_of(&object.class), look: !is_marker && self.round.takes(&object.key) };
             let stat = stat_of(&object.etag, object.size, object.modified);
-            items.push(Item { key: start..keys.len(), stat });
+            items.push(Item { key: start..keys.len(), stat, aside });
         }
         let reader = Arc::new(PageReader::new(Arc::clone(&self.shared), kept));
         EntryBatch { keys, items, reader, problems }
@@ -211,7 +248,12 @@ impl Source for BucketSource {
         (self.options.versions == Versions::Current).then_some(STRETCH_KEYS)
     }
 
-    fn recall(&mut self, before: Before) {
+    fn goes_on(&self) -> bool {
+        true
+    }
+
+    fn go_on(&mut self, before: &Before) {
+        self.round = self.round.after(before);
         self.plan = Plan::new(before, &self.shared.address.prefix);
     }
 
@@ -228,18 +270,39 @@ impl Source for BucketSource {
         }
     }
 
+    fn account(&mut self, account: &Account) -> Problems {
+        self.account = *account;
+        let mut told = Problems::default();
+        let unknown = [(&self.shared.no_tags, "tags"), (&self.shared.no_rights, "access rights")];
+        for (_, word) in unknown.into_iter().filter(|(unknown, _)| unknown.load(Ordering::Relaxed)) {
+            let what = format!("the server knows no {word} of objects here: none are kept");
+            told.notice(Notice { path: b"/".to_vec(), kind: NoticeKind::Other, what });
+        }
+        told
+    }
+
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Each object is of one moment, and all of them of the time that the run took.
-        let facts =
-            [("objects listed", self.listed), ("excluded", self.excluded), ("own repository", self.own)];
-        let facts = facts.into_iter().map(|(name, count)| (name.to_owned(), count.to_string()));
+        let Account { stored, unchanged, lacking, unreadable, vanished } = self.account;
+        let counts = [
+            ("listed", self.listed),
+            ("stored", stored),
+            ("unchanged", unchanged),
+            ("cold", lacking),
+            ("unreadable", unreadable + self.impossible),
+            ("excluded", self.excluded),
+            ("vanished", vanished),
+            ("own", self.own),
+        ];
+        let counts = counts.map(|(name, count)| (format!("{COUNTED}{name}"), count.to_string()));
         let versions = (self.options.versions == Versions::All).then(|| {
             [("versions", "all".to_owned()), ("delete markers", self.markers.to_string())]
                 .map(|(name, text)| (name.to_owned(), text))
         });
         let by_bytes = self.listing.as_ref().is_some_and(|seen| seen.by_bytes.load(Ordering::Acquire));
         let order = by_bytes.then(|| (ORDER.0.to_owned(), ORDER.1.to_owned()));
-        let facts = facts.chain(versions.into_iter().flatten()).chain(order).collect();
+        let counts = counts.into_iter().chain(self.round.facts());
+        let facts = counts.chain(versions.into_iter().flatten()).chain(order).collect();
         Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 

@@ -2,8 +2,9 @@
 //!
 //! On purpose not here: small objects.
 
-use crate::object::{self, BODIES, Opened, Pin, Refused};
+use crate::object::{self, BODIES, Opened, Refused};
 use crate::source::Shared;
+use crate::told::{Pin, Told};
 use crate::wanted::Wanted;
 use bytes::Bytes;
 use holdfast_engine::source::{ContentStream, Details, ItemError, Piece, ReadStatus, Stat};
@@ -19,9 +20,7 @@ const RANGES_AHEAD: usize = 4;
 
 /// The beginning of an object, which says which version it is.
 pub(crate) struct First {
-    stat: Stat,
-    details: Details,
-    pin: Pin,
+    told: Told,
     bytes: Bytes,
     /// Room that the bytes take while they wait.
     room: Option<OwnedSemaphorePermit>,
@@ -43,30 +42,29 @@ impl First {
                 // An empty object has no first byte.
                 Err(Refused::Beyond) if range.is_some() => range = None,
                 Err(Refused::Broken(_)) if attempt < BODIES => {}
+                Err(Refused::Cold(why)) => {
+                    let told = object::cold(shared, &wanted, &why).await.map_err(Refused::Item)?;
+                    return Ok(Self { told, bytes: Bytes::new(), room: None });
+                }
                 result => return result,
             }
         }
     }
 
-    async fn read_once(
-        shared: &Shared,
-        wanted: &Wanted,
-        range: Option<(u64, u64)>,
-    ) -> Result<Self, Refused> {
+    async fn read_once(shared: &Shared, wanted: &Wanted, range: Option<(u64, u64)>) -> Result<Self, Refused> {
         let turn = shared.meter.gate().enter().await;
-        let mut opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), range).await?;
+        let opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), range).await?;
         turn.went_well();
+        let Opened { mut told, body, length: offered } = opened;
         // Whoever does not know ranges sends everything.
-        let length = opened.length.min(RANGE_BYTES).min(opened.stat.size);
-        if opened.length != length {
+        let length = offered.min(RANGE_BYTES).min(told.stat.size);
+        if offered != length {
             let text = "the server does not give parts of objects";
             return Err(Refused::Item(object::unreadable("read", std::io::Error::other(text))));
         }
-        let body = std::mem::take(&mut opened.body);
         let bytes = object::body(body, length).await?;
-        object::complete(shared, &wanted.key, &mut opened).await;
-        let Opened { stat, details, pin, .. } = opened;
-        Ok(Self { stat, details, pin, bytes, room: None })
+        object::complete_read(shared, &wanted.key, &mut told).await;
+        Ok(Self { told, bytes, room: None })
     }
 
     pub(crate) fn holding(self, room: OwnedSemaphorePermit) -> Self {
@@ -98,8 +96,10 @@ pub(crate) struct ObjectStream {
 
 impl ObjectStream {
     pub(crate) fn new(shared: Arc<Shared>, key: String, first: First) -> Self {
-        let First { stat, details, pin, bytes, room } = first;
-        let (next, ahead, status) = (bytes.len() as u64, VecDeque::new(), ReadStatus::Stable);
+        let First { told: Told { stat, details, pin }, bytes, room } = first;
+        // Without its content nothing more is asked for.
+        let next = if details.lack.is_some() { stat.size } else { bytes.len() as u64 };
+        let (ahead, status) = (VecDeque::new(), ReadStatus::Stable);
         let mut stream = Self {
             shared,
             key: key.into(),

@@ -5,7 +5,7 @@
 //! into the same folder. What only an object has, as metadata and tags, has no place in a file and is
 //! left out. On purpose not here: how paths are written ([`crate::encoding`]), and how files are.
 
-use crate::attributes::{COLD, DELETE_MARKER};
+use crate::attributes::{DELETE_MARKER, lacking};
 use crate::encoding::{Above, encode};
 use holdfast_core::entry::{Attributes, Content, Entry, Kind, Owner, Time, Xattrs};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
@@ -80,9 +80,7 @@ impl Unfolded {
         if let Xattrs::Inline(pairs) = &entry.attributes.xattrs {
             self.left_out |= !pairs.is_empty();
             let find = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted.as_bytes());
-            if let Some((_, class)) = find(COLD) {
-                let class = String::from_utf8_lossy(class);
-                let what = format!("its content was not kept: it lay in {class} when it was backed up");
+            if let Some(what) = lacking(pairs) {
                 let problem = Problem { path: entry.key.clone(), kind: ProblemKind::Refused, what };
                 self.finished.problems.problem(problem);
                 return None;

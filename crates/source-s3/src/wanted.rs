@@ -7,7 +7,7 @@
 use crate::attributes::{DELETE_MARKER, VERSION};
 use crate::listing::Listed;
 use crate::listing_versions::NO_ID;
-use crate::object::{Pin, stat_of};
+use crate::told::{Pin, stat_of};
 use holdfast_core::version::{Version, version_key};
 use holdfast_engine::source::{Details, Examined, ReadStatus};
 
@@ -26,9 +26,9 @@ impl Wanted {
         let etag = || Some(format!("\"{}\"", listed.etag)).filter(|_| !listed.etag.is_empty());
         let pin = listed.version.as_ref().map(|version| match version.id.as_str() {
             // Servers that never heard of versions know this one without its name.
-            NO_ID if version.is_newest => Pin::new(etag(), None),
-            NO_ID => Pin::new(etag(), Some(NO_ID.to_owned())),
-            id => Pin::new(None, Some(id.to_owned())),
+            NO_ID if version.is_newest => Pin { etag: etag(), version: None },
+            NO_ID => Pin { etag: etag(), version: Some(NO_ID.to_owned()) },
+            id => Pin { etag: None, version: Some(id.to_owned()) },
         });
         let is_newest = listed.version.as_ref().is_none_or(|version| version.is_newest);
         Self { key: listed.key.clone(), pin, is_newest }
@@ -73,7 +73,7 @@ pub(crate) fn marker(listed: &Listed) -> Option<Examined> {
 mod tests {
     use super::*;
     use crate::listing::ListedVersion;
-    use crate::object::proof_of;
+    use crate::told::proof_of;
     use holdfast_core::entry::{Attributes, Content, Entry, Kind, Time};
     use holdfast_core::version::split_version;
     use holdfast_engine::source::Proof;
@@ -82,15 +82,25 @@ mod tests {
         let time = Time { seconds: 9, nanos: 5 };
         let version = ListedVersion { id: id.to_owned(), time, place: 1, is_marker, is_newest };
         let modified = Time { seconds: 9, nanos: 0 };
-        Listed { key: "k".to_owned(), size: 3, modified, etag: "e".to_owned(), version: Some(version) }
+        Listed {
+            key: "k".to_owned(),
+            size: 3,
+            modified,
+            etag: "e".to_owned(),
+            class: String::new(),
+            version: Some(version),
+        }
     }
 
     #[test]
     fn only_what_has_no_id_can_change() {
-        let pin = |id: &str, is_newest| Wanted::of(&listed(id, is_newest, false)).pin.unwrap();
-        assert_eq!(pin("v1", true), Pin::new(None, Some("v1".to_owned())));
-        assert_eq!(pin("null", false), Pin::new(Some("\"e\"".to_owned()), Some("null".to_owned())));
-        assert_eq!(pin("null", true), Pin::new(Some("\"e\"".to_owned()), None));
+        let pin = |id: &str, is_newest| {
+            let Pin { etag, version } = Wanted::of(&listed(id, is_newest, false)).pin.unwrap();
+            (etag.as_deref().map(str::to_owned), version)
+        };
+        assert_eq!(pin("v1", true), (None, Some("v1".to_owned())));
+        assert_eq!(pin("null", false), (Some("\"e\"".to_owned()), Some("null".to_owned())));
+        assert_eq!(pin("null", true), (Some("\"e\"".to_owned()), None));
         assert!(Wanted::of(&listed("null", true, false)).let_go());
         assert!(!Wanted::of(&listed("null", false, false)).let_go());
         assert!(Wanted::of(&Listed { version: None, ..listed("x", false, false) }).pin.is_none());
@@ -116,6 +126,9 @@ mod tests {
             attributes: Attributes::default(),
         };
         // Without a stat cache its entry proves that it is as it was.
-        assert_eq!(proof_of(&entry, &examined.details.xattrs), Some(Proof::from(&stat_of("", 0, gone.modified))));
+        assert_eq!(
+            proof_of(&entry, &examined.details.xattrs),
+            Some(Proof::from(&stat_of("", 0, gone.modified)))
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! buckets.
 
 use super::tree::{noise, prose};
-use super::world::{Ran, World, count};
+use super::world::{Ran, Word, World, count};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -28,17 +28,17 @@ const AT_ONCE: usize = 16;
 const PART_BYTES: usize = 8 << 20;
 
 /// What is in the bucket, as far as the test wrote it.
-type Contents = BTreeMap<String, Vec<u8>>;
+pub(super) type Contents = BTreeMap<String, Vec<u8>>;
 
 /// A server with a bucket, seen by whoever fills it.
-struct Media {
-    weed: Weed,
-    runtime: Runtime,
-    client: Client,
+pub(super) struct Media {
+    pub(super) weed: Weed,
+    pub(super) runtime: Runtime,
+    pub(super) client: Client,
 }
 
 impl Media {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let weed = Weed::start();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -47,12 +47,12 @@ impl Media {
         Self { weed, runtime, client }
     }
 
-    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
     /// Writes objects; those that the server does not take under this very name are left out.
-    fn fill(&self, objects: impl IntoIterator<Item = (String, Vec<u8>)>) -> Contents {
+    pub(super) fn fill(&self, objects: impl IntoIterator<Item = (String, Vec<u8>)>) -> Contents {
         let put = |(key, body): (String, Vec<u8>)| async move {
             let request = self.client.put_object().bucket(BUCKET).key(&key);
             let put = request.body(ByteStream::from(body.clone())).send().await;
@@ -67,7 +67,7 @@ impl Media {
     }
 
     /// An upload in parts, with metadata.
-    fn upload(&self, key: &str, body: &[u8]) {
+    pub(super) fn upload(&self, key: &str, body: &[u8]) {
         self.wait(async {
             let begun = self.client.create_multipart_upload().bucket(BUCKET).key(key);
             let begun = begun.content_type("video/mp4").metadata("camera", "7").send().await.unwrap();
@@ -98,7 +98,7 @@ impl Media {
     }
 
     /// Waits until nothing of what is there is so fresh that it might change unnoticed.
-    fn settle() {
+    pub(super) fn settle() {
         let now = SystemTime::now();
         while now.elapsed().unwrap() < Duration::from_millis(3_100) {
             std::thread::yield_now();
@@ -106,29 +106,36 @@ impl Media {
         }
     }
 
-    fn url(&self, prefix: &str) -> String {
+    pub(super) fn url(&self, prefix: &str) -> String {
         self.weed.url(prefix)
     }
 }
 
-fn back_up(world: &World, url: &str, code: i32) -> (Ran, Value) {
-    let ran = world.run(&[&"backup", &"--json", &url]).ends(code);
+/// What changed unseen is not looked for: `bucket_beside` has that.
+pub(super) fn back_up(world: &World, url: &str, code: i32) -> (Ran, Value) {
+    back_up_with(world, url, &["--metadata-sweep", "off"], code)
+}
+
+pub(super) fn back_up_with(world: &World, url: &str, options: &[&str], code: i32) -> (Ran, Value) {
+    let common: [Word<'_>; 3] = [&"backup", &"--json", &url];
+    let words: Vec<Word<'_>> = common.into_iter().chain(options.iter().map(|option| option as _)).collect();
+    let ran = world.run(&words).ends(code);
     let summary = ran.summary();
     (ran, summary)
 }
 
-fn asked(summary: &Value, kind: &str) -> u64 {
+pub(super) fn asked(summary: &Value, kind: &str) -> u64 {
     summary["source_requests"][kind].as_u64().unwrap_or(0)
 }
 
 /// The keys of the newest snapshot.
-fn listed(world: &World) -> Vec<String> {
+pub(super) fn listed(world: &World) -> Vec<String> {
     let ran = world.run(&[&"ls", &"--json", &"latest"]).ends(0);
     let nodes = ran.lines().into_iter().filter(|line| line["message_type"] == "node");
     nodes.map(|node| node["path"].as_str().unwrap()[1..].to_owned()).collect()
 }
 
-fn dumped(world: &World, key: &str) -> Vec<u8> {
+pub(super) fn dumped(world: &World, key: &str) -> Vec<u8> {
     let target = world.path("dumped");
     let _ = fs::remove_file(&target);
     world.run(&[&"dump", &format!("latest:/{key}"), &"--target", &target]).ends(0);
@@ -262,7 +269,7 @@ fn headers_metadata_and_tags_are_kept() {
 }
 
 /// Lines of a type, as kind and item.
-fn told(ran: &Ran, kind: &str) -> Vec<(String, String)> {
+pub(super) fn told(ran: &Ran, kind: &str) -> Vec<(String, String)> {
     let lines = ran.of_type(kind).into_iter();
     let mut told: Vec<_> = lines
         .map(|line| (line["kind"].as_str().unwrap().to_owned(), line["item"].as_str().unwrap().to_owned()))
@@ -271,7 +278,7 @@ fn told(ran: &Ran, kind: &str) -> Vec<(String, String)> {
     told
 }
 
-fn through(proxy: &Proxy) -> String {
+pub(super) fn through(proxy: &Proxy) -> String {
     format!("s3://{BUCKET}/some?endpoint={}", proxy.endpoint())
 }
 

@@ -9,6 +9,7 @@
 
 mod archive;
 mod bucket;
+mod bucket_beside;
 mod bucket_copy;
 mod bucket_hangs;
 mod bucket_network;

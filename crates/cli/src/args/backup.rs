@@ -72,6 +72,8 @@ pub(crate) struct BackupArgs {
     pub(crate) name: Naming,
     #[command(flatten)]
     pub(crate) compare: Compare,
+    #[command(flatten)]
+    pub(crate) objects: Objects,
 }
 
 /// Which versions of the objects of a bucket are backed up.
@@ -150,6 +152,31 @@ pub(crate) struct Compare {
     /// Make no snapshot if nothing changed
     #[arg(long)]
     pub(crate) skip_if_unchanged: bool,
+}
+
+/// What is kept of the objects of a bucket.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What is kept of a bucket")]
+pub(crate) struct Objects {
+    /// What is kept beside headers and user metadata: tags, acl, lock, with commas between; all or
+    /// none. Tags and acl take a request each for each object that is read [default: tags,lock]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) metadata: Option<String>,
+    /// Look again at one N-th of the unchanged objects in each run: that their tags, rights or locks
+    /// changed, a listing does not show. Contents are not read for it [default: 1/30]
+    #[arg(long, value_name = "1/N|off")]
+    pub(crate) metadata_sweep: Option<String>,
+    /// What is done with objects in an archive, whose content cannot be read; they are kept without
+    /// it: `report` counts each as a problem, `accept` does not [default: report]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(crate) cold: Option<Cold>,
+}
+
+/// Whether an object in an archive is a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cold {
+    Report,
+    Accept,
 }
 
 /// Reads the length of packs; a number alone is MiB, as in restic.

@@ -20,7 +20,7 @@ mod stats;
 mod tag;
 mod versions;
 
-pub(crate) use backup::{BackupArgs, LeaveOut, WhichVersions};
+pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};

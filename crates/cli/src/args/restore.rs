@@ -55,6 +55,9 @@ pub(crate) struct RestoreArgs {
     /// Restore into a bucket that tells others of each new object
     #[arg(long)]
     pub(crate) with_events: bool,
+    /// Give objects the access rights that were kept of them (backup --metadata acl); locks are never set
+    #[arg(long)]
+    pub(crate) with_acl: bool,
     /// Show what would be restored, fetched, rewritten and deleted; change nothing
     #[arg(short = 'n', long, conflicts_with = "verify")]
     pub(crate) dry_run: bool,

@@ -34,7 +34,9 @@ enum What {
 /// Backs up, and sums up.
 pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let what = what(args)?;
-    bucket::refuse_versions_of_others(args, matches!(what, What::Bucket(_)))?;
+    if !matches!(what, What::Bucket(_)) {
+        bucket::refuse_options_of_buckets(args)?;
+    }
     let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
         What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),
@@ -252,11 +254,14 @@ fn show(
         errors: outcome.problems.problem_count,
         notices: outcome.problems.notice_count,
     };
+    let objects = bucket::counted(&outcome.value.facts);
     if run.ink.tone.json {
-        run.ink.json(&Summary::new(&outcome.value, around).with_traffic(traffic));
+        run.ink.json(&Summary::new(&outcome.value, around).with_traffic(traffic).with_objects(objects));
     } else if !run.ink.tone.quiet {
+        let lines = summary(&outcome.value, args.dry_run, took);
+        let objects = objects.as_ref().map(bucket::shown_counts);
         let asked = traffic.as_ref().map(bucket::shown);
-        summary(&outcome.value, args.dry_run, took).iter().chain(&asked).for_each(|line| run.ink.data(line));
+        lines.iter().chain(&objects).chain(&asked).for_each(|line| run.ink.data(line));
     }
 }
 

@@ -3,16 +3,18 @@
 //! On purpose not here: reading it.
 
 use super::{Run, lists};
-use crate::args::{BackupArgs, WhichVersions};
+use crate::args::{BackupArgs, Cold, Objects, WhichVersions};
 use crate::engine::Source;
 use crate::fault::Fault;
 use crate::ink::{count, size};
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
 use crate::wire_up::{
-    self, Address, BucketOptions, Keys, LeftOut, Meter, Overlap, Versions, overlap, parse_source,
+    self, Address, BucketOptions, COUNTED, Keep, Keys, LeftOut, Meter, Overlap, Sweep, Versions, overlap,
+    parse_source,
 };
 use holdfast_store::Traffic;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -55,14 +57,6 @@ fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
     }
 }
 
-/// Only a bucket has versions.
-pub(super) fn refuse_versions_of_others(args: &BackupArgs, is_bucket: bool) -> Result<(), Fault> {
-    if args.versions.is_none() || is_bucket {
-        return Ok(());
-    }
-    Err(Fault::usage("--versions is about a bucket, and what is backed up is none", "leave it out"))
-}
-
 /// Which versions are meant. Without the newest one an older one would pass for what is there now.
 fn versions(args: &BackupArgs) -> Result<Versions, Fault> {
     match args.versions {
@@ -74,6 +68,39 @@ fn versions(args: &BackupArgs) -> Result<Versions, Fault> {
         }
         Some(WhichVersions::All) => Ok(Versions::All),
     }
+}
+
+/// Nothing else has objects.
+pub(super) fn refuse_options_of_buckets(args: &BackupArgs) -> Result<(), Fault> {
+    let Objects { metadata, metadata_sweep, cold } = &args.objects;
+    let given = [
+        (metadata.is_some(), "--metadata"),
+        (metadata_sweep.is_some(), "--metadata-sweep"),
+        (cold.is_some(), "--cold"),
+        (args.versions.is_some(), "--versions"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, option)) => {
+            Err(Fault::usage(format!("{option} is about a bucket"), "leave it out, or back up s3://bucket"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is kept of objects, and how often it is looked at again.
+fn kept(objects: &Objects) -> Result<(Keep, Sweep), Fault> {
+    let Objects { metadata, metadata_sweep, .. } = objects;
+    let keep = Keep::parse(metadata.as_deref().unwrap_or("tags,lock"));
+    let keep =
+        keep.map_err(|what| Fault::usage(format!("--metadata: {what}"), "write --metadata tags,lock"))?;
+    let sweep = Sweep::parse(metadata_sweep.as_deref().unwrap_or("1/30"));
+    let sweep = sweep
+        .map_err(|what| Fault::usage(format!("--metadata-sweep: {what}"), "write --metadata-sweep 1/30"))?;
+    if !keep.is_any() && metadata_sweep.is_some() && sweep.0.is_some() {
+        let what = "--metadata-sweep has nothing to look at with --metadata none";
+        return Err(Fault::usage(what, "leave one of them out"));
+    }
+    Ok((keep, if keep.is_any() { sweep } else { Sweep(None) }))
 }
 
 /// A bucket that is ready to be opened.
@@ -102,8 +129,18 @@ impl Plan {
         };
         let host = args.name.host.clone();
         let left_out = Arc::new(left_out);
-        let (address, versions) = (address.clone(), versions(args)?);
-        let options = BucketOptions { address, versions, host, left_out, own, record };
+        let (keep, sweep) = kept(&args.objects)?;
+        let options = BucketOptions {
+            address: address.clone(),
+            versions: versions(args)?,
+            host,
+            left_out,
+            own,
+            keep,
+            sweep,
+            accept_cold: args.objects.cold == Some(Cold::Accept),
+            record,
+        };
         Ok(Self { options, keys: secrets::bucket_keys("SOURCE")? })
     }
 
@@ -123,6 +160,25 @@ fn own_prefix(source: &Address, repository: &Address) -> Result<Option<String>, 
             Err(Fault::usage(what, "back up another prefix; the one of the repository is left out of it"))
         }
     }
+}
+
+/// What became of each listed object, if this is what the facts of a snapshot say.
+pub(super) fn counted(facts: &[(String, String)]) -> Option<BTreeMap<String, u64>> {
+    let number = |(name, value): &(String, String)| {
+        Some((name.strip_prefix(COUNTED)?.to_owned(), value.parse().ok()?))
+    };
+    let counts: BTreeMap<_, _> = facts.iter().filter_map(number).collect();
+    (!counts.is_empty()).then_some(counts)
+}
+
+/// The same in a line: what there is.
+pub(super) fn shown_counts(counts: &BTreeMap<String, u64>) -> String {
+    const ORDER: [&str; 8] =
+        ["listed", "stored", "unchanged", "cold", "unreadable", "excluded", "vanished", "own"];
+    let words = ORDER.iter().filter_map(|word| Some((word, *counts.get(*word)?)));
+    let words = words.filter(|(word, number)| **word == "listed" || *number > 0);
+    let words: Vec<_> = words.map(|(word, number)| format!("{} {word}", count(number))).collect();
+    format!("  objects    {}", words.join(", "))
 }
 
 /// What was asked of the server, in a line.

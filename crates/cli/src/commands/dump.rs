@@ -9,6 +9,7 @@ use crate::fault::{Code, Fault};
 use crate::ink::{DumpSummary, counted, duration, escape, rate, size};
 use crate::outlet::{Fate, StandardOutput, TargetFile};
 use crate::settings;
+use crate::wire_up::lacking;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let versions = versions::choice(&args.versions, &path)?;
-    let mut options = DumpOptions { path, versions, archive: args.archive.map(format_of) };
+    let archive = args.archive.map(format_of);
+    let mut options = DumpOptions { path, versions, archive, lacking: Some(lacking) };
     let current = settings::current_dir()?;
     let target = args.target.as_ref().map(|target| settings::normalise(target, &current));
     // What cannot be written is better known before a password is asked for.
@@ -46,6 +48,17 @@ const fn format_of(archive: Archive) -> ArchiveFormat {
     }
 }
 
+/// An archive may do without what was not kept.
+fn finish(outcome: &Outcome<DumpReport>) -> Result<(), Fault> {
+    match outcome.problems.problem_count {
+        0 => Ok(()),
+        number => {
+            let what = format!("{} could not be written", counted(number, "item", "items"));
+            Err(Fault::incomplete(what, "everything else is whole"))
+        }
+    }
+}
+
 struct Job<'a> {
     run: &'a Run,
     repository: &'a Repository,
@@ -68,7 +81,7 @@ impl Job<'_> {
         target.finish()?;
         self.run.tell(&outcome.problems);
         self.show(&outcome, begun.elapsed());
-        Ok(())
+        finish(&outcome)
     }
 
     async fn to_standard_output(&self) -> Result<(), Fault> {
@@ -88,7 +101,7 @@ impl Job<'_> {
         match result {
             Ok(outcome) => {
                 self.run.tell(&outcome.problems);
-                Ok(())
+                finish(&outcome)
             }
             Err(_) if fate.is_unheard() => Ok(()),
             Err(_) if fate.is_refused() => {

@@ -171,6 +171,9 @@ pub(crate) struct Summary {
     source_requests: Option<BTreeMap<&'static str, u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source_bytes: Option<u64>,
+    /// What became of each listed object, where the source is a bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_objects: Option<BTreeMap<String, u64>>,
 }
 
 /// What the report of a backup does not say.
@@ -213,7 +216,13 @@ impl Summary {
             notice_count: around.notices,
             source_requests: None,
             source_bytes: None,
+            source_objects: None,
         }
+    }
+
+    /// Says too what became of each object of a bucket.
+    pub(crate) fn with_objects(self, source_objects: Option<BTreeMap<String, u64>>) -> Self {
+        Self { source_objects, ..self }
     }
 
     /// Says too what was asked of a source on a server.

@@ -7,9 +7,12 @@
 //!
 //! On purpose not here: the session and the store.
 
+mod entry;
+mod look;
+
 use super::BackupOptions;
 use super::emit::{Draft, Emit};
-use super::large::{ATTEMPTS, LargeFile, read_large};
+use super::large::{LargeFile, read_large};
 use super::links::{Inode, LinkGroup, linked};
 use super::promise::{Promise, promise};
 use crate::cache::{Cache, Record, Scan, Stamp, slice_of};
@@ -20,12 +23,11 @@ use crate::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use crate::packer::{Claim, Packer};
 use crate::restore::path_text as path_of;
 use crate::source::{
-    ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order, ReadStatus,
-    SMALL_FILE_BYTES_MAX, Source, Stat,
+    Account, ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order, SMALL_FILE_BYTES_MAX,
+    Source, Stat,
 };
 use holdfast_core::chunker::BUNDLE_BYTES_MAX;
-use holdfast_core::entry::{Attributes, Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs};
-use holdfast_core::entry_code::{XATTRS_INLINE_BYTES_MAX, encode_xattrs};
+use holdfast_core::entry::{Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::keys::ChunkKind;
@@ -51,11 +53,17 @@ pub(super) const UNSETTLED_SECONDS: i64 = 2;
 
 /// What became of one item of an examining job.
 struct ExaminedItem {
-    outcome: std::result::Result<Examined, ItemError>,
+    answer: Answer,
     /// Where its content lies in the job's buffer.
     content: std::ops::Range<usize>,
     digest: [u8; 32],
     began: Time,
+}
+
+/// What a reader told of an item.
+enum Answer {
+    Whole(std::result::Result<Examined, ItemError>),
+    Details(std::result::Result<Option<Details>, ItemError>),
 }
 
 /// What an examining job gives.
@@ -81,6 +89,8 @@ struct Pending {
     batch: Arc<EntryBatch>,
     item: usize,
     before: Option<Record>,
+    /// Its content is that of the last snapshot, only its details are read again.
+    look: bool,
 }
 
 impl Pending {
@@ -94,7 +104,7 @@ impl Pending {
 
     /// What it adds to the bytes underway: a large file is never held whole.
     fn held_bytes(&self) -> u64 {
-        self.stat().size.min(GROUP_BYTES_MAX)
+        if self.look { 0 } else { self.stat().size.min(GROUP_BYTES_MAX) }
     }
 }
 
@@ -119,7 +129,7 @@ pub(super) struct Driver {
     units: VecDeque<Unit>,
     groups: VecDeque<Promise<Group>>,
     front: Option<Group>,
-    draft_group: Vec<(Arc<EntryBatch>, usize)>,
+    draft_group: Vec<(Arc<EntryBatch>, usize, bool)>,
     draft_bytes: u64,
     underway_bytes: u64,
     bundle: Vec<u8>,
@@ -129,6 +139,7 @@ pub(super) struct Driver {
     links: HashMap<Inode, LinkGroup>,
     emit: Emit,
     counts: Counts,
+    account: Account,
     problems: Problems,
     last_resolved: Option<ChunkKey>,
     buffers: Vec<Vec<u8>>,
@@ -166,6 +177,7 @@ impl Driver {
             links: HashMap::new(),
             emit,
             counts: Counts::default(),
+            account: Account::default(),
             problems: Problems::default(),
             last_resolved: None,
             buffers: Vec::new(),
@@ -205,6 +217,7 @@ impl Driver {
         self.close_bundle();
         self.place_drafts()?;
         self.check_stop()?;
+        self.close_account();
         Ok(self.source.finish()?)
     }
 
@@ -254,17 +267,21 @@ impl Driver {
     /// First stage: unchanged, or to be examined.
     fn list(&mut self, batch: &Arc<EntryBatch>, item: usize) {
         let mut before = self.cached(batch.key(item));
-        let Item { stat, .. } = &batch.items[item];
+        let Item { stat, aside, .. } = &batch.items[item];
         let unchanged = before.as_ref().is_some_and(|record| self.is_unchanged(record, stat));
         if let Some(Record { stamp, entry, closure }) = before.take_if(|_| unchanged) {
             self.count_listed(stat, Some(true));
             self.remember_link(stat);
+            if aside.look || stamp.is_some_and(|stamp| stamp.mark != aside.mark) {
+                let before = Some(Record { stamp, entry, closure });
+                return self.add_to_group(Pending { batch: Arc::clone(batch), item, before, look: true });
+            }
             let inode = linked(stat);
             self.units.push_back(Unit::Kept(Box::new(Draft { entry, stamp, closure, bundled: None }), inode));
             return;
         }
         self.count_listed(stat, before.as_ref().map(|_| false));
-        let pending = Pending { batch: Arc::clone(batch), item, before };
+        let pending = Pending { batch: Arc::clone(batch), item, before, look: false };
         if !self.remember_link(stat) {
             self.units.push_back(Unit::Link(pending));
         } else if stat.kind == Kind::File && (stat.size > SMALL_FILE_BYTES_MAX || stat.sparse) {
@@ -350,9 +367,14 @@ impl Driver {
     }
 
     fn add_to_group(&mut self, pending: Pending) {
-        pending.batch.reader.expect(pending.item);
+        let (reader, item) = (&pending.batch.reader, pending.item);
+        if pending.look {
+            reader.expect_details(item)
+        } else {
+            reader.expect(item)
+        }
         let bytes = pending.held_bytes();
-        self.draft_group.push((Arc::clone(&pending.batch), pending.item));
+        self.draft_group.push((Arc::clone(&pending.batch), item, pending.look));
         self.draft_bytes += bytes;
         self.underway_bytes += bytes;
         self.units.push_back(Unit::Examined(pending));
@@ -372,11 +394,11 @@ impl Driver {
         self.draft_bytes = 0;
         self.ctx.workers.submit(move || {
             let mut group = Group { items: VecDeque::with_capacity(items.len()), buffer };
-            for (batch, item) in &items {
+            for (batch, item, look) in &items {
                 if packer.stopped() {
                     return;
                 }
-                group.examine(batch, *item, clock.now());
+                group.take(batch, *item, *look, clock.now());
             }
             giver.give(group);
         });
@@ -458,15 +480,18 @@ impl Driver {
         let examined = group.items.pop_front().ok_or_else(|| self.lost_job())?;
         self.underway_bytes -= pending.held_bytes();
         let content = &group.buffer[examined.content.clone()];
-        match examined.outcome {
+        match examined.answer {
             // It outgrew the limit while it was listed and read.
-            Ok(ref found) if found.stat.size > SMALL_FILE_BYTES_MAX && found.stat.kind == Kind::File => {
-                let (packer, workers) = (Arc::clone(&self.packer), self.ctx.workers.clone());
-                let file = read_large(&*pending.batch.reader, pending.item, &packer, &workers, &|_| {});
-                self.settle_large(pending, examined.began, file);
+            Answer::Whole(Ok(ref found))
+                if found.stat.size > SMALL_FILE_BYTES_MAX && found.stat.kind == Kind::File =>
+            {
+                self.read_large_here(pending, examined.began);
             }
-            Ok(found) => self.settle_small(pending, examined.began, found, content, examined.digest),
-            Err(error) => self.unread(pending, &error),
+            Answer::Whole(Ok(found)) => {
+                self.settle_small(pending, examined.began, found, content, examined.digest);
+            }
+            Answer::Whole(Err(error)) => self.unread(pending, &error),
+            Answer::Details(looked) => self.settle_details(pending, looked),
         }
         if group.items.is_empty() {
             group.buffer.clear();
@@ -479,6 +504,12 @@ impl Driver {
 
     fn unread(&mut self, pending: &Pending, error: &ItemError) {
         let key = pending.key().to_vec();
+        if pending.stat().kind == Kind::File {
+            match error {
+                ItemError::Vanished => self.account.vanished += 1,
+                ItemError::Unreadable { .. } => self.account.unreadable += 1,
+            }
+        }
         match error {
             ItemError::Vanished => {
                 self.notice(&key, NoticeKind::Vanished, "vanished while the source was read");
@@ -506,10 +537,13 @@ impl Driver {
         &mut self,
         pending: &Pending,
         began: Time,
-        found: Examined,
+        mut found: Examined,
         content: &[u8],
         digest: [u8; 32],
     ) {
+        if let Some(lack) = found.details.lack.take() {
+            return self.settle_lacking(pending, &found.stat, found.details, lack);
+        }
         let file = found.stat.kind == Kind::File;
         self.counts.bytes_read += content.len() as u64;
         let mut entry = self.entry(pending, &found.stat, found.details);
@@ -531,7 +565,7 @@ impl Driver {
                 },
             }
         }
-        let stamp = self.status(&mut entry, &found.stat, found.status, began);
+        let stamp = self.status(pending, &mut entry, &found.stat, found.status, began);
         self.keep(linked(pending.stat()), Draft { entry, stamp, closure: Vec::new(), bundled });
     }
 
@@ -541,86 +575,19 @@ impl Driver {
         began: Time,
         file: std::result::Result<LargeFile, ItemError>,
     ) {
-        let file = match file {
+        let mut file = match file {
             Ok(file) => file,
             Err(error) => return self.unread(pending, &error),
         };
+        if let Some(lack) = file.details.lack.take() {
+            return self.settle_lacking(pending, &file.stat, file.details, lack);
+        }
         self.ctx.monitor.on(&Event::Done { files: 1, bytes: 0 });
         self.counts.bytes_read += file.bytes_read;
         let mut entry = self.entry(pending, &file.stat, file.details);
         (entry.size, entry.content, entry.digest) = (file.size, file.content, Some(file.digest));
-        let stamp = self.status(&mut entry, &file.stat, file.status, began);
+        let stamp = self.status(pending, &mut entry, &file.stat, file.status, began);
         self.keep(linked(pending.stat()), Draft { entry, stamp, closure: file.closure, bundled: None });
-    }
-
-    /// Makes an entry without content.
-    fn entry(&mut self, pending: &Pending, stat: &Stat, details: Details) -> Entry {
-        let key = pending.key().to_vec();
-        for what in &details.unreadable {
-            self.problem(&key, ProblemKind::Attribute, what.clone());
-        }
-        let encoded = encode_xattrs(&details.xattrs);
-        let xattrs = if details.xattrs.is_empty() {
-            Xattrs::None
-        } else if encoded.len() <= XATTRS_INLINE_BYTES_MAX {
-            Xattrs::Inline(details.xattrs)
-        } else {
-            Xattrs::Chunk(self.store_alone(&encoded))
-        };
-        let attributes = Attributes {
-            link_target: details.link_target,
-            device: stat.device,
-            xattrs,
-            birth: details.birth,
-            inode_flags: details.inode_flags,
-            ..Attributes::default()
-        };
-        Entry {
-            key,
-            kind: stat.kind,
-            mode: stat.mode,
-            owner: Arc::clone(&stat.owner),
-            mtime: stat.mtime,
-            size: 0,
-            content: Content::None,
-            digest: None,
-            attributes,
-        }
-    }
-
-    fn store_alone(&mut self, bytes: &[u8]) -> ChunkId {
-        let id = self.packer.sealer().identifier.chunk(ChunkKind::Data, bytes);
-        if self.packer.claim(ChunkKind::Data, &id) == Claim::New {
-            let mut scratch = self.packer.scratch();
-            self.packer.store_data(&id, bytes, &mut scratch);
-            self.packer.give_back(scratch);
-        }
-        id
-    }
-
-    /// Notes how the content ended; returns the stamp under which it may be taken as unchanged
-    /// next time, if it may.
-    fn status(&mut self, entry: &mut Entry, stat: &Stat, status: ReadStatus, began: Time) -> Option<Stamp> {
-        let limit = began.seconds - UNSETTLED_SECONDS;
-        let settled = stat.mtime.max(stat.ctime) < Time { seconds: limit, nanos: began.nanos };
-        match status {
-            ReadStatus::Stable => return settled.then(|| Stamp::from(stat)),
-            ReadStatus::Grown => {
-                entry.attributes.grown = true;
-                self.notice(
-                    &entry.key,
-                    NoticeKind::Grown,
-                    "grew while it was read; stored up to its length at the start",
-                );
-            }
-            ReadStatus::Torn => {
-                entry.attributes.torn = true;
-                let what =
-                    format!("changed during each of {ATTEMPTS} attempts to read it; what is stored is a mix");
-                self.problem(&entry.key, ProblemKind::Torn, what);
-            }
-        }
-        None
     }
 
     /// Takes a draft to the last stage; the first name of a file with several is remembered.
@@ -655,23 +622,7 @@ impl Driver {
         let Some(inode) = linked(stat) else { return };
         if self.links.get(&inode).is_none_or(|group| group.first.is_none()) {
             // The first name failed: this one is read by itself.
-            let mut group = Group { items: VecDeque::new(), buffer: Vec::new() };
-            if stat.kind == Kind::File && (stat.size > SMALL_FILE_BYTES_MAX || stat.sparse) {
-                let began = self.ctx.clock.now();
-                let (packer, workers) = (Arc::clone(&self.packer), self.ctx.workers.clone());
-                let file = read_large(&*pending.batch.reader, pending.item, &packer, &workers, &|_| {});
-                return self.settle_large(pending, began, file);
-            }
-            group.examine(&pending.batch, pending.item, self.ctx.clock.now());
-            let Some(examined) = group.items.pop_front() else { return };
-            match examined.outcome {
-                Ok(found) => {
-                    let content = &group.buffer[examined.content];
-                    self.settle_small(pending, examined.began, found, content, examined.digest);
-                }
-                Err(error) => self.unread(pending, &error),
-            }
-            return;
+            return self.examine_here(pending);
         }
         let Some(mut draft) = self.links.get(&inode).and_then(|group| group.first.clone()) else { return };
         draft.entry.key = pending.key().to_vec();
@@ -778,28 +729,6 @@ enum Slice {
     Stored(ChunkId, u32),
     /// In a bundle of this run: number, offset, length.
     Bundled((u32, u32, u32)),
-}
-
-impl Group {
-    fn examine(&mut self, batch: &EntryBatch, item: usize, began: Time) {
-        let start = self.buffer.len();
-        let mut outcome = batch.reader.examine(item, &mut self.buffer);
-        for _ in 1..ATTEMPTS {
-            match &outcome {
-                Ok(found) if found.status == ReadStatus::Torn => {
-                    self.buffer.truncate(start);
-                    outcome = batch.reader.examine(item, &mut self.buffer);
-                }
-                _ => break,
-            }
-        }
-        if outcome.is_err() {
-            self.buffer.truncate(start);
-        }
-        let content = start..self.buffer.len();
-        let digest = *blake3::hash(&self.buffer[content.clone()]).as_bytes();
-        self.items.push_back(ExaminedItem { outcome, content, digest, began });
-    }
 }
 
 fn front(digest: &[u8; 32]) -> [u8; 16] {

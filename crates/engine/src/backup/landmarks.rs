@@ -5,12 +5,10 @@
 //! fast: what cannot be read, or is wrong, makes stretches of other lengths. On purpose not here: what
 //! a source makes of them.
 
-use crate::ctx::Ctx;
 use crate::index::Index;
 use crate::reader::Reader;
 use crate::repository::Repository;
-use crate::snapshots::{Snapshot, details};
-use crate::source::Before;
+use crate::snapshots::Snapshot;
 use holdfast_core::id::ChunkId;
 use holdfast_core::page::{Child, PageBody};
 use std::sync::Arc;
@@ -20,22 +18,19 @@ const LANDMARKS_MAX: u64 = 4096;
 /// So many pages are read at most.
 const PAGES_MAX: usize = 2048;
 
-/// What a snapshot says to the source of the next: nothing where it is too small to be divided, or
-/// where the key does not allow reading.
+/// Keys of a snapshot that lie about so far apart: none where it is too small to be divided, or where
+/// the key does not allow reading.
 pub(super) async fn of(
-    ctx: &Ctx,
     repository: &Repository,
     index: &Arc<Index>,
     parent: &Snapshot,
     apart: u64,
-) -> Before {
+) -> Vec<Vec<u8>> {
     if parent.summary.counts.files < apart.saturating_mul(2) {
-        return Before::default();
+        return Vec::new();
     }
-    let Ok(reader) = Reader::with_index(repository, Arc::clone(index)) else { return Before::default() };
-    let Ok(details) = details(ctx, repository, parent).await else { return Before::default() };
-    let landmarks = divided(&reader, parent.summary.root, apart).await;
-    Before { landmarks, facts: details.facts }
+    let Ok(reader) = Reader::with_index(repository, Arc::clone(index)) else { return Vec::new() };
+    divided(&reader, parent.summary.root, apart).await
 }
 
 /// Goes down a tree, in order, where a child holds more than is to lie between two keys.
@@ -77,7 +72,12 @@ struct Ruler {
 
 impl Ruler {
     fn new(total: u64, apart: u64) -> Self {
-        Self { apart: apart.max(total.div_ceil(LANDMARKS_MAX)).max(1), since: 0, left: total, marks: Vec::new() }
+        Self {
+            apart: apart.max(total.div_ceil(LANDMARKS_MAX)).max(1),
+            since: 0,
+            left: total,
+            marks: Vec::new(),
+        }
     }
 
     fn take(&mut self, first_key: Vec<u8>, entries: u64) {

@@ -25,8 +25,8 @@ use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::session::{Session, SessionOptions};
-use crate::snapshots::Snapshot;
-use crate::source::{Order, Prover, Source};
+use crate::snapshots::{Snapshot, details};
+use crate::source::{Before, Order, Prover, Source};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
 use driver::{Driven, Driver, UNSETTLED_SECONDS};
@@ -100,6 +100,8 @@ pub struct BackupReport {
     pub start: Time,
     /// When it ended.
     pub end: Time,
+    /// Facts that the source stated, (name, value).
+    pub facts: Vec<(String, String)>,
 }
 
 /// Where the entries of the parent come from.
@@ -174,12 +176,17 @@ async fn attempt(
     let index = Arc::new(std::mem::take(&mut view.index));
     let known = Known { repository, index: &index, stream, prover: source.prover() };
     let past = find_past(ctx, &view, &known, options).await?;
+    if source.goes_on() {
+        let landmarks = match (source.landmarks(), &past.parent) {
+            (Some(apart), Some(parent)) => landmarks::of(repository, &index, parent, apart).await,
+            _ => Vec::new(),
+        };
+        let before = before(ctx, repository, past.parent.as_ref(), options, start).await;
+        source.go_on(&Before { landmarks, ..before });
+    }
     if let Some(parent) = &past.parent {
         let Counts { files, bytes, .. } = parent.summary.counts;
         ctx.monitor.on(&Event::Expected { files, bytes });
-        if let Some(apart) = source.landmarks() {
-            source.recall(landmarks::of(ctx, repository, &index, parent, apart).await);
-        }
     }
     let mut adopted_sessions: Vec<_> = adopted.iter().map(|pack| pack.from).collect();
     adopted_sessions.dedup();
@@ -208,6 +215,7 @@ async fn attempt(
         adopted_packs,
         start,
         end: options.time.unwrap_or_else(|| ctx.clock.now()),
+        facts: driven.point.facts.clone(),
     };
     let problems = driven.problems;
     if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs + missing_packs == 0 {
@@ -260,6 +268,22 @@ async fn attempt(
     report.snapshot = Some(committed?);
     maintain::absorb_many(ctx, repository, view.deltas).await;
     Ok(Outcome { value: report, problems })
+}
+
+/// What the parent left for the source.
+async fn before(
+    ctx: &Ctx,
+    repository: &Repository,
+    parent: Option<&Snapshot>,
+    options: &BackupOptions,
+    start: Time,
+) -> Before {
+    let facts = match parent {
+        // Whoever may only write cannot read them.
+        Some(parent) => details(ctx, repository, parent).await.ok().map(|details| details.facts),
+        None => Some(Vec::new()),
+    };
+    Before { facts, start, may_leave_none: options.skip_if_unchanged, landmarks: Vec::new() }
 }
 
 fn sorted(tags: &[String]) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! planning and once for real, so that what is planned to be there is there. On purpose not
 //! here: encoding.
 
+use super::Lacking;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::{Range as PackRange, Reader, Wanted, coalesce, slice};
@@ -46,6 +47,15 @@ pub(super) enum Op {
     Hole(u64),
     /// End the entry.
     End,
+    /// Do without a file whose content was not kept: its path, and why.
+    Lacking(Vec<u8>, String),
+}
+
+/// How entries are given.
+pub(super) struct Manner {
+    /// Further names of a file are links to the first.
+    pub as_links: bool,
+    pub lacking: Option<Lacking>,
 }
 
 /// An entry and what its content is made of.
@@ -54,6 +64,7 @@ struct Part {
     path: Vec<u8>,
     extents: Vec<Extent>,
     link: Option<Vec<u8>>,
+    lacking: Option<String>,
 }
 
 /// Gives operations until all entries are through, or nobody takes them any more.
@@ -62,15 +73,15 @@ pub(super) async fn produce(
     reader: &Reader,
     selected: &mut Selected<'_>,
     first: Option<Entry>,
-    as_links: bool,
+    manner: &Manner,
     sender: Sender<Vec<Op>>,
 ) -> Result<()> {
-    let mut links = as_links.then(Links::default);
+    let mut links = manner.as_links.then(Links::default);
     let (mut planned, mut kept) = (Recent::default(), Recent::default());
     let mut next = first;
     let mut out = Out { sender, ops: Vec::new(), bytes: 0 };
     while next.is_some() {
-        let batch = build(reader, selected, &mut next, &mut links).await?;
+        let batch = build(reader, selected, &mut next, &mut links, manner).await?;
         let misses = plan(&batch, &mut planned);
         let windows: Vec<Vec<ChunkId>> = misses.chunks(CHUNKS_AT_ONCE).map(<[_]>::to_vec).collect();
         let fetched = stream::iter(windows)
@@ -87,6 +98,10 @@ pub(super) async fn produce(
                 continue;
             }
             let path = part.path;
+            if let Some(what) = part.lacking {
+                out.push(Op::Lacking(path, what), 0).await;
+                continue;
+            }
             let inline = match &part.entry.content {
                 Content::Inline(bytes) => Some(Arc::new(bytes.clone())),
                 _ => None,
@@ -206,6 +221,7 @@ async fn build(
     selected: &mut Selected<'_>,
     next: &mut Option<Entry>,
     links: &mut Option<Links>,
+    manner: &Manner,
 ) -> Result<Vec<Part>> {
     let (mut batch, mut bytes) = (Vec::new(), 0u64);
     while let Some(mut entry) = next.take() {
@@ -215,6 +231,10 @@ async fn build(
             let pairs = reader.xattrs(&entry).await.map_err(|error| lost(&path, &error))?;
             entry.attributes.xattrs = Xattrs::Inline(pairs);
         }
+        let lacking = match (&entry.attributes.xattrs, manner.lacking) {
+            (Xattrs::Inline(pairs), Some(lacking)) => lacking(pairs),
+            _ => None,
+        };
         let link = links.as_mut().and_then(|links| links.earlier(&entry));
         let extents = match &link {
             Some(_) => Vec::new(),
@@ -224,7 +244,7 @@ async fn build(
         if link.is_none() {
             bytes = bytes.saturating_add(entry.size);
         }
-        batch.push(Part { entry: Box::new(entry), path, extents, link });
+        batch.push(Part { entry: Box::new(entry), path, extents, link, lacking });
         *next = selected.next().await;
         refuse_damage(selected)?;
         if batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {

@@ -13,13 +13,13 @@ use crate::backup::ContentHasher;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::outcome::{Notice, NoticeKind, Outcome, Problems};
+use crate::outcome::{Notice, NoticeKind, Outcome, Problem, ProblemKind, Problems};
 use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::{RestoreOptions, Selected, VersionChoice};
 use crate::snapshots::Snapshot;
-use contents::{Op, produce};
+use contents::{Manner, Op, produce};
 use holdfast_core::entry::{Entry, Kind};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -43,8 +43,11 @@ pub enum ArchiveFormat {
     Zip,
 }
 
+/// Tells from its extended attributes why a file's content was not kept, if it was not.
+pub type Lacking = fn(&[(Vec<u8>, Vec<u8>)]) -> Option<String>;
+
 /// What is written, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct DumpOptions {
     /// Path in the snapshot; empty for everything.
     pub path: Vec<u8>,
@@ -52,6 +55,8 @@ pub struct DumpOptions {
     pub versions: VersionChoice,
     /// An archive also of a single file. Without it a file is written as it is, and a folder as tar.
     pub archive: Option<ArchiveFormat>,
+    /// What was kept without its content is no empty file: an archive does without it.
+    pub lacking: Option<Lacking>,
 }
 
 /// What was written.
@@ -108,8 +113,9 @@ pub async fn dump(
     let mut scribe = Scribe::new(form, outlet);
     let (sender, receiver) = channel(MESSAGES_AHEAD);
     let as_links = matches!(scribe.form, Form::Tar);
+    let manner = Manner { as_links, lacking: options.lacking };
     let (produced, written) = futures::join!(
-        produce(ctx, &reader, &mut selected, first, as_links, sender),
+        produce(ctx, &reader, &mut selected, first, &manner, sender),
         write(ctx, &mut scribe, receiver)
     );
     match written.and(produced) {
@@ -224,6 +230,7 @@ impl Scribe {
                 Op::Data(bytes, range) => self.data(&bytes[range])?,
                 Op::Hole(length) => self.hole(length)?,
                 Op::End => self.end()?,
+                Op::Lacking(path, what) => self.lacking(path, what)?,
             }
             self.flush(WRITE_BYTES)?;
         }
@@ -258,6 +265,15 @@ impl Scribe {
             let _ = tar::begin(entry, Some(target), &mut self.buffer);
         }
         self.count(entry);
+    }
+
+    fn lacking(&mut self, path: Vec<u8>, what: String) -> Result<()> {
+        if let Form::Plain = &self.form {
+            let path = String::from_utf8_lossy(&path).into_owned();
+            return Err(Error::new(ErrorKind::NotFound, format!("{path}: {what}")));
+        }
+        self.problems.problem(Problem { path, kind: ProblemKind::Refused, what });
+        Ok(())
     }
 
     fn count(&mut self, entry: &Entry) {

@@ -5,6 +5,7 @@ mod copy;
 mod crash;
 mod damage;
 mod dedup;
+mod details;
 mod find;
 mod in_place;
 mod incremental;

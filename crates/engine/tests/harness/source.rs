@@ -5,8 +5,9 @@ use holdfast_core::entry::Kind;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
-    ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Order,
-    Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity, Stat,
+    Account, Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError,
+    ItemReader, Lack, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity,
+    Stat,
 };
 use std::collections::HashMap;
 use std::io;
@@ -46,6 +47,9 @@ pub(crate) struct ModelSource {
     fails_after: Option<usize>,
     /// Whether it can be read once more, then without the hook.
     repeatable: bool,
+    /// What the listing tells of the details of each item.
+    aside: Aside,
+    account: Arc<Mutex<Account>>,
 }
 
 impl ModelSource {
@@ -68,7 +72,20 @@ impl ModelSource {
             hook: None,
             fails_after: None,
             repeatable: false,
+            aside: Aside::default(),
+            account: Arc::default(),
         }
+    }
+
+    /// Lists every item with this beside.
+    pub(crate) fn with_aside(mut self, mark: u64, look: bool) -> Self {
+        self.aside = Aside { mark, look };
+        self
+    }
+
+    /// What became of everything, once it ended.
+    pub(crate) fn accounted(&self) -> Arc<Mutex<Account>> {
+        Arc::clone(&self.account)
     }
 
     /// Gives its items in an order of chance.
@@ -173,7 +190,7 @@ impl Source for ModelSource {
             };
             let start = keys.len();
             keys.extend_from_slice(key);
-            items.push(Item { key: start..keys.len(), stat: stat(node, size) });
+            items.push(Item { key: start..keys.len(), stat: stat(node, size), aside: self.aside });
         }
         let reader = ModelReader {
             tree: Arc::clone(&self.tree),
@@ -183,6 +200,11 @@ impl Source for ModelSource {
             hook: self.hook.clone(),
         };
         Ok(Some(EntryBatch { keys, items, reader: Arc::new(reader), problems: Problems::default() }))
+    }
+
+    fn account(&mut self, account: &Account) -> Problems {
+        *self.account.lock().unwrap() = *account;
+        Problems::default()
     }
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
@@ -235,14 +257,34 @@ fn denied() -> ItemError {
 }
 
 fn details(node: &Node) -> Details {
-    Details { link_target: node.link_target.clone(), xattrs: node.xattrs.clone(), ..Details::default() }
+    let lack =
+        Lack { what: "it is far away".into(), accepted: false, xattrs: vec![(b"far".into(), b"".into())] };
+    Details {
+        link_target: node.link_target.clone(),
+        xattrs: node.xattrs.clone(),
+        lack: (node.trouble == Trouble::Lacks).then_some(lack),
+        ..Details::default()
+    }
 }
 
 impl ItemReader for ModelReader {
+    fn details(&self, item: usize) -> Result<Option<Details>, ItemError> {
+        let key = &self.keys[item];
+        self.reads.note(&[b"details of ", &key[..]].concat());
+        let node = &self.tree.0[key];
+        match node.trouble {
+            Trouble::Vanishes => Err(ItemError::Vanished),
+            Trouble::Unreadable => Err(denied()),
+            Trouble::Torn(_) => Ok(None),
+            _ => Ok(Some(details(node))),
+        }
+    }
+
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
         let (node, mut status) = self.attempt(item)?;
         if node.kind == Kind::File {
-            if node.size() > SMALL_FILE_BYTES_MAX {
+            if node.trouble == Trouble::Lacks {
+            } else if node.size() > SMALL_FILE_BYTES_MAX {
                 status = ReadStatus::Torn;
             } else {
                 content.extend_from_slice(&node.flat());
@@ -257,7 +299,7 @@ impl ItemReader for ModelReader {
         Ok(Box::new(ModelStream {
             stat: stat(node, node.size()),
             details: details(node),
-            runs: node.runs.clone(),
+            runs: if node.trouble == Trouble::Lacks { Vec::new() } else { node.runs.clone() },
             run: 0,
             at: 0,
             status,

@@ -61,6 +61,8 @@ pub(crate) enum Trouble {
     Panics,
     /// The listing said that it was this small.
     ListedAs(u64),
+    /// Its content cannot be had.
+    Lacks,
 }
 
 /// An item of a model source.

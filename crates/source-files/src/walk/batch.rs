@@ -6,7 +6,7 @@ use crate::directory::Directory;
 use crate::read::{Access, BatchReader, Reading, Shared};
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
-use holdfast_engine::source::{EntryBatch, Item, Stat};
+use holdfast_engine::source::{Aside, EntryBatch, Item, Stat};
 use std::sync::Arc;
 
 /// Items that a batch holds at most.
@@ -46,7 +46,7 @@ impl Filling {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
         self.reading.add(directory, name_of(key), stat.kind, access);
-        self.items.push(Item { key: start..self.keys.len(), stat });
+        self.items.push(Item { key: start..self.keys.len(), stat, aside: Aside::default() });
     }
 
     pub(super) fn problem(&mut self, key: &[u8], what: String) {

@@ -62,7 +62,8 @@ impl BucketBatch {
         if !options.replay || options.survey {
             return;
         }
-        for (entry, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.recorded.is_delete_marker) {
+        for (entry, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.recorded.is_delete_marker)
+        {
             let (slot, shared) = (Arc::clone(slot), Arc::clone(&self.shared));
             let Some(permit) = shared.wait(shared.admit(0)) else { return };
             self.start(entry, async move {
@@ -103,6 +104,15 @@ impl TargetBatch for BucketBatch {
         let (slot, shared) = (&self.slots[entry], &self.shared);
         let differing = slot.there.as_ref().filter(|there| there.differs || there.tags_differ);
         match differing {
+            None if shared.options.with_acl && slot.recorded.rights.is_some() => {
+                let Some(permit) = shared.wait(shared.admit(0)) else { return shared.check() };
+                let (slot, shared) = (Arc::clone(slot), Arc::clone(shared));
+                self.start(entry, async move {
+                    let set = shared.set_rights(&slot).await;
+                    one_more(if set { &shared.count.attributes_only } else { &shared.count.unchanged });
+                    drop(permit);
+                });
+            }
             None => one_more(&shared.count.unchanged),
             Some(_) if shared.options.rehearse => one_more(&shared.count.attributes_only),
             Some(there) => {
@@ -110,6 +120,7 @@ impl TargetBatch for BucketBatch {
                 let (slot, shared, there) = (Arc::clone(slot), Arc::clone(shared), there.clone());
                 self.start(entry, async move {
                     shared.set_attributes(&slot, &there).await;
+                    shared.set_rights(&slot).await;
                     drop(permit);
                 });
             }

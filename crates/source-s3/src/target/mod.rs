@@ -14,6 +14,7 @@ mod place;
 mod present;
 mod recorded;
 mod replay;
+mod rights;
 mod send;
 mod shared;
 
@@ -159,7 +160,7 @@ impl BucketTarget {
         if !slot.recorded.is_object {
             one_more(&self.shared.count.files);
         }
-        if slot.recorded.has_rights {
+        if slot.recorded.has_unset(self.shared.options.with_acl) {
             one_more(&self.shared.count.with_rights);
         }
         slot.plan = if self.shared.options.survey { Plan::Nothing } else { Plan::Write };

@@ -34,6 +34,8 @@ pub struct BucketTargetOptions {
     /// Entries are versions of objects, oldest first, with at most one of an object in a batch; the
     /// place is empty and keeps versions.
     pub replay: bool,
+    /// Set access rights that were recorded.
+    pub with_acl: bool,
     /// Change nothing, only count.
     pub rehearse: bool,
     /// Look at nothing but what would be deleted; nothing is changed either.

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: sending requests.
 
+use super::rights::Rights;
 use crate::attributes::{
     ACL, COLD, DELETE_MARKER, ETAG, HEADERS, LEGAL_HOLD, LOCK_MODE, META, PARTS, PREFIX, STORAGE_CLASS, TAG,
 };
@@ -52,8 +53,10 @@ pub(super) struct Recorded {
     /// The class of storage, if its content was not kept because of it.
     pub(super) cold: Option<String>,
     pub(super) is_delete_marker: bool,
-    /// It has access rights or locks, which are not set.
-    pub(super) has_rights: bool,
+    /// It has a lock, which is not set.
+    pub(super) has_lock: bool,
+    /// Its access rights, which are set where that is asked for.
+    pub(super) rights: Option<Rights>,
     class: Option<String>,
     headers: BTreeMap<&'static str, String>,
     meta: BTreeMap<String, String>,
@@ -83,7 +86,8 @@ impl Recorded {
             PARTS => self.parts = parse_parts(value, size),
             COLD => self.cold = text(),
             DELETE_MARKER => self.is_delete_marker = true,
-            ACL | LOCK_MODE | LEGAL_HOLD => self.has_rights = true,
+            ACL => self.rights = Rights::parse(value),
+            LOCK_MODE | LEGAL_HOLD => self.has_lock = true,
             _ => {
                 if let Some(header) = HEADERS.iter().find(|header| **header == name) {
                     self.headers.insert(header, value.to_owned());
@@ -94,6 +98,11 @@ impl Recorded {
                 }
             }
         }
+    }
+
+    /// Whether it has rights or a lock that will not be set.
+    pub(super) fn has_unset(&self, with_acl: bool) -> bool {
+        self.has_lock || !with_acl && self.rights.as_ref().is_some_and(|rights| !rights.are_plain())
     }
 
     /// The same without tags.

@@ -118,6 +118,7 @@ impl Shared {
             }
             Some(answer) => return self.unsent(slot, answer),
         }
+        self.set_rights(slot).await;
         true
     }
 
@@ -202,7 +203,8 @@ impl Shared {
             let complete = self.place.client.complete_multipart_upload().bucket(self.place.bucket());
             let mut complete = complete.key(&slot.name).upload_id(&begun.id).multipart_upload(parts.clone());
             if !ease.condition {
-                complete = complete.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
+                complete =
+                    complete.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
             match complete.send().await.map_err(Answer::of) {
                 Ok(made) => {
@@ -216,6 +218,7 @@ impl Shared {
         let Some(answer) = answer else {
             lock(&self.uploads).remove(&begun.id);
             self.sent(slot, length, ease);
+            self.set_rights(slot).await;
             return true;
         };
         // Of an upload that was completed, and the answer lost, nothing is known afterwards.
@@ -224,6 +227,7 @@ impl Shared {
         {
             self.abort(begun, &slot.name).await;
             self.sent(slot, length, ease);
+            self.set_rights(slot).await;
             return true;
         }
         self.abort(begun, &slot.name).await;

@@ -42,6 +42,8 @@ pub(super) struct Shared {
     stopped: AtomicBool,
     /// Of a replay: what was written last.
     pub(super) last: Mutex<Last>,
+    /// The bucket knows no access rights of single objects.
+    pub(super) no_rights: AtomicBool,
     handle: Handle,
     gate: Arc<Semaphore>,
     problems: Mutex<Problems>,
@@ -84,6 +86,7 @@ impl Shared {
             uploads: Mutex::default(),
             stopped: AtomicBool::new(false),
             last: Mutex::default(),
+            no_rights: AtomicBool::new(false),
             handle,
             gate: Arc::new(Semaphore::new(UNITS as usize)),
             problems: Mutex::default(),
@@ -204,8 +207,11 @@ impl Shared {
             );
         }
         if get(&count.with_rights) > 0 && !self.options.rehearse {
-            let what =
-                "access rights and locks of objects are recorded, and not set: set them where they are meant";
+            let what = if self.options.with_acl {
+                "locks of objects are recorded, and not set: set them where they are meant"
+            } else {
+                "access rights and locks of objects are recorded, and not set: --with-acl sets the rights"
+            };
             self.notice(b"", format!("{} objects: {what}", get(&count.with_rights)));
         }
         Finished {

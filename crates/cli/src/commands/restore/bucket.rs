@@ -23,6 +23,8 @@ pub(super) struct Bucket {
     pub(super) place: BucketPlace,
     /// Nothing lies there.
     pub(super) empty: bool,
+    /// Access rights are to be set.
+    with_acl: bool,
     /// Objects that are newer than the snapshot, once that is known.
     pub(super) newer: AtomicU64,
 }
@@ -121,7 +123,7 @@ pub(super) async fn ready(
         refuse_without_versions(&place).await?;
     }
     heed_events(run, args, &place).await?;
-    Ok(Bucket { place, empty, newer: AtomicU64::new(0) })
+    Ok(Bucket { place, empty, with_acl: args.with_acl, newer: AtomicU64::new(0) })
 }
 
 /// Refuses a place where versions would be lost, or would mix with others.
@@ -134,14 +136,19 @@ async fn refuse_without_versions(place: &BucketPlace) -> Result<(), Fault> {
     };
     if !place.keeps_versions().await.map_err(failed)? {
         return Err(Fault::usage(
-            format!("--all-versions: the bucket {} does not keep versions: each would replace the one before", address.bucket),
+            format!(
+                "--all-versions: the bucket {} does not keep versions: each would replace the one before",
+                address.bucket
+            ),
             "switch its versioning on (aws s3api put-bucket-versioning --versioning-configuration Status=Enabled), \
              or restore one version of each object, with --at",
         ));
     }
     if !place.has_no_versions().await.map_err(failed)? {
         return Err(Fault::usage(
-            format!("--all-versions: in {address} there are versions or delete markers, which would mix with the restored"),
+            format!(
+                "--all-versions: in {address} there are versions or delete markers, which would mix with the restored"
+            ),
             "restore to an empty bucket or a prefix under which nothing ever was",
         ));
     }
@@ -198,6 +205,7 @@ impl Bucket {
             delete: into.delete.clone(),
             keep_larger_than: into.keep_larger_than,
             replay,
+            with_acl: self.with_acl,
             rehearse: into.rehearse,
             survey: carry == Carry::Survey,
             opaque,

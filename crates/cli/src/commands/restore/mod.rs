@@ -105,8 +105,10 @@ impl Place {
             bucket::refuse_options(args)?;
             return Ok(Self::Bucket(address));
         }
-        if args.with_events {
-            return Err(Fault::usage("--with-events is about a bucket", "leave it out"));
+        for (stated, option) in [(args.with_events, "--with-events"), (args.with_acl, "--with-acl")] {
+            if stated {
+                return Err(Fault::usage(format!("{option} is about a bucket"), "leave it out"));
+            }
         }
         Ok(Self::Folder(settings::normalise(&args.target, &settings::current_dir()?)))
     }
@@ -208,7 +210,8 @@ impl Job<'_> {
         options: &RestoreOptions,
         phase: &str,
     ) -> Result<Outcome<RestoreReport>, Fault> {
-        let into = bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
+        let into =
+            bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
         let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
         let result = self.carry_to(target, options, phase).await;
         if result.is_err() {
