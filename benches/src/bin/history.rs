@@ -19,8 +19,8 @@ use holdfast_engine::maintain::{
 };
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
-    Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Order,
-    ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader,
+    Order, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{BackupOptions, InitOptions, Repository, Secret, SnapshotFilter, backup, snapshots};
@@ -321,7 +321,11 @@ impl Source for ChangingTree {
         for file in 0..FILES {
             let start = keys.len();
             keys.extend_from_slice(format!("file-{file:04}").as_bytes());
-            items.push(Item { key: start..keys.len(), stat: stat(file, self.changes), aside: Aside::default() });
+            items.push(Item {
+                key: start..keys.len(),
+                stat: stat(file, self.changes),
+                aside: Aside::default(),
+            });
         }
         let reader = Arc::new(NoiseReader(self.changes));
         Ok(Some(EntryBatch { keys, items, reader, problems: Problems::default() }))

@@ -4,8 +4,8 @@
 //! half a dump must not look like a dump. On purpose not here: which command, and its words.
 
 use crate::engine::{
-    Aside, Cancel, ConsistencyPoint, ContentStream, EntryBatch, Examined, Item, ItemDetails, ItemError, ItemReader,
-    Order, Piece, Problems, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    Aside, Cancel, ConsistencyPoint, ContentStream, EntryBatch, Examined, Item, ItemDetails, ItemError,
+    ItemReader, Order, Piece, Problems, ReadStatus, Source, SourceError, SourceIdentity, Stat,
 };
 use holdfast_core::entry::{Kind, Owner, Time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -16,6 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A bucket in which all objects are their owner's, without rights of their own.
 const NO_RIGHTS: &str = "AccessControlListNotSupported";
 
+/// Whether a server knows of something that objects may have.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// It says that it does not.
+    unknown: AtomicBool,
+    /// It told of it, now or in a run before.
+    told: AtomicBool,
+}
+
+impl Known {
+    /// It told of it, now or in the run before: that it knows nothing of it is not believed then.
+    pub(crate) fn note_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
 /// Adds what only further requests tell.
 pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
     let Told { stat, details, pin } = &mut *told;
@@ -46,33 +70,38 @@ pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
 /// Without the right a server says of an object with tags what it says of one without: only
 /// asking tells.
 async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
-    if shared.no_tags.load(Ordering::Relaxed) {
+    if shared.tags.is_unknown() {
         return Ok(Vec::new());
     }
     let request = shared.client.get_object_tagging().bucket(&shared.address.bucket).key(key);
     match request.set_version_id(pin.version.clone()).send().await.map_err(Answer::of) {
         Ok(answer) => {
+            shared.tags.note_told();
             let kept = |tag: aws_sdk_s3::types::Tag| {
                 (format!("{TAG}{}", tag.key).into_bytes(), tag.value.into_bytes())
             };
             Ok(answer.tag_set.into_iter().map(kept).collect())
         }
         Err(answer) => {
-            let refused = Refused { what: "tags", right: "s3:GetObjectTagging", unknown: &shared.no_tags };
+            let refused = Refused { what: "tags", right: "s3:GetObjectTagging", known: &shared.tags };
             refused.judge(answer).map(|()| Vec::new())
         }
     }
 }
 
 async fn acl(shared: &Shared, key: &str, pin: &Pin) -> Result<Option<String>, String> {
-    if shared.no_rights.load(Ordering::Relaxed) {
+    if shared.rights.is_unknown() {
         return Ok(None);
     }
     let request = shared.client.get_object_acl().bucket(&shared.address.bucket).key(key);
     match request.set_version_id(pin.version.clone()).send().await.map_err(Answer::of) {
-        Ok(answer) => Ok(Some(acl_text(&answer))),
+        Ok(answer) => {
+            shared.rights.note_told();
+            Ok(Some(acl_text(&answer)))
+        }
         Err(answer) => {
-            let refused = Refused { what: "access rights", right: "s3:GetObjectAcl", unknown: &shared.no_rights };
+            let (what, right) = ("access rights", "s3:GetObjectAcl");
+            let refused = Refused { what, right, known: &shared.rights };
             refused.judge(answer).map(|()| None)
         }
     }
@@ -82,15 +111,18 @@ async fn acl(shared: &Shared, key: &str, pin: &Pin) -> Result<Option<String>, St
 struct Refused<'a> {
     what: &'static str,
     right: &'static str,
-    /// Set where no object has it.
-    unknown: &'a AtomicBool,
+    known: &'a Known,
 }
 
 impl Refused<'_> {
     /// The error is what to tell of the object.
     fn judge(&self, answer: Answer) -> Result<(), String> {
         if answer.is_unknown() || matches!(answer.code(), "MethodNotAllowed" | NO_RIGHTS) {
-            self.unknown.store(true, Ordering::Relaxed);
+            if self.known.is_told() {
+                let what = self.what;
+                return Err(format!("the server told of {what} before, and now says that it knows none"));
+            }
+            self.known.unknown.store(true, Ordering::Relaxed);
             return Ok(());
         }
         if answer.is_absent() {
@@ -104,7 +136,8 @@ impl Refused<'_> {
 
 /// Access rights in one spelling, whatever order the server lists them in.
 pub(crate) fn acl_text(answer: &GetObjectAclOutput) -> String {
-    let mut grants: Vec<_> = answer.grants().iter().map(|grant| (grant_of(grant).to_string(), grant)).collect();
+    let mut grants: Vec<_> =
+        answer.grants().iter().map(|grant| (grant_of(grant).to_string(), grant)).collect();
     grants.sort_by(|one, other| one.0.cmp(&other.0));
     grants.dedup_by(|one, other| one.0 == other.0);
     let grants: Vec<_> = grants.into_iter().map(|(_, grant)| grant_of(grant)).collect();
@@ -114,11 +147,12 @@ pub(crate) fn acl_text(answer: &GetObjectAclOutput) -> String {
 
 fn grant_of(grant: &Grant) -> Value {
     let permission = grant.permission().map(aws_sdk_s3::types::Permission::as_str);
-    let grantee = grant.grantee().map(|grantee| match (grantee.id(), grantee.uri(), grantee.email_address()) {
-        (Some(id), _, _) => json!({ "id": id }),
-        (None, Some(uri), _) => json!({ "uri": uri }),
-        (None, None, email) => json!({ "email": email }),
-    });
+    let grantee =
+        grant.grantee().map(|grantee| match (grantee.id(), grantee.uri(), grantee.email_address()) {
+            (Some(id), _, _) => json!({ "id": id }),
+            (None, Some(uri), _) => json!({ "uri": uri }),
+            (None, None, email) => json!({ "email": email }),
+        });
     json!({ "grantee": grantee, "permission": permission })
 }
 

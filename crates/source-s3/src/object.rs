@@ -139,8 +139,8 @@ async fn head(shared: &Shared, key: &str) -> Result<Told, ItemError> {
 /// Reads what is kept of an object beside its content; none if it is not what was listed any more.
 pub(crate) async fn look(shared: &Shared, listed: &Listed) -> Result<Option<Details>, ItemError> {
     let mut told = head(shared, &listed.key).await?;
-    let same = (told.etag(), told.stat.size, told.stat.mtime)
-        == (listed.etag.clone(), listed.size, listed.modified);
+    let same =
+        (told.etag(), told.stat.size, told.stat.mtime) == (listed.etag.clone(), listed.size, listed.modified);
     if !same {
         return Ok(None);
     }

@@ -5,9 +5,9 @@
 
 use crate::listing::{Listed, Page};
 use crate::object::{self, BODIES, Opened, Refused};
-use crate::told::Told;
 use crate::source::Shared;
 use crate::stream::{First, ObjectStream, RANGE_BYTES};
+use crate::told::Told;
 use bytes::Bytes;
 use holdfast_engine::source::{
     ContentStream, Details, Examined, ItemError, ItemReader, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,

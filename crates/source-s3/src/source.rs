@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
+use crate::beside::Known;
 use crate::keep::{Keep, Round, Sweep};
 use crate::listing::{self, Listed, Page};
 use crate::place::host_of;
@@ -11,12 +12,12 @@ use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use holdfast_engine::source::{
-    Account, Aside, Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError, SourceIdentity,
+    Account, Aside, Before, ConsistencyPoint, EntryBatch, Item, Order, Prover, Source, SourceError,
+    SourceIdentity,
 };
 use holdfast_store_s3::{Address, Keys, Meter, connect};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -74,10 +75,9 @@ pub(crate) struct Shared {
     pub turns: Semaphore,
     /// Room for parts of large objects.
     room: Arc<Semaphore>,
-    /// The server said that it knows no tags.
-    pub no_tags: AtomicBool,
-    /// The same of access rights, or its bucket has none.
-    pub no_rights: AtomicBool,
+    /// Whether the server knows of tags, and its bucket of access rights of single objects.
+    pub tags: Known,
+    pub rights: Known,
 }
 
 impl Shared {
@@ -140,8 +140,8 @@ impl BucketSource {
             accept_cold: options.accept_cold,
             turns: Semaphore::new(TURNS),
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
-            no_tags: AtomicBool::new(false),
-            no_rights: AtomicBool::new(false),
+            tags: Known::default(),
+            rights: Known::default(),
         });
         let round = Round::new(options.keep, options.sweep);
         let (listed, excluded, own, impossible, account) = (0, 0, 0, 0, Account::default());
@@ -219,7 +219,14 @@ impl Source for BucketSource {
     }
 
     fn go_on(&mut self, before: &Before) {
-        self.round = self.round.after(before);
+        let told;
+        (self.round, told) = self.round.after(before);
+        if told.tags {
+            self.shared.tags.note_told();
+        }
+        if told.acl {
+            self.shared.rights.note_told();
+        }
     }
 
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
@@ -234,8 +241,8 @@ impl Source for BucketSource {
     fn account(&mut self, account: &Account) -> Problems {
         self.account = *account;
         let mut told = Problems::default();
-        let unknown = [(&self.shared.no_tags, "tags"), (&self.shared.no_rights, "access rights")];
-        for (_, word) in unknown.into_iter().filter(|(unknown, _)| unknown.load(Ordering::Relaxed)) {
+        let known = [(&self.shared.tags, "tags"), (&self.shared.rights, "access rights")];
+        for (_, word) in known.into_iter().filter(|(known, _)| known.is_unknown()) {
             let what = format!("the server knows no {word} of objects here: none are kept");
             told.notice(Notice { path: b"/".to_vec(), kind: NoticeKind::Other, what });
         }
@@ -256,7 +263,9 @@ impl Source for BucketSource {
             ("own", self.own),
         ];
         let counts = counts.map(|(name, count)| (format!("{COUNTED}{name}"), count.to_string()));
-        let facts = counts.into_iter().chain(self.round.facts()).collect();
+        let Shared { tags, rights, .. } = &*self.shared;
+        let told = Keep { tags: tags.is_told(), acl: rights.is_told(), lock: false };
+        let facts = counts.into_iter().chain(self.round.facts(told)).collect();
         Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 

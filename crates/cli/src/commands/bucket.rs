@@ -10,7 +10,7 @@ use crate::ink::{count, size};
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
 use crate::wire_up::{
-    self, Address, BucketOptions, Keep, Keys, LeftOut, Meter, Overlap, COUNTED, Sweep, overlap, parse_source,
+    self, Address, BucketOptions, COUNTED, Keep, Keys, LeftOut, Meter, Overlap, Sweep, overlap, parse_source,
 };
 use holdfast_store::Traffic;
 use std::collections::BTreeMap;
@@ -76,10 +76,11 @@ pub(super) fn refuse_options_of_buckets(args: &BackupArgs) -> Result<(), Fault> 
 fn kept(objects: &Objects) -> Result<(Keep, Sweep), Fault> {
     let Objects { metadata, metadata_sweep, .. } = objects;
     let keep = Keep::parse(metadata.as_deref().unwrap_or("tags,lock"));
-    let keep = keep.map_err(|what| Fault::usage(format!("--metadata: {what}"), "write --metadata tags,lock"))?;
+    let keep =
+        keep.map_err(|what| Fault::usage(format!("--metadata: {what}"), "write --metadata tags,lock"))?;
     let sweep = Sweep::parse(metadata_sweep.as_deref().unwrap_or("1/30"));
-    let sweep =
-        sweep.map_err(|what| Fault::usage(format!("--metadata-sweep: {what}"), "write --metadata-sweep 1/30"))?;
+    let sweep = sweep
+        .map_err(|what| Fault::usage(format!("--metadata-sweep: {what}"), "write --metadata-sweep 1/30"))?;
     if !keep.is_any() && metadata_sweep.is_some() && sweep.0.is_some() {
         let what = "--metadata-sweep has nothing to look at with --metadata none";
         return Err(Fault::usage(what, "leave one of them out"));

@@ -23,8 +23,8 @@ use crate::outcome::{Notice, NoticeKind, Problem, ProblemKind, Problems};
 use crate::packer::{Claim, Packer};
 use crate::restore::path_text as path_of;
 use crate::source::{
-    Account, ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order,
-    SMALL_FILE_BYTES_MAX, Source, Stat,
+    Account, ConsistencyPoint, Details, EntryBatch, Examined, Item, ItemError, Order, SMALL_FILE_BYTES_MAX,
+    Source, Stat,
 };
 use holdfast_core::chunker::BUNDLE_BYTES_MAX;
 use holdfast_core::entry::{Content, Entry, Extent, INLINE_BYTES_MAX, Kind, Time, Xattrs};
@@ -368,7 +368,11 @@ impl Driver {
 
     fn add_to_group(&mut self, pending: Pending) {
         let (reader, item) = (&pending.batch.reader, pending.item);
-        if pending.look { reader.expect_details(item) } else { reader.expect(item) }
+        if pending.look {
+            reader.expect_details(item)
+        } else {
+            reader.expect(item)
+        }
         let bytes = pending.held_bytes();
         self.draft_group.push((Arc::clone(&pending.batch), item, pending.look));
         self.draft_bytes += bytes;

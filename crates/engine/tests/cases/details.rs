@@ -5,10 +5,10 @@
 use super::trouble::cache_files;
 use crate::harness::{ModelSource, Node, Tree, Trouble, World, noise, run};
 use holdfast_core::entry::{Content, Entry};
-use holdfast_engine::outcome::ProblemKind;
+use holdfast_engine::outcome::{Outcome, ProblemKind};
 use holdfast_engine::source::Account;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{BackupOptions, BackupReport, Outcome, Repository, list};
+use holdfast_engine::{BackupOptions, BackupReport, Repository, list};
 
 /// Small ones, large ones, and one whose attributes need a chunk of their own.
 fn tree() -> Tree {
@@ -36,7 +36,9 @@ async fn marked(
 
 async fn entry(world: &World, repository: &Repository, name: &str) -> Entry {
     let (snapshot, mut found) = (world.newest(repository).await, None);
-    let mut take = |entry: &Entry| found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()));
+    let mut take = |entry: &Entry| {
+        found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()))
+    };
     list(&world.ctx(), repository, &snapshot, b"", true, &mut take).await.unwrap();
     found.unwrap()
 }
@@ -48,7 +50,8 @@ fn details_change_and_contents_are_not_read() {
             let (world, repository) = World::made(workers).await;
             let mut tree = tree();
             let (first, _) = marked(&world, &repository, &tree, 0, false).await;
-            let all: Vec<_> = tree.0.keys().map(|key| format!("details of {}", String::from_utf8_lossy(key))).collect();
+            let all: Vec<_> =
+                tree.0.keys().map(|key| format!("details of {}", String::from_utf8_lossy(key))).collect();
             // All are looked at, and all is as it was.
             let (same, read) = marked(&world, &repository, &tree, 0, true).await;
             assert_eq!((read, same.value.root), (all.clone(), first.value.root));

@@ -6,7 +6,8 @@ use holdfast_core::page::KeySpace;
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
     Account, Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError,
-    ItemReader, Lack, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity, Stat,
+    ItemReader, Lack, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity,
+    Stat,
 };
 use std::collections::HashMap;
 use std::io;
@@ -256,7 +257,8 @@ fn denied() -> ItemError {
 }
 
 fn details(node: &Node) -> Details {
-    let lack = Lack { what: "it is far away".into(), accepted: false, xattrs: vec![(b"far".into(), b"".into())] };
+    let lack =
+        Lack { what: "it is far away".into(), accepted: false, xattrs: vec![(b"far".into(), b"".into())] };
     Details {
         link_target: node.link_target.clone(),
         xattrs: node.xattrs.clone(),

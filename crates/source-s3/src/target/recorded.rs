@@ -2,10 +2,10 @@
 //!
 //! On purpose not here: sending requests.
 
+use super::rights::Rights;
 use crate::attributes::{
     ACL, COLD, DELETE_MARKER, ETAG, HEADERS, LEGAL_HOLD, LOCK_MODE, META, PARTS, PREFIX, STORAGE_CLASS, TAG,
 };
-use super::rights::Rights;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{StorageClass, Tag};

@@ -108,8 +108,10 @@ impl Shared {
 
     async fn try_to_set(&self, slot: &Slot, rights: &Rights) -> Result<bool, Answer> {
         let (client, bucket) = (&self.place.client, self.place.bucket());
-        let there = client.get_object_acl().bucket(bucket).key(&slot.name).send().await.map_err(Answer::of)?;
-        let wanted = there.owner().and_then(|owner| owner.id()).map_or_else(|| rights.clone(), |id| rights.of(id));
+        let there =
+            client.get_object_acl().bucket(bucket).key(&slot.name).send().await.map_err(Answer::of)?;
+        let wanted =
+            there.owner().and_then(|owner| owner.id()).map_or_else(|| rights.clone(), |id| rights.of(id));
         let Some(grants) = wanted.policy() else {
             let what = "its access rights are not set: they are for nobody that can be stated";
             self.problem(&slot.path, ProblemKind::Attribute, what);

@@ -26,11 +26,7 @@ impl Pending {
 
 impl Driver {
     /// Second stage of an item of which the details were read again.
-    pub(super) fn settle_details(
-        &mut self,
-        pending: &Pending,
-        looked: Result<Option<Details>, ItemError>,
-    ) {
+    pub(super) fn settle_details(&mut self, pending: &Pending, looked: Result<Option<Details>, ItemError>) {
         match (looked, pending.before.clone()) {
             (Ok(Some(details)), Some(record)) => self.settle_looked(pending, record, details),
             (Err(ItemError::Unreadable { operation, source }), Some(record)) => {
