@@ -16,6 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A bucket in which all objects are their owner's, without rights of their own.
 const NO_RIGHTS: &str = "AccessControlListNotSupported";
 
+/// Whether a server knows of something that objects may have.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// It says that it does not.
+    unknown: AtomicBool,
+    /// It told of it, now or in a run before.
+    told: AtomicBool,
+}
+
+impl Known {
+    /// It told of it, now or in the run before: that it knows nothing of it is not believed then.
+    pub(crate) fn note_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
 /// Adds what only further requests tell.
 pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
     let Told { stat, details, pin } = &mut *told;
@@ -46,12 +70,13 @@ pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
 /// Without the right a server says of an object with tags what it says of one without: only
 /// asking tells.
 async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
-    if shared.no_tags.load(Ordering::Relaxed) {
+    if shared.tags.is_unknown() {
         return Ok(Vec::new());
     }
     let request = shared.client.get_object_tagging().bucket(&shared.address.bucket).key(key);
     match request.set_version_id(pin.version.clone()).send().await.map_err(Answer::of) {
         Ok(answer) => {
+            shared.tags.note_told();
             let kept = |tag: aws_sdk_s3::types::Tag| {
                 (format!("{TAG}{}", tag.key).into_bytes(), tag.value.into_bytes())
             };
@@ -59,22 +84,25 @@ async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec
         }
         Err(answer) => {
             let right = if pin.may_change() { "s3:GetObjectTagging" } else { "s3:GetObjectVersionTagging" };
-            let refused = Refused { what: "tags", right, unknown: &shared.no_tags };
+            let refused = Refused { what: "tags", right, known: &shared.tags };
             refused.judge(answer).map(|()| Vec::new())
         }
     }
 }
 
 async fn acl(shared: &Shared, key: &str, pin: &Pin) -> Result<Option<String>, String> {
-    if shared.no_rights.load(Ordering::Relaxed) {
+    if shared.rights.is_unknown() {
         return Ok(None);
     }
     let request = shared.client.get_object_acl().bucket(&shared.address.bucket).key(key);
     match request.set_version_id(pin.version.clone()).send().await.map_err(Answer::of) {
-        Ok(answer) => Ok(Some(acl_text(&answer))),
+        Ok(answer) => {
+            shared.rights.note_told();
+            Ok(Some(acl_text(&answer)))
+        }
         Err(answer) => {
             let right = if pin.may_change() { "s3:GetObjectAcl" } else { "s3:GetObjectVersionAcl" };
-            let refused = Refused { what: "access rights", right, unknown: &shared.no_rights };
+            let refused = Refused { what: "access rights", right, known: &shared.rights };
             refused.judge(answer).map(|()| None)
         }
     }
@@ -84,15 +112,18 @@ async fn acl(shared: &Shared, key: &str, pin: &Pin) -> Result<Option<String>, St
 struct Refused<'a> {
     what: &'static str,
     right: &'static str,
-    /// Set where no object has it.
-    unknown: &'a AtomicBool,
+    known: &'a Known,
 }
 
 impl Refused<'_> {
     /// The error is what to tell of the object.
     fn judge(&self, answer: Answer) -> Result<(), String> {
         if answer.is_unknown() || matches!(answer.code(), "MethodNotAllowed" | NO_RIGHTS) {
-            self.unknown.store(true, Ordering::Relaxed);
+            if self.known.is_told() {
+                let what = self.what;
+                return Err(format!("the server told of {what} before, and now says that it knows none"));
+            }
+            self.known.unknown.store(true, Ordering::Relaxed);
             return Ok(());
         }
         if answer.is_absent() {

@@ -8,8 +8,10 @@
 use holdfast_engine::source::Before;
 use std::fmt;
 
-/// Names of facts: what was kept, how often all is looked at again, which part it was.
+/// Names of facts: what was kept, what of that the server was seen to know, how often all is looked
+/// at again, which part it was.
 const KEPT: &str = "metadata kept";
+const TOLD: &str = "metadata told";
 const SWEEP: &str = "metadata sweep";
 const PART: &str = "metadata sweep part";
 /// Most runs in which all is looked at again.
@@ -113,15 +115,16 @@ impl Round {
         Self { keep, sweep, ..Self::default() }
     }
 
-    /// Goes on from where the last run was.
-    pub(crate) fn after(self, before: &Before) -> Self {
+    /// Goes on from where the last run was; says too what the server told of then.
+    pub(crate) fn after(self, before: &Before) -> (Self, Keep) {
         let day = before.start.seconds.div_euclid(DAY_SECONDS).to_le_bytes();
         let Some(facts) = &before.facts else {
             // Which part the last run had cannot be read by whoever may only write.
-            return Self { part: hashed(&day), ..self };
+            return (Self { part: hashed(&day), ..self }, Keep::default());
         };
         let find = |wanted: &str| facts.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-        let kept = find(KEPT).map_or(ONCE, |value| Keep::parse(value).unwrap_or(ONCE));
+        let list = |wanted: &str| find(wanted).and_then(|value| Keep::parse(value).ok());
+        let (kept, told) = (list(KEPT).unwrap_or(ONCE), list(TOLD).unwrap_or_default());
         let last: Option<u64> = find(PART).and_then(|value| value.parse().ok());
         let part = match (before.may_leave_none, self.sweep.0, last) {
             // A run that leaves nothing leaves no part either, and would look at the same for ever.
@@ -130,7 +133,8 @@ impl Round {
             (_, None, Some(last)) => last,
             (_, _, None) => 0,
         };
-        Self { part, all: !facts.is_empty() && kept != self.keep, ..self }
+        let told = Keep { tags: told.tags && self.keep.tags, acl: told.acl && self.keep.acl, lock: false };
+        (Self { part, all: !facts.is_empty() && kept != self.keep, ..self }, told)
     }
 
     /// Whether an object is looked at again.
@@ -140,9 +144,10 @@ impl Round {
     }
 
     /// What the next run goes on from.
-    pub(crate) fn facts(&self) -> [(String, String); 3] {
+    pub(crate) fn facts(&self, told: Keep) -> [(String, String); 4] {
+        let (kept, told) = (self.keep.to_string(), told.to_string());
         let facts =
-            [(KEPT, self.keep.to_string()), (SWEEP, self.sweep.to_string()), (PART, self.part.to_string())];
+            [(KEPT, kept), (TOLD, told), (SWEEP, self.sweep.to_string()), (PART, self.part.to_string())];
         facts.map(|(name, value)| (name.to_owned(), value))
     }
 }
@@ -187,14 +192,14 @@ mod tests {
 
     /// The next run, from what this one leaves.
     fn next(round: Round, again: Round) -> Round {
-        let facts = Some(round.facts().to_vec());
-        again.after(&Before { facts, ..Before::default() })
+        let facts = Some(round.facts(Keep::default()).to_vec());
+        again.after(&Before { facts, ..Before::default() }).0
     }
 
     #[test]
     fn each_object_is_looked_at_once_in_a_round() {
         let fresh = Round::new(ALL, Sweep(Some(7)));
-        let mut round = fresh.after(&Before { facts: Some(Vec::new()), ..Before::default() });
+        let mut round = fresh.after(&Before { facts: Some(Vec::new()), ..Before::default() }).0;
         assert_eq!((round.part, round.all), (0, false));
         let mut times = [0; 200];
         for _ in 0..7 {
@@ -219,7 +224,16 @@ mod tests {
         // Snapshots that do not say kept tags and locks.
         let old =
             Before { facts: Some(vec![("objects listed".to_owned(), "1".to_owned())]), ..Before::default() };
-        assert!(!Round::new(ONCE, Sweep(None)).after(&old).all && none.after(&old).all);
+        assert!(!Round::new(ONCE, Sweep(None)).after(&old).0.all && none.after(&old).0.all);
+    }
+
+    #[test]
+    fn what_was_told_once_is_remembered_while_it_is_kept() {
+        let tags = Keep { tags: true, ..Keep::default() };
+        let facts = Some(Round::new(ALL, Sweep(None)).facts(tags).to_vec());
+        let before = Before { facts, ..Before::default() };
+        assert_eq!(Round::new(ALL, Sweep(None)).after(&before).1, tags);
+        assert_eq!(Round::new(Keep::default(), Sweep(None)).after(&before).1, Keep::default());
     }
 
     #[test]
@@ -227,10 +241,10 @@ mod tests {
         let fresh = Round::new(ALL, Sweep(Some(30)));
         let on = |days: i64, facts: Option<Vec<(String, String)>>, may_leave_none| {
             let start = Time { seconds: days * DAY_SECONDS + 7, nanos: 0 };
-            fresh.after(&Before { facts, start, may_leave_none })
+            fresh.after(&Before { facts, start, may_leave_none, landmarks: Vec::new() }).0
         };
         assert_eq!(on(9, None, false), on(9, None, false));
         assert_ne!(on(9, None, false).part, on(10, None, false).part);
-        assert_eq!(on(9, Some(fresh.facts().to_vec()), true).part, on(9, None, false).part);
+        assert_eq!(on(9, Some(fresh.facts(ALL).to_vec()), true).part, on(9, None, false).part);
     }
 }

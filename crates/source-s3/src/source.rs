@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: how the listing goes, and how objects are read.
 
+use crate::beside::Known;
 use crate::keep::{Keep, Round, Sweep};
 use crate::listing::{self, Listed, ListedVersion, Listing, Page};
 use crate::listing_versions;
@@ -21,7 +22,7 @@ use holdfast_engine::source::{
 use holdfast_store_s3::{Address, Keys, Meter, Network, connect};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -86,10 +87,9 @@ pub(crate) struct Shared {
     pub accept_cold: bool,
     /// Room for parts of large objects.
     room: Arc<Semaphore>,
-    /// The server said that it knows no tags.
-    pub no_tags: AtomicBool,
-    /// The same of access rights, or its bucket has none.
-    pub no_rights: AtomicBool,
+    /// Whether the server knows of tags, and its bucket of access rights of single objects.
+    pub tags: Known,
+    pub rights: Known,
 }
 
 impl Shared {
@@ -153,8 +153,8 @@ impl BucketSource {
             keep: options.keep,
             accept_cold: options.accept_cold,
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
-            no_tags: AtomicBool::new(false),
-            no_rights: AtomicBool::new(false),
+            tags: Known::default(),
+            rights: Known::default(),
         });
         Self {
             shared,
@@ -253,7 +253,14 @@ impl Source for BucketSource {
     }
 
     fn go_on(&mut self, before: &Before) {
-        self.round = self.round.after(before);
+        let told;
+        (self.round, told) = self.round.after(before);
+        if told.tags {
+            self.shared.tags.note_told();
+        }
+        if told.acl {
+            self.shared.rights.note_told();
+        }
         self.plan = Plan::new(before, &self.shared.address.prefix);
     }
 
@@ -273,8 +280,8 @@ impl Source for BucketSource {
     fn account(&mut self, account: &Account) -> Problems {
         self.account = *account;
         let mut told = Problems::default();
-        let unknown = [(&self.shared.no_tags, "tags"), (&self.shared.no_rights, "access rights")];
-        for (_, word) in unknown.into_iter().filter(|(unknown, _)| unknown.load(Ordering::Relaxed)) {
+        let known = [(&self.shared.tags, "tags"), (&self.shared.rights, "access rights")];
+        for (_, word) in known.into_iter().filter(|(known, _)| known.is_unknown()) {
             let what = format!("the server knows no {word} of objects here: none are kept");
             told.notice(Notice { path: b"/".to_vec(), kind: NoticeKind::Other, what });
         }
@@ -301,7 +308,9 @@ impl Source for BucketSource {
         });
         let by_bytes = self.listing.as_ref().is_some_and(|seen| seen.by_bytes.load(Ordering::Acquire));
         let order = by_bytes.then(|| (ORDER.0.to_owned(), ORDER.1.to_owned()));
-        let counts = counts.into_iter().chain(self.round.facts());
+        let Shared { tags, rights, .. } = &*self.shared;
+        let told = Keep { tags: tags.is_told(), acl: rights.is_told(), lock: false };
+        let counts = counts.into_iter().chain(self.round.facts(told));
         let facts = counts.chain(versions.into_iter().flatten()).chain(order).collect();
         Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }

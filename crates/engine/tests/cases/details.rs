@@ -5,10 +5,10 @@
 use super::trouble::cache_files;
 use crate::harness::{ModelSource, Node, Tree, Trouble, World, noise, run};
 use holdfast_core::entry::{Content, Entry};
-use holdfast_engine::outcome::ProblemKind;
+use holdfast_engine::outcome::{Outcome, ProblemKind};
 use holdfast_engine::source::Account;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{BackupOptions, BackupReport, Outcome, Repository, list};
+use holdfast_engine::{BackupOptions, BackupReport, Repository, list};
 
 /// Small ones, large ones, and one whose attributes need a chunk of their own.
 fn tree() -> Tree {
