@@ -109,9 +109,10 @@ mod tests {
         for key in keys {
             for (seconds, nanos) in times {
                 // Whatever their ids are.
-                all.extend([("z", 0), ("a", 1), ("m", 16)].map(|(id, place)| {
-                    version_key(key.as_bytes(), &at(seconds, nanos, place, id))
-                }));
+                all.extend(
+                    [("z", 0), ("a", 1), ("m", 16)]
+                        .map(|(id, place)| version_key(key.as_bytes(), &at(seconds, nanos, place, id))),
+                );
             }
         }
         assert!(all.is_sorted_by(|one, other| one < other));
@@ -129,7 +130,8 @@ mod tests {
         let mut bad = good.clone();
         bad[35] = b'x';
         assert_eq!(split_version(&bad), None);
-        let no_time = good.iter().enumerate().map(|(at, byte)| if (19..27).contains(&at) { b'f' } else { *byte });
+        let no_time =
+            good.iter().enumerate().map(|(at, byte)| if (19..27).contains(&at) { b'f' } else { *byte });
         assert_eq!(split_version(&no_time.collect::<Vec<_>>()), None);
         assert_eq!(split_version(b"etc\0passwd"), None);
     }

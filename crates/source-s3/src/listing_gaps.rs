@@ -30,8 +30,7 @@ pub(crate) async fn refuse_gaps(
             return Err(gap(shared, stem, "there is too much that begins like it to tell"));
         }
         let is_due = |key: &str| key.starts_with(stem) && key >= before && key < end;
-        let is_listed =
-            |row: &Row| listed.contains(&(row.key.as_str(), row.id.as_str())) || run.has(row);
+        let is_listed = |row: &Row| listed.contains(&(row.key.as_str(), row.id.as_str())) || run.has(row);
         let lost = found.iter().find(|row| is_due(&row.key) && !is_listed(row));
         if let Some(row) = lost {
             return Err(gap(shared, &row.key, "it is in no page"));

@@ -491,7 +491,8 @@ mod tests {
     fn very_many_versions_in_no_order_are_refused() {
         let add_all = |times: &mut dyn Iterator<Item = i64>| {
             let (mut run, mut out) = (Run::of("k"), Page::new());
-            let mut rows = times.enumerate().map(|(number, time)| row(&format!("v{number}"), time, number == 0));
+            let mut rows =
+                times.enumerate().map(|(number, time)| row(&format!("v{number}"), time, number == 0));
             rows.try_for_each(|row| run.add(row, &mut out))
         };
         let many = HELD_MAX as i64;

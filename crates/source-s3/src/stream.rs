@@ -48,11 +48,7 @@ impl First {
         }
     }
 
-    async fn read_once(
-        shared: &Shared,
-        wanted: &Wanted,
-        range: Option<(u64, u64)>,
-    ) -> Result<Self, Refused> {
+    async fn read_once(shared: &Shared, wanted: &Wanted, range: Option<(u64, u64)>) -> Result<Self, Refused> {
         let mut opened = object::get(shared, &wanted.key, wanted.pin.as_ref(), range).await?;
         // Whoever does not know ranges sends everything.
         let length = opened.length.min(RANGE_BYTES).min(opened.stat.size);

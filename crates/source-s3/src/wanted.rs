@@ -116,6 +116,9 @@ mod tests {
             attributes: Attributes::default(),
         };
         // Without a stat cache its entry proves that it is as it was.
-        assert_eq!(proof_of(&entry, &examined.details.xattrs), Some(Proof::from(&stat_of("", 0, gone.modified))));
+        assert_eq!(
+            proof_of(&entry, &examined.details.xattrs),
+            Some(Proof::from(&stat_of("", 0, gone.modified)))
+        );
     }
 }

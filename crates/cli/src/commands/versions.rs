@@ -8,7 +8,7 @@ use crate::engine::{Snapshot, VersionChoice};
 use crate::fault::Fault;
 use crate::ink::parse_time;
 use holdfast_core::entry::Entry;
-use holdfast_core::version::{Version, VERSIONS_KIND, split_version};
+use holdfast_core::version::{VERSIONS_KIND, Version, split_version};
 
 /// Whether a snapshot has all versions of its objects.
 pub(super) fn has_all(snapshot: &Snapshot) -> bool {

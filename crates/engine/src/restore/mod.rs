@@ -11,8 +11,8 @@ mod versions;
 mod write;
 
 pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
-pub use versions::VersionChoice;
 pub use verify::{OpenRestored, restored_file, verify};
+pub use versions::VersionChoice;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};

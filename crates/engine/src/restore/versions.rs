@@ -71,8 +71,7 @@ impl Choosing {
         }
         if self.run.as_ref().is_none_or(|run| run.object != object) {
             self.finish(out);
-            self.run =
-                Some(Run { object: object.clone(), chosen: None, content: None, lost: false });
+            self.run = Some(Run { object: object.clone(), chosen: None, content: None, lost: false });
         }
         let meant = match &self.choice {
             VersionChoice::Newest | VersionChoice::All => true,
@@ -278,6 +277,9 @@ mod tests {
     #[test]
     fn what_has_no_versions_passes() {
         let plain = Entry { key: b"x\0y".to_vec(), ..entry("x", 1, "x", false) };
-        assert_eq!(chosen(&mut Choosing::new(VersionChoice::Newest, b""), vec![plain]), pairs(&[("x\0y", 1)]));
+        assert_eq!(
+            chosen(&mut Choosing::new(VersionChoice::Newest, b""), vec![plain]),
+            pairs(&[("x\0y", 1)])
+        );
     }
 }

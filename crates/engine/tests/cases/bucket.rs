@@ -92,7 +92,8 @@ fn any_key_is_data() {
             let latest =
                 resolve(&world.ctx(), &repository, "latest", &path, &SnapshotFilter::default()).await;
             assert_eq!(latest.unwrap().snapshot.id, snapshot.id, "{key:?}");
-            let (out, options) = (Kept::default(), DumpOptions { path, archive: None, ..DumpOptions::default() });
+            let (out, options) =
+                (Kept::default(), DumpOptions { path, archive: None, ..DumpOptions::default() });
             let dumped = dump(&world.ctx(), &repository, &snapshot, &options, Box::new(out.clone())).await;
             assert_eq!(dumped.unwrap().problems.problems, []);
             assert!(*out.0.lock().unwrap() == tree.0[*key].flat(), "{}", String::from_utf8_lossy(key));

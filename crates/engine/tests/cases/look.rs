@@ -243,7 +243,8 @@ fn every_file_comes_out_as_it_was() {
             }
             for archive in [ArchiveFormat::Tar, ArchiveFormat::Zip] {
                 let kept = Kept::default();
-                let options = DumpOptions { path: Vec::new(), archive: Some(archive), ..DumpOptions::default() };
+                let options =
+                    DumpOptions { path: Vec::new(), archive: Some(archive), ..DumpOptions::default() };
                 let outcome =
                     dump(&world.ctx(), &repository, &snapshot, &options, Box::new(kept.clone())).await;
                 let report = outcome.unwrap().value;

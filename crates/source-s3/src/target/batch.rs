@@ -62,7 +62,8 @@ impl BucketBatch {
         if !options.replay || options.survey {
             return;
         }
-        for (entry, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.recorded.is_delete_marker) {
+        for (entry, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.recorded.is_delete_marker)
+        {
             let (slot, shared) = (Arc::clone(slot), Arc::clone(&self.shared));
             let Some(permit) = shared.wait(shared.admit(0)) else { return };
             self.start(entry, async move {

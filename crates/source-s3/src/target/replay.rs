@@ -80,7 +80,13 @@ impl Shared {
                 self.wrote(slot, None);
             }
             Err(answer) => {
-                self.refused(&slot.path, ProblemKind::Unwritable, "put a delete marker on", &slot.name, answer);
+                self.refused(
+                    &slot.path,
+                    ProblemKind::Unwritable,
+                    "put a delete marker on",
+                    &slot.name,
+                    answer,
+                );
             }
         }
     }

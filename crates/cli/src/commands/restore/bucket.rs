@@ -132,14 +132,19 @@ async fn refuse_without_versions(place: &BucketPlace) -> Result<(), Fault> {
     };
     if !place.keeps_versions().await.map_err(failed)? {
         return Err(Fault::usage(
-            format!("--all-versions: the bucket {} does not keep versions: each would replace the one before", address.bucket),
+            format!(
+                "--all-versions: the bucket {} does not keep versions: each would replace the one before",
+                address.bucket
+            ),
             "switch its versioning on (aws s3api put-bucket-versioning --versioning-configuration Status=Enabled), \
              or restore one version of each object, with --at",
         ));
     }
     if !place.has_no_versions().await.map_err(failed)? {
         return Err(Fault::usage(
-            format!("--all-versions: in {address} there are versions or delete markers, which would mix with the restored"),
+            format!(
+                "--all-versions: in {address} there are versions or delete markers, which would mix with the restored"
+            ),
             "restore to an empty bucket or a prefix under which nothing ever was",
         ));
     }

@@ -208,7 +208,8 @@ impl Job<'_> {
         options: &RestoreOptions,
         phase: &str,
     ) -> Result<Outcome<RestoreReport>, Fault> {
-        let into = bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
+        let into =
+            bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
         let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
         let result = self.carry_to(target, options, phase).await;
         if result.is_err() {
