@@ -66,6 +66,7 @@ fn options(overwrite: Option<Overwrite>) -> BucketTargetOptions {
         overwrite,
         delete: None,
         keep_larger_than: None,
+        replay: false,
         rehearse: false,
         survey: false,
         with_acl: false,

@@ -18,6 +18,7 @@ mod bucket_round;
 mod bucket_source;
 mod bucket_target;
 mod bucket_trouble;
+mod bucket_versions;
 mod compare;
 mod copy;
 mod damage;

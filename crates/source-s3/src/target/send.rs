@@ -100,7 +100,12 @@ impl Shared {
             if !ease.condition {
                 put = put.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
-            match put.send().await.map_err(Answer::of) {
+            let answer = put.send().await.map_err(Answer::of);
+            if self.means_a_folder(slot, ease, answer.as_ref().err()).await {
+                ease.condition = true;
+                continue;
+            }
+            match answer {
                 Ok(sent) => {
                     self.wrote(slot, sent.e_tag);
                     break None;
@@ -206,7 +211,12 @@ impl Shared {
                 complete =
                     complete.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
-            match complete.send().await.map_err(Answer::of) {
+            let answer = complete.send().await.map_err(Answer::of);
+            if self.means_a_folder(slot, ease, answer.as_ref().err()).await {
+                ease.condition = true;
+                continue;
+            }
+            match answer {
                 Ok(made) => {
                     self.wrote(slot, made.e_tag);
                     break None;
@@ -251,6 +261,17 @@ impl Shared {
             }
         }
         lock(&self.uploads).remove(id);
+    }
+
+    /// Whether a server calls a name taken of which it has no object: some take the folder that other
+    /// names lie in for one.
+    async fn means_a_folder(&self, slot: &Slot, ease: Ease, answer: Option<&Answer>) -> bool {
+        let is_taken = answer.is_some_and(Answer::is_taken);
+        if !is_taken || ease.condition || self.if_none_match(slot).is_none() {
+            return false;
+        }
+        let head = self.place.client.head_object().bucket(self.place.bucket()).key(&slot.name);
+        head.send().await.map_err(Answer::of).is_err_and(|answer| answer.is_absent())
     }
 
     /// Reads an object back: whether it is what was sent.
