@@ -77,7 +77,8 @@ fn serve(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> io::Result<()> {
         there.write_all(&begun)?;
         return relay(&client, &there);
     }
-    let (authority, path) = rest.strip_prefix("http://").and_then(|url| url.split_once('/')).ok_or_else(no)?;
+    let (authority, path) =
+        rest.strip_prefix("http://").and_then(|url| url.split_once('/')).ok_or_else(no)?;
     let mut there = TcpStream::connect(authority)?;
     // The server then ends the connection after its answer: one request, one connection.
     write!(there, "{method} /{path}\r\nConnection: close\r\n{headers}")?;

@@ -60,10 +60,7 @@ impl Proxy {
     /// # Panics
     /// There is no free port.
     #[must_use]
-    pub fn start_seeing(
-        server: &str,
-        decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static,
-    ) -> Self {
+    pub fn start_seeing(server: &str, decide: impl Fn(&str, &str) -> Fate + Send + Sync + 'static) -> Self {
         let server = server.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();

@@ -166,8 +166,9 @@ impl Seam {
         let sheet = lister.page(place).await?;
         match sheet.objects.iter().find(|object| object.key.as_str() <= upto) {
             None => Ok(()),
-            Some(object) => Err(lister
-                .failed(&format!("ends its listing before {}, and goes on after it", object.key))),
+            Some(object) => {
+                Err(lister.failed(&format!("ends its listing before {}, and goes on after it", object.key)))
+            }
         }
     }
 }

@@ -31,11 +31,15 @@ fn a_source_that_hangs_ends_the_run_with_its_name() {
         // The first part comes, and what follows does not.
         ("s3://backups/some/film", {
             static SEEN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-            |line| line.contains("/some/film?x-id=GetObject") && SEEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0
+            |line| {
+                line.contains("/some/film?x-id=GetObject")
+                    && SEEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0
+            }
         }),
     ];
     for (name, hangs) in cases {
-        let proxy = Proxy::start(&weed.endpoint(), move |line| if hangs(line) { Fate::Hang } else { Fate::Pass });
+        let proxy =
+            Proxy::start(&weed.endpoint(), move |line| if hangs(line) { Fate::Hang } else { Fate::Pass });
         let url = format!("s3://{BUCKET}/some?endpoint={}", proxy.endpoint());
         let begun = Instant::now();
         let ran = world.run(&[&"backup", &url, &"--stuck-timeout", &"1s"]).ends(1);

@@ -184,7 +184,8 @@ fn a_run_outlasts_its_credentials() {
 fn what_was_refused_for_a_clock_or_an_old_token_says_so_in_a_bucket() {
     let (mut world, _) = place(PathBuf::new());
     let clock = Proxy::start("http://127.0.0.1:9", |line| {
-        let body = "<?xml version=\"1.0\"?><Error><Code>RequestTimeTooSkewed</Code><Message>no</Message></Error>";
+        let body =
+            "<?xml version=\"1.0\"?><Error><Code>RequestTimeTooSkewed</Code><Message>no</Message></Error>";
         let body = if line.starts_with("HEAD") { "" } else { body };
         Fate::Raw(format!(
             "HTTP/1.1 403 So\r\nDate: Thu, 01 Jan 2015 00:00:00 GMT\r\nContent-Type: application/xml\r\n\
@@ -194,7 +195,8 @@ fn what_was_refused_for_a_clock_or_an_old_token_says_so_in_a_bucket() {
     });
     world.repo = at(&clock.endpoint(), "x");
     let ran = world.run(&[&"snapshots"]).ends(1);
-    let ran = ran.says(&["RequestTimeTooSkewed", "your clock differs from the server's by", "clock of this host"]);
+    let ran =
+        ran.says(&["RequestTimeTooSkewed", "your clock differs from the server's by", "clock of this host"]);
     assert!(!ran.err.contains("AWS_SECRET"), "{ran:?}");
     let token = Proxy::start("http://127.0.0.1:9", |_| Fate::Refuse(400, "ExpiredToken"));
     world.repo = at(&token.endpoint(), "x");

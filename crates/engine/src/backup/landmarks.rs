@@ -77,7 +77,12 @@ struct Ruler {
 
 impl Ruler {
     fn new(total: u64, apart: u64) -> Self {
-        Self { apart: apart.max(total.div_ceil(LANDMARKS_MAX)).max(1), since: 0, left: total, marks: Vec::new() }
+        Self {
+            apart: apart.max(total.div_ceil(LANDMARKS_MAX)).max(1),
+            since: 0,
+            left: total,
+            marks: Vec::new(),
+        }
     }
 
     fn take(&mut self, first_key: Vec<u8>, entries: u64) {
