@@ -77,6 +77,12 @@ impl Error {
         Self { kind, what: format!("cannot use {object}"), source: Some(Box::new(source)) }
     }
 
+    /// Whether it is that an object lies in an archive.
+    pub(crate) fn is_archived(&self) -> bool {
+        let cause = self.source.as_deref().and_then(|cause| cause.downcast_ref::<StoreError>());
+        cause.is_some_and(|error| error.kind == holdfast_store::ErrorKind::Archived)
+    }
+
     /// The error of a run that was asked to stop.
     #[must_use]
     pub fn interrupted() -> Self {
@@ -90,7 +96,7 @@ impl From<StoreError> for Error {
         let kind = match source.kind {
             Store::Full => ErrorKind::Full,
             Store::NotFound => ErrorKind::Damaged,
-            Store::Denied | Store::Unusable | Store::Retry | Store::Io => ErrorKind::Store,
+            Store::Denied | Store::Unusable | Store::Archived | Store::Retry | Store::Io => ErrorKind::Store,
         };
         Self { kind, what: "the repository could not be used".into(), source: Some(Box::new(source)) }
     }

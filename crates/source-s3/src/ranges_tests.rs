@@ -7,6 +7,8 @@ use holdfast_core::entry::Time;
 use proptest::prelude::*;
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a server does that it should not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +29,15 @@ struct Fake {
     page: usize,
     lie: Lie,
     asked: AtomicUsize,
+    /// How long it takes to answer, by a clock that stands while nobody waits.
+    takes: Duration,
 }
 
 impl Fake {
     fn new(mut keys: Vec<String>, page: usize, lie: Lie) -> Arc<Self> {
         keys.sort_by(|one, other| Self::order(lie, one, other));
         keys.dedup();
-        Arc::new(Self { keys, page, lie, asked: AtomicUsize::new(0) })
+        Arc::new(Self { keys, page, lie, asked: AtomicUsize::new(0), takes: Duration::from_millis(50) })
     }
 
     fn order(lie: Lie, one: &str, other: &str) -> Ordering {
@@ -56,7 +60,7 @@ impl Fake {
 impl Lister for Fake {
     async fn page(&self, place: &Place) -> Result<Sheet, SourceError> {
         let asked = self.asked.fetch_add(1, Atomic::Relaxed) + 1;
-        tokio::task::yield_now().await;
+        tokio::time::sleep(self.takes).await;
         let from = self.at(place);
         let to = (from + self.page).min(self.keys.len());
         let ends = matches!(self.lie, Lie::Ends(pages) if asked.is_multiple_of(pages + 1));
@@ -95,12 +99,19 @@ fn plan(ends: &[String]) -> Plan {
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(work)
 }
 
 /// All that is listed, or the error.
 fn listed(fake: &Arc<Fake>, ends: &[String]) -> Result<Vec<String>, String> {
+    Ok(listed_in(fake, ends)?.0)
+}
+
+/// The same, and how long it took.
+fn listed_in(fake: &Arc<Fake>, ends: &[String]) -> Result<(Vec<String>, Duration), String> {
     run(async {
+        let begun = Instant::now();
         let (sender, mut pages) = channel(4);
         let (lister, plan) = (Arc::clone(fake), plan(ends));
         let task = tokio::spawn(async move { listing::list(&lister, plan, &sender).await });
@@ -109,7 +120,7 @@ fn listed(fake: &Arc<Fake>, ends: &[String]) -> Result<Vec<String>, String> {
             keys.extend(page.map_err(|error| error.what)?.into_iter().map(|object| object.key));
         }
         task.await.unwrap().map_err(|error| error.what)?;
-        Ok(keys)
+        Ok((keys, begun.elapsed()))
     })
 }
 
@@ -200,15 +211,26 @@ fn what_waits_is_bounded() {
         let (sender, pages) = channel(4);
         let (lister, plan) = (Arc::clone(&fake), plan(&ends));
         let task = tokio::spawn(async move { listing::list(&lister, plan, &sender).await.map(drop) });
-        for _ in 0..5_000 {
-            tokio::task::yield_now().await;
-        }
+        tokio::time::sleep(Duration::from_secs(100)).await;
         // Nobody takes any: each stretch holds what may wait and the one that finds no room.
         let asked = fake.asked.load(Atomic::Relaxed);
         assert!((STRETCHES..=STRETCHES * (PAGES + 1) + 4 + 2).contains(&asked), "{asked}");
         drop(pages);
         task.await.unwrap().unwrap();
     });
+}
+
+#[test]
+fn stretches_save_time_and_cost_a_request_each() {
+    let keys: Vec<_> = (0..1_600).map(|number| format!("{number:04}")).collect();
+    let ends: Vec<_> = (1..20).map(|number| format!("{:04}", number * 80)).collect();
+    let (serial, divided) = (Fake::new(keys.clone(), 10, Lie::None), Fake::new(keys, 10, Lie::None));
+    let (_, slow) = listed_in(&serial, &[]).unwrap();
+    let (_, quick) = listed_in(&divided, &ends).unwrap();
+    let asked = [&serial, &divided].map(|fake| fake.asked.load(Atomic::Relaxed));
+    assert_eq!((asked[0], slow), (160, Duration::from_secs(8)));
+    assert!(asked[1] <= 160 + ends.len() + 1, "{asked:?}");
+    assert!(quick * 5 < slow, "{quick:?}, and {slow:?} without stretches");
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl Answer {
             ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, Some(507)) => {
                 ErrorKind::Full
             }
+            (ARCHIVED, _) => ErrorKind::Archived,
             (_, Some(404)) => ErrorKind::NotFound,
             (_, Some(401 | 403)) => ErrorKind::Denied,
             (_, None) if self.unsendable => ErrorKind::Io,

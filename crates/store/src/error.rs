@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Full,
     /// The store is a kind that cannot keep the contract, or its place is unusable.
     Unusable,
+    /// It lies in an archive, and can be read only hours after somebody asked for it.
+    Archived,
     /// The same call may succeed later.
     Retry,
     /// Anything else that the medium reports.

@@ -148,3 +148,36 @@ fn a_byte_that_changed_in_a_bucket_is_found_and_costs_what_it_says() {
     assert!(ran.code != 0 && ran.err.contains("large"), "{ran:?}");
     assert!(!target.join("large").exists(), "what is not whole is not there");
 }
+
+#[test]
+fn packs_in_an_archive_are_all_named_in_a_bucket() {
+    let weed = Weed::start();
+    let (mut world, tree) = repository(&weed);
+    put(tree.join("other"), noise(2, 20 << 20));
+    world.run(&[&"backup", &tree, &"--pack-size", &"16M"]).ends(0);
+    let mut packs = weed.names();
+    packs.retain(|name| name.starts_with("x/packs/data/"));
+    assert!(packs.len() >= 2, "{packs:?}");
+    let direct = world.repo.clone();
+    let proxy = Proxy::start(&weed.endpoint(), |line| match line.starts_with("GET /backups/x/packs/data/") {
+        true => Fate::Refuse(403, "InvalidObjectState"),
+        false => Fate::Pass,
+    });
+    world.repo = at(&proxy.endpoint(), "x");
+    let (what, target) = (within("latest", &tree), world.path("out"));
+    let ran = world.run(&[&"restore", &what, &"--target", &target]).ends(1);
+    let ran = ran.says(&["large: not restored", "lie in an archive", "restore-object", "--overwrite always"]);
+    let listed = ran.err.lines().find(|line| line.contains("packs lie in an archive")).unwrap();
+    for pack in &packs {
+        assert!(listed.contains(pack.strip_prefix("x/").unwrap()), "{pack}: {listed}");
+    }
+    let ran = world.run(&[&"check", &"--read-data"]).ends(1);
+    let said = ran.out + &ran.err;
+    let named = packs.iter().all(|pack| said.contains(pack.strip_prefix("x/").unwrap()));
+    assert!(named && said.contains("it lies in an archive"), "{said}");
+    assert!(!said.contains("large"), "no file is lost: {said}");
+    // Brought back.
+    world.repo = direct;
+    world.run(&[&"restore", &what, &"--target", &target, &"--overwrite", &"always"]).ends(0);
+    super::compare::same(&tree, &target);
+}

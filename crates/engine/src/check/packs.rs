@@ -91,6 +91,8 @@ pub(super) async fn read_packs(
             Err(_) if is_gone(reader, &id).await? && !is_counted_on(reader, &id).await? => {
                 moved += u64::from(counts_on(reader, &id)?);
             }
+            // Nothing is lost that can be brought back.
+            Err(error) if error.is_archived() => report.error(id.name(), chain(&error)),
             Err(error) => {
                 broken.packs.extend(row);
                 report.error(id.name(), chain(&error));

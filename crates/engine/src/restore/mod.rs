@@ -104,6 +104,8 @@ pub struct RestoreReport {
     pub bytes_fetched: u64,
     /// Packs that they lie in.
     pub packs: u64,
+    /// Packs that were needed and lie in an archive, by name.
+    pub archived: Vec<String>,
     /// Files whose content was read again and is what was recorded.
     pub verified_files: u64,
     /// What became of the things at the target.

@@ -187,6 +187,8 @@ pub(super) struct Writer<'a> {
     report: RestoreReport,
     problems: Problems,
     packs: HashSet<u32>,
+    /// Packs that lie in an archive: all of them are met before the run ends, so all are told.
+    archived: HashSet<u32>,
     fail_fast: bool,
     carry: Carry,
 }
@@ -199,6 +201,7 @@ impl<'a> Writer<'a> {
             report: RestoreReport::default(),
             problems: Problems::default(),
             packs: HashSet::new(),
+            archived: HashSet::new(),
             fail_fast: options.fail_fast,
             carry: options.carry,
         }
@@ -206,7 +209,10 @@ impl<'a> Writer<'a> {
 
     pub(super) fn finish(self) -> (RestoreReport, Problems) {
         let packs = self.packs.len() as u64;
-        (RestoreReport { packs, ..self.report }, self.problems)
+        let name = |pack: u32| Some(self.reader.index.pack(pack).ok()?.row.id.name().clone());
+        let mut archived: Vec<_> = self.archived.into_iter().filter_map(name).collect();
+        archived.sort_unstable();
+        (RestoreReport { packs, archived, ..self.report }, self.problems)
     }
 
     pub(super) fn problem(&mut self, problem: Problem) -> Result<()> {
@@ -356,11 +362,14 @@ impl<'a> Writer<'a> {
             .map(|range| async move {
                 let fetched = reader.fetch(range.pack, range.offset, range.length).await;
                 let (reader, writing) = (reader.clone(), Arc::clone(writing));
-                ctx.workers.run(move || write_range(&reader, &writing, &range, fetched.ok())).await
+                let archived = fetched.as_ref().is_err_and(Error::is_archived).then_some(range.pack);
+                let write = move || write_range(&reader, &writing, &range, fetched.ok());
+                (archived, ctx.workers.run(write).await)
             })
             .buffer_unordered(self.ctx.workers.threads() + RANGES_AHEAD);
         let mut failed = Vec::new();
-        while let Some(part) = results.next().await {
+        while let Some((archived, part)) = results.next().await {
+            self.archived.extend(archived);
             failed.extend(part);
             writing.check()?;
             let (bytes, last) =

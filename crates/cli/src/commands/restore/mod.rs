@@ -11,7 +11,7 @@ use crate::engine::{
     Selection, Selector, Silent, Snapshot, Target, VersionChoice, restore, verify,
 };
 use crate::fault::{Code, Fault};
-use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
+use crate::ink::{Around, DeletedLine, Ink, PlanLine, RestoreSummary, counted, escape, rfc3339};
 use crate::settings;
 use crate::wire_up::{self, Address, Excludes, FileTargetOptions, Overwrite};
 use holdfast_core::entry::Time;
@@ -22,6 +22,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// So many packs that lie in an archive are named.
+const ARCHIVED_SHOWN: usize = 20;
 
 /// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
@@ -259,7 +262,8 @@ impl Job<'_> {
         let (report, mut problems) = (outcome.value, outcome.problems);
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
-        self.finish(&problems)
+        let fault = self.finish(&problems);
+        fault.map_err(|fault| how_to_bring_back(&self.run.ink, &report.archived, fault))
     }
 
     async fn verify(&self, problems: &mut Problems) -> Result<u64, Fault> {
@@ -341,6 +345,21 @@ fn damaged(found: &Problems) -> u64 {
 
 const fn is_damaged(problems: &Problems) -> bool {
     problems.damaged_count > 0
+}
+
+/// Names the packs that lie in an archive, all that the restore needed, and what to do.
+fn how_to_bring_back(ink: &Ink, archived: &[String], fault: Fault) -> Fault {
+    if archived.is_empty() {
+        return fault;
+    }
+    let more = archived.len().saturating_sub(ARCHIVED_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = archived[..archived.len().min(ARCHIVED_SHOWN)].join(", ");
+    let number = counted(archived.len() as u64, "pack lies", "packs lie");
+    ink.warn(&format!("{number} in an archive: {names}{more}"));
+    let hint = "bring the packs back (aws s3api restore-object --restore-request Days=7 for each, which takes \
+                hours), then run the same command with --overwrite always";
+    Fault { hint: hint.to_owned(), ..fault }
 }
 
 /// What was restored before an interruption need not be fetched again.
