@@ -41,6 +41,7 @@ fn report(snapshot: Option<SessionId>) -> BackupReport {
         adopted_sessions: 1,
         adopted_packs: 2,
         start,
+        facts: Vec::new(),
         end,
     }
 }

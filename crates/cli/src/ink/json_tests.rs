@@ -93,6 +93,7 @@ fn a_backup_sums_up() {
         adopted_packs: 0,
         start: Time::default(),
         end: Time::default(),
+        facts: Vec::new(),
     };
     let line = value(&Summary::new(&report, Around { dry_run: false, seconds: 1.5, errors: 1, notices: 0 }));
     assert_eq!(line["message_type"], "summary");
