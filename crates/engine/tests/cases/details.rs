@@ -37,7 +37,7 @@ async fn marked(
 async fn entry(world: &World, repository: &Repository, name: &str) -> Entry {
     let (snapshot, mut found) = (world.newest(repository).await, None);
     let mut take = |entry: &Entry| {
-        found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()))
+        found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()));
     };
     list(&world.ctx(), repository, &snapshot, b"", true, &mut take).await.unwrap();
     found.unwrap()
@@ -77,7 +77,7 @@ fn what_cannot_be_looked_at_stays_and_is_asked_for_again() {
     run(|| async {
         let (world, repository) = World::made(Workers::pool(2)).await;
         let mut tree = tree();
-        marked(&world, &repository, &tree, 0, false).await;
+        let _ = marked(&world, &repository, &tree, 0, false).await;
         tree.node("001").trouble = Trouble::Unreadable;
         tree.node("002").trouble = Trouble::Torn(0);
         tree.node("003").trouble = Trouble::Vanishes;
