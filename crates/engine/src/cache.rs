@@ -30,8 +30,7 @@ const RECORDS_A_STEP: u64 = 64;
 /// Digests are sorted in runs of at most so many, which bounds memory.
 const RUN_DIGESTS_MAX: usize = 1 << 20;
 
-/// A record has a stamp, or one whose mark is not zero.
-const STAMPED: u8 = 1;
+/// A record whose stamp has a mark; one without a stamp has 0 there, any other 1.
 const MARKED: u8 = 2;
 
 /// What the source said of an item; together with the options it decides what is unchanged.
@@ -51,11 +50,7 @@ pub(crate) struct Record {
 fn encode_record(record: &Record, writer: &mut Writer) {
     writer.bytes16(&record.entry.key);
     let stamp = record.stamp.unwrap_or_default();
-    writer.u8(match record.stamp {
-        None => 0,
-        Some(Stamp { mark: 0, .. }) => STAMPED,
-        Some(_) => MARKED,
-    });
+    writer.u8(u8::from(record.stamp.is_some()) * (1 + u8::from(stamp.mark != 0)));
     writer.u64(stamp.size);
     for time in [stamp.mtime, stamp.ctime] {
         writer.i64(time.seconds);

@@ -369,9 +369,9 @@ impl Driver {
     fn add_to_group(&mut self, pending: Pending) {
         let (reader, item) = (&pending.batch.reader, pending.item);
         if pending.look {
-            reader.expect_details(item)
+            reader.expect_details(item);
         } else {
-            reader.expect(item)
+            reader.expect(item);
         }
         let bytes = pending.held_bytes();
         self.draft_group.push((Arc::clone(&pending.batch), item, pending.look));

@@ -37,7 +37,7 @@ async fn marked(
 async fn entry(world: &World, repository: &Repository, name: &str) -> Entry {
     let (snapshot, mut found) = (world.newest(repository).await, None);
     let mut take = |entry: &Entry| {
-        found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()))
+        found = found.take().or_else(|| (entry.key == name.as_bytes()).then(|| entry.clone()));
     };
     list(&world.ctx(), repository, &snapshot, b"", true, &mut take).await.unwrap();
     found.unwrap()

@@ -273,7 +273,7 @@ impl Job<'_> {
         };
         let work = verify(&self.run.ctx, self.repository, self.snapshot, &self.options, open);
         let mut outcome = self.run.watch("comparing with what was backed up", work).await?;
-        forget_known(&mut outcome.problems, problems);
+        forget_known(&mut outcome.problems, problems, &self.options.path);
         self.run.tell(&outcome.problems);
         problems.absorb(outcome.problems);
         Ok(outcome.value.verified_files)
@@ -329,12 +329,17 @@ impl Job<'_> {
 }
 
 /// What was not restored cannot be compared either: that is one problem, not two.
-fn forget_known(found: &mut Problems, known: &Problems) {
+/// Targets name things by where they are there, a comparison by where they are in the snapshot.
+fn forget_known(found: &mut Problems, known: &Problems, restored: &[u8]) {
     // A file whose attributes could not be set is there, and is compared.
     let missing = known.problems.iter().filter(|problem| problem.kind != ProblemKind::Attribute);
     let missing: HashSet<&[u8]> = missing.map(|problem| problem.path.as_slice()).collect();
     let before = (found.problems.len(), damaged(found));
-    found.problems.retain(|problem| !missing.contains(problem.path.as_slice()));
+    let there = |path: &[u8]| {
+        let below = path.strip_prefix(restored).unwrap_or(path);
+        missing.contains(below.strip_prefix(b"/").unwrap_or(below))
+    };
+    found.problems.retain(|problem| !missing.contains(problem.path.as_slice()) && !there(&problem.path));
     found.problem_count -= (before.0 - found.problems.len()) as u64;
     found.damaged_count -= before.1 - damaged(found);
 }
@@ -451,7 +456,10 @@ mod tests {
         known.problem(problem(b"/owner", ProblemKind::Attribute));
         found.problem(problem(b"/gone", ProblemKind::Damaged));
         found.problem(problem(b"/owner", ProblemKind::Damaged));
-        forget_known(&mut found, &known);
+        // Where it is at the target, and where it is in the snapshot.
+        known.problem(problem(b"below/refused", ProblemKind::Refused));
+        found.problem(problem(b"/part/below/refused", ProblemKind::Damaged));
+        forget_known(&mut found, &known, b"/part");
         assert_eq!((found.problem_count, found.problems[0].path.as_slice()), (1, b"/owner".as_slice()));
     }
 }
