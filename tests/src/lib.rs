@@ -3,6 +3,7 @@
 //! On purpose not here: running the real program, which is in `tests/e2e/world.rs`.
 
 pub mod fuzz;
+pub mod postgres;
 pub mod proxy;
 pub mod sim;
 pub mod weed;

@@ -35,7 +35,11 @@ pub(crate) fn command(major: u32) -> String {
 pub(crate) enum Part {
     /// It begins: from where the log is needed, on which timeline, and what else than the cluster's
     /// folder there is.
-    Begin { start: Lsn, timeline: u32, spaces: Vec<Space> },
+    Begin {
+        start: Lsn,
+        timeline: u32,
+        spaces: Vec<Space>,
+    },
     /// An archive begins: of the cluster's folder, or of a tablespace.
     Archive(Option<u32>),
     /// The next bytes of the archive.
@@ -44,7 +48,10 @@ pub(crate) enum Part {
     Manifest,
     ManifestData(Bytes),
     /// Everything came; the log is needed up to here.
-    End { stop: Lsn, timeline: u32 },
+    End {
+        stop: Lsn,
+        timeline: u32,
+    },
     /// Everything came, and the server found that pages of it are broken.
     Corrupt(Box<ServerError>),
     /// The server waits for another command.
@@ -272,7 +279,10 @@ mod tests {
     fn modern() -> Vec<Message> {
         let mut all = head();
         all.push(Message::CopyOut);
-        all.extend([&b"n16385.tar\0/srv/x\0"[..], b"dspace", b"p\0\0\0\0\0\0\0\x05", b"nbase.tar\0\0", b"dbase"].map(data));
+        all.extend(
+            [&b"n16385.tar\0/srv/x\0"[..], b"dspace", b"p\0\0\0\0\0\0\0\x05", b"nbase.tar\0\0", b"dbase"]
+                .map(data),
+        );
         all.extend([data(b"m"), data(b"d{}"), Message::CopyDone]);
         all.extend(tail());
         all
@@ -319,7 +329,9 @@ mod tests {
 
     #[test]
     fn an_error_ends_it_unless_everything_came() {
-        let error = |code: &str| Message::Error(Box::new(ServerError { code: code.into(), ..ServerError::default() }));
+        let error = |code: &str| {
+            Message::Error(Box::new(ServerError { code: code.into(), ..ServerError::default() }))
+        };
         for (major, all) in [(15, modern()), (14, old())] {
             let end = all.len() - 3;
             for at in 0..end {

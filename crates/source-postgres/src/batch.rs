@@ -9,6 +9,7 @@ use holdfast_core::entry::{Kind, Owner, Time};
 use holdfast_engine::source::{
     ContentStream, Details, Examined, ItemError, ItemReader, Piece, ReadStatus, Stat,
 };
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -42,7 +43,23 @@ pub(crate) enum Content {
     /// It streams in, and is so long; `None` where only its end tells.
     Piped(Receiver<Bytes>, Option<u64>),
     /// It lies in a file without a name.
-    Spooled(Arc<File>, u64),
+    Spooled(Spooled),
+}
+
+/// A part of a file without a name; its room is given back when this is gone.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    pub file: Arc<File>,
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Where a file system cannot, the room is given back at the end of the run.
+        let _ = fallocate(&self.file, mode, self.offset, self.length);
+    }
 }
 
 /// An item of a batch.
@@ -82,14 +99,24 @@ impl ItemReader for BatchReader {
                 content.extend_from_slice(&bytes);
                 self.owed.settle();
             }
-            Content::Piped(..) | Content::Spooled(..) => return Err(unreadable("it has to be read as a stream")),
+            Content::Piped(..) | Content::Spooled(..) => {
+                return Err(unreadable("it has to be read as a stream"));
+            }
         }
         Ok(Examined { stat: slot.stat, details: slot.details, status: ReadStatus::Stable })
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
         let Slot { stat, details, content } = self.take(item)?;
-        Ok(Box::new(Stream { stat, details, content, rest: Bytes::new(), read: 0, owed: self.owed.clone() }))
+        Ok(Box::new(Stream {
+            stat,
+            details,
+            content,
+            rest: Bytes::new(),
+            came: 0,
+            read: 0,
+            owed: self.owed.clone(),
+        }))
     }
 }
 
@@ -100,6 +127,7 @@ struct Stream {
     content: Content,
     /// What came and was not asked for yet.
     rest: Bytes,
+    came: u64,
     read: u64,
     owed: Owed,
 }
@@ -124,13 +152,22 @@ impl Stream {
     }
 
     fn next(&mut self) -> Result<Option<Bytes>, ItemError> {
+        let next = self.next_piece()?;
+        self.came += next.as_ref().map_or(0, Bytes::len) as u64;
+        Ok(next)
+    }
+
+    fn next_piece(&mut self) -> Result<Option<Bytes>, ItemError> {
         match &mut self.content {
             Content::Nothing => Ok(None),
-            Content::Whole(bytes) => Ok(Some(Bytes::from(std::mem::take(bytes))).filter(|bytes| !bytes.is_empty())),
+            Content::Whole(bytes) => {
+                Ok(Some(Bytes::from(std::mem::take(bytes))).filter(|bytes| !bytes.is_empty()))
+            }
             Content::Piped(receiver, _) => Ok(receiver.blocking_recv()),
-            Content::Spooled(file, length) => {
-                let mut bytes = vec![0; (*length - self.read.min(*length)).min(1 << 20) as usize];
-                let read = file.read_exact_at(&mut bytes, self.read);
+            Content::Spooled(Spooled { file, offset, length }) => {
+                // Only called when all that was read before is used up.
+                let mut bytes = vec![0; (*length - self.came.min(*length)).min(1 << 20) as usize];
+                let read = file.read_exact_at(&mut bytes, *offset + self.came);
                 read.map_err(|source| ItemError::Unreadable { operation: "read", source })?;
                 Ok(Some(Bytes::from(bytes)).filter(|bytes| !bytes.is_empty()))
             }
@@ -224,8 +261,9 @@ mod tests {
         assert!(piped.open(0).is_err(), "only once");
 
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"a piece of the log").unwrap();
-        let (spooled, owed) = reader(Content::Spooled(Arc::new(file), 18), 18);
+        file.write_all(b"before a piece of the log after").unwrap();
+        let content = Spooled { file: Arc::new(file), offset: 7, length: 18 };
+        let (spooled, owed) = reader(Content::Spooled(content), 18);
         assert_eq!(read(&spooled).unwrap(), b"a piece of the log");
         assert_eq!(owed.count(), 0);
 

@@ -7,7 +7,7 @@ use crate::backup::{Part, Parts, command};
 use crate::batch::Owed;
 use crate::error::{PgError, ServerError};
 use crate::facts::{Record, ServerFacts, Space};
-use crate::gather::{Delivery, Gather, Named, nobody};
+use crate::gather::{Delivery, Gather, Named, Out, nobody};
 use crate::lsn::Lsn;
 use crate::manifest::{Files, Manifest, ManifestError, Stated};
 use crate::tar::{Found, Member, MemberKind, Tar, TarError};
@@ -19,7 +19,7 @@ use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::sync::oneshot;
 
 /// A server that sends nothing for so long is gone. It may be at a checkpoint before it begins.
@@ -43,6 +43,8 @@ pub(crate) struct Capture {
     pub log: Connection,
     pub plan: wal::Plan,
     pub out: Sender<Delivery>,
+    /// For the log, whose server must be answered in time, however long the rest takes.
+    pub log_out: UnboundedSender<Delivery>,
     pub owed: Owed,
 }
 
@@ -60,12 +62,12 @@ pub(crate) async fn run(capture: Capture) -> Option<Record> {
 }
 
 async fn both(capture: Capture) -> Result<Record, PgError> {
-    let Capture { mut files, mut log, plan, out, owed } = capture;
+    let Capture { mut files, mut log, plan, out, log_out, owed } = capture;
     let (start_is, start) = oneshot::channel();
     let (stop_is, stop) = oneshot::channel();
     let mut base = Base {
         facts: &plan.facts,
-        gather: Gather::new(out.clone(), owed.clone()),
+        gather: Gather::new(Out::Waiting(out), owed.clone()),
         seen: Files::default(),
         start_is: Some(start_is),
         stop_is: Some(stop_is),
@@ -74,7 +76,7 @@ async fn both(capture: Capture) -> Result<Record, PgError> {
         stop: None,
         now: plan.clock.now(),
     };
-    let mut gather = Gather::new(out, owed);
+    let mut gather = Gather::new(Out::Never(log_out), owed);
     let log_side = async {
         // Whoever would have told us has failed, and tells why.
         let Ok(start) = start.await else { return std::future::pending().await };
@@ -135,7 +137,8 @@ impl Base<'_> {
     async fn run(&mut self, connection: &mut Connection) -> Result<Record, PgError> {
         connection.command(&command(self.facts.major())).await?;
         let mut parts = Parts::new(self.facts.major());
-        let (mut archive, mut listing, mut stated): (Option<Archive>, Option<Listing>, _) = (None, None, None);
+        let (mut archive, mut listing, mut stated): (Option<Archive>, Option<Listing>, _) =
+            (None, None, None);
         let mut corrupt = None;
         loop {
             let Some(part) = parts.next() else {
@@ -224,7 +227,9 @@ impl Base<'_> {
         let body = match member.kind {
             MemberKind::Directory => return self.gather.folder(&named).await.map(|()| None),
             MemberKind::Link(target) => return self.gather.link(&named, target).await.map(|()| None),
-            MemberKind::File if Gather::is_small(size) => Body::Small(named, Vec::with_capacity(size as usize)),
+            MemberKind::File if Gather::is_small(size) => {
+                Body::Small(named, Vec::with_capacity(size as usize))
+            }
             MemberKind::File => Body::Piped(self.gather.piped(&named, Some(size)).await?),
         };
         Ok(Some(Incoming { path, size, hash: Sha256::new(), body }))
@@ -342,7 +347,8 @@ mod tests {
 
     #[test]
     fn a_warning_names_its_file() {
-        let warning = "checksum verification failed in file \"./base/5/1234\", block 3: calculated 1 but expected 2";
+        let warning =
+            "checksum verification failed in file \"./base/5/1234\", block 3: calculated 1 but expected 2";
         assert_eq!(broken_file(warning), b"/base/5/1234");
         for other in ["aborting backup", "a \"quoted\" word", "\""] {
             assert_eq!(broken_file(other), b"/", "{other}");

@@ -78,14 +78,20 @@ impl PgError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
-            Some("28P01") => "check the password: PGPASSWORD, or the line for this host in PGPASSFILE or ~/.pgpass",
+            Some("28P01") => {
+                "check the password: PGPASSWORD, or the line for this host in PGPASSFILE or ~/.pgpass"
+            }
             Some("28000") => {
                 "the server lets this user not in for replication: see what `holdfast preflight URL` says of \
                  pg_hba.conf and the role"
             }
             Some("42501") => "the role lacks a right: `holdfast preflight URL` prints what to grant",
-            Some("53300") => "all places for senders are taken: raise max_wal_senders, or end what holds them",
-            Some("58P01") => "the server had removed log that the backup needs; run it again, raise wal_keep_size",
+            Some("53300") => {
+                "all places for senders are taken: raise max_wal_senders, or end what holds them"
+            }
+            Some("58P01") => {
+                "the server had removed log that the backup needs; run it again, raise wal_keep_size"
+            }
             _ => "see what `holdfast preflight URL` says of the server",
         }
     }

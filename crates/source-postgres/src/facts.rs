@@ -44,10 +44,13 @@ impl ServerFacts {
     pub(crate) async fn ask(connection: &mut Connection) -> Result<Self, PgError> {
         let number = required(connection, "server_version_num").await?;
         let number: u32 = number.parse().map_err(|_| PgError::protocol("its version is no number"))?;
-        let version = connection.settings.get("server_version").cloned().unwrap_or_else(|| number.to_string());
+        let version =
+            connection.settings.get("server_version").cloned().unwrap_or_else(|| number.to_string());
         let major = number / 10_000;
         if major < *KNOWN.start() {
-            let what = format!("the server is PostgreSQL {version}: before 13 it makes no manifest to check files by");
+            let what = format!(
+                "the server is PostgreSQL {version}: before 13 it makes no manifest to check files by"
+            );
             return Err(PgError::Refused(what));
         }
         if major > *KNOWN.end() {
@@ -188,7 +191,8 @@ impl Record {
             ("WAL segment bytes", self.segment_bytes.to_string()),
             ("data checksums", self.data_checksums.to_string()),
         ];
-        let spaces = self.tablespaces.iter().map(|space| (format!("tablespace {}", space.oid), space.path.clone()));
+        let spaces =
+            self.tablespaces.iter().map(|space| (format!("tablespace {}", space.oid), space.path.clone()));
         let named = facts.into_iter().chain(standby).map(|(name, value)| (name.to_owned(), value));
         named.chain(spaces).collect()
     }

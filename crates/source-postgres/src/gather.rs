@@ -4,15 +4,14 @@
 //! whoever reads it has to know of it, or both sides would wait for ever. On purpose not here:
 //! what the files are.
 
-use crate::batch::{BatchReader, Content, Owed, Slot, stat};
+use crate::batch::{BatchReader, Content, Owed, Slot, Spooled, stat};
 use crate::error::PgError;
 use bytes::Bytes;
 use holdfast_core::entry::{Kind, Owner, Time, path_to_key};
 use holdfast_engine::outcome::{Notice, Problem, Problems};
 use holdfast_engine::source::{Details, EntryBatch, Item, SMALL_FILE_BYTES_MAX};
-use std::fs::File;
 use std::sync::Arc;
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Sender, UnboundedSender, channel};
 
 /// Items of a batch.
 const ITEMS_MAX: usize = 256;
@@ -24,9 +23,17 @@ const PIPE_PIECES: usize = 64;
 /// What goes to the engine.
 pub(crate) type Delivery = Result<EntryBatch, PgError>;
 
+/// Where it goes.
+pub(crate) enum Out {
+    /// Waits until there is room.
+    Waiting(Sender<Delivery>),
+    /// Never waits: for who must answer a server in time, and holds its content on the disk.
+    Never(UnboundedSender<Delivery>),
+}
+
 /// Gathers items.
 pub(crate) struct Gather {
-    out: Sender<Delivery>,
+    out: Out,
     owed: Owed,
     keys: Vec<u8>,
     items: Vec<Item>,
@@ -45,7 +52,7 @@ pub(crate) struct Named {
 }
 
 impl Gather {
-    pub(crate) fn new(out: Sender<Delivery>, owed: Owed) -> Self {
+    pub(crate) fn new(out: Out, owed: Owed) -> Self {
         Self {
             out,
             owed,
@@ -93,9 +100,10 @@ impl Gather {
     }
 
     /// Gives a file whose content lies in another one.
-    pub(crate) async fn spooled(&mut self, named: &Named, file: File, size: u64) -> Result<(), PgError> {
+    pub(crate) async fn spooled(&mut self, named: &Named, content: Spooled) -> Result<(), PgError> {
         self.owed.announce();
-        self.push(named, Kind::File, size, Details::default(), Content::Spooled(Arc::new(file), size));
+        let size = content.length;
+        self.push(named, Kind::File, size, Details::default(), Content::Spooled(content));
         self.flush().await
     }
 
@@ -140,7 +148,10 @@ impl Gather {
             reader: Arc::new(BatchReader::new(std::mem::take(&mut self.slots), self.owed.clone())),
             problems: std::mem::take(&mut self.problems),
         };
-        self.out.send(Ok(batch)).await.map_err(|_| nobody())
+        match &self.out {
+            Out::Waiting(out) => out.send(Ok(batch)).await.map_err(|_| nobody()),
+            Out::Never(out) => out.send(Ok(batch)).map_err(|_| nobody()),
+        }
     }
 }
 
@@ -162,13 +173,15 @@ mod tests {
 
     fn paths(out: &mut Receiver<Delivery>) -> Vec<String> {
         let batch = out.try_recv().unwrap().unwrap();
-        (0..batch.items.len()).map(|item| String::from_utf8_lossy(batch.key(item)).replace('\0', "/")).collect()
+        (0..batch.items.len())
+            .map(|item| String::from_utf8_lossy(batch.key(item)).replace('\0', "/"))
+            .collect()
     }
 
     #[tokio::test]
     async fn a_file_that_streams_in_is_handed_over_before_its_content() {
         let (out, mut taken) = channel(8);
-        let mut gather = Gather::new(out, Owed::default());
+        let mut gather = Gather::new(Out::Waiting(out), Owed::default());
         gather.folder(&named("base")).await.unwrap();
         gather.small(&named("base/1"), b"x".to_vec()).await.unwrap();
         assert!(taken.try_recv().is_err(), "small ones wait for company");
@@ -185,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn batches_are_bounded() {
         let (out, mut taken) = channel(100);
-        let mut gather = Gather::new(out, Owed::default());
+        let mut gather = Gather::new(Out::Waiting(out), Owed::default());
         for number in 0..20 {
             gather.small(&named(&format!("{number}")), vec![0; 100_000]).await.unwrap();
         }
@@ -193,7 +206,8 @@ mod tests {
             gather.small(&named(&format!("x{number}")), Vec::new()).await.unwrap();
         }
         gather.flush().await.unwrap();
-        let counts: Vec<_> = std::iter::from_fn(|| taken.try_recv().ok()).map(|b| b.unwrap().items.len()).collect();
+        let counts: Vec<_> =
+            std::iter::from_fn(|| taken.try_recv().ok()).map(|b| b.unwrap().items.len()).collect();
         assert_eq!(counts, [11, 9 + ITEMS_MAX - 9, 9]);
         drop(taken);
         gather.small(&named("more"), Vec::new()).await.unwrap();

@@ -14,6 +14,7 @@ mod lsn;
 mod manifest;
 mod passfile;
 mod preflight;
+pub mod restored;
 mod source;
 mod tar;
 mod url;

@@ -225,8 +225,8 @@ impl Manifest {
 
     fn read_range(&mut self, content: &str) -> Result<(), ManifestError> {
         let content = content.strip_suffix(',').unwrap_or(content);
-        let line: RangeLine =
-            serde_json::from_str(content).map_err(|error| malformed(format!("a range of the log: {error}")))?;
+        let line: RangeLine = serde_json::from_str(content)
+            .map_err(|error| malformed(format!("a range of the log: {error}")))?;
         let (start, end) = Lsn::parse(&line.start)
             .zip(Lsn::parse(&line.end))
             .ok_or_else(|| malformed("a range of the log"))?;
@@ -349,7 +349,10 @@ mod tests {
         let differs = |came: &[(&str, &[u8])]| check(came, &text, 100).unwrap_err();
         assert_eq!(differs(&TWO[..1]), ManifestError::Missing("global/pg_control".into()));
         assert_eq!(differs(&[("base/1/2", b"Content"), TWO[1]]), ManifestError::Differs("base/1/2".into()));
-        assert_eq!(differs(&[TWO[0], ("global/pg_control", b"x")]), ManifestError::Differs("global/pg_control".into()));
+        assert_eq!(
+            differs(&[TWO[0], ("global/pg_control", b"x")]),
+            ManifestError::Differs("global/pg_control".into())
+        );
         assert_eq!(differs(&[TWO[0], TWO[1], ("more", b"")]), ManifestError::MoreFiles(1));
         let mut twice = files(&TWO);
         assert!(matches!(twice.note(b"base/1/2", 0, &[0; 32]), Err(ManifestError::Twice(_))));

@@ -78,8 +78,7 @@ mod tests {
     use super::*;
 
     fn look_up(file: &str, name: &str, port: u16, user: &str) -> Option<String> {
-        let secrets =
-            Secrets { password: None, passfile: Some(Zeroizing::new(file.as_bytes().to_vec())) };
+        let secrets = Secrets { password: None, passfile: Some(Zeroizing::new(file.as_bytes().to_vec())) };
         let found = secrets.password_for(&Host { name: name.into(), port }, user);
         found.map(|found| String::from_utf8_lossy(&found).into_owned())
     }

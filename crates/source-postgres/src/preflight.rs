@@ -77,7 +77,9 @@ pub async fn preflight(server: &Server, secrets: &Secrets) -> Result<Preflight, 
             second.close().await;
         }
         Err(error @ PgError::Server { .. }) => {
-            found.harmful(format!("a backup needs {SENDERS} connections, and the second was refused: {error}"));
+            found.harmful(format!(
+                "a backup needs {SENDERS} connections, and the second was refused: {error}"
+            ));
         }
         Err(error) => return Err(error),
     }
@@ -86,7 +88,10 @@ pub async fn preflight(server: &Server, secrets: &Secrets) -> Result<Preflight, 
 }
 
 fn versions(found: &mut Preflight, facts: &ServerFacts) {
-    found.proved(format!("PostgreSQL {}, cluster {}, timeline {}", facts.version, facts.system, facts.timeline));
+    found.proved(format!(
+        "PostgreSQL {}, cluster {}, timeline {}",
+        facts.version, facts.system, facts.timeline
+    ));
     if !facts.checksums {
         found.note(
             "pages carry no checksums: damage on the server's disk is backed up unseen; with the server stopped, \
@@ -103,7 +108,8 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
     match connection.show("wal_level").await?.as_deref() {
         Some(level @ ("replica" | "logical")) => found.proved(format!("wal_level = {level}")),
         Some(level) => {
-            found.harmful(format!("wal_level = {level}: the log says too little to make a backup consistent"));
+            found
+                .harmful(format!("wal_level = {level}: the log says too little to make a backup consistent"));
             found.remedy("ALTER SYSTEM SET wal_level = 'replica';  -- then restart the server");
         }
         None => found.note("wal_level is not for this role to know"),
@@ -114,7 +120,9 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
             found.harmful(format!("max_wal_senders = {senders}: a backup needs {SENDERS}"));
             found.remedy("ALTER SYSTEM SET max_wal_senders = 10;  -- then restart the server");
         }
-        Some(senders) if both => found.proved(format!("max_wal_senders = {senders}, {SENDERS} of them were free")),
+        Some(senders) if both => {
+            found.proved(format!("max_wal_senders = {senders}, {SENDERS} of them were free"))
+        }
         Some(senders) => {
             found.note(format!("max_wal_senders = {senders}"));
             found.remedy("ALTER SYSTEM SET max_wal_senders = 10;  -- then restart the server");
@@ -127,7 +135,9 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
     }
     match connection.show("archive_mode").await?.as_deref() {
         Some("off") | None => {}
-        Some(mode) => found.note(format!("archive_mode = {mode}: a backup does not need the archive, nor wait for it")),
+        Some(mode) => {
+            found.note(format!("archive_mode = {mode}: a backup does not need the archive, nor wait for it"))
+        }
     }
     Ok(())
 }
@@ -142,13 +152,20 @@ fn explained(server: &Server, error: PgError, mut found: Preflight) -> Result<Pr
     let Some(code) = error.code() else { return Err(error) };
     match code {
         "28P01" => {
-            found.harmful(format!("{error}: the password is wrong, or the role {} is not there", server.user));
-            found.remedy(format!("ALTER ROLE {} PASSWORD '…';  -- or \\password in psql", quoted(&server.user)));
+            found
+                .harmful(format!("{error}: the password is wrong, or the role {} is not there", server.user));
+            found.remedy(format!(
+                "ALTER ROLE {} PASSWORD '…';  -- or \\password in psql",
+                quoted(&server.user)
+            ));
         }
         "28000" => {
             found.harmful(error.to_string());
             found.remedy(create_role(&server.user));
-            found.remedy(format!("{}  # in pg_hba.conf, above what refuses it; then SELECT pg_reload_conf();", hba(server, host)));
+            found.remedy(format!(
+                "{}  # in pg_hba.conf, above what refuses it; then SELECT pg_reload_conf();",
+                hba(server, host)
+            ));
             found.note("in pg_hba.conf the word all does not cover replication: it has to be named");
         }
         "42501" => {
@@ -196,7 +213,8 @@ mod tests {
 
     fn explain(code: &str) -> Preflight {
         let server = parse("postgres://backup@db1", "").unwrap();
-        let error = Box::new(ServerError { code: code.into(), message: "no".into(), ..ServerError::default() });
+        let error =
+            Box::new(ServerError { code: code.into(), message: "no".into(), ..ServerError::default() });
         explained(&server, PgError::Server { what: "x".into(), error }, Preflight::default()).unwrap()
     }
 
@@ -204,12 +222,16 @@ mod tests {
     fn what_is_missing_is_said_in_sql() {
         let found = explain("28000");
         assert_eq!(found.remedy[0], "CREATE ROLE backup LOGIN REPLICATION PASSWORD '…';");
-        assert!(found.remedy[1].starts_with("hostssl replication backup ADDRESS_OF_THIS_HOST/32 scram-sha-256"));
+        assert!(
+            found.remedy[1].starts_with("hostssl replication backup ADDRESS_OF_THIS_HOST/32 scram-sha-256")
+        );
         assert_eq!(explain("42501").remedy, ["ALTER ROLE backup LOGIN REPLICATION;"]);
         assert!(explain("28P01").findings[0].harmful && explain("53300").findings[0].harmful);
         let server = parse("postgres://db1", "u").unwrap();
         let error = Box::new(ServerError::default());
-        assert!(explained(&server, PgError::Server { what: "x".into(), error }, Preflight::default()).is_err());
+        assert!(
+            explained(&server, PgError::Server { what: "x".into(), error }, Preflight::default()).is_err()
+        );
     }
 
     #[test]

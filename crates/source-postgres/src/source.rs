@@ -13,15 +13,13 @@ use crate::wal::{Plan, make_slot};
 use crate::wire::Connection;
 use holdfast_engine::ctx::{Cancel, Clock};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problems};
-use holdfast_engine::source::{
-    ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity,
-};
+use holdfast_engine::source::{ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -72,9 +70,26 @@ pub struct PostgresSource {
 /// How far it is.
 enum Run {
     Ready(Box<Ready>),
-    Going(Receiver<Delivery>, JoinHandle<Option<Record>>),
+    Going(Box<Taken>, JoinHandle<Option<Record>>),
     /// It failed, or nobody wanted it.
     Over,
+}
+
+/// What comes: files, and the log.
+struct Taken {
+    files: Receiver<Delivery>,
+    log: UnboundedReceiver<Delivery>,
+}
+
+impl Taken {
+    /// The next of either; `None` when both have ended.
+    async fn next(&mut self) -> Option<Delivery> {
+        tokio::select! {
+            Some(files) = self.files.recv() => Some(files),
+            Some(log) = self.log.recv() => Some(log),
+            else => None,
+        }
+    }
 }
 
 /// Both connections, before anything was asked.
@@ -129,8 +144,10 @@ impl PostgresSource {
         }
         let Run::Ready(ready) = std::mem::replace(&mut self.run, Run::Over) else { return };
         let Ready { files, log, plan } = *ready;
-        let (out, taken) = channel(BATCHES);
-        let capture = Capture { files, log, plan, out, owed: self.owed.clone() };
+        let (out, from_files) = channel(BATCHES);
+        let (log_out, from_log) = unbounded_channel();
+        let capture = Capture { files, log, plan, out, log_out, owed: self.owed.clone() };
+        let taken = Box::new(Taken { files: from_files, log: from_log });
         self.run = Run::Going(taken, self.handle.spawn(capture::run(capture)));
     }
 }
@@ -178,7 +195,7 @@ impl Source for PostgresSource {
             if self.cancel.is_raised() {
                 return Err(failed("interrupted"));
             }
-            match self.handle.block_on(timeout(LOOK_EVERY, taken.recv())) {
+            match self.handle.block_on(timeout(LOOK_EVERY, taken.next())) {
                 Err(_) => {}
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(error.into()),

@@ -141,7 +141,8 @@ fn header(block: &[u8]) -> Result<Option<Member>, TarError> {
     let field = |from: usize, length: usize| &block[from..from + length];
     let stated = number(field(148, 8)).ok_or_else(|| odd("a header without a checksum"))?;
     let sum = |blank: bool| -> u64 {
-        let byte = |(at, byte): (usize, &u8)| if blank && (148..156).contains(&at) { 32 } else { u64::from(*byte) };
+        let byte =
+            |(at, byte): (usize, &u8)| if blank && (148..156).contains(&at) { 32 } else { u64::from(*byte) };
         block.iter().enumerate().map(byte).sum()
     };
     if stated != sum(true) {
@@ -169,7 +170,8 @@ fn header(block: &[u8]) -> Result<Option<Member>, TarError> {
     let small = |value: u64, what: &str| {
         u32::try_from(value).map_err(|_| odd(format!("the {what} of {shown} is too large")))
     };
-    let mtime = i64::try_from(value(136, 12, "time")?).map_err(|_| odd(format!("the time of {shown} is too large")))?;
+    let mtime = i64::try_from(value(136, 12, "time")?)
+        .map_err(|_| odd(format!("the time of {shown} is too large")))?;
     Ok(Some(Member {
         path: clean(&joined).ok_or_else(|| odd(format!("{shown} is no path in a cluster")))?,
         kind,
@@ -193,9 +195,9 @@ fn number(field: &[u8]) -> Option<u64> {
     if first & 0x80 != 0 {
         // All ones would be a negative number.
         let start = u64::from(first & 0x7f);
-        return rest.iter().try_fold(start, |value, &byte| {
-            (value < 1 << 56).then(|| value << 8 | u64::from(byte))
-        });
+        return rest
+            .iter()
+            .try_fold(start, |value, &byte| (value < 1 << 56).then(|| value << 8 | u64::from(byte)));
     }
     let digits = text(field).trim_ascii();
     let value = digits.iter().try_fold(0u64, |value, &byte| {
@@ -287,7 +289,8 @@ mod tests {
         .concat();
         for piece in [1, 7, 511, 512, 513, 4096, 1 << 20] {
             let read = read(&archive, piece).unwrap();
-            let paths: Vec<_> = read.iter().map(|(m, _)| String::from_utf8_lossy(&m.path).into_owned()).collect();
+            let paths: Vec<_> =
+                read.iter().map(|(m, _)| String::from_utf8_lossy(&m.path).into_owned()).collect();
             assert_eq!(paths, ["base", "base/1", "empty", "block", "pg_tblspc/16385"]);
             assert_eq!(read[1].1, [7; 1000]);
             assert_eq!((read[1].0.mode, read[1].0.uid, read[1].0.gid), (0o600, 0o145, 0o150));

@@ -219,15 +219,15 @@ impl Draft {
     }
 
     fn finish(self, user: &str) -> Result<Server, UrlError> {
-        let hosts =
-            if self.hosts.is_empty() { vec![(SOCKET_FOLDER.to_owned(), None)] } else { self.hosts };
+        let hosts = if self.hosts.is_empty() { vec![(SOCKET_FOLDER.to_owned(), None)] } else { self.hosts };
         if self.ports.len() > 1 && self.ports.len() != hosts.len() {
             return Err(malformed("there are more or fewer ports than hosts"));
         }
         let default = |at: usize| self.ports.get(at).or(self.ports.first()).copied().unwrap_or(PORT);
         let hosts = hosts.into_iter().enumerate();
-        let hosts: Vec<_> =
-            hosts.map(|(at, (name, port))| Host { name, port: port.unwrap_or_else(|| default(at)) }).collect();
+        let hosts: Vec<_> = hosts
+            .map(|(at, (name, port))| Host { name, port: port.unwrap_or_else(|| default(at)) })
+            .collect();
         if hosts.iter().any(|host| host.name.is_empty() || host.name.contains('\0')) {
             return Err(malformed("a host has no name"));
         }

@@ -1,10 +1,11 @@
 //! The log beside a backup: streamed by a connection of its own from the backup's start to its
 //! stop, and given as whole segments, the last one filled up with zeros.
 //!
-//! Segments wait in files without names, for as long as they are not read: whoever reads files of
-//! the backup must never wait for a log that comes only at the end of it. On purpose not here:
-//! keeping the log between backups.
+//! Segments wait in a file without a name until they are read. So whoever reads files of the backup
+//! never waits for a log that comes only at its end, and a server whose log has to be taken in time
+//! never waits for a repository that is slow. On purpose not here: keeping the log between backups.
 
+use crate::batch::Spooled;
 use crate::error::PgError;
 use crate::facts::{ServerFacts, first_row, value};
 use crate::gather::{Gather, Named};
@@ -16,7 +17,7 @@ use holdfast_engine::ctx::Clock;
 use postgres_protocol::message::frontend::CopyData;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -44,7 +45,7 @@ pub(crate) struct Plan {
     pub facts: ServerFacts,
     /// The slot that keeps the log on the server, if there is one.
     pub slot: Option<String>,
-    /// Folder of the files without names.
+    /// Folder of the file without a name.
     pub spool: PathBuf,
     pub clock: Arc<dyn Clock>,
 }
@@ -75,7 +76,10 @@ pub(crate) async fn receive(
         Message::Error(error) => return Err(refused(&command, error)),
         other => return Err(unexpected(&command, &other)),
     }
-    let writer = Writer { plan, start, gather, at, segment: None };
+    let spool = plan.spool.clone();
+    let file = Arc::new(on_disk(&plan.spool, move || tempfile::tempfile_in(spool)).await?);
+    let (offset, written, waiting) = (0, 0, BytesMut::new());
+    let writer = Writer { plan, start, gather, at, file, offset, written, waiting };
     stream(connection, writer, stop).await
 }
 
@@ -149,15 +153,12 @@ struct Writer<'a> {
     gather: &'a mut Gather,
     /// Up to here all is in.
     at: Lsn,
-    segment: Option<Segment>,
-}
-
-/// A segment that comes in.
-struct Segment {
     file: Arc<File>,
-    /// What is not written yet, and where it belongs.
-    waiting: BytesMut,
+    /// Where in the file the segment lies that comes in.
+    offset: u64,
+    /// So much of it is written, and this is not yet.
     written: u64,
+    waiting: BytesMut,
 }
 
 impl Writer<'_> {
@@ -188,16 +189,11 @@ impl Writer<'_> {
         while !bytes.is_empty() {
             let left = (length - self.at.0 % length) as usize;
             let part = bytes.split_to(bytes.len().min(left));
-            if self.segment.is_none() {
-                self.segment = Some(Segment::new(self.plan).await?);
+            self.waiting.extend_from_slice(&part);
+            if self.waiting.len() >= WRITE_BYTES {
+                self.write_out(false).await?;
             }
-            if let Some(segment) = &mut self.segment {
-                segment.waiting.extend_from_slice(&part);
-                if segment.waiting.len() >= WRITE_BYTES {
-                    segment.write_out(self.plan).await?;
-                }
-            }
-            self.at = Lsn(self.at.0 + part.len() as u64);
+            self.at = Lsn(self.at.0.saturating_add(part.len() as u64));
             if part.len() == left {
                 self.give().await?;
             }
@@ -205,22 +201,38 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes what waits; at the end of a segment the file is as long as the segments: what is not
+    /// written of the last one reads as zeros.
+    async fn write_out(&mut self, ends: bool) -> Result<(), PgError> {
+        let (bytes, file) = (self.waiting.split().freeze(), Arc::clone(&self.file));
+        let (at, end) = (self.offset + self.written, self.offset + self.plan.facts.segment_bytes);
+        self.written += bytes.len() as u64;
+        let work = move || {
+            file.write_all_at(&bytes, at)?;
+            if ends { file.set_len(end) } else { Ok(()) }
+        };
+        on_disk(&self.plan.spool, work).await
+    }
+
     /// Gives the segment that comes in, filled up if it is not full.
     async fn give(&mut self) -> Result<(), PgError> {
-        let Some(mut segment) = self.segment.take() else { return Ok(()) };
-        segment.write_out(self.plan).await?;
+        self.write_out(true).await?;
         let length = self.plan.facts.segment_bytes;
-        let file = segment.whole(self.plan, length).await?;
         let begin = Lsn(self.at.0 - 1).segment_start(length);
         let name = segment_name(self.start.timeline, begin, length);
-        self.gather.spooled(&self.plan.named(self.start, &name), file, length).await?;
+        let content = Spooled { file: Arc::clone(&self.file), offset: self.offset, length };
+        (self.offset, self.written) = (self.offset + length, 0);
+        self.gather.spooled(&self.plan.named(self.start, &name), content).await?;
         // A server that is started from this shall not archive what was archived.
         let done = self.plan.named(self.start, &format!("archive_status/{name}.done"));
         self.gather.small(&done, Vec::new()).await
     }
 
+    /// The stop is in.
     async fn end(mut self) -> Result<(), PgError> {
-        self.give().await?;
+        if self.written > 0 || !self.waiting.is_empty() {
+            self.give().await?;
+        }
         self.gather.flush().await
     }
 
@@ -237,41 +249,23 @@ impl Writer<'_> {
         status.put_i64(micros.saturating_add(i64::from(now.nanos / 1000)));
         status.put_u8(1);
         let data = CopyData::new(status.freeze()).map_err(|error| PgError::protocol(error.to_string()))?;
-        connection.say(|out| Ok(data.write(out))).await
+        connection
+            .say(|out| {
+                data.write(out);
+                Ok(())
+            })
+            .await
     }
 }
 
 /// Runs what may wait for a disk where that keeps nobody else waiting.
 async fn on_disk<T: Send + 'static>(
-    plan: &Plan,
+    spool: &Path,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, PgError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other);
     done.and_then(|done| done).map_err(|source| PgError::Io {
-        what: format!("cannot keep the log in {} until it is stored", plan.spool.display()),
+        what: format!("cannot keep the log in {} until it is stored", spool.display()),
         source,
     })
-}
-
-impl Segment {
-    async fn new(plan: &Plan) -> Result<Self, PgError> {
-        let folder = plan.spool.clone();
-        let file = on_disk(plan, move || tempfile::tempfile_in(folder)).await?;
-        Ok(Self { file: Arc::new(file), waiting: BytesMut::new(), written: 0 })
-    }
-
-    async fn write_out(&mut self, plan: &Plan) -> Result<(), PgError> {
-        let (bytes, file, at) = (self.waiting.split().freeze(), Arc::clone(&self.file), self.written);
-        self.written += bytes.len() as u64;
-        on_disk(plan, move || file.write_all_at(&bytes, at)).await
-    }
-
-    /// Makes it as long as a segment is: what is not there reads as zeros.
-    async fn whole(self, plan: &Plan, length: u64) -> Result<File, PgError> {
-        on_disk(plan, move || {
-            self.file.set_len(length)?;
-            self.file.try_clone()
-        })
-        .await
-    }
 }

@@ -14,6 +14,8 @@ mod bucket_round;
 mod bucket_source;
 mod bucket_target;
 mod bucket_trouble;
+mod cluster;
+mod cluster_bad;
 mod compare;
 mod copy;
 mod damage;

@@ -18,6 +18,9 @@ use std::path::PathBuf;
 /// for the target alone: HOLDFAST_TARGET_AWS_ACCESS_KEY_ID and HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY,
 /// or profile= in its URL.
 ///
+/// A cluster of PostgreSQL becomes a folder that a server of the same major version starts from, with
+/// archiving off; what is restored by half does not start. Each of its tablespaces needs a place.
+///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
 #[derive(Debug, Args)]
@@ -50,6 +53,10 @@ pub(crate) struct RestoreArgs {
     /// Restore into a bucket that tells others of each new object
     #[arg(long)]
     pub(crate) with_events: bool,
+    /// Where a tablespace of a cluster goes: OLD is its path on the server or its number; may be
+    /// given several times
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) tablespace_map: Vec<OsString>,
     /// Show what would be restored, fetched, rewritten and deleted; change nothing
     #[arg(short = 'n', long, conflicts_with = "verify")]
     pub(crate) dry_run: bool,

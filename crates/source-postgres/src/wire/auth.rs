@@ -75,7 +75,8 @@ async fn scram(
         Some(_) if wanted && offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
         _ if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
         _ => {
-            let what = format!("the server wants to be convinced by {}, which is not known", mechanisms.join(", "));
+            let what =
+                format!("the server wants to be convinced by {}, which is not known", mechanisms.join(", "));
             return Err(PgError::Refused(what));
         }
     };
@@ -120,5 +121,7 @@ fn strange(asked: &Asked) -> PgError {
         Asked::Other(kind) => format!("kind {kind}"),
         _ => return PgError::protocol("a step of the login that does not follow"),
     };
-    PgError::Refused(format!("the server wants to be convinced by {what}: let pg_hba.conf ask for scram-sha-256"))
+    PgError::Refused(format!(
+        "the server wants to be convinced by {what}: let pg_hba.conf ask for scram-sha-256"
+    ))
 }

@@ -183,21 +183,20 @@ impl Cursor {
     }
 }
 
-/// A message as a server sends it.
-#[cfg(test)]
-pub(crate) fn encode_for_tests(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-    [&[tag][..], &length.to_be_bytes(), body].concat()
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use proptest::prelude::*;
 
+    /// A message as a server sends it.
+    fn encode(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+        [&[tag][..], &length.to_be_bytes(), body].concat()
+    }
+
     fn one(tag: u8, body: &[u8]) -> Result<Message, PgError> {
-        take(&mut BytesMut::from(&encode_for_tests(tag, body)[..])).map(Option::unwrap)
+        take(&mut BytesMut::from(&encode(tag, body)[..])).map(Option::unwrap)
     }
 
     #[test]
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_not_all_there_waits() {
-        let whole = encode_for_tests(b'S', b"name\0value\0");
+        let whole = encode(b'S', b"name\0value\0");
         for end in 0..whole.len() {
             let mut input = BytesMut::from(&whole[..end]);
             assert_eq!(take(&mut input).unwrap(), None);

@@ -9,6 +9,3 @@ mod tls;
 
 pub(crate) use connection::{Connection, Table, refused, unexpected};
 pub(crate) use message::{Cursor, Message};
-
-#[cfg(test)]
-pub(crate) use message::{encode_for_tests as encode, take};

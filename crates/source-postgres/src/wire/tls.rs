@@ -10,9 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -41,7 +39,8 @@ pub(super) async fn protect(
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     let name = ServerName::try_from(host.name.clone());
-    let name = name.map_err(|_| PgError::Refused(format!("{} is no name that a certificate can have", host.name)))?;
+    let name =
+        name.map_err(|_| PgError::Refused(format!("{} is no name that a certificate can have", host.name)))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|source| {
         let hint = match mode {
             TlsMode::VerifyCa | TlsMode::VerifyFull => {
@@ -68,8 +67,8 @@ async fn verifier(
     let read = tokio::task::spawn_blocking(move || roots(&wanted)).await;
     let roots = read.map_err(|error| PgError::Refused(format!("cannot read certificates: {error}")))??;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-    let verifier =
-        verifier.map_err(|error| PgError::Refused(format!("no authority can be asked about the server: {error}")))?;
+    let verifier = verifier
+        .map_err(|error| PgError::Refused(format!("no authority can be asked about the server: {error}")))?;
     Ok(if mode == TlsMode::VerifyCa { Arc::new(AnyName(verifier)) } else { verifier })
 }
 

@@ -1,6 +1,7 @@
 //! `restore`: a snapshot, or a part of it, lands in a new folder or over what is there.
 
 mod bucket;
+mod cluster;
 mod into;
 mod show;
 
@@ -56,6 +57,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     let snapshot = &resolved.snapshot;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     let opaque = snapshot.summary.space != KeySpace::Paths;
+    let cluster = cluster::Cluster::of(run, args, &repository, snapshot, &options, &place).await?;
     if args.over.delete {
         bucket::refuse_delete(&place, opaque)?;
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
@@ -63,6 +65,9 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     }
     let job = Job { run, args, repository: &repository, snapshot, place, opaque, into, options };
     job.announce(&resolved);
+    if let Some(cluster) = cluster {
+        return cluster.restore(job).await;
+    }
     if args.dry_run {
         return job.rehearse().await;
     }
