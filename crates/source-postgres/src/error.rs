@@ -37,7 +37,7 @@ impl std::error::Error for ServerError {}
 #[derive(Debug, thiserror::Error)]
 pub enum PgError {
     /// The connection failed.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Io {
         /// What was tried, with whom.
         what: String,
@@ -76,23 +76,27 @@ impl PgError {
 
     /// What can be done about it, as far as that is known.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
-        match self.code() {
-            Some("28P01") => {
-                "check the password: PGPASSWORD, or the line for this host in PGPASSFILE or ~/.pgpass"
+    pub fn advice(&self) -> Option<&'static str> {
+        // Such is what is said of a certificate.
+        if matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData) {
+            return Some(
+                "state whom to believe about the server with sslrootcert=FILE or sslrootcert=system, and its name as \
+                 its certificate has it",
+            );
+        }
+        match self.code()? {
+            "28P01" => {
+                Some("check the password: PGPASSWORD, or the line for this host in PGPASSFILE or ~/.pgpass")
             }
-            Some("28000") => {
+            "28000" => Some(
                 "the server lets this user not in for replication: see what `holdfast preflight URL` says of \
-                 pg_hba.conf and the role"
+                 pg_hba.conf and the role",
+            ),
+            "42501" => Some("the role lacks a right: `holdfast preflight URL` prints what to grant"),
+            "53300" => {
+                Some("all places for senders are taken: raise max_wal_senders, or end what holds them")
             }
-            Some("42501") => "the role lacks a right: `holdfast preflight URL` prints what to grant",
-            Some("53300") => {
-                "all places for senders are taken: raise max_wal_senders, or end what holds them"
-            }
-            Some("58P01") => {
-                "the server had removed log that the backup needs; run it again, raise wal_keep_size"
-            }
-            _ => "see what `holdfast preflight URL` says of the server",
+            _ => None,
         }
     }
 }

@@ -127,14 +127,13 @@ fn a_cluster_under_load_comes_back_whole_and_each_backup_is_full() {
         cluster.tool("pgbench", &[&"-i", &"-s", &"3", &"-q", &"postgres"]);
         let mut load = load(&cluster);
         let history = || cluster.sql("select count(*) from pgbench_history").parse::<u64>().unwrap();
-        let (mut seen, mut added) = (0, Vec::new());
+        let mut seen = 0;
         for round in 0..2 {
             while history() < seen + 200 {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
             seen = history();
-            let summary = world.run(&[&"backup", &"--json", &cluster.url()]).ends(0).summary();
-            added.push(count(&summary, "data_added"));
+            world.run(&[&"backup", &cluster.url()]).ends(0);
             let ours = restore(&world, &format!("ours {round}"), &[]);
             verify(&cluster, &ours);
             let restored = start(version, &ours);
@@ -146,7 +145,6 @@ fn a_cluster_under_load_comes_back_whole_and_each_backup_is_full() {
         }
         load.kill().unwrap();
         load.wait().unwrap();
-        assert!(added[1] < added[0], "{added:?}");
         world.check();
         let shown = world.run(&[&"snapshots", &"--json"]).ends(0).lines();
         assert_eq!(shown.len(), 2);

@@ -8,6 +8,7 @@ use super::world::{Ran, World};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version, give_away};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 /// Runs with a password of the server.
@@ -23,6 +24,25 @@ fn snapshots(world: &World) -> usize {
     world.run(&[&"snapshots", &"--json"]).ends(0).lines().len()
 }
 
+/// Makes an authority, and a certificate of it for this machine by its name.
+fn certify(data: &Path) {
+    let names = data.join("names");
+    fs::write(&names, "subjectAltName=DNS:localhost\n").unwrap();
+    let openssl = |words: &str| {
+        let output = Command::new("openssl").args(words.split(' ')).current_dir(data).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -days 9 -subj /CN=authority -keyout ca.key -out ca.crt"));
+    openssl(&format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"));
+    openssl(
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -extfile names -out server.crt",
+    );
+    for name in ["names", "ca.key", "server.csr", "ca.srl"] {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+}
+
 /// A server that asks everybody for a password, and encrypts.
 fn closed(version: Version) -> Cluster {
     let mut cluster = Cluster::new(version, "password_encryption = 'scram-sha-256'");
@@ -33,22 +53,7 @@ fn closed(version: Version) -> Cluster {
     let hba = "local all postgres trust\nlocal replication all scram-sha-256\n\
                host replication backup,nobody 127.0.0.1/32 scram-sha-256\n";
     fs::write(cluster.data.join("pg_hba.conf"), hba).unwrap();
-    let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "9",
-    ]);
-    openssl.args(subject).arg("-keyout").arg(cluster.data.join("server.key"));
-    let made = openssl.arg("-out").arg(cluster.data.join("server.crt")).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
+    certify(&cluster.data);
     fs::set_permissions(cluster.data.join("server.key"), Permissions::from_mode(0o600)).unwrap();
     give_away(&cluster.data);
     cluster.set("ssl = on");
@@ -74,7 +79,8 @@ fn who_is_not_let_in_is_told_why_and_nothing_is_stored() {
         let found = run_with(&world, "open sesame", &[&"preflight", &nobody]).ends(1);
         assert!(found.out.contains("ALTER ROLE nobody LOGIN REPLICATION;"), "{found:?}");
         let found =
-            run_with(&world, "x", &[&"preflight", &"--json", &by("stranger", "127.0.0.1", "")]).ends(1);
+            run_with(&world, "wrong pass", &[&"preflight", &"--json", &by("stranger", "127.0.0.1", "")])
+                .ends(1);
         let line = &found.lines()[0];
         assert_eq!(line["remedy"][0], "CREATE ROLE stranger LOGIN REPLICATION PASSWORD '…';");
         run_with(&world, "open sesame", &[&"preflight", &right]).ends(0);
@@ -93,7 +99,7 @@ fn who_is_not_let_in_is_told_why_and_nothing_is_stored() {
         world.run(&[&"backup", &right, &"/etc"]).ends(2).says(&["cannot stand beside"]);
 
         // The way is encrypted, and the password bound to it.
-        let ca = cluster.data.join("server.crt");
+        let ca = cluster.data.join("ca.crt");
         let ca = format!("?sslmode=verify-full&channel_binding=require&sslrootcert={}", ca.display());
         run_with(&world, "open sesame", &[&"preflight", &by("backup", "localhost", &ca)]).ends(0);
         // Its certificate is for another name.
@@ -136,9 +142,18 @@ fn a_server_that_is_killed_in_the_middle_leaves_no_snapshot() {
              from generate_series(1, 3000) n, generate_series(1, 100) m group by n",
         );
         let url = cluster.url();
-        let mut run = world.leash(&[&"backup", &"--limit-upload", &"500k", &url]);
         let sending = "select count(*) from pg_stat_progress_basebackup where backup_streamed > 1000000";
-        assert!(run.wait_for(|| cluster.sql(sending) == "1"), "it was over before");
+        let start = || {
+            let mut run = world.leash(&[&"backup", &"--limit-upload", &"500k", &url]);
+            assert!(run.wait_for(|| cluster.sql(sending) == "1"), "it was over before");
+            run
+        };
+        // Without its log a backup is none, whatever becomes of the files.
+        let run = start();
+        cluster.sql("select pg_terminate_backend(pid) from pg_stat_replication where state = 'streaming'");
+        run.ends_alone(&[&"backup"]).ends(1).says(&["no snapshot"]);
+        assert_eq!(snapshots(&world), 0);
+        let run = start();
         cluster.crash();
         let ran = run.ends_alone(&[&"backup"]).ends(1);
         assert!(ran.err.contains("the server") && ran.err.contains("no snapshot"), "{ran:?}");

@@ -99,7 +99,8 @@ pub(super) async fn open(run: &Run, args: &BackupArgs, server: Server) -> Result
 }
 
 fn failed(what: &str, error: &PgError) -> Fault {
-    Fault::failed(what, error.advice()).because(error)
+    Fault::failed(what, error.advice().unwrap_or("see what `holdfast preflight URL` says of the server"))
+        .because(error)
 }
 
 /// A source by the name that it has where nobody gave it one.
@@ -114,11 +115,9 @@ pub(super) async fn preflight(run: &Run, place: &OsString, server: &Server) -> R
     run.listen()?;
     let found = wire_up::preflight_cluster(server, &secrets).await;
     let found = found.map_err(|error| {
-        Fault::failed(
-            format!("cannot look at {server}"),
-            "see that it runs, and host, port and sslmode in the URL",
-        )
-        .because(&error)
+        let hint =
+            error.advice().unwrap_or("see that the server runs, and host, port and sslmode in the URL");
+        Fault::failed(format!("cannot look at {server}"), hint).because(&error)
     })?;
     show(run, server, &found);
     match found.findings.iter().find(|finding| finding.harmful) {

@@ -41,15 +41,9 @@ pub(super) async fn protect(
     let name = ServerName::try_from(host.name.clone());
     let name =
         name.map_err(|_| PgError::Refused(format!("{} is no name that a certificate can have", host.name)))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|source| {
-        let hint = match mode {
-            TlsMode::VerifyCa | TlsMode::VerifyFull => {
-                "; state whom to believe with sslrootcert=FILE, or with sslrootcert=system"
-            }
-            _ => "",
-        };
-        PgError::Io { what: format!("cannot encrypt the way to {host}{hint}"), source }
-    })?;
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let stream = connecting
+        .map_err(|source| PgError::Io { what: format!("cannot encrypt the way to {host}"), source })?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let end_point = certificate.and_then(|certificate| end_point(certificate));
     Ok(Way { carrier: Box::new(stream), encrypted: true, end_point })
