@@ -121,7 +121,7 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
             found.remedy("ALTER SYSTEM SET max_wal_senders = 10;  -- then restart the server");
         }
         Some(senders) if both => {
-            found.proved(format!("max_wal_senders = {senders}, {SENDERS} of them were free"))
+            found.proved(format!("max_wal_senders = {senders}, {SENDERS} of them were free"));
         }
         Some(senders) => {
             found.note(format!("max_wal_senders = {senders}"));
@@ -136,7 +136,7 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
     match connection.show("archive_mode").await?.as_deref() {
         Some("off") | None => {}
         Some(mode) => {
-            found.note(format!("archive_mode = {mode}: a backup does not need the archive, nor wait for it"))
+            found.note(format!("archive_mode = {mode}: a backup does not need the archive, nor wait for it"));
         }
     }
     Ok(())

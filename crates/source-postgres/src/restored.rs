@@ -47,9 +47,10 @@ pub fn finish(dir: &Path, mode: u16, spaces: &[(u32, PathBuf)]) -> io::Result<()
         // Some systems keep them elsewhere: then the cluster's folder has none.
         match fs::symlink_metadata(dir.join(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                write(&dir.join(name), text.as_bytes(), owner)?
+                write(&dir.join(name), text.as_bytes(), owner)?;
             }
-            other => drop(other?),
+            Ok(_) => {}
+            Err(error) => return Err(error),
         }
     }
     if !spaces.is_empty() {

@@ -211,7 +211,11 @@ impl Connection {
     /// Takes leave.
     pub(crate) async fn close(mut self) {
         // It is at an end either way.
-        let _ = self.say(|out| Ok(frontend::terminate(out))).await;
+        let leave = |out: &mut BytesMut| {
+            frontend::terminate(out);
+            Ok(())
+        };
+        let _ = self.say(leave).await;
     }
 }
 

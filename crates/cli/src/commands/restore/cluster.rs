@@ -159,12 +159,12 @@ impl Sum {
             *self.verified.get_or_insert(0) += verified;
         }
         self.problems.absorb(problems);
-        add(&mut self.report, outcome.value);
+        add(&mut self.report, &outcome.value);
         Ok(())
     }
 }
 
-fn add(sum: &mut RestoreReport, part: RestoreReport) {
+fn add(sum: &mut RestoreReport, part: &RestoreReport) {
     sum.files += part.files;
     sum.directories += part.directories;
     sum.others += part.others;
