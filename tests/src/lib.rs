@@ -4,6 +4,7 @@
 
 pub mod forward;
 pub mod fuzz;
+pub mod postgres;
 pub mod proxy;
 pub mod sim;
 pub mod tls;

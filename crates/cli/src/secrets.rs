@@ -6,12 +6,13 @@ use crate::args::{FromArgs, Global, NewSecret};
 use crate::engine::Secret;
 use crate::fault::{Code, Fault};
 use crate::settings::variable;
-use crate::wire_up::Keys;
+use crate::wire_up::{Keys, ServerSecrets};
 use holdfast_core::keys::KEY_FILE_BYTES_MIN;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zeroize::Zeroizing;
@@ -103,6 +104,33 @@ pub(crate) fn bucket_keys(whose: &str) -> Result<Option<Keys>, Fault> {
             let what = format!("of {} and {} only one is set", names[0], names[1]);
             Err(Fault::usage(what, "set both, or none and use profile= in the URL"))
         }
+    }
+}
+
+/// Gets what lets us in to a server of PostgreSQL, by the names that its own programs use.
+pub(crate) fn of_server() -> Result<ServerSecrets, Fault> {
+    let password = variable("PGPASSWORD").map(|password| Zeroizing::new(password.into_vec()));
+    let stated = variable("PGPASSFILE").map(PathBuf::from);
+    let usual = || variable("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists());
+    let passfile = match stated.or_else(usual) {
+        Some(path) if password.is_none() => {
+            refuse_open(&path)?;
+            Some(Zeroizing::new(read_file(&path, "password file")?))
+        }
+        _ => None,
+    };
+    Ok(ServerSecrets { password, passfile })
+}
+
+/// A file of passwords that others can read is not used, as the server's own programs do not.
+fn refuse_open(path: &Path) -> Result<(), Fault> {
+    match std::fs::metadata(path) {
+        Ok(file) if file.is_file() && file.mode() & 0o077 != 0 => Err(Fault::usage(
+            format!("the password file {} can be read by others", path.display()),
+            "make it your own: chmod 600",
+        )),
+        // What is missing is told of when it is read.
+        _ => Ok(()),
     }
 }
 

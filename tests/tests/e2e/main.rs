@@ -19,6 +19,8 @@ mod bucket_source;
 mod bucket_target;
 mod bucket_trouble;
 mod bucket_versions;
+mod cluster;
+mod cluster_bad;
 mod compare;
 mod copy;
 mod damage;

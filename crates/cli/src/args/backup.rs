@@ -5,7 +5,7 @@ use holdfast_core::pack::DATA_PACK_BYTES_CHOICE;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Back up files and folders, a bucket, or standard input, as one snapshot.
+/// Back up files and folders, a bucket, a cluster of PostgreSQL, or standard input, as one snapshot.
 ///
 /// All paths of one command make one snapshot. What did not change since the last snapshot of
 /// the same paths on the same host is not read again, and what the repository has already is not
@@ -13,6 +13,11 @@ use std::path::PathBuf;
 ///
 /// A bucket is stated as `s3://bucket/prefix`, and `?endpoint=https://host:port` for a server that is
 /// not AWS; there are region, path-style and profile too. Patterns are matched with `/key`.
+///
+/// A cluster is stated as `postgres://USER@HOST:PORT`, or `postgres:///?host=/folder/of/the/socket`. All
+/// of it is backed up while it runs, by the protocol of replication, with the log that makes it
+/// consistent. The password comes from PGPASSFILE, ~/.pgpass or PGPASSWORD; sslmode is verify-full if
+/// the server is not on this machine. `holdfast preflight URL` says what a server lacks.
 ///
 /// Patterns are those of restic: `*.tmp` matches a name anywhere, `/srv/cache` a path from the
 /// root, `**` any number of folders, and `!pattern` takes a path in again.
@@ -23,12 +28,13 @@ Examples:
   holdfast backup /home --tag nightly --one-file-system --json
   holdfast backup 's3://media/films?region=eu-central-1'
   holdfast backup s3://media --versions all
+  holdfast backup 'postgres://backup@db1?sslrootcert=/etc/ssl/db-ca.pem'
   mysqldump --all-databases | holdfast backup - --stdin-filename all.sql
   holdfast backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases
 
 The last form is the safer one: if the command fails, no snapshot is made.")]
 pub(crate) struct BackupArgs {
-    /// Files and folders, or s3://bucket/prefix, or - for standard input, or the command after --
+    /// Files and folders, or s3://bucket/prefix, or postgres://user@host, or - for standard input, or the command after --
     #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "files_from_verbatim", "files_from_raw", "stdin"])]
     pub(crate) paths: Vec<OsString>,
     /// Also back up the paths in FILE, one a line; # begins a comment

@@ -8,15 +8,19 @@ use std::ffi::OsString;
 /// In a bucket a handful of small objects below `probe/` are written, raced for, listed and deleted
 /// again, and the bucket's rules are read: lifecycle, versions, locks, replication. Exit code 0:
 /// nothing stands against it. The rights that a role needs there can be printed as a policy.
+///
+/// Of a cluster of PostgreSQL it finds out whether it can be backed up: version, role, pg_hba.conf,
+/// wal_level, senders, checksums. Where something is missing it prints the SQL that puts it right.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   holdfast preflight s3://backups/web1
   holdfast preflight /mnt/backup
+  holdfast preflight 'postgres://backup@db1?sslmode=verify-full'
   holdfast preflight s3://backups/web1 --print-policy writer > writer.json
   holdfast preflight s3://backups/web1 --print-policy reader --principal arn:aws:iam::123456789012:user/check")]
 pub(crate) struct PreflightArgs {
-    /// Where a repository is or could be; the stated repository if left out
+    /// Where a repository is or could be, or a cluster; the stated repository if left out
     #[arg(value_name = "URL")]
     pub(crate) place: Option<OsString>,
     /// Print the bucket policy that a role needs, and ask the server nothing

@@ -22,6 +22,9 @@ use std::path::PathBuf;
 /// object is restored, and nothing where that is a delete marker; --at, --version-id and --all-versions
 /// choose otherwise.
 ///
+/// A cluster of PostgreSQL becomes a folder that a server of the same major version starts from, with
+/// archiving off; what is restored by half does not start. Each of its tablespaces needs a place.
+///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
 #[derive(Debug, Args)]
@@ -58,6 +61,10 @@ pub(crate) struct RestoreArgs {
     /// Give objects the access rights that were kept of them (backup --metadata acl); locks are never set
     #[arg(long)]
     pub(crate) with_acl: bool,
+    /// Where a tablespace of a cluster goes: OLD is its path on the server or its number; may be
+    /// given several times
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) tablespace_map: Vec<OsString>,
     /// Show what would be restored, fetched, rewritten and deleted; change nothing
     #[arg(short = 'n', long, conflicts_with = "verify")]
     pub(crate) dry_run: bool,

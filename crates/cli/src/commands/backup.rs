@@ -1,6 +1,7 @@
-//! `backup`: paths, standard input, a command or a bucket become one snapshot.
+//! `backup`: paths, standard input, a command, a bucket or a cluster become one snapshot.
 
 use super::bucket;
+use super::cluster;
 use super::lists::{self, Listing};
 use super::spelling::recorded_command;
 use super::version::VERSION;
@@ -11,7 +12,7 @@ use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
 use crate::settings;
 use crate::stdin::{Input, Label, StdinSource};
-use crate::wire_up::{self, Address, FileSourceOptions, Meter};
+use crate::wire_up::{self, Address, FileSourceOptions, Meter, Server};
 use holdfast_core::entry::path_to_key;
 use holdfast_core::id::SessionId;
 use holdfast_store::Traffic;
@@ -29,6 +30,7 @@ enum What {
     Stdin,
     Command(Vec<OsString>),
     Bucket(Box<Address>),
+    Cluster(Box<Server>),
 }
 
 /// Backs up, and sums up.
@@ -40,7 +42,7 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
         What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),
-        What::Stdin | What::Command(_) | What::Bucket(_) => None,
+        What::Stdin | What::Command(_) | What::Bucket(_) | What::Cluster(_) => None,
     };
     let from_bucket = match &what {
         What::Bucket(address) => Some(bucket::Plan::new(run, args, address)?),
@@ -51,18 +53,24 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     options.parent = parent(run, args, &repository).await?;
     // A command starts when all else is known to be right.
     let mut meter = None;
-    let source: Box<dyn Source> = match (files, from_bucket) {
-        (Some(files), _) => wire_up::file_source(files, &run.watchdog).await?,
-        (None, Some(plan)) => {
+    let mut label = None;
+    let source: Box<dyn Source> = match (files, from_bucket, &what) {
+        (_, _, What::Cluster(server)) => {
+            let (source, named) = cluster::labelled(cluster::open(run, args, (**server).clone()).await?);
+            label = Some(named);
+            source
+        }
+        (Some(files), ..) => wire_up::file_source(files, &run.watchdog).await?,
+        (None, Some(plan), _) => {
             let (source, counted) = plan.open(run).await?;
             meter = Some(counted);
             source
         }
-        (None, None) => Box::new(stdin_source(run, args, &what, &place)?),
+        (None, None, _) => Box::new(stdin_source(run, args, &what, &place)?),
     };
     let identity = source.identity();
     if options.label.is_empty() {
-        options.label = pick::default_label(&identity.host, &identity.paths);
+        options.label = label.unwrap_or_else(|| pick::default_label(&identity.host, &identity.paths));
     }
     let phase = format!("backing up {}", escape(options.label.as_bytes()));
     let begun = Instant::now();
@@ -112,6 +120,9 @@ fn what(args: &BackupArgs) -> Result<What, Fault> {
     }
     if let Some(address) = bucket::stated(args)? {
         return Ok(What::Bucket(Box::new(address)));
+    }
+    if let Some(server) = cluster::stated(args)? {
+        return Ok(What::Cluster(Box::new(server)));
     }
     let current = settings::current_dir()?;
     let listed = [
@@ -187,7 +198,7 @@ fn stdin_source(run: &Run, args: &BackupArgs, what: &What, place: &Place) -> Res
     let key = stdin_key(&args.stdin_filename)?;
     let input = match what {
         What::Command(words) => command_input(words, &place.current)?,
-        What::Stdin | What::Files(_) | What::Bucket(_) => stdin_input()?,
+        What::Stdin | What::Files(_) | What::Bucket(_) | What::Cluster(_) => stdin_input()?,
     };
     let unique = u64::from_le_bytes(run.ctx.random());
     let label = Label { key, host: place.host.clone(), now: run.ctx.clock.now(), unique };

@@ -18,7 +18,6 @@ fn args(words: &[&str]) -> BackupArgs {
 }
 
 fn report(snapshot: Option<SessionId>) -> BackupReport {
-    facts: Vec::new(),
     let counts = Counts {
         files: 36_408,
         files_new: 12,

@@ -5,6 +5,7 @@
 mod backup;
 mod bucket;
 mod check;
+mod cluster;
 mod copy;
 mod diff;
 mod dump;

@@ -1,16 +1,23 @@
-//! `preflight`: whether a place can keep a repository, and what a role has to be allowed there.
+//! `preflight`: whether a place can keep a repository, or a cluster be backed up, and what a role has
+//! to be allowed there.
 //!
 //! On purpose not here: how it is found out; the stores do that.
 
-use super::Run;
+use super::{Run, cluster};
 use crate::args::{PreflightArgs, PrintedRole};
 use crate::fault::Fault;
 use crate::ink::{PolicyLine, PreflightLine};
 use crate::settings::{self, RepositoryPlace};
-use crate::wire_up::{self, PolicyRole, Preflight};
+use crate::wire_up::{self, PolicyRole, Preflight, Server};
+use std::ffi::OsString;
 
 /// Looks, and says what was found.
 pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
+    if let Some(text) = &args.place
+        && let Some(server) = cluster::server(text)?
+    {
+        return cluster(run, args, text, &server).await;
+    }
     let place = match &args.place {
         Some(text) => settings::parse_repository(text, &settings::current_dir()?)?,
         None => run.repository_place()?,
@@ -31,6 +38,15 @@ pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
             "change it, and run `holdfast preflight` again",
         )),
     }
+}
+
+/// A cluster is no place for a repository, but something to back up.
+async fn cluster(run: &Run, args: &PreflightArgs, text: &OsString, server: &Server) -> Result<(), Fault> {
+    if args.print_policy.is_some() {
+        let hint = "leave it out: what a role has to be allowed is printed where it is missing";
+        return Err(Fault::usage("--print-policy is about buckets", hint));
+    }
+    cluster::preflight(run, text, server).await
 }
 
 fn print_policy(
@@ -67,6 +83,7 @@ fn show(run: &Run, place: &RepositoryPlace, found: &Preflight) {
             proved: found.proved.iter().map(|&name| name.to_owned()).collect(),
             harmful: texts(harmful),
             notes: texts(notes),
+            remedy: None,
         });
     }
     if run.ink.tone.quiet {

@@ -6,7 +6,7 @@ use holdfast_store::Traffic;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What was found out of a place for a repository.
+/// What was found out of a place for a repository, or of a server that is to be backed up.
 #[derive(Debug, Serialize)]
 pub(crate) struct PreflightLine {
     pub(crate) message_type: &'static str,
@@ -14,6 +14,8 @@ pub(crate) struct PreflightLine {
     pub(crate) proved: Vec<String>,
     pub(crate) harmful: Vec<String>,
     pub(crate) notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remedy: Option<Vec<String>>,
 }
 
 /// A policy for a bucket.

@@ -1,6 +1,7 @@
 //! `restore`: a snapshot, or a part of it, lands in a new folder or over what is there.
 
 mod bucket;
+mod cluster;
 mod into;
 mod show;
 
@@ -61,6 +62,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     versions::refuse_plain(snapshot, &options.versions)?;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     let opaque = snapshot.summary.space != KeySpace::Paths;
+    let cluster = cluster::Cluster::of(run, args, &repository, snapshot, &options, &place).await?;
     if args.over.delete {
         bucket::refuse_delete(&place, opaque)?;
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
@@ -68,6 +70,9 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     }
     let job = Job { run, args, repository: &repository, snapshot, place, opaque, into, options };
     job.announce(&resolved);
+    if let Some(cluster) = cluster {
+        return cluster.restore(job).await;
+    }
     if args.dry_run {
         return job.rehearse().await;
     }

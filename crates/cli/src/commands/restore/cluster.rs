@@ -1,0 +1,291 @@
+//! A restored cluster: a folder that a server of the same major version starts from.
+//!
+//! It is a restore of files in parts: all but what would let a server start, each tablespace in its
+//! own place, and last of all `global/pg_control`. So what is restored by half does not start. The
+//! log that makes it consistent is among its files. On purpose not here: recovery to a moment, and
+//! restoring over a cluster that is there.
+
+use super::{Job, Ready, Run};
+use crate::args::RestoreArgs;
+use crate::engine::{
+    Carry, Problems, Repository, RestoreOptions, RestoreReport, Selection, Snapshot, Tally, details,
+};
+use crate::fault::Fault;
+use crate::ink::{counted, escape};
+use crate::settings;
+use crate::wire_up::{Record, Space, restored_cluster};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the summary of such a snapshot says that it is of.
+const KIND: &str = "postgres";
+/// What a server needs to start; restored last.
+const CONTROL: &[u8] = b"/global/pg_control";
+/// What would make a server follow another one, or wait for an archive.
+const SIGNALS: [&[u8]; 2] = [b"/standby.signal", b"/recovery.signal"];
+
+/// A tablespace and where it goes.
+struct Moved {
+    oid: u32,
+    to: PathBuf,
+}
+
+/// A cluster that is to be restored.
+pub(super) struct Cluster {
+    record: Record,
+    spaces: Vec<Moved>,
+}
+
+impl Cluster {
+    /// Whether all of a cluster is restored into a folder; refuses what cannot be.
+    pub(super) async fn of(
+        run: &Run,
+        args: &RestoreArgs,
+        repository: &Repository,
+        snapshot: &Snapshot,
+        options: &RestoreOptions,
+        place: &Ready,
+    ) -> Result<Option<Self>, Fault> {
+        let whole = snapshot.summary.kind == KIND && options.path.is_empty() && options.select.is_none();
+        let Ready::Folder(target) = place else { return refuse_map(args) };
+        if !whole {
+            if snapshot.summary.kind == KIND {
+                run.ink.talk("this is a part of a cluster: plain files, from which no server starts");
+            }
+            return refuse_map(args);
+        }
+        if args.over.overwrite.is_some() || args.over.delete {
+            return Err(Fault::usage(
+                "a cluster is restored into a new folder, not over what is there",
+                "give --target an empty folder; keep the broken one: mv DATA DATA.broken",
+            ));
+        }
+        let recorded = details(&run.ctx, repository, snapshot).await?;
+        let record = Record::decode(&recorded.source_record).ok_or_else(|| {
+            let hint = "use a newer holdfast; to restore its files as they are, name a folder: latest:/base";
+            Fault::failed("what this snapshot says of its cluster cannot be understood", hint)
+        })?;
+        let spaces = moved(&args.tablespace_map, &record.tablespaces, target)?;
+        Ok(Some(Self { record, spaces }))
+    }
+
+    /// Restores it, part by part.
+    pub(super) async fn restore(&self, mut job: Job<'_>) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let Ready::Folder(target) = &job.place else { return Ok(()) };
+        let target = target.clone();
+        let mut sum = Sum { report: RestoreReport::default(), problems: Problems::default(), verified: None };
+        job.options.select = Some(self.all_but_spaces_and_control());
+        sum.part(&job, &target).await?;
+        for space in &self.spaces {
+            job.place = Ready::Folder(space.to.clone());
+            job.options.select = None;
+            job.options.path = format!("/pg_tblspc/{}", space.oid).into_bytes();
+            sum.part(&job, &space.to).await?;
+        }
+        job.place = Ready::Folder(target.clone());
+        job.options.path = Vec::new();
+        if sum.problems.damaged_count == 0 {
+            if !job.args.dry_run {
+                let spaces: Vec<_> = self.spaces.iter().map(|space| (space.oid, space.to.clone())).collect();
+                restored_cluster(&target, self.record.data_directory_mode, &spaces).map_err(|error| {
+                    let what = format!("cannot finish the cluster in {}", target.display());
+                    Fault::failed(what, "empty the target, put that right and restore again").because(&error)
+                })?;
+            }
+            job.options.select = Some(Arc::new(|path: &[u8], _| match path {
+                b"/global" => Selection::Descend,
+                CONTROL => Selection::Take,
+                _ => Selection::Skip,
+            }));
+            // The folder is not empty any more: it holds the rest of the cluster.
+            job.into.overwrite = Some(crate::wire_up::Overwrite::Always);
+            sum.part(&job, &target).await?;
+        } else {
+            job.run
+                .ink
+                .warn("global/pg_control was not restored: no server can start from what is incomplete");
+        }
+        job.show(&sum.report, sum.verified, &sum.problems, begun.elapsed());
+        job.finish(&sum.problems)?;
+        if !job.args.dry_run {
+            self.what_now(job.run, &target);
+        }
+        Ok(())
+    }
+
+    fn all_but_spaces_and_control(&self) -> crate::engine::Selector {
+        let spaces =
+            self.record.tablespaces.iter().map(|space| format!("/pg_tblspc/{}", space.oid).into_bytes());
+        let left: Vec<Vec<u8>> =
+            spaces.chain(SIGNALS.map(<[u8]>::to_vec)).chain([CONTROL.to_vec()]).collect();
+        Arc::new(
+            move |path: &[u8], _| {
+                if left.iter().any(|left| left == path) { Selection::Skip } else { Selection::Take }
+            },
+        )
+    }
+
+    fn what_now(&self, run: &Run, target: &Path) {
+        let major = self.record.server_version_number / 10_000;
+        let shown = escape(target.as_os_str().as_bytes());
+        run.ink.talk(&format!(
+            "start it with PostgreSQL {major}, as the user who owns it: pg_ctl -D {shown} start; it replays the log up \
+             to {} and is open then",
+            self.record.stop_lsn
+        ));
+        run.ink.talk("archiving is off on this copy (archive_mode in postgresql.auto.conf): set it if this becomes production");
+    }
+}
+
+/// What all parts gave.
+struct Sum {
+    report: RestoreReport,
+    problems: Problems,
+    verified: Option<u64>,
+}
+
+impl Sum {
+    async fn part(&mut self, job: &Job<'_>, target: &Path) -> Result<(), Fault> {
+        let carry = if job.args.dry_run { Carry::Rehearse } else { Carry::Out };
+        let phase = format!("restoring to {}", escape(target.as_os_str().as_bytes()));
+        let outcome = job.carry(carry, &phase).await?;
+        let mut problems = outcome.problems;
+        if job.args.verify {
+            let verified = job.verify(&mut problems).await?;
+            *self.verified.get_or_insert(0) += verified;
+        }
+        self.problems.absorb(problems);
+        add(&mut self.report, &outcome.value);
+        Ok(())
+    }
+}
+
+fn add(sum: &mut RestoreReport, part: &RestoreReport) {
+    sum.files += part.files;
+    sum.directories += part.directories;
+    sum.others += part.others;
+    sum.bytes += part.bytes;
+    sum.bytes_fetched += part.bytes_fetched;
+    sum.packs += part.packs;
+    sum.verified_files += part.verified_files;
+    let (tally, more) = (&mut sum.tally, part.tally);
+    *tally = Tally {
+        created: tally.created + more.created,
+        rewritten: tally.rewritten + more.rewritten,
+        attributes_only: tally.attributes_only + more.attributes_only,
+        unchanged: tally.unchanged + more.unchanged,
+        left: tally.left + more.left,
+        deleted: tally.deleted + more.deleted,
+        existing: tally.existing + more.existing,
+        bytes_written: tally.bytes_written + more.bytes_written,
+    };
+}
+
+fn refuse_map(args: &RestoreArgs) -> Result<Option<Cluster>, Fault> {
+    if args.tablespace_map.is_empty() {
+        return Ok(None);
+    }
+    let what = "--tablespace-map is about a whole cluster that is restored into a folder";
+    Err(Fault::usage(what, "leave it out"))
+}
+
+/// Finds the place of each tablespace: nothing is written where nobody said so.
+fn moved(map: &[OsString], spaces: &[Space], target: &Path) -> Result<Vec<Moved>, Fault> {
+    let mut found: Vec<Moved> = Vec::new();
+    for text in map {
+        let odd = || {
+            let what = format!("--tablespace-map {} is not OLD=NEW", escape(text.as_bytes()));
+            Fault::usage(what, "write the path on the server or its number, =, and an absolute path")
+        };
+        let at = text.as_bytes().iter().position(|&byte| byte == b'=').ok_or_else(odd)?;
+        let (old, new) = (&text.as_bytes()[..at], Path::new(OsStr::from_bytes(&text.as_bytes()[at + 1..])));
+        let space = spaces
+            .iter()
+            .find(|space| space.path.as_bytes() == old || space.oid.to_string().as_bytes() == old);
+        let space = space.ok_or_else(|| {
+            let what =
+                format!("--tablespace-map {}: this cluster has no such tablespace", escape(text.as_bytes()));
+            Fault::usage(what, listed(spaces))
+        })?;
+        if !new.is_absolute() {
+            return Err(odd());
+        }
+        let to = settings::normalise(new, Path::new("/"));
+        let nested = |one: &Path, other: &Path| one.starts_with(other) || other.starts_with(one);
+        if nested(&to, target) || found.iter().any(|other| nested(&to, &other.to) || other.oid == space.oid) {
+            let what =
+                format!("--tablespace-map {}: places may not lie in each other", escape(text.as_bytes()));
+            return Err(Fault::usage(what, "give the target and each tablespace a folder of its own"));
+        }
+        if std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
+            let what =
+                format!("the place {} for a tablespace is not empty", escape(to.as_os_str().as_bytes()));
+            return Err(Fault::usage(
+                what,
+                "give it a new or an empty folder; a running cluster may use this one",
+            ));
+        }
+        found.push(Moved { oid: space.oid, to });
+    }
+    let missing: Vec<_> =
+        spaces.iter().filter(|space| !found.iter().any(|moved| moved.oid == space.oid)).collect();
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let number = counted(missing.len() as u64, "tablespace", "tablespaces");
+    let what = format!("this cluster has {number} outside of its folder, and nobody said where they go");
+    Err(Fault::usage(
+        what,
+        missing
+            .iter()
+            .map(|space| format!("--tablespace-map {}=NEW", space.path))
+            .collect::<Vec<_>>()
+            .join(" "),
+    ))
+}
+
+fn listed(spaces: &[Space]) -> String {
+    let spaces: Vec<_> = spaces.iter().map(|space| format!("{} ({})", space.path, space.oid)).collect();
+    if spaces.is_empty() {
+        "it has none: leave the option out".to_owned()
+    } else {
+        format!("it has {}", spaces.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use crate::fault::Code;
+
+    fn places(map: &[&str]) -> Result<Vec<(u32, PathBuf)>, Fault> {
+        let spaces = [(7, "/srv/a"), (8, "/srv/b=c")].map(|(oid, path)| Space { oid, path: path.to_owned() });
+        let map: Vec<OsString> = map.iter().map(Into::into).collect();
+        let found = moved(&map, &spaces, Path::new("/target/data"))?;
+        Ok(found.into_iter().map(|moved| (moved.oid, moved.to)).collect())
+    }
+
+    #[test]
+    fn each_tablespace_has_a_place_of_its_own() {
+        let found = places(&["/srv/a=/new/a", "8=/new/b/."]).unwrap();
+        assert_eq!(found, [(7, "/new/a".into()), (8, "/new/b".into())]);
+        for wrong in [
+            &["/srv/a=/new/a"][..],
+            &["/srv/a=/new/a", "8=/new/a/b"],
+            &["/srv/a=/target/data/x", "8=/new"],
+            &["/srv/a=/target", "8=/new"],
+            &["/srv/a=relative", "8=/new"],
+            &["7=/x", "7=/y", "8=/z"],
+            &["/other=/x"],
+            &["nonsense"],
+            &["7=/", "8=/x"],
+        ] {
+            assert_eq!(places(wrong).unwrap_err().code, Code::Usage, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Clusters of PostgreSQL as something to back up: all of their files by the protocol of
+//! replication, and beside them the log that makes them consistent.
+//!
+//! On purpose not here: a restore, which is one of files; keeping the log between backups; dumps of
+//! single databases; and the environment: passwords are handed in.
+
+mod backup;
+mod batch;
+mod capture;
+mod error;
+mod facts;
+mod gather;
+mod lsn;
+mod manifest;
+mod passfile;
+mod preflight;
+pub mod restored;
+mod source;
+mod tar;
+mod url;
+mod wal;
+mod wire;
+
+pub use error::{PgError, ServerError};
+pub use facts::{Record, Space};
+pub use lsn::Lsn;
+pub use passfile::Secrets;
+pub use preflight::{Finding, Preflight, preflight};
+pub use source::{PostgresOptions, PostgresSource};
+pub use url::{Host, Server, UrlError, parse};

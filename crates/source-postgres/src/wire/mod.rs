@@ -1,0 +1,11 @@
+//! A small client of the wire format: what replication needs of it, and no more.
+//!
+//! On purpose not here: what is asked of a server, prepared statements, and data going to it.
+
+mod auth;
+mod connection;
+mod message;
+mod tls;
+
+pub(crate) use connection::{Connection, Table, refused, unexpected};
+pub(crate) use message::{Cursor, Message};
