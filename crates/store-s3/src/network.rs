@@ -12,7 +12,7 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder, HttpClientError};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ impl Network {
 
 /// What is no URL of a proxy would be passed over by the client library, and everything would go
 /// past the proxy.
-fn check_proxy(value: &OsString) -> Option<()> {
+fn check_proxy(value: &OsStr) -> Option<()> {
     let text = value.to_str()?;
     if text.is_empty() {
         return Some(());

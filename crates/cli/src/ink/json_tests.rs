@@ -84,7 +84,6 @@ fn a_backup_sums_up() {
         ..session::Counts::default()
     };
     let report = BackupReport {
-        facts: Vec::new(),
         snapshot: Some(SessionId([0xcd; 16])),
         parent: None,
         root: ChunkId([2; 32]),

@@ -285,12 +285,12 @@ fn a_source_is_told_what_divides_the_snapshot_before() {
         let mut tree = Tree::default();
         // Long keys, so that there are several inner pages.
         let end = "x".repeat(300);
-        for number in 0..8_000u64 {
+        for number in 0..20_000u64 {
             let key = format!("many/{number:05}/{end}").into_bytes();
             tree.0.insert(key, Node { inode: number + 1, ..Node::file(Vec::new()) });
         }
         let told = Arc::new(Mutex::new(Vec::new()));
-        for apart in [400, 400, 4_001] {
+        for apart in [1_000, 1_000, 10_001] {
             let source = ModelSource::new(&tree).opaque().arrival(9);
             let source = Divided { source, apart, told: Arc::clone(&told) };
             let options = world.options();
@@ -305,7 +305,7 @@ fn a_source_is_told_what_divides_the_snapshot_before() {
         let at = |key: &Vec<u8>| keys.binary_search(key).unwrap();
         let marks: Vec<_> = told[1].landmarks.iter().map(at).chain([keys.len()]).collect();
         assert!((10..=19).contains(&told[1].landmarks.len()), "{marks:?}");
-        assert!(marks.windows(2).all(|pair| pair[1] - pair[0] >= 400), "{marks:?}");
+        assert!(marks.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{marks:?}");
         assert_eq!(told[2].landmarks.len(), 0, "it is too small for that");
     });
 }
