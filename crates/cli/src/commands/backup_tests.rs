@@ -18,7 +18,6 @@ fn args(words: &[&str]) -> BackupArgs {
 }
 
 fn report(snapshot: Option<SessionId>) -> BackupReport {
-    facts: Vec::new(),
     let counts = Counts {
         files: 36_408,
         files_new: 12,
@@ -34,6 +33,7 @@ fn report(snapshot: Option<SessionId>) -> BackupReport {
     let (start, end) = (Time::default(), Time::default());
     let (root, unchanged) = (ChunkId([0; 32]), false);
     BackupReport {
+        facts: Vec::new(),
         snapshot,
         parent: None,
         root,
