@@ -6,6 +6,7 @@
 use crate::attributes::{ACL, PARTS, TAG};
 use crate::source::Shared;
 use crate::told::{Pin, Told};
+use crate::untagged::{folder_of, is_sample};
 use aws_sdk_s3::operation::get_object_acl::GetObjectAclOutput;
 use aws_sdk_s3::types::Grant;
 use holdfast_store::ErrorKind;
@@ -42,7 +43,7 @@ impl Known {
 
 /// Adds what only further requests tell.
 pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
-    let Told { stat, details, pin } = &mut *told;
+    let Told { stat, details, pin, tag_count } = &mut *told;
     if shared.keep.is_any() {
         match parts(shared, key, pin, stat.size).await {
             Ok(parts) => {
@@ -52,8 +53,8 @@ pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
         }
     }
     if shared.keep.tags {
-        match tags(shared, key, pin).await {
-            Ok(tags) => details.xattrs.extend(tags),
+        match tags_if_any(shared, key, pin, *tag_count).await {
+            Ok(tags) => details.xattrs.extend(tags.into_iter().flatten()),
             Err(what) => details.unreadable.push(what),
         }
     }
@@ -67,25 +68,45 @@ pub(crate) async fn complete(shared: &Shared, key: &str, told: &mut Told) {
     details.xattrs.dedup_by(|one, other| one.0 == other.0);
 }
 
+type Tags = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Asks for tags, unless what came with the content says that there are none, and is believed.
+async fn tags_if_any(
+    shared: &Shared,
+    key: &str,
+    pin: &Pin,
+    stated: Option<u32>,
+) -> Result<Option<Tags>, String> {
+    let ask = async || tags(shared, key, pin, stated).await;
+    if stated == Some(0) && shared.believes_counts() && !is_sample(key) {
+        shared.untagged.first_of(&folder_of(key, !pin.may_change()), ask).await
+    } else {
+        ask().await
+    }
+}
+
 /// Without the right a server says of an object with tags what it says of one without: only
-/// asking tells.
-async fn tags(shared: &Shared, key: &str, pin: &Pin) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+/// asking tells. `None` if there was no answer.
+async fn tags(shared: &Shared, key: &str, pin: &Pin, stated: Option<u32>) -> Result<Option<Tags>, String> {
     if shared.tags.is_unknown() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let request = shared.client.get_object_tagging().bucket(&shared.address.bucket).key(key);
     match request.set_version_id(pin.version.clone()).send().await.map_err(Answer::of) {
         Ok(answer) => {
             shared.tags.note_told();
+            if let Some(stated) = stated {
+                shared.untagged.compare(answer.tag_set.len(), stated);
+            }
             let kept = |tag: aws_sdk_s3::types::Tag| {
                 (format!("{TAG}{}", tag.key).into_bytes(), tag.value.into_bytes())
             };
-            Ok(answer.tag_set.into_iter().map(kept).collect())
+            Ok(Some(answer.tag_set.into_iter().map(kept).collect()))
         }
         Err(answer) => {
             let right = if pin.may_change() { "s3:GetObjectTagging" } else { "s3:GetObjectVersionTagging" };
             let refused = Refused { what: "tags", right, known: &shared.tags };
-            refused.judge(answer).map(|()| Vec::new())
+            refused.judge(answer).map(|()| None)
         }
     }
 }

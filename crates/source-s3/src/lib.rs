@@ -18,6 +18,7 @@ mod stream;
 pub mod target;
 mod told;
 pub mod unfold;
+mod untagged;
 mod wanted;
 
 pub use keep::{Keep, Sweep};

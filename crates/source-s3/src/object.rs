@@ -109,7 +109,8 @@ pub(crate) async fn get(
     if pin.is_some_and(|pin| pin.etag.is_some() && plain(&pin.etag) != plain(&object.e_tag)) {
         return Err(Refused::Changed);
     }
-    let told = Told::of(&stated!(object), size, shared.keep, pin);
+    let mut told = Told::of(&stated!(object), size, shared.keep, pin);
+    told.tag_count = Some(object.tag_count().and_then(|count| u32::try_from(count).ok()).unwrap_or(0));
     Ok(Opened { told, body: object.body, length })
 }
 

@@ -10,6 +10,7 @@ use crate::place::host_of;
 use crate::ranges::{ORDER, Plan, STRETCH_KEYS};
 use crate::reader::PageReader;
 use crate::told::{mark_of, proof_of, stat_of};
+use crate::untagged::{STATED, Untagged};
 use crate::wanted::tree_key;
 use aws_sdk_s3::Client;
 use holdfast_core::page::KeySpace;
@@ -90,6 +91,10 @@ pub(crate) struct Shared {
     /// Whether the server knows of tags, and its bucket of access rights of single objects.
     pub tags: Known,
     pub rights: Known,
+    /// Whether objects are believed to have no tags.
+    pub untagged: Untagged,
+    /// What is kept is looked at again in turns.
+    sweeps: bool,
 }
 
 impl Shared {
@@ -97,6 +102,11 @@ impl Shared {
     pub(crate) fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(ROOM_UNIT)).ok()?;
         Arc::clone(&self.room).try_acquire_many_owned(units).ok()
+    }
+
+    /// Whether what the server states of the number of tags is believed for now.
+    pub(crate) fn believes_counts(&self) -> bool {
+        self.sweeps && (self.untagged.is_stated() || self.meter.is_amazon() && !self.untagged.is_silent())
     }
 
     /// The place as a person would find it.
@@ -155,6 +165,8 @@ impl BucketSource {
             room: Arc::new(Semaphore::new(ROOM_BYTES / ROOM_UNIT as usize)),
             tags: Known::default(),
             rights: Known::default(),
+            untagged: Untagged::default(),
+            sweeps: options.sweep.0.is_some(),
         });
         Self {
             shared,
@@ -261,6 +273,10 @@ impl Source for BucketSource {
         if told.acl {
             self.shared.rights.note_told();
         }
+        let is_stated = |(name, value): &(String, String)| (name.as_str(), value.as_str()) == STATED;
+        if before.facts.iter().flatten().any(is_stated) {
+            self.shared.untagged.note_stated();
+        }
         self.plan = Plan::new(before, &self.shared.address.prefix);
     }
 
@@ -307,11 +323,13 @@ impl Source for BucketSource {
                 .map(|(name, text)| (name.to_owned(), text))
         });
         let by_bytes = self.listing.as_ref().is_some_and(|seen| seen.by_bytes.load(Ordering::Acquire));
+        let stated = self.shared.untagged.is_stated();
+        let stated = stated.then(|| (STATED.0.to_owned(), STATED.1.to_owned()));
         let order = by_bytes.then(|| (ORDER.0.to_owned(), ORDER.1.to_owned()));
         let Shared { tags, rights, .. } = &*self.shared;
         let told = Keep { tags: tags.is_told(), acl: rights.is_told(), lock: false };
         let counts = counts.into_iter().chain(self.round.facts(told));
-        let facts = counts.chain(versions.into_iter().flatten()).chain(order).collect();
+        let facts = counts.chain(versions.into_iter().flatten()).chain(order).chain(stated).collect();
         Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub stat: Stat,
     pub details: Details,
     pub pin: Pin,
+    /// How many tags were stated with the content; none where it was not asked for.
+    pub tag_count: Option<u32>,
 }
 
 /// The parts of an answer that are kept.
@@ -93,6 +95,7 @@ impl Told {
             stat: stat_of(&etag, size, time_of(stated.modified)),
             details: details_of(stated, &etag, version.filter(|version| *version != NO_ID), keep),
             pin: Pin { etag: stated.etag.map(str::to_owned), version: version.map(str::to_owned) },
+            tag_count: None,
         }
     }
 

@@ -49,6 +49,44 @@ fn kinds(summary: &Value) -> [u64; 4] {
 }
 
 #[test]
+fn objects_without_tags_are_not_asked_one_by_one() {
+    let (media, world) = (Media::start(), World::new());
+    let fill = |folder: &str| {
+        let bodies = (0..60).map(|number| (format!("some/{folder}/{number}"), noise(number, 500)));
+        media.fill(bodies);
+    };
+    fill("a");
+    tag(&media, "some/a/0", "first");
+    Media::settle();
+    let url = media.url("some");
+    let (_, first) = back_up_with(&world, &url, &[], 0);
+    // From here on the server is known to state how many tags there are.
+    fill("b");
+    tag(&media, "some/b/7", "second");
+    Media::settle();
+    let (_, second) = back_up_with(&world, &url, &[], 0);
+    assert_eq!((objects(&second, "stored") >= 60, asked(&first, "tagging") > 0), (true, true));
+    assert!((2..=20).contains(&asked(&second, "tagging")), "{second}");
+    let kept = attributes(&world);
+    assert!(kept.contains("s3.tag.state=first") && kept.contains("s3.tag.state=second"));
+    // Where the sweep is off each is asked, and where tags may not be read each is named.
+    fill("c");
+    Media::settle();
+    let (_, third) = back_up_with(&world, &url, &["--metadata-sweep", "off"], 0);
+    assert!(asked(&third, "tagging") >= 60, "{third}");
+    let proxy = Proxy::start(&media.weed.endpoint(), |line| {
+        match line.contains("/some/c/") && line.contains("tagging") {
+            true => Fate::Refuse(403, "AccessDenied"),
+            false => Fate::Pass,
+        }
+    });
+    let (ran, _) = back_up_with(&world, &through(&proxy), &[], 3);
+    let denied = told(&ran, "error");
+    assert_eq!(denied.len(), 60, "{denied:?}");
+    assert!(denied.iter().all(|(_, item)| item.starts_with("/some/c/")));
+}
+
+#[test]
 fn tags_that_change_unseen_are_found_within_a_round() {
     let (media, world) = (Media::start(), World::new());
     let all = 40;

@@ -33,7 +33,6 @@ fn report(snapshot: Option<SessionId>) -> BackupReport {
     let (start, end) = (Time::default(), Time::default());
     let (root, unchanged) = (ChunkId([0; 32]), false);
     BackupReport {
-        facts: Vec::new(),
         snapshot,
         parent: None,
         root,
