@@ -420,8 +420,8 @@ fn a_server_of_a_bucket_that_will_not_tell_is_named() {
     let (more, next) = ("<IsTruncated>true</IsTruncated>", "<NextKeyMarker>some/a</NextKeyMarker>");
     let one = version("some/a", "1", 1);
     for (answer, word) in [
-        (page(&[one.clone()], more), "not how to get it"),
-        (page(&[one.clone()], &format!("{more}{next}")), "the same page"),
+        (page(std::slice::from_ref(&one), more), "not how to get it"),
+        (page(std::slice::from_ref(&one), &format!("{more}{next}")), "the same page"),
         (page(&[one.clone(), version("some/b", "2", 1), version("some/a", "3", 0)], ""), "goes back"),
         (page(&[one.clone(), version("some/a", "1", 0)], ""), "twice"),
         (page(&[version("other", "1", 1)], ""), "not asked for"),
