@@ -77,7 +77,7 @@ async fn tags_if_any(
     pin: &Pin,
     stated: Option<u32>,
 ) -> Result<Option<Tags>, String> {
-    let ask = async || tags(shared, key, pin, stated).await;
+    let ask = || tags(shared, key, pin, stated);
     if stated == Some(0) && shared.believes_counts() && !is_sample(key) {
         shared.untagged.first_of(&folder_of(key, !pin.may_change()), ask).await
     } else {

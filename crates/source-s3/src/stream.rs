@@ -96,7 +96,7 @@ pub(crate) struct ObjectStream {
 
 impl ObjectStream {
     pub(crate) fn new(shared: Arc<Shared>, key: String, first: First) -> Self {
-        let First { told: Told { stat, details, pin }, bytes, room } = first;
+        let First { told: Told { stat, details, pin, .. }, bytes, room } = first;
         // Without its content nothing more is asked for.
         let next = if details.lack.is_some() { stat.size } else { bytes.len() as u64 };
         let (ahead, status) = (VecDeque::new(), ReadStatus::Stable);

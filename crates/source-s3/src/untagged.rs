@@ -57,14 +57,13 @@ impl Untagged {
 
     /// Asks about the first object of a folder; the others wait for that. `None` for one of them, once
     /// the first was answered. An answer of `None` is none.
-    pub(crate) async fn first_of<T, E>(
-        &self,
-        folder: &str,
-        ask: impl AsyncFn() -> Result<Option<T>, E>,
-    ) -> Result<Option<T>, E> {
+    pub(crate) async fn first_of<T, E, A>(&self, folder: &str, ask: impl Fn() -> A) -> Result<Option<T>, E>
+    where
+        A: Future<Output = Result<Option<T>, E>>,
+    {
         let (cell, mut first) = (self.folder(folder), None);
         let told = cell
-            .get_or_init(async || {
+            .get_or_init(|| async {
                 let answer = ask().await;
                 let told = matches!(answer, Ok(Some(_)));
                 first = Some(answer);
@@ -113,7 +112,7 @@ mod tests {
             for _ in 0..10 {
                 let (untagged, count) = (Arc::clone(&untagged), Arc::clone(&count));
                 all.spawn(async move {
-                    let ask = async || {
+                    let ask = || async {
                         count.fetch_add(1, Ordering::Relaxed);
                         tokio::task::yield_now().await;
                         answer
