@@ -428,7 +428,16 @@ mod tests {
     fn row(id: &str, seconds: i64, is_latest: bool) -> Row {
         let time = Time { seconds, nanos: 0 };
         let (key, is_marker) = ("k".to_owned(), id.starts_with('d'));
-        Row { key, id: id.to_owned(), time, is_latest, is_marker, size: 1, etag: String::new() }
+        Row {
+            key,
+            id: id.to_owned(),
+            time,
+            is_latest,
+            is_marker,
+            size: 1,
+            etag: String::new(),
+            class: String::new(),
+        }
     }
 
     /// Ids with time and place, oldest first, of what is listed newest first.
