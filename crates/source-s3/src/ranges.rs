@@ -175,5 +175,6 @@ impl Seam {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "ranges_tests.rs"]
 mod tests;

@@ -7,7 +7,6 @@ use super::world::World;
 use aws_sdk_s3::primitives::ByteStream;
 use holdfast_tests::proxy::{Fate, Proxy};
 use holdfast_tests::weed::{BUCKET, Weed};
-use std::time::{Duration, Instant};
 
 /// A server with a small object and a large one.
 fn media() -> Weed {
@@ -21,10 +20,13 @@ fn media() -> Weed {
     weed
 }
 
+/// Decides by the first line of a request whether it is never answered.
+type Hangs = fn(&str) -> bool;
+
 #[test]
 fn a_source_that_hangs_ends_the_run_with_its_name() {
     let (weed, world) = (media(), World::new());
-    let cases: [(&str, fn(&str) -> bool); 4] = [
+    let cases: [(&str, Hangs); 4] = [
         ("the listing of s3://backups/some/", |line| line.contains("list-type=2")),
         ("s3://backups/some/note", |line| line.contains("/some/note")),
         ("s3://backups/some/film", |line| line.contains("/some/film")),
@@ -41,10 +43,8 @@ fn a_source_that_hangs_ends_the_run_with_its_name() {
         let proxy =
             Proxy::start(&weed.endpoint(), move |line| if hangs(line) { Fate::Hang } else { Fate::Pass });
         let url = format!("s3://{BUCKET}/some?endpoint={}", proxy.endpoint());
-        let begun = Instant::now();
         let ran = world.run(&[&"backup", &url, &"--stuck-timeout", &"1s"]).ends(1);
         ran.says(&[name, "did not answer for 1.00 s", "--stuck-timeout"]);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{name}: {:?}", begun.elapsed());
     }
     assert!(world.run(&[&"snapshots", &"--json"]).ends(0).out.is_empty());
     world.run(&[&"backup", &weed.url("some")]).ends(0);

@@ -10,6 +10,7 @@ mod json_copy;
 mod json_keys;
 mod json_maintain;
 mod json_repair;
+mod json_restore;
 mod moment;
 mod progress;
 mod size;
@@ -18,8 +19,8 @@ mod tell;
 
 pub(crate) use escape::escape;
 pub(crate) use json::{
-    AnswerLine, Around, CheckSummary, DeletedLine, ExitError, FindingLine, InitLine, Node, PlanLine,
-    RestoreSummary, SnapshotLine, Summary, VersionLine, WarningLine,
+    AnswerLine, Around, CheckSummary, ExitError, FindingLine, InitLine, Node, SnapshotLine, Summary,
+    VersionLine, WarningLine,
 };
 pub(crate) use json_bucket::{PolicyLine, PreflightLine, TrafficLine};
 pub(crate) use json_contents::{
@@ -35,6 +36,7 @@ pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
     RepairSnapshotsSummary,
 };
+pub(crate) use json_restore::{DeletedLine, PlanLine, RestoreSummary};
 pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
 pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};

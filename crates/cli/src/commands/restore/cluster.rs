@@ -110,7 +110,7 @@ impl Cluster {
                 .warn("global/pg_control was not restored: no server can start from what is incomplete");
         }
         job.show(&sum.report, sum.verified, &sum.problems, begun.elapsed());
-        job.finish(&sum.problems)?;
+        job.finish(&sum.problems, job.heard_damage())?;
         if !job.args.dry_run {
             self.what_now(job.run, &target);
         }

@@ -245,7 +245,7 @@ impl Job<'_> {
         let begun = Instant::now();
         let outcome = self.carry(Carry::Rehearse, &format!("comparing with {}", self.place.name())).await?;
         self.show(&outcome.value, None, &outcome.problems, begun.elapsed());
-        self.finish(&outcome.problems)
+        self.finish(&outcome.problems, self.heard_damage())
     }
 
     /// Looks what would be deleted, and stops if that is more than is allowed.
@@ -265,9 +265,11 @@ impl Job<'_> {
         let replay = self.args.all_versions;
         let outcome = self.carry(Carry::Out, &phase).await.map_err(|fault| how_to_go_on(fault, replay))?;
         let (report, mut problems) = (outcome.value, outcome.problems);
+        // Not what the comparison will tell of: it meets again what the restore has told.
+        let heard_damage = self.heard_damage();
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
-        let fault = self.finish(&problems);
+        let fault = self.finish(&problems, heard_damage);
         fault.map_err(|fault| how_to_bring_back(&self.run.ink, &report.archived, fault))
     }
 
@@ -315,10 +317,13 @@ impl Job<'_> {
     }
 
     /// What is damaged makes a failure; what only could not be set makes it incomplete.
-    fn finish(&self, problems: &Problems) -> Result<(), Fault> {
+    fn heard_damage(&self) -> bool {
+        is_damaged(&self.run.progress.heard())
+    }
+
+    fn finish(&self, problems: &Problems, heard_damage: bool) -> Result<(), Fault> {
         let number = counted(problems.problem_count, "problem", "problems");
-        let heard = self.run.progress.heard();
-        if is_damaged(problems) || is_damaged(&heard) {
+        if is_damaged(problems) || heard_damage {
             let there = if self.args.dry_run { "nothing was changed" } else { "what is whole is there" };
             let what = format!("not everything could be restored: {number}; {there}");
             return Err(Fault::failed(
