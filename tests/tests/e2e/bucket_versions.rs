@@ -439,6 +439,12 @@ fn a_server_of_a_bucket_that_will_not_tell_is_named() {
         false => Fate::Refuse(403, "AccessDenied"),
     });
     versions(&proxy).ends(3).says(&["/some/a?version-id=1", "s3:GetObjectVersion"]);
+    // Of what it lacks an older version may take the place: that is no restore that went well.
+    let listed = world.run(&[&"snapshots", &"--json"]).ends(0);
+    let listed: Value = serde_json::from_str(listed.out.lines().next().unwrap()).unwrap();
+    let id = text(&listed, "id");
+    let restored = world.run(&[&"restore", &id, &"--target", &world.path("restored")]).ends(3);
+    restored.says(&["older versions may stand"]);
 }
 
 #[test]

@@ -332,6 +332,12 @@ impl Job<'_> {
             ));
         }
         match problems.problem_count {
+            0 if !self.args.dry_run && versions::warning(self.snapshot, &self.options.versions).is_some() => {
+                Err(Fault::incomplete(
+                    "restored, and older versions may stand where the newest could not be read for this snapshot",
+                    "take those objects from a snapshot that is whole, or by --version-id",
+                ))
+            }
             0 => Ok(()),
             _ => Err(Fault::incomplete(format!("restored with {number}"), self.hint())),
         }
