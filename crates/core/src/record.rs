@@ -1,7 +1,7 @@
 //! Objects that stand alone, without a session: log segments of databases, and evidence of drills.
 //!
-//! They have their place in the format now; what writes them comes with databases and drills.
-//! On purpose not here: what a drill's record says. It is opaque text.
+//! Evidence has its place in the format now; what writes it comes with drills. On purpose not here:
+//! what a drill's record says. It is opaque text.
 
 use crate::chunk::unpack;
 use crate::compress::{Compressor, Decompressor};
@@ -11,7 +11,7 @@ use crate::error::FormatError;
 use crate::keys::WrappedSecret;
 use crate::object::{Header, RECORD_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
 use crate::session::{decode_time, encode_time};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Tag, Writer, take_tag};
 
 /// One segment of a database's log, or a piece of one: a sealed object that opens by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +22,13 @@ pub struct WalSegment {
     pub plain_bytes: u64,
     /// The secret that it is sealed under, wrapped to the repository's key for contents.
     pub wrapped: WrappedSecret,
+    /// When it was stored by its writer's clock, for people.
+    pub written: Option<Time>,
     compressed: bool,
     sealed: Vec<u8>,
 }
+
+const TAG_WRITTEN: u16 = 0x0001;
 
 impl WalSegment {
     /// Seals a segment under a fresh secret. The nonce is the front of `content`, so that two
@@ -41,7 +45,8 @@ impl WalSegment {
         let packed = crate::chunk::pack_payload(plaintext, compressor);
         let mut sealed = Vec::new();
         wal_cipher(secret, header).seal_append(wal_nonce(&content), &content, packed.payload, &mut sealed);
-        Self { content, plain_bytes: plaintext.len() as u64, wrapped, compressed: packed.compressed, sealed }
+        let plain_bytes = plaintext.len() as u64;
+        Self { content, plain_bytes, wrapped, written: None, compressed: packed.compressed, sealed }
     }
 
     /// Opens the segment; the caller compares the plaintext's keyed hash with `content`.
@@ -75,7 +80,12 @@ impl WalSegment {
         self.wrapped.encode(&mut writer);
         writer.u8(u8::from(self.compressed));
         writer.bytes32(&self.sealed);
-        writer.tags(&[]);
+        let written = self.written.map(|time| {
+            let mut bytes = Writer::new();
+            encode_time(&mut bytes, time);
+            Tag { id: TAG_WRITTEN, bytes: bytes.into_vec() }
+        });
+        writer.tags(written.as_slice());
         encode_object(header, writer.as_slice(), Some(signer))
     }
 
@@ -85,15 +95,22 @@ impl WalSegment {
     /// It is malformed or of a later version.
     pub fn decode(body: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
-        let segment = Self {
+        let mut segment = Self {
             content: reader.array()?,
             plain_bytes: reader.u64()?,
             wrapped: WrappedSecret::decode(&mut reader)?,
+            written: None,
             compressed: reader.flag("a log segment")?,
             sealed: reader.bytes32("a log segment", 1 << 30)?.to_vec(),
         };
-        reader.tags("a log segment", &[])?;
+        let mut tags = reader.tags("a log segment", &[])?;
         reader.end()?;
+        segment.written = take_tag(&mut tags, TAG_WRITTEN)
+            .map(|bytes| {
+                let mut reader = Reader::new(&bytes);
+                decode_time(&mut reader).and_then(|time| reader.end().map(|()| time))
+            })
+            .transpose()?;
         Ok(segment)
     }
 }
@@ -187,12 +204,14 @@ mod tests {
         };
         let (head, secret) = (header(ObjectType::Wal), Secret::new([5; 32]));
         let plaintext = vec![6; 1 << 20];
-        let segment = WalSegment::seal(&head, &plaintext, [7; 32], &secret, wrapped, &mut Compressor::new(3));
+        let mut segment = WalSegment::seal(&head, &plaintext, [7; 32], &secret, wrapped, &mut Compressor::new(3));
+        segment.written = Some(Time { seconds: 1, nanos: 2 });
         let signer = Signer::from_seed(Secret::new([8; 32]));
         let bytes = segment.encode(&head, &signer);
         let object = Object::parse(&bytes).unwrap();
         object.verify(&signer.public()).unwrap();
         let again = WalSegment::decode(object.body).unwrap();
+        assert_eq!(again, segment);
         assert_eq!(again.open(&object.header, &secret).unwrap(), plaintext);
         assert!(again.open(&object.header, &Secret::new([6; 32])).is_err());
     }

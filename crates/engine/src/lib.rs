@@ -40,6 +40,7 @@ mod tag;
 pub mod target;
 mod tree;
 mod view;
+pub mod wal;
 pub mod workers;
 
 pub use backup::{BackupOptions, BackupReport, backup};

@@ -7,7 +7,7 @@ use crate::crypto::{
     Aead, KEM_CIPHERTEXT_BYTES, KemCalls, KemPublic, KemSecret, Secret, derive, encapsulate,
 };
 use crate::error::FormatError;
-use crate::id::{MemberId, RepositoryId, SessionId};
+use crate::id::{MemberId, ObjectId, RepositoryId, SessionId};
 use crate::name::PackClass;
 use crate::wire::{Reader, Writer};
 
@@ -210,23 +210,8 @@ impl Sealer {
         ephemeral: &[[u8; 32]; 2],
         calls: &KemCalls,
     ) -> Result<SessionRow, FormatError> {
-        let wrap = |class, to: &KemPublic, random: &[u8; 32]| -> Result<WrappedSecret, FormatError> {
-            let secret = secrets.of(class);
-            let (ciphertext, shared) = encapsulate(to, random, calls)?;
-            let mut sealed = Vec::new();
-            wrap_cipher(&shared, self.repository, self.member, session, class).seal_append(
-                [0; 12],
-                &[],
-                secret.expose(),
-                &mut sealed,
-            );
-            let sealed = sealed.try_into().map_err(|_| FormatError::Malformed("a wrapped secret"))?;
-            Ok(WrappedSecret {
-                commitment: session_commitment(secret),
-                recipient: to.short_id(),
-                ciphertext,
-                sealed,
-            })
+        let wrap = |class, to: &KemPublic, random: &[u8; 32]| {
+            self.wrap(session, class, to, secrets.of(class), random, calls)
         };
         Ok(SessionRow {
             member: self.member,
@@ -235,6 +220,43 @@ impl Sealer {
             data: Some(wrap(PackClass::Data, &self.pk_data, &ephemeral[0])?),
             meta: Some(wrap(PackClass::Tree, &self.pk_meta, &ephemeral[1])?),
         })
+    }
+
+    /// Wraps the secret of an object that stands alone: a log segment. It opens as the contents of a
+    /// session would whose id is the object's.
+    ///
+    /// # Errors
+    /// The public key is not usable.
+    pub fn wrap_alone(
+        &self,
+        object: ObjectId,
+        secret: &Secret,
+        ephemeral: &[u8; 32],
+        calls: &KemCalls,
+    ) -> Result<WrappedSecret, FormatError> {
+        self.wrap(SessionId(object.0), PackClass::Data, &self.pk_data, secret, ephemeral, calls)
+    }
+
+    fn wrap(
+        &self,
+        session: SessionId,
+        class: PackClass,
+        to: &KemPublic,
+        secret: &Secret,
+        ephemeral: &[u8; 32],
+        calls: &KemCalls,
+    ) -> Result<WrappedSecret, FormatError> {
+        let (ciphertext, shared) = encapsulate(to, ephemeral, calls)?;
+        let mut sealed = Vec::new();
+        wrap_cipher(&shared, self.repository, self.member, session, class).seal_append(
+            [0; 12],
+            &[],
+            secret.expose(),
+            &mut sealed,
+        );
+        let sealed = sealed.try_into().map_err(|_| FormatError::Malformed("a wrapped secret"))?;
+        let (commitment, recipient) = (session_commitment(secret), to.short_id());
+        Ok(WrappedSecret { commitment, recipient, ciphertext, sealed })
     }
 }
 
@@ -260,6 +282,19 @@ impl Opener {
     pub fn session_secret(&self, row: &SessionRow, class: PackClass) -> Result<Secret, FormatError> {
         let wrapped = row.wrapped(class).ok_or(FormatError::Malformed("the secrets of a session"))?;
         self.unwrap_secret(row.member, row.session, class, wrapped)
+    }
+
+    /// Recovers what [`Sealer::wrap_alone`] wrapped.
+    ///
+    /// # Errors
+    /// As for [`Opener::session_secret`].
+    pub fn unwrap_alone(
+        &self,
+        member: MemberId,
+        object: ObjectId,
+        wrapped: &WrappedSecret,
+    ) -> Result<Secret, FormatError> {
+        self.unwrap_secret(member, SessionId(object.0), PackClass::Data, wrapped)
     }
 
     /// Recovers a secret from a wrap that stands alone, as in the header of a pack.

@@ -1,0 +1,251 @@
+//! The archive of databases' logs: one object a segment, put if absent, read by its name.
+//!
+//! It needs no session, no root and no index, so that storing a segment is one call and fetching one
+//! is one call. On purpose not here: what is in a log, and who gives or wants it.
+
+mod timeline;
+
+pub use timeline::Timeline;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::{Repository, get_optional, list_all, put_or_mine};
+use holdfast_core::FormatError;
+use holdfast_core::compress::Compressor;
+use holdfast_core::crypto::Secret;
+use holdfast_core::entry::Time;
+use holdfast_core::id::MemberId;
+use holdfast_core::name::{self, Place};
+use holdfast_core::object::ObjectType;
+use holdfast_core::record::WalSegment;
+use holdfast_store::Put;
+
+/// Segments compress well or not at all; a stream has to keep up with its server.
+const LEVEL: i32 = 3;
+/// Longest content of one object in bytes; what is longer is stored in pieces.
+pub const PIECE_BYTES_MAX: usize = 256 << 20;
+
+/// The archive of one repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WalArchive {
+    ctx: Ctx,
+    repository: Repository,
+}
+
+/// One object of an archive, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WalName {
+    /// Which timeline of which database.
+    pub timeline: Timeline,
+    /// The name that the database gives it: 24 hexadecimal digits for a segment, or
+    /// `00000002.history`, `….backup`, `….partial`.
+    pub file: String,
+    /// Which piece of a segment it is, from 0; none if it is all of it.
+    pub piece: Option<u32>,
+}
+
+/// An object of an archive as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalListed {
+    /// What it is.
+    pub name: WalName,
+    /// Length of the object in bytes, as it is stored.
+    pub stored_bytes: u64,
+}
+
+/// What everybody may see of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalGlance {
+    /// Keyed hash of the content.
+    pub content: [u8; 32],
+    /// Length of the content in bytes.
+    pub plain_bytes: u64,
+    /// When it was stored by its writer's clock, for people.
+    pub written: Option<Time>,
+    /// Who stored it.
+    pub member: MemberId,
+}
+
+/// What became of something that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is there now.
+    New,
+    /// The same was there.
+    Same,
+    /// Something else is there under this name, and stays.
+    Other,
+}
+
+impl WalName {
+    /// A whole file of a log.
+    #[must_use]
+    pub fn whole(timeline: Timeline, file: impl Into<String>) -> Self {
+        Self { timeline, file: file.into(), piece: None }
+    }
+
+    /// A piece of a segment.
+    #[must_use]
+    pub fn piece(timeline: Timeline, file: impl Into<String>, number: u32) -> Self {
+        Self { timeline, file: file.into(), piece: Some(number) }
+    }
+
+    /// The name of its object.
+    fn object(&self) -> String {
+        let Timeline { system, number, history } = &self.timeline;
+        name::wal(*system, *number, history, &self.file, self.piece)
+    }
+
+    /// Reads the name of an object; `None` if it is not one of an archive.
+    fn parse(object: &str) -> Option<Self> {
+        let Place::Wal(_) = name::parse(object)? else { return None };
+        let mut words = object.split('/').skip(1);
+        let (system, timeline, file) = (words.next()?, words.next()?, words.next()?);
+        let timeline = Timeline::parse(u64::from_str_radix(system, 16).ok()?, timeline)?;
+        let piece = file.rsplit_once('.').and_then(|(file, number)| Some((file, piece_number(number)?)));
+        Some(match piece {
+            Some((file, number)) => Self::piece(timeline, file, number),
+            None => Self::whole(timeline, file),
+        })
+    }
+}
+
+/// Numbers of pieces have one spelling. A longer run of digits is part of a database's own name.
+fn piece_number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+impl WalArchive {
+    /// The archive of a repository.
+    #[must_use]
+    pub fn new(ctx: &Ctx, repository: &Repository) -> Self {
+        Self { ctx: ctx.clone(), repository: repository.clone() }
+    }
+
+    /// Stores a file of a log, or a piece of one, and returns once it is durable. Blocks for as long as
+    /// compressing takes.
+    ///
+    /// # Errors
+    /// The store failed, the key may not write, or what lies there is damaged. It is not known then
+    /// whether anything was stored; the same call will tell.
+    pub async fn put(&self, name: &WalName, content: &[u8]) -> Result<Stored> {
+        let object = checked(name, content)?;
+        let sealer = self.repository.sealer()?;
+        let own = sealer.identifier.wal(content);
+        let id = name::named_object(&object);
+        // It looks at no root.
+        let header = self.repository.header(&self.ctx, ObjectType::Wal, id, 0);
+        let secret = Secret::new(self.ctx.random());
+        let wrapped = sealer
+            .wrap_alone(id, &secret, &self.ctx.random(), &self.ctx.kem)
+            .map_err(|error| Error::format("the repository's keys", error))?;
+        let mut segment =
+            WalSegment::seal(&header, content, own, &secret, wrapped, &mut Compressor::new(LEVEL));
+        segment.written = Some(self.ctx.clock.now());
+        let bytes = segment.encode(&header, self.repository.signer());
+        if put_or_mine(&**self.repository.store(), &object, bytes).await? == Put::Created {
+            return Ok(Stored::New);
+        }
+        match self.glance(name).await? {
+            Some(found) if found.content == own => Ok(Stored::Same),
+            Some(_) => Ok(Stored::Other),
+            None => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("{object} was there and is gone: it was deleted meanwhile"),
+            )),
+        }
+    }
+
+    /// What the repository says of an object without opening it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store failed, or the object is damaged.
+    pub async fn glance(&self, name: &WalName) -> Result<Option<WalGlance>> {
+        let object = name.object();
+        let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        let parsed = self.repository.parse(&bytes, ObjectType::Wal, name::named_object(&object));
+        let glance = parsed.and_then(|parsed| {
+            let WalSegment { content, plain_bytes, written, .. } = WalSegment::decode(parsed.body)?;
+            Ok(WalGlance { content, plain_bytes, written, member: parsed.header.member })
+        });
+        glance.map(Some).map_err(|error| Error::format(&object, error))
+    }
+
+    /// Reads a file of a log, or a piece of one; `None` if the store has proved that there is none.
+    /// Blocks for as long as opening takes.
+    ///
+    /// # Errors
+    /// The store failed, the key may not read, or the object is damaged.
+    pub async fn get(&self, name: &WalName) -> Result<Option<Vec<u8>>> {
+        let object = name.object();
+        let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        self.open(&object, &bytes).map(Some).map_err(|error| Error::format(&object, error))
+    }
+
+    fn open(&self, object: &str, bytes: &[u8]) -> std::result::Result<Vec<u8>, FormatError> {
+        let id = name::named_object(object);
+        let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
+        let segment = WalSegment::decode(parsed.body)?;
+        let secret =
+            self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
+        let content = segment.open(&parsed.header, &secret)?;
+        // Whoever may read and not write has no key for it; the cipher vouches for the content then.
+        match self.repository.identifier() {
+            Ok(identifier) if identifier.wal(&content) != segment.content => Err(FormatError::Identity),
+            _ => Ok(content),
+        }
+    }
+
+    /// Every object of a database's log, or of all databases', by name: systems, timelines and files
+    /// ascend, and pieces by their numbers.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn list(&self, system: Option<u64>) -> Result<Vec<WalListed>> {
+        let prefix = system.map_or_else(|| "wal/".to_owned(), |system| format!("wal/{system:016x}/"));
+        self.listed(&prefix).await
+    }
+
+    /// Every object of a timeline, by name.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn list_timeline(&self, timeline: &Timeline) -> Result<Vec<WalListed>> {
+        self.listed(&format!("wal/{:016x}/{timeline}/", timeline.system)).await
+    }
+
+    /// Every object of the timelines of a database that have this number, by name: there may be
+    /// several, if two copies of it were promoted.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn list_number(&self, system: u64, number: u32) -> Result<Vec<WalListed>> {
+        self.listed(&format!("wal/{system:016x}/{number:08x}-")).await
+    }
+
+    async fn listed(&self, prefix: &str) -> Result<Vec<WalListed>> {
+        let all = list_all(&**self.repository.store(), prefix).await?;
+        let listed = all.into_iter().filter_map(|meta| {
+            let name = WalName::parse(meta.key.as_str())?;
+            Some(WalListed { name, stored_bytes: meta.size })
+        });
+        let mut listed: Vec<_> = listed.collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+}
+
+/// The name of the object, if an archive can hold it.
+fn checked(name: &WalName, content: &[u8]) -> Result<String> {
+    let object = name.object();
+    if WalName::parse(&object).as_ref() != Some(name) {
+        let what = format!("{:?} is no name of a file of a log", name.file);
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
+    if content.len() > PIECE_BYTES_MAX {
+        let what = format!("{} is too long for one object: {} bytes", name.file, content.len());
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
+    Ok(object)
+}
