@@ -9,6 +9,8 @@ mod batch;
 mod capture;
 mod error;
 mod facts;
+#[doc(hidden)]
+pub mod fuzzed;
 mod gather;
 mod lsn;
 mod manifest;

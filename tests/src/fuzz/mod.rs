@@ -11,6 +11,7 @@ mod seeds;
 mod text;
 mod tree;
 
+use holdfast_source_postgres::fuzzed;
 use peak_alloc::PeakAlloc;
 use std::fmt::Debug;
 
@@ -61,6 +62,11 @@ targets! {
     "pack" => packs::ends_of_pack,
     "page" => tree::page,
     "page-sealed" => packs::sealed_page,
+    "pg-answer" => fuzzed::answer,
+    "pg-archive" => fuzzed::archive,
+    "pg-manifest" => fuzzed::manifest,
+    "pg-record" => fuzzed::record,
+    "pg-url" => fuzzed::location,
     "pins" => objects::pins,
     "repository" => text::repository,
     "root" => objects::root,

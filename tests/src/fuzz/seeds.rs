@@ -44,6 +44,7 @@ pub fn seeds() -> Seeds {
     add_vectors(&mut seeds);
     add_texts(&mut seeds);
     add_records(&mut seeds);
+    add_cluster(&mut seeds);
     seeds
 }
 
@@ -303,4 +304,84 @@ pub fn mutated(bytes: &[u8], number: u64) -> Vec<u8> {
         }
     }
     out
+}
+
+/// What a server of PostgreSQL sends for a backup of two files, by both grammars.
+fn add_cluster(seeds: &mut Seeds) {
+    let archive = [tar_member(b"PG_VERSION", b"18\n"), tar_member(b"base/1/2", &[7; 600]), vec![0; 1024]];
+    add(seeds, "pg-archive", &archive.concat());
+    let manifest = "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": \
+                    1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n\"Manifest-Checksum\": \"00\"}\n";
+    add(seeds, "pg-manifest", manifest.as_bytes());
+    for modern in [false, true] {
+        let table =
+            |row: &[&str]| [message(b'T', &1u16.to_be_bytes()), message(b'D', &columns(row))].concat();
+        let mut answer = vec![u8::from(modern)];
+        answer.extend([table(&["0/2000028", "1"]), table(&[])].concat());
+        let piece = |kind: &[u8], body: &[u8]| {
+            message(b'd', &if modern { [kind, body].concat() } else { body.to_vec() })
+        };
+        answer.extend(message(b'H', &[0; 3]));
+        if modern {
+            answer.extend(message(b'd', b"nbase.tar\0\0"));
+        }
+        answer.extend(piece(b"d", &archive.concat()));
+        if modern {
+            answer.extend(message(b'd', b"m"));
+        } else {
+            answer.extend([message(b'c', b""), message(b'H', &[0; 3])].concat());
+        }
+        answer.extend([piece(b"d", manifest.as_bytes()), message(b'c', b"")].concat());
+        answer.extend([table(&["0/2000100", "1"]), message(b'C', b"SELECT\0"), message(b'Z', b"I")].concat());
+        add(seeds, "pg-answer", &answer);
+    }
+    let record = r#"{"record":1,"server_version":"18.6","server_version_number":180006,"system_identifier":"7",
+        "timeline":1,"start_lsn":"0/2000028","stop_lsn":"0/2000100","segment_bytes":16777216,"data_checksums":true,
+        "data_directory_mode":448,"standby":null,"tablespaces":[{"oid":16385,"path":"/srv/fast"}]}"#;
+    add(seeds, "pg-record", record.as_bytes());
+    for url in [
+        "postgres://backup@db1:5433,db2/?sslmode=verify-full&sslrootcert=system&connect_timeout=3",
+        "postgresql:///?host=/run/postgresql&port=5432&user=me&channel_binding=require",
+        "postgres://u%40x@[::1]:1/",
+    ] {
+        add(seeds, "pg-url", url.as_bytes());
+    }
+}
+
+/// A message of a server: its kind, its length, its body.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
+}
+
+/// A row of texts; an empty one has two columns that are null.
+fn columns(row: &[&str]) -> Vec<u8> {
+    let mut out = (row.len().max(2) as u16).to_be_bytes().to_vec();
+    for text in row {
+        out.extend((text.len() as u32).to_be_bytes());
+        out.extend(text.as_bytes());
+    }
+    if row.is_empty() {
+        out.extend([0xff; 8]);
+    }
+    out
+}
+
+/// A file in an archive: a header of 512 bytes, and the content filled up to as many.
+fn tar_member(path: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut member = vec![0; 512];
+    let mut field = |at: usize, text: &[u8]| member[at..at + text.len()].copy_from_slice(text);
+    field(0, path);
+    field(100, b"0000600\0");
+    field(108, b"0000001\0");
+    field(116, b"0000001\0");
+    field(124, format!("{:011o}\0", content.len()).as_bytes());
+    field(136, b"00000000000\0");
+    field(148, b"        ");
+    field(156, b"0");
+    field(257, b"ustar\x0000");
+    let sum: u32 = member.iter().map(|&byte| u32::from(byte)).sum();
+    member[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    member.extend_from_slice(content);
+    member.resize(member.len().next_multiple_of(512), 0);
+    member
 }

@@ -8,4 +8,4 @@ mod message;
 mod tls;
 
 pub(crate) use connection::{Connection, Table, refused, unexpected};
-pub(crate) use message::{Cursor, Message};
+pub(crate) use message::{Cursor, Message, take};
