@@ -13,15 +13,12 @@ use holdfast_core::id::hex;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// So many are fetched ahead, at the same time.
 const AHEAD: u32 = 3;
 /// Longer segments are not: they are held in memory.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// The server waits meanwhile.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Length of the hash before a segment.
 const HASH_BYTES: usize = 32;
 
@@ -72,8 +69,7 @@ impl Prefetch {
                 }
             });
         }
-        let all = async { while tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(PATIENCE, all).await;
+        while tasks.join_next().await.is_some() {}
     }
 }
 
