@@ -137,7 +137,9 @@ impl Cluster {
              to {} and is open then",
             self.record.stop_lsn
         ));
-        run.ink.talk(&format!("archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"));
+        run.ink.talk(&format!(
+            "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
+        ));
     }
 }
 

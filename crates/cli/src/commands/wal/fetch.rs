@@ -9,8 +9,8 @@ use super::local::{folder_of, kind_of, system_of_server, timeline_in};
 use super::prefetch::Prefetch;
 use super::{Run, within};
 use crate::args::WalFetchArgs;
-use crate::engine::{Error, ErrorKind};
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalFile, WalName};
+use crate::engine::{Error, ErrorKind};
 use crate::fault::{Code, Fault};
 use crate::ink::{WalFetchedLine, size};
 use crate::settings::current_dir;
@@ -176,7 +176,8 @@ async fn choose(
         ([], _) => Err(absent(name, "the archive has nothing of this timeline")),
         (_, Some(known)) if meant.contains(&known) => Ok(known),
         (_, Some(known)) => {
-            let what = format!("this server is on timeline {known}, and the archive has {}", names_of(&meant));
+            let what =
+                format!("this server is on timeline {known}, and the archive has {}", names_of(&meant));
             let hint = "another copy of this cluster was promoted; say which one is meant: --timeline NUMBER-HISTORY";
             Err(Fault::new(Code::Unanswered, what, hint))
         }
@@ -338,7 +339,8 @@ impl Search<'_> {
             // has a copy of the front.
             let needed = if front.is_some() { at > start } else { at >= start.saturating_add(length) };
             if needed {
-                let why = format!("timeline {other} goes on after it, from {:X}/{:X}", at >> 32, at & 0xFFFF_FFFF);
+                let why =
+                    format!("timeline {other} goes on after it, from {:X}/{:X}", at >> 32, at & 0xFFFF_FFFF);
                 return Err(self.gap(name, &why));
             }
         }

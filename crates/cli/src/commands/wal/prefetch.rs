@@ -3,9 +3,9 @@
 //! They lie in the cache folder, each with the hash of what it is; one that does not match is fetched
 //! again. On purpose not here: segments that are not whole, for more of those may come.
 
+use super::Run;
 use super::local::make_private;
 use super::notes::is_young;
-use super::Run;
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalName};
 use crate::fault::Fault;
 use crate::wire_up::PageHeader;
@@ -53,7 +53,13 @@ impl Prefetch {
     }
 
     /// Fetches the ones after a segment. What cannot be had now is fetched when it is its turn.
-    pub(super) async fn fill(&self, archive: &WalArchive, timeline: &Timeline, name: SegmentName, length: u64) {
+    pub(super) async fn fill(
+        &self,
+        archive: &WalArchive,
+        timeline: &Timeline,
+        name: SegmentName,
+        length: u64,
+    ) {
         let Some(dir) = self.dir.clone().filter(|_| length <= SEGMENT_BYTES_MAX) else { return };
         if make_private(&dir).is_err() {
             return;
