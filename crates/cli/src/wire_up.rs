@@ -6,9 +6,11 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
+pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
 pub(crate) use holdfast_source_postgres::{
-    PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
+    Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
     Secrets as ServerSecrets, Server, Space, UrlError, parse as parse_server, preflight as preflight_cluster,
 };
 pub(crate) use holdfast_source_s3::attributes::lacking;
@@ -400,7 +402,7 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 #[expect(clippy::exit, reason = "somebody insists; a repository is whole at any moment")]
 fn end_at_once() {
-    std::process::exit(Code::Interrupted as i32);
+    std::process::exit(i32::from(Code::Interrupted.number()));
 }
 
 /// The name of this host.

@@ -1,9 +1,10 @@
 //! Clusters of PostgreSQL as something to back up: all of their files by the protocol of
 //! replication, and beside them the log that makes them consistent.
 //!
-//! On purpose not here: a restore, which is one of files; keeping the log between backups; dumps of
+//! On purpose not here: a restore, which is one of files; where the log is kept between backups; dumps of
 //! single databases; and the environment: passwords are handed in.
 
+pub mod adopted;
 mod backup;
 mod batch;
 mod capture;
@@ -12,6 +13,7 @@ mod facts;
 #[doc(hidden)]
 pub mod fuzzed;
 mod gather;
+pub mod log;
 mod lsn;
 mod manifest;
 mod passfile;
