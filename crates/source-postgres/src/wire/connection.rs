@@ -81,7 +81,8 @@ impl Connection {
         Self::open_one(server, &self.host, secrets).await
     }
 
-    async fn open_one(server: &Server, host: &Host, secrets: &Secrets) -> Result<Self, PgError> {
+    /// Connects to one of the servers.
+    pub(crate) async fn open_one(server: &Server, host: &Host, secrets: &Secrets) -> Result<Self, PgError> {
         let work = async {
             let way = way_to(server, host).await?;
             let mut connection = Self {
@@ -101,6 +102,14 @@ impl Connection {
         };
         let slow = || failed(host, "connect to", io::ErrorKind::TimedOut.into());
         timeout(server.connect, work).await.unwrap_or_else(|_| Err(slow()))
+    }
+
+    /// A connection that is open already, by whatever carries it.
+    #[cfg(test)]
+    pub(crate) fn over(carrier: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let host = Host { name: "test".to_owned(), port: 1 };
+        let (input, settings) = (BytesMut::new(), BTreeMap::new());
+        Self { carrier: Box::new(carrier), input, host, settings, notices: Vec::new() }
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), PgError> {
@@ -172,6 +181,11 @@ impl Connection {
             Ok(_) => Ok(()),
             Err(error) => Err(failed(&self.host, "read from", error)),
         }
+    }
+
+    /// The error of a server that does not answer any more.
+    pub(crate) fn silent(&self) -> PgError {
+        failed(&self.host, "read from", io::ErrorKind::TimedOut.into())
     }
 
     /// Takes what the server warned of.
