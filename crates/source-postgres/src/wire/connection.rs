@@ -193,9 +193,19 @@ impl Connection {
         std::mem::take(&mut self.notices)
     }
 
+    /// The error of a server that takes leave.
+    pub(crate) fn gone(&self) -> PgError {
+        failed(&self.host, "read from", io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// Asks, and receives the tables that are the answer.
     pub(crate) async fn ask(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
         self.command(text).await?;
+        self.answer(text).await
+    }
+
+    /// Receives the tables that are the answer to something.
+    pub(crate) async fn answer(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
         let (mut tables, mut error, mut rows) = (Vec::new(), None, 0);
         loop {
             match self.receive(ANSWER).await? {
