@@ -6,10 +6,11 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
 pub(crate) use holdfast_source_postgres::{
-    PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
+    Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
     Secrets as ServerSecrets, Server, Space, UrlError, parse as parse_server, preflight as preflight_cluster,
 };
 pub(crate) use holdfast_source_s3::attributes::lacking;
