@@ -10,7 +10,7 @@ pub(crate) struct WalStreamingLine<'a> {
     pub(crate) message_type: &'static str,
     pub(crate) host: &'a str,
     pub(crate) system: String,
-    pub(crate) timeline: u32,
+    pub(crate) timeline: String,
     pub(crate) from_lsn: String,
     pub(crate) server_lsn: String,
 }
@@ -19,7 +19,7 @@ pub(crate) struct WalStreamingLine<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct WalStoredLine<'a> {
     pub(crate) message_type: &'static str,
-    pub(crate) timeline: u32,
+    pub(crate) timeline: String,
     pub(crate) file: &'a str,
     pub(crate) piece: Option<u32>,
     pub(crate) bytes: u64,
@@ -31,7 +31,7 @@ pub(crate) struct WalStoredLine<'a> {
 pub(crate) struct WalStreamSummary {
     pub(crate) message_type: &'static str,
     pub(crate) system: String,
-    pub(crate) timeline: u32,
+    pub(crate) timeline: Option<String>,
     pub(crate) flushed_lsn: String,
     pub(crate) segments_stored: u64,
     pub(crate) pieces_stored: u64,

@@ -423,7 +423,7 @@ impl<'a, A: Archive> Course<'a, A> {
     fn tells(&mut self, name: &WalName, bytes: u64) {
         self.tally.bytes += bytes;
         (self.keeper.tell)(&StreamEvent::Stored {
-            timeline: name.timeline.number,
+            timeline: name.timeline,
             file: &name.file,
             piece: name.piece,
             bytes,

@@ -57,7 +57,7 @@ pub enum StreamEvent<'a> {
         /// Which cluster.
         system: u64,
         /// Which timeline.
-        timeline: u32,
+        timeline: Timeline,
         /// From where on; what is stored of it already is compared.
         from: Lsn,
         /// How far the server has it.
@@ -66,7 +66,7 @@ pub enum StreamEvent<'a> {
     /// Something was stored.
     Stored {
         /// Which timeline.
-        timeline: u32,
+        timeline: Timeline,
         /// Which file.
         file: &'a str,
         /// Which piece of it; none if it is all of it.
@@ -136,8 +136,8 @@ impl fmt::Debug for StreamOptions {
 pub struct Streamed {
     /// Which cluster.
     pub system: u64,
-    /// The timeline on which it ended.
-    pub timeline: u32,
+    /// The timeline on which it ended, if anything streamed.
+    pub timeline: Option<Timeline>,
     /// Up to here everything is durable.
     pub flushed: Lsn,
     /// Segments, pieces of segments and histories that were stored.
@@ -247,6 +247,11 @@ impl<A: Archive> Stream<A> {
         }
     }
 
+    /// The timeline that streamed last.
+    fn number(&self) -> u32 {
+        self.tally.timeline.map_or(0, |timeline| timeline.number)
+    }
+
     /// Whether something may go well later.
     fn passes(&self, error: &PgError) -> bool {
         if error.code() == Some(IN_USE) {
@@ -268,7 +273,7 @@ impl<A: Archive> Stream<A> {
                     return Ok(());
                 }
                 Ended::Timeline { next } => {
-                    let what = format!("timeline {} has ended; {next} is next", self.tally.timeline);
+                    let what = format!("timeline {} has ended; {next} is next", self.number());
                     (self.options.tell)(&StreamEvent::Better(what));
                 }
                 Ended::Later(host, timeline) => {
@@ -448,14 +453,14 @@ impl<A: Archive> Stream<A> {
         (self.options.tell)(&StreamEvent::Streaming {
             host: found.connection.host.to_string(),
             system: found.facts.system,
-            timeline: number,
+            timeline: leg.timeline,
             from: from.at,
             server: now,
         });
         if self.begun && !self.waits.is_first() {
             self.tally.reconnects += 1;
         }
-        (self.begun, self.waits, self.tally.timeline) = (true, Waits::default(), number);
+        (self.begun, self.waits, self.tally.timeline) = (true, Waits::default(), Some(leg.timeline));
         let mut watch = Watch::start(self.watched(found, number));
         let way = Way {
             leg,
@@ -558,7 +563,7 @@ impl<A: Archive> Stream<A> {
                 format!(
                     "{head}: it was dropped. The repository has the log up to {} on timeline {}; what the server removes \
                      from there on is lost",
-                    self.tally.flushed, self.tally.timeline
+                    self.tally.flushed, self.number()
                 ),
                 "see why the repository took so little, then make a new base backup (holdfast backup URL) and run this \
                  with --create-slot --accept-gap",

@@ -115,18 +115,19 @@ fn tell(ink: &Ink, event: &StreamEvent<'_>) {
                 message_type: "wal_streaming",
                 host,
                 system: system.to_string(),
-                timeline: *timeline,
+                timeline: timeline.to_string(),
                 from_lsn: from.to_string(),
                 server_lsn: server.to_string(),
             });
         }
         StreamEvent::Streaming { host, system, timeline, from, server } => ink.talk(&format!(
-            "streaming the log of cluster {system} from {host}: timeline {timeline}, from {from} on (it has {server})"
+            "streaming the log of cluster {system} from {host}: timeline {}, from {from} on (it has {server})",
+            timeline.number
         )),
         StreamEvent::Stored { timeline, file, piece, bytes, flushed } if ink.tone.json => {
             ink.json_now(&WalStoredLine {
                 message_type: "wal_stored",
-                timeline: *timeline,
+                timeline: timeline.to_string(),
                 file,
                 piece: *piece,
                 bytes: *bytes,
@@ -149,7 +150,7 @@ fn sum_up(run: &Run, streamed: &Streamed) {
         return run.ink.json(&WalStreamSummary {
             message_type: "summary",
             system: system.to_string(),
-            timeline: *timeline,
+            timeline: timeline.map(|timeline| timeline.to_string()),
             flushed_lsn: flushed.to_string(),
             segments_stored: *segments,
             pieces_stored: *pieces,
@@ -159,7 +160,7 @@ fn sum_up(run: &Run, streamed: &Streamed) {
         });
     }
     run.ink.talk(&format!(
-        "stored {} and {} of the log, {}; durable up to {flushed} on timeline {timeline}",
+        "stored {} and {} of the log, {}; durable up to {flushed}",
         counted(*segments, "segment", "segments"),
         counted(*pieces, "piece", "pieces"),
         size(*bytes)
