@@ -213,8 +213,7 @@ impl WalArchive {
         let id = name::named_object(object);
         let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
         let segment = WalSegment::decode(parsed.body)?;
-        let secret =
-            self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
+        let secret = self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
         let content = segment.open(&parsed.header, &secret)?;
         // Whoever may read and not write has no key for it; the cipher vouches for the content then.
         match self.repository.identifier() {
@@ -287,7 +286,7 @@ impl WalArchive {
     /// The store failed.
     pub async fn timelines(&self, system: Option<u64>) -> Result<Vec<Timeline>> {
         let prefix = system.map_or_else(|| "wal/".to_owned(), |system| format!("wal/{system:016x}/"));
-        let (mut found, mut last) = (Vec::new(), None);
+        let (mut found, mut last): (_, Option<String>) = (Vec::new(), None);
         loop {
             let first = match &last {
                 None => self.repository.store().list(&prefix, None, 1).await?.pop(),

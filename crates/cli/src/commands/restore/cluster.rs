@@ -137,7 +137,9 @@ impl Cluster {
              to {} and is open then",
             self.record.stop_lsn
         ));
-        run.ink.talk("archiving is off on this copy (archive_mode in postgresql.auto.conf): set it if this becomes production");
+        run.ink.talk(&format!(
+            "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
+        ));
     }
 }
 
