@@ -239,6 +239,33 @@ impl Cluster {
         self.end(rustix::process::Signal::QUIT);
     }
 
+    /// Kills it and all of its processes, as a machine that loses its power would. What it wrote is
+    /// with the system.
+    ///
+    /// # Panics
+    /// Its processes cannot be seen.
+    pub fn kill(&mut self) {
+        let Some(server) = self.child.as_ref().map(Child::id) else { return };
+        let stat = |id: &str| fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let parent = |id: &str| stat(id).rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let ids = fs::read_dir("/proc").expect("processes").flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let children: Vec<String> = ids.filter(|id| parent(id) == Some(server)).collect();
+        self.end(rustix::process::Signal::KILL);
+        // They see that it is gone, and go.
+        let begun = Instant::now();
+        let runs = |id: &&String| {
+            let stat = stat(id);
+            stat.contains("(postgres)") && !stat.contains(") Z")
+        };
+        while children.iter().any(|id| runs(&id)) && begun.elapsed() < PATIENCE {
+            for id in children.iter().filter(runs) {
+                let id = id.parse().ok().and_then(rustix::process::Pid::from_raw);
+                let _ = id.map(|id| rustix::process::kill_process(id, rustix::process::Signal::KILL));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn end(&mut self, signal: rustix::process::Signal) {
         let Some(mut child) = self.child.take() else { return };
         // One that has ended by itself is not there to be told.

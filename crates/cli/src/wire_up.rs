@@ -9,6 +9,9 @@ pub(crate) use holdfast_source_files::{
 pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
+pub(crate) use holdfast_source_postgres::stream::{
+    StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot, is_slot_name, stream as stream_log,
+};
 pub(crate) use holdfast_source_postgres::{
     Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
     Secrets as ServerSecrets, Server, Space, UrlError, parse as parse_server, preflight as preflight_cluster,

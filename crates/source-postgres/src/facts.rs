@@ -61,7 +61,7 @@ impl ServerFacts {
             );
             return Err(PgError::Refused(what));
         }
-        let (system, timeline) = identify(connection).await?;
+        let (system, timeline, _) = identify(connection).await?;
         let segment = required(connection, "wal_segment_size").await?;
         let segment_bytes = parse_bytes(&segment).filter(|bytes| is_segment_length(*bytes));
         let mode = connection.show("data_directory_mode").await?;
@@ -89,13 +89,16 @@ async fn required(connection: &mut Connection, name: &str) -> Result<String, PgE
     value.ok_or_else(|| PgError::protocol(format!("the server does not say its {name}")))
 }
 
-/// Who the cluster is, and its timeline.
-async fn identify(connection: &mut Connection) -> Result<(u64, u32), PgError> {
+/// Who the cluster is, its timeline, and how far the server has its log.
+pub(crate) async fn identify(connection: &mut Connection) -> Result<(u64, u32, Lsn), PgError> {
     let tables = connection.ask("IDENTIFY_SYSTEM").await?;
     let row = first_row(&tables);
     let system = value(row, 0).and_then(|text| text.parse().ok());
     let timeline = value(row, 1).and_then(|text| text.parse().ok());
-    system.zip(timeline).ok_or_else(|| PgError::protocol("the server does not say which cluster it is"))
+    let said = system.zip(timeline).zip(value(row, 2).and_then(Lsn::parse));
+    let ((system, timeline), at) =
+        said.ok_or_else(|| PgError::protocol("the server does not say which cluster it is"))?;
+    Ok((system, timeline, at))
 }
 
 pub(crate) fn first_row(tables: &[Table]) -> &[Option<Bytes>] {

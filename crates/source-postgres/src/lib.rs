@@ -10,6 +10,7 @@ mod batch;
 mod capture;
 mod error;
 mod facts;
+mod flow;
 #[doc(hidden)]
 pub mod fuzzed;
 mod gather;
@@ -20,6 +21,7 @@ mod passfile;
 mod preflight;
 pub mod restored;
 mod source;
+pub mod stream;
 mod tar;
 mod url;
 mod wal;

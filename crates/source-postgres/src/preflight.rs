@@ -71,6 +71,7 @@ pub async fn preflight(server: &Server, secrets: &Secrets) -> Result<Preflight, 
     }
     let second = connection.beside(server, secrets).await;
     settings(&mut found, &mut connection, second.is_ok()).await?;
+    slots(&mut found, &mut connection).await?;
     match second {
         Ok(second) => {
             found.proved("a second connection beside the first, for the log");
@@ -138,6 +139,24 @@ async fn settings(found: &mut Preflight, connection: &mut Connection, both: bool
         Some(mode) => {
             found.note(format!("archive_mode = {mode}: a backup does not need the archive, nor wait for it"));
         }
+    }
+    Ok(())
+}
+
+/// What matters to a slot that keeps the log for `wal stream`.
+async fn slots(found: &mut Preflight, connection: &mut Connection) -> Result<(), PgError> {
+    if connection.show("max_slot_wal_keep_size").await?.as_deref() == Some("-1") {
+        found.note(
+            "max_slot_wal_keep_size = -1: the slot of a stream that is down would fill this server's disk; before \
+             `holdfast wal stream`: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();",
+        );
+    }
+    if connection.show("cluster_name").await?.is_some_and(|name| !name.is_empty()) {
+        found.note(
+            "cluster_name is set, as Patroni does: Patroni drops slots that it does not know at a failover, which leaves \
+             a gap. Let it make the slot for `holdfast wal stream` (patronictl edit-config): \
+             slots: { holdfast: { type: physical } }",
+        );
     }
     Ok(())
 }

@@ -7,28 +7,20 @@
 
 use crate::batch::Spooled;
 use crate::error::PgError;
-use crate::facts::{ServerFacts, first_row, value};
+use crate::facts::ServerFacts;
+use crate::flow::{self, Flow, Pulse, SILENCE};
 use crate::gather::{Gather, Named};
 use crate::lsn::{Lsn, segment_name};
-use crate::wire::{Connection, Cursor, Message, refused, unexpected};
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::wire::{Connection, Message, refused, unexpected};
+use bytes::{Bytes, BytesMut};
 use holdfast_core::entry::Owner;
 use holdfast_engine::ctx::Clock;
-use postgres_protocol::message::frontend::CopyData;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// So often the server is told how far we are, and asked whether it is still there.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// A server that does not answer that for so long is gone.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Seconds between 1970 and 2000, from where servers count.
-const EPOCH_SECONDS: i64 = 946_684_800;
 /// Bytes that are written to a file at a time.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -68,14 +60,7 @@ pub(crate) async fn receive(
         history(connection, plan, start, gather).await?;
     }
     let at = start.lsn.segment_start(plan.facts.segment_bytes);
-    let slot = plan.slot.as_ref().map(|slot| format!("SLOT \"{slot}\" ")).unwrap_or_default();
-    let command = format!("START_REPLICATION {slot}PHYSICAL {at} TIMELINE {}", start.timeline);
-    connection.command(&command).await?;
-    match connection.receive(SILENCE).await? {
-        Message::CopyBoth => {}
-        Message::Error(error) => return Err(refused(&command, error)),
-        other => return Err(unexpected(&command, &other)),
-    }
+    flow::begin(connection, plan.slot.as_deref(), at, start.timeline).await?;
     let spool = plan.spool.clone();
     let file = Arc::new(on_disk(&plan.spool, move || tempfile::tempfile_in(spool)).await?);
     let (offset, written, waiting) = (0, 0, BytesMut::new());
@@ -89,14 +74,16 @@ async fn stream(
     mut stop: oneshot::Receiver<Lsn>,
 ) -> Result<(), PgError> {
     let mut target = None;
-    let mut tick = interval(STATUS_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = Pulse::new();
     while target.is_none_or(|target| writer.at < target) {
         tokio::select! {
             message = connection.receive(SILENCE) => match message? {
-                Message::CopyData(bytes) => if writer.take(bytes).await? {
-                    writer.report(connection).await?;
-                },
+                Message::CopyData(bytes) => {
+                    pulse.heard();
+                    if writer.take(bytes).await? {
+                        writer.report(connection).await?;
+                    }
+                }
                 Message::Error(error) => return Err(refused("send the log", error)),
                 Message::CopyDone => {
                     let what = "the timeline of the server ended during the backup: it was promoted or set back; \
@@ -109,7 +96,12 @@ async fn stream(
                 // Whoever would have told us has failed, and tells why.
                 target = Some(stated.map_err(|_| PgError::Refused("the backup ended early".to_owned()))?);
             }
-            _ = tick.tick() => writer.report(connection).await?,
+            silent = pulse.beat() => {
+                if silent {
+                    return Err(connection.silent());
+                }
+                writer.report(connection).await?;
+            }
         }
     }
     writer.end().await
@@ -122,17 +114,9 @@ async fn history(
     start: &Start,
     gather: &mut Gather,
 ) -> Result<(), PgError> {
-    let tables = connection.ask(&format!("TIMELINE_HISTORY {}", start.timeline)).await?;
-    let row = first_row(&tables);
-    let name = format!("{:08X}.history", start.timeline);
-    let content = row.get(1).cloned().flatten();
-    match (value(row, 0), content) {
-        (Some(found), Some(content)) if found == name => {
-            gather.small(&plan.named(start, &name), content.to_vec()).await?;
-            gather.small(&plan.named(start, &format!("archive_status/{name}.done")), Vec::new()).await
-        }
-        _ => Err(PgError::protocol("it does not give the history of its timeline")),
-    }
+    let (name, content) = (flow::history_name(start.timeline), flow::history(connection, start.timeline).await?);
+    gather.small(&plan.named(start, &name), content).await?;
+    gather.small(&plan.named(start, &format!("archive_status/{name}.done")), Vec::new()).await
 }
 
 impl Plan {
@@ -164,23 +148,13 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Takes what came; whether the server wants to hear of us.
     async fn take(&mut self, bytes: Bytes) -> Result<bool, PgError> {
-        let mut cursor = Cursor(bytes);
-        match cursor.u8()? {
-            b'w' => {
-                let begin = Lsn(cursor.u64()?);
-                cursor.bytes(16)?;
-                if begin != self.at {
-                    let what = format!("the log goes on at {begin}, and {} was to come", self.at);
-                    return Err(PgError::protocol(what));
-                }
-                self.write(cursor.0).await?;
-                Ok(false)
+        match Flow::parse(bytes)? {
+            Flow::Log { begin, .. } if begin != self.at => {
+                let what = format!("the log goes on at {begin}, and {} was to come", self.at);
+                Err(PgError::protocol(what))
             }
-            b'k' => {
-                cursor.bytes(16)?;
-                Ok(cursor.u8()? == 1)
-            }
-            other => Err(PgError::protocol(format!("a message of kind {other} in the log"))),
+            Flow::Log { bytes, .. } => self.write(bytes).await.map(|()| false),
+            Flow::Alive { asks, .. } => Ok(asks),
         }
     }
 
@@ -238,23 +212,8 @@ impl Writer<'_> {
 
     /// Says how far we are, and asks whether the server is still there.
     async fn report(&self, connection: &mut Connection) -> Result<(), PgError> {
-        let now = self.plan.clock.now();
-        let micros = now.seconds.saturating_sub(EPOCH_SECONDS).saturating_mul(1_000_000);
-        let mut status = BytesMut::with_capacity(34);
-        status.put_u8(b'r');
         // What waits in a file is as durable as this run: if it dies there is no backup.
-        status.put_u64(self.at.0);
-        status.put_u64(self.at.0);
-        status.put_u64(0);
-        status.put_i64(micros.saturating_add(i64::from(now.nanos / 1000)));
-        status.put_u8(1);
-        let data = CopyData::new(status.freeze()).map_err(|error| PgError::protocol(error.to_string()))?;
-        connection
-            .say(|out| {
-                data.write(out);
-                Ok(())
-            })
-            .await
+        flow::report(connection, self.at, self.at, self.plan.clock.now()).await
     }
 }
 

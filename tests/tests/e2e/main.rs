@@ -21,6 +21,7 @@ mod bucket_trouble;
 mod bucket_versions;
 mod cluster;
 mod cluster_bad;
+mod cluster_stream;
 mod cluster_wal;
 mod compare;
 mod copy;

@@ -211,6 +211,8 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["wal", "status"], 0),
     (&["wal", "ls"], 0),
     (&["wal", "adopt", "--pgdata", "LOG"], 0),
+    (&["wal", "stream", "postgres://me@localhost/shop", "--slot", "kept"], 2),
+    (&["wal", "drop-slot", "postgres://me@localhost", "--slot", "Kept"], 2),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -230,6 +232,10 @@ const RARE: &[&str] = &[
     "found_tree",
     "requests",
     "wal_window",
+    "wal_streaming",
+    "wal_stored",
+    "summary_wal_stream",
+    "slot_dropped",
 ];
 
 #[test]
@@ -378,7 +384,7 @@ fn the_page_knows_every_verb_and_exit_code() {
     assert!(["help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
-    verbs.extend(["push", "fetch", "status", "ls", "adopt"].map(|verb| format!("wal {verb}")));
+    verbs.extend(["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")));
     let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
     assert_eq!(verbs, told.map(str::to_owned).collect());
     let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));

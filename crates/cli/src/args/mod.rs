@@ -20,6 +20,7 @@ mod stats;
 mod tag;
 mod versions;
 mod wal;
+mod wal_stream;
 
 pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
@@ -38,6 +39,7 @@ pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use tag::TagArgs;
 pub(crate) use versions::VersionPick;
 pub(crate) use wal::{WalAdoptArgs, WalArgs, WalFetchArgs, WalLsArgs, WalPushArgs, WalStatusArgs, WalVerb};
+pub(crate) use wal_stream::{WalDropSlotArgs, WalStreamArgs};
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};

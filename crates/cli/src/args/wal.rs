@@ -1,5 +1,6 @@
 //! The options of `wal`.
 
+use super::wal_stream::{WalDropSlotArgs, WalStreamArgs};
 use crate::ink::parse_duration;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -29,6 +30,8 @@ pub(crate) enum WalVerb {
     Status(WalStatusArgs),
     Ls(WalLsArgs),
     Adopt(WalAdoptArgs),
+    Stream(Box<WalStreamArgs>),
+    DropSlot(WalDropSlotArgs),
 }
 
 /// Store a file of the log: the `archive_command` of PostgreSQL.

@@ -11,6 +11,7 @@ mod json_keys;
 mod json_maintain;
 mod json_repair;
 mod json_restore;
+mod json_stream;
 mod json_wal;
 mod moment;
 mod progress;
@@ -38,6 +39,7 @@ pub(crate) use json_repair::{
     RepairSnapshotsSummary,
 };
 pub(crate) use json_restore::{DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
 };

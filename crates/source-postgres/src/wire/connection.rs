@@ -81,7 +81,8 @@ impl Connection {
         Self::open_one(server, &self.host, secrets).await
     }
 
-    async fn open_one(server: &Server, host: &Host, secrets: &Secrets) -> Result<Self, PgError> {
+    /// Connects to one of the servers.
+    pub(crate) async fn open_one(server: &Server, host: &Host, secrets: &Secrets) -> Result<Self, PgError> {
         let work = async {
             let way = way_to(server, host).await?;
             let mut connection = Self {
@@ -101,6 +102,14 @@ impl Connection {
         };
         let slow = || failed(host, "connect to", io::ErrorKind::TimedOut.into());
         timeout(server.connect, work).await.unwrap_or_else(|_| Err(slow()))
+    }
+
+    /// A connection that is open already, by whatever carries it.
+    #[cfg(test)]
+    pub(crate) fn over(carrier: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let host = Host { name: "test".to_owned(), port: 1 };
+        let (input, settings) = (BytesMut::new(), BTreeMap::new());
+        Self { carrier: Box::new(carrier), input, host, settings, notices: Vec::new() }
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), PgError> {
@@ -174,14 +183,29 @@ impl Connection {
         }
     }
 
+    /// The error of a server that does not answer any more.
+    pub(crate) fn silent(&self) -> PgError {
+        failed(&self.host, "read from", io::ErrorKind::TimedOut.into())
+    }
+
     /// Takes what the server warned of.
     pub(crate) fn take_notices(&mut self) -> Vec<ServerError> {
         std::mem::take(&mut self.notices)
     }
 
+    /// The error of a server that takes leave.
+    pub(crate) fn gone(&self) -> PgError {
+        failed(&self.host, "read from", io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// Asks, and receives the tables that are the answer.
     pub(crate) async fn ask(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
         self.command(text).await?;
+        self.answer(text).await
+    }
+
+    /// Receives the tables that are the answer to something.
+    pub(crate) async fn answer(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
         let (mut tables, mut error, mut rows) = (Vec::new(), None, 0);
         loop {
             match self.receive(ANSWER).await? {

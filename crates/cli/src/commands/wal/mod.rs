@@ -14,6 +14,7 @@ mod prefetch;
 mod push;
 mod ready;
 mod status;
+mod stream;
 mod window;
 
 use super::Run;
@@ -35,6 +36,8 @@ pub(crate) async fn run(run: &Run, verb: &WalVerb) -> Result<(), Fault> {
         WalVerb::Status(args) => status::run(run, args).await,
         WalVerb::Ls(args) => ls::run(run, args).await,
         WalVerb::Adopt(args) => adopt::run(run, args),
+        WalVerb::Stream(args) => stream::run(run, args).await,
+        WalVerb::DropSlot(args) => stream::drop_slot(run, args).await,
     }
 }
 
