@@ -11,25 +11,44 @@ use std::process::ExitCode;
 
 /// How a command ends, for whoever started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Code {
     /// It failed.
-    Failed = 1,
+    Failed,
     /// It was asked for in a way that cannot be.
-    Usage = 2,
+    Usage,
     /// It is done, but something could not be read.
-    Incomplete = 3,
+    Incomplete,
     /// There is no repository at that place.
-    NoRepository = 10,
+    NoRepository,
     /// The password or key file is wrong.
-    WrongKey = 12,
+    WrongKey,
     /// It was interrupted.
-    Interrupted = 130,
+    Interrupted,
+    /// A server that recovers asked for a file of the log, and it is proved that there is none.
+    Absent,
+    /// It asked, and gets no answer: a server must take neither this nor what lies below it for the
+    /// end of the log.
+    Unanswered,
+}
+
+impl Code {
+    /// The number that the program ends with.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Failed | Self::Absent => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::NoRepository => 10,
+            Self::WrongKey => 12,
+            Self::Unanswered => 126,
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
-        Self::from(code as u8)
+        Self::from(code.number())
     }
 }
 
@@ -78,6 +97,17 @@ impl Fault {
             cause = error.source();
         }
         self
+    }
+
+    /// Makes of it what a server that recovers has to hear: it takes every code up to 125 for the end
+    /// of the log. One that stands by and asks again may be told so of an outage.
+    pub(crate) fn for_recovery(self, standby: bool) -> Self {
+        let code = match self.code {
+            Code::Absent | Code::Interrupted => self.code,
+            Code::Failed | Code::NoRepository if standby => Code::Absent,
+            _ => Code::Unanswered,
+        };
+        Self { code, ..self }
     }
 
     /// Makes an interruption of it if the run was asked to stop: what failed then failed of that.
@@ -193,7 +223,26 @@ mod tests {
             (ErrorKind::Store, 1),
         ];
         for (kind, code) in codes {
-            assert_eq!(Fault::from(Error::new(kind, "x")).code as u8, code, "{kind:?}");
+            assert_eq!(Fault::from(Error::new(kind, "x")).code.number(), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_recovers_hears_no_code_that_is_an_end_by_mistake() {
+        let all = [
+            Code::Failed,
+            Code::Usage,
+            Code::Incomplete,
+            Code::NoRepository,
+            Code::WrongKey,
+            Code::Interrupted,
+            Code::Unanswered,
+        ];
+        let told = |code, standby| Fault::new(code, "x", "").for_recovery(standby).code.number();
+        assert!(all.iter().all(|code| told(*code, false) >= 126), "{all:?}");
+        assert_eq!(told(Code::Absent, false), 1);
+        for (code, number) in [(Code::Failed, 1), (Code::NoRepository, 1), (Code::WrongKey, 126), (Code::Usage, 126)] {
+            assert_eq!(told(code, true), number, "{code:?}");
         }
     }
 

@@ -6,6 +6,7 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
 pub(crate) use holdfast_source_postgres::{
     PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
@@ -400,7 +401,7 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 #[expect(clippy::exit, reason = "somebody insists; a repository is whole at any moment")]
 fn end_at_once() {
-    std::process::exit(Code::Interrupted as i32);
+    std::process::exit(i32::from(Code::Interrupted.number()));
 }
 
 /// The name of this host.

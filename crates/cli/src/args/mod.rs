@@ -19,6 +19,7 @@ mod shell;
 mod stats;
 mod tag;
 mod versions;
+mod wal;
 
 pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
@@ -36,6 +37,7 @@ pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use tag::TagArgs;
 pub(crate) use versions::VersionPick;
+pub(crate) use wal::{WalArgs, WalFetchArgs, WalPushArgs, WalVerb};
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};
@@ -64,7 +66,8 @@ Environment:
 
 Exit codes:
   0 done; 1 failed; 2 wrong usage; 3 done, but something could not be read;
-  10 no repository there; 12 wrong password or key; 130 interrupted
+  10 no repository there; 12 wrong password or key; 130 interrupted;
+  `wal fetch` alone: 1 the file is proved absent, 126 and more for all else
 
 Examples:
   export HOLDFAST_REPOSITORY=/mnt/backup HOLDFAST_PASSWORD_FILE=/root/holdfast.password
@@ -155,6 +158,7 @@ pub(crate) enum Verb {
     Recover(RecoverArgs),
     Preflight(PreflightArgs),
     Key(KeyArgs),
+    Wal(Box<WalArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format

@@ -75,7 +75,7 @@ mod tests {
         let told = |what: &str| fault(Error::new(ErrorKind::Held, what), std::slice::from_ref(&hold));
         let known = told("everything is held (hold 9c9c9c9c): audit");
         assert_eq!(
-            (known.code as u8, &*known.hint),
+            (known.code.number(), &*known.hint),
             (1, "if it may go on: holdfast hold --release 9c9c9c9c")
         );
         assert!(told("everything is held (hold 00000000)").hint.contains("--release ID"));

@@ -31,6 +31,7 @@ mod stats;
 mod tag;
 mod version;
 mod versions;
+mod wal;
 
 use crate::args::{Cli, FromArgs, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
@@ -55,12 +56,17 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
     };
     let Global { json, quiet, verbose, .. } = cli.global;
     let ink = Arc::new(Ink::new(Tone { json, quiet, verbose }));
-    let result = carry_out(&ink, cli, words);
+    let recovery = wal::recovery(&cli.verb);
+    let result = match &recovery {
+        Some(_) => wal::unbroken(|| carry_out(&ink, cli, words)),
+        None => carry_out(&ink, cli, words),
+    };
     // The data first: what is said of it stands below it.
     let closed = ink.close();
     match result.and(closed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
+            let fault = recovery.into_iter().fold(fault, |fault, recovery| fault.for_recovery(recovery.standby));
             ink.fault(&fault);
             fault.code.into()
         }
@@ -69,16 +75,17 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
 
 /// Says what is wrong with a command line, or shows the help that was asked for.
 fn misspelt(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let code = if wal::may_be_recovery(words) { Code::Unanswered } else { Code::Usage };
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
         let ink = Ink::new(Tone { json: true, ..Tone::default() });
         let text = error.to_string();
         let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
-        ink.json_problem(&ExitError::of(&Fault::usage(text, "")));
+        ink.json_problem(&ExitError::of(&Fault::new(code, text, "")));
     } else {
         // Nothing is left to tell if even this cannot be written.
         let _ = error.print();
     }
-    if error.use_stderr() { Code::Usage.into() } else { ExitCode::SUCCESS }
+    if error.use_stderr() { code.into() } else { ExitCode::SUCCESS }
 }
 
 fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault> {
@@ -150,6 +157,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Recover(args) => repair::recover(run, &args).await,
         Verb::Preflight(args) => preflight::run(run, &args).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
+        Verb::Wal(args) => wal::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }

@@ -45,7 +45,7 @@ impl ExitError {
     pub(crate) fn of(fault: &Fault) -> Self {
         Self {
             message_type: "exit_error",
-            code: fault.code as u8,
+            code: fault.code.number(),
             message: fault.to_string(),
             hint: fault.hint.clone(),
         }

@@ -155,6 +155,7 @@ impl Ink {
         }
         let head = match fault.code {
             Code::Incomplete => self.paint("33", "incomplete:"),
+            Code::Absent => self.paint("33", "not there:"),
             _ => self.paint("1;31", "error:"),
         };
         self.insist(&fault_text(&head, fault));

@@ -3,13 +3,18 @@
 //! It needs no session, no root and no index, so that storing a segment is one call and fetching one
 //! is one call. On purpose not here: what is in a log, and who gives or wants it.
 
+mod file;
+mod pieces;
 mod timeline;
 
+pub use file::{SegmentName, WalFile, is_segment_length};
+pub use pieces::{Pieces, ReadAt};
 pub use timeline::Timeline;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{Repository, get_optional, list_all, put_or_mine};
+use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
+use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::compress::Compressor;
 use holdfast_core::crypto::Secret;
@@ -18,7 +23,7 @@ use holdfast_core::id::MemberId;
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::ObjectType;
 use holdfast_core::record::WalSegment;
-use holdfast_store::Put;
+use holdfast_store::{ObjectMeta, ObjectStore, Put};
 
 /// Segments compress well or not at all; a stream has to keep up with its server.
 const LEVEL: i32 = 3;
@@ -90,14 +95,20 @@ impl WalName {
         Self { timeline, file: file.into(), piece: Some(number) }
     }
 
+    /// What the file is, by its name; `None` if it is none that is known.
+    #[must_use]
+    pub fn kind(&self) -> Option<WalFile> {
+        WalFile::parse(&self.file)
+    }
+
     /// The name of its object.
-    fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         let Timeline { system, number, history } = &self.timeline;
         name::wal(*system, *number, history, &self.file, self.piece)
     }
 
     /// Reads the name of an object; `None` if it is not one of an archive.
-    fn parse(object: &str) -> Option<Self> {
+    pub(crate) fn parse(object: &str) -> Option<Self> {
         let Place::Wal(_) = name::parse(object)? else { return None };
         let mut words = object.split('/').skip(1);
         let (system, timeline, file) = (words.next()?, words.next()?, words.next()?);
@@ -123,16 +134,15 @@ impl WalArchive {
         Self { ctx: ctx.clone(), repository: repository.clone() }
     }
 
-    /// Stores a file of a log, or a piece of one, and returns once it is durable. Blocks for as long as
-    /// compressing takes.
+    /// Stores a file of a log, or a piece of one, and returns once it is durable.
     ///
     /// # Errors
     /// The store failed, the key may not write, or what lies there is damaged. It is not known then
     /// whether anything was stored; the same call will tell.
-    pub async fn put(&self, name: &WalName, content: &[u8]) -> Result<Stored> {
-        let object = checked(name, content)?;
+    pub async fn put(&self, name: &WalName, content: impl Into<Bytes>) -> Result<Stored> {
+        let content = content.into();
+        let object = checked(name, &content)?;
         let sealer = self.repository.sealer()?;
-        let own = sealer.identifier.wal(content);
         let id = name::named_object(&object);
         // It looks at no root.
         let header = self.repository.header(&self.ctx, ObjectType::Wal, id, 0);
@@ -140,10 +150,15 @@ impl WalArchive {
         let wrapped = sealer
             .wrap_alone(id, &secret, &self.ctx.random(), &self.ctx.kem)
             .map_err(|error| Error::format("the repository's keys", error))?;
-        let mut segment =
-            WalSegment::seal(&header, content, own, &secret, wrapped, &mut Compressor::new(LEVEL));
-        segment.written = Some(self.ctx.clock.now());
-        let bytes = segment.encode(&header, self.repository.signer());
+        let (repository, now) = (self.repository.clone(), self.ctx.clock.now());
+        let sealing = move || {
+            let own = sealer.identifier.wal(&content);
+            let mut compressor = Compressor::new(LEVEL);
+            let mut segment = WalSegment::seal(&header, &content, own, &secret, wrapped, &mut compressor);
+            segment.written = Some(now);
+            (own, segment.encode(&header, repository.signer()))
+        };
+        let (own, bytes) = self.ctx.workers.run(sealing).await;
         if put_or_mine(&**self.repository.store(), &object, bytes).await? == Put::Created {
             return Ok(Stored::New);
         }
@@ -155,6 +170,14 @@ impl WalArchive {
                 format!("{object} was there and is gone: it was deleted meanwhile"),
             )),
         }
+    }
+
+    /// What tells a content from others, as [`WalGlance::content`] has it.
+    ///
+    /// # Errors
+    /// The key may not write.
+    pub fn identify(&self, content: &[u8]) -> Result<[u8; 32]> {
+        Ok(self.repository.identifier()?.wal(content))
     }
 
     /// What the repository says of an object without opening it; `None` if there is none.
@@ -173,17 +196,18 @@ impl WalArchive {
     }
 
     /// Reads a file of a log, or a piece of one; `None` if the store has proved that there is none.
-    /// Blocks for as long as opening takes.
     ///
     /// # Errors
     /// The store failed, the key may not read, or the object is damaged.
     pub async fn get(&self, name: &WalName) -> Result<Option<Vec<u8>>> {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
-        self.open(&object, &bytes).map(Some).map_err(|error| Error::format(&object, error))
+        let (archive, place) = (self.clone(), object.clone());
+        let opened = self.ctx.workers.run(move || archive.open(&place, &bytes)).await;
+        opened.map(Some).map_err(|error| Error::format(&object, error))
     }
 
-    fn open(&self, object: &str, bytes: &[u8]) -> std::result::Result<Vec<u8>, FormatError> {
+    pub(crate) fn open(&self, object: &str, bytes: &[u8]) -> std::result::Result<Vec<u8>, FormatError> {
         let id = name::named_object(object);
         let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
         let segment = WalSegment::decode(parsed.body)?;
@@ -212,7 +236,7 @@ impl WalArchive {
     /// # Errors
     /// The store failed.
     pub async fn list_timeline(&self, timeline: &Timeline) -> Result<Vec<WalListed>> {
-        self.listed(&format!("wal/{:016x}/{timeline}/", timeline.system)).await
+        self.listed(&format!("{}/", folder(timeline))).await
     }
 
     /// Every object of the timelines of a database that have this number, by name: there may be
@@ -222,6 +246,64 @@ impl WalArchive {
     /// The store failed.
     pub async fn list_number(&self, system: u64, number: u32) -> Result<Vec<WalListed>> {
         self.listed(&format!("wal/{system:016x}/{number:08x}-")).await
+    }
+
+    /// The objects of one file: itself, and its pieces by their numbers.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn list_file(&self, timeline: &Timeline, file: &str) -> Result<Vec<WalListed>> {
+        let mut listed = self.listed(&format!("{}/{file}", folder(timeline))).await?;
+        listed.retain(|listed| listed.name.file == file);
+        Ok(listed)
+    }
+
+    /// The first object of a timeline whose file comes after that of a segment; notes and pieces of
+    /// the segment itself do not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn after(&self, timeline: &Timeline, segment: SegmentName) -> Result<Option<WalListed>> {
+        let prefix = format!("{}/", folder(timeline));
+        let mut last = format!("{prefix}{segment}.{LAST}");
+        loop {
+            let Some(meta) = self.first_after(&prefix, &last).await? else { return Ok(None) };
+            let name = WalName::parse(meta.key.as_str());
+            // History files sort among segments.
+            let later = |name: &WalName| name.kind().and_then(|kind| kind.segment()).is_some();
+            match name.filter(later) {
+                Some(name) => return Ok(Some(WalListed { name, stored_bytes: meta.size })),
+                None => last = meta.key.as_str().to_owned(),
+            }
+        }
+    }
+
+    /// All timelines that something lies of, of one database or of all, ascending. Takes one call of
+    /// the store for each.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn timelines(&self, system: Option<u64>) -> Result<Vec<Timeline>> {
+        let prefix = system.map_or_else(|| "wal/".to_owned(), |system| format!("wal/{system:016x}/"));
+        let (mut found, mut last) = (Vec::new(), None);
+        loop {
+            let first = match &last {
+                None => self.repository.store().list(&prefix, None, 1).await?.pop(),
+                Some(last) => self.first_after(&prefix, last).await?,
+            };
+            let Some(meta) = first else { return Ok(found) };
+            last = Some(match WalName::parse(meta.key.as_str()) {
+                Some(name) => {
+                    found.push(name.timeline);
+                    format!("{}/{LAST}", folder(&name.timeline))
+                }
+                None => meta.key.as_str().to_owned(),
+            });
+        }
+    }
+
+    async fn first_after(&self, prefix: &str, after: &str) -> Result<Option<ObjectMeta>> {
+        Ok(self.repository.store().list(prefix, Some(&object_key(after)), 1).await?.pop())
     }
 
     async fn listed(&self, prefix: &str) -> Result<Vec<WalListed>> {
@@ -234,6 +316,22 @@ impl WalArchive {
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
+}
+
+/// Whether an object of an archive lies in a store. It needs no key: whoever knows the name may ask.
+///
+/// # Errors
+/// The store failed.
+pub async fn is_there(store: &dyn ObjectStore, name: &WalName) -> Result<bool> {
+    Ok(store.head(&object_key(name.object())).await?.is_some())
+}
+
+/// Sorts after all names of files.
+const LAST: &str = "zzzz";
+
+/// Where the objects of a timeline lie.
+fn folder(timeline: &Timeline) -> String {
+    format!("wal/{:016x}/{timeline}", timeline.system)
 }
 
 /// The name of the object, if an archive can hold it.
