@@ -9,3 +9,6 @@ mod reader;
 
 pub use event::{Event, EventKind, PgTime};
 pub use reader::{End, LogReader, Verdict};
+
+#[cfg(test)]
+pub(crate) mod forge;

@@ -2,26 +2,24 @@
 //!
 //! It is a restore of files in parts: all but what would let a server start, each tablespace in its
 //! own place, and last of all `global/pg_control`. So what is restored by half does not start. The
-//! log that makes it consistent is among its files. On purpose not here: recovery to a moment, and
-//! restoring over a cluster that is there.
+//! log that makes it consistent is among its files. On purpose not here: up to where it is recovered,
+//! and restoring over a cluster that is there.
 
-use super::{Job, Ready, Run};
+use super::recover::{Prepared, record_of};
+use super::{Job, Ready, Run, told, wiring};
 use crate::args::RestoreArgs;
-use crate::engine::{
-    Carry, Problems, Repository, RestoreOptions, RestoreReport, Selection, Snapshot, Tally, details,
-};
+use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
 use crate::ink::{counted, escape};
 use crate::settings;
-use crate::wire_up::{Record, Space, restored_cluster};
+use crate::wire_up::{Record, Space, is_known_user, restored_cluster};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the summary of such a snapshot says that it is of.
-const KIND: &str = "postgres";
 /// What a server needs to start; restored last.
 const CONTROL: &[u8] = b"/global/pg_control";
 /// What would make a server follow another one, or wait for an archive.
@@ -37,39 +35,30 @@ struct Moved {
 pub(super) struct Cluster {
     record: Record,
     spaces: Vec<Moved>,
+    recovery: Prepared,
 }
 
 impl Cluster {
-    /// Whether all of a cluster is restored into a folder; refuses what cannot be.
+    /// What is restored if it is a whole cluster, for which a recovery was prepared; refuses what
+    /// cannot be.
     pub(super) async fn of(
         run: &Run,
         args: &RestoreArgs,
         repository: &Repository,
         snapshot: &Snapshot,
-        options: &RestoreOptions,
         place: &Ready,
+        recovery: Option<Prepared>,
     ) -> Result<Option<Self>, Fault> {
-        let whole = snapshot.summary.kind == KIND && options.path.is_empty() && options.select.is_none();
-        let Ready::Folder(target) = place else { return refuse_map(args) };
-        if !whole {
-            if snapshot.summary.kind == KIND {
-                run.ink.talk("this is a part of a cluster: plain files, from which no server starts");
-            }
-            return refuse_map(args);
-        }
+        let (Ready::Folder(target), Some(recovery)) = (place, recovery) else { return refuse_map(args) };
         if args.over.overwrite.is_some() || args.over.delete {
             return Err(Fault::usage(
                 "a cluster is restored into a new folder, not over what is there",
                 "give --target an empty folder; keep the broken one: mv DATA DATA.broken",
             ));
         }
-        let recorded = details(&run.ctx, repository, snapshot).await?;
-        let record = Record::decode(&recorded.source_record).ok_or_else(|| {
-            let hint = "use a newer holdfast; to restore its files as they are, name a folder: latest:/base";
-            Fault::failed("what this snapshot says of its cluster cannot be understood", hint)
-        })?;
+        let record = record_of(run, repository, snapshot).await?;
         let spaces = moved(&args.tablespace_map, &record.tablespaces, target)?;
-        Ok(Some(Self { record, spaces }))
+        Ok(Some(Self { record, spaces, recovery }))
     }
 
     /// Restores it, part by part.
@@ -77,6 +66,7 @@ impl Cluster {
         let begun = Instant::now();
         let Ready::Folder(target) = &job.place else { return Ok(()) };
         let target = target.clone();
+        self.tell_plan(&job);
         let mut sum = Sum { report: RestoreReport::default(), problems: Problems::default(), verified: None };
         job.options.select = Some(self.all_but_spaces_and_control());
         sum.part(&job, &target).await?;
@@ -90,11 +80,7 @@ impl Cluster {
         job.options.path = Vec::new();
         if sum.problems.damaged_count == 0 {
             if !job.args.dry_run {
-                let spaces: Vec<_> = self.spaces.iter().map(|space| (space.oid, space.to.clone())).collect();
-                restored_cluster(&target, self.record.data_directory_mode, &spaces).map_err(|error| {
-                    let what = format!("cannot finish the cluster in {}", target.display());
-                    Fault::failed(what, "empty the target, put that right and restore again").because(&error)
-                })?;
+                self.finish(&job, &target).await?;
             }
             job.options.select = Some(Arc::new(|path: &[u8], _| match path {
                 b"/global" => Selection::Descend,
@@ -129,15 +115,72 @@ impl Cluster {
         )
     }
 
+    /// Says what will become of it, before anything is written.
+    fn tell_plan(&self, job: &Job<'_>) {
+        let ink = &job.run.ink;
+        if ink.tone.json {
+            told::line(&self.recovery).iter().for_each(|line| ink.json_now(line));
+        } else if job.args.dry_run {
+            told::plan(&self.recovery).iter().for_each(|line| ink.data(line));
+        } else {
+            told::plan(&self.recovery).iter().for_each(|line| ink.talk(line));
+        }
+        self.recovery.needed.iter().for_each(|text| ink.warn(text));
+    }
+
+    /// Writes what is not a file of the snapshot, and tries what the server will do.
+    async fn finish(&self, job: &Job<'_>, target: &Path) -> Result<(), Fault> {
+        let spaces: Vec<_> = self.spaces.iter().map(|space| (space.oid, space.to.clone())).collect();
+        let recovering = &self.recovery.recovering;
+        restored_cluster(target, self.record.data_directory_mode, &spaces, recovering).map_err(|error| {
+            let what = format!("cannot finish the cluster in {}", target.display());
+            Fault::failed(what, "empty the target, put that right and restore again").because(&error)
+        })?;
+        self.tell_owner(job.run, target);
+        let (Some(recovery), Some(first)) = (&recovering.recovery, self.recovery.first) else { return Ok(()) };
+        let (line, dir) = (recovery.restore_command.clone(), target.to_owned());
+        let trial = move || wiring::tried(&dir, &line, &first.to_string());
+        let tried = tokio::task::spawn_blocking(trial).await;
+        tried.unwrap_or_else(|error| Err(Fault::failed("cannot try the archive", "").because(&error)))
+    }
+
+    fn tell_owner(&self, run: &Run, target: &Path) {
+        let Ok(owner) = std::fs::metadata(target.join("PG_VERSION")).map(|file| file.uid()) else { return };
+        if !rustix::process::geteuid().is_root() {
+            run.ink.talk("the files belong to you: PostgreSQL has to run as you");
+        } else if owner == 0 || !is_known_user(owner) {
+            run.ink.warn(&format!(
+                "the files belong to the user with the number {owner}, as which no server runs here: restore with --owner \
+                 USER, or chown -R them"
+            ));
+        }
+    }
+
     fn what_now(&self, run: &Run, target: &Path) {
         let major = self.record.server_version_number / 10_000;
-        let shown = escape(target.as_os_str().as_bytes());
+        let goal = match &self.recovery.plan {
+            None => format!("it replays the log up to {} and is open then", self.record.stop_lsn),
+            Some(_) => format!("it recovers to {}", told::wished(&self.recovery.wish)),
+        };
         run.ink.talk(&format!(
-            "start it with PostgreSQL {major}, as the user who owns it: pg_ctl -D {shown} start; it replays the log up \
-             to {} and is open then",
-            self.record.stop_lsn
+            "start it with PostgreSQL {major}, as the user who owns it: {}; {goal}",
+            start_line(target, major)
         ));
-        run.ink.talk("archiving is off on this copy (archive_mode in postgresql.auto.conf): set it if this becomes production");
+        if self.recovery.recovering.archives {
+            run.ink.warn("archiving is as the old server had it: on a timeline of its own, this copy writes into its archive");
+        } else {
+            run.ink.talk("archiving is off on this copy (archive_mode in postgresql.auto.conf): set it if this becomes production");
+        }
+    }
+}
+
+/// How a server is started on a folder, by the layout that is seen.
+fn start_line(target: &Path, major: u32) -> String {
+    let shown = escape(target.as_os_str().as_bytes());
+    let debian = target.strip_prefix(format!("/var/lib/postgresql/{major}")).ok().and_then(Path::to_str);
+    match debian.filter(|name| Path::new(&format!("/etc/postgresql/{major}/{name}/postgresql.conf")).exists()) {
+        Some(name) => format!("pg_ctlcluster {major} {name} start"),
+        None => format!("pg_ctl -D {shown} start"),
     }
 }
 
