@@ -6,6 +6,7 @@
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
+pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_postgres::point::{

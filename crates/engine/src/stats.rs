@@ -63,6 +63,8 @@ pub struct StatsReport {
     pub repository_bytes: u64,
     /// Packs among them, in bytes.
     pub pack_bytes: u64,
+    /// The log of databases among them, in bytes.
+    pub log_bytes: u64,
 }
 
 /// What is stored for the snapshots that were asked for.
@@ -106,7 +108,11 @@ pub async fn stats(
         StatsReport { snapshots_all: (chosen.len() + others.len()) as u64, ..StatsReport::default() };
     for meta in list_all(&**repository.store(), "").await? {
         report.repository_bytes += meta.size;
-        report.pack_bytes += if meta.key.as_str().starts_with("packs/") { meta.size } else { 0 };
+        match meta.key.as_str().split('/').next() {
+            Some("packs") => report.pack_bytes += meta.size,
+            Some("wal") => report.log_bytes += meta.size,
+            _ => {}
+        }
     }
     for snapshot in &chosen {
         report.files += snapshot.summary.counts.files;

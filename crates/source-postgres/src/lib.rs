@@ -4,6 +4,7 @@
 //! On purpose not here: a restore, which is one of files; where the log is kept between backups; dumps of
 //! single databases; and the environment: passwords are handed in.
 
+pub mod adopted;
 mod backup;
 mod batch;
 mod capture;

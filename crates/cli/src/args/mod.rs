@@ -39,7 +39,7 @@ pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use tag::TagArgs;
 pub(crate) use versions::VersionPick;
-pub(crate) use wal::{WalArgs, WalFetchArgs, WalPushArgs, WalVerb};
+pub(crate) use wal::{WalAdoptArgs, WalArgs, WalFetchArgs, WalLsArgs, WalPushArgs, WalStatusArgs, WalVerb};
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};
@@ -68,8 +68,7 @@ Environment:
 
 Exit codes:
   0 done; 1 failed; 2 wrong usage; 3 done, but something could not be read;
-  10 no repository there; 12 wrong password or key; 130 interrupted;
-  `wal fetch` alone: 1 the file is proved absent, 126 and more for all else
+  10 no repository there; 12 wrong password or key; 126 `wal fetch` has no answer; 130 interrupted
 
 Examples:
   export HOLDFAST_REPOSITORY=/mnt/backup HOLDFAST_PASSWORD_FILE=/root/holdfast.password

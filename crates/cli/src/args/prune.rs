@@ -18,11 +18,16 @@ const ABORT_AFTER: Duration = Duration::from_secs(72 * 3600);
 /// it in between keeps it or stores it again. If no other session is open all of it is done in one
 /// run; else the steps are a day apart, and the run says when the next one frees more. An interrupted
 /// prune leaves nothing to clean up.
+///
+/// The log of a database (`holdfast wal`) is kept from the oldest snapshot of it on; with --wal-keep
+/// only from the newest snapshot that is older than that, and what each older snapshot was made over.
+/// Of a database without a snapshot, and where one is held, nothing more goes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   holdfast prune --dry-run
   holdfast prune --max-unused 10% --max-repack-size 5G
+  holdfast prune --wal-keep 14d
   holdfast prune --min-age 0 --abort-after 0     at once; backups that run start over")]
 pub(crate) struct PruneArgs {
     /// Tell what would be done, change nothing
@@ -48,12 +53,21 @@ pub(crate) struct PruneHow {
     /// Abort sessions that were silent for so long: their backups start over; 0 for all [default: 72h]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     abort_after: Option<Duration>,
+    /// Of databases' logs keep what leads to any moment of so long until now: 14d [default: what leads
+    /// to any moment since the oldest snapshot]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wal_keep: Option<Duration>,
 }
 
 impl PruneHow {
     /// Whether anything is stated.
     pub(crate) fn is_stated(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// How much of logs is kept.
+    pub(crate) fn wal_keep(&self) -> Option<Duration> {
+        self.wal_keep
     }
 
     /// What the engine is told.

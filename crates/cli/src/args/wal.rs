@@ -1,4 +1,4 @@
-//! The options of `wal`, a file for whoever keeps the log of databases.
+//! The options of `wal`.
 
 use crate::ink::parse_duration;
 use clap::{Args, Subcommand};
@@ -21,6 +21,9 @@ pub(crate) struct WalArgs {
 pub(crate) enum WalVerb {
     Push(WalPushArgs),
     Fetch(WalFetchArgs),
+    Status(WalStatusArgs),
+    Ls(WalLsArgs),
+    Adopt(WalAdoptArgs),
 }
 
 /// Store a file of the log: the `archive_command` of PostgreSQL.
@@ -77,4 +80,45 @@ pub(crate) struct WalFetchArgs {
     /// Give up after so long
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+/// Show what there is of the log: from where to where, gaps, and what can be recovered.
+///
+/// Exit code 3: something is missing between the first and the last segment of a timeline.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast wal status
+  holdfast wal status --json")]
+pub(crate) struct WalStatusArgs {
+    /// Only the database with this system identifier
+    #[arg(value_name = "SYSTEM")]
+    pub(crate) system: Option<u64>,
+}
+
+/// List the files of the log.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast wal ls
+  holdfast wal ls 7383249871234567890 --json")]
+pub(crate) struct WalLsArgs {
+    /// Only those of the database with this system identifier
+    #[arg(value_name = "SYSTEM")]
+    pub(crate) system: Option<u64>,
+}
+
+/// Let a restored cluster archive its log again: it is production from now on.
+///
+/// A restore turns archiving off, so that a copy does not write into the archive of the cluster that
+/// it was made of. This takes those lines out of its postgresql.auto.conf. Promote the copy first, so
+/// that it has a timeline of its own, and see that the old cluster is gone.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast wal adopt --pgdata /var/lib/postgresql/18/main")]
+pub(crate) struct WalAdoptArgs {
+    /// The folder of the cluster
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pgdata: PathBuf,
 }

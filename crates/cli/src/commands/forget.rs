@@ -42,7 +42,7 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     if args.dry_run && !report.forgotten.is_empty() {
         run.ink.talk("of the prune, as if they were not forgotten:");
     }
-    prune::with(run, &repository, &args.how.options(args.dry_run)).await
+    prune::with(run, &repository, &args.how, args.dry_run).await
 }
 
 /// Says how to forget one that is guarded; nothing else is wrong usage once the words are judged.

@@ -1,9 +1,10 @@
 //! `prune`: what was freed, what waits, and when it can go.
 
+use super::wal::need::USERS;
 use super::{Run, held};
-use crate::args::PruneArgs;
-use crate::engine::Repository;
-use crate::engine::maintain::{PruneOptions, PruneReport, prune};
+use crate::args::{PruneArgs, PruneHow};
+use crate::engine::maintain::{LogOptions, LogReport, PruneReport, prune, prune_logs};
+use crate::engine::{Error, Repository};
 use crate::fault::Fault;
 use crate::ink::{PruneSummary, counted, local, size};
 use holdfast_core::entry::Time;
@@ -15,21 +16,58 @@ const IDS_MAX: usize = 4;
 /// Frees what no snapshot needs.
 pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
     let repository = run.open().await?;
-    with(run, &repository, &args.how.options(args.dry_run)).await
+    with(run, &repository, &args.how, args.dry_run).await
 }
 
 /// Prunes a repository that is open already.
-pub(crate) async fn with(run: &Run, repository: &Repository, options: &PruneOptions) -> Result<(), Fault> {
-    let watch = run.progress.watch(if options.dry_run { "looking for what can go" } else { "pruning" });
-    let result = prune(&run.ctx, repository, options).await;
+pub(crate) async fn with(
+    run: &Run,
+    repository: &Repository,
+    how: &PruneHow,
+    dry_run: bool,
+) -> Result<(), Fault> {
+    let watch = run.progress.watch(if dry_run { "looking for what can go" } else { "pruning" });
+    let result = both(run, repository, how, dry_run).await;
     drop(watch);
-    let report = held::told(run, repository, result).await?;
+    let (report, logs) = held::told(run, repository, result).await?;
     if run.ink.tone.json {
-        run.ink.json(&PruneSummary::new(&report, options.dry_run));
+        run.ink.json(&PruneSummary::new(&report, &logs, dry_run));
     } else if !run.ink.tone.quiet {
-        lines(&report, options.dry_run, run.ctx.clock.now()).iter().for_each(|line| run.ink.data(line));
+        lines(&report, dry_run, run.ctx.clock.now()).iter().for_each(|line| run.ink.data(line));
+        log_lines(&logs, dry_run).iter().for_each(|line| run.ink.data(line));
     }
     Ok(())
+}
+
+/// Packs first: what is forgotten needs no log any more once it is gone.
+async fn both(
+    run: &Run,
+    repository: &Repository,
+    how: &PruneHow,
+    dry_run: bool,
+) -> Result<(PruneReport, LogReport), Error> {
+    let report = prune(&run.ctx, repository, &how.options(dry_run)).await?;
+    let options = LogOptions {
+        users: USERS,
+        keep_seconds: how.wal_keep().map(|time| time.as_secs()),
+        gone: report.dropped_snapshots.iter().copied().collect(),
+        dry_run,
+    };
+    let logs = prune_logs(&run.ctx, repository, &options).await?;
+    Ok((report, logs))
+}
+
+fn log_lines(logs: &LogReport, dry_run: bool) -> Vec<String> {
+    let files = |number| counted(number, "file", "files");
+    let freed = format!("{} in {}", size(logs.freed_bytes), files(logs.freed_objects));
+    let kept = format!("  log         {} in {} kept", size(logs.kept_bytes), files(logs.kept_objects));
+    let mut lines: Vec<_> = (logs.kept_objects > 0).then_some(kept).into_iter().collect();
+    if logs.freed_objects > 0 {
+        lines.push(format!("  log         {freed} {}", if dry_run { "would go" } else { "deleted" }));
+    }
+    let stays = logs.untouched.iter().map(|(system, why)| format!("  log         all of {system} stays: {why}"));
+    lines.extend(stays);
+    lines
 }
 
 fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {

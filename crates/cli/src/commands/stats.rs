@@ -106,6 +106,9 @@ fn summary(report: &StatsReport) -> Vec<String> {
     if let Some(stored) = &report.stored {
         lines.extend(stored_lines(report, stored));
     }
+    if report.log_bytes > 0 {
+        lines.push(format!("  log          {} of databases' log", size(report.log_bytes)));
+    }
     lines.push(format!("  repository   {} in all", size(report.repository_bytes)));
     lines
 }

@@ -210,6 +210,7 @@ pub(crate) struct StatsSummary {
     stored: Option<Stored>,
     repository_bytes: u64,
     pack_bytes: u64,
+    wal_bytes: u64,
     error_count: u64,
 }
 
@@ -252,6 +253,7 @@ impl StatsSummary {
             stored: report.stored.as_ref().map(Stored::from),
             repository_bytes: report.repository_bytes,
             pack_bytes: report.pack_bytes,
+            wal_bytes: report.log_bytes,
             error_count: errors,
         }
     }

@@ -4,7 +4,7 @@
 
 use super::moment::rfc3339;
 use crate::engine::Snapshot;
-use crate::engine::maintain::{Flaw, Hold, HoldScope, PruneReport, Verdict};
+use crate::engine::maintain::{Flaw, Hold, HoldScope, LogReport, PruneReport, Verdict};
 use holdfast_core::id::{SessionId, hex};
 use serde::Serialize;
 
@@ -151,10 +151,14 @@ pub(crate) struct PruneSummary {
     merged_deltas: u64,
     deleted_objects: u64,
     unfinished_uploads: u64,
+    wal_kept_files: u64,
+    wal_kept_bytes: u64,
+    wal_freed_files: u64,
+    wal_freed_bytes: u64,
 }
 
 impl PruneSummary {
-    pub(crate) fn new(report: &PruneReport, dry_run: bool) -> Self {
+    pub(crate) fn new(report: &PruneReport, logs: &LogReport, dry_run: bool) -> Self {
         let ids = |ids: &[SessionId]| ids.iter().map(ToString::to_string).collect();
         Self {
             message_type: "summary",
@@ -179,6 +183,10 @@ impl PruneSummary {
             merged_deltas: report.merged_deltas,
             deleted_objects: report.deleted_objects,
             unfinished_uploads: report.unfinished_uploads,
+            wal_kept_files: logs.kept_objects,
+            wal_kept_bytes: logs.kept_bytes,
+            wal_freed_files: logs.freed_objects,
+            wal_freed_bytes: logs.freed_bytes,
         }
     }
 }

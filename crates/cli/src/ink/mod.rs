@@ -12,6 +12,7 @@ mod json_maintain;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
+mod json_wal;
 mod moment;
 mod progress;
 mod size;
@@ -39,6 +40,10 @@ pub(crate) use json_repair::{
     RepairSnapshotsSummary,
 };
 pub(crate) use json_restore::{DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_wal::{
+    AdoptedLine, GapLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine,
+    WalWindowLine,
+};
 pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
 pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};

@@ -12,6 +12,7 @@ mod forget;
 mod heal;
 mod hold;
 mod keep;
+mod logs;
 mod mark;
 mod plan;
 mod prune;
@@ -37,6 +38,7 @@ pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
+pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
 pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};
 pub use repair::{LostObject, RepairIndexOptions, RepairIndexReport, repair_index};

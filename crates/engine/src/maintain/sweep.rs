@@ -138,7 +138,8 @@ async fn written_before(repository: &Repository, key: &Key, newest: u64) -> Resu
     Ok(Header::decode(&mut Reader::new(&bytes)).is_ok_and(|header| header.epoch < newest))
 }
 
-async fn delete(ctx: &Ctx, repository: &Repository, keys: Vec<Key>) -> Result<()> {
+/// Deletes objects, unless a hold comes up meanwhile.
+pub(super) async fn delete(ctx: &Ctx, repository: &Repository, keys: Vec<Key>) -> Result<()> {
     for batch in keys.chunks(DELETES_A_ROOT) {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());

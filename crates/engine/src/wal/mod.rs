@@ -3,10 +3,12 @@
 //! It needs no session, no root and no index, so that storing a segment is one call and fetching one
 //! is one call. On purpose not here: what is in a log, and who gives or wants it.
 
+mod coverage;
 mod file;
 mod pieces;
 mod timeline;
 
+pub use coverage::{Coverage, Gap};
 pub use file::{SegmentName, WalFile, is_segment_length};
 pub use pieces::{Pieces, ReadAt};
 pub use timeline::Timeline;

@@ -11,7 +11,7 @@ use super::{Run, within};
 use crate::args::WalFetchArgs;
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalFile, WalName};
 use crate::fault::{Code, Fault};
-use crate::ink::size;
+use crate::ink::{WalFetchedLine, size};
 use crate::settings::current_dir;
 use crate::wire_up::PageHeader;
 use std::fs::File;
@@ -60,7 +60,7 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
     if let (Some(timeline), WalFile::Segment(name)) = (known, kind)
         && let Some(content) = prefetch.take(&timeline, name)
     {
-        return put(&args.path, content).await;
+        return given(run, args, &timeline, content, 0).await;
     }
     let repository = run.open().await?;
     let archive = WalArchive::new(&run.ctx, &repository);
@@ -68,13 +68,13 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
         1 => Timeline::new(system, 1, b""),
         number => choose(&archive, system, number, chosen, known, &args.name).await?,
     };
-    let search = Search { run, archive: &archive, timeline, chosen, system, name: &args.name };
+    let search = Search { archive: &archive, timeline, chosen, system, name: &args.name };
     match kind {
         WalFile::Segment(name) => {
-            let (content, whole) = search.segment(name).await?;
+            let (content, filled) = search.segment(name).await?;
             let length = content.len() as u64;
-            put(&args.path, content).await?;
-            if whole {
+            given(run, args, &timeline, content, filled).await?;
+            if filled == 0 {
                 prefetch.fill(&archive, &timeline, name, length).await;
             }
             Ok(())
@@ -82,13 +82,36 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
         WalFile::History(1) => Err(absent(&args.name, "the first timeline has no history")),
         WalFile::History(_) => {
             history_of(&archive, &timeline).await?;
-            put(&args.path, search.whole().await?.unwrap_or_default()).await
+            given(run, args, &timeline, search.whole().await?.unwrap_or_default(), 0).await
         }
         WalFile::Partial(_) | WalFile::Backup(_) => match search.whole().await? {
-            Some(content) => put(&args.path, content).await,
+            Some(content) => given(run, args, &timeline, content, 0).await,
             None => Err(absent(&args.name, "the archive has no such file")),
         },
     }
+}
+
+/// Puts a file in its place; so many bytes at its end are zeros that the archive does not have.
+async fn given(
+    run: &Run,
+    args: &WalFetchArgs,
+    timeline: &Timeline,
+    content: Vec<u8>,
+    filled: u64,
+) -> Result<(), Fault> {
+    let length = content.len() as u64;
+    put(&args.path, content).await?;
+    if run.ink.tone.json {
+        run.ink.json_now(&WalFetchedLine::new(timeline, &args.name, length, filled));
+    } else if filled > 0 {
+        run.ink.talk(&format!(
+            "{}: the archive ends in it, after {} of {}; the rest is zeros",
+            args.name,
+            size(length - filled),
+            size(length)
+        ));
+    }
+    Ok(())
 }
 
 /// Reads the name of a timeline.
@@ -121,17 +144,20 @@ async fn choose(
     name: &str,
 ) -> Result<Timeline, Fault> {
     let meant = Lineage::find(archive, system, chosen).await?.meant(number).await?;
-    match meant[..] {
-        [] => Err(absent(name, "the archive has nothing of this timeline")),
-        [only] => Ok(only),
-        _ => match known.filter(|known| meant.contains(known)) {
-            Some(known) => Ok(known),
-            None => {
-                let what = format!("{name} could be of several timelines: {}", names_of(&meant));
-                let hint = "two copies of this cluster were promoted; say which one: --timeline NUMBER-HISTORY";
-                Err(Fault::new(Code::Unanswered, what, hint))
-            }
-        },
+    match (&meant[..], known) {
+        ([], _) => Err(absent(name, "the archive has nothing of this timeline")),
+        (_, Some(known)) if meant.contains(&known) => Ok(known),
+        (_, Some(known)) => {
+            let what = format!("this server is on timeline {known}, and the archive has {}", names_of(&meant));
+            let hint = "another copy of this cluster was promoted; say which one is meant: --timeline NUMBER-HISTORY";
+            Err(Fault::new(Code::Unanswered, what, hint))
+        }
+        ([only], None) => Ok(*only),
+        (_, None) => {
+            let what = format!("{name} could be of several timelines: {}", names_of(&meant));
+            let hint = "two copies of this cluster were promoted; say which one: --timeline NUMBER-HISTORY";
+            Err(Fault::new(Code::Unanswered, what, hint))
+        }
     }
 }
 
@@ -141,7 +167,6 @@ fn absent(name: &str, why: &str) -> Fault {
 
 /// A file that is looked for.
 struct Search<'a> {
-    run: &'a Run,
     archive: &'a WalArchive,
     timeline: Timeline,
     chosen: Option<Timeline>,
@@ -164,9 +189,9 @@ impl Search<'_> {
         Ok(self.archive.get(&WalName::whole(self.timeline, self.name)).await?)
     }
 
-    /// A segment, and whether it is whole in the archive. One that is missing before others is waited
-    /// for a little.
-    async fn segment(&self, name: SegmentName) -> Result<(Vec<u8>, bool), Fault> {
+    /// A segment, and how many bytes at its end the archive does not have. One that is missing before
+    /// others is waited for a little.
+    async fn segment(&self, name: SegmentName) -> Result<(Vec<u8>, u64), Fault> {
         let begun = Instant::now();
         loop {
             let fault = match self.look(name).await {
@@ -180,38 +205,25 @@ impl Search<'_> {
         }
     }
 
-    async fn look(&self, name: SegmentName) -> Result<(Vec<u8>, bool), Fault> {
-        match self.find(name).await? {
-            Found::Whole(content) => Ok((content, true)),
-            Found::Front(front, length) => {
-                self.refuse_gap(name, Some((front.len() as u64, length))).await?;
-                // The rest may have come since.
-                match self.find(name).await? {
-                    Found::Whole(content) => Ok((content, true)),
-                    Found::Front(mut front, length) => {
-                        self.run.ink.talk(&format!(
-                            "{name}: the archive ends in it, after {} of {}; the rest is zeros",
-                            size(front.len() as u64),
-                            size(length)
-                        ));
-                        front.resize(length as usize, 0);
-                        Ok((front, false))
-                    }
-                    Found::Broken | Found::Nothing => Err(self.gap(name, "its pieces vanish")),
-                }
+    async fn look(&self, name: SegmentName) -> Result<(Vec<u8>, u64), Fault> {
+        let (front, nothing) = match self.find(name).await? {
+            Found::Whole(content) => return Ok((content, 0)),
+            Found::Front(front, length) => (Some((front.len() as u64, length)), false),
+            Found::Broken => (None, false),
+            Found::Nothing => (None, true),
+        };
+        let refused = self.refuse_gap(name, front).await;
+        // What was missing may have come since.
+        match (self.find(name).await?, refused) {
+            (Found::Whole(content), _) => Ok((content, 0)),
+            (_, Err(fault)) => Err(fault),
+            (Found::Front(mut content, length), Ok(())) if front.is_some() => {
+                let filled = length - content.len() as u64;
+                content.resize(length as usize, 0);
+                Ok((content, filled))
             }
-            Found::Broken => match self.find(name).await? {
-                Found::Whole(content) => Ok((content, true)),
-                _ => Err(self.gap(name, "a piece of it is missing, and later ones are there")),
-            },
-            Found::Nothing => {
-                self.refuse_gap(name, None).await?;
-                match self.find(name).await? {
-                    Found::Whole(content) => Ok((content, true)),
-                    Found::Nothing => Err(absent(self.name, "the archive ends before it")),
-                    _ => Err(self.gap(name, "it comes in just now")),
-                }
-            }
+            (Found::Nothing, Ok(())) if nothing => Err(absent(self.name, "the archive ends before it")),
+            _ => Err(self.gap(name, "of its pieces some are missing, or it comes in just now")),
         }
     }
 

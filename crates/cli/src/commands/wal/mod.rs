@@ -3,13 +3,18 @@
 //! On purpose not here: how a log is stored, which is the engine's, and what it says, which is the
 //! source's.
 
+mod adopt;
 mod fetch;
 mod lineage;
 mod local;
+mod ls;
+pub(super) mod need;
 mod notes;
 mod prefetch;
 mod push;
 mod ready;
+mod status;
+mod window;
 
 use super::Run;
 use crate::args::{Verb, WalVerb};
@@ -27,6 +32,9 @@ pub(crate) async fn run(run: &Run, verb: &WalVerb) -> Result<(), Fault> {
     match verb {
         WalVerb::Push(args) => push::run(run, args).await,
         WalVerb::Fetch(args) => fetch::run(run, args).await,
+        WalVerb::Status(args) => status::run(run, args).await,
+        WalVerb::Ls(args) => ls::run(run, args).await,
+        WalVerb::Adopt(args) => adopt::run(run, args),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::args::WalPushArgs;
 use crate::engine::wal::{PIECE_BYTES_MAX, ReadAt, Stored, Timeline, WalArchive, WalName, is_there};
 use crate::engine::{Repository, Secret, keys};
 use crate::fault::Fault;
+use crate::ink::WalPushedLine;
 use crate::wire_up;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -54,9 +55,17 @@ async fn push(run: &Run, ready: &Ready) -> Result<Option<Others>, Fault> {
     refuse_costly(run, &repository, &secret).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let others = Others::begin(&archive, notes.as_ref(), ready);
-    let stored = store(&archive, ready, content).await?;
-    run.ink.talk(&format!("{} {}", ready.name, if stored == Stored::New { "stored" } else { "was there" }));
+    let (stored, timeline) = store(&archive, ready, content).await?;
+    told(run, ready, &timeline, stored == Stored::New);
     Ok(Some(others))
+}
+
+fn told(run: &Run, ready: &Ready, timeline: &Timeline, new: bool) {
+    if run.ink.tone.json {
+        run.ink.json(&WalPushedLine::new(timeline, &ready.name, new));
+    } else {
+        run.ink.talk(&format!("{} {}", ready.name, if new { "stored" } else { "was there" }));
+    }
 }
 
 /// Whether an earlier run has stored this very content, and the repository has it.
@@ -67,7 +76,11 @@ async fn was_stored(run: &Run, notes: &Notes, ready: &Ready, content: &Content) 
         return Ok(false);
     }
     let Some(store) = wire_up::open_store(&run.repository_place()?, &run.reach).await? else { return Ok(false) };
-    Ok(is_there(&*run.guard(store), &name).await?)
+    let there = is_there(&*run.guard(store), &name).await?;
+    if there {
+        told(run, ready, &timeline, false);
+    }
+    Ok(there)
 }
 
 /// Others that are stored meanwhile.
@@ -87,8 +100,7 @@ impl Others {
                 let Some(bytes) = content.bytes.clone().filter(|_| content.length <= OTHER_BYTES_MAX) else {
                     return;
                 };
-                let Ok(timeline) = timeline_of(&archive, &other, &content).await else { return };
-                if store(&archive, &other, content).await.is_ok() {
+                if let Ok((_, timeline)) = store(&archive, &other, content).await {
                     notes.write(&WalName::whole(timeline, &other.name), &bytes);
                 }
             });
@@ -111,13 +123,17 @@ async fn read(ready: &Ready) -> Result<Content, Fault> {
     }
 }
 
-async fn store(archive: &WalArchive, ready: &Ready, content: Content) -> Result<Stored, Fault> {
+async fn store(
+    archive: &WalArchive,
+    ready: &Ready,
+    content: Content,
+) -> Result<(Stored, Timeline), Fault> {
     let timeline = timeline_of(archive, ready, &content).await?;
     let stored = match content.bytes {
         Some(bytes) => archive.put(&WalName::whole(timeline, &ready.name), bytes).await?,
         None => archive.put_file(&timeline, &ready.name, content.length, &read_at(&ready.path)?).await?,
     };
-    if stored == Stored::Other { Err(other_content(ready, &timeline)) } else { Ok(stored) }
+    if stored == Stored::Other { Err(other_content(ready, &timeline)) } else { Ok((stored, timeline)) }
 }
 
 /// The file of a segment that is longer than an object.

@@ -1,0 +1,344 @@
+//! How much of databases' logs is kept, and the end of the rest.
+//!
+//! A log is kept from the start of the oldest snapshot on that can use it, or, if only a span of
+//! time is wanted, of the newest that lies before that span; ranges that older snapshots were made
+//! over stay too. The floor of each timeline is in a root before anything below it is deleted, and
+//! never goes down. Time is when a maintainer first saw a snapshot: clocks of writers say nothing. Of
+//! a database that no snapshot is of, all stays. On purpose not here: what a snapshot needs, which the
+//! source of it says.
+
+use super::hold::refuse_if_held;
+use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
+use super::sweep::delete;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::repository::{Repository, object_key};
+use crate::snapshots::{Snapshot, details};
+use crate::view::View;
+use crate::wal::{SegmentName, WalArchive, WalListed};
+use holdfast_core::entry::Time;
+use holdfast_core::hold::HoldScope;
+use holdfast_core::id::SessionId;
+use holdfast_core::root::WalFloor;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a snapshot needs of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogNeed {
+    /// Of which database.
+    pub system: u64,
+    /// The segment that it begins in.
+    pub first: SegmentName,
+    /// The segment that it ends in.
+    pub last: SegmentName,
+    /// Length of a segment.
+    pub segment_bytes: u64,
+}
+
+/// Which snapshots need a log, and what.
+#[derive(Debug, Clone, Copy)]
+pub struct LogUsers {
+    /// Kind of their source.
+    pub kind: &'static str,
+    /// Reads what the source recorded; `None` if it cannot be understood.
+    pub need: fn(&[u8]) -> Option<LogNeed>,
+}
+
+/// How much of logs to keep.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// Who needs them.
+    pub users: LogUsers,
+    /// Keep what leads to any moment of so many seconds until now; `None` for what any snapshot leads
+    /// to.
+    pub keep_seconds: Option<u64>,
+    /// Snapshots that are as good as gone: a prune that was only tried would have dropped them.
+    pub gone: BTreeSet<SessionId>,
+    /// Tell what would be done, change nothing.
+    pub dry_run: bool,
+}
+
+/// What became of logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// Objects of logs that stay.
+    pub kept_objects: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
+    /// Objects that were deleted.
+    pub freed_objects: u64,
+    /// Their bytes.
+    pub freed_bytes: u64,
+    /// Databases whose log stays whole, and why.
+    pub untouched: Vec<(u64, &'static str)>,
+}
+
+/// Deletes what is not kept of logs.
+///
+/// # Errors
+/// The key does not allow it, a hold stands against it, or the repository cannot be read or written.
+pub async fn prune_logs(ctx: &Ctx, repository: &Repository, options: &LogOptions) -> Result<LogReport> {
+    require_maintainer(repository)?;
+    let archive = WalArchive::new(ctx, repository);
+    let mut report = LogReport::default();
+    // Before the snapshots: log that comes later is not judged.
+    let listed = archive.list(None).await?;
+    if listed.is_empty() {
+        return Ok(report);
+    }
+    ctx.monitor.on(&Event::Phase("looking which log is needed"));
+    let mut attempts = 0;
+    let floors = loop {
+        if attempts == ATTEMPTS_MAX {
+            return Err(too_busy());
+        }
+        attempts += 1;
+        let view = repository.view().await?;
+        refuse_if_held(ctx, &view.root)?;
+        let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
+        if options.dry_run || floors.rows == view.root.wal {
+            break floors;
+        }
+        let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
+        draft.root.wal.clone_from(&floors.rows);
+        if draft.publish().await? == Published::Yes {
+            break floors;
+        }
+    };
+    let doomed = doomed(&archive, &floors, &listed).await?;
+    let bytes = |listed: &[&WalListed]| listed.iter().map(|listed| listed.stored_bytes).sum::<u64>();
+    report.freed_objects = doomed.len() as u64;
+    report.freed_bytes = bytes(&doomed);
+    report.kept_objects = listed.len() as u64 - report.freed_objects;
+    report.kept_bytes = bytes(&listed.iter().collect::<Vec<_>>()) - report.freed_bytes;
+    report.untouched = floors.untouched;
+    if !options.dry_run {
+        let keys = doomed.iter().map(|listed| object_key(listed.name.object())).collect();
+        delete(ctx, repository, keys).await?;
+    }
+    Ok(report)
+}
+
+/// A snapshot that can use a log.
+struct User {
+    id: SessionId,
+    label: String,
+    need: LogNeed,
+    /// When a maintainer first saw it; `None` if none did yet.
+    received: Option<Time>,
+    /// Whether a recovery may begin with it: it is shown, and whole.
+    is_base: bool,
+}
+
+/// The floors of all timelines.
+#[derive(Default)]
+struct Floors {
+    rows: Vec<WalFloor>,
+    untouched: Vec<(u64, &'static str)>,
+}
+
+impl Floors {
+    async fn of(
+        ctx: &Ctx,
+        repository: &Repository,
+        view: &View,
+        options: &LogOptions,
+        listed: &[WalListed],
+    ) -> Result<Self> {
+        let users = users(ctx, repository, view, options).await?;
+        let mut floors = Self::default();
+        let systems: BTreeSet<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();
+        for system in systems {
+            let timelines: BTreeSet<_> =
+                listed.iter().map(|listed| listed.name.timeline).filter(|found| found.system == system).collect();
+            let decided = match &users {
+                None => Err("of a snapshot that may need it nobody can tell what it needs"),
+                Some(users) => {
+                    let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
+                    decide(ctx, view, options, &own)
+                }
+            };
+            if let Err(why) = decided {
+                floors.untouched.push((system, why));
+            }
+            for timeline in timelines {
+                let name = format!("{system:016x}/{timeline}");
+                let old = view.root.wal.iter().find(|row| row.timeline == name);
+                let new = decided.as_ref().ok().map(|(place, ranges)| row(&name, timeline.number, *place, ranges));
+                floors.rows.extend(higher(old.cloned(), new));
+            }
+        }
+        Ok(floors)
+    }
+}
+
+/// All snapshots that can use a log, those included that were forgotten and may be brought back;
+/// `None` if of one it cannot be told.
+async fn users(
+    ctx: &Ctx,
+    repository: &Repository,
+    view: &View,
+    options: &LogOptions,
+) -> Result<Option<Vec<User>>> {
+    let users = &options.users;
+    if view.damage.iter().any(|damage| damage.object.starts_with('s')) {
+        return Ok(None);
+    }
+    let shown: BTreeMap<SessionId, Snapshot> =
+        view.snapshots().into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+    let received: BTreeMap<SessionId, Time> =
+        view.catalogued.iter().map(|row| (row.session, row.received)).collect();
+    let mut found = Vec::new();
+    let counts = |snapshot: &&Snapshot| {
+        snapshot.summary.kind == users.kind && !options.gone.contains(&snapshot.id)
+    };
+    for snapshot in view.committed().values().filter(counts) {
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+        let need = match details(ctx, repository, snapshot).await {
+            Ok(details) => (users.need)(&details.source_record),
+            Err(_) => None,
+        };
+        let Some(need) = need else { return Ok(None) };
+        found.push(User {
+            id: snapshot.id,
+            label: snapshot.summary.label.clone(),
+            need,
+            received: received.get(&snapshot.id).copied(),
+            is_base: shown.contains_key(&snapshot.id) && !snapshot.summary.incomplete,
+        });
+    }
+    Ok(Some(found))
+}
+
+/// Ranges of places.
+type Ranges = Vec<(u64, u64)>;
+
+/// The first place that is kept of a database's log, and ranges below it; or why all of it stays.
+fn decide(
+    ctx: &Ctx,
+    view: &View,
+    options: &LogOptions,
+    users: &[&User],
+) -> std::result::Result<(u64, Ranges), &'static str> {
+    let Some(oldest) = users.iter().map(|user| user.need.first.place).min() else {
+        return Err("no snapshot is of this database");
+    };
+    if users.iter().any(|user| user.need.segment_bytes != users[0].need.segment_bytes) {
+        return Err("its segments had several lengths");
+    }
+    let now = ctx.clock.now();
+    let held = |user: &&&User| {
+        let stands = view.root.holds.iter().filter(|hold| hold.stands(now));
+        stands.map(|hold| &hold.scope).any(|scope| match scope {
+            HoldScope::All => true,
+            HoldScope::Source(label) => *label == user.label,
+            HoldScope::Snapshot(id) => *id == user.id,
+        })
+    };
+    let floor = match options.keep_seconds {
+        Some(seconds) if !users.iter().any(|user| held(&user)) => {
+            let since = now.seconds.saturating_sub_unsigned(seconds);
+            let before = |user: &&&User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
+            let bases = users.iter().filter(before).map(|user| user.need.first.place);
+            bases.max().unwrap_or(oldest)
+        }
+        _ => oldest,
+    };
+    let below = users.iter().map(|user| (user.need.first.place, user.need.last.place));
+    let mut ranges: Ranges = below.filter(|(first, _)| *first < floor).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    Ok((floor, ranges))
+}
+
+fn row(name: &str, timeline: u32, floor: u64, ranges: &Ranges) -> WalFloor {
+    let text = |place| SegmentName { timeline, place }.to_string();
+    WalFloor {
+        timeline: name.to_owned(),
+        floor: text(floor),
+        ranges: ranges.iter().map(|(first, last)| (text(*first), text(*last))).collect(),
+    }
+}
+
+/// A floor never goes down: what lay below it may be gone.
+fn higher(old: Option<WalFloor>, new: Option<WalFloor>) -> Option<WalFloor> {
+    match (old, new) {
+        (Some(old), Some(new)) if old.floor > new.floor => Some(WalFloor { floor: old.floor, ..new }),
+        (old, new) => new.or(old),
+    }
+}
+
+/// What a root gives up of what is listed, and pieces of segments that are whole.
+async fn doomed<'a>(
+    archive: &WalArchive,
+    floors: &Floors,
+    listed: &'a [WalListed],
+) -> Result<Vec<&'a WalListed>> {
+    let mut doomed = Vec::new();
+    // Of one segment the whole object comes before its pieces.
+    let mut whole: Option<(&WalListed, bool)> = None;
+    for object in listed {
+        let name = &object.name;
+        let Some(segment) = name.kind().and_then(|kind| kind.segment()) else { continue };
+        if is_given_up(&floors.rows, object, segment) {
+            doomed.push(object);
+            continue;
+        }
+        if name.piece.is_none() {
+            whole = Some((object, false));
+            continue;
+        }
+        let Some((found, proved)) = whole.filter(|(whole, _)| {
+            whole.name.file == name.file && whole.name.timeline == name.timeline
+        }) else {
+            continue;
+        };
+        // Only what can be read takes their place.
+        if proved || archive.glance(&found.name).await.is_ok_and(|found| found.is_some()) {
+            whole = Some((found, true));
+            doomed.push(object);
+        }
+    }
+    Ok(doomed)
+}
+
+fn is_given_up(rows: &[WalFloor], object: &WalListed, segment: SegmentName) -> bool {
+    let timeline = object.name.timeline;
+    let name = format!("{:016x}/{timeline}", timeline.system);
+    let Some(row) = rows.iter().find(|row| row.timeline == name) else { return false };
+    let file = segment.to_string();
+    let in_range = |(first, last): &(String, String)| *first <= file && file <= *last;
+    file < row.floor && !row.ranges.iter().any(in_range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::{Timeline, WalName};
+
+    #[test]
+    fn a_floor_goes_up_only() {
+        let at = |place| row("x", 1, place, &vec![]);
+        assert_eq!(higher(Some(at(5)), Some(at(7))), Some(at(7)));
+        assert_eq!(higher(Some(at(7)), Some(at(5))), Some(at(7)));
+        assert_eq!(higher(Some(at(7)), None), Some(at(7)));
+        assert_eq!(higher(None, None), None);
+    }
+
+    #[test]
+    fn what_lies_below_the_floor_goes_but_for_ranges() {
+        let timeline = Timeline::new(7, 1, b"");
+        let rows = [row(&format!("{:016x}/{timeline}", 7), 1, 10, &vec![(3, 4)])];
+        let goes = |timeline: Timeline, place| {
+            let segment = SegmentName { timeline: 1, place };
+            let name = WalName::whole(timeline, segment.to_string());
+            is_given_up(&rows, &WalListed { name, stored_bytes: 1 }, segment)
+        };
+        let gone: Vec<u64> = (0..12).filter(|place| goes(timeline, *place)).collect();
+        assert_eq!(gone, [0, 1, 2, 5, 6, 7, 8, 9]);
+        assert!(!goes(Timeline::new(8, 1, b""), 0));
+    }
+}
