@@ -1,7 +1,7 @@
 //! Clusters of PostgreSQL as something to back up: all of their files by the protocol of
 //! replication, and beside them the log that makes them consistent.
 //!
-//! On purpose not here: a restore, which is one of files; where the log is kept between backups; dumps of
+//! On purpose not here: restoring files; where the log is kept between backups; dumps of
 //! single databases; and the environment: passwords are handed in.
 
 pub mod adopted;

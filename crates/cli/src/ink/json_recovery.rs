@@ -43,3 +43,17 @@ impl SeenLine {
         Self { time: rfc3339(seen.time.time()), lsn: seen.at.to_string(), xid: seen.xid }
     }
 }
+
+/// A commit or a restore point in a log.
+#[derive(Debug, Serialize)]
+pub(crate) struct CommitLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) system: String,
+    pub(crate) timeline: String,
+    pub(crate) time: String,
+    pub(crate) lsn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) xid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+}

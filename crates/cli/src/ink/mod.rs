@@ -34,7 +34,7 @@ pub(crate) use json_keys::{
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
-pub(crate) use json_recovery::{RecoveryLine, SeenLine};
+pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
     RepairSnapshotsSummary,

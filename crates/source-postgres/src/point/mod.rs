@@ -3,12 +3,14 @@
 //!
 //! On purpose not here: writing anything, and the words in which a plan is told.
 
+mod commits;
 mod plan;
 mod search;
 mod shelf;
 mod tree;
 mod wish;
 
+pub use commits::{Edge, commits};
 pub use plan::{Base, Goal, Plan, plan};
 pub use search::Seen;
 pub use shelf::{Archived, Shelf};

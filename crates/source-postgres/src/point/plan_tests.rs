@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::point::tree::tests::MIB;
+use crate::point::{Edge, commits};
 use crate::point::wish::Choice;
 use crate::records::forge::{Forge, SEGMENT, SYSTEM};
 use holdfast_engine::error::{Error, Result};
@@ -66,13 +67,16 @@ impl World {
         self.own.push(history.map(|history| history.as_bytes().to_vec()));
     }
 
-    fn plan(&self, wish: &Wish) -> std::result::Result<Plan, PlanError> {
+    fn tree(&self) -> Tree {
         let named = |timeline: &Timeline, file: String| WalListed { name: WalName::whole(*timeline, file), stored_bytes: 1 };
         let segments = self.segments.keys().map(|(timeline, name)| named(timeline, name.to_string()));
         let histories = self.histories.keys().map(|timeline| named(timeline, format!("{:08X}.history", timeline.number)));
         let listed: Vec<_> = segments.chain(histories).collect();
-        let tree = Tree::new(SEGMENT, &listed, &self.histories);
-        at_once(plan(self, SYSTEM, &tree, &self.bases, wish))
+        Tree::new(SEGMENT, &listed, &self.histories)
+    }
+
+    fn plan(&self, wish: &Wish) -> std::result::Result<Plan, PlanError> {
+        at_once(plan(self, SYSTEM, &self.tree(), &self.bases, wish))
     }
 
     fn to(&self, target: Target) -> std::result::Result<Plan, PlanError> {
@@ -320,4 +324,28 @@ fn without_an_archive_only_the_snapshot_itself_is_there() {
     assert!(matches!(world.to(Target::Latest), Err(PlanError::NoArchive)));
     let plan = world.to(Target::Immediate).unwrap();
     assert_eq!((plan.base, plan.goal, plan.timeline), (1, Goal::Immediate, None));
+}
+
+#[test]
+fn commits_of_a_part_of_the_log_are_told() {
+    let (mut world, commits_at) = plain();
+    let told = |world: &World, span| {
+        let mut found = Vec::new();
+        at_once(commits(world, SYSTEM, &world.tree(), 0, span, |event| found.extend(event.xid()))).unwrap();
+        found
+    };
+    let times = |from, to| (Edge::Time(PgTime(from)), Edge::Time(PgTime(to)));
+    assert_eq!(told(&world, times(95, 140)), [10, 11, 12, 13, 14]);
+    assert_eq!(told(&world, times(0, 20)), [1, 2]);
+    assert_eq!(told(&world, times(395, 9999)), [40]);
+    assert_eq!(told(&world, (Edge::Lsn(commits_at[7]), Edge::Lsn(commits_at[9]))), [7, 8, 9]);
+    world.lose(1, 5);
+    assert_eq!(told(&world, times(155, 225)), [16, 21, 22]);
+    let (world, _, _) = forked(true);
+    let on = |line| {
+        let mut found = Vec::new();
+        at_once(commits(&world, SYSTEM, &world.tree(), line, times(295, 345), |event| found.extend(event.xid()))).unwrap();
+        found
+    };
+    assert_eq!((on(0), on(1)), (vec![30, 31, 32, 33, 34], vec![131, 132]));
 }

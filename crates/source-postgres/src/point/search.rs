@@ -189,7 +189,7 @@ impl<S: Shelf> Walk<'_, S> {
     }
 
     /// The segment from which on a moment has to be looked for.
-    async fn open_at(&self, mark: Mark<'_>, first: u64, end: u64) -> Result<u64, PlanError> {
+    pub(super) async fn open_at(&self, mark: Mark<'_>, first: u64, end: u64) -> Result<u64, PlanError> {
         let (mut low, mut high) = (first, end);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -200,6 +200,17 @@ impl<S: Shelf> Walk<'_, S> {
             }
         }
         Ok(low.saturating_sub(1).max(first))
+    }
+
+    /// Reads records until one is enough; whether one was.
+    pub(super) async fn each(
+        &self,
+        begin: u64,
+        end: u64,
+        mut enough: impl FnMut(&Event) -> bool,
+    ) -> Result<bool, PlanError> {
+        let take = |event: &Event| if enough(event) { Verdict::Enough } else { Verdict::Go };
+        Ok(self.read(begin, end, take).await?.end == End::Enough)
     }
 
     /// The last segments of the log that have a commit and a record.

@@ -3,10 +3,10 @@
 mod bucket;
 mod cluster;
 mod into;
-mod point;
-mod recover;
+pub(super) mod point;
+pub(super) mod recover;
 mod show;
-mod told;
+pub(super) mod told;
 mod wiring;
 
 use super::{Run, lists, pick, versions};

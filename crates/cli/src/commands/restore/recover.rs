@@ -183,7 +183,7 @@ async fn of_the_same(run: &Run, repository: &Repository, like: &Snapshot) -> Res
 }
 
 /// The history files of all timelines in a listing.
-async fn histories(
+pub(in super::super) async fn histories(
     archive: &WalArchive,
     listed: &[WalListed],
 ) -> Result<BTreeMap<Timeline, Vec<u8>>, Error> {

@@ -9,7 +9,7 @@ use crate::ink::{RecoveryLine, SeenLine, counted, escape, local, rfc3339};
 use crate::wire_up::{Goal, PgTime, PlanError, RecoveryPlan, Seen, Then, Wish, WishedTarget};
 
 /// A moment for people: in local time, and as it is everywhere.
-fn moment(time: PgTime) -> String {
+pub(in super::super) fn moment(time: PgTime) -> String {
     let time = time.time();
     format!("{} ({})", local(time), rfc3339(time))
 }

@@ -4,6 +4,7 @@
 //! source's.
 
 mod adopt;
+mod commits;
 mod fetch;
 mod lineage;
 mod local;
