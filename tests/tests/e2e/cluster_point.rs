@@ -38,6 +38,7 @@ impl Archived {
     fn new(version: Version) -> Self {
         let mut world = world();
         world.repo = world.path("archive");
+        world.cache = world.path("own cache");
         let key = world.path("key");
         fs::write(&key, [7; 64]).unwrap();
         fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
@@ -226,7 +227,7 @@ fn tells_before_it_writes(all: &Archived) {
     let new_key: &[Word<'_>] = &[&"key", &"add", &"--label", &"password"];
     command.env("HOLDFAST_NEW_PASSWORD", "correct horse");
     let key = all.world.path("key");
-    all.world.run_as(command.args(["--key-file".as_ref(), key.as_os_str()]), new_key).ends(0);
+    all.world.run_as(command.arg("--key-file").arg(&key), new_key).ends(0);
     all.world.run_as(&mut all.world.as_nobody(), latest).ends(2).says(&["HOLDFAST_PASSWORD", "--key-file", "--to immediate"]);
     assert!(!target.exists());
     // Commits between two moments, and around a restore point.
@@ -364,7 +365,7 @@ fn records_are_those_that_pg_waldump_shows() {
         let shown = cluster.tool("pg_waldump", &[&"-p", &folder, &begin, &last]);
         let ours = read(&folder, &begin, &last);
         let theirs: Vec<String> = shown.lines().filter_map(shown_record).collect();
-        assert!(theirs.len() > 10_000 && theirs.iter().any(|line| line.ends_with(" abort")), "{}", theirs.len());
+        assert!(theirs.len() > 5000 && theirs.iter().any(|line| line.ends_with(" abort")), "{}", theirs.len());
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_eq!(ours, theirs, "{version:?}");
         }

@@ -192,32 +192,37 @@ impl<S: Shelf> Planner<'_, S> {
             let coverage = self.tree.coverage(&path, self.tree.number(self.bases[base].start));
             // What a newer snapshot begins with was searched from there.
             let end = limit.map_or(coverage.end, |limit: u64| coverage.end.min(limit));
-            let answer = walk.find(mark, from, end).await?;
+            let mut answer = walk.find(mark, from, end).await?;
             if let Some(stop) = answer.stop {
                 let own = self.wish.choice.is_some() || stop >= begins;
                 return Ok(own.then(|| self.found(line, &path, base, answer, coverage.end)));
             }
-            if let Some((at, what)) = answer.broken {
-                return Err(PlanError::Broken(at, what));
-            }
-            if let Some(next) = coverage.beyond.filter(|_| coverage.end <= end) {
-                return Err(self.gap(&path, coverage.end, Some(next), answer.before));
-            }
-            match self.wish.target {
-                Target::Latest | Target::Time(_) => {
+            let in_the_way = match (answer.broken.take(), coverage.beyond.filter(|_| coverage.end <= end)) {
+                (Some((at, what)), _) => Some(PlanError::Broken(at, what)),
+                (None, Some(next)) => Some(self.gap(&path, coverage.end, Some(next), answer.before)),
+                (None, None) => None,
+            };
+            match (&self.wish.target, in_the_way) {
+                // It may lie before the newest snapshot.
+                (Target::Xid(_) | Target::Name(_), in_the_way) => {
+                    let until = match why {
+                        Some(PlanError::NotFound(_, until)) => until,
+                        _ => answer.last.unwrap_or(from),
+                    };
+                    why = Some(worse(why, in_the_way.unwrap_or(PlanError::NotFound(from, until))));
+                    if let Some(PlanError::NotFound(since, _)) = &mut why {
+                        *since = from;
+                    }
+                    limit = Some(self.tree.number(from) + 1);
+                }
+                // An older snapshot would lead along the same log.
+                (_, Some(in_the_way)) => return Err(in_the_way),
+                (Target::Lsn(_), None) => return Err(PlanError::NotFound(from, answer.last.unwrap_or(from))),
+                (_, None) => {
                     let claims = self.wish.choice.is_some() || self.has_own_end(&walk, line, &answer).await?;
                     return Ok(claims.then(|| self.found(line, &path, base, answer, coverage.end)));
                 }
-                // An older snapshot would lead along the same log.
-                Target::Lsn(_) => return Err(PlanError::NotFound(from, answer.last.unwrap_or(from))),
-                _ => {}
             }
-            let last = answer.last.unwrap_or(from);
-            why = Some(match why {
-                Some(PlanError::NotFound(_, last)) => PlanError::NotFound(from, last),
-                _ => PlanError::NotFound(from, last),
-            });
-            limit = Some(self.tree.number(from) + 1);
         }
         Err(why.unwrap_or(PlanError::NoBase))
     }
@@ -307,8 +312,9 @@ impl<S: Shelf> Planner<'_, S> {
             base,
             timeline: Some(self.tree.lines[line].timeline),
             legs,
-            segments: Some((name(first), name(last))),
-            segment_count: last - first + 1,
+            // What is not archived yet came along with the snapshot.
+            segments: (first < end).then(|| (name(first), name(last))),
+            segment_count: if first < end { last - first + 1 } else { 0 },
             goal,
             exclusive: self.wish.exclusive && !none_after,
             stop: answer.stop,

@@ -154,7 +154,8 @@ async fn planned(
     };
     let mut bases = Bases::default();
     for snapshot in found {
-        let record = record_of(run, repository, &snapshot).await?;
+        // One that is not understood is none to begin with; of the one that was named it is known.
+        let Ok(record) = record_of(run, repository, &snapshot).await else { continue };
         if system_of(&record)? == system {
             bases.add(snapshot, &record)?;
         }
