@@ -215,6 +215,14 @@ impl Cluster {
         self.child = Some(command.spawn().expect("a server"));
     }
 
+    /// Whether it has ended by itself, or was never started.
+    ///
+    /// # Panics
+    /// The system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("a status").is_some())
+    }
+
     /// Stops it as an administrator would.
     ///
     /// # Panics

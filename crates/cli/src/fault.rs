@@ -102,12 +102,14 @@ impl Fault {
     /// Makes of it what a server that recovers has to hear: it takes every code up to 125 for the end
     /// of the log. One that stands by and asks again may be told so of an outage.
     pub(crate) fn for_recovery(self, standby: bool) -> Self {
-        let code = match self.code {
-            Code::Absent | Code::Interrupted => self.code,
-            Code::Failed | Code::NoRepository if standby => Code::Absent,
-            _ => Code::Unanswered,
-        };
-        Self { code, ..self }
+        match self.code {
+            Code::Absent | Code::Interrupted => self,
+            Code::Failed | Code::NoRepository if standby => {
+                let what = format!("the standby is told to wait: {}", self.what);
+                Self { code: Code::Absent, what, ..self }
+            }
+            _ => Self { code: Code::Unanswered, ..self },
+        }
     }
 
     /// Makes an interruption of it if the run was asked to stop: what failed then failed of that.

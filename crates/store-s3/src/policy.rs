@@ -17,9 +17,9 @@ pub enum PolicyRole {
 }
 
 /// Below these a backup adds objects.
-const WRITTEN: [&str; 3] = ["index/delta/*", "packs/*", "sessions/*"];
+const WRITTEN: [&str; 4] = ["index/delta/*", "packs/*", "sessions/*", "wal/*"];
 /// Below these a maintainer adds and deletes objects. Roots stay for ever.
-const MAINTAINED: [&str; 5] = ["index/*", "lists/*", "packs/*", "sessions/*", "snapshots/*"];
+const MAINTAINED: [&str; 6] = ["index/*", "lists/*", "packs/*", "sessions/*", "snapshots/*", "wal/*"];
 
 /// Returns the policy as JSON. With a principal it is one for the bucket, without one it is for
 /// the user or role that it will be attached to.

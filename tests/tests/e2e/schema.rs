@@ -204,6 +204,13 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["copy", "--from", "OTHER"], 0),
     (&["copy", "--from", "OTHER"], 0),
     (&["copy", "--from", "TARGET"], 10),
+    (&["wal", "push", "LOG/pg_wal/000000010000000000000003"], 0),
+    (&["wal", "fetch", "--system", "7", "000000010000000000000003", "TARGET"], 0),
+    (&["wal", "fetch", "--system", "7", "000000010000000000000004", "TARGET"], 1),
+    (&["wal", "fetch", "--system", "7", "nonsense", "TARGET"], 126),
+    (&["wal", "status"], 0),
+    (&["wal", "ls"], 0),
+    (&["wal", "adopt", "--pgdata", "LOG"], 0),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -214,7 +221,7 @@ const RUNS: &[(&[&str], i32)] = &[
 
 /// Kinds of lines that no run can be sure to bring about.
 const RARE: &[&str] =
-    &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree", "requests", "recovery", "wal_commit"];
+    &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree", "requests", "wal_window", "recovery", "wal_commit"];
 
 #[test]
 fn every_verb_writes_what_the_schema_says() {
@@ -223,6 +230,8 @@ fn every_verb_writes_what_the_schema_says() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let source = odd_source(&world);
     let other = other_repository(&world);
+    let log = super::log::cluster(&world, "log", 7);
+    super::log::segment(&log, 1, 3, 7);
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -248,6 +257,7 @@ fn every_verb_writes_what_the_schema_says() {
                 word.replace("SOURCE", source.to_str().unwrap())
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("OTHER", other.to_str().unwrap())
+                    .replace("LOG", log.to_str().unwrap())
                     .replace("KEY", &key)
                     .replace("GONE", &gone)
             })
@@ -356,9 +366,10 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(verbs.remove("help") && verbs.remove("key") && verbs.remove("repair"));
+    assert!(["help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
+    verbs.extend(["push", "fetch", "status", "ls", "adopt"].map(|verb| format!("wal {verb}")));
     let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
     assert_eq!(verbs, told.map(str::to_owned).collect());
     let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));

@@ -11,6 +11,11 @@ use std::time::Duration;
 /// A snapshot of a cluster stands alone; the log between snapshots lets it be recovered to any
 /// moment. Each segment is one object of the repository, compressed and sealed.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast wal push pg_wal/000000010000000000000003
+  holdfast wal fetch 000000010000000000000003 pg_wal/RECOVERYXLOG
+  holdfast wal status")]
 pub(crate) struct WalArgs {
     #[command(subcommand)]
     pub(crate) verb: WalVerb,
@@ -36,7 +41,7 @@ pub(crate) enum WalVerb {
 /// refused.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Examples (postgresql.conf):
+Examples, in postgresql.conf:
   archive_command = '/usr/bin/holdfast -r s3://backups/db1 --key-file /etc/holdfast/key wal push %p'
 
 Call it directly, by its absolute path.")]
@@ -57,7 +62,7 @@ pub(crate) struct WalPushArgs {
 /// absolute path: sudo, env, timeout and docker exec have codes of their own.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Examples (postgresql.conf):
+Examples, in postgresql.conf:
   restore_command = '/usr/bin/holdfast -r s3://backups/db1 --key-file /etc/holdfast/key wal fetch %f %p'
   restore_command = '/usr/bin/holdfast -r s3://backups/db1 --key-file /etc/holdfast/key wal fetch --standby %f %p'")]
 pub(crate) struct WalFetchArgs {

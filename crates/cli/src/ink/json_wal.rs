@@ -3,7 +3,7 @@
 //! On purpose not here: what `prune` says of logs, which is in its summary.
 
 use super::moment::rfc3339;
-use crate::engine::wal::{Gap, Timeline, WalListed};
+use crate::engine::wal::{Coverage, Gap, Timeline, WalListed};
 use holdfast_core::entry::Time;
 use serde::Serialize;
 
@@ -79,7 +79,7 @@ impl<'a> From<&'a WalListed> for WalFileLine<'a> {
 
 /// What is missing of a timeline.
 #[derive(Debug, Serialize)]
-pub(crate) struct GapLine {
+struct GapLine {
     after: String,
     before: String,
     missing_segments: u64,
@@ -101,30 +101,30 @@ pub(crate) struct WalTimelineLine {
     message_type: &'static str,
     #[serde(flatten)]
     whose: Whose,
-    pub(crate) first: Option<String>,
-    pub(crate) last: Option<String>,
-    pub(crate) segments: u64,
-    pub(crate) in_pieces: u64,
-    pub(crate) torn: Vec<String>,
-    pub(crate) stored_bytes: u64,
-    pub(crate) newest: Option<String>,
-    pub(crate) gaps: Vec<GapLine>,
+    first: Option<String>,
+    last: Option<String>,
+    segments: u64,
+    in_pieces: u64,
+    torn: Vec<String>,
+    stored_bytes: u64,
+    newest: Option<String>,
+    gaps: Vec<GapLine>,
 }
 
 impl WalTimelineLine {
-    /// One without anything.
-    pub(crate) fn new(timeline: &Timeline, newest: Option<Time>) -> Self {
+    pub(crate) fn new(coverage: &Coverage, gaps: &[Gap], newest: Option<Time>) -> Self {
+        let ends = coverage.ends();
         Self {
             message_type: "wal_timeline",
-            whose: timeline.into(),
-            first: None,
-            last: None,
-            segments: 0,
-            in_pieces: 0,
-            torn: Vec::new(),
-            stored_bytes: 0,
+            whose: (&coverage.timeline).into(),
+            first: ends.map(|(first, _)| first.to_string()),
+            last: ends.map(|(_, last)| last.to_string()),
+            segments: coverage.segments.len() as u64,
+            in_pieces: coverage.in_pieces(),
+            torn: coverage.torn.iter().map(ToString::to_string).collect(),
+            stored_bytes: coverage.stored_bytes,
             newest: newest.map(rfc3339),
-            gaps: Vec::new(),
+            gaps: gaps.iter().map(GapLine::from).collect(),
         }
     }
 }

@@ -49,7 +49,9 @@ impl Coverage {
         let mut pieces: BTreeMap<SegmentName, Vec<u32>> = BTreeMap::new();
         for listed in listed {
             match (listed.name.kind(), listed.name.piece) {
-                (Some(WalFile::Segment(name)), None) => drop(coverage.segments.insert(name, true)),
+                (Some(WalFile::Segment(name)), None) => {
+                    coverage.segments.insert(name, true);
+                }
                 (Some(WalFile::Segment(name)), Some(piece)) => pieces.entry(name).or_default().push(piece),
                 _ => coverage.others += 1,
             }

@@ -10,6 +10,7 @@ mod find;
 mod in_place;
 mod incremental;
 mod keys;
+mod logs;
 mod look;
 mod maintain;
 mod maintain_crash;

@@ -50,6 +50,7 @@ pub(crate) struct ModelSource {
     /// What the listing tells of the details of each item.
     aside: Aside,
     account: Arc<Mutex<Account>>,
+    record: Vec<u8>,
 }
 
 impl ModelSource {
@@ -74,7 +75,14 @@ impl ModelSource {
             repeatable: false,
             aside: Aside::default(),
             account: Arc::default(),
+            record: b"record".to_vec(),
         }
+    }
+
+    /// Records this at its end.
+    pub(crate) fn recording(mut self, record: &[u8]) -> Self {
+        self.record = record.to_vec();
+        self
     }
 
     /// Lists every item with this beside.
@@ -208,7 +216,7 @@ impl Source for ModelSource {
     }
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
-        Ok(ConsistencyPoint { record: b"record".to_vec(), facts: vec![("rows".into(), "7".into())] })
+        Ok(ConsistencyPoint { record: self.record.clone(), facts: vec![("rows".into(), "7".into())] })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

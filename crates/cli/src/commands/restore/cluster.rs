@@ -169,7 +169,8 @@ impl Cluster {
         if self.recovery.recovering.archives {
             run.ink.warn("archiving is as the old server had it: on a timeline of its own, this copy writes into its archive");
         } else {
-            run.ink.talk("archiving is off on this copy (archive_mode in postgresql.auto.conf): set it if this becomes production");
+            let shown = escape(target.as_os_str().as_bytes());
+            run.ink.talk(&format!("archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"));
         }
     }
 }

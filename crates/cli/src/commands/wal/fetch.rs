@@ -68,7 +68,8 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
         1 => Timeline::new(system, 1, b""),
         number => choose(&archive, system, number, chosen, known, &args.name).await?,
     };
-    let search = Search { archive: &archive, timeline, chosen, system, name: &args.name };
+    let patience = GAP_PATIENCE.min(args.timeout / 4);
+    let search = Search { archive: &archive, timeline, chosen, system, name: &args.name, patience };
     match kind {
         WalFile::Segment(name) => {
             let (content, filled) = search.segment(name).await?;
@@ -176,6 +177,8 @@ struct Search<'a> {
     chosen: Option<Timeline>,
     system: u64,
     name: &'a str,
+    /// How long a gap is looked at again.
+    patience: Duration,
 }
 
 /// What was found of a segment.
@@ -202,7 +205,7 @@ impl Search<'_> {
                 Ok(found) => return Ok(found),
                 Err(fault) => fault,
             };
-            if fault.code != Code::Unanswered || begun.elapsed() > GAP_PATIENCE {
+            if fault.code != Code::Unanswered || begun.elapsed() > self.patience {
                 return Err(fault);
             }
             sleep(LOOK_EVERY).await;

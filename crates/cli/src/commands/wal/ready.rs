@@ -75,7 +75,6 @@ impl Ready {
     }
 
     fn read_segment(&self) -> Result<Content, Fault> {
-        let name = self.kind.segment();
         let file = File::open(&self.path).map_err(|error| self.unread(&error))?;
         let length = file.metadata().map_err(|error| self.unread(&error))?.len();
         let mut front = vec![0; FRONT_BYTES.min(length as usize)];
@@ -90,7 +89,7 @@ impl Ready {
         };
         // Of what was read, not of what was looked at before.
         let front = bytes.as_deref().unwrap_or(&front);
-        for name in name {
+        if let Some(name) = self.kind.segment() {
             PageHeader::of_segment(front, length, name).map_err(|error| self.no_segment(&error))?;
         }
         let timeline = timeline_in(&self.log, header.system, self.kind.timeline())?;

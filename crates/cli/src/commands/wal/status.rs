@@ -11,7 +11,7 @@ use crate::engine::Snapshot;
 use crate::engine::wal::{Coverage, Gap, WalArchive, WalName, is_segment_length};
 use crate::fault::Fault;
 use crate::ink::{
-    Align, GapLine, Table, WalStatusSummary, WalTimelineLine, WalWindowLine, age, counted, local, since, size,
+    Align, Table, WalStatusSummary, WalTimelineLine, WalWindowLine, age, counted, local, since, size,
 };
 use holdfast_core::entry::Time;
 
@@ -85,7 +85,9 @@ async fn one(
     let plain: Vec<_> = bases.iter().map(|(_, base)| *base).collect();
     let windows = windows(&lines, &plain);
     if run.ink.tone.json {
-        shown.iter().for_each(|shown| run.ink.json(&timeline_line(shown)));
+        for one in &shown {
+            run.ink.json(&WalTimelineLine::new(one.line.coverage, &one.gaps, one.newest));
+        }
         windows.iter().for_each(|window| run.ink.json(&window_line(window, &bases)));
     } else {
         run.ink.data(&format!("database {system}"));
@@ -116,21 +118,6 @@ async fn newest(archive: &WalArchive, coverage: &Coverage) -> Result<(Option<u64
         length = other.map(|other| other.plain_bytes).filter(|bytes| is_segment_length(*bytes));
     }
     Ok((length, found.written))
-}
-
-fn timeline_line(shown: &Shown<'_>) -> WalTimelineLine {
-    let coverage = shown.line.coverage;
-    let ends = coverage.ends();
-    WalTimelineLine {
-        first: ends.map(|(first, _)| first.to_string()),
-        last: ends.map(|(_, last)| last.to_string()),
-        segments: coverage.segments.len() as u64,
-        in_pieces: coverage.in_pieces(),
-        torn: coverage.torn.iter().map(ToString::to_string).collect(),
-        stored_bytes: coverage.stored_bytes,
-        gaps: shown.gaps.iter().map(GapLine::from).collect(),
-        ..WalTimelineLine::new(&coverage.timeline, shown.newest)
-    }
 }
 
 fn window_line(window: &Window, bases: &[&(Snapshot, Base)]) -> WalWindowLine {
