@@ -72,7 +72,14 @@ pub fn finish(
         }
         for (oid, to) in spaces {
             let link = links.join(oid.to_string());
-            symlink(to, &link)?;
+            match symlink(to, &link) {
+                // That of the cluster that was there.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && link.is_symlink() => {
+                    fs::remove_file(&link)?;
+                    symlink(to, &link)?;
+                }
+                made => made?,
+            }
             give(&link, owner)?;
         }
         File::open(links)?.sync_all()?;

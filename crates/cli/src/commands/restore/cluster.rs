@@ -3,10 +3,10 @@
 //! It is a restore of files in parts: all but what would let a server start, each tablespace in its
 //! own place, and last of all `global/pg_control`. So what is restored by half does not start. The
 //! log that makes it consistent is among its files. On purpose not here: up to where it is recovered,
-//! and restoring over a cluster that is there.
+//! and what it takes to restore over a cluster that is there.
 
 use super::recover::{Prepared, record_of};
-use super::{Job, Ready, Run, told, wiring};
+use super::{Job, Ready, Run, over, told, wiring};
 use crate::args::RestoreArgs;
 use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
@@ -26,9 +26,9 @@ const CONTROL: &[u8] = b"/global/pg_control";
 const SIGNALS: [&[u8]; 2] = [b"/standby.signal", b"/recovery.signal"];
 
 /// A tablespace and where it goes.
-struct Moved {
-    oid: u32,
-    to: PathBuf,
+pub(super) struct Moved {
+    pub(super) oid: u32,
+    pub(super) to: PathBuf,
 }
 
 /// A cluster that is to be restored.
@@ -36,6 +36,8 @@ pub(super) struct Cluster {
     record: Record,
     spaces: Vec<Moved>,
     recovery: Prepared,
+    /// It is restored over itself.
+    in_place: bool,
 }
 
 impl Cluster {
@@ -50,15 +52,10 @@ impl Cluster {
         recovery: Option<Prepared>,
     ) -> Result<Option<Self>, Fault> {
         let (Ready::Folder(target), Some(recovery)) = (place, recovery) else { return refuse_map(args) };
-        if args.over.overwrite.is_some() || args.over.delete {
-            return Err(Fault::usage(
-                "a cluster is restored into a new folder, not over what is there",
-                "give --target an empty folder; keep the broken one: mv DATA DATA.broken",
-            ));
-        }
         let record = record_of(run, repository, snapshot).await?;
-        let spaces = moved(&args.tablespace_map, &record.tablespaces, target)?;
-        Ok(Some(Self { record, spaces, recovery }))
+        let in_place = over::wanted(args, target, &record)?;
+        let spaces = moved(&args.tablespace_map, &record.tablespaces, target, in_place)?;
+        Ok(Some(Self { record, spaces, recovery, in_place }))
     }
 
     /// Restores it, part by part.
@@ -69,6 +66,9 @@ impl Cluster {
         self.tell_plan(&job);
         let mut sum = Sum { report: RestoreReport::default(), problems: Problems::default(), verified: None };
         job.options.select = Some(self.all_but_spaces_and_control());
+        if self.in_place {
+            over::begin(&mut job, &target, &self.spaces).await?;
+        }
         sum.part(&job, &target).await?;
         for space in &self.spaces {
             job.place = Ready::Folder(space.to.clone());
@@ -87,7 +87,8 @@ impl Cluster {
                 CONTROL => Selection::Take,
                 _ => Selection::Skip,
             }));
-            // The folder is not empty any more: it holds the rest of the cluster.
+            // The folder is not empty any more: it holds the rest of the cluster, which stays.
+            job.into.delete = None;
             job.into.overwrite = Some(crate::wire_up::Overwrite::Always);
             sum.part(&job, &target).await?;
         } else {
@@ -238,7 +239,7 @@ fn refuse_map(args: &RestoreArgs) -> Result<Option<Cluster>, Fault> {
 }
 
 /// Finds the place of each tablespace: nothing is written where nobody said so.
-fn moved(map: &[OsString], spaces: &[Space], target: &Path) -> Result<Vec<Moved>, Fault> {
+fn moved(map: &[OsString], spaces: &[Space], target: &Path, in_place: bool) -> Result<Vec<Moved>, Fault> {
     let mut found: Vec<Moved> = Vec::new();
     for text in map {
         let odd = || {
@@ -265,7 +266,8 @@ fn moved(map: &[OsString], spaces: &[Space], target: &Path) -> Result<Vec<Moved>
                 format!("--tablespace-map {}: places may not lie in each other", escape(text.as_bytes()));
             return Err(Fault::usage(what, "give the target and each tablespace a folder of its own"));
         }
-        if std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
+        let own = in_place && over::is_its_own(target, space.oid, &to);
+        if !own && std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
             let what =
                 format!("the place {} for a tablespace is not empty", escape(to.as_os_str().as_bytes()));
             return Err(Fault::usage(
@@ -310,7 +312,7 @@ mod tests {
     fn places(map: &[&str]) -> Result<Vec<(u32, PathBuf)>, Fault> {
         let spaces = [(7, "/srv/a"), (8, "/srv/b=c")].map(|(oid, path)| Space { oid, path: path.to_owned() });
         let map: Vec<OsString> = map.iter().map(Into::into).collect();
-        let found = moved(&map, &spaces, Path::new("/target/data"))?;
+        let found = moved(&map, &spaces, Path::new("/target/data"), false)?;
         Ok(found.into_iter().map(|moved| (moved.oid, moved.to)).collect())
     }
 

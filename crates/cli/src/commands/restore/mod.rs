@@ -3,6 +3,7 @@
 mod bucket;
 mod cluster;
 mod into;
+mod over;
 pub(super) mod point;
 pub(super) mod recover;
 mod show;
@@ -70,7 +71,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     let opaque = snapshot.summary.space != KeySpace::Paths;
     let cluster = cluster::Cluster::of(run, args, &repository, snapshot, &place, recovery).await?;
-    if args.over.delete {
+    if args.over.delete && cluster.is_none() {
         bucket::refuse_delete(&place, opaque)?;
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
         bucket::refuse_tagged(&place, &into)?;

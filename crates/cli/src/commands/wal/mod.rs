@@ -17,6 +17,8 @@ mod ready;
 mod status;
 mod window;
 
+pub(super) use local::system_in;
+
 use super::Run;
 use crate::args::{Verb, WalVerb};
 use crate::fault::{Code, Fault};
