@@ -243,7 +243,9 @@ mod tests {
         let told = |code, standby| Fault::new(code, "x", "").for_recovery(standby).code.number();
         assert!(all.iter().all(|code| told(*code, false) >= 126), "{all:?}");
         assert_eq!(told(Code::Absent, false), 1);
-        for (code, number) in [(Code::Failed, 1), (Code::NoRepository, 1), (Code::WrongKey, 126), (Code::Usage, 126)] {
+        for (code, number) in
+            [(Code::Failed, 1), (Code::NoRepository, 1), (Code::WrongKey, 126), (Code::Usage, 126)]
+        {
             assert_eq!(told(code, true), number, "{code:?}");
         }
     }

@@ -92,7 +92,9 @@ pub(crate) fn lasting(global: &Global) -> Result<Lasting, Fault> {
         Origin::KeyFile(path) => Lasting::KeyFile(path),
         Origin::PasswordFile(path) => Lasting::PasswordFile(path),
         // What stands in the environment may be a secret itself; an argument is none.
-        Origin::PasswordCommand(command) if global.password_command.is_some() => Lasting::PasswordCommand(command),
+        Origin::PasswordCommand(command) if global.password_command.is_some() => {
+            Lasting::PasswordCommand(command)
+        }
         Origin::PasswordCommand(_) => Lasting::Passing("HOLDFAST_PASSWORD_COMMAND"),
         Origin::Environment => Lasting::Passing("HOLDFAST_PASSWORD"),
         Origin::Person => Lasting::Passing("a person"),

@@ -3,15 +3,16 @@
 //!
 //! On purpose not here: what is done with them.
 
+pub(crate) use holdfast_engine::wal::Timeline;
+pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
 pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
-pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_postgres::point::{
-    Archived, Base, Choice, Edge, Goal, Plan as RecoveryPlan, PlanError, Seen, Shelf, Target as WishedTarget, Tree as LogTree,
-    Wish, commits as log_commits, plan as plan_recovery,
+    Archived, Base, Choice, Edge, Goal, Plan as RecoveryPlan, PlanError, Seen, Shelf, Target as WishedTarget,
+    Tree as LogTree, Wish, commits as log_commits, plan as plan_recovery,
 };
 pub(crate) use holdfast_source_postgres::records::{Event as LogEvent, EventKind as LogEventKind, PgTime};
 pub(crate) use holdfast_source_postgres::recovering::{Recovering, Recovery, Then, shell_line};
@@ -20,7 +21,6 @@ pub(crate) use holdfast_source_postgres::{
     Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
     Secrets as ServerSecrets, Server, Space, UrlError, parse as parse_server, preflight as preflight_cluster,
 };
-pub(crate) use holdfast_engine::wal::Timeline;
 pub(crate) use holdfast_source_s3::attributes::lacking;
 pub(crate) use holdfast_source_s3::target::{
     BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,

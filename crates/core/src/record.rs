@@ -204,7 +204,8 @@ mod tests {
         };
         let (head, secret) = (header(ObjectType::Wal), Secret::new([5; 32]));
         let plaintext = vec![6; 1 << 20];
-        let mut segment = WalSegment::seal(&head, &plaintext, [7; 32], &secret, wrapped, &mut Compressor::new(3));
+        let mut segment =
+            WalSegment::seal(&head, &plaintext, [7; 32], &secret, wrapped, &mut Compressor::new(3));
         segment.written = Some(Time { seconds: 1, nanos: 2 });
         let signer = Signer::from_seed(Secret::new([8; 32]));
         let bytes = segment.encode(&head, &signer);

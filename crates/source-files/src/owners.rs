@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn an_owner_is_stated_by_names_or_numbers() {
         let of = |text| numbers_in(text, PASSWD, GROUP);
-        assert_eq!((of("ann"), of("ann:root"), of("1000")), (Some((1000, 100)), Some((1000, 0)), Some((1000, 100))));
+        assert_eq!(
+            (of("ann"), of("ann:root"), of("1000")),
+            (Some((1000, 100)), Some((1000, 0)), Some((1000, 100)))
+        );
         assert_eq!((of("7:8"), of("root:users")), (Some((7, 8)), Some((0, 100))));
         for text in ["", "7", "nobody here", "ann:nobody", "ann:", ":users"] {
             assert_eq!(of(text), None, "{text}");

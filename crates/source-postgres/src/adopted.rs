@@ -87,7 +87,9 @@ mod tests {
         for line in ["archive_mode = 'off'\n", " ARCHIVE_MODE=off # x", "archive_mode 'off'"] {
             assert!(turns_off(line.as_bytes()), "{line}");
         }
-        for line in ["archive_mode = 'on'", "archive_mode_x = off", "#archive_mode = off", "archive_command = 'off'"] {
+        for line in
+            ["archive_mode = 'on'", "archive_mode_x = off", "#archive_mode = off", "archive_command = 'off'"]
+        {
             assert!(!turns_off(line.as_bytes()), "{line}");
         }
     }

@@ -49,7 +49,9 @@ impl Recovering {
     /// The file that tells a server to recover; none if it does so by itself.
     #[must_use]
     pub fn signal(&self) -> Option<&'static str> {
-        self.recovery.as_ref().map(|recovery| if recovery.standby { "standby.signal" } else { "recovery.signal" })
+        self.recovery
+            .as_ref()
+            .map(|recovery| if recovery.standby { "standby.signal" } else { "recovery.signal" })
     }
 
     /// The settings.
@@ -72,7 +74,10 @@ impl Recovery {
         let goal = &self.goal;
         let targets = [
             ("recovery_target", matches!(goal, Goal::Immediate).then(|| "immediate".to_owned())),
-            ("recovery_target_time", if let Goal::Time(time) = goal { Some(moment(time.time())) } else { None }),
+            (
+                "recovery_target_time",
+                if let Goal::Time(time) = goal { Some(moment(time.time())) } else { None },
+            ),
             ("recovery_target_lsn", if let Goal::Lsn(lsn) = goal { Some(lsn.to_string()) } else { None }),
             ("recovery_target_xid", if let Goal::Xid(xid) = goal { Some(xid.to_string()) } else { None }),
             ("recovery_target_name", if let Goal::Name(name) = goal { Some(name.clone()) } else { None }),
@@ -188,7 +193,10 @@ mod tests {
     fn a_standby_follows_the_newest_timeline() {
         let standby = Recovery { standby: true, timeline: None, exclusive: true, ..recovery(Goal::Latest) };
         let text = written(standby.clone());
-        assert!(text.contains("recovery_target_timeline = 'latest'") && text.contains("inclusive = 'off'"), "{text}");
+        assert!(
+            text.contains("recovery_target_timeline = 'latest'") && text.contains("inclusive = 'off'"),
+            "{text}"
+        );
         let recovering = Recovering { recovery: Some(standby), archives: false };
         assert_eq!(recovering.signal(), Some("standby.signal"));
         assert_eq!((Recovering::default().signal(), Recovering::default().text()), (None, Vec::new()));

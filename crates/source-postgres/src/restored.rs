@@ -39,12 +39,7 @@ struct Owner(u32, u32);
 ///
 /// # Errors
 /// A file cannot be written, or is not what a cluster has in its place.
-pub fn finish(
-    dir: &Path,
-    mode: u16,
-    spaces: &[(u32, PathBuf)],
-    recovering: &Recovering,
-) -> io::Result<()> {
+pub fn finish(dir: &Path, mode: u16, spaces: &[(u32, PathBuf)], recovering: &Recovering) -> io::Result<()> {
     let version = fs::symlink_metadata(dir.join("PG_VERSION"))?;
     let owner = Owner(version.uid(), version.gid());
     let settings = dir.join(SETTINGS);

@@ -74,7 +74,8 @@ fn summed(bytes: &[u8]) -> Vec<u8> {
 /// CRC-32C, bit by bit.
 fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0x82F6_3B78 } else { crc >> 1 };
-    let all = bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)));
+    let all =
+        bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)));
     !all
 }
 
@@ -91,7 +92,8 @@ pub(super) fn seed() -> Vec<u8> {
     let prepared = [&[255, 16][..], &moment, &16_u32.to_le_bytes(), &9_u32.to_le_bytes()].concat();
     let mut point = [&[254, 72, 0, 0, 0][..], &moment, b"here"].concat();
     point.resize(5 + 72, 0);
-    let records = [(1, 0, &commit), (1, 0x20, &commit), (1, 0xB0, &prepared), (0, 0x70, &point), (10, 0, &commit)];
+    let records =
+        [(1, 0, &commit), (1, 0x20, &commit), (1, 0xB0, &prepared), (0, 0x70, &point), (10, 0, &commit)];
     for (manager, info, data) in records {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(((HEADER_BYTES + data.len()) as u32).to_le_bytes());

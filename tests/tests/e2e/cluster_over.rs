@@ -10,7 +10,8 @@ use std::fs;
 use std::path::Path;
 
 fn over(world: &World, target: &Path, map: &str, more: &[&str]) -> Ran {
-    let mut words: Vec<Word<'_>> = vec![&"restore", &"latest", &"--target", &target, &"--overwrite", &"always", &"--delete"];
+    let mut words: Vec<Word<'_>> =
+        vec![&"restore", &"latest", &"--target", &target, &"--overwrite", &"always", &"--delete"];
     words.extend([&"--tablespace-map" as Word<'_>, &map]);
     words.extend(more.iter().map(|word| word as Word<'_>));
     world.run(&words)
@@ -24,12 +25,17 @@ fn a_cluster_is_restored_over_itself() {
         fill(&cluster);
         let space = cluster.folder("space");
         cluster.sql(&format!("create tablespace far location '{}'", space.display()));
-        cluster.sql("create table away (id int) tablespace far; insert into away select generate_series(1, 5000)");
-        cluster.sql("create table large as select n, md5(n::text) as words from generate_series(1, 100000) n");
+        cluster.sql(
+            "create table away (id int) tablespace far; insert into away select generate_series(1, 5000)",
+        );
+        cluster
+            .sql("create table large as select n, md5(n::text) as words from generate_series(1, 100000) n");
         cluster.sql("checkpoint");
         world.run(&[&"backup", &cluster.url()]).ends(0);
         cluster.sql("delete from plain; create table later as select generate_series(1, 1000); insert into away values (-1)");
-        cluster.sql("create table later_away (id int) tablespace far; insert into later_away values (1); checkpoint");
+        cluster.sql(
+            "create table later_away (id int) tablespace far; insert into later_away values (1); checkpoint",
+        );
         let (data, map) = (cluster.data.clone(), format!("{0}={0}", space.display()));
         // A server runs there.
         over(&world, &data, &map, &[]).ends(2).says(&["postmaster.pid", "stop it"]);

@@ -175,7 +175,9 @@ fn a_cluster_is_recovered_to_any_point() {
 fn waits_where_it_was_told(all: &Archived) {
     let (world, target) = (&all.world, all.world.path("waits"));
     let time = format!("time={}", all.done[&7].time);
-    all.run(&[&"restore", &"latest", &"--target", &target, &"--to", &time]).ends(0).says(&["pg_wal_replay_resume"]);
+    all.run(&[&"restore", &"latest", &"--target", &target, &"--to", &time])
+        .ends(0)
+        .says(&["pg_wal_replay_resume"]);
     let mut waiting = Cluster::place(all.cluster.version, Some(target.clone()));
     waiting.spawn();
     let begun = Instant::now();
@@ -193,7 +195,10 @@ fn waits_where_it_was_told(all: &Archived) {
     waiting.sql("insert into numbered values (1000)");
     let settings = fs::read_to_string(target.join("postgresql.auto.conf")).unwrap();
     let key = world.path("key");
-    assert!(settings.contains(&format!("--key-file {}", key.display())) && settings.contains("\"%f\" \"%p\""), "{settings}");
+    assert!(
+        settings.contains(&format!("--key-file {}", key.display())) && settings.contains("\"%f\" \"%p\""),
+        "{settings}"
+    );
 }
 
 /// The plan is told, and what cannot be is refused; nothing is written.
@@ -208,15 +213,25 @@ fn tells_before_it_writes(all: &Archived) {
     };
     let time = format!("time={}", all.done[&5].time);
     let told = restore(&["--to", &time, "--dry-run"]).ends(0).out;
-    for words in ["last commit", "not any more", &format!("transaction {}", all.done[&5].xid), &format!("transaction {}", all.done[&6].xid)] {
+    for words in [
+        "last commit",
+        "not any more",
+        &format!("transaction {}", all.done[&5].xid),
+        &format!("transaction {}", all.done[&6].xid),
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
     let lines = restore(&["--to", &time, "--dry-run", "--json"]).ends(0).lines();
     let plan = lines.iter().find(|line| line["message_type"] == "recovery").unwrap();
-    assert_eq!((plan["last_commit"]["xid"].to_string(), plan["next_commit"]["xid"].to_string()), (all.done[&5].xid.clone(), all.done[&6].xid.clone()));
+    assert_eq!(
+        (plan["last_commit"]["xid"].to_string(), plan["next_commit"]["xid"].to_string()),
+        (all.done[&5].xid.clone(), all.done[&6].xid.clone())
+    );
     assert!(count(plan, "segment_count") >= 1 && plan["then"] == "pause");
     restore(&["--to", "time=2026-11-22T03:00"]).ends(2).says(&["did you mean", "2026-11-22T03:00Z"]);
-    restore(&["--to", "time=2001-01-01T00:00:00Z"]).ends(1).says(&["all snapshots of this cluster ended after that"]);
+    restore(&["--to", "time=2001-01-01T00:00:00Z"])
+        .ends(1)
+        .says(&["all snapshots of this cluster ended after that"]);
     restore(&["--to", "name=nowhere"]).ends(1).says(&["cannot recover to the restore point nowhere"]);
     restore(&["--to", "lsn=FF/0"]).ends(1).says(&["cannot recover"]);
     restore(&["--timeline", "9"]).ends(2).says(&["no such timeline", "00000001-0000000000000000"]);
@@ -228,12 +243,17 @@ fn tells_before_it_writes(all: &Archived) {
     command.env("HOLDFAST_NEW_PASSWORD", "correct horse");
     let key = all.world.path("key");
     all.world.run_as(command.arg("--key-file").arg(&key), new_key).ends(0);
-    all.world.run_as(&mut all.world.as_nobody(), latest).ends(2).says(&["HOLDFAST_PASSWORD", "--key-file", "--to immediate"]);
+    all.world.run_as(&mut all.world.as_nobody(), latest).ends(2).says(&[
+        "HOLDFAST_PASSWORD",
+        "--key-file",
+        "--to immediate",
+    ]);
     assert!(!target.exists());
     // Commits between two moments, and around a restore point.
     let span = format!("{}..{}", all.done[&5].time, all.done[&7].time);
     let listed = all.run(&[&"wal", &"ls", &"--commits", &span, &"--json"]).ends(0).lines();
-    let xids: Vec<_> = listed.iter().filter(|line| line.get("xid").is_some()).map(|line| line["xid"].to_string()).collect();
+    let xids: Vec<_> =
+        listed.iter().filter(|line| line.get("xid").is_some()).map(|line| line["xid"].to_string()).collect();
     assert_eq!(xids, [all.done[&6].xid.clone(), all.done[&7].xid.clone()]);
     assert!(listed.iter().any(|line| line["name"] == "the middle"), "{listed:?}");
     let text = all.run(&[&"wal", &"ls", &"--commits", &span]).ends(0).out;
@@ -246,8 +266,12 @@ fn refuses_what_is_behind_a_gap(all: &Archived) {
     let aside = all.world.path("aside");
     fs::rename(&object, &aside).unwrap();
     let target = all.world.path("never");
-    for to in ["latest".to_owned(), format!("time={}", all.done[&9].time), format!("xid={}", all.done[&10].xid)] {
-        all.run(&[&"restore", &"latest", &"--target", &target, &"--to", &to]).ends(1).says(&["a gap", &middle]);
+    for to in
+        ["latest".to_owned(), format!("time={}", all.done[&9].time), format!("xid={}", all.done[&10].xid)]
+    {
+        all.run(&[&"restore", &"latest", &"--target", &target, &"--to", &to])
+            .ends(1)
+            .says(&["a gap", &middle]);
         assert!(!target.exists());
     }
     let early = format!("time={}", all.done[&3].time);
@@ -274,7 +298,12 @@ fn a_promoted_copy_goes_on_beside_the_old_timeline() {
     all.commit(4..=5);
     archive(&all.cluster);
     let never = all.world.path("never");
-    all.run(&[&"restore", &"latest", &"--target", &never]).ends(1).says(&["2 timelines", "00000001-", "00000002-", "--timeline"]);
+    all.run(&[&"restore", &"latest", &"--target", &never]).ends(1).says(&[
+        "2 timelines",
+        "00000001-",
+        "00000002-",
+        "--timeline",
+    ]);
     assert!(!never.exists());
     assert_eq!(all.ids_at("old", &["--timeline", "1"]), up_to(5));
     assert_eq!(all.ids_at("new", &["--timeline", "2"]), format!("{} 101 102", up_to(3)));
@@ -294,7 +323,9 @@ fn a_promoted_copy_goes_on_beside_the_old_timeline() {
     archive(&promoted);
     assert_eq!(all.ids_at("newer", &["--timeline", "2"]), format!("{} 101 102 103", up_to(3)));
     let standby = all.world.path("standby");
-    all.run(&[&"restore", &"latest", &"--target", &standby, &"--standby", &"--timeline", &"2"]).ends(0).says(&["stays a standby"]);
+    all.run(&[&"restore", &"latest", &"--target", &standby, &"--standby", &"--timeline", &"2"])
+        .ends(0)
+        .says(&["stays a standby"]);
     let follows = start(Version::V15, &standby);
     let begun = Instant::now();
     while !ids(&follows).ends_with("103") {
@@ -322,7 +353,8 @@ fn a_machine_with_url_and_key_file_is_enough_and_a_wrong_key_is_no_end_of_the_lo
     };
     command.env_clear().current_dir("/");
     let key = world.path("key");
-    let words: [Word<'_>; 9] = [&"-r", &world.repo, &"--key-file", &key, &"restore", &"latest", &"--target", &target, &"--quiet"];
+    let words: [Word<'_>; 9] =
+        [&"-r", &world.repo, &"--key-file", &key, &"restore", &"latest", &"--target", &target, &"--quiet"];
     world.run_as(&mut command, &words).ends(0);
     let right = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
@@ -347,7 +379,10 @@ fn a_machine_with_url_and_key_file_is_enough_and_a_wrong_key_is_no_end_of_the_lo
 #[test]
 fn records_are_those_that_pg_waldump_shows() {
     for version in VERSIONS {
-        let cluster = Cluster::new(version, "wal_keep_size = 512MB\nmax_prepared_transactions = 5\nwal_level = logical");
+        let cluster = Cluster::new(
+            version,
+            "wal_keep_size = 512MB\nmax_prepared_transactions = 5\nwal_level = logical",
+        );
         fill(&cluster);
         let begin = cluster.sql("select pg_walfile_name(pg_current_wal_lsn())");
         cluster.sql("begin; create table gone (id int); insert into gone values (1); rollback");
@@ -356,7 +391,9 @@ fn records_are_those_that_pg_waldump_shows() {
         cluster.sql("begin; drop table two; prepare transaction 'drop'");
         cluster.sql("rollback prepared 'drop'");
         cluster.sql("select pg_create_restore_point('here')");
-        cluster.sql("create table big as select repeat('x', 5000) || n as words from generate_series(1, 9000) n");
+        cluster.sql(
+            "create table big as select repeat('x', 5000) || n as words from generate_series(1, 9000) n",
+        );
         cluster.sql("checkpoint; select pg_switch_wal()");
         cluster.sql("delete from plain where id < 100");
         let last = cluster.sql("select pg_walfile_name(pg_current_wal_lsn())");
@@ -365,7 +402,11 @@ fn records_are_those_that_pg_waldump_shows() {
         let shown = cluster.tool("pg_waldump", &[&"-p", &folder, &begin, &last]);
         let ours = read(&folder, &begin, &last);
         let theirs: Vec<String> = shown.lines().filter_map(shown_record).collect();
-        assert!(theirs.len() > 5000 && theirs.iter().any(|line| line.ends_with(" abort")), "{}", theirs.len());
+        assert!(
+            theirs.len() > 5000 && theirs.iter().any(|line| line.ends_with(" abort")),
+            "{}",
+            theirs.len()
+        );
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_eq!(ours, theirs, "{version:?}");
         }
@@ -395,12 +436,16 @@ fn shown_record(line: &str) -> Option<String> {
 
 fn read(folder: &Path, first: &str, last: &str) -> Vec<String> {
     const SEGMENT: u64 = 16 << 20;
-    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.retain(|name| name.len() == 24 && (first..=last).contains(&&**name));
     names.sort();
     let (mut reader, mut records) = (LogReader::new(None, SEGMENT), Vec::new());
     for name in names {
-        let number = u64::from_str_radix(&name[8..16], 16).unwrap() * 256 + u64::from_str_radix(&name[16..], 16).unwrap();
+        let number = u64::from_str_radix(&name[8..16], 16).unwrap() * 256
+            + u64::from_str_radix(&name[16..], 16).unwrap();
         let end = reader.read(Lsn(number * SEGMENT), &fs::read(folder.join(&name)).unwrap(), |event| {
             let kind = match &event.kind {
                 EventKind::Commit { xid, .. } => format!("{xid} commit"),

@@ -220,8 +220,19 @@ const RUNS: &[(&[&str], i32)] = &[
 ];
 
 /// Kinds of lines that no run can be sure to bring about.
-const RARE: &[&str] =
-    &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree", "requests", "wal_window", "recovery", "wal_commit"];
+const RARE: &[&str] = &[
+    "warning",
+    "status",
+    "finding",
+    "damage",
+    "lost_file",
+    "damaged_snapshot",
+    "found_tree",
+    "requests",
+    "wal_window",
+    "recovery",
+    "wal_commit",
+];
 
 #[test]
 fn every_verb_writes_what_the_schema_says() {

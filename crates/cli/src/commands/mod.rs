@@ -66,7 +66,8 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
     match result.and(closed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            let fault = recovery.into_iter().fold(fault, |fault, recovery| fault.for_recovery(recovery.standby));
+            let fault =
+                recovery.into_iter().fold(fault, |fault, recovery| fault.for_recovery(recovery.standby));
             ink.fault(&fault);
             fault.code.into()
         }

@@ -65,7 +65,8 @@ fn log_lines(logs: &LogReport, dry_run: bool) -> Vec<String> {
     if logs.freed_objects > 0 {
         lines.push(format!("  log         {freed} {}", if dry_run { "would go" } else { "deleted" }));
     }
-    let stays = logs.untouched.iter().map(|(system, why)| format!("  log         all of {system} stays: {why}"));
+    let stays =
+        logs.untouched.iter().map(|(system, why)| format!("  log         all of {system} stays: {why}"));
     lines.extend(stays);
     lines
 }

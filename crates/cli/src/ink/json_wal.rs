@@ -87,11 +87,7 @@ struct GapLine {
 
 impl From<&Gap> for GapLine {
     fn from(gap: &Gap) -> Self {
-        Self {
-            after: gap.after.to_string(),
-            before: gap.before.to_string(),
-            missing_segments: gap.missing,
-        }
+        Self { after: gap.after.to_string(), before: gap.before.to_string(), missing_segments: gap.missing }
     }
 }
 

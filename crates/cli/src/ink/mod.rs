@@ -41,8 +41,7 @@ pub(crate) use json_repair::{
 };
 pub(crate) use json_restore::{DeletedLine, PlanLine, RestoreSummary};
 pub(crate) use json_wal::{
-    AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine,
-    WalWindowLine,
+    AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
 };
 pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;

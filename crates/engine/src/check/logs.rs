@@ -103,12 +103,7 @@ async fn check_one(
 }
 
 /// Names what is missing above the floors.
-fn tell_gaps(
-    view: &View,
-    listed: &[WalListed],
-    lengths: &BTreeMap<u64, u64>,
-    report: &mut CheckReport,
-) {
+fn tell_gaps(view: &View, listed: &[WalListed], lengths: &BTreeMap<u64, u64>, report: &mut CheckReport) {
     for coverage in Coverage::of(listed) {
         let timeline = coverage.timeline;
         let name = format!("{:016x}/{timeline}", timeline.system);

@@ -150,8 +150,11 @@ impl Floors {
         let mut floors = Self::default();
         let systems: BTreeSet<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();
         for system in systems {
-            let timelines: BTreeSet<_> =
-                listed.iter().map(|listed| listed.name.timeline).filter(|found| found.system == system).collect();
+            let timelines: BTreeSet<_> = listed
+                .iter()
+                .map(|listed| listed.name.timeline)
+                .filter(|found| found.system == system)
+                .collect();
             let decided = match &users {
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
@@ -165,7 +168,8 @@ impl Floors {
             for timeline in timelines {
                 let name = format!("{system:016x}/{timeline}");
                 let old = view.root.wal.iter().find(|row| row.timeline == name);
-                let new = decided.as_ref().ok().map(|(place, ranges)| row(&name, timeline.number, *place, ranges));
+                let new =
+                    decided.as_ref().ok().map(|(place, ranges)| row(&name, timeline.number, *place, ranges));
                 floors.rows.extend(higher(old.cloned(), new));
             }
         }
@@ -190,9 +194,8 @@ async fn users(
     let received: BTreeMap<SessionId, Time> =
         view.catalogued.iter().map(|row| (row.session, row.received)).collect();
     let mut found = Vec::new();
-    let counts = |snapshot: &&Snapshot| {
-        snapshot.summary.kind == users.kind && !options.gone.contains(&snapshot.id)
-    };
+    let counts =
+        |snapshot: &&Snapshot| snapshot.summary.kind == users.kind && !options.gone.contains(&snapshot.id);
     for snapshot in view.committed().values().filter(counts) {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
@@ -291,9 +294,9 @@ async fn doomed<'a>(
             whole = Some((object, false));
             continue;
         }
-        let Some((found, proved)) = whole.filter(|(whole, _)| {
-            whole.name.file == name.file && whole.name.timeline == name.timeline
-        }) else {
+        let Some((found, proved)) =
+            whole.filter(|(whole, _)| whole.name.file == name.file && whole.name.timeline == name.timeline)
+        else {
             continue;
         };
         // Only what can be read takes their place.

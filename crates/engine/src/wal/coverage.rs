@@ -116,8 +116,7 @@ mod tests {
             name((1 << 32) + 5, Some(1)),
             WalName::whole(timeline, format!("{}.00000028.backup", file(1 << 32))),
         ];
-        let listed: Vec<_> =
-            names.into_iter().map(|name| WalListed { name, stored_bytes: 10 }).collect();
+        let listed: Vec<_> = names.into_iter().map(|name| WalListed { name, stored_bytes: 10 }).collect();
         let all = Coverage::of(&listed);
         assert_eq!(all.len(), 1);
         let coverage = &all[0];

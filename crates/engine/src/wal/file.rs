@@ -163,7 +163,8 @@ mod tests {
             assert_eq!(WalFile::parse(text), Some(file));
             assert_eq!(file.timeline(), 2);
         }
-        for text in ["", "2.history", "000000020000000000000007.0", "000000020000000000000007.28.backup", "é"] {
+        for text in ["", "2.history", "000000020000000000000007.0", "000000020000000000000007.28.backup", "é"]
+        {
             assert_eq!(WalFile::parse(text), None, "{text}");
         }
     }

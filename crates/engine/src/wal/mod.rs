@@ -213,8 +213,7 @@ impl WalArchive {
         let id = name::named_object(object);
         let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
         let segment = WalSegment::decode(parsed.body)?;
-        let secret =
-            self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
+        let secret = self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
         let content = segment.open(&parsed.header, &secret)?;
         // Whoever may read and not write has no key for it; the cipher vouches for the content then.
         match self.repository.identifier() {

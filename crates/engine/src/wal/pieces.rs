@@ -60,13 +60,7 @@ impl WalArchive {
     }
 
     /// Stores one piece unless it is there; how long it is.
-    async fn put_piece(
-        &self,
-        name: &WalName,
-        at: u64,
-        length: u64,
-        read: &ReadAt,
-    ) -> Result<(Stored, u64)> {
+    async fn put_piece(&self, name: &WalName, at: u64, length: u64, read: &ReadAt) -> Result<(Stored, u64)> {
         let there = self.glance(name).await?;
         let bytes = match &there {
             Some(there) if there.plain_bytes == 0 || there.plain_bytes > length - at => {

@@ -9,7 +9,9 @@ use holdfast_engine::maintain::{
     ForgetOptions, ForgetWhat, HoldScope, LogNeed, LogOptions, LogReport, LogUsers, MaxUnused, PruneOptions,
     forget, hold, prune, prune_logs,
 };
-use holdfast_engine::wal::{PIECE_BYTES_MAX, ReadAt, SegmentName, Stored, Timeline, WalArchive, WalName, is_there};
+use holdfast_engine::wal::{
+    PIECE_BYTES_MAX, ReadAt, SegmentName, Stored, Timeline, WalArchive, WalName, is_there,
+};
 use holdfast_engine::workers::Workers;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +59,11 @@ fn what_is_put_comes_back_and_stays() {
         assert!(is_there(&world.store, &whole(3)).await.unwrap());
         assert!(!is_there(&world.store, &whole(4)).await.unwrap());
         // Empty ones too, and names of all kinds.
-        for name in ["00000002.history", "000000010000000000000003.00000028.backup", "000000010000000000000009.partial"] {
+        for name in [
+            "00000002.history",
+            "000000010000000000000003.00000028.backup",
+            "000000010000000000000009.partial",
+        ] {
             let name = WalName::whole(timeline(), name);
             archive.put(&name, Vec::new()).await.unwrap();
             assert_eq!(archive.get(&name).await.unwrap().unwrap(), b"");
@@ -115,7 +121,8 @@ fn a_segment_longer_than_an_object_goes_on_after_the_pieces_that_are_there() {
         let (world, repository) = World::made(Workers::inline()).await;
         let archive = WalArchive::new(&world.ctx(), &repository);
         let length = PIECE_BYTES_MAX as u64 + 5000;
-        let read: ReadAt = Arc::new(|at, bytes| Ok((0..bytes as u64).map(|n| ((at + n) >> 12) as u8).collect()));
+        let read: ReadAt =
+            Arc::new(|at, bytes| Ok((0..bytes as u64).map(|n| ((at + n) >> 12) as u8).collect()));
         // Somebody who streams has cut the first pieces.
         for (number, at, bytes) in [(0, 0, 10_000), (1, 10_000, 7)] {
             let content = read(at, bytes).unwrap();
@@ -231,7 +238,9 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
         // What is forgotten keeps its log until it is gone.
         let oldest = world.snapshots(&repository).await[0].id;
         let what = ForgetWhat::Snapshots(vec![oldest]);
-        forget(&world.ctx(), &repository, &ForgetOptions { what, allow_last: true, dry_run: false }).await.unwrap();
+        forget(&world.ctx(), &repository, &ForgetOptions { what, allow_last: true, dry_run: false })
+            .await
+            .unwrap();
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
         prune_all(&world, &repository).await;
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 3);

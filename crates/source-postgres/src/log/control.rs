@@ -25,7 +25,8 @@ mod tests {
         };
         assert_eq!(system_of(&file(7, 1300)), Some(7));
         assert_eq!(system_of(&file(u64::MAX, 1800)), Some(u64::MAX));
-        for wrong in [file(7, 1201), file(7, 1900), file(0, 1300), file(7, 1300u32.swap_bytes()), vec![0; 11]] {
+        for wrong in [file(7, 1201), file(7, 1900), file(0, 1300), file(7, 1300u32.swap_bytes()), vec![0; 11]]
+        {
             assert_eq!(system_of(&wrong), None);
         }
     }

@@ -76,7 +76,15 @@ mod tests {
 
     #[test]
     fn what_is_no_history_is_refused() {
-        for text in [&b""[..], b"# nothing\n", b"1\n", b"x\t0/1\n", b"2\t0/1\tx\n1\t0/2\tx\n", b"1\t0/2\n2\t0/1\n", b"\xff"] {
+        for text in [
+            &b""[..],
+            b"# nothing\n",
+            b"1\n",
+            b"x\t0/1\n",
+            b"2\t0/1\tx\n1\t0/2\tx\n",
+            b"1\t0/2\n2\t0/1\n",
+            b"\xff",
+        ] {
             assert_eq!(History::parse(text), None, "{text:?}");
         }
     }

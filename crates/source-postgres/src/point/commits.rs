@@ -55,7 +55,8 @@ pub async fn commits<S: Shelf>(
         };
         let ended = walk
             .each(begin, end, |event| {
-                if event.at >= begins && is_told(event) && !is_before(event, from) && !is_behind(event, to, 0) {
+                if event.at >= begins && is_told(event) && !is_before(event, from) && !is_behind(event, to, 0)
+                {
                     each(event);
                 }
                 is_behind(event, to, LATE_MICROS)
@@ -74,7 +75,9 @@ const fn is_told(event: &Event) -> bool {
 
 const fn time_of(event: &Event) -> Option<PgTime> {
     match event.kind {
-        EventKind::Commit { time, .. } | EventKind::Abort { time, .. } | EventKind::RestorePoint { time, .. } => Some(time),
+        EventKind::Commit { time, .. }
+        | EventKind::Abort { time, .. }
+        | EventKind::RestorePoint { time, .. } => Some(time),
         _ => None,
     }
 }

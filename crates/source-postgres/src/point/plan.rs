@@ -95,7 +95,11 @@ pub async fn plan<S: Shelf>(
     }
     let rivals = found.into_iter().map(|found| Rival {
         timeline: tree.lines[found.line].timeline,
-        begins: tree.lines[found.line].history.as_ref().and_then(|history| history.switches.last()).map(|at| at.at),
+        begins: tree.lines[found.line]
+            .history
+            .as_ref()
+            .and_then(|history| history.switches.last())
+            .map(|at| at.at),
         last: found.plan.after.or(found.plan.before),
     });
     Err(PlanError::Choose(rivals.collect()))
@@ -158,7 +162,9 @@ impl<S: Shelf> Planner<'_, S> {
         }
         match why {
             // A timeline that cannot be followed might be the one that is meant.
-            Some(why @ (PlanError::Gap { .. } | PlanError::Broken(..))) if !found.iter().any(|one| one.certain) => {
+            Some(why @ (PlanError::Gap { .. } | PlanError::Broken(..)))
+                if !found.iter().any(|one| one.certain) =>
+            {
                 Err(why)
             }
             Some(why) if found.is_empty() => Err(why),

@@ -4,8 +4,8 @@
 
 use super::*;
 use crate::point::tree::tests::MIB;
-use crate::point::{Edge, commits};
 use crate::point::wish::Choice;
+use crate::point::{Edge, commits};
 use crate::records::forge::{Forge, SEGMENT, SYSTEM};
 use holdfast_engine::error::{Error, Result};
 use holdfast_engine::wal::{WalListed, WalName};
@@ -68,9 +68,13 @@ impl World {
     }
 
     fn tree(&self) -> Tree {
-        let named = |timeline: &Timeline, file: String| WalListed { name: WalName::whole(*timeline, file), stored_bytes: 1 };
+        let named = |timeline: &Timeline, file: String| WalListed {
+            name: WalName::whole(*timeline, file),
+            stored_bytes: 1,
+        };
         let segments = self.segments.keys().map(|(timeline, name)| named(timeline, name.to_string()));
-        let histories = self.histories.keys().map(|timeline| named(timeline, format!("{:08X}.history", timeline.number)));
+        let histories =
+            self.histories.keys().map(|timeline| named(timeline, format!("{:08X}.history", timeline.number)));
         let listed: Vec<_> = segments.chain(histories).collect();
         Tree::new(SEGMENT, &listed, &self.histories)
     }
@@ -140,7 +144,10 @@ fn behind_the_last_commit_the_end_of_the_log_is_meant() {
     let plan = world.to(Target::Time(PgTime(5000))).unwrap();
     assert!(plan.none_after && plan.stop.is_none());
     assert_eq!(xids(&plan), (Some(40), None));
-    assert!(matches!(plan.goal, Goal::Lsn(last) if last > commits[40] && Some(last) == plan.last), "{plan:?}");
+    assert!(
+        matches!(plan.goal, Goal::Lsn(last) if last > commits[40] && Some(last) == plan.last),
+        "{plan:?}"
+    );
     let plan = world.to(Target::Latest).unwrap();
     assert_eq!((plan.base, plan.goal.clone(), xids(&plan)), (1, Goal::Latest, (Some(40), None)));
 }
@@ -188,7 +195,12 @@ fn places_transactions_and_names_are_found() {
 #[test]
 fn an_older_snapshot_is_taken_for_what_lies_before_the_newest() {
     let (world, commits) = plain();
-    for (target, base) in [(Target::Xid(10), 0), (Target::Xid(30), 1), (Target::Lsn(commits[10]), 0), (Target::Lsn(commits[30]), 1)] {
+    for (target, base) in [
+        (Target::Xid(10), 0),
+        (Target::Xid(30), 1),
+        (Target::Lsn(commits[10]), 0),
+        (Target::Lsn(commits[30]), 1),
+    ] {
         let plan = world.to(target.clone()).unwrap();
         assert_eq!(plan.base, base, "{target:?}");
     }
@@ -344,7 +356,10 @@ fn commits_of_a_part_of_the_log_are_told() {
     let (world, _, _) = forked(true);
     let on = |line| {
         let mut found = Vec::new();
-        at_once(commits(&world, SYSTEM, &world.tree(), line, times(295, 345), |event| found.extend(event.xid()))).unwrap();
+        at_once(commits(&world, SYSTEM, &world.tree(), line, times(295, 345), |event| {
+            found.extend(event.xid())
+        }))
+        .unwrap();
         found
     };
     assert_eq!((on(0), on(1)), (vec![30, 31, 32, 33, 34], vec![131, 132]));

@@ -54,7 +54,9 @@ impl Mark<'_> {
             Target::Time(_) => event.ended().is_some_and(|time| self.is_past(time)),
             Target::Lsn(lsn) => event.at >= *lsn,
             Target::Xid(xid) => event.xid() == Some(*xid),
-            Target::Name(name) => matches!(&event.kind, EventKind::RestorePoint { name: found, .. } if found == name),
+            Target::Name(name) => {
+                matches!(&event.kind, EventKind::RestorePoint { name: found, .. } if found == name)
+            }
         }
     }
 

@@ -61,7 +61,8 @@ impl Tree {
             let Some(WalFile::Segment(segment)) = name.kind() else { continue };
             // Of a segment in pieces the first has to be there.
             let begins = name.piece.is_none_or(|piece| piece == 0);
-            if let Some(start) = segment.start(segment_bytes).filter(|_| begins && segment.timeline == name.timeline.number)
+            if let Some(start) =
+                segment.start(segment_bytes).filter(|_| begins && segment.timeline == name.timeline.number)
             {
                 segments.insert(start / segment_bytes);
             }
@@ -69,9 +70,10 @@ impl Tree {
         let lines = lines.into_iter().map(|(timeline, segments)| {
             let history = match timeline.number {
                 1 => Some(History::default()),
-                number => histories.get(&timeline).and_then(|text| History::parse(text)).filter(|history| {
-                    history.switches.last().is_some_and(|switch| switch.timeline < number)
-                }),
+                number => histories
+                    .get(&timeline)
+                    .and_then(|text| History::parse(text))
+                    .filter(|history| history.switches.last().is_some_and(|switch| switch.timeline < number)),
             };
             Line { timeline, history, segments }
         });
@@ -122,7 +124,9 @@ impl Tree {
         let number = self.lines[line].timeline.number;
         let others = self.lines.iter().filter_map(|other| other.history.as_ref());
         others.filter_map(move |history| match history.switches.last() {
-            Some(last) if last.timeline == number && self.before(history, number) == Some(line) => Some(last.at),
+            Some(last) if last.timeline == number && self.before(history, number) == Some(line) => {
+                Some(last.at)
+            }
             _ => None,
         })
     }
@@ -194,7 +198,10 @@ pub(super) mod tests {
             (3, "1\t0/400100\tx\n\n2\t0/600000\ty\n", &[6, 7, 8]),
         ]);
         let path = tree.path(2).unwrap();
-        assert_eq!(path.iter().map(|leg| (leg.number, leg.line)).collect::<Vec<_>>(), [(1, Some(0)), (2, Some(1)), (3, Some(2))]);
+        assert_eq!(
+            path.iter().map(|leg| (leg.number, leg.line)).collect::<Vec<_>>(),
+            [(1, Some(0)), (2, Some(1)), (3, Some(2))]
+        );
         assert_eq!(numbers(&tree, &path, 1..10), [1, 1, 1, 2, 2, 3, 3, 3, 0]);
         assert_eq!(tree.coverage(&path, 1), Coverage { end: 9, beyond: None });
         let first = tree.path(0).unwrap();

@@ -38,11 +38,13 @@ impl Choice {
     /// Reads `2`, `2-c0ffee` or `00000002-00c0ffee00c0ffee`, as an archive shows them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (number, history) = text.split_once('-').map_or((text, None), |(number, rest)| (number, Some(rest)));
+        let (number, history) =
+            text.split_once('-').map_or((text, None), |(number, rest)| (number, Some(rest)));
         let radix = if number.len() == 8 { 16 } else { 10 };
         let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = plain.then(|| u32::from_str_radix(number, radix).ok()).flatten()?;
-        let hex = |text: &str| !text.is_empty() && text.len() <= 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let hex =
+            |text: &str| !text.is_empty() && text.len() <= 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if number == 0 || !history.is_none_or(hex) {
             return None;
         }
@@ -125,7 +127,9 @@ mod tests {
     #[test]
     fn timelines_are_chosen_by_number_and_history() {
         let timeline = Timeline { system: 7, number: 31, history: [0xC0, 0xFF, 0xEE, 0, 0, 0, 0, 1] };
-        for text in ["31", "31-c0", "31-C0FFEE", "0000001f", "0000001f-c0ffee0000000001", &timeline.to_string()] {
+        for text in
+            ["31", "31-c0", "31-C0FFEE", "0000001f", "0000001f-c0ffee0000000001", &timeline.to_string()]
+        {
             assert!(Choice::parse(text).unwrap().fits(&timeline), "{text}");
         }
         for text in ["1", "31-d", "0000001e"] {

@@ -241,7 +241,8 @@ mod tests {
         let has: u32 = 1 | 2 | 8 | 16;
         let parts = [2_u32.to_le_bytes(), [1; 4], [2; 4]].concat();
         let messages = [&1_u32.to_le_bytes()[..], &[9; 16]].concat();
-        let data = [&time[..], &has.to_le_bytes(), &database, &parts, &messages, &77_u32.to_le_bytes()].concat();
+        let data =
+            [&time[..], &has.to_le_bytes(), &database, &parts, &messages, &77_u32.to_le_bytes()].concat();
         let found = kind_of(RM_XACT, 0x30 | 0x80, 0, &short(&data));
         assert_eq!(found, EventKind::Commit { xid: 77, time: PgTime(7) });
         // If it cannot be told which, it is still told when.

@@ -141,7 +141,8 @@ impl LogReader {
         }
         let header = segment.first_chunk::<LONG_BYTES>();
         let header = header.ok_or_else(|| broken("the segment is cut off".to_owned()))?;
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let system = u64::from(word(24)) | u64::from(word(28)) << 32;
         if u16::from_le_bytes([header[2], header[3]]) & LONG_HEADER == 0 {
             return Err(broken("the segment does not begin as one".to_owned()));
@@ -160,11 +161,7 @@ impl LogReader {
     }
 
     /// Reads the records that begin or end on a page; the kind of the last one.
-    fn page(
-        &mut self,
-        page: &Page<'_>,
-        each: &mut impl FnMut(&Event) -> Verdict,
-    ) -> Result<EventKind, Stop> {
+    fn page(&mut self, page: &Page<'_>, each: &mut impl FnMut(&Event) -> Verdict) -> Result<EventKind, Stop> {
         let mut at = page.header;
         if page.flags & OVERWRITES != 0 {
             // The record that is given up stands before the one that says so.
@@ -249,7 +246,8 @@ impl LogReader {
         let broken = |what: &str| Stop::Broken(at, what.to_owned());
         let (header, data) =
             bytes.split_first_chunk::<RECORD_HEADER_BYTES>().ok_or_else(|| broken("a record is cut off"))?;
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if Crc::new().add(data).add(&header[..SUM_AT]).value() != word(SUM_AT) {
             return Err(broken("the sum of a record is wrong"));
         }

@@ -44,7 +44,9 @@ fn records_are_read_across_pages_and_segments() {
         assert_eq!(end, End::Empty(Lsn(forge.here().0.next_multiple_of(8))));
         assert_eq!(events[0].kind, EventKind::Commit { xid: 1, time: PgTime(10) });
         assert_eq!(events[wrote.len() - 1].kind, EventKind::Abort { xid: 2, time: PgTime(30) });
-        assert!(matches!(&events[wrote.len() - 2].kind, EventKind::RestorePoint { name, .. } if name == "here"));
+        assert!(
+            matches!(&events[wrote.len() - 2].kind, EventKind::RestorePoint { name, .. } if name == "here")
+        );
     }
 }
 
@@ -105,7 +107,10 @@ fn what_is_of_another_cluster_or_place_is_refused() {
     assert_eq!(read(SYSTEM, SEGMENT, 2 * SEGMENT, &segment), End::Empty(Lsn(2 * SEGMENT)));
     assert_eq!(read(SYSTEM, SEGMENT, 5, &[0; 9000]), End::Empty(Lsn(5)));
     // The front of one is read as far as it goes.
-    assert_eq!(read(SYSTEM, SEGMENT, SEGMENT, &segment[..2 * PAGE]), End::Empty(Lsn(forge.here().0.next_multiple_of(8))));
+    assert_eq!(
+        read(SYSTEM, SEGMENT, SEGMENT, &segment[..2 * PAGE]),
+        End::Empty(Lsn(forge.here().0.next_multiple_of(8)))
+    );
 }
 
 #[test]

@@ -138,7 +138,9 @@ impl Cluster {
             Fault::failed(what, "empty the target, put that right and restore again").because(&error)
         })?;
         self.tell_owner(job.run, target);
-        let (Some(recovery), Some(first)) = (&recovering.recovery, self.recovery.first) else { return Ok(()) };
+        let (Some(recovery), Some(first)) = (&recovering.recovery, self.recovery.first) else {
+            return Ok(());
+        };
         let (line, dir) = (recovery.restore_command.clone(), target.to_owned());
         let trial = move || wiring::tried(&dir, &line, &first.to_string());
         let tried = tokio::task::spawn_blocking(trial).await;
@@ -171,7 +173,9 @@ impl Cluster {
             run.ink.warn("archiving is as the old server had it: on a timeline of its own, this copy writes into its archive");
         } else {
             let shown = escape(target.as_os_str().as_bytes());
-            run.ink.talk(&format!("archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"));
+            run.ink.talk(&format!(
+                "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
+            ));
         }
     }
 }
@@ -180,7 +184,8 @@ impl Cluster {
 fn start_line(target: &Path, major: u32) -> String {
     let shown = escape(target.as_os_str().as_bytes());
     let debian = target.strip_prefix(format!("/var/lib/postgresql/{major}")).ok().and_then(Path::to_str);
-    match debian.filter(|name| Path::new(&format!("/etc/postgresql/{major}/{name}/postgresql.conf")).exists()) {
+    match debian.filter(|name| Path::new(&format!("/etc/postgresql/{major}/{name}/postgresql.conf")).exists())
+    {
         Some(name) => format!("pg_ctlcluster {major} {name} start"),
         None => format!("pg_ctl -D {shown} start"),
     }

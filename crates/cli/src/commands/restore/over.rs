@@ -4,9 +4,9 @@
 //! On purpose not here: comparing and deleting, which the target does.
 
 use super::super::wal::system_in;
+use super::Job;
 use super::cluster::Moved;
 use super::into::Limit;
-use super::Job;
 use crate::args::RestoreArgs;
 use crate::engine::{Carry, Selection, Selector};
 use crate::fault::Fault;
@@ -40,7 +40,8 @@ pub(super) fn wanted(args: &RestoreArgs, target: &Path, record: &Record) -> Resu
         return Ok(false);
     }
     let shown = escape(target.as_os_str().as_bytes());
-    let other = |what: String| Fault::usage(what, "give --target an empty folder, or that of the same cluster");
+    let other =
+        |what: String| Fault::usage(what, "give --target an empty folder, or that of the same cluster");
     if !target.join("PG_VERSION").exists() {
         return Err(other(format!("{shown} is not the folder of a cluster")));
     }
@@ -84,8 +85,13 @@ pub(super) fn is_its_own(target: &Path, oid: u32, place: &Path) -> bool {
 
 /// What of a folder may be deleted: all but links to tablespaces, which lead to what is restored next.
 pub(super) fn deletable(spaces: &[Moved]) -> Selector {
-    let kept: Vec<Vec<u8>> = spaces.iter().map(|space| format!("/pg_tblspc/{}", space.oid).into_bytes()).collect();
-    Arc::new(move |path: &[u8], _| if kept.iter().any(|kept| kept == path) { Selection::Skip } else { Selection::Take })
+    let kept: Vec<Vec<u8>> =
+        spaces.iter().map(|space| format!("/pg_tblspc/{}", space.oid).into_bytes()).collect();
+    Arc::new(
+        move |path: &[u8], _| {
+            if kept.iter().any(|kept| kept == path) { Selection::Skip } else { Selection::Take }
+        },
+    )
 }
 
 /// Looks what would be deleted, stops if that is too much, and takes away what lets a server start.
@@ -138,7 +144,10 @@ mod tests {
         std::fs::create_dir(dir.path().join("pg_tblspc")).unwrap();
         std::os::unix::fs::symlink("/srv/a", dir.path().join("pg_tblspc/7")).unwrap();
         assert!(is_its_own(dir.path(), 7, Path::new("/srv/a")));
-        assert!(!is_its_own(dir.path(), 7, Path::new("/srv/b")) && !is_its_own(dir.path(), 8, Path::new("/srv/a")));
+        assert!(
+            !is_its_own(dir.path(), 7, Path::new("/srv/b"))
+                && !is_its_own(dir.path(), 8, Path::new("/srv/a"))
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::fault::Fault;
 use crate::ink::{escape, local_offset, parse_time};
 use crate::wire_up::{Choice, Lsn, PgTime, Then, Wish, WishedTarget};
 
-const HOW: &str = "write --to latest, immediate, time=2026-01-31T02:15:00+09:00, lsn=16/B374D848, xid=4711 or name=TEXT";
+const HOW: &str =
+    "write --to latest, immediate, time=2026-01-31T02:15:00+09:00, lsn=16/B374D848, xid=4711 or name=TEXT";
 /// Longest name of a restore point, in bytes.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -34,10 +35,16 @@ fn refuse(recover: &Recover, wish: &Wish) -> Result<(), Fault> {
         return refused("--exclusive needs a target to stop before", "add --to time=, lsn= or xid=");
     }
     if recover.exclusive && matches!(wish.target, WishedTarget::Name(_)) {
-        return refused("--exclusive: a server stops at a restore point, never before it", "leave --exclusive out");
+        return refused(
+            "--exclusive: a server stops at a restore point, never before it",
+            "leave --exclusive out",
+        );
     }
     if recover.timeline.is_some() && wish.target == WishedTarget::Immediate {
-        return refused("--timeline: up to where the files are consistent there is one timeline only", "leave it out");
+        return refused(
+            "--timeline: up to where the files are consistent there is one timeline only",
+            "leave it out",
+        );
     }
     if recover.standby && (wish.target != WishedTarget::Latest || recover.then.is_some()) {
         let hint = "leave --to and --then out; for a copy at one moment leave --standby out";
@@ -67,10 +74,16 @@ fn target(text: &str) -> Result<WishedTarget, Fault> {
         None if text == "latest" => Ok(WishedTarget::Latest),
         None if text == "immediate" => Ok(WishedTarget::Immediate),
         Some(("time", time)) => moment(time).map(WishedTarget::Time),
-        Some(("lsn", lsn)) => Lsn::parse(lsn).map(WishedTarget::Lsn).ok_or_else(|| odd("is no place in a log")),
-        Some(("xid", xid)) => xid.parse().map(WishedTarget::Xid).map_err(|_| odd("is no number of a transaction")),
+        Some(("lsn", lsn)) => {
+            Lsn::parse(lsn).map(WishedTarget::Lsn).ok_or_else(|| odd("is no place in a log"))
+        }
+        Some(("xid", xid)) => {
+            xid.parse().map(WishedTarget::Xid).map_err(|_| odd("is no number of a transaction"))
+        }
         Some(("name", "")) => Err(odd("has no name")),
-        Some(("name", name)) if name.len() > NAME_BYTES_MAX => Err(odd("is longer than the name of a restore point")),
+        Some(("name", name)) if name.len() > NAME_BYTES_MAX => {
+            Err(odd("is longer than the name of a restore point"))
+        }
         Some(("name", name)) => Ok(WishedTarget::Name(name.to_owned())),
         _ => Err(odd("says nothing that a cluster can be recovered to")),
     }
@@ -78,7 +91,8 @@ fn target(text: &str) -> Result<WishedTarget, Fault> {
 
 /// Reads a moment, which has to say in which zone it is.
 pub(crate) fn moment(text: &str) -> Result<PgTime, Fault> {
-    let time = parse_time(text).map_err(|what| Fault::usage(format!("time={}: {what}", escape(text.as_bytes())), HOW))?;
+    let time = parse_time(text)
+        .map_err(|what| Fault::usage(format!("time={}: {what}", escape(text.as_bytes())), HOW))?;
     if text.starts_with('@') || has_offset(text) {
         return Ok(PgTime::from(time));
     }
@@ -120,7 +134,9 @@ mod tests {
         assert_eq!(time("2026-01-31T02:15:00+09:00"), time("2026-01-30T17:15:00Z"));
         assert_eq!(time("2026-01-31 02:15:00.5-01"), time("2026-01-31T03:15:00.500Z"));
         assert_eq!(time("@1764000000"), time("2025-11-24T16:00:00Z"));
-        for odd in ["", "newest", "time=", "time=yesterday", "lsn=7", "xid=-1", "name=", "when=now", "latest="] {
+        for odd in
+            ["", "newest", "time=", "time=yesterday", "lsn=7", "xid=-1", "name=", "when=now", "latest="]
+        {
             assert_eq!(read(odd).unwrap_err().code, Code::Usage, "{odd}");
         }
     }
@@ -130,7 +146,10 @@ mod tests {
         for text in ["2026-01-31T02:15:00", "2026-01-31 02:15", "2026-01-31"] {
             let fault = read(&format!("time={text}")).unwrap_err();
             assert_eq!(fault.code, Code::Usage);
-            assert!(fault.hint.starts_with("did you mean") && fault.hint.contains(&format!("{text}Z")), "{fault:?}");
+            assert!(
+                fault.hint.starts_with("did you mean") && fault.hint.contains(&format!("{text}Z")),
+                "{fault:?}"
+            );
         }
     }
 

@@ -3,20 +3,21 @@
 //!
 //! On purpose not here: the plan itself, which the source makes, and its words.
 
+use super::Run;
 use super::point;
 use super::told;
 use super::wiring::{self, Fetching};
-use super::Run;
 use crate::args::{Archiving, Recover, RestoreArgs};
 use crate::engine::wal::{SegmentName, WalArchive, WalListed, WalName};
 use crate::engine::{
-    DumpOptions, Error, Repository, Resolved, RestoreOptions, Snapshot, SnapshotFilter, details, dump, snapshots,
+    DumpOptions, Error, Repository, Resolved, RestoreOptions, Snapshot, SnapshotFilter, details, dump,
+    snapshots,
 };
 use crate::fault::Fault;
 use crate::ink::escape;
 use crate::wire_up::{
-    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf, Then, Timeline, Wish,
-    WishedTarget, owner_numbers, plan_recovery,
+    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf, Then,
+    Timeline, Wish, WishedTarget, owner_numbers, plan_recovery,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -76,22 +77,33 @@ pub(super) async fn prepare(
         return Ok(Some(Prepared::as_it_came(wish)));
     }
     let named = args.snapshot.to_str().is_none_or(|text| !text.starts_with("latest"));
-    let chosen = planned(run, repository, &archive, resolved, (system, &record), &listed, &wish, named).await?;
+    let chosen =
+        planned(run, repository, &archive, resolved, (system, &record), &listed, &wish, named).await?;
     Prepared::new(run, args, wish, chosen, system).map(Some)
 }
 
 /// Whose the files shall be.
 pub(super) fn owner(recover: &Recover) -> Result<Option<(u32, u32)>, Fault> {
     let Some(text) = recover.owner.as_deref() else { return Ok(None) };
-    let refused = |what: String, hint: &str| Fault::usage(format!("--owner {}{what}", escape(text.as_bytes())), hint);
+    let refused =
+        |what: String, hint: &str| Fault::usage(format!("--owner {}{what}", escape(text.as_bytes())), hint);
     let owner = owner_numbers(text).ok_or_else(|| {
-        refused(": this host has no such user or group".to_owned(), "write USER or USER:GROUP, by names or numbers")
+        refused(
+            ": this host has no such user or group".to_owned(),
+            "write USER or USER:GROUP, by names or numbers",
+        )
     })?;
     if owner.0 == 0 {
-        return Err(refused(": a server does not run as root".to_owned(), "name the user that it runs as: postgres"));
+        return Err(refused(
+            ": a server does not run as root".to_owned(),
+            "name the user that it runs as: postgres",
+        ));
     }
     if !rustix::process::geteuid().is_root() {
-        return Err(refused(": only root can give files away".to_owned(), "run it as root, or as that user without --owner"));
+        return Err(refused(
+            ": only root can give files away".to_owned(),
+            "run it as root, or as that user without --owner",
+        ));
     }
     Ok(Some(owner))
 }
@@ -109,7 +121,13 @@ impl Prepared {
         Self { plan: None, wish, recovering: Recovering::default(), needed: None, first: None }
     }
 
-    fn new(run: &Run, args: &RestoreArgs, wish: Wish, plan: RecoveryPlan, system: u64) -> Result<Self, Fault> {
+    fn new(
+        run: &Run,
+        args: &RestoreArgs,
+        wish: Wish,
+        plan: RecoveryPlan,
+        system: u64,
+    ) -> Result<Self, Fault> {
         let then = point::then(&args.recover, &wish);
         let standby = args.recover.standby;
         let chosen = plan.timeline.filter(|_| !standby || wish.choice.is_some());
@@ -178,7 +196,9 @@ async fn of_the_same(run: &Run, repository: &Repository, like: &Snapshot) -> Res
     let mut found = snapshots(&run.ctx, repository, &SnapshotFilter::default()).await?.value;
     found.retain(|snapshot| {
         let summary = &snapshot.summary;
-        summary.stream == like.summary.stream && summary.kind == KIND && (!summary.incomplete || snapshot.id == like.id)
+        summary.stream == like.summary.stream
+            && summary.kind == KIND
+            && (!summary.incomplete || snapshot.id == like.id)
     });
     Ok(found)
 }
@@ -201,7 +221,11 @@ pub(in super::super) async fn histories(
 }
 
 /// What a snapshot keeps of its cluster.
-pub(super) async fn record_of(run: &Run, repository: &Repository, snapshot: &Snapshot) -> Result<Record, Fault> {
+pub(super) async fn record_of(
+    run: &Run,
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Record, Fault> {
     let recorded = details(&run.ctx, repository, snapshot).await?;
     Record::decode(&recorded.source_record).ok_or_else(|| {
         let hint = "use a newer holdfast; to restore its files as they are, name a folder: latest:/base";

@@ -60,7 +60,12 @@ pub(super) fn plan(prepared: &Prepared) -> Vec<String> {
             Some(after) => line("not any more", seen(after)),
             None if plan.none_after => {
                 let last = plan.last.map(|last| format!(", {last}")).unwrap_or_default();
-                line("not any more", format!("nothing: no transaction ended after that moment; it goes to the end of the log{last}"));
+                line(
+                    "not any more",
+                    format!(
+                        "nothing: no transaction ended after that moment; it goes to the end of the log{last}"
+                    ),
+                );
             }
             None => {}
         }

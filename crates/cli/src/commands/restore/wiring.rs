@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::ink::escape;
 use crate::secrets::{self, Lasting};
 use crate::settings::{self, variable};
-use crate::wire_up::{shell_line, Timeline};
+use crate::wire_up::{Timeline, shell_line};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -115,17 +115,23 @@ pub(super) fn tried(dir: &Path, line: &str, segment: &str) -> Result<(), Fault> 
     shell.arg("-c").arg(&line).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).env_clear();
     shell.envs(std::env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)));
     if rustix::process::geteuid().is_root() {
-        let owner = std::fs::metadata(dir).map_err(|error| fault("cannot try the archive".to_owned()).because(&error))?;
+        let owner = std::fs::metadata(dir)
+            .map_err(|error| fault("cannot try the archive".to_owned()).because(&error))?;
         shell.uid(owner.uid()).gid(owner.gid());
     }
-    let output = shell.output().map_err(|error| fault("cannot try the archive".to_owned()).because(&error))?;
+    let output =
+        shell.output().map_err(|error| fault("cannot try the archive".to_owned()).because(&error))?;
     let removed = std::fs::remove_file(dir.join(TRIAL));
     if output.status.success() && removed.is_ok() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<_> = said.lines().take(LINES_SHOWN).map(|line| escape(line.as_bytes())).collect();
-    let what = format!("the server could not fetch its log: {} from {segment} ended with {}", program()?.display(), output.status);
+    let what = format!(
+        "the server could not fetch its log: {} from {segment} ended with {}",
+        program()?.display(),
+        output.status
+    );
     Err(Fault { why: said, ..fault(what) })
 }
 

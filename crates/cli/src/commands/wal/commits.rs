@@ -2,8 +2,8 @@
 //!
 //! On purpose not here: what a transaction did.
 
-use super::Run;
 use super::super::restore::{point, recover, told};
+use super::Run;
 use super::lineage::Lineage;
 use crate::engine::wal::{Timeline, WalArchive};
 use crate::fault::Fault;
@@ -22,12 +22,17 @@ pub(super) async fn run(run: &Run, system: Option<u64>, text: &str) -> Result<()
         let known: Vec<_> = systems.iter().map(ToString::to_string).collect();
         return Err(match known.len() {
             0 => Fault::failed("there is no log of this database", "see what there is: holdfast wal status"),
-            _ => Fault::usage("there is log of several databases", format!("say which: {}", known.join(", "))),
+            _ => {
+                Fault::usage("there is log of several databases", format!("say which: {}", known.join(", ")))
+            }
         });
     };
     let segment_bytes = Lineage::find(&archive, system, None).await?.segment_bytes().await?;
     let Some(segment_bytes) = segment_bytes else {
-        return Err(Fault::failed("there is no segment of this log", "see what there is: holdfast wal status"));
+        return Err(Fault::failed(
+            "there is no segment of this log",
+            "see what there is: holdfast wal status",
+        ));
     };
     let histories = recover::histories(&archive, &listed).await?;
     let (tree, shelf) = (LogTree::new(segment_bytes, &listed, &histories), Archived(archive));
@@ -70,7 +75,12 @@ fn show(run: &Run, timeline: &Timeline, event: &LogEvent) {
         (_, Some(name)) => format!("restore point {}", escape(name.as_bytes())),
         (xid, None) => format!("transaction {}", xid.unwrap_or_default()),
     };
-    run.ink.data(&format!("{}  {:>12}  timeline {}  {what}", told::moment(time), event.at.to_string(), timeline.number));
+    run.ink.data(&format!(
+        "{}  {:>12}  timeline {}  {what}",
+        told::moment(time),
+        event.at.to_string(),
+        timeline.number
+    ));
 }
 
 /// Reads both ends.
@@ -78,7 +88,10 @@ fn span(text: &str) -> Result<(Edge, Edge), Fault> {
     let ends = text.split_once("..").filter(|(from, to)| !from.is_empty() && !to.is_empty());
     let (from, to) = ends.ok_or_else(|| {
         let what = format!("--commits {} is not FROM..TO", escape(text.as_bytes()));
-        Fault::usage(what, "write two times with their offset, or two places: 2026-01-31T02:50Z..2026-01-31T03:10Z")
+        Fault::usage(
+            what,
+            "write two times with their offset, or two places: 2026-01-31T02:50Z..2026-01-31T03:10Z",
+        )
     })?;
     Ok((edge(from)?, edge(to)?))
 }

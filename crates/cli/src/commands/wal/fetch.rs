@@ -10,6 +10,7 @@ use super::prefetch::Prefetch;
 use super::{Run, within};
 use crate::args::WalFetchArgs;
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalFile, WalName};
+use crate::engine::{Error, ErrorKind};
 use crate::fault::{Code, Fault};
 use crate::ink::{WalFetchedLine, size};
 use crate::settings::current_dir;
@@ -24,8 +25,10 @@ use tokio::time::{Instant, sleep};
 const GAP_PATIENCE: Duration = Duration::from_secs(10);
 /// A standby that misses a history goes along the wrong timeline.
 const HISTORY_PATIENCE: Duration = Duration::from_secs(30);
-/// So often is looked again.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The server waits while the next segments are fetched.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(20);
+/// So soon is looked again, then after twice the time, and so on.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Fetches the file.
 pub(super) async fn run(run: &Run, args: &WalFetchArgs) -> Result<(), Fault> {
@@ -34,7 +37,12 @@ pub(super) async fn run(run: &Run, args: &WalFetchArgs) -> Result<(), Fault> {
     loop {
         let left = args.timeout.saturating_sub(begun.elapsed());
         let fault = match within(run, left, fetch(run, args, kind)).await {
-            Ok(()) => return Ok(()),
+            Ok(next) => {
+                if let Some(next) = next {
+                    next.fetch_ahead(run).await;
+                }
+                return Ok(());
+            }
             Err(fault) => fault,
         };
         let outage = matches!(fault.code, Code::Failed | Code::NoRepository);
@@ -42,11 +50,31 @@ pub(super) async fn run(run: &Run, args: &WalFetchArgs) -> Result<(), Fault> {
         if !patient || begun.elapsed() > HISTORY_PATIENCE.min(args.timeout) {
             return Err(fault);
         }
-        sleep(LOOK_EVERY).await;
+        sleep(4 * LOOK_AGAIN).await;
     }
 }
 
-async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Fault> {
+/// What the server asks for next.
+struct Next {
+    prefetch: Prefetch,
+    archive: WalArchive,
+    timeline: Timeline,
+    name: SegmentName,
+    length: u64,
+}
+
+impl Next {
+    /// The file is in its place: nothing that happens now is a failure.
+    async fn fetch_ahead(self, run: &Run) {
+        let work = async {
+            self.prefetch.fill(&self.archive, &self.timeline, self.name, self.length).await;
+            Ok(())
+        };
+        let _ = within(run, AHEAD_PATIENCE, work).await;
+    }
+}
+
+async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<Option<Next>, Fault> {
     let system = match args.system {
         Some(system) => system,
         None => system_of_server(None)?.ok_or_else(|| {
@@ -60,7 +88,7 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
     if let (Some(timeline), WalFile::Segment(name)) = (known, kind)
         && let Some(content) = prefetch.take(&timeline, name)
     {
-        return given(run, args, &timeline, content, 0).await;
+        return given(run, args, &timeline, content, 0).await.map(|()| None);
     }
     let repository = run.open().await?;
     let archive = WalArchive::new(&run.ctx, &repository);
@@ -75,21 +103,20 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<(), Faul
             let (content, filled) = search.segment(name).await?;
             let length = content.len() as u64;
             given(run, args, &timeline, content, filled).await?;
-            if filled == 0 {
-                prefetch.fill(&archive, &timeline, name, length).await;
-            }
-            Ok(())
+            let next = Next { prefetch, archive: archive.clone(), timeline, name, length };
+            return Ok(Some(next).filter(|_| filled == 0));
         }
-        WalFile::History(1) => Err(absent(&args.name, "the first timeline has no history")),
+        WalFile::History(1) => return Err(absent(&args.name, "the first timeline has no history")),
         WalFile::History(_) => {
             history_of(&archive, &timeline).await?;
-            given(run, args, &timeline, search.whole().await?.unwrap_or_default(), 0).await
+            given(run, args, &timeline, search.whole().await?.unwrap_or_default(), 0).await?;
         }
         WalFile::Partial(_) | WalFile::Backup(_) => match search.whole().await? {
-            Some(content) => given(run, args, &timeline, content, 0).await,
-            None => Err(absent(&args.name, "the archive has no such file")),
+            Some(content) => given(run, args, &timeline, content, 0).await?,
+            None => return Err(absent(&args.name, "the archive has no such file")),
         },
     }
+    Ok(None)
 }
 
 /// Puts a file in its place; so many bytes at its end are zeros that the archive does not have.
@@ -149,13 +176,16 @@ async fn choose(
         ([], _) => Err(absent(name, "the archive has nothing of this timeline")),
         (_, Some(known)) if meant.contains(&known) => Ok(known),
         (_, Some(known)) => {
-            let what = format!("this server is on timeline {known}, and the archive has {}", names_of(&meant));
+            let what =
+                format!("this server is on timeline {known}, and the archive has {}", names_of(&meant));
             let hint = "another copy of this cluster was promoted; say which one is meant: --timeline NUMBER-HISTORY";
             Err(Fault::new(Code::Unanswered, what, hint))
         }
         ([only], None) => Ok(*only),
         // A server that recovers along an earlier one asks only which numbers are taken.
-        ([first, ..], None) if name.ends_with(".history") && chosen.is_some_and(|chosen| chosen.number < number) => {
+        ([first, ..], None)
+            if name.ends_with(".history") && chosen.is_some_and(|chosen| chosen.number < number) =>
+        {
             Ok(*first)
         }
         (_, None) => {
@@ -168,6 +198,13 @@ async fn choose(
 
 fn absent(name: &str, why: &str) -> Fault {
     Fault { why: vec![why.to_owned()], ..Fault::new(Code::Absent, name, "") }
+}
+
+/// What cannot be read is no outage, which passes.
+fn unanswered(error: Error) -> Fault {
+    let passes = !matches!(error.kind, ErrorKind::Damaged | ErrorKind::Newer | ErrorKind::NotAllowed);
+    let fault = Fault::from(error);
+    if passes { fault } else { Fault { code: Code::Unanswered, ..fault } }
 }
 
 /// A file that is looked for.
@@ -193,13 +230,13 @@ enum Found {
 
 impl Search<'_> {
     async fn whole(&self) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(self.archive.get(&WalName::whole(self.timeline, self.name)).await?)
+        self.archive.get(&WalName::whole(self.timeline, self.name)).await.map_err(unanswered)
     }
 
     /// A segment, and how many bytes at its end the archive does not have. One that is missing before
     /// others is waited for a little.
     async fn segment(&self, name: SegmentName) -> Result<(Vec<u8>, u64), Fault> {
-        let begun = Instant::now();
+        let (begun, mut pause) = (Instant::now(), LOOK_AGAIN);
         loop {
             let fault = match self.look(name).await {
                 Ok(found) => return Ok(found),
@@ -208,7 +245,8 @@ impl Search<'_> {
             if fault.code != Code::Unanswered || begun.elapsed() > self.patience {
                 return Err(fault);
             }
-            sleep(LOOK_EVERY).await;
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 
@@ -239,7 +277,7 @@ impl Search<'_> {
         if let Some(content) = self.whole().await? {
             return self.checked(name, content).map(Found::Whole);
         }
-        let pieces = self.archive.pieces(&self.timeline, self.name).await?;
+        let pieces = self.archive.pieces(&self.timeline, self.name).await.map_err(unanswered)?;
         if let Some(content) = self.whole().await? {
             return self.checked(name, content).map(Found::Whole);
         }
@@ -307,7 +345,8 @@ impl Search<'_> {
             // has a copy of the front.
             let needed = if front.is_some() { at > start } else { at >= start.saturating_add(length) };
             if needed {
-                let why = format!("timeline {other} goes on after it, from {:X}/{:X}", at >> 32, at & 0xFFFF_FFFF);
+                let why =
+                    format!("timeline {other} goes on after it, from {:X}/{:X}", at >> 32, at & 0xFFFF_FFFF);
                 return Err(self.gap(name, &why));
             }
         }

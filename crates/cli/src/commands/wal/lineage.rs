@@ -104,7 +104,9 @@ impl<'a> Lineage<'a> {
         let mut forks = Vec::new();
         for later in self.all.iter().filter(|later| later.number > timeline.number) {
             // Who recovers along this very one does not leave it.
-            if self.chosen.as_ref().is_some_and(|(chosen, _)| chosen == timeline) || !self.is_on_line(later).await? {
+            if self.chosen.as_ref().is_some_and(|(chosen, _)| chosen == timeline)
+                || !self.is_on_line(later).await?
+            {
                 continue;
             }
             let history = history_of(self.archive, later).await?;

@@ -30,7 +30,9 @@ pub(in super::super) fn system_in(data: &Path) -> Result<Option<u64>, Fault> {
     let mut front = [0; FRONT_BYTES];
     match File::open(&path).and_then(|mut file| file.read_exact(&mut front)) {
         Ok(()) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => {
             let what = format!("cannot read {}", path.display());
             return Err(Fault::failed(what, "run it as the user of the server").because(&error));

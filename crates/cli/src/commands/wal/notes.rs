@@ -43,7 +43,8 @@ impl Notes {
     /// Whether a young note says that this very content was stored. The note is gone then.
     pub(super) fn take(&self, name: &WalName, content: &[u8]) -> bool {
         let path = self.path(name);
-        let noted = is_young(&path) && fs::read(&path).is_ok_and(|noted| noted == blake3::hash(content).as_bytes());
+        let noted =
+            is_young(&path) && fs::read(&path).is_ok_and(|noted| noted == blake3::hash(content).as_bytes());
         let _ = fs::remove_file(&path);
         noted
     }

@@ -3,9 +3,9 @@
 //! They lie in the cache folder, each with the hash of what it is; one that does not match is fetched
 //! again. On purpose not here: segments that are not whole, for more of those may come.
 
+use super::Run;
 use super::local::make_private;
 use super::notes::is_young;
-use super::Run;
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalName};
 use crate::fault::Fault;
 use crate::wire_up::PageHeader;
@@ -13,15 +13,12 @@ use holdfast_core::id::hex;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// So many are fetched ahead, at the same time.
 const AHEAD: u32 = 3;
 /// Longer segments are not: they are held in memory.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// The server waits meanwhile.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Length of the hash before a segment.
 const HASH_BYTES: usize = 32;
 
@@ -56,7 +53,13 @@ impl Prefetch {
     }
 
     /// Fetches the ones after a segment. What cannot be had now is fetched when it is its turn.
-    pub(super) async fn fill(&self, archive: &WalArchive, timeline: &Timeline, name: SegmentName, length: u64) {
+    pub(super) async fn fill(
+        &self,
+        archive: &WalArchive,
+        timeline: &Timeline,
+        name: SegmentName,
+        length: u64,
+    ) {
         let Some(dir) = self.dir.clone().filter(|_| length <= SEGMENT_BYTES_MAX) else { return };
         if make_private(&dir).is_err() {
             return;
@@ -72,8 +75,7 @@ impl Prefetch {
                 }
             });
         }
-        let all = async { while tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(PATIENCE, all).await;
+        while tasks.join_next().await.is_some() {}
     }
 }
 

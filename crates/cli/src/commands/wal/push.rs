@@ -75,7 +75,9 @@ async fn was_stored(run: &Run, notes: &Notes, ready: &Ready, content: &Content) 
     if !notes.take(&name, bytes) {
         return Ok(false);
     }
-    let Some(store) = wire_up::open_store(&run.repository_place()?, &run.reach).await? else { return Ok(false) };
+    let Some(store) = wire_up::open_store(&run.repository_place()?, &run.reach).await? else {
+        return Ok(false);
+    };
     let there = is_there(&*run.guard(store), &name).await?;
     if there {
         told(run, ready, &timeline, false);
@@ -123,11 +125,7 @@ async fn read(ready: &Ready) -> Result<Content, Fault> {
     }
 }
 
-async fn store(
-    archive: &WalArchive,
-    ready: &Ready,
-    content: Content,
-) -> Result<(Stored, Timeline), Fault> {
+async fn store(archive: &WalArchive, ready: &Ready, content: Content) -> Result<(Stored, Timeline), Fault> {
     let timeline = timeline_of(archive, ready, &content).await?;
     let stored = match content.bytes {
         Some(bytes) => archive.put(&WalName::whole(timeline, &ready.name), bytes).await?,
@@ -138,9 +136,8 @@ async fn store(
 
 /// The file of a segment that is longer than an object.
 fn read_at(path: &Path) -> Result<ReadAt, Fault> {
-    let file = File::open(path).map_err(|error| {
-        Fault::failed(format!("cannot read {}", path.display()), "").because(&error)
-    })?;
+    let file = File::open(path)
+        .map_err(|error| Fault::failed(format!("cannot read {}", path.display()), "").because(&error))?;
     Ok(Arc::new(move |at, length| {
         let mut bytes = vec![0; length.min(PIECE_BYTES_MAX)];
         file.read_exact_at(&mut bytes, at).map(|()| bytes)
@@ -170,9 +167,11 @@ async fn timeline_of(archive: &WalArchive, ready: &Ready, content: &Content) -> 
         [only] => Ok(only),
         _ => {
             let history = ready.log.join(format!("{number:08X}.history"));
-            let what = format!("nothing says which timeline {} is of: {} is missing", ready.name, history.display());
+            let what =
+                format!("nothing says which timeline {} is of: {} is missing", ready.name, history.display());
             let hint = match found.len() {
-                0 => "the archive has no such timeline either; put the history file back where it was".to_owned(),
+                0 => "the archive has no such timeline either; put the history file back where it was"
+                    .to_owned(),
                 _ => format!("the archive has several: {}; put the history file back", names_of(&found)),
             };
             Err(Fault::failed(what, hint))
@@ -194,7 +193,8 @@ async fn refuse_costly(run: &Run, repository: &Repository, secret: &Secret) -> R
                 "use a key file; a passphrase would cost {} MiB and a second per segment",
                 cost.memory_kib >> 10
             );
-            let hint = "head -c 64 /dev/urandom > FILE; holdfast key add --new-key-file FILE; then --key-file FILE";
+            let hint =
+                "head -c 64 /dev/urandom > FILE; holdfast key add --new-key-file FILE; then --key-file FILE";
             Err(Fault::usage(what, hint))
         }
     }

@@ -120,7 +120,8 @@ impl Ready {
 
     fn no_segment(&self, error: &BadSegment) -> Fault {
         let what = format!("{} is not the segment that its name says", self.path.display());
-        let hint = "it was not stored; see where the file comes from, and use a newer holdfast for a newer server";
+        let hint =
+            "it was not stored; see where the file comes from, and use a newer holdfast for a newer server";
         Fault::failed(what, hint).because(error)
     }
 }
