@@ -77,6 +77,30 @@ pub(crate) fn get_from(from: &FromArgs) -> Result<Secret, Fault> {
     stated(from.into(), || password_of(prompt(text, HINT)?.into_bytes(), "the password"))
 }
 
+/// What opens the repository also for another program, later and without anybody.
+pub(crate) enum Lasting {
+    KeyFile(PathBuf),
+    PasswordFile(PathBuf),
+    PasswordCommand(OsString),
+    /// Nothing does: so it was given.
+    Passing(&'static str),
+}
+
+/// Tells what would open the repository for a program that is started from somewhere else.
+pub(crate) fn lasting(global: &Global) -> Result<Lasting, Fault> {
+    Ok(match origin(global.into(), variable)? {
+        Origin::KeyFile(path) => Lasting::KeyFile(path),
+        Origin::PasswordFile(path) => Lasting::PasswordFile(path),
+        // What stands in the environment may be a secret itself; an argument is none.
+        Origin::PasswordCommand(command) if global.password_command.is_some() => {
+            Lasting::PasswordCommand(command)
+        }
+        Origin::PasswordCommand(_) => Lasting::Passing("HOLDFAST_PASSWORD_COMMAND"),
+        Origin::Environment => Lasting::Passing("HOLDFAST_PASSWORD"),
+        Origin::Person => Lasting::Passing("a person"),
+    })
+}
+
 fn stated(stated: Stated<'_>, ask: impl FnOnce() -> Result<Secret, Fault>) -> Result<Secret, Fault> {
     match origin(stated, variable)? {
         Origin::KeyFile(path) => key_file(&path),

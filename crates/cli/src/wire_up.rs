@@ -3,11 +3,19 @@
 //!
 //! On purpose not here: what is done with them.
 
+pub(crate) use holdfast_engine::wal::Timeline;
+pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
 pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
+pub(crate) use holdfast_source_postgres::point::{
+    Archived, Base, Choice, Edge, Goal, Plan as RecoveryPlan, PlanError, Seen, Shelf, Target as WishedTarget,
+    Tree as LogTree, Wish, commits as log_commits, plan as plan_recovery,
+};
+pub(crate) use holdfast_source_postgres::records::{Event as LogEvent, EventKind as LogEventKind, PgTime};
+pub(crate) use holdfast_source_postgres::recovering::{Recovering, Recovery, Then, shell_line};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
 pub(crate) use holdfast_source_postgres::stream::{
     StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot, is_slot_name, stream as stream_log,

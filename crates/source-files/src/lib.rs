@@ -8,7 +8,7 @@
 
 mod directory;
 mod excludes;
-mod owners;
+pub mod owners;
 mod read;
 mod record;
 mod source;

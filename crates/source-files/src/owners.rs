@@ -46,6 +46,41 @@ impl Owners {
     }
 }
 
+/// The numbers of `USER` or `USER:GROUP` on this host, each by name or number; without a group that of
+/// the user. `None` if there is no such user or group.
+#[must_use]
+pub fn numbers_of(text: &str) -> Option<(u32, u32)> {
+    numbers_in(text, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+fn numbers_in(text: &str, passwd: &[u8], group: &[u8]) -> Option<(u32, u32)> {
+    let (user, wanted) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let find = |lines: &[u8], name: &str| {
+        let found = parse(lines).into_iter().find(|(known, _)| known == name).map(|(_, number)| number);
+        found.or_else(|| name.parse().ok())
+    };
+    let uid = find(passwd, user)?;
+    let gid = match wanted {
+        Some(name) => find(group, name)?,
+        None => primary_group(passwd, uid)?,
+    };
+    Some((uid, gid))
+}
+
+fn primary_group(passwd: &[u8], uid: u32) -> Option<u32> {
+    String::from_utf8_lossy(passwd).lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let number: u32 = fields.next()?.parse().ok()?;
+        (number == uid).then(|| fields.next()?.parse().ok())?
+    })
+}
+
+/// Whether this host knows a user of this number.
+#[must_use]
+pub fn is_known(uid: u32) -> bool {
+    parse(&read("/etc/passwd")).iter().any(|(_, number)| *number == uid)
+}
+
 /// Numbers that users and groups have on this host.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
@@ -102,6 +137,19 @@ mod tests {
         assert_eq!((owner.user.as_str(), owner.group.as_str()), ("root", "users"));
         assert!(Arc::ptr_eq(&owner, &owners.get(0, 100)));
         assert_eq!(owners.get(7, 8).user, "");
+    }
+
+    #[test]
+    fn an_owner_is_stated_by_names_or_numbers() {
+        let of = |text| numbers_in(text, PASSWD, GROUP);
+        assert_eq!(
+            (of("ann"), of("ann:root"), of("1000")),
+            (Some((1000, 100)), Some((1000, 0)), Some((1000, 100)))
+        );
+        assert_eq!((of("7:8"), of("root:users")), (Some((7, 8)), Some((0, 100))));
+        for text in ["", "7", "nobody here", "ann:nobody", "ann:", ":users"] {
+            assert_eq!(of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Clusters of PostgreSQL as something to back up: all of their files by the protocol of
 //! replication, and beside them the log that makes them consistent.
 //!
-//! On purpose not here: a restore, which is one of files; where the log is kept between backups; dumps of
+//! On purpose not here: restoring files; where the log is kept between backups; dumps of
 //! single databases; and the environment: passwords are handed in.
 
 pub mod adopted;
@@ -18,7 +18,10 @@ pub mod log;
 mod lsn;
 mod manifest;
 mod passfile;
+pub mod point;
 mod preflight;
+pub mod records;
+pub mod recovering;
 pub mod restored;
 mod source;
 pub mod stream;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here follows a link that came out of a snapshot. On purpose not here: restoring files.
 
+use crate::recovering::Recovering;
 use rustix::fs::{AtFlags, CWD, Gid, OFlags, Uid, chownat};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -25,7 +26,7 @@ const OLD: [&str; 9] = [
     "archive_mode",
     "synchronous_standby_names",
 ];
-/// What is written below the settings that stay.
+/// What is written below the settings that stay, unless the copy shall archive.
 const OFF: &str = "# This copy was restored: it must not write into the archive of the cluster that it was made of.\n\
                    archive_mode = 'off'\n";
 
@@ -33,16 +34,21 @@ const OFF: &str = "# This copy was restored: it must not write into the archive 
 #[derive(Clone, Copy)]
 struct Owner(u32, u32);
 
-/// Does them. Each tablespace has its number and the folder that its files were restored to.
+/// Does them. Each tablespace has its number and the folder that its files were restored to;
+/// `recovering` says up to where the server goes, if not only as far as the log that came along.
 ///
 /// # Errors
 /// A file cannot be written, or is not what a cluster has in its place.
-pub fn finish(dir: &Path, mode: u16, spaces: &[(u32, PathBuf)]) -> io::Result<()> {
+pub fn finish(dir: &Path, mode: u16, spaces: &[(u32, PathBuf)], recovering: &Recovering) -> io::Result<()> {
     let version = fs::symlink_metadata(dir.join("PG_VERSION"))?;
     let owner = Owner(version.uid(), version.gid());
     let settings = dir.join(SETTINGS);
-    let text = [&kept(&read(&settings)?), OFF.as_bytes()].concat();
+    let off = if recovering.archives { "" } else { OFF };
+    let text = [&kept(&read(&settings)?, recovering.archives), off.as_bytes(), &recovering.text()].concat();
     write(&settings, &text, owner)?;
+    if let Some(signal) = recovering.signal() {
+        write(&dir.join(signal), b"", owner)?;
+    }
     for (name, text) in [("postgresql.conf", CONF), ("pg_hba.conf", HBA)] {
         // Some systems keep them elsewhere: then the cluster's folder has none.
         match fs::symlink_metadata(dir.join(name)) {
@@ -61,7 +67,14 @@ pub fn finish(dir: &Path, mode: u16, spaces: &[(u32, PathBuf)]) -> io::Result<()
         }
         for (oid, to) in spaces {
             let link = links.join(oid.to_string());
-            symlink(to, &link)?;
+            match symlink(to, &link) {
+                // That of the cluster that was there.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && link.is_symlink() => {
+                    fs::remove_file(&link)?;
+                    symlink(to, &link)?;
+                }
+                made => made?,
+            }
             give(&link, owner)?;
         }
         File::open(links)?.sync_all()?;
@@ -107,9 +120,10 @@ fn give(path: &Path, Owner(uid, gid): Owner) -> io::Result<()> {
     Ok(chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// The settings without those of the old server's recovery.
-fn kept(text: &[u8]) -> Vec<u8> {
-    let lines = text.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_old(line));
+/// The settings without those of the old server's recovery. Whether it archives stays only if that
+/// was asked for.
+fn kept(text: &[u8], archives: bool) -> Vec<u8> {
+    let lines = text.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_old(line, archives));
     let mut kept = lines.collect::<Vec<_>>().concat();
     if kept.last().is_some_and(|&byte| byte != b'\n') {
         kept.push(b'\n');
@@ -117,11 +131,12 @@ fn kept(text: &[u8]) -> Vec<u8> {
     kept
 }
 
-fn is_old(line: &[u8]) -> bool {
+fn is_old(line: &[u8], archives: bool) -> bool {
     let line = line.trim_ascii_start();
     let end = line.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
     let name = String::from_utf8_lossy(&line[..end.unwrap_or(line.len())]).to_ascii_lowercase();
-    name.starts_with("recovery_target") || OLD.contains(&name.as_str())
+    let stays = archives && name == "archive_mode";
+    name.starts_with("recovery_target") || OLD.contains(&name.as_str()) && !stays
 }
 
 /// Where tablespaces are, as a server reads it when it starts from a backup.
@@ -150,10 +165,10 @@ mod tests {
         let text = b"# Do not edit\nwork_mem = '8MB'\nprimary_conninfo = 'host=db1 password=x'\n RECOVERY_TARGET_TIME='x'\n\
                      recovery_target_timeline = 'latest'\narchive_mode = 'on'\nrecovery_prefetch = 'on'\nlast='1'";
         assert_eq!(
-            String::from_utf8(kept(text)).unwrap(),
+            String::from_utf8(kept(text, false)).unwrap(),
             "# Do not edit\nwork_mem = '8MB'\nrecovery_prefetch = 'on'\nlast='1'\n"
         );
-        assert_eq!(kept(b""), b"");
+        assert_eq!(kept(b"", false), b"");
     }
 
     #[test]
@@ -161,10 +176,10 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let (dir, space) = (top.path().join("data"), top.path().join("space\\1"));
         fs::create_dir_all(dir.join("pg_tblspc")).unwrap();
-        assert!(finish(&dir, 0o700, &[]).is_err(), "no cluster");
+        assert!(finish(&dir, 0o700, &[], &Recovering::default()).is_err(), "no cluster");
         fs::write(dir.join("PG_VERSION"), "15\n").unwrap();
         fs::write(dir.join("pg_hba.conf"), "own").unwrap();
-        finish(&dir, 0o750, &[(16385, space.clone())]).unwrap();
+        finish(&dir, 0o750, &[(16385, space.clone())], &Recovering::default()).unwrap();
         assert_eq!(fs::read_link(dir.join("pg_tblspc/16385")).unwrap(), space);
         let map = fs::read_to_string(dir.join("tablespace_map")).unwrap();
         assert_eq!(map, format!("16385 {}/space\\\\1\n", top.path().display()));
@@ -182,7 +197,7 @@ mod tests {
         fs::write(dir.join("PG_VERSION"), "15\n").unwrap();
         fs::write(&outside, "safe").unwrap();
         symlink(&outside, dir.join(SETTINGS)).unwrap();
-        assert!(finish(&dir, 0o700, &[]).is_err());
+        assert!(finish(&dir, 0o700, &[], &Recovering::default()).is_err());
         assert_eq!(fs::read_to_string(&outside).unwrap(), "safe");
     }
 }

@@ -5,6 +5,7 @@
 //! fuzzer is sealed here with real keys, so that the decoder beneath it is reached. On purpose
 //! not here: decoders that only read what the same process wrote.
 
+mod logs;
 mod objects;
 mod packs;
 mod seeds;
@@ -56,6 +57,8 @@ targets! {
     "list" => objects::list,
     "log" => objects::log,
     "log-content" => objects::log_content,
+    "log-history" => logs::history,
+    "log-records" => logs::segment,
     "member" => objects::member,
     "name" => text::name,
     "object" => objects::object,

@@ -217,6 +217,12 @@ fn add_texts(seeds: &mut Seeds) {
     {
         add(seeds, "time", text.as_bytes());
     }
+    add(
+        seeds,
+        "log-history",
+        b"1\t0/3000148\tno recovery target specified\n\n2\t16/B374D848\tbefore 2026-01-31\n",
+    );
+    add(seeds, "log-records", &super::logs::seed());
     add(seeds, "escape", b"a\x1b[31m\n\xff\xc3\xa9\xe2\x80\xae");
 }
 

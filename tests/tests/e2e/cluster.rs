@@ -258,7 +258,7 @@ fn a_part_of_a_cluster_is_plain_files() {
     world
         .run(&[&"restore", &"latest", &"--target", &taken, &"--overwrite", &"always"])
         .ends(2)
-        .says(&["new folder"]);
+        .says(&["postmaster.pid"]);
     let dry = world.path("dry");
     world.run(&[&"restore", &"latest", &"--target", &dry, &"--dry-run"]).ends(0);
     assert!(!dry.exists());

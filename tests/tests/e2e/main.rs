@@ -21,6 +21,8 @@ mod bucket_trouble;
 mod bucket_versions;
 mod cluster;
 mod cluster_bad;
+mod cluster_over;
+mod cluster_point;
 mod cluster_stream;
 mod cluster_wal;
 mod compare;

@@ -236,6 +236,8 @@ const RARE: &[&str] = &[
     "wal_stored",
     "summary_wal_stream",
     "slot_dropped",
+    "recovery",
+    "wal_commit",
 ];
 
 #[test]

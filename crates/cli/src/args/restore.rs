@@ -1,6 +1,6 @@
 //! The options of `restore`.
 
-use super::{Pick, VersionPick};
+use super::{Pick, Recover, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,7 +23,10 @@ use std::path::PathBuf;
 /// choose otherwise.
 ///
 /// A cluster of PostgreSQL becomes a folder that a server of the same major version starts from, with
-/// archiving off; what is restored by half does not start. Each of its tablespaces needs a place.
+/// archiving off; what is restored by half does not start. Each of its tablespaces needs a place. With
+/// an archive of its log (`holdfast wal`) it is recovered to any moment: --to says up to where, and the
+/// plan is shown first. What cannot be reached is refused before anything is written. The newest
+/// snapshot before the target is taken.
 ///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
@@ -34,6 +37,7 @@ Examples:
   holdfast restore latest:/srv/www --target /tmp/www --verify
   holdfast restore latest:/srv/www --target 's3://bucket/www?region=eu-central-1'
   holdfast restore latest --target s3://new-bucket --at '2026-01-31 02:15:00'
+  holdfast restore latest --target /srv/pg --to time=2026-01-31T02:15:00+09:00 --dry-run
   holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run
   holdfast restore latest:/srv/www --target /srv/www --overwrite always --delete --dry-run")]
 pub(crate) struct RestoreArgs {
@@ -77,6 +81,8 @@ pub(crate) struct RestoreArgs {
     /// keeps versions
     #[arg(long, help_heading = "Of a bucket with all its versions", conflicts_with_all = ["at", "version_id", "verify", "overwrite", "delete"])]
     pub(crate) all_versions: bool,
+    #[command(flatten)]
+    pub(crate) recover: Recover,
     #[command(flatten)]
     pub(crate) over: Over,
     #[command(flatten)]

@@ -104,16 +104,21 @@ pub(crate) struct WalStatusArgs {
     pub(crate) system: Option<u64>,
 }
 
-/// List the files of the log.
+/// List the files of the log, or the commits in a part of it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   holdfast wal ls
+  holdfast wal ls --commits 2026-01-31T02:50+09:00..2026-01-31T03:10+09:00
   holdfast wal ls 7383249871234567890 --json")]
 pub(crate) struct WalLsArgs {
     /// Only those of the database with this system identifier
     #[arg(value_name = "SYSTEM")]
     pub(crate) system: Option<u64>,
+    /// Show commits and restore points between two moments or places: times with their offset, or
+    /// places like 16/B374D848
+    #[arg(long, value_name = "FROM..TO")]
+    pub(crate) commits: Option<String>,
 }
 
 /// Let a restored cluster archive its log again: it is production from now on.

@@ -9,6 +9,7 @@ mod json_contents;
 mod json_copy;
 mod json_keys;
 mod json_maintain;
+mod json_recovery;
 mod json_repair;
 mod json_restore;
 mod json_stream;
@@ -34,6 +35,7 @@ pub(crate) use json_keys::{
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
+pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
     RepairSnapshotsSummary,

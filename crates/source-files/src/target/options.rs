@@ -26,6 +26,8 @@ pub struct FileTargetOptions {
     pub sparse: bool,
     /// Owners are those of the same name on this host, of the same number where there is none.
     pub ownership_by_name: bool,
+    /// Everything belongs to this user and group, whatever was recorded.
+    pub owner: Option<(u32, u32)>,
     /// What is done with what is there; none if the folder has to be empty.
     pub overwrite: Option<Overwrite>,
     /// Deletes what the snapshot does not have, where this says so of a path relative to the

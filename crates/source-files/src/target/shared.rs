@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) deletes: Option<Deletes>,
     pub(super) count: Counts,
     numbers: Option<Numbers>,
+    owner: Option<(u32, u32)>,
     fresh_owner: OnceLock<(u32, u32)>,
     top_owner: Option<(u32, u32)>,
     late_flags: Mutex<Vec<(Vec<u8>, IFlags)>>,
@@ -92,6 +93,7 @@ impl Shared {
             deletes,
             count: Counts::default(),
             numbers: options.ownership_by_name.then(Numbers::of_host),
+            owner: options.owner,
             fresh_owner: OnceLock::new(),
             top_owner: top.and_then(|top| fstat(top).ok()).map(|raw| (raw.st_uid, raw.st_gid)),
             late_flags: Mutex::default(),
@@ -129,7 +131,8 @@ impl Shared {
 
     /// The numbers that an entry's owner gets here.
     pub(super) fn numbers_of(&self, owner: &Owner) -> (u32, u32) {
-        self.numbers.as_ref().map_or((owner.uid, owner.gid), |numbers| numbers.of(owner))
+        let recorded = || self.numbers.as_ref().map_or((owner.uid, owner.gid), |numbers| numbers.of(owner));
+        self.owner.unwrap_or_else(recorded)
     }
 
     pub(super) fn problem(&self, key: &[u8], kind: ProblemKind, what: String) {

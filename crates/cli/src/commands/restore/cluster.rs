@@ -2,74 +2,60 @@
 //!
 //! It is a restore of files in parts: all but what would let a server start, each tablespace in its
 //! own place, and last of all `global/pg_control`. So what is restored by half does not start. The
-//! log that makes it consistent is among its files. On purpose not here: recovery to a moment, and
-//! restoring over a cluster that is there.
+//! log that makes it consistent is among its files. On purpose not here: up to where it is recovered,
+//! and what it takes to restore over a cluster that is there.
 
-use super::{Job, Ready, Run};
+use super::recover::{Prepared, record_of};
+use super::{Job, Ready, Run, over, told, wiring};
 use crate::args::RestoreArgs;
-use crate::engine::{
-    Carry, Problems, Repository, RestoreOptions, RestoreReport, Selection, Snapshot, Tally, details,
-};
+use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
 use crate::ink::{counted, escape};
 use crate::settings;
-use crate::wire_up::{Record, Space, restored_cluster};
+use crate::wire_up::{Record, Space, is_known_user, restored_cluster};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the summary of such a snapshot says that it is of.
-const KIND: &str = "postgres";
 /// What a server needs to start; restored last.
 const CONTROL: &[u8] = b"/global/pg_control";
 /// What would make a server follow another one, or wait for an archive.
 const SIGNALS: [&[u8]; 2] = [b"/standby.signal", b"/recovery.signal"];
 
 /// A tablespace and where it goes.
-struct Moved {
-    oid: u32,
-    to: PathBuf,
+pub(super) struct Moved {
+    pub(super) oid: u32,
+    pub(super) to: PathBuf,
 }
 
 /// A cluster that is to be restored.
 pub(super) struct Cluster {
     record: Record,
     spaces: Vec<Moved>,
+    recovery: Prepared,
+    /// It is restored over itself.
+    in_place: bool,
 }
 
 impl Cluster {
-    /// Whether all of a cluster is restored into a folder; refuses what cannot be.
+    /// What is restored if it is a whole cluster, for which a recovery was prepared; refuses what
+    /// cannot be.
     pub(super) async fn of(
         run: &Run,
         args: &RestoreArgs,
         repository: &Repository,
         snapshot: &Snapshot,
-        options: &RestoreOptions,
         place: &Ready,
+        recovery: Option<Prepared>,
     ) -> Result<Option<Self>, Fault> {
-        let whole = snapshot.summary.kind == KIND && options.path.is_empty() && options.select.is_none();
-        let Ready::Folder(target) = place else { return refuse_map(args) };
-        if !whole {
-            if snapshot.summary.kind == KIND {
-                run.ink.talk("this is a part of a cluster: plain files, from which no server starts");
-            }
-            return refuse_map(args);
-        }
-        if args.over.overwrite.is_some() || args.over.delete {
-            return Err(Fault::usage(
-                "a cluster is restored into a new folder, not over what is there",
-                "give --target an empty folder; keep the broken one: mv DATA DATA.broken",
-            ));
-        }
-        let recorded = details(&run.ctx, repository, snapshot).await?;
-        let record = Record::decode(&recorded.source_record).ok_or_else(|| {
-            let hint = "use a newer holdfast; to restore its files as they are, name a folder: latest:/base";
-            Fault::failed("what this snapshot says of its cluster cannot be understood", hint)
-        })?;
-        let spaces = moved(&args.tablespace_map, &record.tablespaces, target)?;
-        Ok(Some(Self { record, spaces }))
+        let (Ready::Folder(target), Some(recovery)) = (place, recovery) else { return refuse_map(args) };
+        let record = record_of(run, repository, snapshot).await?;
+        let in_place = over::wanted(args, target, &record)?;
+        let spaces = moved(&args.tablespace_map, &record.tablespaces, target, in_place)?;
+        Ok(Some(Self { record, spaces, recovery, in_place }))
     }
 
     /// Restores it, part by part.
@@ -77,8 +63,12 @@ impl Cluster {
         let begun = Instant::now();
         let Ready::Folder(target) = &job.place else { return Ok(()) };
         let target = target.clone();
+        self.tell_plan(&job);
         let mut sum = Sum { report: RestoreReport::default(), problems: Problems::default(), verified: None };
         job.options.select = Some(self.all_but_spaces_and_control());
+        if self.in_place {
+            over::begin(&mut job, &target, &self.spaces).await?;
+        }
         sum.part(&job, &target).await?;
         for space in &self.spaces {
             job.place = Ready::Folder(space.to.clone());
@@ -90,18 +80,15 @@ impl Cluster {
         job.options.path = Vec::new();
         if sum.problems.damaged_count == 0 {
             if !job.args.dry_run {
-                let spaces: Vec<_> = self.spaces.iter().map(|space| (space.oid, space.to.clone())).collect();
-                restored_cluster(&target, self.record.data_directory_mode, &spaces).map_err(|error| {
-                    let what = format!("cannot finish the cluster in {}", target.display());
-                    Fault::failed(what, "empty the target, put that right and restore again").because(&error)
-                })?;
+                self.finish(&job, &target).await?;
             }
             job.options.select = Some(Arc::new(|path: &[u8], _| match path {
                 b"/global" => Selection::Descend,
                 CONTROL => Selection::Take,
                 _ => Selection::Skip,
             }));
-            // The folder is not empty any more: it holds the rest of the cluster.
+            // The folder is not empty any more: it holds the rest of the cluster, which stays.
+            job.into.delete = None;
             job.into.overwrite = Some(crate::wire_up::Overwrite::Always);
             sum.part(&job, &target).await?;
         } else {
@@ -129,17 +116,78 @@ impl Cluster {
         )
     }
 
+    /// Says what will become of it, before anything is written.
+    fn tell_plan(&self, job: &Job<'_>) {
+        let ink = &job.run.ink;
+        if ink.tone.json {
+            told::line(&self.recovery).iter().for_each(|line| ink.json_now(line));
+        } else if job.args.dry_run {
+            told::plan(&self.recovery).iter().for_each(|line| ink.data(line));
+        } else {
+            told::plan(&self.recovery).iter().for_each(|line| ink.talk(line));
+        }
+        self.recovery.needed.iter().for_each(|text| ink.warn(text));
+    }
+
+    /// Writes what is not a file of the snapshot, and tries what the server will do.
+    async fn finish(&self, job: &Job<'_>, target: &Path) -> Result<(), Fault> {
+        let spaces: Vec<_> = self.spaces.iter().map(|space| (space.oid, space.to.clone())).collect();
+        let recovering = &self.recovery.recovering;
+        restored_cluster(target, self.record.data_directory_mode, &spaces, recovering).map_err(|error| {
+            let what = format!("cannot finish the cluster in {}", target.display());
+            Fault::failed(what, "empty the target, put that right and restore again").because(&error)
+        })?;
+        self.tell_owner(job.run, target);
+        let (Some(recovery), Some(first)) = (&recovering.recovery, self.recovery.first) else {
+            return Ok(());
+        };
+        let (line, dir) = (recovery.restore_command.clone(), target.to_owned());
+        let trial = move || wiring::tried(&dir, &line, &first.to_string());
+        let tried = tokio::task::spawn_blocking(trial).await;
+        tried.unwrap_or_else(|error| Err(Fault::failed("cannot try the archive", "").because(&error)))
+    }
+
+    fn tell_owner(&self, run: &Run, target: &Path) {
+        let Ok(owner) = std::fs::metadata(target.join("PG_VERSION")).map(|file| file.uid()) else { return };
+        if !rustix::process::geteuid().is_root() {
+            run.ink.talk("the files belong to you: PostgreSQL has to run as you");
+        } else if owner == 0 || !is_known_user(owner) {
+            run.ink.warn(&format!(
+                "the files belong to the user with the number {owner}, as which no server runs here: restore with --owner \
+                 USER, or chown -R them"
+            ));
+        }
+    }
+
     fn what_now(&self, run: &Run, target: &Path) {
         let major = self.record.server_version_number / 10_000;
-        let shown = escape(target.as_os_str().as_bytes());
+        let goal = match &self.recovery.plan {
+            None => format!("it replays the log up to {} and is open then", self.record.stop_lsn),
+            Some(_) => format!("it recovers to {}", told::wished(&self.recovery.wish)),
+        };
         run.ink.talk(&format!(
-            "start it with PostgreSQL {major}, as the user who owns it: pg_ctl -D {shown} start; it replays the log up \
-             to {} and is open then",
-            self.record.stop_lsn
+            "start it with PostgreSQL {major}, as the user who owns it: {}; {goal}",
+            start_line(target, major)
         ));
-        run.ink.talk(&format!(
-            "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
-        ));
+        if self.recovery.recovering.archives {
+            run.ink.warn("archiving is as the old server had it: on a timeline of its own, this copy writes into its archive");
+        } else {
+            let shown = escape(target.as_os_str().as_bytes());
+            run.ink.talk(&format!(
+                "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
+            ));
+        }
+    }
+}
+
+/// How a server is started on a folder, by the layout that is seen.
+fn start_line(target: &Path, major: u32) -> String {
+    let shown = escape(target.as_os_str().as_bytes());
+    let debian = target.strip_prefix(format!("/var/lib/postgresql/{major}")).ok().and_then(Path::to_str);
+    match debian.filter(|name| Path::new(&format!("/etc/postgresql/{major}/{name}/postgresql.conf")).exists())
+    {
+        Some(name) => format!("pg_ctlcluster {major} {name} start"),
+        None => format!("pg_ctl -D {shown} start"),
     }
 }
 
@@ -196,7 +244,7 @@ fn refuse_map(args: &RestoreArgs) -> Result<Option<Cluster>, Fault> {
 }
 
 /// Finds the place of each tablespace: nothing is written where nobody said so.
-fn moved(map: &[OsString], spaces: &[Space], target: &Path) -> Result<Vec<Moved>, Fault> {
+fn moved(map: &[OsString], spaces: &[Space], target: &Path, in_place: bool) -> Result<Vec<Moved>, Fault> {
     let mut found: Vec<Moved> = Vec::new();
     for text in map {
         let odd = || {
@@ -223,7 +271,8 @@ fn moved(map: &[OsString], spaces: &[Space], target: &Path) -> Result<Vec<Moved>
                 format!("--tablespace-map {}: places may not lie in each other", escape(text.as_bytes()));
             return Err(Fault::usage(what, "give the target and each tablespace a folder of its own"));
         }
-        if std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
+        let own = in_place && over::is_its_own(target, space.oid, &to);
+        if !own && std::fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
             let what =
                 format!("the place {} for a tablespace is not empty", escape(to.as_os_str().as_bytes()));
             return Err(Fault::usage(
@@ -268,7 +317,7 @@ mod tests {
     fn places(map: &[&str]) -> Result<Vec<(u32, PathBuf)>, Fault> {
         let spaces = [(7, "/srv/a"), (8, "/srv/b=c")].map(|(oid, path)| Space { oid, path: path.to_owned() });
         let map: Vec<OsString> = map.iter().map(Into::into).collect();
-        let found = moved(&map, &spaces, Path::new("/target/data"))?;
+        let found = moved(&map, &spaces, Path::new("/target/data"), false)?;
         Ok(found.into_iter().map(|moved| (moved.oid, moved.to)).collect())
     }
 

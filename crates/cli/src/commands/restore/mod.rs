@@ -3,7 +3,12 @@
 mod bucket;
 mod cluster;
 mod into;
+mod over;
+pub(super) mod point;
+pub(super) mod recover;
 mod show;
+pub(super) mod told;
+mod wiring;
 
 use super::{Run, lists, pick, versions};
 use crate::args::{RestoreArgs, Select};
@@ -48,6 +53,8 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         rehearse: args.dry_run,
         ..FileTargetOptions::default()
     };
+    into.owner = recover::owner(&args.recover)?;
+    let is_folder = matches!(place, Place::Folder(_));
     let place = match place {
         Place::Folder(path) => {
             into::refuse_full(&path, &into)?;
@@ -57,13 +64,14 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     };
     let mut options = RestoreOptions { path, versions, select, fail_fast: args.fail_fast, carry: Carry::Out };
     let repository = run.open().await?;
-    let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
+    let mut resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
+    let recovery = recover::prepare(run, args, &repository, &mut resolved, &options, is_folder).await?;
     let snapshot = &resolved.snapshot;
     versions::refuse_plain(snapshot, &options.versions)?;
     options.path = settings::path_in(snapshot.summary.space, &options.path);
     let opaque = snapshot.summary.space != KeySpace::Paths;
-    let cluster = cluster::Cluster::of(run, args, &repository, snapshot, &options, &place).await?;
-    if args.over.delete {
+    let cluster = cluster::Cluster::of(run, args, &repository, snapshot, &place, recovery).await?;
+    if args.over.delete && cluster.is_none() {
         bucket::refuse_delete(&place, opaque)?;
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
         bucket::refuse_tagged(&place, &into)?;

@@ -182,6 +182,12 @@ async fn choose(
             Err(Fault::new(Code::Unanswered, what, hint))
         }
         ([only], None) => Ok(*only),
+        // A server that recovers along an earlier one asks only which numbers are taken.
+        ([first, ..], None)
+            if name.ends_with(".history") && chosen.is_some_and(|chosen| chosen.number < number) =>
+        {
+            Ok(*first)
+        }
         (_, None) => {
             let what = format!("{name} could be of several timelines: {}", names_of(&meant));
             let hint = "two copies of this cluster were promoted; say which one: --timeline NUMBER-HISTORY";

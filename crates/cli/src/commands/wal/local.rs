@@ -25,7 +25,7 @@ pub(super) fn kind_of(name: &str) -> Result<WalFile, Fault> {
 }
 
 /// The system identifier of a cluster, by its folder; `None` where there is none.
-pub(super) fn system_in(data: &Path) -> Result<Option<u64>, Fault> {
+pub(in super::super) fn system_in(data: &Path) -> Result<Option<u64>, Fault> {
     let path = data.join("global/pg_control");
     let mut front = [0; FRONT_BYTES];
     match File::open(&path).and_then(|mut file| file.read_exact(&mut front)) {

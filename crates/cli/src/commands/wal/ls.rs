@@ -8,6 +8,9 @@ use crate::ink::{Align, Table, WalFileLine, size};
 
 /// Lists them, by their names.
 pub(super) async fn run(run: &Run, args: &WalLsArgs) -> Result<(), Fault> {
+    if let Some(text) = &args.commits {
+        return super::commits::run(run, args.system, text).await;
+    }
     let repository = run.open().await?;
     let listed = WalArchive::new(&run.ctx, &repository).list(args.system).await?;
     if run.ink.tone.json {

@@ -4,6 +4,7 @@
 //! source's.
 
 mod adopt;
+mod commits;
 mod fetch;
 mod lineage;
 mod local;
@@ -16,6 +17,8 @@ mod ready;
 mod status;
 mod stream;
 mod window;
+
+pub(super) use local::system_in;
 
 use super::Run;
 use crate::args::{Verb, WalVerb};
