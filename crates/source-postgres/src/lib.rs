@@ -1,30 +1,48 @@
 //! Clusters of PostgreSQL as something to back up: all of their files by the protocol of
-//! replication, and beside them the log that makes them consistent.
+//! replication, and beside them the log that makes them consistent; or dumps of single databases by
+//! the server's own programs, and their way back.
 //!
-//! On purpose not here: a restore, which is one of files; keeping the log between backups; dumps of
-//! single databases; and the environment: passwords are handed in.
+//! On purpose not here: a restore of a cluster, which is one of files; keeping the log between backups;
+//! and the environment: passwords are handed in.
 
 mod backup;
 mod batch;
 mod capture;
+mod child;
+mod databases;
+mod dumped;
 mod error;
 mod facts;
 mod gather;
+mod load;
+mod logical;
+mod logical_record;
+mod look;
 mod lsn;
 mod manifest;
 mod passfile;
 mod preflight;
+mod preflight_sql;
 pub mod restored;
+mod rows;
 mod source;
+mod sql;
 mod tar;
+mod tools;
 mod url;
 mod wal;
 mod wire;
 
 pub use error::{PgError, ServerError};
 pub use facts::{Record, Space};
+pub use load::{Feeding, LoadOptions, Loader, RestoreTool, There};
+pub use logical::{KIND as LOGICAL_KIND, LogicalOptions, LogicalSource};
+pub use logical_record::{Dumped, GLOBALS, LogicalRecord};
+pub use look::KEPT_CONFIG;
 pub use lsn::Lsn;
 pub use passfile::Secrets;
 pub use preflight::{Finding, Preflight, preflight};
+pub use rows::RowsOf;
 pub use source::{PostgresOptions, PostgresSource};
-pub use url::{Host, Server, UrlError, parse};
+pub use tools::ToolPlaces;
+pub use url::{Host, Server, UrlError, parse, parse_with_database};

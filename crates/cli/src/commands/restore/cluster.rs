@@ -5,7 +5,7 @@
 //! log that makes it consistent is among its files. On purpose not here: recovery to a moment, and
 //! restoring over a cluster that is there.
 
-use super::{Job, Ready, Run};
+use super::{Job, Ready, Run, kept_config};
 use crate::args::RestoreArgs;
 use crate::engine::{
     Carry, Problems, Repository, RestoreOptions, RestoreReport, Selection, Snapshot, Tally, details,
@@ -113,6 +113,9 @@ impl Cluster {
         job.finish(&sum.problems, job.heard_damage())?;
         if !job.args.dry_run {
             self.what_now(job.run, &target);
+            if self.record.keeps_config {
+                kept_config::restore(&mut job, &target).await;
+            }
         }
         Ok(())
     }
@@ -120,8 +123,10 @@ impl Cluster {
     fn all_but_spaces_and_control(&self) -> crate::engine::Selector {
         let spaces =
             self.record.tablespaces.iter().map(|space| format!("/pg_tblspc/{}", space.oid).into_bytes());
-        let left: Vec<Vec<u8>> =
-            spaces.chain(SIGNALS.map(<[u8]>::to_vec)).chain([CONTROL.to_vec()]).collect();
+        let left: Vec<Vec<u8>> = spaces
+            .chain(SIGNALS.map(<[u8]>::to_vec))
+            .chain([CONTROL.to_vec(), kept_config::path()])
+            .collect();
         Arc::new(
             move |path: &[u8], _| {
                 if left.iter().any(|left| left == path) { Selection::Skip } else { Selection::Take }
