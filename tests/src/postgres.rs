@@ -37,7 +37,8 @@ pub const VERSIONS: [Version; 2] = [Version::V15, Version::V18];
 
 impl Version {
     /// Folder of its programs, where everybody can run them.
-    fn programs(self) -> &'static Path {
+    #[must_use]
+    pub fn programs(self) -> &'static Path {
         static FOUND: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
         let (at, name, usual) = match self {
             Self::V15 => (0, "HOLDFAST_POSTGRES_15", PathBuf::from("/usr/lib/postgresql/15/bin")),

@@ -21,8 +21,13 @@ pub(crate) use holdfast_source_postgres::stream::{
     StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot, is_slot_name, stream as stream_log,
 };
 pub(crate) use holdfast_source_postgres::{
+    Dumped, Feeding, GLOBALS, KEPT_CONFIG, LOGICAL_KIND, LoadOptions, Loader, LogicalOptions, LogicalRecord,
+    LogicalSource, RestoreTool, RowsOf, There, ToolPlaces,
+};
+pub(crate) use holdfast_source_postgres::{
     Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
-    Secrets as ServerSecrets, Server, Space, UrlError, parse as parse_server, preflight as preflight_cluster,
+    Secrets as ServerSecrets, Server, Space, UrlError, parse_with_database as parse_server,
+    preflight as preflight_cluster,
 };
 pub(crate) use holdfast_source_s3::attributes::lacking;
 pub(crate) use holdfast_source_s3::target::{

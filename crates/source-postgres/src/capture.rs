@@ -8,6 +8,7 @@ use crate::batch::Owed;
 use crate::error::{PgError, ServerError};
 use crate::facts::{Record, ServerFacts, Space};
 use crate::gather::{Delivery, Gather, Named, Out, nobody};
+use crate::look::{KEPT_CONFIG, Kept};
 use crate::lsn::Lsn;
 use crate::manifest::{Files, Manifest, ManifestError, Stated};
 use crate::tar::{Found, Member, MemberKind, Tar, TarError};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use holdfast_core::entry::{Owner, Time};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problem, ProblemKind};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
@@ -24,6 +26,8 @@ use tokio::sync::oneshot;
 
 /// A server that sends nothing for so long is gone. It may be at a checkpoint before it begins.
 const SILENCE: Duration = Duration::from_secs(1800);
+/// What is kept beside the files goes through a pipe in such pieces.
+const PIECE_BYTES: usize = 32 << 10;
 
 impl From<TarError> for PgError {
     fn from(error: TarError) -> Self {
@@ -42,6 +46,8 @@ pub(crate) struct Capture {
     pub files: Connection,
     pub log: Connection,
     pub plan: wal::Plan,
+    /// What is kept beside the files of the cluster.
+    pub kept: Vec<Kept>,
     pub out: Sender<Delivery>,
     /// For the log, whose server must be answered in time, however long the rest takes.
     pub log_out: UnboundedSender<Delivery>,
@@ -62,13 +68,14 @@ pub(crate) async fn run(capture: Capture) -> Option<Record> {
 }
 
 async fn both(capture: Capture) -> Result<Record, PgError> {
-    let Capture { mut files, mut log, plan, out, log_out, owed } = capture;
+    let Capture { mut files, mut log, plan, kept, out, log_out, owed } = capture;
     let (start_is, start) = oneshot::channel();
     let (stop_is, stop) = oneshot::channel();
     let mut base = Base {
         facts: &plan.facts,
         gather: Gather::new(Out::Waiting(out), owed.clone()),
         seen: Files::default(),
+        kept,
         start_is: Some(start_is),
         stop_is: Some(stop_is),
         begun: None,
@@ -93,6 +100,7 @@ struct Base<'a> {
     facts: &'a ServerFacts,
     gather: Gather,
     seen: Files,
+    kept: Vec<Kept>,
     /// Who waits for the start, and for the stop.
     start_is: Option<oneshot::Sender<Start>>,
     stop_is: Option<oneshot::Sender<Lsn>>,
@@ -180,8 +188,9 @@ impl Base<'_> {
             return Err(PgError::protocol("not all that the server announced came; nothing was backed up"));
         }
         self.warnings(connection.take_notices(), corrupt);
+        let keeps_config = self.keep().await?;
         self.gather.flush().await?;
-        self.record()
+        self.record(keeps_config)
     }
 
     fn archive(space: Option<u32>) -> Archive {
@@ -218,6 +227,10 @@ impl Base<'_> {
             self.gather.folder(&Named { path, mode, owner, mtime: self.now }).await?;
         }
         let mtime = Time { seconds: member.mtime, nanos: 0 };
+        if archive.prefix.is_empty() && is_kept_config(&member.path) {
+            // What somebody put there goes before what we would put there.
+            self.kept.clear();
+        }
         let path = match &archive.prefix[..] {
             b"" => member.path,
             prefix => [prefix, b"/", &member.path].concat(),
@@ -308,12 +321,51 @@ impl Base<'_> {
         }
     }
 
-    fn record(&mut self) -> Result<Record, PgError> {
+    /// Gives what is kept beside the files; whether there is any.
+    async fn keep(&mut self) -> Result<bool, PgError> {
+        let (Some(owner), mode) = (self.owner.clone(), self.facts.file_mode()) else { return Ok(false) };
+        let (folder_mode, mtime) = (self.facts.mode, self.now);
+        let named = |path: &[u8], mode| {
+            let (path, owner) = (path.to_vec(), Arc::clone(&owner));
+            Named { path, mode, owner, mtime }
+        };
+        let mut folders = BTreeSet::new();
+        let kept = std::mem::take(&mut self.kept);
+        for Kept { path, .. } in &kept {
+            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+            folders.extend(ends.map(|at| path[..at].to_vec()));
+        }
+        for folder in &folders {
+            self.gather.folder(&named(folder, folder_mode)).await?;
+        }
+        for Kept { path, content } in &kept {
+            let named = named(path, mode);
+            if Gather::is_small(content.len() as u64) {
+                self.gather.small(&named, content.clone()).await?;
+                continue;
+            }
+            let pipe = self.gather.piped(&named, Some(content.len() as u64)).await?;
+            for piece in content.chunks(PIECE_BYTES) {
+                pipe.send(Bytes::copy_from_slice(piece)).await.map_err(|_| nobody())?;
+            }
+        }
+        Ok(!kept.is_empty())
+    }
+
+    fn record(&mut self, keeps_config: bool) -> Result<Record, PgError> {
         match (self.begun.take(), self.stop) {
-            (Some((start, _, spaces)), Some(stop)) => Ok(Record::new(self.facts, start, stop, spaces)),
+            (Some((start, _, spaces)), Some(stop)) => {
+                Ok(Record { keeps_config, ..Record::new(self.facts, start, stop, spaces) })
+            }
             _ => Err(PgError::protocol("the backup never ended")),
         }
     }
+}
+
+/// Whether a member lies where configuration is kept.
+fn is_kept_config(path: &[u8]) -> bool {
+    let rest = path.strip_prefix(KEPT_CONFIG.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// The file that a warning is about, as a path; servers name it `"./base/5/1234"`.

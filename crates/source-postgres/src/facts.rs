@@ -146,6 +146,9 @@ pub struct Record {
     pub standby: Option<bool>,
     /// Places outside of the cluster's folder.
     pub tablespaces: Vec<Space>,
+    /// Configuration is kept beside the files, in [`KEPT_CONFIG`](crate::KEPT_CONFIG).
+    #[serde(default)]
+    pub keeps_config: bool,
 }
 
 /// The version of the record that is written.
@@ -166,6 +169,7 @@ impl Record {
             data_directory_mode: facts.mode,
             standby: facts.standby,
             tablespaces,
+            keeps_config: false,
         }
     }
 

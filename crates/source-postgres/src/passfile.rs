@@ -25,17 +25,17 @@ impl fmt::Debug for Secrets {
 const DEFAULT_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 impl Secrets {
-    /// The password for a user of a server.
-    pub(crate) fn password_for(&self, host: &Host, user: &str) -> Option<Zeroizing<Vec<u8>>> {
+    /// The password for a user of a database; that of replication is called `replication`.
+    pub(crate) fn password_for(&self, host: &Host, database: &str, user: &str) -> Option<Zeroizing<Vec<u8>>> {
         self.password.clone().or_else(|| {
             let passfile = self.passfile.as_ref()?;
-            passfile.split(|&byte| byte == b'\n').find_map(|line| password_in(line, host, user))
+            passfile.split(|&byte| byte == b'\n').find_map(|line| password_in(line, host, database, user))
         })
     }
 }
 
 /// The password of a line `host:port:database:user:password`, if the line is about this server.
-fn password_in(line: &[u8], host: &Host, user: &str) -> Option<Zeroizing<Vec<u8>>> {
+fn password_in(line: &[u8], host: &Host, database: &str, user: &str) -> Option<Zeroizing<Vec<u8>>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
         return None;
@@ -49,7 +49,7 @@ fn password_in(line: &[u8], host: &Host, user: &str) -> Option<Zeroizing<Vec<u8>
     let local = || DEFAULT_FOLDERS.contains(&host.name.as_str()) && fields[0] == b"localhost";
     let right = (is(&fields[0], &host.name) || local())
         && is(&fields[1], &host.port.to_string())
-        && is(&fields[2], "replication")
+        && is(&fields[2], database)
         && is(&fields[3], user);
     right.then(|| Zeroizing::new(unescaped(rest)))
 }
@@ -79,7 +79,7 @@ mod tests {
 
     fn look_up(file: &str, name: &str, port: u16, user: &str) -> Option<String> {
         let secrets = Secrets { password: None, passfile: Some(Zeroizing::new(file.as_bytes().to_vec())) };
-        let found = secrets.password_for(&Host { name: name.into(), port }, user);
+        let found = secrets.password_for(&Host { name: name.into(), port }, "replication", user);
         found.map(|found| String::from_utf8_lossy(&found).into_owned())
     }
 
@@ -117,7 +117,7 @@ mod tests {
             passfile: Some(Zeroizing::new(b"*:*:*:*:file".to_vec())),
         };
         let host = Host { name: "h".into(), port: 1 };
-        assert_eq!(secrets.password_for(&host, "u").as_deref().map(Vec::as_slice), Some(&b"given"[..]));
+        assert_eq!(secrets.password_for(&host, "x", "u").as_deref().map(Vec::as_slice), Some(&b"given"[..]));
         assert!(!format!("{secrets:?}").contains("given"));
     }
 }

@@ -1,11 +1,14 @@
 //! What stands between a server and its backup, and the exact words that put it right.
 //!
-//! It asks only by the protocol of replication, as a backup does: what works here works there. On
-//! purpose not here: changing anything on the server.
+//! It asks by the protocol of replication, as a backup does: what works here works there. What an
+//! ordinary connection tells is in [`crate::preflight_sql`]. On purpose not here: changing anything on
+//! the server.
 
 use crate::error::PgError;
 use crate::facts::ServerFacts;
 use crate::passfile::Secrets;
+use crate::preflight_sql;
+use crate::sql::quoted;
 use crate::url::{Host, Server};
 use crate::wire::Connection;
 
@@ -33,19 +36,19 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    fn harmful(&mut self, what: impl Into<String>) {
+    pub(crate) fn harmful(&mut self, what: impl Into<String>) {
         self.findings.push(Finding { harmful: true, what: what.into() });
     }
 
-    fn note(&mut self, what: impl Into<String>) {
+    pub(crate) fn note(&mut self, what: impl Into<String>) {
         self.findings.push(Finding { harmful: false, what: what.into() });
     }
 
-    fn proved(&mut self, what: impl Into<String>) {
+    pub(crate) fn proved(&mut self, what: impl Into<String>) {
         self.proved.push(what.into());
     }
 
-    fn remedy(&mut self, what: impl Into<String>) {
+    pub(crate) fn remedy(&mut self, what: impl Into<String>) {
         let what = what.into();
         if !self.remedy.contains(&what) {
             self.remedy.push(what);
@@ -61,7 +64,11 @@ pub async fn preflight(server: &Server, secrets: &Secrets) -> Result<Preflight, 
     let mut found = Preflight::default();
     let mut connection = match Connection::open(server, secrets).await {
         Ok(connection) => connection,
-        Err(error) => return explained(server, error, found),
+        Err(error) => {
+            let mut found = explained(server, error, found)?;
+            preflight_sql::add(&mut found, server, secrets).await;
+            return Ok(found);
+        }
     };
     found.proved(format!("{} lets {} in for replication", connection.host, server.user));
     match ServerFacts::ask(&mut connection).await {
@@ -85,6 +92,7 @@ pub async fn preflight(server: &Server, secrets: &Secrets) -> Result<Preflight, 
         Err(error) => return Err(error),
     }
     connection.close().await;
+    preflight_sql::add(&mut found, server, secrets).await;
     Ok(found)
 }
 
@@ -213,16 +221,6 @@ fn hba(server: &Server, host: Option<&Host>) -> String {
     }
 }
 
-/// A name as SQL has it.
-fn quoted(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if name.bytes().all(plain) && !name.starts_with(|first: char| first.is_ascii_digit()) {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
@@ -251,12 +249,5 @@ mod tests {
         assert!(
             explained(&server, PgError::Server { what: "x".into(), error }, Preflight::default()).is_err()
         );
-    }
-
-    #[test]
-    fn names_are_quoted_where_they_have_to_be() {
-        assert_eq!(quoted("backup_1"), "backup_1");
-        assert_eq!(quoted("Back\"up"), "\"Back\"\"up\"");
-        assert_eq!(quoted("1x"), "\"1x\"");
     }
 }

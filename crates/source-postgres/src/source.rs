@@ -7,13 +7,18 @@ use crate::capture::{self, Capture};
 use crate::error::{PgError, ServerError};
 use crate::facts::{Record, ServerFacts};
 use crate::gather::Delivery;
+use crate::look::{self, KEPT_CONFIG, Kept, Seen};
 use crate::passfile::Secrets;
+use crate::rows::RowsOf;
+use crate::sql::{Session, USUAL};
 use crate::url::Server;
 use crate::wal::{Plan, make_slot};
-use crate::wire::Connection;
+use crate::wire::{Connection, Purpose};
 use holdfast_engine::ctx::{Cancel, Clock};
 use holdfast_engine::outcome::{Notice, NoticeKind, Problems};
-use holdfast_engine::source::{ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity};
+use holdfast_engine::source::{
+    Account, ConsistencyPoint, EntryBatch, Order, Source, SourceError, SourceIdentity,
+};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +44,10 @@ pub struct PostgresOptions {
     pub secrets: Secrets,
     /// Host that it counts as being of; if none is stated, the cluster itself, wherever it runs.
     pub host: Option<String>,
+    /// Tables whose rows are counted when the files are in.
+    pub count: Vec<RowsOf>,
+    /// Leave a mark in the log when the files are in, if the role may.
+    pub mark: bool,
     /// Folder for files without names, in which the log waits until it is stored.
     pub spool: PathBuf,
     /// Tells the time.
@@ -64,13 +73,38 @@ pub struct PostgresSource {
     owed: Owed,
     /// What was met before it began.
     problems: Problems,
+    /// Who is asked what is in the cluster, if it lets us in for that.
+    ask: Option<Box<Ask>>,
+    /// What was found out beside the files.
+    seen: Vec<(String, String)>,
     run: Run,
+}
+
+/// An ordinary connection to be, and what is asked by it.
+struct Ask {
+    server: Server,
+    secrets: Secrets,
+    count: Vec<RowsOf>,
+    /// The mark to leave.
+    mark: Option<String>,
+}
+
+impl Ask {
+    async fn look(&self) -> Result<Seen, PgError> {
+        let mut session = Session::open_any(&self.server, &self.secrets, &USUAL).await?;
+        let Self { server, secrets, count, mark } = self;
+        let seen = look::look(&mut session, server, secrets, count, mark.as_deref()).await;
+        session.close().await;
+        seen
+    }
 }
 
 /// How far it is.
 enum Run {
     Ready(Box<Ready>),
     Going(Box<Taken>, JoinHandle<Option<Record>>),
+    /// All came, or it failed.
+    Done(Option<Box<Record>>),
     /// It failed, or nobody wanted it.
     Over,
 }
@@ -97,6 +131,7 @@ struct Ready {
     files: Connection,
     log: Connection,
     plan: Plan,
+    kept: Vec<Kept>,
 }
 
 impl fmt::Debug for PostgresSource {
@@ -111,9 +146,12 @@ impl PostgresSource {
     /// # Errors
     /// The server cannot be reached, does not let us in, or is of a version that is not known.
     pub async fn open(options: PostgresOptions) -> Result<Self, PgError> {
-        let PostgresOptions { server, secrets, host, spool, clock, cancel, unique } = options;
+        let PostgresOptions { server, secrets, host, count, mark, spool, clock, cancel, unique } = options;
         let mut files = Connection::open(&server, &secrets).await?;
         let facts = ServerFacts::ask(&mut files).await?;
+        if files.show("idle_session_timeout").await?.is_some_and(|timeout| timeout != "0") {
+            files = files.beside_for(&server, &secrets, &Purpose::PatientReplication).await?;
+        }
         let mut log = files.beside(&server, &secrets).await?;
         let mut problems = Problems::default();
         let name = format!("holdfast_{unique:016x}");
@@ -127,9 +165,20 @@ impl PostgresSource {
         };
         let identity = identity(&server, &facts, host);
         let plan = Plan { facts: facts.clone(), slot, spool, clock };
-        let run = Run::Ready(Box::new(Ready { files, log, plan }));
+        let (mut kept, mut seen, mut ask) = (Vec::new(), Vec::new(), None);
+        match config(&files, &server, &secrets).await {
+            Ok(config) => {
+                kept = config.files;
+                seen.extend(lacking(&config.lacks));
+                let server = Server { hosts: vec![files.host.clone()], ..server };
+                let mark = mark.then(|| format!("holdfast-{unique:016x}"));
+                ask = Some(Box::new(Ask { server, secrets, count, mark }));
+            }
+            Err(error) => problems.notice(without_sql(&error)),
+        }
+        let run = Run::Ready(Box::new(Ready { files, log, plan, kept }));
         let (handle, owed) = (Handle::current(), Owed::default());
-        Ok(Self { identity, facts, cancel, handle, owed, problems, run })
+        Ok(Self { identity, facts, cancel, handle, owed, problems, ask, seen, run })
     }
 
     /// What people call the cluster where nobody gave it a name.
@@ -143,13 +192,46 @@ impl PostgresSource {
             return;
         }
         let Run::Ready(ready) = std::mem::replace(&mut self.run, Run::Over) else { return };
-        let Ready { files, log, plan } = *ready;
+        let Ready { files, log, plan, kept } = *ready;
         let (out, from_files) = channel(BATCHES);
         let (log_out, from_log) = unbounded_channel();
-        let capture = Capture { files, log, plan, out, log_out, owed: self.owed.clone() };
+        let capture = Capture { files, log, plan, kept, out, log_out, owed: self.owed.clone() };
         let taken = Box::new(Taken { files: from_files, log: from_log });
         self.run = Run::Going(taken, self.handle.spawn(capture::run(capture)));
     }
+
+    /// Waits until files and log are in.
+    fn settle(&mut self) {
+        if let Run::Going(_, run) = &mut self.run {
+            let record = self.handle.block_on(run).ok().flatten();
+            self.run = Run::Done(record.map(Box::new));
+        }
+    }
+}
+
+/// Reads the configuration, as far as the role is let in for that.
+async fn config(files: &Connection, server: &Server, secrets: &Secrets) -> Result<look::Config, PgError> {
+    let mut session = look::beside(files, server, secrets).await?;
+    let config = look::config(&mut session).await;
+    session.close().await;
+    config
+}
+
+/// What of the configuration was not for the role to see, as a fact.
+fn lacking(lacks: &[String]) -> Option<(String, String)> {
+    (!lacks.is_empty()).then(|| ("configuration not recorded".to_owned(), lacks.join("; ")))
+}
+
+fn without_sql(error: &PgError) -> Notice {
+    let what = format!(
+        "databases, extensions, rows and configuration outside of the data are not recorded: the server does not let \
+         us in for SQL: {error}"
+    );
+    Notice { path: format!("/{KEPT_CONFIG}").into_bytes(), kind: NoticeKind::LeftOut, what }
+}
+
+fn not_recorded(what: String) -> Notice {
+    Notice { path: b"/".to_vec(), kind: NoticeKind::LeftOut, what: format!("not recorded: {what}") }
 }
 
 fn without_slot(error: &ServerError) -> Notice {
@@ -207,14 +289,36 @@ impl Source for PostgresSource {
         }
     }
 
+    /// Rows are counted when all files are in: a cluster that is restored has the log up to then.
+    fn account(&mut self, _account: &Account) -> Problems {
+        let mut problems = std::mem::take(&mut self.problems);
+        self.settle();
+        let Some(ask) = self.ask.take() else { return problems };
+        if self.cancel.is_raised() || !matches!(self.run, Run::Done(Some(_))) {
+            return problems;
+        }
+        match self.handle.block_on(ask.look()) {
+            Ok(seen) => {
+                self.seen.extend(seen.facts);
+                seen.lacks.into_iter().for_each(|lack| problems.notice(not_recorded(lack)));
+            }
+            Err(error) => problems.notice(not_recorded(format!("databases, extensions and rows: {error}"))),
+        }
+        problems
+    }
+
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
-        let Run::Going(_, run) = std::mem::replace(&mut self.run, Run::Over) else {
+        self.settle();
+        let Run::Done(record) = std::mem::replace(&mut self.run, Run::Over) else {
             return Err(failed("the cluster was not read"));
         };
-        let record = self.handle.block_on(run).ok().flatten();
         let record = record.ok_or_else(|| failed("the backup of the cluster did not come to its end"))?;
         match self.owed.count() {
-            0 => Ok(ConsistencyPoint { record: record.encode(), facts: record.facts() }),
+            0 => {
+                let mut facts = record.facts();
+                facts.append(&mut self.seen);
+                Ok(ConsistencyPoint { record: record.encode(), facts })
+            }
             more => Err(failed(&format!("{more} files of the cluster were not read to their end"))),
         }
     }

@@ -21,7 +21,9 @@ pub enum UrlError {
     #[error("there is a password in the URL, where everybody can see it")]
     Password,
     /// It names a database, and a physical backup is of all of them.
-    #[error("it names the database {0}, and a physical backup is always of the whole cluster")]
+    #[error(
+        "it names the database {0}: physical backup is always the whole cluster; for one database add --logical"
+    )]
     Database(String),
     /// It is not written as it should be.
     #[error("{0}")]
@@ -103,6 +105,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// As a person would write it to name one of its databases.
+    #[must_use]
+    pub fn with_database(&self, name: &str) -> String {
+        let shown = self.to_string();
+        match shown.split_once("/?") {
+            Some((before, after)) => format!("{before}/{}?{after}", encoded(name)),
+            None => format!("{shown}/{}", encoded(name)),
+        }
+    }
+
     /// How the way to one of its servers is protected. Off this machine a name is not believed
     /// without a proof.
     pub(crate) fn tls_for(&self, host: &Host) -> TlsMode {
@@ -134,11 +146,22 @@ fn malformed(what: impl Into<String>) -> UrlError {
     UrlError::Malformed(what.into())
 }
 
-/// Reads a URL; the second value is who asks if it does not say.
+/// Reads the URL of a cluster; the second value is who asks if it does not say.
 ///
 /// # Errors
 /// It cannot be understood, names a single database, or holds a password.
 pub fn parse(text: &str, user: &str) -> Result<Server, UrlError> {
+    match parse_with_database(text, user)? {
+        (server, None) => Ok(server),
+        (_, Some(database)) => Err(UrlError::Database(database)),
+    }
+}
+
+/// The same of a URL that may name a database.
+///
+/// # Errors
+/// It cannot be understood, or holds a password.
+pub fn parse_with_database(text: &str, user: &str) -> Result<(Server, Option<String>), UrlError> {
     let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
     let rest = rest.ok_or_else(|| malformed("it does not begin with postgres://"))?;
     if rest.contains('#') {
@@ -150,10 +173,7 @@ pub fn parse(text: &str, user: &str) -> Result<Server, UrlError> {
     if who.contains(':') {
         return Err(UrlError::Password);
     }
-    if !database.is_empty() {
-        return Err(UrlError::Database(decoded(database)?));
-    }
-    let mut draft = Draft { user: decoded(who)?, ..Draft::default() };
+    let mut draft = Draft { user: decoded(who)?, database: decoded(database)?, ..Draft::default() };
     for host in hosts.split(',').filter(|host| !host.is_empty()) {
         draft.host(host)?;
     }
@@ -161,13 +181,19 @@ pub fn parse(text: &str, user: &str) -> Result<Server, UrlError> {
         let (name, value) = pair.split_once('=').ok_or_else(|| malformed(format!("{pair} has no value")))?;
         draft.option(name, decoded(value)?)?;
     }
-    draft.finish(user)
+    let database = std::mem::take(&mut draft.database);
+    if database.contains('\0') {
+        return Err(malformed("no database has such a name"));
+    }
+    Ok((draft.finish(user)?, Some(database).filter(|database| !database.is_empty())))
 }
 
 /// What was read so far.
 #[derive(Default)]
 struct Draft {
     user: String,
+    /// The database that is named; empty if none is.
+    database: String,
     hosts: Vec<(String, Option<u16>)>,
     ports: Vec<u16>,
     tls: Option<TlsMode>,
@@ -212,7 +238,7 @@ impl Draft {
                 self.connect = Some(seconds.ok_or_else(odd)?);
             }
             "password" | "sslpassword" => return Err(UrlError::Password),
-            "dbname" => return Err(UrlError::Database(value)),
+            "dbname" => self.database = value,
             _ => return Err(malformed(format!("the option {name} is not known"))),
         }
         Ok(())
@@ -260,6 +286,13 @@ fn tls_mode(text: &str) -> Option<TlsMode> {
         "verify-full" => TlsMode::VerifyFull,
         _ => return None,
     })
+}
+
+/// A name as a URL has it.
+fn encoded(name: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let one = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(one).collect()
 }
 
 fn decoded(text: &str) -> Result<String, UrlError> {
@@ -320,6 +353,19 @@ mod tests {
         }
         assert_eq!(parse("postgres://h/shop", "u").unwrap_err(), UrlError::Database("shop".into()));
         assert_eq!(parse("postgres://h?dbname=shop", "u").unwrap_err(), UrlError::Database("shop".into()));
+    }
+
+    #[test]
+    fn a_database_is_named_where_one_may_be() {
+        let named = |text: &str| parse_with_database(text, "u").unwrap();
+        assert_eq!(named("postgres://h").1, None);
+        assert_eq!(named("postgres://h/shop").1.as_deref(), Some("shop"));
+        assert_eq!(named("postgres:///?host=/tmp&dbname=a%20b").1.as_deref(), Some("a b"));
+        for text in ["postgres://u@h:1", "postgres:///?host=/tmp/x&port=6001"] {
+            let server = parse(text, "u").unwrap();
+            let again = named(&server.with_database("a/b?c=d é"));
+            assert_eq!(again, (server, Some("a/b?c=d é".to_owned())));
+        }
     }
 
     #[test]

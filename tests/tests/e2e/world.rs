@@ -200,8 +200,12 @@ pub(crate) struct Leashed {
 impl World {
     /// Starts the program.
     pub(crate) fn leash(&self, words: &[Word<'_>]) -> Leashed {
+        self.leash_as(self.command(), words)
+    }
+
+    /// Starts a command that was prepared, with the words after it.
+    pub(crate) fn leash_as(&self, mut command: Command, words: &[Word<'_>]) -> Leashed {
         let [out, err] = [(); 2].map(|()| tempfile::tempfile().unwrap());
-        let mut command = self.command();
         command.args(words.iter().map(|word| word.as_ref())).process_group(0);
         command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
         Leashed { child: command.spawn().unwrap(), out, err }

@@ -1,5 +1,6 @@
 //! The options of `backup`.
 
+use super::Databases;
 use clap::{Args, ValueEnum};
 use holdfast_core::pack::DATA_PACK_BYTES_CHOICE;
 use std::ffi::OsString;
@@ -19,6 +20,10 @@ use std::path::PathBuf;
 /// consistent. The password comes from PGPASSFILE, ~/.pgpass or PGPASSWORD; sslmode is verify-full if
 /// the server is not on this machine. `holdfast preflight URL` says what a server lacks.
 ///
+/// With --logical its databases are dumped one by one with the server's own pg_dump, which has to be of the
+/// server's version or newer (HOLDFAST_PG_BIN, the usual folders, PATH). If one dump fails there is no
+/// snapshot.
+///
 /// Patterns are those of restic: `*.tmp` matches a name anywhere, `/srv/cache` a path from the
 /// root, `**` any number of folders, and `!pattern` takes a path in again.
 #[derive(Debug, Args)]
@@ -29,6 +34,7 @@ Examples:
   holdfast backup 's3://media/films?region=eu-central-1'
   holdfast backup s3://media --versions all
   holdfast backup 'postgres://backup@db1?sslrootcert=/etc/ssl/db-ca.pem'
+  holdfast backup postgres://backup@db1/shop --logical --count-rows public.orders
   mysqldump --all-databases | holdfast backup - --stdin-filename all.sql
   holdfast backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases
 
@@ -80,6 +86,8 @@ pub(crate) struct BackupArgs {
     pub(crate) compare: Compare,
     #[command(flatten)]
     pub(crate) objects: Objects,
+    #[command(flatten)]
+    pub(crate) databases: Databases,
 }
 
 /// Which versions of the objects of a bucket are backed up.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod copy;
+mod databases;
 mod diff;
 mod dump;
 mod find;
@@ -25,6 +26,7 @@ mod wal_stream;
 
 pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
+pub(crate) use databases::{Databases, LoadDumps};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use find::FindArgs;
@@ -64,6 +66,7 @@ Environment:
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
                              open the bucket that `restore` restores to
   AWS_CA_BUNDLE              instead of --cacert
+  HOLDFAST_PG_BIN            folder of PostgreSQL's own programs (pg_dump, pg_restore, psql)
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
                              proxies for buckets, and what is reached without one
   NO_COLOR                   no colours

@@ -1,6 +1,6 @@
 //! The options of `restore`.
 
-use super::{Pick, Recover, VersionPick};
+use super::{LoadDumps, Pick, Recover, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +28,9 @@ use std::path::PathBuf;
 /// plan is shown first. What cannot be reached is refused before anything is written. The newest
 /// snapshot before the target is taken.
 ///
+/// Dumps of databases (`backup --logical`) become files, or with a server as the target databases again, each
+/// under its own name, by the server's own pg_restore.
+///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
 #[derive(Debug, Args)]
@@ -36,6 +39,7 @@ Examples:
   holdfast restore latest --target /tmp/all
   holdfast restore latest:/srv/www --target /tmp/www --verify
   holdfast restore latest:/srv/www --target 's3://bucket/www?region=eu-central-1'
+  holdfast restore latest --target postgres://admin@db2 --database shop --globals
   holdfast restore latest --target s3://new-bucket --at '2026-01-31 02:15:00'
   holdfast restore latest --target /srv/pg --to time=2026-01-31T02:15:00+09:00 --dry-run
   holdfast restore 3f2a91bc --target /tmp/conf --include /etc --exclude '*.bak' --dry-run
@@ -44,8 +48,8 @@ pub(crate) struct RestoreArgs {
     /// A snapshot's id or the beginning of one, or `latest`; and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) snapshot: OsString,
-    /// Folder to restore into, made if it is missing, or a bucket: s3://bucket/prefix. If something
-    /// lies there, say --overwrite
+    /// Folder to restore into, made if it is missing, or a bucket: s3://bucket/prefix, or of dumps a server:
+    /// postgres://user@host. If something lies there, say --overwrite
     #[arg(short, long, value_name = "DIR|URL")]
     pub(crate) target: PathBuf,
     #[command(flatten)]
@@ -83,6 +87,8 @@ pub(crate) struct RestoreArgs {
     pub(crate) all_versions: bool,
     #[command(flatten)]
     pub(crate) recover: Recover,
+    #[command(flatten)]
+    pub(crate) dumps: LoadDumps,
     #[command(flatten)]
     pub(crate) over: Over,
     #[command(flatten)]

@@ -1,8 +1,9 @@
-//! `backup`: paths, standard input, a command, a bucket or a cluster become one snapshot.
+//! `backup`: paths, standard input, a command, a bucket, a cluster or its databases become one snapshot.
 
 use super::bucket;
 use super::cluster;
 use super::lists::{self, Listing};
+use super::logical;
 use super::spelling::recorded_command;
 use super::version::VERSION;
 use super::{Run, pick};
@@ -31,6 +32,14 @@ enum What {
     Command(Vec<OsString>),
     Bucket(Box<Address>),
     Cluster(Box<Server>),
+    Logical(Box<logical::Place>),
+}
+
+impl What {
+    /// It is of a server of PostgreSQL.
+    const fn is_of_postgres(&self) -> bool {
+        matches!(self, Self::Cluster(_) | Self::Logical(_))
+    }
 }
 
 /// Backs up, and sums up.
@@ -39,10 +48,13 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     if !matches!(what, What::Bucket(_)) {
         bucket::refuse_options_of_buckets(args)?;
     }
+    if !what.is_of_postgres() {
+        logical::refuse_options(args)?;
+    }
     let place = Place::new(run, args.name.host.as_deref())?;
     let files = match &what {
         What::Files(paths) => Some(file_options(&args.leave_out, paths, &place)?),
-        What::Stdin | What::Command(_) | What::Bucket(_) | What::Cluster(_) => None,
+        What::Stdin | What::Command(_) | What::Bucket(_) | What::Cluster(_) | What::Logical(_) => None,
     };
     let from_bucket = match &what {
         What::Bucket(address) => Some(bucket::Plan::new(run, args, address)?),
@@ -60,6 +72,11 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
             label = Some(named);
             source
         }
+        (_, _, What::Logical(place)) => {
+            let source = logical::open(run, args, place).await?;
+            label = source.label();
+            Box::new(source)
+        }
         (Some(files), ..) => wire_up::file_source(files, &run.watchdog).await?,
         (None, Some(plan), _) => {
             let (source, counted) = plan.open(run).await?;
@@ -75,7 +92,8 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
     let phase = format!("backing up {}", escape(options.label.as_bytes()));
     let begun = Instant::now();
     let outcome = run.follow(&phase, backup(&run.ctx, &repository, source, &options)).await?;
-    show(run, args, &outcome, begun.elapsed(), meter.as_ref().map(Meter::traffic));
+    let told = Told { traffic: meter.as_ref().map(Meter::traffic), is_of_postgres: what.is_of_postgres() };
+    show(run, args, &outcome, begun.elapsed(), &told);
     finish(&outcome)
 }
 
@@ -120,6 +138,9 @@ fn what(args: &BackupArgs) -> Result<What, Fault> {
     }
     if let Some(address) = bucket::stated(args)? {
         return Ok(What::Bucket(Box::new(address)));
+    }
+    if let Some(place) = logical::stated(args)? {
+        return Ok(What::Logical(Box::new(place)));
     }
     if let Some(server) = cluster::stated(args)? {
         return Ok(What::Cluster(Box::new(server)));
@@ -198,7 +219,9 @@ fn stdin_source(run: &Run, args: &BackupArgs, what: &What, place: &Place) -> Res
     let key = stdin_key(&args.stdin_filename)?;
     let input = match what {
         What::Command(words) => command_input(words, &place.current)?,
-        What::Stdin | What::Files(_) | What::Bucket(_) | What::Cluster(_) => stdin_input()?,
+        What::Stdin | What::Files(_) | What::Bucket(_) | What::Cluster(_) | What::Logical(_) => {
+            stdin_input()?
+        }
     };
     let unique = u64::from_le_bytes(run.ctx.random());
     let label = Label { key, host: place.host.clone(), now: run.ctx.clock.now(), unique };
@@ -252,13 +275,14 @@ fn finish(outcome: &Outcome<BackupReport>) -> Result<(), Fault> {
     Err(Fault::incomplete(format!("{number} could not be read; {what}"), hint))
 }
 
-fn show(
-    run: &Run,
-    args: &BackupArgs,
-    outcome: &Outcome<BackupReport>,
-    took: Duration,
+/// What a source told beside its items.
+struct Told {
+    /// What was asked of a bucket's server.
     traffic: Option<Traffic>,
-) {
+    is_of_postgres: bool,
+}
+
+fn show(run: &Run, args: &BackupArgs, outcome: &Outcome<BackupReport>, took: Duration, told: &Told) {
     let around = Around {
         dry_run: args.dry_run,
         seconds: took.as_secs_f64(),
@@ -266,8 +290,11 @@ fn show(
         notices: outcome.problems.notice_count,
     };
     let objects = bucket::counted(&outcome.value.facts);
+    let traffic = told.traffic.clone();
     if run.ink.tone.json {
-        run.ink.json(&Summary::new(&outcome.value, around).with_traffic(traffic).with_objects(objects));
+        let facts = told.is_of_postgres.then(|| outcome.value.facts.iter().cloned().collect());
+        let summary = Summary::new(&outcome.value, around).with_traffic(traffic).with_objects(objects);
+        run.ink.json(&summary.with_facts(facts));
     } else if !run.ink.tone.quiet {
         let lines = summary(&outcome.value, args.dry_run, took);
         let objects = objects.as_ref().map(bucket::shown_counts);

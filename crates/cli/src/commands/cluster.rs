@@ -3,7 +3,7 @@
 //!
 //! On purpose not here: reading it, and restoring it.
 
-use super::Run;
+use super::{Run, logical};
 use crate::args::BackupArgs;
 use crate::engine::Source;
 use crate::fault::Fault;
@@ -13,10 +13,19 @@ use crate::settings::{self, variable};
 use crate::wire_up::{self, ClusterPreflight, PgError, PostgresOptions, PostgresSource, Server, UrlError};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Reads the URL of a cluster; none if the text is something else.
 pub(super) fn server(text: &OsStr) -> Result<Option<Server>, Fault> {
+    match server_and_database(text)? {
+        Some((_, Some(database))) => Err(unusable(&UrlError::Database(database))),
+        found => Ok(found.map(|(server, _)| server)),
+    }
+}
+
+/// The same of a URL that may name a database.
+pub(super) fn server_and_database(text: &OsStr) -> Result<Option<(Server, Option<String>)>, Fault> {
     let is_cluster =
         [&b"postgres://"[..], b"postgresql://"].iter().any(|start| text.as_bytes().starts_with(start));
     if !is_cluster {
@@ -26,19 +35,18 @@ pub(super) fn server(text: &OsStr) -> Result<Option<Server>, Fault> {
     let text = text.to_str().ok_or_else(|| Fault::usage("the URL of the cluster is no text", ""))?;
     let user = ["PGUSER", "USER", "LOGNAME"].into_iter().find_map(variable);
     let user = user.and_then(|user| user.into_string().ok()).unwrap_or_default();
-    wire_up::parse_server(text, &user).map(Some).map_err(|error| {
-        let hint = match error {
-            UrlError::Password => "leave it out; set PGPASSFILE or PGPASSWORD, or write it into ~/.pgpass",
-            UrlError::Database(_) => {
-                "leave the database out; to back up one alone, pipe pg_dump: holdfast backup --stdin-from-command \
-                 --stdin-filename shop.sql -- pg_dump shop"
-            }
-            UrlError::Malformed(_) => {
-                "write postgres://USER@HOST:PORT?sslmode=verify-full, or postgres:///?host=/folder/of/the/socket"
-            }
-        };
-        Fault::usage(format!("the cluster cannot be used: {error}"), hint)
-    })
+    wire_up::parse_server(text, &user).map(Some).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &UrlError) -> Fault {
+    let hint = match error {
+        UrlError::Password => "leave it out; set PGPASSFILE or PGPASSWORD, or write it into ~/.pgpass",
+        UrlError::Database(_) => "add --logical to back up that database alone, or leave it out of the URL",
+        UrlError::Malformed(_) => {
+            "write postgres://USER@HOST:PORT?sslmode=verify-full, or postgres:///?host=/folder/of/the/socket"
+        }
+    };
+    Fault::usage(format!("the cluster cannot be used: {error}"), hint)
 }
 
 /// The cluster that is to be backed up, if one is.
@@ -55,7 +63,7 @@ pub(super) fn stated(args: &BackupArgs) -> Result<Option<Server>, Fault> {
 }
 
 /// Nothing that was asked for is passed over in silence.
-fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
+pub(super) fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
     let (leave_out, compare) = (&args.leave_out, &args.compare);
     let lists = [&leave_out.exclude, &leave_out.iexclude, &leave_out.exclude_if_present];
     let files = [&leave_out.exclude_file, &leave_out.iexclude_file];
@@ -77,18 +85,25 @@ fn refuse_options_of_files(args: &BackupArgs) -> Result<(), Fault> {
     }
 }
 
-/// Connects to a cluster, to back it up.
-pub(super) async fn open(run: &Run, args: &BackupArgs, server: Server) -> Result<PostgresSource, Fault> {
+/// A folder for files without names.
+pub(super) fn spool(run: &Run) -> Result<PathBuf, Fault> {
     let cache = settings::cache_dir(&run.global)?;
     let spool = cache.unwrap_or_else(std::env::temp_dir);
     std::fs::create_dir_all(&spool).map_err(|error| {
         let what = format!("cannot make the folder {} for the log", spool.display());
         Fault::failed(what, "state another one with --cache-dir").because(&error)
     })?;
+    Ok(spool)
+}
+
+/// Connects to a cluster, to back it up.
+pub(super) async fn open(run: &Run, args: &BackupArgs, server: Server) -> Result<PostgresSource, Fault> {
     let options = PostgresOptions {
         secrets: secrets::of_server()?,
         host: args.name.host.clone(),
-        spool,
+        count: logical::tables(args)?,
+        mark: !args.dry_run,
+        spool: spool(run)?,
         clock: Arc::clone(&run.ctx.clock),
         cancel: run.ctx.cancel.clone(),
         unique: u64::from_le_bytes(run.ctx.random()),
@@ -98,7 +113,7 @@ pub(super) async fn open(run: &Run, args: &BackupArgs, server: Server) -> Result
     PostgresSource::open(options).await.map_err(|error| failed(&format!("cannot back up {shown}"), &error))
 }
 
-fn failed(what: &str, error: &PgError) -> Fault {
+pub(super) fn failed(what: &str, error: &PgError) -> Fault {
     Fault::failed(what, error.advice().unwrap_or("see what `holdfast preflight URL` says of the server"))
         .because(error)
 }

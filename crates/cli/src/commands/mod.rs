@@ -18,6 +18,7 @@ mod init;
 mod key;
 mod kit;
 mod lists;
+mod logical;
 mod ls;
 mod pick;
 mod preflight;

@@ -172,6 +172,9 @@ pub(crate) struct Summary {
     /// What became of each listed object, where the source is a bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     source_objects: Option<BTreeMap<String, u64>>,
+    /// What was recorded of a server of PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_facts: Option<BTreeMap<String, String>>,
 }
 
 /// What the report of a backup does not say.
@@ -215,10 +218,16 @@ impl Summary {
             source_requests: None,
             source_bytes: None,
             source_objects: None,
+            source_facts: None,
         }
     }
 
     /// Says too what became of each object of a bucket.
+    /// Adds what was recorded of a server.
+    pub(crate) fn with_facts(self, source_facts: Option<BTreeMap<String, String>>) -> Self {
+        Self { source_facts, ..self }
+    }
+
     pub(crate) fn with_objects(self, source_objects: Option<BTreeMap<String, u64>>) -> Self {
         Self { source_objects, ..self }
     }

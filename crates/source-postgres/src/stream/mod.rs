@@ -26,7 +26,7 @@ use crate::flow;
 use crate::lsn::Lsn;
 use crate::passfile::Secrets;
 use crate::url::Server;
-use crate::wire::Connection;
+use crate::wire::{Connection, Purpose};
 use bytes::Bytes;
 use holdfast_engine::ctx::{Cancel, Clock};
 use holdfast_engine::error::Error;
@@ -585,7 +585,7 @@ impl Found {
 }
 
 async fn found(options: &StreamOptions, host: &crate::url::Host) -> Result<Found, PgError> {
-    let mut connection = Connection::open_one(&options.server, host, &options.secrets).await?;
+    let mut connection = Connection::open_one(&options.server, host, &options.secrets, &Purpose::Replication).await?;
     let facts = ServerFacts::ask(&mut connection).await?;
     Ok(Found { connection, facts })
 }

@@ -7,7 +7,7 @@ use crate::facts::{first_row, identify, value};
 use crate::lsn::Lsn;
 use crate::passfile::Secrets;
 use crate::url::{Host, Server};
-use crate::wire::Connection;
+use crate::wire::{Connection, Purpose};
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
@@ -151,7 +151,7 @@ async fn sight(watched: &Watched, host: &Host) -> Result<Option<Sight>, PgError>
     if own && !watched.position {
         return Ok(None);
     }
-    let mut connection = Connection::open_one(&watched.server, host, &watched.secrets).await?;
+    let mut connection = Connection::open_one(&watched.server, host, &watched.secrets, &Purpose::Replication).await?;
     let (system, timeline, at) = identify(&mut connection).await?;
     connection.close().await;
     Ok(match () {

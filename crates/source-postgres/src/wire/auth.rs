@@ -100,10 +100,11 @@ fn password(
     server: &Server,
     secrets: &Secrets,
 ) -> Result<Zeroizing<Vec<u8>>, PgError> {
-    secrets.password_for(&connection.host, &server.user).ok_or_else(|| {
+    let database = connection.purpose.database();
+    secrets.password_for(&connection.host, database, &server.user).ok_or_else(|| {
         PgError::Refused(format!(
             "the server at {} asks for a password of {}, and there is none: set PGPASSFILE, write the line \
-             {}:{}:replication:{}:PASSWORD into ~/.pgpass (mode 0600), or set PGPASSWORD",
+             {}:{}:{database}:{}:PASSWORD into ~/.pgpass (mode 0600), or set PGPASSWORD",
             connection.host, server.user, connection.host.name, connection.host.port, server.user
         ))
     })

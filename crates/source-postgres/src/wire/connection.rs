@@ -41,10 +41,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
 /// A table that was answered, as text.
 pub(crate) type Table = Vec<Vec<Option<Bytes>>>;
 
-/// A connection to a server, in the mode of replication.
+/// What a connection is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Replication,
+    /// The same, with a server that would end it when it says nothing for a while.
+    PatientReplication,
+    /// Statements in a database.
+    Sql(String),
+}
+
+impl Purpose {
+    /// The database, by the name that a password file has for it.
+    pub(super) fn database(&self) -> &str {
+        match self {
+            Self::Replication | Self::PatientReplication => "replication",
+            Self::Sql(database) => database,
+        }
+    }
+
+    fn parameters(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Replication => vec![("replication", "true")],
+            Self::PatientReplication => {
+                vec![("replication", "true"), ("options", "-c idle_session_timeout=0")]
+            }
+            Self::Sql(database) => vec![("database", database), ("client_encoding", "UTF8")],
+        }
+    }
+}
+
+/// A connection to a server.
 pub(crate) struct Connection {
     carrier: Box<dyn Carrier>,
     input: BytesMut,
+    /// What it is for.
+    pub(super) purpose: Purpose,
     /// Which server it is.
     pub(crate) host: Host,
     /// What the server said of itself.
@@ -62,11 +94,20 @@ pub(super) struct Way {
 }
 
 impl Connection {
-    /// Connects to the first server that answers.
+    /// Connects to the first server that answers, for replication.
     pub(crate) async fn open(server: &Server, secrets: &Secrets) -> Result<Self, PgError> {
+        Self::open_for(server, secrets, &Purpose::Replication).await
+    }
+
+    /// Connects to the first server that answers.
+    pub(crate) async fn open_for(
+        server: &Server,
+        secrets: &Secrets,
+        purpose: &Purpose,
+    ) -> Result<Self, PgError> {
         let mut last = None;
         for host in &server.hosts {
-            match Self::open_one(server, host, secrets).await {
+            match Self::open_one(server, host, secrets, purpose).await {
                 Ok(connection) => return Ok(connection),
                 // Another server may be there; one that answered is not passed over.
                 Err(error @ PgError::Io { .. }) => last = Some(error),
@@ -76,24 +117,40 @@ impl Connection {
         Err(last.unwrap_or_else(|| PgError::Refused("the URL names no server".to_owned())))
     }
 
-    /// Connects to the server that another connection has.
+    /// Connects to the server that another connection has, for the same.
     pub(crate) async fn beside(&self, server: &Server, secrets: &Secrets) -> Result<Self, PgError> {
-        Self::open_one(server, &self.host, secrets).await
+        self.beside_for(server, secrets, &self.purpose).await
+    }
+
+    /// Connects to the server that another connection has.
+    pub(crate) async fn beside_for(
+        &self,
+        server: &Server,
+        secrets: &Secrets,
+        purpose: &Purpose,
+    ) -> Result<Self, PgError> {
+        Self::open_one(server, &self.host, secrets, purpose).await
     }
 
     /// Connects to one of the servers.
-    pub(crate) async fn open_one(server: &Server, host: &Host, secrets: &Secrets) -> Result<Self, PgError> {
+    pub(crate) async fn open_one(
+        server: &Server,
+        host: &Host,
+        secrets: &Secrets,
+        purpose: &Purpose,
+    ) -> Result<Self, PgError> {
         let work = async {
             let way = way_to(server, host).await?;
             let mut connection = Self {
                 carrier: way.carrier,
                 input: BytesMut::new(),
+                purpose: purpose.clone(),
                 host: host.clone(),
                 settings: BTreeMap::new(),
                 notices: Vec::new(),
             };
-            let parameters =
-                [("user", server.user.as_str()), ("replication", "true"), ("application_name", "holdfast")];
+            let mut parameters = vec![("user", server.user.as_str()), ("application_name", "holdfast")];
+            parameters.extend(purpose.parameters());
             connection.say(|out| frontend::startup_message(parameters, out)).await?;
             let bound = auth::Bound { encrypted: way.encrypted, end_point: way.end_point };
             auth::convince(&mut connection, server, secrets, bound).await?;
@@ -200,15 +257,24 @@ impl Connection {
 
     /// Asks, and receives the tables that are the answer.
     pub(crate) async fn ask(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
+        self.ask_within(text, ANSWER).await
+    }
+
+    /// The same, of something that takes its time.
+    pub(crate) async fn ask_within(&mut self, text: &str, patience: Duration) -> Result<Vec<Table>, PgError> {
         self.command(text).await?;
-        self.answer(text).await
+        self.answer_within(text, patience).await
     }
 
     /// Receives the tables that are the answer to something.
     pub(crate) async fn answer(&mut self, text: &str) -> Result<Vec<Table>, PgError> {
+        self.answer_within(text, ANSWER).await
+    }
+
+    async fn answer_within(&mut self, text: &str, patience: Duration) -> Result<Vec<Table>, PgError> {
         let (mut tables, mut error, mut rows) = (Vec::new(), None, 0);
         loop {
-            match self.receive(ANSWER).await? {
+            match self.receive(patience).await? {
                 Message::Columns(_) => tables.push(Table::new()),
                 Message::Row(row) if rows < ROWS_MAX => {
                     rows += 1;

@@ -1,4 +1,4 @@
-//! A small client of the wire format: what replication needs of it, and no more.
+//! A small client of the wire format: what replication and plain questions need of it, and no more.
 //!
 //! On purpose not here: what is asked of a server, prepared statements, and data going to it.
 
@@ -7,5 +7,5 @@ mod connection;
 mod message;
 mod tls;
 
-pub(crate) use connection::{Connection, Table, refused, unexpected};
+pub(crate) use connection::{Connection, Purpose, Table, refused, unexpected};
 pub(crate) use message::{Cursor, Message, take};

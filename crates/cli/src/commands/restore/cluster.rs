@@ -6,7 +6,7 @@
 //! and what it takes to restore over a cluster that is there.
 
 use super::recover::{Prepared, record_of};
-use super::{Job, Ready, Run, over, told, wiring};
+use super::{Job, Ready, Run, kept_config, over, told, wiring};
 use crate::args::RestoreArgs;
 use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
@@ -100,6 +100,9 @@ impl Cluster {
         job.finish(&sum.problems, job.heard_damage())?;
         if !job.args.dry_run {
             self.what_now(job.run, &target);
+            if self.record.keeps_config {
+                kept_config::restore(&mut job, &target).await;
+            }
         }
         Ok(())
     }
@@ -107,8 +110,10 @@ impl Cluster {
     fn all_but_spaces_and_control(&self) -> crate::engine::Selector {
         let spaces =
             self.record.tablespaces.iter().map(|space| format!("/pg_tblspc/{}", space.oid).into_bytes());
-        let left: Vec<Vec<u8>> =
-            spaces.chain(SIGNALS.map(<[u8]>::to_vec)).chain([CONTROL.to_vec()]).collect();
+        let left: Vec<Vec<u8>> = spaces
+            .chain(SIGNALS.map(<[u8]>::to_vec))
+            .chain([CONTROL.to_vec(), kept_config::path()])
+            .collect();
         Arc::new(
             move |path: &[u8], _| {
                 if left.iter().any(|left| left == path) { Selection::Skip } else { Selection::Take }

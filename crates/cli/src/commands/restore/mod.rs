@@ -3,6 +3,8 @@
 mod bucket;
 mod cluster;
 mod into;
+mod kept_config;
+mod logical;
 mod over;
 pub(super) mod point;
 pub(super) mod recover;
@@ -34,6 +36,9 @@ const ARCHIVED_SHOWN: usize = 20;
 
 /// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
+    if let Some(server) = logical::stated(args)? {
+        return logical::restore(run, args, server).await;
+    }
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let place = Place::of(args)?;
     let select = selector(&args.select)?;
@@ -277,8 +282,10 @@ impl Job<'_> {
         let heard_damage = self.heard_damage();
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
-        let fault = self.finish(&problems, heard_damage);
-        fault.map_err(|fault| how_to_bring_back(&self.run.ink, &report.archived, fault))
+        let ended = self.finish(&problems, heard_damage);
+        ended.map_err(|fault| how_to_bring_back(&self.run.ink, &report.archived, fault))?;
+        logical::what_now(self);
+        Ok(())
     }
 
     async fn verify(&self, problems: &mut Problems) -> Result<u64, Fault> {

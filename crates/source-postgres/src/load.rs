@@ -1,0 +1,277 @@
+//! Dumps on their way back into a server: by its own `pg_restore`, which is fed a stream.
+//!
+//! A database that is not there is made, and dropped again if it does not become whole; one that is
+//! there changes all at once or not at all. On purpose not here: reading dumps out of a repository.
+
+use crate::child::{Access, Failure, Running};
+use crate::error::PgError;
+use crate::passfile::Secrets;
+use crate::sql::{Session, USUAL, identifier, literal, parameter};
+use crate::tools::{self, Tool, ToolPlaces};
+use crate::url::Server;
+use holdfast_engine::ctx::Cancel;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// SQLSTATEs of what is there already: roles and tablespaces of a server that has some.
+const THERE_ALREADY: [&str; 2] = ["42710", "42P04"];
+
+/// Classes of SQLSTATEs that are no errors.
+const HARMLESS: [&str; 3] = ["00", "01", "02"];
+/// How often, and how far apart, it is looked whether a program that takes nothing more has ended.
+const ENDING_LOOKS: u32 = 200;
+const ENDING_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where dumps go, and with what.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The server.
+    pub server: Server,
+    /// What lets us in.
+    pub secrets: Secrets,
+    /// Folder for files without names.
+    pub spool: PathBuf,
+    /// Where the server's programs may be.
+    pub tools: ToolPlaces,
+    /// Stops the run.
+    pub cancel: Cancel,
+}
+
+/// What a server has under the name of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// Nothing.
+    Missing,
+    /// A database with nothing in it that somebody made.
+    Empty,
+    /// A database with so many things in it.
+    Full(u64),
+}
+
+/// A server that dumps are loaded into.
+pub struct Loader {
+    options: LoadOptions,
+    main: Session,
+    /// First number of its version.
+    major: u32,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not let us in.
+    pub async fn open(options: LoadOptions) -> Result<Self, PgError> {
+        let mut main = Session::open_any(&options.server, &options.secrets, &USUAL).await?;
+        let major = main.version().await?.1 / 10_000;
+        Ok(Self { options, main, major })
+    }
+
+    /// First number of the server's version.
+    #[must_use]
+    pub const fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// Looks what a database of a name has in it.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn look(&mut self, database: &str) -> Result<There, PgError> {
+        let text = format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", literal(database));
+        if self.main.one("look for a database", &text).await?.is_none() {
+            return Ok(There::Missing);
+        }
+        let LoadOptions { server, secrets, .. } = &self.options;
+        let mut session = self.main.beside(server, secrets, database).await?;
+        // Things of the server's own have numbers below this.
+        const MADE: &str = "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 \
+            AND relkind IN ('r', 'v', 'm', 'S', 'f', 'p', 'c')) + \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384) + \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 \
+            AND typelem = 0) + \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_namespace WHERE oid >= 16384) + \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384) + \
+            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata)";
+        let made = session.one("say what is in a database", MADE).await?;
+        session.close().await;
+        let made = made.and_then(|made| made.parse().ok());
+        match made.ok_or_else(|| PgError::protocol("a count that is no number"))? {
+            0 => Ok(There::Empty),
+            made => Ok(There::Full(made)),
+        }
+    }
+
+    /// Finds `pg_restore` that reads dumps of a version.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find_restore(&self, dump_major: u32) -> Result<RestoreTool, PgError> {
+        tools::find("pg_restore", dump_major, &self.options.tools).map(RestoreTool)
+    }
+
+    /// Starts to load a dump into a database.
+    ///
+    /// # Errors
+    /// The program cannot be run.
+    pub fn load(&self, tool: &RestoreTool, database: &str, there: There) -> Result<Feeding, PgError> {
+        let (connect_to, more): (&str, &[&str]) = match there {
+            There::Missing => (&self.main.database, &["--create"]),
+            There::Empty => (database, &["--single-transaction"]),
+            There::Full(_) => (database, &["--single-transaction", "--clean", "--if-exists"]),
+        };
+        let to = parameter("dbname", connect_to);
+        let words = ["--format=custom", "--exit-on-error", "--dbname", &to];
+        self.feed(&tool.0, connect_to, &[&words[..], more].concat())
+    }
+
+    /// Starts to make the roles and tablespaces that a file describes.
+    ///
+    /// # Errors
+    /// There is no program for it, or it cannot be run.
+    pub fn load_globals(&self, dump_major: u32) -> Result<Feeding, PgError> {
+        let psql = tools::find("psql", dump_major, &self.options.tools)?;
+        let to = parameter("dbname", &self.main.database);
+        let words = ["--no-psqlrc", "--quiet", "--set", "VERBOSITY=verbose", "--file", "-", "--dbname", &to];
+        self.feed(&psql, &self.main.database, &words)
+    }
+
+    fn feed(&self, tool: &Tool, database: &str, words: &[&str]) -> Result<Feeding, PgError> {
+        let LoadOptions { server, secrets, spool, cancel, .. } = &self.options;
+        let access = Access::new(server, &self.main.connection.host, database, secrets)?;
+        let mut command = access.command(tool, server);
+        command.args(words);
+        let mut running = access.spawn(tool, command, spool, (Stdio::piped(), Stdio::null()))?;
+        let inlet = running.child.stdin.take().map(|inlet| File::from(OwnedFd::from(inlet)));
+        let inlet = inlet.ok_or_else(|| PgError::protocol("a program that takes nothing"))?;
+        Ok(Feeding { running, inlet: Some(inlet), cancel: cancel.clone() })
+    }
+
+    /// Drops a database that was made and did not become whole.
+    ///
+    /// # Errors
+    /// It cannot be dropped.
+    pub async fn drop_half(&mut self, database: &str) -> Result<(), PgError> {
+        let text = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database));
+        self.main.run("drop the database that is not whole", &text).await
+    }
+}
+
+/// A `pg_restore`.
+#[derive(Debug, Clone)]
+pub struct RestoreTool(Tool);
+
+/// A program that takes a stream. Whoever drops it ends it.
+pub struct Feeding {
+    running: Running,
+    /// Kept open until all is known to have come: what ends early must not look like an end.
+    inlet: Option<File>,
+    cancel: Cancel,
+}
+
+impl std::fmt::Debug for Feeding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feeding").finish_non_exhaustive()
+    }
+}
+
+impl Feeding {
+    /// Where its stream goes in.
+    ///
+    /// # Errors
+    /// The system gives no second way in.
+    pub fn inlet(&self) -> io::Result<Box<dyn Write + Send>> {
+        let inlet = self.inlet.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Box::new(inlet.try_clone()?))
+    }
+
+    /// Ends it before its time.
+    pub fn kill(&mut self) {
+        self.running.kill();
+    }
+
+    /// All came: waits for the end, and returns what it said. It blocks.
+    ///
+    /// # Errors
+    /// It failed; why, in its own words.
+    pub fn finish(mut self) -> Result<String, PgError> {
+        self.inlet = None;
+        self.running.wait(&self.cancel).map_err(refused)
+    }
+
+    /// It takes nothing any more: why, in its own words. It blocks.
+    #[must_use]
+    pub fn reason(mut self) -> String {
+        let begun = self.running.said();
+        // It is about to end; one that did not would wait for more.
+        for _ in 0..ENDING_LOOKS {
+            if !matches!(self.running.child.try_wait(), Ok(None)) {
+                let ended = self.running.wait(&self.cancel).err();
+                return ended.map_or_else(|| "it ended too early".to_owned(), |failure| failure.to_string());
+            }
+            std::thread::sleep(ENDING_PAUSE);
+        }
+        begun
+    }
+
+    /// The same as [`Feeding::finish`] for statements that go on after an error: what is there already
+    /// is no error.
+    ///
+    /// # Errors
+    /// It failed as a whole.
+    pub fn finish_globals(mut self) -> Result<Vec<String>, PgError> {
+        self.inlet = None;
+        self.running.wait(&self.cancel).map_err(refused)?;
+        Ok(errors_in(&self.running.lines()))
+    }
+}
+
+fn refused(failure: Failure) -> PgError {
+    PgError::Refused(failure.to_string())
+}
+
+/// Errors among the lines of `psql`, with their SQLSTATEs: `psql:<stdin>:3: ERROR:  42710: role …`. The
+/// first word is in the server's language.
+fn errors_in(lines: &[String]) -> Vec<String> {
+    let error = |line: &String| {
+        let (_, rest) = line.strip_prefix("psql:<stdin>:")?.split_once(": ")?;
+        if let Some(own) = rest.strip_prefix("error: ") {
+            return Some(own.to_owned());
+        }
+        let (_, rest) = rest.split_once(":  ")?;
+        let (code, _) = rest.split_once(": ")?;
+        let is_code =
+            code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        let is_error = is_code && !HARMLESS.iter().any(|class| code.starts_with(class));
+        (is_error && !THERE_ALREADY.contains(&code)).then(|| rest.to_owned())
+    };
+    lines.iter().filter_map(error).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_already_is_no_error() {
+        let lines = [
+            "psql:<stdin>:14: ERROR:  42710: role \"postgres\" already exists",
+            "LOCATION:  CreateRole, user.c:353",
+            "psql:<stdin>:20: FEHLER:  58P01: directory \"/x\" does not exist",
+            "psql:<stdin>:21: NOTICE:  00000: all is well",
+            "psql:<stdin>:3: error: invalid command \\restrict",
+        ];
+        let found = errors_in(&lines.map(str::to_owned));
+        assert_eq!(found, ["58P01: directory \"/x\" does not exist", "invalid command \\restrict"]);
+    }
+}
