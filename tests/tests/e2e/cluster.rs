@@ -101,7 +101,7 @@ fn a_cluster_comes_back_as_pg_basebackup_has_it() {
 }
 
 /// Starts pgbench; it runs until it is killed.
-fn load(cluster: &Cluster) -> std::process::Child {
+pub(super) fn load(cluster: &Cluster) -> std::process::Child {
     let mut command = cluster.program("pgbench");
     command.args(["-n", "-c", "4", "-j", "1", "-T", "600", "postgres"]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -109,7 +109,7 @@ fn load(cluster: &Cluster) -> std::process::Child {
 
 /// Every transaction of pgbench changes four tables by the same amount: their sums say whether
 /// some are there by half.
-fn assert_sums_agree(cluster: &Cluster) {
+pub(super) fn assert_sums_agree(cluster: &Cluster) {
     let sums = cluster.sql(
         "select (select sum(abalance) from pgbench_accounts) = (select coalesce(sum(delta), 0) from pgbench_history), \
                 (select sum(bbalance) from pgbench_branches) = (select sum(tbalance) from pgbench_tellers), \

@@ -26,6 +26,7 @@ mod cluster_dumps_bad;
 mod cluster_facts;
 mod cluster_over;
 mod cluster_point;
+mod cluster_proof;
 mod cluster_stream;
 mod cluster_wal;
 mod compare;
