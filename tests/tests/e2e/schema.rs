@@ -216,6 +216,9 @@ const RUNS: &[(&[&str], i32)] = &[
 const RARE: &[&str] =
     &["warning", "status", "finding", "damage", "lost_file", "damaged_snapshot", "found_tree", "requests"];
 
+/// And those that only runs with buckets write, which have tests of their own.
+const OF_BUCKETS: &[&str] = &["bucket_configuration", "archived_pack"];
+
 #[test]
 fn every_verb_writes_what_the_schema_says() {
     let world = World::bare();
@@ -266,8 +269,10 @@ fn every_verb_writes_what_the_schema_says() {
         note(&ran.out);
         note(&ran.err);
     }
-    let missing: Vec<_> =
-        kinds().map(|(name, _)| name).filter(|name| !seen.contains(*name) && !RARE.contains(name)).collect();
+    let missing: Vec<_> = kinds()
+        .map(|(name, _)| name)
+        .filter(|name| !seen.contains(*name) && !RARE.contains(name) && !OF_BUCKETS.contains(name))
+        .collect();
     assert!(missing.is_empty(), "no run writes {missing:?}");
 }
 

@@ -36,7 +36,7 @@ pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
     RepairSnapshotsSummary,
 };
-pub(crate) use json_restore::{DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
 pub(crate) use moment::{local, local_offset, parse as parse_time, rfc3339, since};
 pub(crate) use progress::Progress;
 pub(crate) use size::{age, count, counted, duration, parse_duration, parse_rate, parse_size, rate, size};
