@@ -176,6 +176,20 @@ impl Weed {
         });
     }
 
+    /// Says that an object lies in another class of storage.
+    ///
+    /// # Panics
+    /// There is none, or the server does not take it.
+    pub fn reclass(&self, name: &str, class: &str) {
+        let client = self.client();
+        wait(async {
+            let object = client.get_object().bucket(BUCKET).key(name).send().await.expect("an object");
+            let bytes = object.body.collect().await.expect("a body").to_vec();
+            let put = client.put_object().bucket(BUCKET).key(name).body(bytes.into());
+            put.storage_class(class.into()).send().await.expect("room");
+        });
+    }
+
     /// URL of the server.
     #[must_use]
     pub fn endpoint(&self) -> String {

@@ -129,6 +129,11 @@ impl ObjectStore for Guarded {
         self.store.traffic()
     }
 
+    async fn archived(&self, prefix: &str) -> Result<Vec<(Key, String)>, StoreError> {
+        let _going = self.going();
+        self.store.archived(prefix).await
+    }
+
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {
         let _going = self.going();
         self.store.foreign().await

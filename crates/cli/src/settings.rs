@@ -3,7 +3,7 @@
 //! On purpose not here: secrets, which have a file of their own, and any access to what lies there
 //! (but a file that names the repository is read).
 
-use crate::args::{Global, Pick};
+use crate::args::{FromArgs, Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
 use crate::wire_up::{Address, BadNetwork, Network, PROXIES, Reach};
@@ -56,40 +56,49 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 
 /// Finds the repository's place: from the options, else from the environment.
 pub(crate) fn repository_place(global: &Global) -> Result<RepositoryPlace, Fault> {
-    let stated = match (&global.repo, &global.repository_file) {
+    let names = ["HOLDFAST_REPOSITORY", "HOLDFAST_REPOSITORY_FILE"];
+    place(global.repo.as_ref(), global.repository_file.as_deref(), names, || {
+        Fault::usage(
+            "no repository given",
+            "use -r /path/to/repository or -r s3://bucket/prefix, or set HOLDFAST_REPOSITORY",
+        )
+    })
+}
+
+/// Finds the place of the repository that is copied from: from the options, else from the environment.
+pub(crate) fn from_place(from: &FromArgs) -> Result<RepositoryPlace, Fault> {
+    let names = ["HOLDFAST_FROM_REPOSITORY", "HOLDFAST_FROM_REPOSITORY_FILE"];
+    place(from.from.as_ref(), from.from_repository_file.as_deref(), names, || {
+        Fault::usage(
+            "no repository given to copy from",
+            "use --from /path/to/repository or --from s3://bucket/prefix, or set HOLDFAST_FROM_REPOSITORY",
+        )
+    })
+}
+
+/// Finds a place by its text or by a file with that; where neither is stated, by the variables for the
+/// same two.
+fn place(
+    text: Option<&OsString>,
+    file: Option<&Path>,
+    names: [&str; 2],
+    missing: impl Fn() -> Fault,
+) -> Result<RepositoryPlace, Fault> {
+    let stated = match (text, file) {
         (Some(text), _) => Some(text.clone()).filter(|text| !text.is_empty()),
         (None, Some(file)) => Some(repository_in(file)?),
         (None, None) => None,
     };
-    let text = match (stated, variable("HOLDFAST_REPOSITORY"), variable("HOLDFAST_REPOSITORY_FILE")) {
+    let text = match (stated, variable(names[0]), variable(names[1])) {
         (Some(text), _, _) | (None, Some(text), None) => text,
         (None, None, Some(file)) => repository_in(Path::new(&file))?,
         (None, Some(_), Some(_)) => {
-            return Err(Fault::usage(
-                "HOLDFAST_REPOSITORY and HOLDFAST_REPOSITORY_FILE are both set",
-                "unset the one that is not meant",
-            ));
+            let what = format!("{} and {} are both set", names[0], names[1]);
+            return Err(Fault::usage(what, "unset the one that is not meant"));
         }
-        (None, None, None) => {
-            return Err(Fault::usage(
-                "no repository given",
-                "use -r /path/to/repository or -r s3://bucket/prefix, or set HOLDFAST_REPOSITORY",
-            ));
-        }
+        (None, None, None) => return Err(missing()),
     };
     parse_repository(&text, &current_dir()?)
-}
-
-/// Finds the place of the repository that is copied from: from the option, else from the environment.
-pub(crate) fn from_place(stated: Option<&OsStr>) -> Result<RepositoryPlace, Fault> {
-    let stated = stated.filter(|text| !text.is_empty()).map(OsStr::to_owned);
-    match stated.or_else(|| variable("HOLDFAST_FROM_REPOSITORY")) {
-        Some(text) => parse_repository(&text, &current_dir()?),
-        None => Err(Fault::usage(
-            "no repository given to copy from",
-            "use --from /path/to/repository or --from s3://bucket/prefix, or set HOLDFAST_FROM_REPOSITORY",
-        )),
-    }
 }
 
 /// Reads the text that names a repository from the first line of a file.

@@ -10,7 +10,7 @@ use crate::engine::{
 };
 use crate::fault::Fault;
 use crate::ink::{duration, escape};
-use crate::wire_up::Whereabouts;
+use crate::wire_up::{Waiting, Watch, Whereabouts};
 use holdfast_core::entry::key_to_path;
 use holdfast_core::page::KeySpace;
 use std::fmt;
@@ -129,22 +129,25 @@ impl Watchdog {
     }
 
     fn enter(&self, note: impl FnOnce(&mut Call)) -> Going<'_> {
-        if self.limit.is_none() {
-            return Going(None);
-        }
+        Going(self.place(note).map(|at| &self.calls[at]))
+    }
+
+    /// Takes a place in the table; none if nothing is watched, or all are taken.
+    fn place(&self, note: impl FnOnce(&mut Call)) -> Option<usize> {
+        self.limit?;
         // Each thread mostly finds the same place free again: the numbers go round together.
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for step in 0..CALLS_MAX {
-            let call = &self.calls[(first + step) % CALLS_MAX];
-            if let Ok(mut free) = call.try_lock()
+            let at = (first + step) % CALLS_MAX;
+            if let Ok(mut free) = self.calls[at].try_lock()
                 && free.began.is_none()
             {
                 note(&mut free);
                 free.began = Some(Instant::now());
-                return Going(Some(call));
+                return Some(at);
             }
         }
-        Going(None)
+        None
     }
 
     /// Waits until a call lasts too long, which may be never; says which.
@@ -224,6 +227,40 @@ fn unescape(field: &[u8]) -> Vec<u8> {
         rest = if number.is_some() { &after[3..] } else { after };
     }
     plain
+}
+
+/// The objects of a bucket that is restored to.
+#[derive(Debug)]
+pub(crate) struct WatchedPlace {
+    pub(crate) watchdog: Arc<Watchdog>,
+    /// What stands before a name to make it a URL.
+    pub(crate) top: Vec<u8>,
+}
+
+/// A call about one of them that goes on until this is dropped.
+struct GoingThere {
+    watchdog: Arc<Watchdog>,
+    at: Option<usize>,
+}
+
+impl Drop for GoingThere {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            lock(&self.watchdog.calls[at]).began = None;
+        }
+    }
+}
+
+impl Watch for WatchedPlace {
+    fn begin(&self, name: &str) -> Waiting {
+        let at = self.watchdog.place(|call| {
+            let mut whole = reused(call);
+            whole.extend_from_slice(&self.top);
+            whole.extend_from_slice(name.as_bytes());
+            call.what = What::Object(whole);
+        });
+        Box::new(GoingThere { watchdog: Arc::clone(&self.watchdog), at })
+    }
 }
 
 /// Where the items of a source lie.
@@ -413,6 +450,11 @@ mod tests {
         std::thread::sleep(Duration::from_millis(1));
         assert!(look().unwrap().starts_with("s3://media/a//b did not answer"));
         drop(object);
+        let place = WatchedPlace { watchdog: Arc::clone(&watchdog), top: b"s3://to/".to_vec() };
+        let there = place.begin("x");
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(look().unwrap().starts_with("s3://to/x did not answer"));
+        drop(there);
         let _second = watchdog.repository();
         std::thread::sleep(Duration::from_millis(1));
         assert!(look().unwrap().starts_with("the repository /repository"));

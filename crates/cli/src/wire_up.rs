@@ -30,11 +30,14 @@ pub(crate) use holdfast_source_postgres::{
     preflight as preflight_cluster,
 };
 pub(crate) use holdfast_source_s3::attributes::lacking;
+pub(crate) use holdfast_source_s3::configuration::{Configuration, Difference};
 pub(crate) use holdfast_source_s3::target::{
-    BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains,
+    BucketPlace, BucketTargetOptions, Events, Overwrite as BucketOverwrite, Remains, Waiting, Watch,
+    configure,
 };
 pub(crate) use holdfast_source_s3::{
-    BucketOptions, COUNTED, Keep, Overlap, Sweep, Versions, overlap, parse_source,
+    BucketOptions, COUNTED, Keep, KeepConfiguration, Overlap, Sweep, Versions, overlap, parse_metadata,
+    parse_source,
 };
 pub(crate) use holdfast_store_s3::{
     Address, BadNetwork, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,

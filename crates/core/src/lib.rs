@@ -5,6 +5,7 @@
 pub mod chunk;
 pub mod chunker;
 pub mod compress;
+pub mod configuration;
 pub mod crypto;
 pub mod entry;
 pub mod entry_code;

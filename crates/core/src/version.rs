@@ -5,6 +5,7 @@
 //! its key alone. All versions of an object stand together, oldest first, before the next key. On
 //! purpose not here: which versions there are.
 
+use crate::configuration::{CONFIGURATION_KEY, CONFIGURATION_SHOWN};
 use crate::entry::{Time, key_to_path};
 use std::fmt::Write;
 
@@ -76,8 +77,17 @@ pub fn object_of(key: &[u8]) -> &[u8] {
 pub fn shown_key(key: &[u8]) -> Vec<u8> {
     match split_version(key) {
         Some((object, version)) => [b"/", object, b"?version-id=", version.id.as_bytes()].concat(),
-        None => [b"/", &key_to_path(key)[..]].concat(),
+        None => shown_object(key),
     }
+}
+
+/// The same, of a version without its id.
+#[must_use]
+pub fn shown_object(key: &[u8]) -> Vec<u8> {
+    if key == CONFIGURATION_KEY {
+        return CONFIGURATION_SHOWN.as_bytes().to_vec();
+    }
+    [b"/", &key_to_path(object_of(key))[..]].concat()
 }
 
 #[cfg(test)]
@@ -98,6 +108,8 @@ mod tests {
         assert_eq!(split_version(&key), Some((&b"a/b"[..], version)));
         assert_eq!(shown_key(&key), b"/a/b?version-id=v.x");
         assert_eq!((object_of(&key), object_of(b"a\0b")), (&b"a/b"[..], &b"a\0b"[..]));
+        assert_eq!(shown_object(&key), b"/a/b");
+        assert_eq!((split_version(CONFIGURATION_KEY), &shown_key(CONFIGURATION_KEY)[..1]), (None, &b"("[..]));
         assert_eq!(shown_key(b"a\0b"), b"/a/b");
     }
 

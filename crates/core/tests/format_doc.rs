@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 23] = [
     "wire",
     "object",
     "name",
@@ -30,6 +30,7 @@ const SOURCES: [&str; 22] = [
     "record",
     "repository",
     "version",
+    "configuration",
 ];
 
 /// BLAKE3 over the sources that define the format, one after the other.

@@ -60,8 +60,8 @@ pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key
 pub use paths::Scope;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
-    Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, restore,
-    restored_file, verify,
+    Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,
+    restore, restored_file, verify,
 };
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};

@@ -5,6 +5,7 @@
 //! that a key has parents. Where all versions of objects are kept, a key is followed by 0x00 and what
 //! tells its versions apart. On purpose not here: reading trees.
 
+use holdfast_core::configuration::{CONFIGURATION_KEY, CONFIGURATION_SHOWN};
 use holdfast_core::page::KeySpace;
 use holdfast_core::version::shown_key;
 
@@ -35,6 +36,10 @@ impl Scope {
             let stem = plain_key(path);
             let reach = if stem.is_empty() { Reach::Everything } else { Reach::ItAndBelow };
             return Self { space, stem, reach };
+        }
+        if path == CONFIGURATION_SHOWN.as_bytes() {
+            // An object of that very name is meant with a slash in front.
+            return Self { space, stem: CONFIGURATION_KEY.to_vec(), reach: Reach::ItAndBelow };
         }
         let key = path.strip_prefix(b"/").unwrap_or(path);
         let (stem, reach) = match key.strip_suffix(b"/") {
@@ -176,6 +181,17 @@ mod tests {
         assert_eq!(held("//"), ["/", "/a"]);
         assert_eq!(held("//a"), ["/a"]);
         assert_eq!((held("."), held("/..")), (vec![".".to_owned()], vec!["..".to_owned()]));
+    }
+
+    #[test]
+    fn the_configuration_of_a_bucket_is_named_as_it_is_shown() {
+        let alone = bucket(CONFIGURATION_SHOWN);
+        assert!(alone.holds(CONFIGURATION_KEY) && !alone.holds(CONFIGURATION_SHOWN.as_bytes()));
+        assert_eq!(alone.path_of(alone.relative(CONFIGURATION_KEY)), CONFIGURATION_SHOWN.as_bytes());
+        assert_eq!(alone.at_target(CONFIGURATION_KEY, false), CONFIGURATION_KEY);
+        let object = bucket(&format!("/{CONFIGURATION_SHOWN}"));
+        assert!(object.holds(CONFIGURATION_SHOWN.as_bytes()) && !object.holds(CONFIGURATION_KEY));
+        assert!(bucket("").holds(CONFIGURATION_KEY) && !bucket("a").holds(CONFIGURATION_KEY));
     }
 
     #[test]

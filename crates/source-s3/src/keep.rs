@@ -31,6 +31,34 @@ pub struct Keep {
     pub lock: bool,
 }
 
+/// Whether the configuration of the bucket itself is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepConfiguration {
+    /// It is not asked for.
+    #[default]
+    No,
+    /// As far as it may be read.
+    IfAllowed,
+    /// What may not be read of it is a problem.
+    Demanded,
+}
+
+/// Reads what is kept, of objects and of the bucket itself, as a list: `tags,bucket`, `all` or `none`.
+///
+/// # Errors
+/// A word is none of those; in words.
+pub fn parse_metadata(text: &str) -> Result<(Keep, KeepConfiguration), String> {
+    let words: Vec<_> = text.split(',').map(str::trim).collect();
+    let is_bucket = |word: &&str| *word == "bucket";
+    let demanded = text == "all" || words.iter().any(is_bucket);
+    let others: Vec<_> = words.into_iter().filter(|word| !is_bucket(word)).collect();
+    let keep = if others.is_empty() { Keep::default() } else { Keep::parse(&others.join(","))? };
+    if demanded && text != "all" && matches!(others[..], ["all" | "none"]) {
+        return Err(format!("{} stands alone", others[0]));
+    }
+    Ok((keep, if demanded { KeepConfiguration::Demanded } else { KeepConfiguration::No }))
+}
+
 impl Keep {
     /// Reads a list: `tags,lock`, `all` or `none`.
     ///
@@ -48,7 +76,7 @@ impl Keep {
                 "tags" => &mut keep.tags,
                 "acl" => &mut keep.acl,
                 "lock" => &mut keep.lock,
-                other => return Err(format!("{other} is none of tags, acl, lock, all and none")),
+                other => return Err(format!("{other} is none of tags, acl, lock, bucket, all and none")),
             };
             *kept = true;
         }
@@ -177,6 +205,24 @@ mod tests {
         }
         for text in ["", "tag", "tags,", "all,tags", "none,acl"] {
             assert!(Keep::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_bucket_itself_is_one_of_the_words() {
+        use KeepConfiguration::{Demanded, No};
+        let tags = Keep { tags: true, ..Keep::default() };
+        for (text, wanted) in [
+            ("all", (ALL, Demanded)),
+            ("none", (Keep::default(), No)),
+            ("bucket", (Keep::default(), Demanded)),
+            ("bucket, tags", (tags, Demanded)),
+            ("tags", (tags, No)),
+        ] {
+            assert_eq!(parse_metadata(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "bucket,", "bucket,all", "none,bucket", "buckets"] {
+            assert!(parse_metadata(text).is_err(), "{text}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod attributes;
 mod beside;
+pub mod configuration;
 pub mod encoding;
 mod keep;
 mod listing;
@@ -21,6 +22,6 @@ pub mod unfold;
 mod untagged;
 mod wanted;
 
-pub use keep::{Keep, Sweep};
+pub use keep::{Keep, KeepConfiguration, Sweep, parse_metadata};
 pub use place::{Overlap, overlap, parse_source};
 pub use source::{BucketOptions, BucketSource, COUNTED, LeftOut, Versions};

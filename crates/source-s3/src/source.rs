@@ -3,7 +3,8 @@
 //! On purpose not here: how the listing goes, and how objects are read.
 
 use crate::beside::Known;
-use crate::keep::{Keep, Round, Sweep};
+use crate::configuration::{Captured, capture};
+use crate::keep::{Keep, KeepConfiguration, Round, Sweep};
 use crate::listing::{self, Listed, ListedVersion, Listing, Page};
 use crate::listing_versions;
 use crate::place::host_of;
@@ -23,7 +24,7 @@ use holdfast_engine::source::{
 use holdfast_store_s3::{Address, Keys, Meter, Network, connect};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -64,6 +65,8 @@ pub struct BucketOptions {
     pub own: Option<String>,
     /// What is kept of each object beside what comes with it.
     pub keep: Keep,
+    /// Whether the configuration of the bucket itself is kept.
+    pub configuration: KeepConfiguration,
     /// How often that is looked at again, where nothing in the listing says that it changed.
     pub sweep: Sweep,
     /// Objects in an archive, whose content cannot be read, are no problem.
@@ -136,6 +139,9 @@ pub struct BucketSource {
     own: u64,
     impossible: u64,
     account: Account,
+    configuration: KeepConfiguration,
+    /// Whether the configuration was read, once it was an item.
+    configured: Option<Arc<AtomicBool>>,
 }
 
 impl fmt::Debug for BucketSource {
@@ -154,7 +160,7 @@ impl BucketSource {
     }
 
     fn with(options: BucketOptions, client: Client, meter: Meter, handle: Handle) -> Self {
-        let identity = identity(&options);
+        let (identity, configuration) = (identity(&options), options.configuration);
         let shared = Arc::new(Shared {
             client,
             address: options.address.clone(),
@@ -181,6 +187,8 @@ impl BucketSource {
             own: 0,
             impossible: 0,
             account: Account::default(),
+            configuration,
+            configured: None,
         }
     }
 
@@ -224,6 +232,18 @@ impl BucketSource {
         }
         let reader = Arc::new(PageReader::new(Arc::clone(&self.shared), kept));
         EntryBatch { keys, items, reader, problems }
+    }
+
+    /// The configuration, once, after all objects.
+    fn configuration(&mut self) -> Option<EntryBatch> {
+        let keep = std::mem::take(&mut self.configuration);
+        if keep == KeepConfiguration::No {
+            return None;
+        }
+        let capture = capture(&self.shared, keep == KeepConfiguration::Demanded);
+        let Captured { batch, read, is_item } = self.shared.handle.block_on(capture);
+        self.configured = is_item.then_some(read);
+        Some(batch)
     }
 
     fn is_own(&self, key: &str) -> bool {
@@ -287,7 +307,7 @@ impl Source for BucketSource {
             Versions::All => Listing { pages: listing_versions::start(shared), by_bytes: Arc::default() },
         });
         match listing.pages.blocking_recv() {
-            None => Ok(None),
+            None => Ok(self.configuration()),
             Some(Err(error)) => Err(error),
             Some(Ok(page)) => Ok(Some(self.take_in(page))),
         }
@@ -295,6 +315,12 @@ impl Source for BucketSource {
 
     fn account(&mut self, account: &Account) -> Problems {
         self.account = *account;
+        // It is no object.
+        if let Some(read) = &self.configured {
+            let Account { stored, unchanged, .. } = &mut self.account;
+            let of_it = if read.load(Ordering::Acquire) { stored } else { unchanged };
+            *of_it = of_it.saturating_sub(1);
+        }
         let mut told = Problems::default();
         let known = [(&self.shared.tags, "tags"), (&self.shared.rights, "access rights")];
         for (_, word) in known.into_iter().filter(|(known, _)| known.is_unknown()) {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// Classes of storage from which nothing can be read at once.
-const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+pub(crate) const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// Where a repository lies on object storage:
 /// `s3://bucket/prefix?endpoint=http://host:port&region=R&path-style=true&profile=P&storage-class=C`.

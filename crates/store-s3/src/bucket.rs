@@ -4,7 +4,7 @@
 //! [`crate::probe`]. Every request has an end: the client library tries again what may succeed,
 //! and gives up. On purpose not here: objects written in parts, and what servers' errors mean.
 
-use crate::address::Address;
+use crate::address::{ARCHIVES, Address};
 use crate::body::whole;
 use crate::client::{ATTEMPTS, Keys, connect};
 use crate::error::{About, Answer, failed};
@@ -16,7 +16,7 @@ use crate::upload::S3Upload;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::StorageClass;
+use aws_sdk_s3::types::{Object, ObjectStorageClass, StorageClass};
 use bytes::Bytes;
 use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
 use std::sync::Arc;
@@ -206,7 +206,7 @@ impl Bucket {
         prefix: &str,
         after: Option<&Key>,
         limit: usize,
-        mut take: impl FnMut(&str, u64) -> usize,
+        mut take: impl FnMut(&str, &Object) -> usize,
     ) -> Result<(), StoreError> {
         let is_after = |name: &str| after.is_none_or(|after| name > after.as_str());
         let subject = format!("s3://{}/{}{prefix}", self.address.bucket, self.address.prefix);
@@ -227,7 +227,7 @@ impl Bucket {
             let page = page.send().await.map_err(|error| Answer::of(error).into_error(&about))?;
             drop(turn);
             for object in page.contents.unwrap_or_default() {
-                let name = object.key.unwrap_or_default();
+                let name = object.key().unwrap_or_default();
                 let Some(name) = name.strip_prefix(&self.address.prefix) else {
                     let text = format!("the server listed {name}, which was not asked for");
                     return Err(failed(&about, ErrorKind::Unusable, text));
@@ -236,7 +236,7 @@ impl Bucket {
                 if !name.starts_with(prefix) || !is_after(name) || taken >= limit {
                     continue;
                 }
-                taken += take(name, u64::try_from(object.size.unwrap_or_default()).unwrap_or_default());
+                taken += take(name, &object);
             }
             token = page.next_continuation_token;
             match (page.is_truncated, &token) {
@@ -299,8 +299,9 @@ impl ObjectStore for S3Store {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
         let mut found: Vec<ObjectMeta> = Vec::new();
-        let take = |name: &str, size: u64| match Key::new(name) {
+        let take = |name: &str, object: &Object| match Key::new(name) {
             Ok(key) => {
+                let size = u64::try_from(object.size.unwrap_or_default()).unwrap_or_default();
                 found.push(ObjectMeta { key, size });
                 1
             }
@@ -332,13 +333,25 @@ impl ObjectStore for S3Store {
         unfinished::clear(&self.0, age).await
     }
 
+    async fn archived(&self, prefix: &str) -> Result<Vec<(Key, String)>, StoreError> {
+        let mut archived = Vec::new();
+        let take = |name: &str, object: &Object| {
+            let class = object.storage_class.as_ref().map(ObjectStorageClass::as_str);
+            let class = class.filter(|class| ARCHIVES.contains(class));
+            archived.extend(class.and_then(|class| Some((Key::new(name).ok()?, class.to_owned()))));
+            0
+        };
+        self.0.pages(prefix, None, usize::MAX, take).await?;
+        Ok(archived)
+    }
+
     fn traffic(&self) -> Option<Traffic> {
         Some(self.0.meter.traffic())
     }
 
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {
         let mut foreign = Vec::new();
-        let take = |name: &str, _| {
+        let take = |name: &str, _: &Object| {
             if Key::new(name).is_err() {
                 foreign.push(name.to_owned());
             }

@@ -101,16 +101,24 @@ fn is_amazon(uri: &str) -> bool {
 }
 
 fn is_about(query: &str) -> bool {
-    const ABOUT: [&str; 9] = [
+    const ABOUT: [&str; 17] = [
+        "accelerate",
         "acl",
+        "cors",
         "encryption",
         "legal-hold",
         "lifecycle",
+        "logging",
         "notification",
         "object-lock",
+        "ownershipControls",
+        "policy",
+        "publicAccessBlock",
         "replication",
+        "requestPayment",
         "retention",
         "versioning",
+        "website",
     ];
     query.split('&').any(|part| part.split('=').next().is_some_and(|name| ABOUT.contains(&name)))
 }
@@ -170,6 +178,7 @@ mod tests {
             ("GET", "http://h/b/k?tagging&versionId=3", "tagging"),
             ("PUT", "http://h/b/k?tagging=", "tagging"),
             ("GET", "http://h/b?lifecycle", "other"),
+            ("PUT", "http://h/b?cors", "other"),
             ("HEAD", "http://h/b/k?partNumber=1", "head"),
             ("PUT", "http://h/b/k", "put"),
             ("PUT", "http://h/b/k?partNumber=1&uploadId=x", "multipart"),

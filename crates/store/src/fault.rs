@@ -198,6 +198,10 @@ impl ObjectStore for FaultStore {
         self.inner.traffic()
     }
 
+    async fn archived(&self, prefix: &str) -> Result<Vec<(Key, String)>, StoreError> {
+        self.inner.archived(prefix).await
+    }
+
     async fn foreign(&self) -> Result<Vec<String>, StoreError> {
         self.state.run(Operation::Foreign, "", self.inner.foreign()).await
     }

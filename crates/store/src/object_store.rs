@@ -99,6 +99,13 @@ pub trait ObjectStore: std::fmt::Debug + Send + Sync + 'static {
         Ok(0)
     }
 
+    /// Objects whose names start with `prefix` that lie in an archive, where they cannot be read before
+    /// somebody brings them back, by what a listing says: with the class of storage of each. Some of
+    /// them may be brought back. None where there are no such classes.
+    async fn archived(&self, _prefix: &str) -> Result<Vec<(Key, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// What was asked of a server so far; none where there is no server.
     fn traffic(&self) -> Option<Traffic> {
         None

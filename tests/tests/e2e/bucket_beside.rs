@@ -4,7 +4,7 @@
 //! The server here has no archive: a proxy answers for it. On purpose not here: contents, which
 //! `bucket_source` has.
 
-use super::bucket_source::{Media, asked, back_up, back_up_with, dumped, listed, through, told};
+use super::bucket_source::{Media, asked, back_up, back_up_objects, dumped, listed, through, told};
 use super::tree::{noise, prose};
 use super::world::{Word, World, count};
 use aws_sdk_s3::primitives::DateTimeFormat;
@@ -59,12 +59,12 @@ fn objects_without_tags_are_not_asked_one_by_one() {
     tag(&media, "some/a/0", "first");
     Media::settle();
     let url = media.url("some");
-    let (_, first) = back_up_with(&world, &url, &[], 0);
+    let (_, first) = back_up_objects(&world, &url, &[], 0);
     // From here on the server is known to state how many tags there are.
     fill("b");
     tag(&media, "some/b/7", "second");
     Media::settle();
-    let (_, second) = back_up_with(&world, &url, &[], 0);
+    let (_, second) = back_up_objects(&world, &url, &[], 0);
     assert_eq!((objects(&second, "stored") >= 60, asked(&first, "tagging") > 0), (true, true));
     assert!((2..=20).contains(&asked(&second, "tagging")), "{second}");
     let kept = attributes(&world);
@@ -72,7 +72,7 @@ fn objects_without_tags_are_not_asked_one_by_one() {
     // Where the sweep is off each is asked, and where tags may not be read each is named.
     fill("c");
     Media::settle();
-    let (_, third) = back_up_with(&world, &url, &["--metadata-sweep", "off"], 0);
+    let (_, third) = back_up_objects(&world, &url, &["--metadata-sweep", "off"], 0);
     assert!(asked(&third, "tagging") >= 60, "{third}");
     let proxy = Proxy::start(&media.weed.endpoint(), |line| {
         match line.contains("/some/c/") && line.contains("tagging") {
@@ -80,7 +80,7 @@ fn objects_without_tags_are_not_asked_one_by_one() {
             false => Fate::Pass,
         }
     });
-    let (ran, _) = back_up_with(&world, &through(&proxy), &[], 3);
+    let (ran, _) = back_up_objects(&world, &through(&proxy), &[], 3);
     let denied = told(&ran, "error");
     assert_eq!(denied.len(), 60, "{denied:?}");
     assert!(denied.iter().all(|(_, item)| item.starts_with("/some/c/")));
@@ -97,12 +97,12 @@ fn tags_that_change_unseen_are_found_within_a_round() {
     Media::settle();
     let url = media.url("some");
     let half = ["--metadata-sweep", "1/2"];
-    let (_, first) = back_up_with(&world, &url, &half, 0);
+    let (_, first) = back_up_objects(&world, &url, &half, 0);
     assert_eq!(objects(&first, "stored"), all + 2, "{first}");
     let changed = ["some/0", "some/1", "some/2", "some/3", "some/large", "some/parts"];
     changed.iter().for_each(|name| tag(&media, name, "new"));
 
-    let runs = [(); 2].map(|()| back_up_with(&world, &url, &half, 0).1);
+    let runs = [(); 2].map(|()| back_up_objects(&world, &url, &half, 0).1);
     let sum = |kind: &str| runs.iter().map(|run| asked(run, kind)).sum::<u64>();
     // Each is looked at once; the one in parts has a length of these to ask for.
     assert_eq!([sum("get"), sum("head"), sum("tagging")], [0, all + 3, all + 2], "{runs:?}");
@@ -115,7 +115,7 @@ fn tags_that_change_unseen_are_found_within_a_round() {
 
     // Looked at again, and all is as it was: the tree is the same, with the cache and without.
     for _ in 0..2 {
-        let (_, same) = back_up_with(&world, &url, &["--metadata-sweep", "1/1"], 0);
+        let (_, same) = back_up_objects(&world, &url, &["--metadata-sweep", "1/1"], 0);
         assert_eq!((same["unchanged"].as_bool(), kinds(&same)[0]), (Some(true), 0), "{same}");
         fs::remove_dir_all(&world.cache).unwrap();
     }
@@ -123,17 +123,19 @@ fn tags_that_change_unseen_are_found_within_a_round() {
     assert_eq!((kinds(&off), off["unchanged"].as_bool()), ([0; 4], Some(true)), "{off}");
 
     // Whoever wants more gets it of all objects at once.
-    let (_, more) = back_up_with(&world, &url, &["--metadata", "all", "--metadata-sweep", "off"], 0);
+    let (_, more) =
+        back_up_objects(&world, &url, &["--metadata", "tags,acl,lock", "--metadata-sweep", "off"], 0);
     assert_eq!(kinds(&more), [0, all + 3, all + 2, all + 2], "{more}");
     assert_eq!(attributes(&world).matches("s3.acl={\"grants\":").count() as u64, all + 2);
-    let (_, again) = back_up_with(&world, &url, &["--metadata", "all", "--metadata-sweep", "off"], 0);
+    let (_, again) =
+        back_up_objects(&world, &url, &["--metadata", "tags,acl,lock", "--metadata-sweep", "off"], 0);
     assert_eq!((kinds(&again), again["unchanged"].as_bool()), ([0; 4], Some(true)), "{again}");
 
     // And whoever wants nothing has nothing of it left.
     let none = ["--metadata", "none"];
-    back_up_with(&world, &url, &none, 0);
+    back_up_objects(&world, &url, &none, 0);
     media.fill([("some/0".to_owned(), noise(99, 3_000))]);
-    let (_, least) = back_up_with(&world, &url, &none, 0);
+    let (_, least) = back_up_objects(&world, &url, &none, 0);
     assert_eq!(kinds(&least), [1, 0, 0, 0], "{least}");
     let text = attributes(&world);
     assert!(!text.contains("s3.tag.") && !text.contains("s3.acl=") && text.contains("s3.etag="));
@@ -163,10 +165,10 @@ fn what_is_denied_in_a_round_is_named_and_stays_what_it_was() {
     let names = |words: &[&str]| -> Vec<_> {
         words.iter().map(|word| ("attribute".to_owned(), format!("/some/{word}"))).collect()
     };
-    back_up_with(&world, &url, &whole, 0);
+    back_up_objects(&world, &url, &whole, 0);
     stage.store(1, Ordering::Relaxed);
     ["some/a", "some/b"].iter().for_each(|name| tag(&media, name, "new"));
-    let (ran, denied) = back_up_with(&world, &url, &whole, 3);
+    let (ran, denied) = back_up_objects(&world, &url, &whole, 3);
     assert_eq!(told(&ran, "error"), names(&["a", "b"]), "{ran:?}");
     assert!(ran.err.contains("s3:GetObjectTagging"), "{ran:?}");
     assert_eq!((kinds(&denied)[0], denied["unchanged"].as_bool()), (0, Some(true)), "{denied}");
@@ -183,23 +185,23 @@ fn what_is_denied_in_a_round_is_named_and_stays_what_it_was() {
     // A server without such rights is told of once; one that had them is not believed.
     let with_rights = ["--metadata", "tags,lock,acl"];
     stage.store(3, Ordering::Relaxed);
-    let (ran, _) = back_up_with(&world, &url, &with_rights, 0);
+    let (ran, _) = back_up_objects(&world, &url, &with_rights, 0);
     assert_eq!(told(&ran, "notice"), [("other".to_owned(), "/".to_owned())], "{ran:?}");
     assert!(ran.err.contains("knows no access rights"), "{ran:?}");
     let with_rights = [&with_rights[..], &whole].concat();
     stage.store(2, Ordering::Relaxed);
-    let (ran, _) = back_up_with(&world, &url, &with_rights, 3);
+    let (ran, _) = back_up_objects(&world, &url, &with_rights, 3);
     assert_eq!(told(&ran, "error"), names(&["a", "b", "c"]), "{ran:?}");
     assert!(ran.err.contains("s3:GetObjectAcl"), "{ran:?}");
     stage.store(0, Ordering::Relaxed);
-    back_up_with(&world, &url, &with_rights, 0);
+    back_up_objects(&world, &url, &with_rights, 0);
     stage.store(3, Ordering::Relaxed);
-    let (ran, _) = back_up_with(&world, &url, &with_rights, 3);
+    let (ran, _) = back_up_objects(&world, &url, &with_rights, 3);
     assert!(ran.err.contains("told of access rights before"), "{ran:?}");
     assert_eq!(attributes(&world).matches("s3.acl=").count(), 3);
     // Gone between the listing and the look.
     stage.store(4, Ordering::Relaxed);
-    let (ran, gone) = back_up_with(&world, &url, &whole, 0);
+    let (ran, gone) = back_up_objects(&world, &url, &whole, 0);
     assert_eq!(told(&ran, "notice"), [("vanished".to_owned(), "/some/a".to_owned())], "{ran:?}");
     assert_eq!(objects(&gone, "vanished"), 1);
     adds_up(&gone);
@@ -263,7 +265,7 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
     world.repo = PathBuf::from(url.replace("/some?", "/some/own?"));
     world.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
     stage.store(1, Ordering::Relaxed);
-    let (ran, first) = back_up_with(&world, &url, &options, 3);
+    let (ran, first) = back_up_objects(&world, &url, &options, 3);
     let cold = ["cold", "cold large"].map(|name| ("unreadable".to_owned(), format!("/some/{name}")));
     let named = [&cold[..], &[("unreadable".to_owned(), "/some/denied".to_owned())]].concat();
     assert_eq!(told(&ran, "error"), named, "{ran:?}");
@@ -276,7 +278,7 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
 
     // Accepted it is no problem; and it is asked for again each time.
     let denied = [&options[..], &["--exclude", "/some/denied", "--cold", "accept"]].concat();
-    let (ran, accepted) = back_up_with(&world, &url, &denied, 0);
+    let (ran, accepted) = back_up_objects(&world, &url, &denied, 0);
     assert!(told(&ran, "notice").contains(&("left_out".to_owned(), "/some/cold".to_owned())), "{ran:?}");
     assert_eq!(["cold", "unchanged"].map(|word| objects(&accepted, word)), [2, 1], "{accepted}");
     adds_up(&accepted);
@@ -306,7 +308,7 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
 
     // What can be read at last is read.
     stage.store(2, Ordering::Relaxed);
-    let (_, warm) = back_up_with(&world, &url, &options, 0);
+    let (_, warm) = back_up_objects(&world, &url, &options, 0);
     assert_eq!(["cold", "stored"].map(|word| objects(&warm, word)), [0, 4], "{warm}");
     adds_up(&warm);
     assert!(
@@ -316,11 +318,11 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
     // What is stored and moves to an archive is looked at, not read; its content stays, even if
     // everything is to be read.
     stage.store(3, Ordering::Relaxed);
-    let (_, frozen) = back_up_with(&world, &url, &options, 0);
+    let (_, frozen) = back_up_objects(&world, &url, &options, 0);
     assert_eq!((kinds(&frozen), objects(&frozen, "unchanged")), ([0, 1, 1, 0], 1), "{frozen}");
-    let (_, again) = back_up_with(&world, &url, &options, 0);
+    let (_, again) = back_up_objects(&world, &url, &options, 0);
     assert_eq!(kinds(&again), [0; 4], "{again}");
-    let (_, forced) = back_up_with(&world, &url, &[&options[..], &["--force"]].concat(), 0);
+    let (_, forced) = back_up_objects(&world, &url, &[&options[..], &["--force"]].concat(), 0);
     assert_eq!((objects(&forced, "cold"), kinds(&forced)[0]), (0, 1), "{forced}");
     assert!(dumped(&world, "some/well") == contents[5].1);
     world.check();
@@ -347,7 +349,7 @@ fn access_rights_come_back_where_that_is_asked_for() {
     }
     let shared = ["AllUsers READ"];
     assert_eq!(rights(&media, "some/all"), shared);
-    let (_, first) = back_up_with(&world, &media.url("some"), &["--metadata", "acl"], 0);
+    let (_, first) = back_up_objects(&world, &media.url("some"), &["--metadata", "acl"], 0);
     assert_eq!(kinds(&first)[2..], [0, 3], "{first}");
 
     let restore = |words: &[Word<'_>]| {

@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 const INIT: [Word<'static>; 3] = [&"init", &"--kdf-memory", &"1"];
@@ -201,4 +202,45 @@ fn what_was_refused_for_a_clock_or_an_old_token_says_so_in_a_bucket() {
     let token = Proxy::start("http://127.0.0.1:9", |_| Fate::Refuse(400, "ExpiredToken"));
     world.repo = at(&token.endpoint(), "x");
     world.run(&[&"snapshots"]).ends(1).says(&["ExpiredToken", "get new credentials", "credential_process"]);
+}
+
+#[test]
+fn a_role_of_a_profile_is_assumed_for_a_bucket() {
+    const ANSWER: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+        <AssumeRoleResult><AssumedRoleUser><AssumedRoleId>a:b</AssumedRoleId><Arn>arn:aws:sts::1:x</Arn>\
+        </AssumedRoleUser><Credentials><AccessKeyId>ASSUMED</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>\
+        <SessionToken>token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+        </AssumeRoleResult></AssumeRoleResponse>";
+    let (mut world, _) = place(PathBuf::new());
+    let config = world.path("config");
+    let text = format!(
+        "[profile base]\naws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\n\
+         [profile there]\nrole_arn = arn:aws:iam::1:role/backup\nsource_profile = base\nexternal_id = x\n\
+         region = eu-central-1\n"
+    );
+    fs::write(&config, text).unwrap();
+    let heads = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+    let noted = |at: usize, answer: Fate| {
+        let heads = Arc::clone(&heads);
+        Proxy::start_seeing("http://127.0.0.1:9", move |_, head| {
+            heads.lock().unwrap()[at].push(head.to_lowercase());
+            answer.clone()
+        })
+    };
+    let said = format!(
+        "HTTP/1.1 200 So\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{ANSWER}",
+        ANSWER.len()
+    );
+    let (sts, bucket) = (noted(0, Fate::Raw(said)), noted(1, Fate::Refuse(404, "NoSuchKey")));
+    world.repo = PathBuf::from(format!("{}&profile=there", at(&bucket.endpoint(), "x").display()));
+    let sts = sts.endpoint();
+    let variables: [(&str, &dyn AsRef<std::ffi::OsStr>); 3] =
+        [("AWS_CONFIG_FILE", &config), ("AWS_ENDPOINT_URL_STS", &sts), ("AWS_ACCESS_KEY_ID", &"environment")];
+    world.run_as(&mut with(&world, &variables), &[&"snapshots"]).ends(10);
+    let [asked, used] = &*heads.lock().unwrap();
+    let base = format!("credential={}/", ACCESS.to_lowercase());
+    assert!(!asked.is_empty() && asked.iter().all(|head| head.contains(&base)), "{asked:?}");
+    let is_assumed =
+        |head: &String| head.contains("credential=assumed/") && head.contains("x-amz-security-token: token");
+    assert!(!used.is_empty() && used.iter().all(is_assumed), "{used:?}");
 }

@@ -181,3 +181,80 @@ fn packs_in_an_archive_are_all_named_in_a_bucket() {
     world.run(&[&"restore", &what, &"--target", &target, &"--overwrite", &"always"]).ends(0);
     super::compare::same(&tree, &target);
 }
+
+#[test]
+fn packs_in_an_archive_of_a_bucket_are_named_before_anything_is_written() {
+    let weed = Weed::start();
+    let (mut world, tree) = repository(&weed);
+    put(tree.join("other"), noise(2, 20 << 20));
+    world.run(&[&"backup", &tree, &"--pack-size", &"16M"]).ends(0);
+    let mut packs = weed.names();
+    packs.retain(|name| name.starts_with("x/packs/data/"));
+    // All but one are moved, by their class; the server of the tests has no archive to read from.
+    let (cold, warm) = packs.split_at(packs.len() - 1);
+    cold.iter().for_each(|name| weed.reclass(name, "DEEP_ARCHIVE"));
+    let is_cold = cold.to_vec();
+    let brought_back = Arc::new(Mutex::new(Vec::<String>::new()));
+    let back = Arc::clone(&brought_back);
+    let proxy = Proxy::start(&weed.endpoint(), move |line| {
+        let asked = |name: &String| line.starts_with(&format!("GET /{BUCKET}/{name}?"));
+        let is_back = back.lock().unwrap().iter().any(asked);
+        match !is_back && is_cold.iter().any(asked) {
+            true => Fate::Refuse(403, "InvalidObjectState"),
+            false => Fate::Pass,
+        }
+    });
+    world.repo = at(&proxy.endpoint(), "x");
+    let (what, target) = (within("latest", &tree), world.path("out"));
+    let restore: [Word<'_>; 4] = [&"restore", &what, &"--target", &target];
+    let ran = world.run(&restore).ends(1);
+    let ran =
+        ran.says(&["lie in an archive", "DEEP_ARCHIVE", "nothing was changed", "restore-object", "Batch"]);
+    assert!(!target.exists() || std::fs::read_dir(&target).unwrap().next().is_none(), "{ran:?}");
+    let named = |text: &str, name: &String| text.contains(name.strip_prefix("x/").unwrap());
+    assert!(cold.iter().all(|name| named(&ran.err, name)) && !named(&ran.err, &warm[0]), "{ran:?}");
+    let planned = world.run(&[&restore[..], &[&"--dry-run", &"--json"]].concat()).ends(1);
+    let lines = planned.lines();
+    let lines: Vec<_> = lines.iter().filter(|line| line["message_type"] == "archived_pack").collect();
+    assert_eq!(lines.len(), cold.len(), "{planned:?}");
+    assert!(lines.iter().all(|line| line["storage_class"] == "DEEP_ARCHIVE"), "{planned:?}");
+    // What is not needed is not asked for; what was brought back is read, though it is listed as before.
+    let part = within("latest", &tree.join("small"));
+    world.run(&[&"restore", &part, &"--target", &world.path("small")]);
+    brought_back.lock().unwrap().extend(cold.iter().cloned());
+    world.run(&restore).ends(0);
+    super::compare::same(&tree, &target);
+}
+
+#[test]
+fn a_bucket_that_is_restored_to_is_asked_as_much_as_it_bears_and_watched() {
+    let (weed, world) = (Weed::start(), World::new());
+    let tree = world.path("tree");
+    (0..300u64).for_each(|number| put(tree.join(format!("{number}")), noise(number, 3_000)));
+    world.backup(&tree);
+    let at_once = Arc::new(Mutex::new((0u32, 0u32)));
+    let seen = Arc::clone(&at_once);
+    let proxy = Proxy::start(&weed.endpoint(), move |_| {
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.0 += 1;
+            seen.1 = seen.1.max(seen.0);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        seen.lock().unwrap().0 -= 1;
+        Fate::Pass
+    });
+    let (what, target) = (within("latest", &tree), at(&proxy.endpoint(), "out"));
+    world.run(&[&"restore", &what, &"--target", &target]).ends(0);
+    let most = at_once.lock().unwrap().1;
+    assert!((4..=40).contains(&most), "{most} requests at once");
+    assert_eq!(weed.names().len(), 300);
+    // It hangs at one object.
+    let proxy = Proxy::start(&weed.endpoint(), |line| match line.starts_with("PUT /backups/else/17") {
+        true => Fate::Hang,
+        false => Fate::Pass,
+    });
+    let target = at(&proxy.endpoint(), "else");
+    let ran = world.run(&[&"restore", &what, &"--target", &target, &"--stuck-timeout", &"2s"]).ends(1);
+    assert!(ran.err.contains("s3://backups/else/17") && ran.err.contains("did not answer"), "{ran:?}");
+}

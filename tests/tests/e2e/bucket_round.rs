@@ -143,12 +143,12 @@ fn a_bucket_comes_back_as_it_was() {
     // What is so fresh that it might change unnoticed is read again: not what is counted here.
     wait_for_age();
     let (world, source) = (&round.world, round.weed.url("media"));
-    let first = world.run(&[&"backup", &"--json", &source]).ends(0).summary();
+    let first = world.run(&[&"backup", &"--json", &source, &"--metadata", &"tags,lock"]).ends(0).summary();
     let changed: Vec<_> =
         objects(number).step_by(100).map(|(key, body, seed)| (key, body, seed + 1)).collect();
     let share = changed.len() as u64;
     round.put(changed.into_iter().map(|(key, body, seed)| (key, [body, b"changed".to_vec()].concat(), seed)));
-    let second = world.run(&[&"backup", &"--json", &source]).ends(0).summary();
+    let second = world.run(&[&"backup", &"--json", &source, &"--metadata", &"tags,lock"]).ends(0).summary();
     assert_eq!(count(&second, "files_changed"), share, "{second}");
     let gets = second["source_requests"]["get"].as_u64().unwrap();
     assert!(gets <= share + 20, "{share} objects changed: {second}");
@@ -205,7 +205,7 @@ fn one_in_a_hundred_denied_and_one_deleted_are_each_named() {
         _ => Fate::Pass,
     });
     let (world, source) = (&round.world, format!("s3://{BUCKET}/media?endpoint={}", proxy.endpoint()));
-    let ran = world.run(&[&"backup", &"--json", &source]).ends(3);
+    let ran = world.run(&[&"backup", &"--json", &source, &"--metadata", &"tags,lock"]).ends(3);
     let told = |kind: &str| {
         let items = ran.of_type(kind).into_iter().map(|line| line["item"].as_str().unwrap().to_owned());
         items.collect::<std::collections::BTreeSet<_>>()

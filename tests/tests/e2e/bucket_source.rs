@@ -111,9 +111,19 @@ impl Media {
     }
 }
 
+/// What objects have beside them, and not the bucket's own configuration: `bucket_configuration` has
+/// that.
+pub(super) const OBJECTS: [&str; 2] = ["--metadata", "tags,lock"];
+
 /// What changed unseen is not looked for: `bucket_beside` has that.
 pub(super) fn back_up(world: &World, url: &str, code: i32) -> (Ran, Value) {
-    back_up_with(world, url, &["--metadata-sweep", "off"], code)
+    back_up_with(world, url, &[&OBJECTS[..], &["--metadata-sweep", "off"]].concat(), code)
+}
+
+/// The same with options, which may say otherwise what is kept.
+pub(super) fn back_up_objects(world: &World, url: &str, options: &[&str], code: i32) -> (Ran, Value) {
+    let usual: &[&str] = if options.contains(&"--metadata") { &[] } else { &OBJECTS };
+    back_up_with(world, url, &[usual, options].concat(), code)
 }
 
 pub(super) fn back_up_with(world: &World, url: &str, options: &[&str], code: i32) -> (Ran, Value) {
@@ -434,7 +444,20 @@ fn its_snapshots_are_looked_at_like_others() {
         .env("HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID", holdfast_tests::weed::ACCESS);
     command.env("HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY", holdfast_tests::weed::SECRET);
     let ran = world
-        .run_as(&mut command, &[&"backup", &"--json", &"--exclude", &"*.tmp", &url, &"--tag", &"x"])
+        .run_as(
+            &mut command,
+            &[
+                &"backup",
+                &"--json",
+                &"--exclude",
+                &"*.tmp",
+                &url,
+                &"--tag",
+                &"x",
+                &"--metadata",
+                &"tags,lock",
+            ],
+        )
         .ends(0);
     assert_eq!(ran.summary()["source_requests"]["list"], 1);
     let lines = |words: &[&str]| -> Vec<String> {

@@ -109,7 +109,8 @@ impl Case {
 
     fn back_up(&self, place: &str, code: i32) -> (Ran, Value) {
         // Requests are counted: nothing is to be looked at again in turns.
-        let options: [Word<'_>; 4] = [&"--versions", &"all", &"--metadata-sweep", &"off"];
+        let options: [Word<'_>; 6] =
+            [&"--versions", &"all", &"--metadata-sweep", &"off", &"--metadata", &"tags,lock"];
         let words: [Word<'_>; 3] = [&"backup", &"--json", &self.url(place)];
         let ran = self.world.run(&[&words[..], &options].concat()).ends(code);
         let summary = ran.summary();
@@ -327,7 +328,18 @@ fn the_history_is_replayed(case: &Case, history: &History) {
         tags.send().await.unwrap().tag_set
     });
     assert_eq!(tags.iter().map(|tag| (tag.key(), tag.value())).collect::<Vec<_>>(), [("project", "a b")]);
-    case.restore("latest", place, &[&"--all-versions"], 2);
+    case.restore("latest", place, &[&"--all-versions"], 2).says(&["begun anew"]);
+    // One that breaks off says so too, and nothing of going on.
+    let full = Proxy::start(&case.weed.endpoint(), |line| match line.starts_with("PUT") {
+        true => Fate::Refuse(507, "InsufficientStorage"),
+        false => Fate::Pass,
+    });
+    let target = format!("s3://copies/full?endpoint={}", full.endpoint());
+    let broken = case.world.run(&[&"restore", &"latest", &"--target", &target, &"--all-versions"]).ends(1);
+    assert!(
+        broken.err.contains("cannot be gone on with") && !broken.err.contains("--overwrite"),
+        "{broken:?}"
+    );
     // In which order versions and markers come, no client tells; a backup does.
     let order = |nodes: Vec<Value>, prefix: &str| -> Vec<(String, bool, String)> {
         let path = |node: &Value| text(node, "path").strip_prefix(prefix).unwrap().to_owned();
@@ -445,6 +457,9 @@ fn a_server_of_a_bucket_that_will_not_tell_is_named() {
     let id = text(&listed, "id");
     let restored = world.run(&[&"restore", &id, &"--target", &world.path("restored")]).ends(3);
     restored.says(&["older versions may stand"]);
+    let archive = world.path("archive");
+    let dumped = world.run(&[&"dump", &id, &"--target", &archive]).ends(3);
+    dumped.says(&["older versions may stand"]);
 }
 
 #[test]

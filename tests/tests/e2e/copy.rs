@@ -159,6 +159,16 @@ fn wrong_words_and_keys_say_which_repository() {
     run("HOLDFAST_FROM_AWS_ACCESS_KEY_ID", "x", copy).ends(2).says(&["only one is set"]);
     run("HOLDFAST_FROM_REPOSITORY", from_name, &[&"copy", &"-n"]).ends(0);
     pair.run(&[&"copy"]).ends(2).says(&["HOLDFAST_FROM_REPOSITORY"]);
+    let named = world.path("from where");
+    put(&named, format!("{from_name}\n"));
+    run("HOLDFAST_FROM_REPOSITORY_FILE", named.to_str().unwrap(), &[&"copy", &"-n"]).ends(0);
+    let by_file: &[Word<'_>] = &[&"copy", &"-n", &"--from-repository-file", &named];
+    pair.run(by_file).ends(0);
+    pair.run(&[by_file, &[&"--from", from]].concat()).ends(2);
+    run("HOLDFAST_FROM_REPOSITORY", from_name, by_file).ends(0);
+    let third = world.path("third");
+    let init: &[Word<'_>] = &[&"-r", &third, &"init", &"--kdf-memory", &"1"];
+    pair.run(&[init, &[&"--from-repository-file", &named]].concat()).ends(0);
     pair.run(&[&"copy", &"--from", &"/nowhere/at all"]).ends(10).says(&["/nowhere/at all", "--from"]);
     pair.run(&[&"copy", &"--from", &"s3://u:secret@host/b"]).ends(2).says(&["password in the URL"]);
     let file = world.path("password");

@@ -10,6 +10,7 @@
 mod archive;
 mod bucket;
 mod bucket_beside;
+mod bucket_configuration;
 mod bucket_copy;
 mod bucket_hangs;
 mod bucket_network;

@@ -172,8 +172,10 @@ pub(crate) struct Compare {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What is kept of a bucket")]
 pub(crate) struct Objects {
-    /// What is kept beside headers and user metadata: tags, acl, lock, with commas between; all or
-    /// none. Tags and acl take a request each for each object that is read [default: tags,lock]
+    /// What is kept beside headers and user metadata: tags, acl, lock, and bucket for the bucket's own
+    /// configuration, with commas between; all or none. Tags and acl take a request each for each
+    /// object that is read. What may not be read of the configuration counts as a problem if bucket
+    /// or all is stated [default: tags,lock, and bucket as far as it may be read]
     #[arg(long, value_name = "LIST")]
     pub(crate) metadata: Option<String>,
     /// Look again at one N-th of the unchanged objects in each run: that their tags, rights or locks

@@ -14,6 +14,9 @@ pub(crate) struct FromArgs {
     /// The repository that is copied from: /path or s3://bucket/prefix
     #[arg(long, value_name = "URL", alias = "from-repo")]
     pub(crate) from: Option<OsString>,
+    /// Read its URL from FILE [HOLDFAST_FROM_REPOSITORY_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub(crate) from_repository_file: Option<PathBuf>,
     /// Read its password from FILE [HOLDFAST_FROM_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) from_password_file: Option<PathBuf>,
@@ -38,6 +41,7 @@ pub(crate) struct FromArgs {
 #[command(after_help = "\
 Environment:
   HOLDFAST_FROM_REPOSITORY             instead of --from
+  HOLDFAST_FROM_REPOSITORY_FILE        instead of --from-repository-file
   HOLDFAST_FROM_PASSWORD               its password; better one of the next three
   HOLDFAST_FROM_PASSWORD_FILE          instead of --from-password-file
   HOLDFAST_FROM_PASSWORD_COMMAND       instead of --from-password-command

@@ -69,6 +69,10 @@ pub(crate) struct RestoreArgs {
     /// Give objects the access rights that were kept of them (backup --metadata acl); locks are never set
     #[arg(long)]
     pub(crate) with_acl: bool,
+    /// Set the configuration of the bucket as it was kept, where it differs (CORS, policy, lifecycle and so
+    /// on); without this the differences are only shown. What only the bucket has stays
+    #[arg(long)]
+    pub(crate) bucket_config: bool,
     /// Where a tablespace of a cluster goes: OLD is its path on the server or its number; may be
     /// given several times
     #[arg(long, value_name = "OLD=NEW")]

@@ -10,8 +10,8 @@ use crate::ink::{count, size};
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
 use crate::wire_up::{
-    self, Address, BucketOptions, COUNTED, Keep, Keys, LeftOut, Meter, Overlap, Sweep, Versions, overlap,
-    parse_source,
+    self, Address, BucketOptions, COUNTED, Keep, KeepConfiguration, Keys, LeftOut, Meter, Overlap, Sweep,
+    Versions, overlap, parse_metadata, parse_source,
 };
 use holdfast_store::Traffic;
 use std::collections::BTreeMap;
@@ -87,20 +87,24 @@ pub(super) fn refuse_options_of_buckets(args: &BackupArgs) -> Result<(), Fault> 
     }
 }
 
-/// What is kept of objects, and how often it is looked at again.
-fn kept(objects: &Objects) -> Result<(Keep, Sweep), Fault> {
+/// What is kept of objects where nothing is stated; the bucket's configuration is kept too then, as
+/// far as it may be read.
+const USUAL: &str = "tags,lock";
+
+/// What is kept of objects and of the bucket, and how often that of objects is looked at again.
+fn kept(objects: &Objects) -> Result<(Keep, KeepConfiguration, Sweep), Fault> {
     let Objects { metadata, metadata_sweep, .. } = objects;
-    let keep = Keep::parse(metadata.as_deref().unwrap_or("tags,lock"));
-    let keep =
-        keep.map_err(|what| Fault::usage(format!("--metadata: {what}"), "write --metadata tags,lock"))?;
+    let (keep, stated) = parse_metadata(metadata.as_deref().unwrap_or(USUAL))
+        .map_err(|what| Fault::usage(format!("--metadata: {what}"), "write --metadata tags,lock,bucket"))?;
+    let configuration = if metadata.is_some() { stated } else { KeepConfiguration::IfAllowed };
     let sweep = Sweep::parse(metadata_sweep.as_deref().unwrap_or("1/30"));
     let sweep = sweep
         .map_err(|what| Fault::usage(format!("--metadata-sweep: {what}"), "write --metadata-sweep 1/30"))?;
     if !keep.is_any() && metadata_sweep.is_some() && sweep.0.is_some() {
-        let what = "--metadata-sweep has nothing to look at with --metadata none";
+        let what = "--metadata-sweep has nothing to look at: --metadata keeps nothing of objects";
         return Err(Fault::usage(what, "leave one of them out"));
     }
-    Ok((keep, if keep.is_any() { sweep } else { Sweep(None) }))
+    Ok((keep, configuration, if keep.is_any() { sweep } else { Sweep(None) }))
 }
 
 /// A bucket that is ready to be opened.
@@ -129,7 +133,7 @@ impl Plan {
         };
         let host = args.name.host.clone();
         let left_out = Arc::new(left_out);
-        let (keep, sweep) = kept(&args.objects)?;
+        let (keep, configuration, sweep) = kept(&args.objects)?;
         let options = BucketOptions {
             address: address.clone(),
             versions: versions(args)?,
@@ -137,6 +141,7 @@ impl Plan {
             left_out,
             own,
             keep,
+            configuration,
             sweep,
             accept_cold: args.objects.cold == Some(Cold::Accept),
             record,

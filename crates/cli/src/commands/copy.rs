@@ -3,18 +3,13 @@
 use super::Run;
 use super::pick;
 use crate::args::CopyArgs;
-use crate::engine::{
-    Copied, CopyOptions, CopyReport, Fate, Repository, Snapshot, SnapshotFilter, copy, snapshots,
-};
+use crate::engine::{Copied, CopyOptions, CopyReport, Fate, copy, snapshots};
 use crate::fault::Fault;
 use crate::ink::{CopiedLine, CopySummary, counted, escape, local, size};
-use crate::settings;
-use std::collections::HashSet;
-use std::os::unix::ffi::OsStringExt;
 
 /// Copies what is named or picked, oldest first, and tells which id became which.
 pub(crate) async fn run(run: &Run, args: &CopyArgs) -> Result<(), Fault> {
-    let filter = filter(args)?;
+    let filter = pick::filter(&args.pick, &args.path)?;
     // Before anybody is asked for a password.
     run.repository_place()?;
     let from = run.open_from(&args.from).await?;
@@ -22,7 +17,8 @@ pub(crate) async fn run(run: &Run, args: &CopyArgs) -> Result<(), Fault> {
     let outcome = snapshots(&run.ctx, &from, &filter).await?;
     run.tell(&outcome.problems);
     let unlisted = outcome.problems.problem_count;
-    let chosen = chosen(run, args, &from, outcome.value).await?;
+    let names = (&args.snapshots[..], &args.pick);
+    let chosen = pick::chosen(run, &from, outcome.value, names, refuse_path).await?;
     let options = CopyOptions {
         dry_run: args.dry_run,
         compression_level: args.compression,
@@ -40,33 +36,12 @@ pub(crate) async fn run(run: &Run, args: &CopyArgs) -> Result<(), Fault> {
     Err(Fault::incomplete(what, "see what is wrong there: holdfast check --read-data; the others are whole"))
 }
 
-fn filter(args: &CopyArgs) -> Result<SnapshotFilter, Fault> {
-    let current = settings::current_dir()?;
-    let path = |path: &std::path::PathBuf| settings::normalise(path, &current).into_os_string().into_vec();
-    Ok(SnapshotFilter { paths: args.path.iter().map(path).collect(), ..settings::filter_of(&args.pick) })
-}
-
-/// Keeps those that are named, if any are.
-async fn chosen(
-    run: &Run,
-    args: &CopyArgs,
-    from: &Repository,
-    mut listed: Vec<Snapshot>,
-) -> Result<Vec<Snapshot>, Fault> {
-    if args.snapshots.is_empty() {
-        return Ok(listed);
+fn refuse_path(path: &[u8]) -> Result<(), Fault> {
+    if path.is_empty() {
+        return Ok(());
     }
-    let mut named = HashSet::new();
-    for text in &args.snapshots {
-        let (text, path) = settings::snapshot_and_path(text)?;
-        if !path.is_empty() {
-            let hint = "leave out the colon and what follows";
-            return Err(Fault::usage("snapshots are copied whole, not a path in one", hint));
-        }
-        named.insert(pick::one(run, from, &text, b"", &args.pick).await?.snapshot.id);
-    }
-    listed.retain(|snapshot| named.contains(&snapshot.id));
-    Ok(listed)
+    let hint = "leave out the colon and what follows";
+    Err(Fault::usage("snapshots are copied whole, not a path in one", hint))
 }
 
 fn tell(run: &Run, copied: &Copied) {

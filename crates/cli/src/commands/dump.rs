@@ -48,9 +48,14 @@ const fn format_of(archive: Archive) -> ArchiveFormat {
     }
 }
 
-/// An archive may do without what was not kept.
-fn finish(outcome: &Outcome<DumpReport>) -> Result<(), Fault> {
+/// An archive may do without what was not kept; and what is the newest version of an object may not
+/// have been read when the snapshot was made.
+fn finish(outcome: &Outcome<DumpReport>, unsure: bool) -> Result<(), Fault> {
     match outcome.problems.problem_count {
+        0 if unsure => Err(Fault::incomplete(
+            "written, and older versions may stand where the newest could not be read for this snapshot",
+            "take those objects from a snapshot that is whole, or by --version-id",
+        )),
         0 => Ok(()),
         number => {
             let what = format!("{} could not be written", counted(number, "item", "items"));
@@ -71,6 +76,11 @@ impl Job<'_> {
         dump(&self.run.ctx, self.repository, self.snapshot, self.options, outlet)
     }
 
+    /// Whether something newer than what is written may have been there.
+    fn is_unsure(&self) -> bool {
+        versions::warning(self.snapshot, &self.options.versions).is_some()
+    }
+
     async fn to_file(&self, target: TargetFile, file: std::fs::File) -> Result<(), Fault> {
         let begun = Instant::now();
         let phase = format!("writing {}", escape(&self.options.path));
@@ -81,7 +91,7 @@ impl Job<'_> {
         target.finish()?;
         self.run.tell(&outcome.problems);
         self.show(&outcome, begun.elapsed());
-        finish(&outcome)
+        finish(&outcome, self.is_unsure())
     }
 
     async fn to_standard_output(&self) -> Result<(), Fault> {
@@ -101,7 +111,7 @@ impl Job<'_> {
         match result {
             Ok(outcome) => {
                 self.run.tell(&outcome.problems);
-                finish(&outcome)
+                finish(&outcome, self.is_unsure())
             }
             Err(_) if fate.is_unheard() => Ok(()),
             Err(_) if fate.is_refused() => {

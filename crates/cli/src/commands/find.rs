@@ -7,9 +7,9 @@ use crate::fault::Fault;
 use crate::ink::{FindSummary, Node, count, counted, parse_time};
 use crate::settings;
 use crate::wire_up::Excludes;
-use holdfast_core::entry::{Entry, Kind, Time, key_to_path};
+use holdfast_core::entry::{Entry, Kind, Time};
 use holdfast_core::id::SessionId;
-use holdfast_core::version::object_of;
+use holdfast_core::version::shown_object;
 
 /// Searches, newest snapshot first.
 pub(crate) async fn run(run: &Run, args: &FindArgs) -> Result<(), Fault> {
@@ -88,7 +88,7 @@ impl<'a> Query<'a> {
         let time = self.newest.is_none_or(|newest| entry.mtime <= newest)
             && self.oldest.is_none_or(|oldest| entry.mtime >= oldest);
         kind && time && self.fits(entry) && {
-            let path = [b"/", key_to_path(object_of(&entry.key)).as_slice()].concat();
+            let path = shown_object(&entry.key);
             self.patterns.matches_itself(&path, entry.kind == Kind::Directory)
         }
     }

@@ -55,8 +55,9 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
 
 /// The keys that are another repository's, if it was named.
 async fn identifying(run: &Run, args: &InitArgs) -> Result<Option<Identifying>, Fault> {
-    let FromArgs { from, from_password_file, from_password_command, from_key_file } = &args.from;
-    if from.is_some() {
+    let FromArgs { from, from_repository_file, from_password_file, from_password_command, from_key_file } =
+        &args.from;
+    if from.is_some() || from_repository_file.is_some() {
         return Ok(Some(run.open_from(&args.from).await?.identifying()?));
     }
     if from_password_file.is_some() || from_password_command.is_some() || from_key_file.is_some() {

@@ -235,7 +235,7 @@ impl Run {
 
     /// Opens another repository, which is only read, with its own credentials.
     pub(crate) async fn open_from(&self, from: &FromArgs) -> Result<Repository, Fault> {
-        let place = settings::from_place(from.from.as_deref())?;
+        let place = settings::from_place(from)?;
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
         let keys = secrets::bucket_keys("FROM")?;

@@ -2,11 +2,15 @@
 
 use super::Run;
 use crate::args::Pick;
-use crate::engine::{Repository, Resolved, Snapshot, resolve};
+use crate::engine::{Repository, Resolved, Snapshot, SnapshotFilter, resolve};
 use crate::fault::Fault;
 use crate::ink::{age, escape, local, since};
 use crate::settings;
 use holdfast_core::entry::Time;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Finds the one snapshot that a text and a filter mean.
@@ -25,6 +29,34 @@ pub(crate) async fn one(
         run.ink.talk(&format!("snapshot {old} was replaced by {}", short_id(&resolved.snapshot)));
     }
     Ok(resolved)
+}
+
+/// The filter of what a person picks, and of snapshots that hold one of some paths.
+pub(crate) fn filter(pick: &Pick, paths: &[PathBuf]) -> Result<SnapshotFilter, Fault> {
+    let current = settings::current_dir()?;
+    let path = |path: &PathBuf| settings::normalise(path, &current).into_os_string().into_vec();
+    Ok(SnapshotFilter { paths: paths.iter().map(path).collect(), ..settings::filter_of(pick) })
+}
+
+/// Keeps those that are named, if any are. What a name says of a path in one is for `judge` to say.
+pub(crate) async fn chosen(
+    run: &Run,
+    repository: &Repository,
+    mut listed: Vec<Snapshot>,
+    (names, pick): (&[OsString], &Pick),
+    judge: impl Fn(&[u8]) -> Result<(), Fault>,
+) -> Result<Vec<Snapshot>, Fault> {
+    if names.is_empty() {
+        return Ok(listed);
+    }
+    let mut named = HashSet::new();
+    for text in names {
+        let (text, path) = settings::snapshot_and_path(text)?;
+        judge(&path)?;
+        named.insert(one(run, repository, &text, b"", pick).await?.snapshot.id);
+    }
+    listed.retain(|snapshot| named.contains(&snapshot.id));
+    Ok(listed)
 }
 
 /// The beginning of an id that people are shown.

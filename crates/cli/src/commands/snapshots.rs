@@ -3,12 +3,10 @@
 use super::{Run, groups, pick};
 use crate::args::SnapshotsArgs;
 use crate::engine::maintain::{GroupBy, GroupKey, Hold, HoldScope, holds};
-use crate::engine::{Repository, Snapshot, SnapshotFilter, snapshots};
+use crate::engine::{Repository, Snapshot, snapshots};
 use crate::fault::Fault;
 use crate::ink::{Align, SnapshotLine, Table, counted, escape, local, size};
-use crate::settings;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::unix::ffi::OsStringExt;
+use std::collections::{BTreeMap, HashMap};
 
 const COLUMNS: [(&str, Align); 7] = [
     ("ID", Align::Left),
@@ -25,11 +23,12 @@ const COMPACT: [&str; 4] = ["ID", "TIME", "HOST", "TAGS"];
 
 /// Lists the snapshots that are asked for, oldest first.
 pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
-    let filter = filter(args)?;
+    let filter = pick::filter(&args.pick, &args.path)?;
     let repository = run.open().await?;
     let outcome = snapshots(&run.ctx, &repository, &filter).await?;
     run.tell(&outcome.problems);
-    let chosen = chosen(run, args, &repository, outcome.value).await?;
+    let names = (&args.snapshots[..], &args.pick);
+    let chosen = pick::chosen(run, &repository, outcome.value, names, |_| Ok(())).await?;
     let by = args.group_by.unwrap_or(GroupBy::NOTHING);
     let listed = newest(chosen, args.latest, by);
     let listing = Listing { run, args, holds: standing(run, &repository).await };
@@ -45,31 +44,6 @@ pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
             Err(Fault::incomplete(what, "see how far it goes: holdfast check"))
         }
     }
-}
-
-fn filter(args: &SnapshotsArgs) -> Result<SnapshotFilter, Fault> {
-    let current = settings::current_dir()?;
-    let path = |path: &std::path::PathBuf| settings::normalise(path, &current).into_os_string().into_vec();
-    Ok(SnapshotFilter { paths: args.path.iter().map(path).collect(), ..settings::filter_of(&args.pick) })
-}
-
-/// Keeps those that are named, if any are.
-async fn chosen(
-    run: &Run,
-    args: &SnapshotsArgs,
-    repository: &Repository,
-    mut listed: Vec<Snapshot>,
-) -> Result<Vec<Snapshot>, Fault> {
-    if args.snapshots.is_empty() {
-        return Ok(listed);
-    }
-    let mut named = HashSet::new();
-    for text in &args.snapshots {
-        let (text, _) = settings::snapshot_and_path(text)?;
-        named.insert(pick::one(run, repository, &text, b"", &args.pick).await?.snapshot.id);
-    }
-    listed.retain(|snapshot| named.contains(&snapshot.id));
-    Ok(listed)
 }
 
 /// Keeps the newest few of each stream, or of each group.

@@ -8,9 +8,9 @@ use crate::engine::{BackupReport, CheckReport, Finding, Notice, NoticeKind, Prob
 use crate::fault::Fault;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use holdfast_core::entry::{Entry, Kind, key_to_path};
+use holdfast_core::entry::{Entry, Kind};
 use holdfast_core::id::hex;
-use holdfast_core::version::{object_of, split_version};
+use holdfast_core::version::{shown_object, split_version};
 use holdfast_store::Traffic;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -397,7 +397,7 @@ impl<'a> Node<'a> {
 
 impl<'a> From<&'a Entry> for Node<'a> {
     fn from(entry: &'a Entry) -> Self {
-        let path = [b"/".as_slice(), &key_to_path(object_of(&entry.key))].concat();
+        let path = shown_object(&entry.key);
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let target = entry.attributes.link_target.as_deref().map(Path::new);
         Self {

@@ -4,6 +4,7 @@
 
 use super::json::{Around, ItemPath, Path};
 use crate::engine::{RestoreReport, Snapshot};
+use crate::wire_up::Difference;
 use serde::Serialize;
 
 /// Which snapshot a restore takes, before it begins.
@@ -35,6 +36,47 @@ impl DeletedLine {
     pub(crate) fn new(path: &[u8]) -> Self {
         let Path { path: item, path_base64: item_base64 } = Path::new(path);
         Self { message_type: "deleted", item: ItemPath { item, item_base64 } }
+    }
+}
+
+/// A pack that a restore needs, and that lies in an archive.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArchivedPackLine<'a> {
+    message_type: &'static str,
+    pack: &'a str,
+    storage_class: &'a str,
+}
+
+impl<'a> ArchivedPackLine<'a> {
+    pub(crate) const fn new(pack: &'a str, storage_class: &'a str) -> Self {
+        Self { message_type: "archived_pack", pack, storage_class }
+    }
+}
+
+/// A part of a bucket's configuration that is not as it was kept.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConfigurationLine<'a> {
+    message_type: &'static str,
+    part: &'a str,
+    difference: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    there: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+impl<'a> ConfigurationLine<'a> {
+    pub(crate) fn new(part: &'a str, difference: &'a Difference) -> Self {
+        let (word, kept, there, why) = match difference {
+            Difference::Other { wanted, there } => ("other", Some(&**wanted), Some(&**there), None),
+            Difference::Missing(wanted) => ("missing", Some(&**wanted), None, None),
+            Difference::Extra(there) => ("extra", None, Some(&**there), None),
+            Difference::NotKept => ("not_kept", None, None, None),
+            Difference::Unknown(why) => ("unknown", None, None, Some(why.as_str())),
+        };
+        Self { message_type: "bucket_configuration", part, difference: word, kept, there, why }
     }
 }
 

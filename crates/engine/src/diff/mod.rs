@@ -9,6 +9,7 @@ mod trees;
 pub use live::{LeftOut, Live, LiveOptions, diff_live};
 pub use trees::diff;
 
+use holdfast_core::configuration::CONFIGURATION_KEY;
 use holdfast_core::entry::{Entry, Kind};
 
 /// What a comparison looks at, beyond contents and kinds.
@@ -164,6 +165,8 @@ fn compare(before: &Entry, after: &Entry, content: bool, options: DiffOptions) -
     let metadata = options.metadata && !same_metadata(before, after);
     let suspicious = content
         && before.kind == Kind::File
+        // It has no time that could change with it.
+        && before.key != CONFIGURATION_KEY
         && (before.size, before.mtime) == (after.size, after.mtime)
         && !before.attributes.torn
         && !after.attributes.torn;

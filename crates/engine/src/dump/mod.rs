@@ -20,6 +20,7 @@ use crate::repository::Repository;
 use crate::restore::{RestoreOptions, Selected, VersionChoice};
 use crate::snapshots::Snapshot;
 use contents::{Manner, Op, produce};
+use holdfast_core::configuration::{CONFIGURATION_KEY, CONFIGURATION_SHOWN};
 use holdfast_core::entry::{Entry, Kind};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -92,6 +93,8 @@ pub async fn dump(
     let selection = RestoreOptions {
         path: options.path.clone(),
         versions: options.versions.clone(),
+        // Beside objects, whose names may be any, it can have none in an archive.
+        objects_only: options.path != CONFIGURATION_SHOWN.as_bytes(),
         ..RestoreOptions::default()
     };
     let mut selected = Selected::new(&reader, snapshot, &selection);
@@ -186,6 +189,14 @@ async fn on_thread(
     result
 }
 
+/// In an archive of its own the configuration of a bucket has a plain name.
+fn named(mut entry: Box<Entry>) -> Box<Entry> {
+    if entry.key == CONFIGURATION_KEY {
+        entry.key.remove(0);
+    }
+    entry
+}
+
 enum Form {
     Plain,
     Tar,
@@ -239,6 +250,7 @@ impl Scribe {
 
     fn begin(&mut self, entry: Box<Entry>, path: Vec<u8>) {
         let nameless = entry.kind == Kind::File && entry.key.is_empty();
+        let entry = named(entry);
         let begun = match &mut self.form {
             Form::Tar | Form::Zip(_) if nameless => {
                 ControlFlow::Break("it stands for the folder that was asked for, which has no name there")

@@ -4,12 +4,14 @@
 //! the next one is listed and its folders are made. In a batch each stretch of a pack is
 //! fetched once. On purpose not here: how a target writes.
 
+mod archive;
 mod compare;
 mod select;
 mod verify;
 mod versions;
 mod write;
 
+pub use archive::archived_packs;
 pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
 pub use verify::{OpenRestored, restored_file, verify};
 pub use versions::VersionChoice;
@@ -24,6 +26,7 @@ use crate::snapshots::Snapshot;
 use crate::target::{Tally, Target, TargetBatch};
 use holdfast_core::entry::{Entry, Extent, Kind, Xattrs};
 use holdfast_core::version::VERSIONS_KIND;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use write::Writer;
@@ -71,6 +74,11 @@ pub struct RestoreOptions {
     pub versions: VersionChoice,
     /// Leaves entries out.
     pub select: Option<Selector>,
+    /// Without the configuration of a bucket, which is no object.
+    pub objects_only: bool,
+    /// Packs that lie in an archive, by what [`archived_packs`] tells. A rehearsal says which of them a
+    /// restore would need.
+    pub cold: Option<Arc<BTreeMap<String, String>>>,
     /// Stop at the first damaged file instead of bringing back everything that is intact.
     pub fail_fast: bool,
     /// How much is carried out. A target that is handed to a rehearsal or a survey must change
@@ -104,7 +112,8 @@ pub struct RestoreReport {
     pub bytes_fetched: u64,
     /// Packs that they lie in.
     pub packs: u64,
-    /// Packs that were needed and lie in an archive, by name.
+    /// Packs that were needed and lie in an archive, by name; of a rehearsal those of
+    /// [`RestoreOptions::cold`].
     pub archived: Vec<String>,
     /// Files whose content was read again and is what was recorded.
     pub verified_files: u64,
@@ -190,7 +199,11 @@ pub async fn restore(
     let mut owned = target.take().ok_or_else(target_gone)?;
     let finished = ctx.workers.run_long(move || owned.finish()).await?;
     finished.problems.problems.iter().for_each(|problem| ctx.monitor.on(&Event::Problem(problem)));
+    let needed = run.needed(options);
     let (mut report, mut problems) = run.finish();
+    if options.carry == Carry::Rehearse {
+        report.archived = archive::still_archived(repository, needed).await;
+    }
     problems.absorb(finished.problems);
     (report.tally, report.deleted) = (finished.tally, finished.deleted);
     Ok(Outcome { value: report, problems })

@@ -8,6 +8,7 @@ use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::snapshots::{Snapshot, not_in_snapshot};
 use crate::tree::{Step, TreeWalk};
+use holdfast_core::configuration::{CONFIGURATION_KEY, CONFIGURATION_SHOWN};
 use holdfast_core::entry::{Entry, Kind, key_to_path};
 use holdfast_core::version::shown_key;
 use std::collections::VecDeque;
@@ -108,6 +109,9 @@ impl<'a> Selected<'a> {
     }
 
     fn consider(&mut self, entry: Entry) {
+        if self.options.objects_only && entry.key == CONFIGURATION_KEY {
+            return;
+        }
         let is_named = entry.key == self.scope.key();
         if self.is_alone && !is_named {
             self.ended = true;
@@ -123,9 +127,11 @@ impl<'a> Selected<'a> {
         }
         self.parents.retain(|parent| is_below(&entry.key, &parent.key));
         let directory = entry.kind == Kind::Directory;
-        let selection = self.options.select.as_ref().map_or(Selection::Take, |select| {
-            select(&[b"/", key_to_path(&entry.key).as_slice()].concat(), directory)
-        });
+        let selection = self
+            .options
+            .select
+            .as_ref()
+            .map_or(Selection::Take, |select| select(&selectable(&entry.key), directory));
         match selection {
             Selection::Take => {
                 self.ready.extend(self.parents.drain(..));
@@ -149,6 +155,12 @@ impl<'a> Selected<'a> {
     pub(crate) fn relative(&self, entry: &Entry) -> Vec<u8> {
         self.scope.at_target(&entry.key, entry.kind == Kind::Directory)
     }
+}
+
+/// The path by which an entry is selected.
+fn selectable(key: &[u8]) -> Vec<u8> {
+    let configuration = (key == CONFIGURATION_KEY).then(|| CONFIGURATION_SHOWN.as_bytes().to_vec());
+    [b"/", configuration.unwrap_or_else(|| key_to_path(key)).as_slice()].concat()
 }
 
 pub(crate) fn is_below(key: &[u8], parent: &[u8]) -> bool {

@@ -215,6 +215,16 @@ impl<'a> Writer<'a> {
         (RestoreReport { packs, archived, ..self.report }, self.problems)
     }
 
+    /// Packs that were needed of those that lie in an archive, by name.
+    pub(super) fn needed(&self, options: &RestoreOptions) -> Vec<String> {
+        let Some(cold) = &options.cold else { return Vec::new() };
+        let name = |pack: &u32| Some(self.reader.index.pack(*pack).ok()?.row.id.name().clone());
+        let mut needed: Vec<_> = self.packs.iter().filter_map(name).collect();
+        needed.retain(|name| cold.contains_key(name));
+        needed.sort_unstable();
+        needed
+    }
+
     pub(super) fn problem(&mut self, problem: Problem) -> Result<()> {
         self.tell(&problem)?;
         self.problems.problem(problem);

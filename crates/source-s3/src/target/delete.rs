@@ -8,7 +8,6 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use holdfast_engine::outcome::ProblemKind;
 use holdfast_engine::target::TargetError;
 use holdfast_engine::{Selection, Selector};
-use holdfast_store_s3::Answer;
 use std::hash::{BuildHasher, RandomState};
 
 /// Names that the snapshot has.
@@ -40,8 +39,8 @@ impl Shared {
         let mut token = None;
         loop {
             let list = self.place.client.list_objects_v2().bucket(self.place.bucket()).prefix(prefix);
-            let page = list.set_continuation_token(token).send().await;
-            let page = match page.map_err(Answer::of) {
+            let page = self.place.ask(prefix, list.set_continuation_token(token).send()).await;
+            let page = match page {
                 Ok(page) => page,
                 Err(answer) => {
                     let what = self.judged("list", prefix, answer)?;
@@ -86,9 +85,8 @@ impl Shared {
         let Ok(delete) = Delete::builder().set_objects(Some(objects.collect())).quiet(true).build() else {
             return Ok(());
         };
-        let deleted =
-            self.place.client.delete_objects().bucket(self.place.bucket()).delete(delete).send().await;
-        let errors = match deleted.map_err(Answer::of) {
+        let deleted = self.place.client.delete_objects().bucket(self.place.bucket()).delete(delete);
+        let errors = match self.place.ask(&names[0], deleted.send()).await {
             Ok(deleted) => deleted.errors.unwrap_or_default(),
             Err(answer) => {
                 let what = self.judged("delete", &names[0], answer)?;

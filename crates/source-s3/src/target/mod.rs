@@ -7,6 +7,7 @@
 //! objects and need none. On purpose not here: what servers do with versions, events and lifecycles.
 
 mod batch;
+mod configure;
 mod delete;
 mod large;
 mod options;
@@ -18,8 +19,9 @@ mod rights;
 mod send;
 mod shared;
 
+pub use configure::configure;
 pub use options::{BucketTargetOptions, Overwrite};
-pub use place::{BucketPlace, Events};
+pub use place::{BucketPlace, Events, Waiting, Watch};
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
@@ -29,7 +31,6 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::entry::{Entry, Kind, Time, key_to_path};
 use holdfast_engine::outcome::ProblemKind;
 use holdfast_engine::target::{Finished, Present, Target, TargetBatch, TargetError};
-use holdfast_store_s3::Answer;
 use present::ThereObject;
 use recorded::Recorded;
 use send::{Plan, Slot, There};
@@ -173,7 +174,7 @@ impl BucketTarget {
             return slot;
         }
         let head = shared.place.client.head_object().bucket(shared.place.bucket()).key(&slot.name);
-        let head = match head.send().await.map_err(Answer::of) {
+        let head = match shared.place.ask(&slot.name, head.send()).await {
             Ok(head) => head,
             Err(answer) if answer.is_absent() => return slot,
             Err(answer) => {
@@ -229,7 +230,7 @@ impl BucketTarget {
 
     async fn tags_differ(shared: &Shared, slot: &Slot) -> bool {
         let tags = shared.place.client.get_object_tagging().bucket(shared.place.bucket()).key(&slot.name);
-        match tags.send().await.map_err(Answer::of) {
+        match shared.place.ask(&slot.name, tags.send()).await {
             Ok(tags) => slot.recorded.tags_differ(tags.tag_set()),
             Err(answer) => {
                 shared.refused(&slot.path, ProblemKind::Attribute, "read the tags of", &slot.name, answer);

@@ -7,7 +7,7 @@ use super::place::BucketPlace;
 use super::shared::lock;
 use bytes::Bytes;
 use holdfast_engine::target::Present;
-use holdfast_store_s3::{About, Answer, chain};
+use holdfast_store_s3::{About, chain};
 use std::io;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
@@ -44,14 +44,14 @@ impl ThereObject {
         let subject = place.subject(&name);
         let about = About { operation: "read", subject: &subject };
         let get = place.client.get_object().bucket(place.bucket()).key(&name);
-        let answer = get.send().await.map_err(|error| {
-            let absent = Answer::of(error);
+        let answer = place.ask(&name, get.send()).await.map_err(|absent| {
             let kind = if absent.is_absent() { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
             io::Error::new(kind, chain(&absent.into_error(&about)))
         })?;
         let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| io::Error::other("the server does not say how long it is"))?;
         let mut object = Self::new(place, handle, name, answer.e_tag().map(str::to_owned), size);
+        let _waiting = object.place.waiting(&object.name);
         if size <= STRETCH_BYTES
             && let Ok(body) = answer.body.collect().await
         {
@@ -68,9 +68,9 @@ impl ThereObject {
             let get = self.place.client.get_object().bucket(self.place.bucket()).key(&self.name);
             let get =
                 get.range(format!("bytes={from}-{}", from + length - 1)).set_if_match(self.etag.clone());
-            let answer = get.send().await;
-            let answer =
-                answer.map_err(|error| io::Error::other(chain(&Answer::of(error).into_error(&about))))?;
+            let answer = self.place.ask(&self.name, get.send()).await;
+            let answer = answer.map_err(|answer| io::Error::other(chain(&answer.into_error(&about))))?;
+            let _waiting = self.place.waiting(&self.name);
             match answer.body.collect().await {
                 Ok(body) => {
                     let bytes = body.into_bytes();

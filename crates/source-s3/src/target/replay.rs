@@ -7,7 +7,6 @@
 use super::send::Slot;
 use super::shared::{Shared, lock, one_more};
 use holdfast_engine::outcome::ProblemKind;
-use holdfast_store_s3::Answer;
 use std::collections::{BTreeMap, HashSet};
 
 /// What was written last under names that more may follow under.
@@ -74,7 +73,7 @@ impl Shared {
             return one_more(&self.count.created);
         }
         let delete = self.place.client.delete_object().bucket(self.place.bucket()).key(&slot.name);
-        match delete.send().await.map_err(Answer::of) {
+        match self.place.ask(&slot.name, delete.send()).await {
             Ok(_) => {
                 one_more(&self.count.created);
                 self.wrote(slot, None);

@@ -108,8 +108,8 @@ impl Shared {
 
     async fn try_to_set(&self, slot: &Slot, rights: &Rights) -> Result<bool, Answer> {
         let (client, bucket) = (&self.place.client, self.place.bucket());
-        let there =
-            client.get_object_acl().bucket(bucket).key(&slot.name).send().await.map_err(Answer::of)?;
+        let there = client.get_object_acl().bucket(bucket).key(&slot.name);
+        let there = self.place.ask(&slot.name, there.send()).await?;
         let wanted =
             there.owner().and_then(|owner| owner.id()).map_or_else(|| rights.clone(), |id| rights.of(id));
         let Some(grants) = wanted.policy() else {
@@ -128,7 +128,7 @@ impl Shared {
         }
         let policy = AccessControlPolicy::builder().set_grants(Some(grants)).set_owner(owner).build();
         let put = client.put_object_acl().bucket(bucket).key(&slot.name).access_control_policy(policy);
-        put.send().await.map(|_| true).map_err(Answer::of)
+        self.place.ask(&slot.name, put.send()).await.map(|_| true)
     }
 }
 

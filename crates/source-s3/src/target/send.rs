@@ -100,7 +100,7 @@ impl Shared {
             if !ease.condition {
                 put = put.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
-            let answer = put.send().await.map_err(Answer::of);
+            let answer = self.place.ask(&slot.name, put.send()).await;
             if self.means_a_folder(slot, ease, answer.as_ref().err()).await {
                 ease.condition = true;
                 continue;
@@ -151,7 +151,8 @@ impl Shared {
         loop {
             let begin =
                 self.place.client.create_multipart_upload().bucket(self.place.bucket()).key(&slot.name);
-            match dress!(begin, &ease.dressed(&slot.recorded)).send().await.map_err(Answer::of) {
+            let begin = dress!(begin, &ease.dressed(&slot.recorded));
+            match self.place.ask(&slot.name, begin.send()).await {
                 Ok(begun) => {
                     let Some(id) = begun.upload_id else {
                         let what = "the server begins an upload and does not name it";
@@ -181,14 +182,14 @@ impl Shared {
         let number = i32::try_from(part + 1).unwrap_or(i32::MAX);
         let send = self.place.client.upload_part().bucket(self.place.bucket()).key(&slot.name);
         let send = send.upload_id(&begun.id).part_number(number).body(ByteStream::from(bytes));
-        match send.send().await {
+        match self.place.ask(&slot.name, send.send()).await {
             Ok(sent) => {
                 let completed = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
                 let completed = completed.set_checksum_crc32(sent.checksum_crc32);
                 Some(completed.set_checksum_crc64_nvme(sent.checksum_crc64_nvme).build())
             }
-            Err(error) => {
-                self.unsent(slot, Answer::of(error));
+            Err(answer) => {
+                self.unsent(slot, answer);
                 None
             }
         }
@@ -211,7 +212,7 @@ impl Shared {
                 complete =
                     complete.set_if_none_match(self.if_none_match(slot)).set_if_match(self.if_match(slot));
             }
-            let answer = complete.send().await.map_err(Answer::of);
+            let answer = self.place.ask(&slot.name, complete.send()).await;
             if self.means_a_folder(slot, ease, answer.as_ref().err()).await {
                 ease.condition = true;
                 continue;
@@ -251,7 +252,7 @@ impl Shared {
 
     pub(super) async fn abort_upload(&self, id: &str, name: &str) {
         let abort = self.place.client.abort_multipart_upload().bucket(self.place.bucket()).key(name);
-        match abort.upload_id(id).send().await.map_err(Answer::of) {
+        match self.place.ask(name, abort.upload_id(id).send()).await {
             Ok(_) => {}
             Err(answer) if answer.is_absent() => {}
             Err(answer) => {
@@ -271,13 +272,14 @@ impl Shared {
             return false;
         }
         let head = self.place.client.head_object().bucket(self.place.bucket()).key(&slot.name);
-        head.send().await.map_err(Answer::of).is_err_and(|answer| answer.is_absent())
+        self.place.ask(&slot.name, head.send()).await.is_err_and(|answer| answer.is_absent())
     }
 
     /// Reads an object back: whether it is what was sent.
     async fn holds(&self, slot: &Slot, digest: [u8; 32]) -> bool {
         let get = self.place.client.get_object().bucket(self.place.bucket()).key(&slot.name);
-        let Ok(mut answer) = get.send().await else { return false };
+        let Ok(mut answer) = self.place.ask(&slot.name, get.send()).await else { return false };
+        let _waiting = self.place.waiting(&slot.name);
         let etag = answer.e_tag.take();
         let mut hasher = blake3::Hasher::new();
         while let Some(bytes) = answer.body.next().await {
@@ -354,7 +356,8 @@ impl Shared {
             .metadata_directive(MetadataDirective::Replace)
             .tagging_directive(TaggingDirective::Replace)
             .set_copy_source_if_match(there.etag.clone());
-        dress!(copy, &ease.dressed(&slot.recorded)).send().await.map(drop).map_err(Answer::of)
+        let copy = dress!(copy, &ease.dressed(&slot.recorded));
+        self.place.ask(&slot.name, copy.send()).await.map(drop)
     }
 
     async fn set_tags(&self, slot: &Slot) -> Result<(), Answer> {
@@ -364,10 +367,10 @@ impl Shared {
         let client = &self.place.client;
         if tags.is_empty() {
             let delete = client.delete_object_tagging().bucket(self.place.bucket()).key(&slot.name);
-            return delete.send().await.map(drop).map_err(Answer::of);
+            return self.place.ask(&slot.name, delete.send()).await.map(drop);
         }
         let set = client.put_object_tagging().bucket(self.place.bucket()).key(&slot.name);
         let Ok(tagging) = Tagging::builder().set_tag_set(Some(tags)).build() else { return Ok(()) };
-        set.tagging(tagging).send().await.map(drop).map_err(Answer::of)
+        self.place.ask(&slot.name, set.tagging(tagging).send()).await.map(drop)
     }
 }

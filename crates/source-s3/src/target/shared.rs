@@ -26,6 +26,9 @@ const UNITS_MIN: u32 = UNITS / 64;
 
 /// What ends a whole restore, for whoever comes next.
 const GO_ON: &str = "what was restored stays; see to it and restore again with --overwrite always";
+/// The same where all versions are restored: what is there of some cannot be told from others.
+const BEGIN_ANEW: &str = "what was restored stays, and cannot be gone on with; see to it and restore to a \
+                          prefix that is empty";
 
 /// Known to the target and to all that it sets going.
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Shared {
     pub(super) fn check(&self) -> Result<(), TargetError> {
         match lock(&self.failure).take() {
             Some(error) => Err(error),
-            None if self.is_stopped() => Err(fatal("the restore was stopped")),
+            None if self.is_stopped() => Err(self.fatal("the restore was stopped")),
             None => Ok(()),
         }
     }
@@ -169,9 +172,14 @@ impl Shared {
         let subject = self.place.subject(name);
         let error = answer.into_error(&About { operation, subject: &subject });
         if silence || matches!(error.kind, ErrorKind::Full | ErrorKind::Unusable) {
-            return Err(fatal(&chain(&error)));
+            return Err(self.fatal(&chain(&error)));
         }
         Ok(chain(&error))
+    }
+
+    fn fatal(&self, what: &str) -> TargetError {
+        let then = if self.options.replay { BEGIN_ANEW } else { GO_ON };
+        TargetError { what: format!("{what}; {then}"), source: None }
     }
 
     /// Ends the whole restore; the first reason counts.
@@ -229,10 +237,6 @@ impl Shared {
             deleted: std::mem::take(&mut *lock(&self.deleted)),
         }
     }
-}
-
-pub(super) fn fatal(what: &str) -> TargetError {
-    TargetError { what: format!("{what}; {GO_ON}"), source: None }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

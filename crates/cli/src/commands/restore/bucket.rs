@@ -8,6 +8,7 @@ use crate::engine::Carry;
 use crate::fault::Fault;
 use crate::secrets;
 use crate::settings::{self, RepositoryPlace};
+use crate::stuck::WatchedPlace;
 use crate::wire_up::{
     Address, BucketOverwrite, BucketPlace, BucketTargetOptions, Events, FileTargetOptions, Overwrite, Told,
     overlap,
@@ -16,6 +17,7 @@ use holdfast_core::entry::Time;
 use holdfast_store::{ErrorKind, StoreError};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// A bucket that may be restored to.
@@ -90,6 +92,8 @@ pub(super) async fn ready(
         return Err(is_repository(address, &repository.to_string()));
     }
     let place = BucketPlace::open(address, secrets::bucket_keys("TARGET")?, run.network()?).await;
+    let (watchdog, top) = (Arc::clone(&run.watchdog), format!("s3://{}/", address.bucket).into_bytes());
+    let place = place.watched(Arc::new(WatchedPlace { watchdog, top }));
     let failed = |error: StoreError| {
         let hint = match error.kind {
             ErrorKind::Denied => {
@@ -149,7 +153,8 @@ async fn refuse_without_versions(place: &BucketPlace) -> Result<(), Fault> {
             format!(
                 "--all-versions: in {address} there are versions or delete markers, which would mix with the restored"
             ),
-            "restore to an empty bucket or a prefix under which nothing ever was",
+            "restore to an empty bucket or a prefix under which nothing ever was; a restore of all versions that was \
+             interrupted is not gone on with either, but begun anew there",
         ));
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! `restore`: a snapshot, or a part of it, lands in a new folder or over what is there.
 
+mod archive;
 mod bucket;
 mod cluster;
+mod configuration;
 mod into;
 mod kept_config;
 mod logical;
@@ -19,7 +21,7 @@ use crate::engine::{
     Selection, Selector, Silent, Snapshot, Target, VersionChoice, restore, verify,
 };
 use crate::fault::{Code, Fault};
-use crate::ink::{Around, DeletedLine, Ink, PlanLine, RestoreSummary, counted, escape, rfc3339};
+use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
 use crate::settings;
 use crate::wire_up::{self, Address, Excludes, FileTargetOptions, Overwrite};
 use holdfast_core::entry::Time;
@@ -30,9 +32,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// So many packs that lie in an archive are named.
-const ARCHIVED_SHOWN: usize = 20;
 
 /// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
@@ -67,7 +66,16 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         }
         Place::Bucket(address) => Ready::Bucket(bucket::ready(run, args, &address, overwrite).await?),
     };
-    let mut options = RestoreOptions { path, versions, select, fail_fast: args.fail_fast, carry: Carry::Out };
+    let mut options = RestoreOptions {
+        path,
+        versions,
+        select,
+        objects_only: matches!(place, Ready::Bucket(_)),
+        cold: None,
+        fail_fast: args.fail_fast,
+        carry: Carry::Out,
+    };
+    configuration::refuse_alone(&place, &options.path)?;
     let repository = run.open().await?;
     let mut resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let recovery = recover::prepare(run, args, &repository, &mut resolved, &options, is_folder).await?;
@@ -81,9 +89,14 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         into::prepare_delete(run, &repository, snapshot, &options, &mut into).await?;
         bucket::refuse_tagged(&place, &into)?;
     }
-    let job = Job { run, args, repository: &repository, snapshot, place, opaque, into, options };
+    options.cold = archive::known(run, &repository).await?;
+    let kept = None;
+    let mut job = Job { run, args, repository: &repository, snapshot, place, opaque, into, options, kept };
     job.announce(&resolved);
+    let Job { options, place, .. } = &job;
+    job.kept = configuration::compare(run, args, &repository, snapshot, options, place).await?;
     if let Some(cluster) = cluster {
+        archive::refuse(&job).await?;
         return cluster.restore(job).await;
     }
     if args.dry_run {
@@ -92,6 +105,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     if args.over.delete {
         job.survey(limit).await?;
     }
+    archive::refuse(&job).await?;
     job.restore().await
 }
 
@@ -126,7 +140,11 @@ impl Place {
             bucket::refuse_options(args)?;
             return Ok(Self::Bucket(address));
         }
-        for (stated, option) in [(args.with_events, "--with-events"), (args.with_acl, "--with-acl")] {
+        for (stated, option) in [
+            (args.with_events, "--with-events"),
+            (args.with_acl, "--with-acl"),
+            (args.bucket_config, "--bucket-config"),
+        ] {
             if stated {
                 return Err(Fault::usage(format!("{option} is about a bucket"), "leave it out"));
             }
@@ -162,6 +180,8 @@ struct Job<'a> {
     opaque: bool,
     into: FileTargetOptions,
     options: RestoreOptions,
+    /// What was kept of the configuration of a bucket, if one is restored to.
+    kept: Option<configuration::Kept>,
 }
 
 impl Job<'_> {
@@ -198,34 +218,41 @@ impl Job<'_> {
 
     /// Carries a restore out, or only counts what it would do.
     async fn carry(&self, carry: Carry, phase: &str) -> Result<Outcome<RestoreReport>, Fault> {
+        self.carry_with(&self.run.ctx, carry, phase).await
+    }
+
+    async fn carry_with(
+        &self,
+        ctx: &Ctx,
+        carry: Carry,
+        phase: &str,
+    ) -> Result<Outcome<RestoreReport>, Fault> {
         let options = RestoreOptions { carry, ..self.options.clone() };
         let into = FileTargetOptions { rehearse: carry != Carry::Out, ..self.into.clone() };
         let target = match &self.place {
             Ready::Folder(path) if self.opaque => wire_up::unfolded_target(path, &into, self.made())?,
             Ready::Folder(path) => wire_up::file_target(path, &into)?,
-            Ready::Bucket(bucket) => return self.carry_to_bucket(bucket, &into, &options, phase).await,
+            Ready::Bucket(bucket) => return self.carry_to_bucket(ctx, bucket, &into, &options, phase).await,
         };
-        self.carry_to(target, &options, phase).await
+        self.carry_to(ctx, target, &options, phase).await
     }
 
     async fn carry_to(
         &self,
+        ctx: &Ctx,
         target: Box<dyn Target>,
         options: &RestoreOptions,
         phase: &str,
     ) -> Result<Outcome<RestoreReport>, Fault> {
-        if options.carry == Carry::Survey {
-            // What is wrong will be told once, by the restore itself.
-            let silent = Ctx { monitor: Arc::new(Silent), ..self.run.ctx.clone() };
-            let work = restore(&silent, self.repository, self.snapshot, target, options);
-            return self.run.watch(phase, work).await;
-        }
-        let work = restore(&self.run.ctx, self.repository, self.snapshot, target, options);
-        self.run.follow(phase, work).await
+        let silent = options.carry != Carry::Out && !self.args.dry_run;
+        let work = restore(ctx, self.repository, self.snapshot, target, options);
+        // What is wrong will be told once, by the restore itself.
+        if silent { self.run.watch(phase, work).await } else { self.run.follow(phase, work).await }
     }
 
     async fn carry_to_bucket(
         &self,
+        ctx: &Ctx,
         bucket: &bucket::Bucket,
         into: &FileTargetOptions,
         options: &RestoreOptions,
@@ -234,7 +261,7 @@ impl Job<'_> {
         let into =
             bucket.options(into, options.carry, (self.opaque, self.args.all_versions), self.made(), self.run);
         let (target, remains) = wire_up::bucket_target(&bucket.place, into, bucket.empty)?;
-        let result = self.carry_to(target, options, phase).await;
+        let result = self.carry_to(ctx, target, options, phase).await;
         if result.is_err() {
             remains.clean().await;
         }
@@ -258,12 +285,19 @@ impl Job<'_> {
         let begun = Instant::now();
         let outcome = self.carry(Carry::Rehearse, &format!("comparing with {}", self.place.name())).await?;
         self.show(&outcome.value, None, &outcome.problems, begun.elapsed());
+        archive::refuse_needed(self, &outcome.value.archived)?;
         self.finish(&outcome.problems, self.heard_damage())
+    }
+
+    /// For what comes before the restore, which tells itself what is wrong.
+    fn silent(&self) -> Ctx {
+        Ctx { monitor: Arc::new(Silent), ..self.run.ctx.clone() }
     }
 
     /// Looks what would be deleted, and stops if that is more than is allowed.
     async fn survey(&self, limit: Limit) -> Result<(), Fault> {
-        let survey = self.carry(Carry::Survey, "looking what is to be deleted").await?.value;
+        let silent = self.silent();
+        let survey = self.carry_with(&silent, Carry::Survey, "looking what is to be deleted").await?.value;
         limit.guard(&self.place.name(), &survey)?;
         if survey.tally.deleted > 0 {
             let number = counted(survey.tally.deleted, "thing that is", "things that are");
@@ -280,10 +314,14 @@ impl Job<'_> {
         let (report, mut problems) = (outcome.value, outcome.problems);
         // Not what the comparison will tell of: it meets again what the restore has told.
         let heard_damage = self.heard_damage();
+        if let (Ready::Bucket(bucket), Some(kept), true) = (&self.place, &self.kept, self.args.bucket_config)
+        {
+            problems.absorb(kept.set(self.run, bucket).await);
+        }
         let verified = if self.args.verify { Some(self.verify(&mut problems).await?) } else { None };
         self.show(&report, verified, &problems, begun.elapsed());
         let ended = self.finish(&problems, heard_damage);
-        ended.map_err(|fault| how_to_bring_back(&self.run.ink, &report.archived, fault))?;
+        ended.map_err(|fault| archive::how_to_bring_back(&self.run.ink, &report.archived, fault))?;
         logical::what_now(self);
         Ok(())
     }
@@ -381,21 +419,6 @@ fn damaged(found: &Problems) -> u64 {
 
 const fn is_damaged(problems: &Problems) -> bool {
     problems.damaged_count > 0
-}
-
-/// Names the packs that lie in an archive, all that the restore needed, and what to do.
-fn how_to_bring_back(ink: &Ink, archived: &[String], fault: Fault) -> Fault {
-    if archived.is_empty() {
-        return fault;
-    }
-    let more = archived.len().saturating_sub(ARCHIVED_SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let names = archived[..archived.len().min(ARCHIVED_SHOWN)].join(", ");
-    let number = counted(archived.len() as u64, "pack lies", "packs lie");
-    ink.warn(&format!("{number} in an archive: {names}{more}"));
-    let hint = "bring the packs back (aws s3api restore-object --restore-request Days=7 for each, which takes \
-                hours), then run the same command with --overwrite always";
-    Fault { hint: hint.to_owned(), ..fault }
 }
 
 /// What was restored before an interruption need not be fetched again.
