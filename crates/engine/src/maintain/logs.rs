@@ -1,8 +1,8 @@
 //! How much of databases' logs is kept, and the end of the rest.
 //!
 //! A log is kept from the start of the oldest snapshot on that can use it, or, if only a span of
-//! time is wanted, of the newest that lies before that span; ranges that older snapshots were made
-//! over stay too. The floor of each timeline is in a root before anything below it is deleted, and
+//! time is wanted, of the newest that lies before that span, of each timeline; ranges that older
+//! snapshots were made over stay too. The floor of each timeline is in a root before anything below it is deleted, and
 //! never goes down. Time is when a maintainer first saw a snapshot: clocks of writers say nothing. Of
 //! a database that no snapshot is of, all stays. On purpose not here: what a snapshot needs, which the
 //! source of it says.
@@ -159,7 +159,10 @@ impl Floors {
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
-                    decide(ctx, view, options, &own)
+                    let numbers: BTreeSet<_> = timelines.iter().map(|timeline| timeline.number).collect();
+                    // Of which of two copies with one number a snapshot is nobody can tell.
+                    let keep_seconds = options.keep_seconds.filter(|_| numbers.len() == timelines.len());
+                    decide(ctx, view, keep_seconds, &own)
                 }
             };
             if let Err(why) = decided {
@@ -223,7 +226,7 @@ type Ranges = Vec<(u64, u64)>;
 fn decide(
     ctx: &Ctx,
     view: &View,
-    options: &LogOptions,
+    keep_seconds: Option<u64>,
     users: &[&User],
 ) -> std::result::Result<(u64, Ranges), &'static str> {
     let Some(oldest) = users.iter().map(|user| user.need.first.place).min() else {
@@ -241,12 +244,11 @@ fn decide(
             HoldScope::Snapshot(id) => *id == user.id,
         })
     };
-    let floor = match options.keep_seconds {
+    let floor = match keep_seconds {
         Some(seconds) if !users.iter().any(|user| held(&user)) => {
             let since = now.seconds.saturating_sub_unsigned(seconds);
             let before = |user: &&&User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
-            let bases = users.iter().filter(before).map(|user| user.need.first.place);
-            bases.max().unwrap_or(oldest)
+            newest_of_each_line(users.iter().filter(before).map(|user| user.need.first)).unwrap_or(oldest)
         }
         _ => oldest,
     };
@@ -255,6 +257,18 @@ fn decide(
     ranges.sort_unstable();
     ranges.dedup();
     Ok((floor, ranges))
+}
+
+/// The place from which on every timeline can be recovered: that of the newest snapshot of each, and of
+/// these the lowest. A copy that was promoted goes its own way, far ahead or far behind, and says nothing
+/// of the log of the original.
+fn newest_of_each_line(bases: impl Iterator<Item = SegmentName>) -> Option<u64> {
+    let mut newest: BTreeMap<u32, u64> = BTreeMap::new();
+    for base in bases {
+        let place = newest.entry(base.timeline).or_default();
+        *place = (*place).max(base.place);
+    }
+    newest.into_values().min()
 }
 
 fn row(name: &str, timeline: u32, floor: u64, ranges: &Ranges) -> WalFloor {
@@ -329,6 +343,15 @@ mod tests {
         assert_eq!(higher(Some(at(7)), Some(at(5))), Some(at(7)));
         assert_eq!(higher(Some(at(7)), None), Some(at(7)));
         assert_eq!(higher(None, None), None);
+    }
+
+    #[test]
+    fn a_copy_that_is_far_ahead_takes_no_log_from_the_original() {
+        let base = |timeline, place| SegmentName { timeline, place };
+        let newest = |bases: &[SegmentName]| newest_of_each_line(bases.iter().copied());
+        assert_eq!(newest(&[]), None);
+        assert_eq!(newest(&[base(1, 3), base(1, 7)]), Some(7));
+        assert_eq!(newest(&[base(1, 3), base(1, 7), base(2, 90)]), Some(7));
     }
 
     #[test]
