@@ -247,8 +247,8 @@ fn decide(
     let floor = match keep_seconds {
         Some(seconds) if !users.iter().any(|user| held(&user)) => {
             let since = now.seconds.saturating_sub_unsigned(seconds);
-            let before = |user: &&&User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
-            newest_of_each_line(users.iter().filter(before).map(|user| user.need.first)).unwrap_or(oldest)
+            let before = |user: &User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
+            start_of_each_line(users.iter().map(|user| (user.need.first, before(user)))).unwrap_or(oldest)
         }
         _ => oldest,
     };
@@ -259,16 +259,19 @@ fn decide(
     Ok((floor, ranges))
 }
 
-/// The place from which on every timeline can be recovered: that of the newest snapshot of each, and of
-/// these the lowest. A copy that was promoted goes its own way, far ahead or far behind, and says nothing
-/// of the log of the original.
-fn newest_of_each_line(bases: impl Iterator<Item = SegmentName>) -> Option<u64> {
-    let mut newest: BTreeMap<u32, u64> = BTreeMap::new();
-    for base in bases {
-        let place = newest.entry(base.timeline).or_default();
-        *place = (*place).max(base.place);
+/// The place from which on every timeline can be recovered: that of the newest snapshot of each from
+/// before the span, else of its oldest; and of these the lowest. A copy that was promoted goes its own
+/// way, far ahead or far behind, and says nothing of the log of the original.
+fn start_of_each_line(bases: impl Iterator<Item = (SegmentName, bool)>) -> Option<u64> {
+    let mut lines: BTreeMap<u32, (Option<u64>, u64)> = BTreeMap::new();
+    for (base, before) in bases {
+        let (newest, oldest) = lines.entry(base.timeline).or_insert((None, base.place));
+        *oldest = (*oldest).min(base.place);
+        if before {
+            *newest = (*newest).max(Some(base.place));
+        }
     }
-    newest.into_values().min()
+    lines.into_values().map(|(newest, oldest)| newest.unwrap_or(oldest)).min()
 }
 
 fn row(name: &str, timeline: u32, floor: u64, ranges: &Ranges) -> WalFloor {
@@ -347,11 +350,13 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_far_ahead_takes_no_log_from_the_original() {
-        let base = |timeline, place| SegmentName { timeline, place };
-        let newest = |bases: &[SegmentName]| newest_of_each_line(bases.iter().copied());
-        assert_eq!(newest(&[]), None);
-        assert_eq!(newest(&[base(1, 3), base(1, 7)]), Some(7));
-        assert_eq!(newest(&[base(1, 3), base(1, 7), base(2, 90)]), Some(7));
+        let base = |timeline, place, before| (SegmentName { timeline, place }, before);
+        let start = |bases: &[(SegmentName, bool)]| start_of_each_line(bases.iter().copied());
+        assert_eq!(start(&[]), None);
+        assert_eq!(start(&[base(1, 3, true), base(1, 7, true), base(1, 9, false)]), Some(7));
+        assert_eq!(start(&[base(1, 3, true), base(1, 7, true), base(2, 90, true)]), Some(7));
+        // Of the original there are only snapshots of the span itself.
+        assert_eq!(start(&[base(1, 5, false), base(1, 6, false), base(2, 90, true)]), Some(5));
     }
 
     #[test]
