@@ -15,7 +15,7 @@ use crate::entry_code::{
 use crate::error::FormatError;
 use crate::id::ChunkId;
 use crate::keys::Identifier;
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Tag, Writer};
 
 /// No page but the last of a level is shorter, in bytes of its entries.
 pub const PAGE_BYTES_MIN: usize = 8 << 10;
@@ -28,6 +28,8 @@ const PAGE_BYTES_SPREAD: u64 = 24 << 10;
 pub const CHILDREN_MIN: u32 = 16;
 /// Each leaf of extents covers the extents that begin in one such stretch of the file.
 pub const EXTENT_LEAF_SPAN: u64 = 64 << 20;
+/// Length of the blocks whose hashes a leaf of a database file has; the last one of a file may be shorter.
+pub const BLOCK_BYTES: usize = 8 << 10;
 /// No tree is higher; pages above it are refused.
 pub const LEVEL_MAX: u8 = 12;
 /// A page is cut once its keys, written out, have so many bytes: rows hold only what differs from
@@ -74,20 +76,37 @@ pub struct Child {
     pub bytes: u64,
 }
 
+/// What a leaf of extents says of a database file beside its extents; empty for all other files.
+/// Who reads it compares counts first: a column that does not fit costs nothing but what it would save.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Blocks {
+    /// The keyed hash of each block that the leaf covers.
+    pub hashes: Vec<u64>,
+    /// Length in bytes of each chunk that the leaf names, in the order of its references.
+    pub chunk_bytes: Vec<u32>,
+}
+
+impl Blocks {
+    /// Whether there is a hash for each block of so many bytes.
+    #[must_use]
+    pub const fn cover(&self, bytes: u64) -> bool {
+        self.hashes.len() as u64 == bytes.div_ceil(BLOCK_BYTES as u64)
+    }
+}
+
 /// What a page holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageBody {
     /// Entries, ascending by key.
     Entries(Vec<Entry>),
-    /// Extents without gaps, the first beginning at the offset stated; and, for database files,
-    /// the keyed hash of each 8 KiB block.
+    /// Extents without gaps, the first beginning at the offset stated.
     Extents {
         /// Offset in the file of the first extent.
         start: u64,
         /// The extents.
         extents: Vec<Extent>,
-        /// Hashes of the blocks that the extents cover; empty for files that are not databases.
-        blocks: Vec<u64>,
+        /// What a database file has beside them.
+        blocks: Blocks,
     },
     /// Children, ascending by first key.
     Children(Vec<Child>),
@@ -107,6 +126,7 @@ pub struct Page {
 }
 
 const TAG_BLOCKS: u16 = 0x0001;
+const TAG_CHUNK_BYTES: u16 = 0x0002;
 
 impl Page {
     /// Reads a page and checks that its references are those that its body names.
@@ -184,20 +204,31 @@ fn decode_extents(reader: &mut Reader<'_>, refs: &mut RefUse<'_>) -> Result<Page
         end = end.checked_add(extent.length()).ok_or(FormatError::Malformed("an extent"))?;
         extents.push(extent);
     }
-    let mut blocks = Vec::new();
+    let mut blocks = Blocks::default();
     for tag in reader.tags("a page", &[])? {
-        if tag.id == TAG_BLOCKS {
-            if !tag.bytes.len().is_multiple_of(8) {
-                return Err(FormatError::Malformed("the hashes of blocks"));
+        match tag.id {
+            TAG_BLOCKS => blocks.hashes = column(&tag.bytes, u64::from_le_bytes, "the hashes of blocks")?,
+            TAG_CHUNK_BYTES => {
+                blocks.chunk_bytes = column(&tag.bytes, u32::from_le_bytes, "the lengths of chunks")?;
             }
-            blocks = tag
-                .bytes
-                .chunks_exact(8)
-                .map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
-                .collect();
+            _ => {}
         }
     }
     Ok(PageBody::Extents { start, extents, blocks })
+}
+
+/// Reads numbers of one width.
+fn column<const N: usize, T>(
+    bytes: &[u8],
+    number: fn([u8; N]) -> T,
+    what: &'static str,
+) -> Result<Vec<T>, FormatError> {
+    let (numbers, rest) = bytes.as_chunks::<N>();
+    if rest.is_empty() {
+        Ok(numbers.iter().map(|bytes| number(*bytes)).collect())
+    } else {
+        Err(FormatError::Malformed(what))
+    }
 }
 
 fn decode_children(
@@ -473,15 +504,29 @@ impl ExtentTreeBuilder {
         self.end += extent.length();
     }
 
+    /// Appends a whole leaf of a database file: the extents of one stretch, and what goes with them.
+    ///
+    /// # Panics
+    /// Extents that were appended one by one wait for their leaf: a mistake of the caller.
+    pub fn push_leaf(&mut self, extents: &[Extent], blocks: &Blocks, sink: &mut PageSink<'_>) {
+        assert!(self.extents.is_empty(), "leaves come whole or not at all");
+        self.end += extents.iter().map(Extent::length).sum::<u64>();
+        self.leaf(extents, blocks, sink);
+    }
+
     fn flush(&mut self, sink: &mut PageSink<'_>) {
-        let text = encode_extent_leaf(self.start, &self.extents, &[]);
+        let extents = std::mem::take(&mut self.extents);
+        self.leaf(&extents, &Blocks::default(), sink);
+    }
+
+    fn leaf(&mut self, extents: &[Extent], blocks: &Blocks, sink: &mut PageSink<'_>) {
+        let text = encode_extent_leaf(self.start, extents, blocks);
         let child = Child {
             first_key: self.start.to_be_bytes().to_vec(),
             id: text.id(&self.identifier),
-            entries: self.extents.len() as u64,
+            entries: extents.len() as u64,
             bytes: self.end - self.start,
         };
-        self.extents.clear();
         self.start = self.end;
         self.leaves += 1;
         self.last_leaf = child.id;
@@ -498,9 +543,9 @@ impl ExtentTreeBuilder {
     }
 }
 
-/// Encodes a leaf of extents, with the hashes of its blocks for a database file.
+/// Encodes a leaf of extents, with what a database file has beside them.
 #[must_use]
-pub fn encode_extent_leaf(start: u64, extents: &[Extent], blocks: &[u64]) -> PageText {
+pub fn encode_extent_leaf(start: u64, extents: &[Extent], blocks: &Blocks) -> PageText {
     let mut refs = RefTable::default();
     let mut body = Writer::new();
     body.u8(0);
@@ -508,9 +553,11 @@ pub fn encode_extent_leaf(start: u64, extents: &[Extent], blocks: &[u64]) -> Pag
     body.u64(start);
     body.count(extents.len());
     extents.iter().for_each(|extent| encode_extent(&mut body, extent, &mut refs));
-    let column = blocks.iter().flat_map(|hash| hash.to_le_bytes()).collect::<Vec<_>>();
-    let tags = [crate::wire::Tag { id: TAG_BLOCKS, bytes: column }];
-    body.tags(if blocks.is_empty() { &[] } else { &tags });
+    let hashes: Vec<u8> = blocks.hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+    let lengths: Vec<u8> = blocks.chunk_bytes.iter().flat_map(|length| length.to_le_bytes()).collect();
+    let mut tags = vec![Tag { id: TAG_BLOCKS, bytes: hashes }, Tag { id: TAG_CHUNK_BYTES, bytes: lengths }];
+    tags.retain(|tag| !tag.bytes.is_empty());
+    body.tags(&tags);
     PageText { refs: refs.take().encode(), body: body.into_vec() }
 }
 
@@ -665,7 +712,8 @@ mod tests {
     #[test]
     fn a_leaf_of_extents_stays_in_its_stretch() {
         let hole = |length| Extent::Hole { length };
-        let decode = |start, extents: &[Extent]| Page::decode(&encode_extent_leaf(start, extents, &[]));
+        let decode =
+            |start, extents: &[Extent]| Page::decode(&encode_extent_leaf(start, extents, &Blocks::default()));
         assert!(decode(7, &[hole(EXTENT_LEAF_SPAN - 8), hole(u64::from(u32::MAX))]).is_ok());
         let refused = Err(FormatError::Malformed("the stretch of a leaf of extents"));
         assert_eq!(decode(7, &[hole(EXTENT_LEAF_SPAN - 7), hole(1)]), refused);
@@ -693,7 +741,7 @@ mod tests {
                 match Page::decode(&pages[&id]).unwrap().body {
                     PageBody::Extents { start, extents, blocks } => {
                         assert_eq!(start, out.iter().map(Extent::length).sum::<u64>());
-                        assert!(blocks.is_empty());
+                        assert_eq!(blocks, Blocks::default());
                         out.extend(extents);
                     }
                     PageBody::Children(children) => {
@@ -709,8 +757,36 @@ mod tests {
     #[test]
     fn blocks_of_a_database_file_are_a_column_of_the_leaf() {
         let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
-        let page = Page::decode(&encode_extent_leaf(0, &extents, &[7, 8])).unwrap();
-        assert_eq!(page.body, PageBody::Extents { start: 0, extents: extents.to_vec(), blocks: vec![7, 8] });
+        let blocks = Blocks { hashes: vec![7, 8], chunk_bytes: vec![20_000] };
+        let page = Page::decode(&encode_extent_leaf(0, &extents, &blocks)).unwrap();
+        assert_eq!(page.body, PageBody::Extents { start: 0, extents: extents.to_vec(), blocks });
+    }
+
+    #[test]
+    fn a_tree_of_whole_leaves_has_their_columns() {
+        let span = EXTENT_LEAF_SPAN as u32;
+        let leaf = |seed: u8, length: u32| {
+            let extents = vec![Extent::Chunk { id: ChunkId([seed; 32]), offset: 5, length }];
+            let hashes = (0..length.div_ceil(BLOCK_BYTES as u32)).map(u64::from).collect();
+            (extents, Blocks { hashes, chunk_bytes: vec![length + 5] })
+        };
+        let leaves = [leaf(1, span), leaf(2, span), leaf(3, 10_000)];
+        let (mut pages, mut builder) = (Pages::new(), ExtentTreeBuilder::new(identifier()));
+        let mut sink = |id, text| drop(pages.insert(id, text));
+        leaves.iter().for_each(|(extents, blocks)| builder.push_leaf(extents, blocks, &mut sink));
+        let root = builder.finish(&mut sink);
+        let PageBody::Children(children) = Page::decode(&pages[&root]).unwrap().body else {
+            panic!("leaves")
+        };
+        let mut at = 0;
+        for (child, (made, columns)) in children.iter().zip(leaves) {
+            let body = Page::decode(&pages[&child.id]).unwrap().body;
+            assert!(columns.cover(child.bytes));
+            assert_eq!((child.first_key.as_slice(), child.entries), (&u64::to_be_bytes(at)[..], 1));
+            assert_eq!(body, PageBody::Extents { start: at, extents: made, blocks: columns });
+            at += child.bytes;
+        }
+        assert_eq!(at, 2 * EXTENT_LEAF_SPAN + 10_000);
     }
 
     #[test]
@@ -771,11 +847,18 @@ mod tests {
         let twice = Err(FormatError::Malformed("the references of a page"));
         assert_eq!(Page::decode(&text), twice);
         let extents = [Extent::Chunk { id: ChunkId([1; 32]), offset: 0, length: 16_384 }];
-        let mut text = encode_extent_leaf(0, &extents, &[7, 8]);
+        let blocks = Blocks { hashes: vec![7, 8], chunk_bytes: Vec::new() };
+        let mut text = encode_extent_leaf(0, &extents, &blocks);
         let at = text.body.len() - 20;
         text.body[at..at + 4].copy_from_slice(&15u32.to_le_bytes());
         text.body.pop();
         assert_eq!(Page::decode(&text), Err(FormatError::Malformed("the hashes of blocks")));
+        let blocks = Blocks { hashes: Vec::new(), chunk_bytes: vec![16_384] };
+        let mut text = encode_extent_leaf(0, &extents, &blocks);
+        let at = text.body.len() - 8;
+        text.body[at..at + 4].copy_from_slice(&3u32.to_le_bytes());
+        text.body.pop();
+        assert_eq!(Page::decode(&text), Err(FormatError::Malformed("the lengths of chunks")));
     }
 
     fn any_entry() -> impl Strategy<Value = Entry> {

@@ -33,7 +33,9 @@ use holdfast_core::pack::{
     FinishedPack, HEAD_BYTES, PackBuilder, TRAILER_BYTES, decode_head, decode_trailer, open_footer,
     pack_header,
 };
-use holdfast_core::page::{ExtentTreeBuilder, KeySpace, Page, PageBody, TreeBuilder, encode_extent_leaf};
+use holdfast_core::page::{
+    Blocks, ExtentTreeBuilder, KeySpace, Page, PageBody, TreeBuilder, encode_extent_leaf,
+};
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::{Features, RECOVER_TEXT, Repository};
 use holdfast_core::root::{
@@ -469,12 +471,33 @@ fn pages() {
     );
 
     let extents = [slice(1, 0, 16_384), Extent::Hole { length: 8_192 }];
-    let text = encode_extent_leaf(64 << 20, &extents, &[1, 2, 3]);
+    let blocks = Blocks { hashes: vec![1, 2, 3], chunk_bytes: Vec::new() };
+    let text = encode_extent_leaf(64 << 20, &extents, &blocks);
     let refs = book.hex("leaf of extents with blocks, refs", &text.refs);
     let body = book.hex("leaf of extents with blocks, body", &text.body);
     let page = Page::decode(&PageText { refs, body }).unwrap();
-    let expected = PageBody::Extents { start: 64 << 20, extents: extents.to_vec(), blocks: vec![1, 2, 3] };
-    assert_eq!(page.body, expected);
+    assert_eq!(page.body, PageBody::Extents { start: 64 << 20, extents: extents.to_vec(), blocks });
+
+    // A file of 40,000 bytes whose third block was changed since it was written first.
+    let content = noise("a database file", 40_000);
+    let block = |number: usize| &content[number * 8192..content.len().min((number + 1) * 8192)];
+    let (first, gathered) = (ChunkId([1; 32]), identifier().chunk(ChunkKind::Data, block(2)));
+    let slice = |id, offset, length| Extent::Chunk { id, offset, length };
+    let extents = [slice(first, 0, 16_384), slice(gathered, 0, 8192), slice(first, 24_576, 15_424)];
+    let blocks = Blocks {
+        hashes: (0..5).map(|number| identifier().block(block(number))).collect(),
+        chunk_bytes: vec![40_000, 8192],
+    };
+    let mut pages = Vec::new();
+    let mut builder = ExtentTreeBuilder::new(identifier());
+    builder.push_leaf(&extents, &blocks, &mut |id, text| pages.push((id, text)));
+    let root = builder.finish(&mut |id, text| pages.push((id, text)));
+    let [(id, text)] = &pages[..] else { panic!("one page") };
+    assert_eq!(*id, root);
+    let refs = book.hex("leaf of a database file, refs", &text.refs);
+    let body = book.hex("leaf of a database file, body", &text.body);
+    let page = Page::decode(&PageText { refs, body }).unwrap();
+    assert_eq!(page.body, PageBody::Extents { start: 0, extents: extents.to_vec(), blocks });
     book.close();
 }
 

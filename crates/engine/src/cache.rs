@@ -171,7 +171,7 @@ pub(crate) struct CacheWriter {
 }
 
 /// A file that goes away with its writer, unless it was put in force.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {

@@ -9,6 +9,7 @@ extern crate self as holdfast_engine;
 
 mod adopt;
 mod backup;
+mod block_map;
 mod cache;
 mod check;
 mod civil;

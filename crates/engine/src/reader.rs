@@ -45,6 +45,8 @@ pub(crate) struct Reader {
     root: Option<u64>,
     /// A reader of a newer root, once something had moved.
     moved: Arc<Mutex<Option<Self>>>,
+    /// Pages that were fetched before they were asked for.
+    pub(crate) ahead: Arc<Mutex<HashMap<ChunkId, Page>>>,
 }
 
 /// A chunk that is wanted, and where it lies.
@@ -120,6 +122,7 @@ impl Reader {
             page_ciphers: Arc::default(),
             root: None,
             moved: Arc::default(),
+            ahead: Arc::default(),
         })
     }
 

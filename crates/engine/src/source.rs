@@ -240,6 +240,13 @@ pub trait ItemReader: Send + Sync {
         Ok(None)
     }
 
+    /// Whether a file is one of a database: of blocks that are written in place, whose length is a
+    /// multiple or a divisor of 8 KiB. Then those that changed are stored, and no others, if it is
+    /// larger than [`SMALL_FILE_BYTES_MAX`] and not sparse. Asked before it is opened.
+    fn has_blocks(&self, _item: usize) -> bool {
+        false
+    }
+
     /// Opens a file's content as a stream.
     ///
     /// # Errors
@@ -333,6 +340,12 @@ pub trait Source: Send {
     /// not recorded.
     fn prover(&self) -> Option<Prover> {
         None
+    }
+
+    /// Whether some of its files are those of a database ([`ItemReader::has_blocks`]): then the block
+    /// map of the last snapshot is looked for before it begins.
+    fn has_blocks(&self) -> bool {
+        false
     }
 
     /// Whether it goes on from where the run before it was: then [`Source::go_on`] is called first.

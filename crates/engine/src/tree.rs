@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::paths::Scope;
 use crate::reader::Reader;
+use crate::workers::lock;
 use holdfast_core::entry::{Content, Entry, Extent};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
@@ -233,7 +234,57 @@ impl Stretch {
     }
 }
 
+/// Roots of trees of extents that are fetched together.
+const ROOTS_AT_ONCE: usize = 64;
+
 impl Reader {
+    /// Returns all extents of a file, in order. Where its tree is to be fetched, so are the topmost pages
+    /// of the trees of some files to come: a cluster has thousands.
+    pub(crate) async fn extents_ahead<'e>(
+        &self,
+        entry: &'e Entry,
+        to_come: impl Iterator<Item = &'e Entry>,
+    ) -> Result<Vec<Extent>> {
+        let ids = self.not_at_hand(entry, to_come);
+        self.fetch_ahead(ids).await;
+        self.extents(entry).await
+    }
+
+    /// The topmost pages of the trees of files, if that of the first one is not at hand.
+    pub(crate) fn not_at_hand<'e>(
+        &self,
+        entry: &'e Entry,
+        to_come: impl Iterator<Item = &'e Entry>,
+    ) -> Vec<ChunkId> {
+        let Content::Tree(first) = entry.content else { return Vec::new() };
+        if lock(&self.ahead).contains_key(&first) {
+            return Vec::new();
+        }
+        let roots = std::iter::once(entry).chain(to_come).filter_map(|entry| match entry.content {
+            Content::Tree(root) => Some(root),
+            _ => None,
+        });
+        roots.take(ROOTS_AT_ONCE).collect()
+    }
+
+    /// Fetches pages that will be asked for soon, in place of those before. What fails is tried again
+    /// alone when it is asked for.
+    pub(crate) async fn fetch_ahead(&self, ids: Vec<ChunkId>) {
+        if !ids.is_empty() {
+            let pages = self.pages(&ids).await;
+            let pages = ids.into_iter().zip(pages).filter_map(|(id, page)| Some((id, page.ok()?)));
+            *lock(&self.ahead) = pages.collect();
+        }
+    }
+
+    async fn page_at_hand(&self, id: &ChunkId) -> Result<Page> {
+        let ahead = lock(&self.ahead).get(id).cloned();
+        match ahead {
+            Some(page) => Ok(page),
+            None => self.page(id).await,
+        }
+    }
+
     /// Returns all extents of a file, in order.
     pub(crate) async fn extents(&self, entry: &Entry) -> Result<Vec<Extent>> {
         let root = match &entry.content {
@@ -245,7 +296,7 @@ impl Reader {
         let mut extents = Vec::new();
         let mut stack = vec![Stretch { id: root, level: None, start: 0, end: entry.size }];
         while let Some(stretch) = stack.pop() {
-            let page = self.page(&stretch.id).await?;
+            let page = self.page_at_hand(&stretch.id).await?;
             if stretch.level.is_some_and(|level| level != page.level) {
                 return Err(wrong());
             }
@@ -271,7 +322,7 @@ impl Reader {
     pub(crate) async fn closure(&self, root: ChunkId) -> Result<Vec<(ChunkKind, ChunkKey)>> {
         let (mut pages, mut chunks, mut todo) = (HashSet::from([root]), HashSet::new(), vec![root]);
         while let Some(id) = todo.pop() {
-            let refs = self.page(&id).await?.refs;
+            let refs = self.page_at_hand(&id).await?.refs;
             chunks.extend(refs.chunks.iter().map(ChunkKey::from));
             todo.extend(refs.children.into_iter().filter(|child| pages.insert(*child)));
         }

@@ -106,6 +106,12 @@ impl ItemReader for BatchReader {
         Ok(Examined { stat: slot.stat, details: slot.details, status: ReadStatus::Stable })
     }
 
+    /// What streams in with a length is of the cluster itself: neither log nor manifest.
+    fn has_blocks(&self, item: usize) -> bool {
+        let slot = self.slots[item].lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_some_and(|slot| matches!(slot.content, Content::Piped(_, Some(_))))
+    }
+
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
         let Slot { stat, details, content } = self.take(item)?;
         Ok(Box::new(Stream {
@@ -256,6 +262,7 @@ mod tests {
         }
         drop(sender);
         let (piped, owed) = reader(Content::Piped(receiver, Some(22)), 22);
+        assert!(piped.has_blocks(0));
         assert_eq!(read(&piped).unwrap(), b"some bytes that stream");
         assert_eq!(owed.count(), 0);
         assert!(piped.open(0).is_err(), "only once");
@@ -264,6 +271,7 @@ mod tests {
         file.write_all(b"before a piece of the log after").unwrap();
         let content = Spooled { file: Arc::new(file), offset: 7, length: 18 };
         let (spooled, owed) = reader(Content::Spooled(content), 18);
+        assert!(!spooled.has_blocks(0));
         assert_eq!(read(&spooled).unwrap(), b"a piece of the log");
         assert_eq!(owed.count(), 0);
 

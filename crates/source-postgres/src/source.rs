@@ -270,6 +270,10 @@ impl Source for PostgresSource {
         Order::Arrival
     }
 
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         self.begin();
         let Run::Going(taken, _) = &mut self.run else { return Err(failed("the cluster was read already")) };

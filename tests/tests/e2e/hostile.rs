@@ -10,7 +10,7 @@ use holdfast_core::compress::Compressor;
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time, Xattrs};
 use holdfast_core::entry_code::encode_xattrs;
 use holdfast_core::id::ChunkId;
-use holdfast_core::page::encode_extent_leaf;
+use holdfast_core::page::{Blocks, encode_extent_leaf};
 use holdfast_core::session::Summary;
 use holdfast_core::wire::Writer;
 use std::collections::BTreeMap;
@@ -185,7 +185,7 @@ fn attributes(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
 /// Many files with the same extents, nearly a million of them.
 fn extents(forge: &mut Forge, summary: &mut Summary) -> ChunkId {
     let extents = vec![Extent::Hole { length: 1 }; 900_000];
-    let root = forge.page(&encode_extent_leaf(0, &extents, &[]));
+    let root = forge.page(&encode_extent_leaf(0, &extents, &Blocks::default()));
     let named = |number: u32| {
         let content = Content::Tree(root);
         Entry { size: 900_000, content, digest: Some([7; 32]), ..file(&format!("file {number:04}")) }

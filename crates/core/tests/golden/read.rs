@@ -401,7 +401,7 @@ impl<'a> Repo<'a> {
             }
             PageBody::Extents { start, extents, blocks } => {
                 assert_eq!(start, out.iter().map(Extent::length).sum::<u64>());
-                for (block, extent) in blocks.iter().zip(&extents) {
+                for (block, extent) in blocks.hashes.iter().zip(&extents) {
                     let Run::Data(bytes) = self.run(extent) else { panic!("a block") };
                     assert_eq!(self.identifier.block(&bytes), *block);
                 }

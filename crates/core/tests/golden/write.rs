@@ -25,7 +25,7 @@ use holdfast_core::keys::{
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
 use holdfast_core::object::{Header, ObjectType};
 use holdfast_core::pack::{PackBuilder, pack_header};
-use holdfast_core::page::{ExtentTreeBuilder, KeySpace, TreeBuilder, encode_extent_leaf};
+use holdfast_core::page::{Blocks, ExtentTreeBuilder, KeySpace, TreeBuilder, encode_extent_leaf};
 use holdfast_core::record::{Evidence, WalSegment};
 use holdfast_core::repository::{Features, RECOVER_TEXT, Repository};
 use holdfast_core::root::{
@@ -597,7 +597,8 @@ impl Session {
             Placement::Blocks => {
                 let Run::Data(bytes) = &item.runs[0] else { panic!("a database file without holes") };
                 let identifier = &self.sealer.identifier;
-                let blocks: Vec<_> = bytes.chunks(8192).map(|block| identifier.block(block)).collect();
+                let hashes = bytes.chunks(8192).map(|block| identifier.block(block)).collect();
+                let blocks = Blocks { hashes, chunk_bytes: Vec::new() };
                 let page = encode_extent_leaf(0, &extents, &blocks);
                 let id = page.id(identifier);
                 pages.push((id, page));

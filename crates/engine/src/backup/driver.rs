@@ -9,10 +9,13 @@
 
 mod entry;
 mod look;
+mod streams;
+
+pub(super) use streams::Maps;
 
 use super::BackupOptions;
 use super::emit::{Draft, Emit};
-use super::large::{LargeFile, read_large};
+use super::large::LargeFile;
 use super::links::{Inode, LinkGroup, linked};
 use super::promise::{Promise, promise};
 use crate::cache::{Cache, Record, Scan, Stamp, slice_of};
@@ -143,6 +146,7 @@ pub(super) struct Driver {
     problems: Problems,
     last_resolved: Option<ChunkKey>,
     buffers: Vec<Vec<u8>>,
+    maps: Maps,
 }
 
 impl Driver {
@@ -181,6 +185,7 @@ impl Driver {
             problems: Problems::default(),
             last_resolved: None,
             buffers: Vec::new(),
+            maps: Maps::default(),
         }
     }
 
@@ -405,25 +410,6 @@ impl Driver {
         self.groups.push_back(promise);
     }
 
-    fn start_large(&mut self, pending: Pending) {
-        let (giver, promise) = promise();
-        let began = self.ctx.clock.now();
-        let (batch, item) = (Arc::clone(&pending.batch), pending.item);
-        batch.reader.expect(item);
-        let (packer, workers, monitor) =
-            (Arc::clone(&self.packer), self.ctx.workers.clone(), Arc::clone(&self.ctx.monitor));
-        self.underway_bytes += pending.held_bytes();
-        let job = move || {
-            monitor.on(&Event::Current(&path_of(batch.key(item))));
-            let progress = |bytes| monitor.on(&Event::Done { files: 0, bytes });
-            giver.give(read_large(&*batch.reader, item, &packer, &workers, &progress));
-        };
-        // Groups that were listed before go first, or the queue would stall on them.
-        self.submit_group();
-        self.ctx.workers.submit(job);
-        self.units.push_back(Unit::Large(pending, began, promise));
-    }
-
     /// Second stage: takes what is examined, in order; waits only while more than so much is underway.
     fn settle(&mut self, items_max: usize, bytes_max: u64) -> Result<()> {
         loop {
@@ -569,27 +555,6 @@ impl Driver {
         self.keep(linked(pending.stat()), Draft { entry, stamp, closure: Vec::new(), bundled });
     }
 
-    fn settle_large(
-        &mut self,
-        pending: &Pending,
-        began: Time,
-        file: std::result::Result<LargeFile, ItemError>,
-    ) {
-        let mut file = match file {
-            Ok(file) => file,
-            Err(error) => return self.unread(pending, &error),
-        };
-        if let Some(lack) = file.details.lack.take() {
-            return self.settle_lacking(pending, &file.stat, file.details, lack);
-        }
-        self.ctx.monitor.on(&Event::Done { files: 1, bytes: 0 });
-        self.counts.bytes_read += file.bytes_read;
-        let mut entry = self.entry(pending, &file.stat, file.details);
-        (entry.size, entry.content, entry.digest) = (file.size, file.content, Some(file.digest));
-        let stamp = self.status(pending, &mut entry, &file.stat, file.status, began);
-        self.keep(linked(pending.stat()), Draft { entry, stamp, closure: file.closure, bundled: None });
-    }
-
     /// Takes a draft to the last stage; the first name of a file with several is remembered.
     fn keep(&mut self, inode: Option<Inode>, mut draft: Draft) {
         if let Some(inode) = inode
@@ -704,6 +669,7 @@ impl Driver {
                 draft.entry.content = Content::Extents(vec![Extent::Chunk { id, offset, length }]);
             }
             let Some(Draft { entry, stamp, closure, .. }) = self.drafts.pop_front() else { return Ok(()) };
+            self.maps.carry(&entry);
             if entry.kind == Kind::File {
                 self.counts.files += 1;
                 self.counts.bytes = self.counts.bytes.saturating_add(entry.size);

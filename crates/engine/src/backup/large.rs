@@ -1,7 +1,9 @@
 //! Reads one large file: cuts it, hashes it, and hands on the chunks that are new.
 //!
-//! On purpose not here: which files are large ([`super::driver`]).
+//! On purpose not here: which files are large ([`super::driver`]), and database files
+//! ([`super::blocks`]).
 
+use super::blocks::{BlockFile, read_blocks};
 use crate::packer::{Claim, Packer, Scratch};
 use crate::source::{ContentStream, Details, ItemError, ItemReader, Piece, ReadStatus, Stat};
 use crate::workers::Workers;
@@ -29,21 +31,27 @@ pub(super) struct LargeFile {
     pub digest: Digest,
     pub closure: Vec<(ChunkKind, ChunkKey)>,
     pub bytes_read: u64,
+    /// Whether a part of what the last snapshot has of it could not be looked up.
+    pub map_lost: bool,
 }
 
-/// Reads a file, again if it changed meanwhile.
+/// Reads a file, again if it changed meanwhile; a database file block by block.
 pub(super) fn read_large(
     reader: &dyn ItemReader,
     item: usize,
     packer: &Arc<Packer>,
     workers: &Workers,
     progress: &dyn Fn(u64),
+    blocks: Option<&BlockFile>,
 ) -> Result<LargeFile, ItemError> {
     let mut scratch = packer.scratch();
     let mut bytes_read = 0;
     for attempt in 1.. {
         let mut stream = reader.open(item)?;
-        let mut file = read_once(&mut *stream, packer, workers, &mut scratch, progress)?;
+        let mut file = match blocks {
+            Some(file) => read_blocks(&mut *stream, packer, workers, &mut scratch, progress, file)?,
+            None => read_once(&mut *stream, packer, workers, &mut scratch, progress)?,
+        };
         bytes_read += file.bytes_read;
         if file.status != ReadStatus::Torn || attempt == ATTEMPTS || packer.stopped() {
             file.bytes_read = bytes_read;
@@ -106,7 +114,8 @@ fn read_once(
     let (stat, details) = stream.opened();
     let (stat, details) = (stat.clone(), details.clone());
     let (content, size, closure) = cutter.finish();
-    Ok(LargeFile { stat, details, status, size, content, digest: hasher.finish(), closure, bytes_read })
+    let (digest, map_lost) = (hasher.finish(), false);
+    Ok(LargeFile { stat, details, status, size, content, digest, closure, bytes_read, map_lost })
 }
 
 /// How much to read at a time, and how long the buffer may get, for a file of a size; a stream
@@ -116,6 +125,32 @@ fn buffer_bytes(size: u64) -> (usize, usize) {
     // One byte more than there is shows the end.
     let ask = (READ_BYTES as u64).min(size.saturating_add(1));
     (ask as usize, (CHUNK_BYTES_MAX as u64).min(size) as usize + ask as usize)
+}
+
+/// Stores a chunk unless it is known; returns its id. Another thread compresses if one is free; else
+/// this one does.
+pub(super) fn store_chunk(
+    packer: &Arc<Packer>,
+    workers: &Workers,
+    plaintext: &[u8],
+    scratch: &mut Scratch,
+) -> ChunkId {
+    let id = packer.sealer().identifier.chunk(ChunkKind::Data, plaintext);
+    if packer.claim(ChunkKind::Data, &id) == Claim::Known {
+        return id;
+    }
+    let Some(job) = workers.has_idle().then(|| packer.job_begins()).flatten() else {
+        packer.store_data(&id, plaintext, scratch);
+        return id;
+    };
+    let plaintext = plaintext.to_vec();
+    workers.submit_urgent(move || {
+        let packer = job.packer();
+        let mut scratch = packer.scratch();
+        packer.store_data(&id, &plaintext, &mut scratch);
+        packer.give_back(scratch);
+    });
+    id
 }
 
 /// A stretch of the file: data or hole.
@@ -142,25 +177,9 @@ impl<'a> Cutter<'a> {
     }
 
     fn chunk(&mut self, plaintext: &[u8], scratch: &mut Scratch) {
-        let id = self.packer.sealer().identifier.chunk(ChunkKind::Data, plaintext);
+        let id = store_chunk(self.packer, self.workers, plaintext, scratch);
         self.closure.push((ChunkKind::Data, ChunkKey::from(&id)));
-        if self.packer.claim(ChunkKind::Data, &id) == Claim::New {
-            self.hand_on(id, plaintext, scratch);
-        }
         self.place(id, plaintext.len() as u64);
-    }
-
-    /// Another thread compresses if one is free; else this one does.
-    fn hand_on(&self, id: ChunkId, plaintext: &[u8], scratch: &mut Scratch) {
-        let job = self.workers.has_idle().then(|| self.packer.job_begins()).flatten();
-        let Some(job) = job else { return self.packer.store_data(&id, plaintext, scratch) };
-        let plaintext = plaintext.to_vec();
-        self.workers.submit_urgent(move || {
-            let packer = job.packer();
-            let mut scratch = packer.scratch();
-            packer.store_data(&id, &plaintext, &mut scratch);
-            packer.give_back(scratch);
-        });
     }
 
     /// Lays the data of one chunk over the runs of the file that it came from.
@@ -236,7 +255,7 @@ impl<'a> Cutter<'a> {
 }
 
 /// Joins an extent to the one before where they continue each other.
-fn join(last: &Extent, next: &Extent) -> Option<Extent> {
+pub(super) fn join(last: &Extent, next: &Extent) -> Option<Extent> {
     match (*last, *next) {
         (
             Extent::Chunk { id, offset, length },

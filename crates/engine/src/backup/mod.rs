@@ -2,11 +2,13 @@
 //!
 //! On purpose not here: reading the source, and the command line.
 
+mod blocks;
 mod driver;
 mod emit;
 mod landmarks;
 mod large;
 mod links;
+mod maps;
 mod missing;
 mod promise;
 
@@ -14,6 +16,7 @@ pub(crate) use large::ContentHasher;
 pub(crate) use missing::distrust_missing;
 
 use crate::adopt::adoptable;
+use crate::block_map::{BlockMap, BlockMapWriter, MapName, keep_only};
 use crate::cache::{Cache, CacheWriter, Record, path_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +32,7 @@ use crate::snapshots::{Snapshot, details};
 use crate::source::{Before, Order, Prover, Source};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
-use driver::{Driven, Driver, UNSETTLED_SECONDS};
+use driver::{Driven, Driver, Maps, UNSETTLED_SECONDS};
 use emit::{Ascending, Emit, Sorter};
 use holdfast_core::entry::{Content, Entry, Time};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
@@ -110,6 +113,16 @@ struct Past {
     cache: Option<Arc<Cache>>,
     /// Whether the cache describes the parent.
     covered: bool,
+    /// The blocks of the files that the cache knows, for a source that has any.
+    map: Option<Arc<BlockMap>>,
+    /// Whether some of them should be known and cannot be.
+    map_lost: bool,
+}
+
+impl Past {
+    fn new(parent: Option<Snapshot>, cache: Option<Cache>, covered: bool) -> Self {
+        Self { parent, cache: cache.map(Arc::new), covered, map: None, map_lost: false }
+    }
 }
 
 /// Backs up a source. If maintenance overtakes the run so far that something it relies on is going
@@ -174,8 +187,9 @@ async fn attempt(
     }
     let adopted = live;
     let index = Arc::new(std::mem::take(&mut view.index));
-    let known = Known { repository, index: &index, stream, prover: source.prover() };
-    let past = find_past(ctx, &view, &known, options).await?;
+    let (prover, has_blocks) = (source.prover(), source.has_blocks());
+    let known = Known { repository, index: &index, stream, prover, has_blocks };
+    let past = maps::find(ctx, &known, options, find_past(ctx, &view, &known, options).await?).await?;
     if source.goes_on() {
         let landmarks = match (source.landmarks(), &past.parent) {
             (Some(apart), Some(parent)) => landmarks::of(repository, &index, parent, apart).await,
@@ -259,15 +273,34 @@ async fn attempt(
     }
     // Of a run that was overtaken too: the next attempt finds there what was read.
     let id = *committed.as_ref().unwrap_or(&name.session);
-    if let Some(writer) = driven.cache {
-        let committed = writer.commit(repository.id(), stream, id, past.cache.as_deref());
-        if let Err(error) = committed {
-            warn_cache(ctx, &error);
-        }
+    let name = MapName { repository: repository.id(), stream, snapshot: id };
+    if let Err(error) = put_in_force(repository, options, &name, driven.cache, driven.map, &past) {
+        warn_cache(ctx, &error);
     }
     report.snapshot = Some(committed?);
     maintain::absorb_many(ctx, repository, view.deltas).await;
     Ok(Outcome { value: report, problems })
+}
+
+/// Puts what the next run goes by in force: first the block map, which lies beside that of the run
+/// before, then the stat cache, by which the next run finds it.
+fn put_in_force(
+    repository: &Repository,
+    options: &BackupOptions,
+    name: &MapName,
+    cache: Option<CacheWriter>,
+    map: Option<Arc<BlockMapWriter>>,
+    past: &Past,
+) -> io::Result<()> {
+    let Some(cache) = cache else { return Ok(()) };
+    if let (Some(map), Ok(identifier)) = (&map, repository.identifier()) {
+        map.commit(name, identifier.cache_key())?;
+    }
+    cache.commit(name.repository, name.stream, name.snapshot, past.cache.as_deref())?;
+    if let (Some(_), Some(folder)) = (map, &options.cache_dir) {
+        keep_only(folder, name);
+    }
+    Ok(())
 }
 
 /// What the parent left for the source.
@@ -307,6 +340,7 @@ struct Done {
     problems: crate::outcome::Problems,
     point: crate::source::ConsistencyPoint,
     cache: Option<CacheWriter>,
+    map: Option<Arc<BlockMapWriter>>,
 }
 
 /// Stops the threads of a run whose future is dropped: nobody would empty what they fill.
@@ -343,7 +377,14 @@ async fn drive(
             Emit::Arrival(ascending, Sorter::new(folder.join("sort")))
         }
     };
+    let name = MapName { repository: repository.id(), stream, snapshot: session.name().session };
+    let map = folder.filter(|_| source.has_blocks()).and_then(|folder| {
+        let map = BlockMapWriter::create(folder, &name).map_err(|error| warn_cache(ctx, &error)).ok()?;
+        Some(Arc::new(map))
+    });
+    let maps = Maps { past: past.map.clone(), next: map.clone(), is_loss_told: past.map_lost };
     let driver = Driver::new(ctx, &packer, source, options, past.cache.clone(), past.covered, emit);
+    let driver = driver.with_maps(maps);
     let finisher = Arc::clone(&packer);
     let work = move || {
         let Driven { emit, counts, problems, point } = driver.drive()?;
@@ -379,7 +420,7 @@ async fn drive(
     counts.chunks_added = packer.added.chunks.load(Ordering::Relaxed);
     counts.bytes_added = packer.added.plain_bytes.load(Ordering::Relaxed);
     counts.bytes_stored = packer.added.stored_bytes.load(Ordering::Relaxed);
-    Ok(Done { root: root.id, counts, problems, point, cache })
+    Ok(Done { root: root.id, counts, problems, point, cache, map })
 }
 
 /// Finds the parent and what stands in for its pages.
@@ -394,18 +435,18 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
         })?;
         let covered = described.is_some_and(|described| described.id == parent.id);
         if let Some(cache) = cache.filter(|_| covered) {
-            return Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true });
+            return Ok(Past::new(Some(parent), Some(cache), true));
         }
         return rebuilt(known, options, parent).await;
     }
     if let Some(cache) = cache {
         let covered = described.is_some();
         let parent = described.or_else(|| view.newest_of(stream));
-        return Ok(Past { parent, cache: Some(Arc::new(cache)), covered });
+        return Ok(Past::new(parent, Some(cache), covered));
     }
     match view.newest_of(stream) {
         Some(parent) => rebuilt(known, options, parent).await,
-        None => Ok(Past { parent: None, cache: None, covered: false }),
+        None => Ok(Past::new(None, None, false)),
     }
 }
 
@@ -439,13 +480,14 @@ struct Known<'a> {
     index: &'a Arc<Index>,
     stream: StreamId,
     prover: Option<Prover>,
+    has_blocks: bool,
 }
 
 /// Rebuilds the cache from the parent's pages, where the key allows reading them. Without stamps,
 /// unless entries prove them, everything is read, but contents are known and where they lie.
 async fn rebuilt(known: &Known<'_>, options: &BackupOptions, parent: Snapshot) -> Result<Past> {
     let Known { repository, index, stream, .. } = *known;
-    let without = |parent| Past { parent: Some(parent), cache: None, covered: false };
+    let without = |parent| Past::new(Some(parent), None, false);
     let Some(folder) = &options.cache_dir else { return Ok(without(parent)) };
     let reader = Reader::with_index(repository, Arc::clone(index))?;
     let path = path_of(folder, repository.id(), stream).with_extension("rebuilt");
@@ -454,7 +496,7 @@ async fn rebuilt(known: &Known<'_>, options: &BackupOptions, parent: Snapshot) -
     let cache = outcome.and_then(|()| Ok(Cache::open(&path, &key, repository.id(), stream)?));
     let _ = std::fs::remove_file(&path);
     match cache {
-        Ok(Some(cache)) => Ok(Past { parent: Some(parent), cache: Some(Arc::new(cache)), covered: true }),
+        Ok(Some(cache)) => Ok(Past::new(Some(parent), Some(cache), true)),
         Ok(None) => Ok(without(parent)),
         // Nobody needs it: more is read, and a folder that cannot be used is told of later.
         Err(_) => Ok(without(parent)),
@@ -475,7 +517,9 @@ async fn rebuild(
     while let Some(step) = walk.next().await {
         // What is damaged is simply not known, and stored again.
         let Step::Entries(entries) = step else { continue };
-        for entry in entries {
+        let mut to_come = entries.into_iter();
+        while let Some(entry) = to_come.next() {
+            reader.fetch_ahead(reader.not_at_hand(&entry, to_come.as_slice().iter())).await;
             let closure = match &entry.content {
                 Content::Tree(root) => match reader.closure(*root).await {
                     Ok(closure) => closure,

@@ -137,9 +137,12 @@ impl Trees<'_> {
                     let ends = children.first().zip(children.last());
                     bounds.fit(page.space, ends.map(|(a, b)| (&*a.first_key, &*b.first_key)), sums(children))
                 }
-                (Expected::Extents(start, end, count), PageBody::Extents { start: at, extents, .. }) => {
+                (Expected::Extents(start, end, count), PageBody::Extents { start: at, extents, blocks }) => {
                     let stretch = Stretch { id: visit.id, level: visit.level, start: *start, end: *end };
-                    stretch.is_filled(*at, extents) && count.is_none_or(|count| count == extents.len() as u64)
+                    stretch.is_filled(*at, extents)
+                        && count.is_none_or(|count| count == extents.len() as u64)
+                        && (blocks.hashes.is_empty() || blocks.cover(end - start))
+                        && [0, page.refs.chunks.len()].contains(&blocks.chunk_bytes.len())
                 }
                 (Expected::Extents(_, _, count), PageBody::Children(children)) => {
                     page.space == KeySpace::Offsets && count.is_none_or(|count| count == sums(children).0)

@@ -23,8 +23,10 @@ use tokio::sync::mpsc::Sender;
 const BATCH_ENTRIES_MAX: usize = 1024;
 /// Content of one batch in bytes, unless one file has more.
 const BATCH_BYTES_MAX: u64 = 64 << 20;
-/// Opened chunks that are kept for files to come; most have less than 1 MiB.
-const CHUNKS_KEPT: usize = 16;
+/// Opened chunks that are kept for what is to come, and how many bytes of them. A database file goes
+/// to and fro between as many chunks as it had backups.
+const CHUNKS_KEPT: usize = 256;
+const KEPT_BYTES_MAX: u64 = 48 << 20;
 /// Chunks that are fetched together.
 const CHUNKS_AT_ONCE: usize = 4;
 /// Content that is handed on at once, in bytes.
@@ -82,7 +84,7 @@ pub(super) async fn produce(
     let mut out = Out { sender, ops: Vec::new(), bytes: 0 };
     while next.is_some() {
         let batch = build(reader, selected, &mut next, &mut links, manner).await?;
-        let misses = plan(&batch, &mut planned);
+        let (misses, ends) = plan(&batch, &mut planned);
         let windows: Vec<Vec<ChunkId>> = misses.chunks(CHUNKS_AT_ONCE).map(<[_]>::to_vec).collect();
         let fetched = stream::iter(windows)
             .map(|ids| fetch(ctx, reader, ids))
@@ -115,13 +117,18 @@ pub(super) async fn produce(
                 match extent {
                     Extent::Hole { length } => out.push_hole(length).await,
                     Extent::Chunk { id, offset, length } => {
-                        let chunk = match kept.find(&id) {
+                        let end = ends.get(&id).copied().unwrap_or(u32::MAX);
+                        let chunk = match kept.find(&id, end) {
                             Some(chunk) => chunk,
                             None => {
                                 let next = fetched.next().await;
                                 let chunk = next.unwrap_or_else(|| Err(unplanned()));
-                                let chunk = chunk.map_err(|error| lost(&path, &error))?;
-                                kept.keep(id, Arc::clone(&chunk));
+                                let mut chunk = chunk.map_err(|error| lost(&path, &error))?;
+                                chunk.truncate(end as usize);
+                                // What is kept takes no more room than is counted for it.
+                                chunk.shrink_to(end as usize);
+                                let chunk = Arc::new(chunk);
+                                kept.keep(id, end, Arc::clone(&chunk));
                                 chunk
                             }
                         };
@@ -238,7 +245,10 @@ async fn build(
         let link = links.as_mut().and_then(|links| links.earlier(&entry));
         let extents = match &link {
             Some(_) => Vec::new(),
-            None => reader.extents(&entry).await.map_err(|error| lost(&path, &error))?,
+            None => {
+                let extents = reader.extents_ahead(&entry, selected.to_come()).await;
+                extents.map_err(|error| lost(&path, &error))?
+            }
         };
         check_length(&entry, &extents).map_err(|error| lost(&path, &error))?;
         if link.is_none() {
@@ -270,48 +280,65 @@ fn check_length(entry: &Entry, extents: &[Extent]) -> Result<()> {
     Err(Error::new(ErrorKind::Damaged, "its extents do not add up to its length"))
 }
 
-/// Tells which chunks have to be fetched, in order.
-fn plan(batch: &[Part], planned: &mut Recent<()>) -> Vec<ChunkId> {
-    let mut misses = Vec::new();
-    for extent in batch.iter().flat_map(|part| &part.extents) {
+/// Tells which chunks have to be fetched, in order, and of each one how much is wanted.
+fn plan(batch: &[Part], planned: &mut Recent<()>) -> (Vec<ChunkId>, HashMap<ChunkId, u32>) {
+    let (mut misses, mut ends) = (Vec::new(), HashMap::<ChunkId, u32>::new());
+    let extents = || batch.iter().flat_map(|part| &part.extents);
+    for extent in extents() {
+        if let Extent::Chunk { id, offset, length } = *extent {
+            let end = ends.entry(id).or_default();
+            *end = (*end).max(offset.saturating_add(length));
+        }
+    }
+    for extent in extents() {
         if let Extent::Chunk { id, .. } = extent
-            && planned.find(id).is_none()
+            && planned.find(id, ends[id]).is_none()
         {
-            planned.keep(*id, ());
+            planned.keep(*id, ends[id], ());
             misses.push(*id);
         }
     }
-    misses
+    (misses, ends)
 }
 
-/// The last few chunks that were asked for, the latest last.
-struct Recent<T>(VecDeque<(ChunkId, T)>);
+/// The last few chunks that were asked for, the latest last, each from its start to some end.
+struct Recent<T> {
+    kept: VecDeque<(ChunkId, u32, T)>,
+    bytes: u64,
+}
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self(VecDeque::with_capacity(CHUNKS_KEPT))
+        Self { kept: VecDeque::new(), bytes: 0 }
     }
 }
 
 impl<T: Clone> Recent<T> {
-    fn find(&mut self, id: &ChunkId) -> Option<T> {
-        let at = self.0.iter().rposition(|(other, _)| other == id)?;
-        let found = self.0.remove(at)?;
-        let value = found.1.clone();
-        self.0.push_back(found);
+    /// A chunk, if it is kept up to an end at least; it is the latest then.
+    fn find(&mut self, id: &ChunkId, end: u32) -> Option<T> {
+        let at = self.kept.iter().rposition(|(other, ..)| other == id)?;
+        let found = self.kept.remove(at)?;
+        if found.1 < end {
+            self.bytes -= u64::from(found.1);
+            return None;
+        }
+        let value = found.2.clone();
+        self.kept.push_back(found);
         Some(value)
     }
 
-    fn keep(&mut self, id: ChunkId, value: T) {
-        if self.0.len() == CHUNKS_KEPT {
-            self.0.pop_front();
+    fn keep(&mut self, id: ChunkId, end: u32, value: T) {
+        self.bytes += u64::from(end);
+        self.kept.push_back((id, end, value));
+        while self.kept.len() > CHUNKS_KEPT || self.bytes > KEPT_BYTES_MAX && self.kept.len() > 1 {
+            let gone = self.kept.pop_front();
+            self.bytes -= gone.map_or(0, |gone| u64::from(gone.1));
         }
-        self.0.push_back((id, value));
     }
 }
 
 /// Fetches chunks, those close together in one call; in the order asked for.
-async fn fetch(ctx: &Ctx, reader: &Reader, ids: Vec<ChunkId>) -> Vec<Result<Arc<Vec<u8>>>> {
+async fn fetch(ctx: &Ctx, reader: &Reader, ids: Vec<ChunkId>) -> Vec<Result<Vec<u8>>> {
     let places = ids.iter().filter_map(|id| Some(Wanted { id: *id, place: reader.index.place(id).ok()?? }));
     let mut opened: HashMap<ChunkId, Vec<u8>> = HashMap::new();
     for range in coalesce(places.collect()) {
@@ -323,8 +350,8 @@ async fn fetch(ctx: &Ctx, reader: &Reader, ids: Vec<ChunkId>) -> Vec<Result<Arc<
     let mut chunks = Vec::with_capacity(ids.len());
     for id in ids {
         chunks.push(match opened.remove(&id) {
-            Some(chunk) => Ok(Arc::new(chunk)),
-            None => reader.data(&id).await.map(Arc::new),
+            Some(chunk) => Ok(chunk),
+            None => reader.data(&id).await,
         });
     }
     chunks

@@ -266,7 +266,7 @@ async fn build(
                 }
             }
         }
-        let found = reader.extents(&entry).await.unwrap_or_else(|error| {
+        let found = reader.extents_ahead(&entry, selected.to_come()).await.unwrap_or_else(|error| {
             lost.push((entries.len(), chain(&error)));
             Vec::new()
         });

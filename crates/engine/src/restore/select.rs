@@ -99,6 +99,11 @@ impl<'a> Selected<'a> {
         }
     }
 
+    /// Entries that come next, as far as they are at hand.
+    pub(crate) fn to_come(&self) -> impl Iterator<Item = &Entry> {
+        self.ready.iter()
+    }
+
     /// Gives an entry back, to be the next once more.
     pub(crate) fn give_back(&mut self, entry: Entry) {
         if self.options.versions == VersionChoice::All {

@@ -59,7 +59,7 @@ pub async fn verify(
         while jobs.len() < BATCH_ENTRIES_MAX && bytes < BATCH_BYTES_MAX && held < BATCH_HELD_BYTES_MAX {
             let Some(entry) = selected.next().await else { break };
             if entry.kind == Kind::File {
-                let extents = reader.extents(&entry).await.unwrap_or_default();
+                let extents = reader.extents_ahead(&entry, selected.to_come()).await.unwrap_or_default();
                 bytes = entry.size.saturating_add(bytes);
                 held += weight(&entry) + extents.len() * size_of::<Extent>();
                 jobs.push((selected.relative(&entry), entry, extents));

@@ -1,5 +1,6 @@
 //! What the engine promises, one file a subject.
 
+mod blocks;
 mod bucket;
 mod copy;
 mod crash;

@@ -51,6 +51,8 @@ pub(crate) struct ModelSource {
     aside: Aside,
     account: Arc<Mutex<Account>>,
     record: Vec<u8>,
+    /// Whether its files are those of a database.
+    blocks: bool,
 }
 
 impl ModelSource {
@@ -76,12 +78,19 @@ impl ModelSource {
             aside: Aside::default(),
             account: Arc::default(),
             record: b"record".to_vec(),
+            blocks: false,
         }
     }
 
     /// Records this at its end.
     pub(crate) fn recording(mut self, record: &[u8]) -> Self {
         self.record = record.to_vec();
+        self
+    }
+
+    /// Its files are those of a database.
+    pub(crate) fn of_blocks(mut self) -> Self {
+        self.blocks = true;
         self
     }
 
@@ -180,6 +189,10 @@ impl Source for ModelSource {
         self.space
     }
 
+    fn has_blocks(&self) -> bool {
+        self.blocks
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         if self.fails_after.is_some_and(|most| self.at >= most) {
             return Err(SourceError { what: "the listing failed, as planned".into(), source: None });
@@ -206,6 +219,7 @@ impl Source for ModelSource {
             attempts: Mutex::default(),
             reads: self.reads.clone(),
             hook: self.hook.clone(),
+            blocks: self.blocks,
         };
         Ok(Some(EntryBatch { keys, items, reader: Arc::new(reader), problems: Problems::default() }))
     }
@@ -221,7 +235,8 @@ impl Source for ModelSource {
 
     fn again(&self) -> Option<Box<dyn Source>> {
         let identity = self.identity.clone();
-        let again = Self { identity, space: self.space, repeatable: true, ..Self::new(&self.tree) };
+        let (space, blocks) = (self.space, self.blocks);
+        let again = Self { identity, space, blocks, repeatable: true, ..Self::new(&self.tree) };
         self.repeatable.then(|| Box::new(again.counted(&self.reads)) as Box<dyn Source>)
     }
 }
@@ -232,6 +247,7 @@ struct ModelReader {
     attempts: Mutex<HashMap<usize, u32>>,
     reads: Reads,
     hook: Option<Hook>,
+    blocks: bool,
 }
 
 impl ModelReader {
@@ -299,6 +315,10 @@ impl ItemReader for ModelReader {
             }
         }
         Ok(Examined { stat: stat(node, node.size()), details: details(node), status })
+    }
+
+    fn has_blocks(&self, _item: usize) -> bool {
+        self.blocks
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {

@@ -135,7 +135,8 @@ impl Driver {
 
     pub(super) fn read_large_here(&mut self, pending: &Pending, began: Time) {
         let (packer, workers) = (Arc::clone(&self.packer), self.ctx.workers.clone());
-        let file = read_large(&*pending.batch.reader, pending.item, &packer, &workers, &|_| {});
+        let (reader, blocks) = (&*pending.batch.reader, self.block_file(pending));
+        let file = read_large(reader, pending.item, &packer, &workers, &|_| {}, blocks.as_ref());
         self.settle_large(pending, began, file);
     }
 
