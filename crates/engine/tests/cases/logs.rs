@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{ModelSource, Node, Tree, World, noise, run};
+use holdfast_core::id::SessionId;
 use holdfast_engine::Repository;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::maintain::{
@@ -188,7 +189,8 @@ fn options(keep_seconds: Option<u64>) -> LogOptions {
 async fn back_up(world: &World, repository: &Repository, record: &[u8]) {
     let mut tree = Tree::default();
     tree.put("file", Node::file(record.repeat(100)));
-    world.backup(repository, ModelSource::new(&tree).recording(record)).await;
+    let backup = world.backup(repository, ModelSource::new(&tree).recording(record)).await;
+    assert!(backup.value.snapshot.is_some());
 }
 
 async fn logs(world: &World, repository: &Repository, keep_seconds: Option<u64>) -> LogReport {
@@ -202,7 +204,7 @@ async fn logs(world: &World, repository: &Repository, keep_seconds: Option<u64>)
     report
 }
 
-async fn prune_all(world: &World, repository: &Repository) {
+async fn prune_all(world: &World, repository: &Repository) -> Vec<SessionId> {
     let options = PruneOptions {
         max_unused: MaxUnused::Percent(0.0),
         max_repack_bytes: None,
@@ -210,7 +212,7 @@ async fn prune_all(world: &World, repository: &Repository) {
         abort_after_seconds: 0,
         dry_run: false,
     };
-    prune(&world.ctx(), repository, &options).await.unwrap();
+    prune(&world.ctx(), repository, &options).await.unwrap().dropped_snapshots
 }
 
 #[test]
@@ -242,8 +244,9 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
             .await
             .unwrap();
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
-        prune_all(&world, &repository).await;
-        assert_eq!(logs(&world, &repository, None).await.freed_objects, 3);
+        let gone = prune_all(&world, &repository).await.into_iter().collect();
+        let dropped = LogOptions { gone, ..options(None) };
+        assert_eq!(prune_logs(&world.ctx(), &repository, &dropped).await.unwrap().freed_objects, 3);
         assert_eq!(places(&archive).await, (6..10).collect::<Vec<_>>());
         // What comes late below the floor goes again, and nothing else.
         archive.put(&whole(2), b"late".to_vec()).await.unwrap();
