@@ -158,7 +158,8 @@ impl Floors {
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
-                    decide(ctx, view, options, &own)
+                    let numbers: BTreeSet<u32> = timelines.iter().map(|timeline| timeline.number).collect();
+                    decide(ctx, view, options, &own, numbers.len() < timelines.len())
                 }
             };
             if let Err(why) = decided {
@@ -220,12 +221,14 @@ async fn users(
 type Ranges = Vec<(u64, u64)>;
 
 /// The first place that is kept of a database's log, and the ranges that snapshots were made over; or
-/// why all of it stays.
+/// why all of it stays. Where `several` timelines have one number a snapshot does not say which one is
+/// meant: then a span of time is not cut.
 fn decide(
     ctx: &Ctx,
     view: &View,
     options: &LogOptions,
     users: &[&User],
+    several: bool,
 ) -> std::result::Result<(u64, Ranges), &'static str> {
     let Some(oldest) = users.iter().map(|user| user.need.first.place).min() else {
         return Err("no snapshot is of this database");
@@ -237,11 +240,8 @@ fn decide(
     let stands: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
     let held = |user: &&&User| stands.iter().any(|hold| names(&hold.scope, &user.snapshot));
     let floor = match options.keep_seconds {
-        Some(seconds) if !users.iter().any(|user| held(&user)) => {
-            let since = now.seconds.saturating_sub_unsigned(seconds);
-            let before = |user: &&&User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
-            let bases = users.iter().filter(before).map(|user| user.need.first.place);
-            bases.max().unwrap_or(oldest)
+        Some(seconds) if !several && !users.iter().any(|user| held(&user)) => {
+            newest_before(users, now.seconds.saturating_sub_unsigned(seconds)).unwrap_or(oldest)
         }
         _ => oldest,
     };
@@ -249,6 +249,19 @@ fn decide(
     ranges.sort_unstable();
     ranges.dedup();
     Ok((floor, ranges))
+}
+
+/// Where the newest snapshot begins that was there by then. Of each timeline there has to be one: a copy
+/// that was promoted may be far ahead, and the snapshots of one lead nowhere on the other.
+fn newest_before(users: &[&User], since: i64) -> Option<u64> {
+    let timelines: BTreeSet<u32> = users.iter().map(|user| user.need.first.timeline).collect();
+    let newest = |timeline: u32| {
+        let own = || users.iter().filter(move |user| user.need.first.timeline == timeline);
+        let before = |user: &&&User| user.is_base && user.received.is_some_and(|at| at.seconds <= since);
+        let places = |user: &&User| user.need.first.place;
+        own().filter(before).map(places).max().or_else(|| own().map(places).min())
+    };
+    timelines.into_iter().filter_map(newest).min()
 }
 
 /// Of the ranges only those count that begin below the floor.

@@ -176,7 +176,8 @@ fn record(system: u64, first: u64, last: u64) -> Vec<u8> {
 
 fn need(record: &[u8]) -> Option<LogNeed> {
     let number = |at: usize| Some(u64::from_le_bytes(record.get(at..at + 8)?.try_into().ok()?));
-    let segment = |place| SegmentName { timeline: 1, place };
+    let timeline = number(24).unwrap_or(1) as u32;
+    let segment = |place| SegmentName { timeline, place };
     let (system, first, last) = (number(0)?, segment(number(8)?), segment(number(16)?));
     Some(LogNeed { system, first, last, segment_bytes: LENGTH })
 }
@@ -280,6 +281,37 @@ fn a_span_of_time_is_kept_and_what_older_snapshots_were_made_over() {
         // More is wanted than there is: nothing comes back, and nothing more goes.
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
         assert_eq!(places(&archive).await, kept);
+    });
+}
+
+#[test]
+fn a_copy_that_is_ahead_takes_nothing_from_the_original() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        fill(&archive, 0..10).await;
+        let history = |text: &str| Timeline::new(SYSTEM, 2, text.as_bytes());
+        let first = "000000020000000000000005";
+        archive.put(&WalName::whole(history("1"), first), b"x".to_vec()).await.unwrap();
+        back_up(&world, &repository, &record(SYSTEM, 2, 2)).await;
+        back_up(&world, &repository, &record(SYSTEM, 4, 4)).await;
+        back_up(&world, &repository, &[record(SYSTEM, 9, 9), 2_u64.to_le_bytes().to_vec()].concat()).await;
+        prune_all(&world, &repository).await;
+        world.clock.advance(86_400);
+        // Another timeline of that number: nobody can tell which one the snapshot is of.
+        let other = WalName::whole(history("2"), first);
+        archive.put(&other, b"y".to_vec()).await.unwrap();
+        assert_eq!(logs(&world, &repository, Some(3600)).await.freed_objects, 2);
+        let object = world.names("wal/").into_iter().rfind(|name| name.as_str().ends_with(first)).unwrap();
+        let mut objects = world.store.objects();
+        objects.remove(&object).unwrap();
+        let mut world = world.fork(3);
+        world.store = holdfast_store::MemoryStore::with_objects(objects);
+        let repository = world.open().await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        // The original goes on from its own snapshot, and what the older one was made over stays.
+        assert_eq!(logs(&world, &repository, Some(3600)).await.freed_objects, 1);
+        assert_eq!(places(&archive).await, [2, 4, 5, 6, 7, 8, 9, 5]);
     });
 }
 
