@@ -2,7 +2,7 @@
 //! command it fetches its log, and what comes then.
 //!
 //! Every setting of a target is written, also those that are empty: one that stands in another file
-//! would be a second target, of which the server refuses to start. On purpose not here: whether it can
+//! would be a second target, with which the server refuses to start. On purpose not here: whether it can
 //! be reached.
 
 use crate::point::Goal;
@@ -72,7 +72,7 @@ impl Recovery {
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let of = |goal: Option<String>| goal.unwrap_or_default();
         let goal = &self.goal;
-        let targets = [
+        let mut targets = [
             ("recovery_target", matches!(goal, Goal::Immediate).then(|| "immediate".to_owned())),
             (
                 "recovery_target_time",
@@ -82,6 +82,8 @@ impl Recovery {
             ("recovery_target_xid", if let Goal::Xid(xid) = goal { Some(xid.to_string()) } else { None }),
             ("recovery_target_name", if let Goal::Name(name) = goal { Some(name.clone()) } else { None }),
         ];
+        // The server takes them in this order, and refuses an empty one that comes after the target.
+        targets.sort_by_key(|(_, goal)| goal.is_some());
         let mut settings = vec![("restore_command", self.restore_command.clone())];
         settings.extend(targets.map(|(name, goal)| (name, of(goal))));
         let timeline = self.timeline.map_or_else(|| "latest".to_owned(), |timeline| timeline.to_string());
@@ -183,6 +185,8 @@ mod tests {
             let text = written(recovery(goal.clone()));
             let set = text.lines().filter(|line| line.starts_with("recovery_target")).collect::<Vec<_>>();
             assert!(set.contains(&line), "{text}");
+            // A server refuses an empty one behind that which counts.
+            assert!(goal == Goal::Latest || text.rfind("= ''\n") < text.find(line), "{text}");
             let empty = if goal == Goal::Latest { 5 } else { 4 };
             assert_eq!(set.iter().filter(|line| line.ends_with("= ''")).count(), empty, "{text}");
             assert!(text.contains("restore_command = '/bin/holdfast wal fetch \"%f\" \"%p\"'"), "{text}");

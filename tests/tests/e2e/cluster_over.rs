@@ -49,8 +49,9 @@ fn a_cluster_is_restored_over_itself() {
         assert_eq!(objects(&data), before);
         let summary = over(&world, &data, &map, &["--json"]).ends(0).summary();
         let (written, all) = (count(&summary, "bytes_written"), count(&summary, "bytes_restored"));
-        // The log, which is written anew, is most of it.
-        assert!(written < all * 3 / 4 && count(&summary, "items_unchanged") > 500, "{summary}");
+        // The log, which is written anew, is most of it. A server changes times of what it reads.
+        let kept = count(&summary, "items_unchanged") + count(&summary, "items_attributes_only");
+        assert!(written < all * 3 / 4 && kept > 500, "{summary}");
         let restored = start(version, &data);
         assert_eq!(restored.sql("select count(*), sum(length(words)) from plain"), "20000|3200000");
         assert_eq!(restored.sql("select count(*), sum(id) from away"), "5000|12502500");

@@ -277,9 +277,9 @@ impl Shelf for Shelves<'_> {
         let path = format!("/pg_wal/{number:08X}.history").into_bytes();
         let options = DumpOptions { path, ..DumpOptions::default() };
         let kept = Kept::default();
-        dump(&self.run.ctx, self.repository, snapshot, &options, Box::new(kept.clone())).await?;
+        let dumped = dump(&self.run.ctx, self.repository, snapshot, &options, Box::new(kept.clone())).await?;
         let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Some(bytes))
+        Ok((dumped.value.bytes == bytes.len() as u64).then_some(bytes))
     }
 }
 
