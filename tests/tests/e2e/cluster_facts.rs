@@ -24,6 +24,8 @@ fn rows_and_configuration_are_recorded_beside_the_files() {
         cluster.set("idle_session_timeout = '1min'");
         cluster.start();
 
+        let found = world.run(&[&"preflight", &cluster.url()]).ends(0);
+        assert!(found.out.contains("cross the network at each backup"), "{found:?}");
         let url = cluster.url();
         let words: [Word<'_>; 7] =
             [&"backup", &"--json", &url, &"--count-rows", &"postgres.public.plain", &"--count-rows", &"x.y"];
@@ -74,7 +76,5 @@ fn rows_and_configuration_are_recorded_beside_the_files() {
         world.run(&[&"backup", &url]).ends(0).says(&["does not let us in for SQL"]);
         let found = world.run(&[&"preflight", &url]).ends(0);
         assert!(found.out.contains("local postgres backup scram-sha-256"), "{found:?}");
-        let found = world.run(&[&"preflight", &cluster.url()]).ends(0);
-        assert!(found.out.contains("cross the network at each backup"), "{found:?}");
     }
 }
