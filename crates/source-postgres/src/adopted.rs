@@ -115,6 +115,7 @@ fn turns_off(line: &[u8]) -> bool {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
+    use crate::recovering::Recovering;
     use crate::restored::finish;
     use std::fs;
 
@@ -129,7 +130,7 @@ mod tests {
             fs::write(dir.path().join("pg_wal").join(name), "x").unwrap();
         }
         fs::write(status.join("00000002.history.done"), "").unwrap();
-        finish(dir.path(), 0o700, &[]).unwrap();
+        finish(dir.path(), 0o700, &[], &Recovering::default()).unwrap();
         let histories = vec!["00000003.history".to_owned()];
         assert_eq!(adopt(dir.path()).unwrap(), Adopted { was_off: true, histories });
         assert_eq!(adopt(dir.path()).unwrap(), Adopted { was_off: false, histories: Vec::new() });

@@ -6,7 +6,9 @@ use crate::address::Address;
 use crate::error::{chain, is_untrusted};
 use crate::meter::Meter;
 use crate::network::Network;
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -62,8 +64,9 @@ pub async fn connect(address: &Address, keys: Option<Keys>, network: &Network, m
     }
     if let Some(profile) = &address.profile {
         // What is stated in the URL goes before the environment, which is another bucket's perhaps.
-        let region = address.region.clone().map(Region::new);
-        let found = ProviderConfig::default().with_http_client(network.client()).with_region(region);
+        let found = ProviderConfig::default().with_http_client(network.client());
+        let region = region_of(address, profile, &found).await;
+        let found = found.with_region(region);
         let credentials =
             ProfileFileCredentialsProvider::builder().configure(&found).profile_name(profile).build();
         config = config.profile_name(profile).credentials_provider(credentials);
@@ -75,6 +78,18 @@ pub async fn connect(address: &Address, keys: Option<Keys>, network: &Network, m
     let path_style = address.path_style.unwrap_or(address.endpoint.is_some());
     let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style);
     Client::from_conf(config.interceptor(meter.clone()).retry_classifier(Untrusted).build())
+}
+
+/// The region in which a role of a profile is asked for: whoever gives it out needs one, also where the
+/// server of the bucket knows none.
+async fn region_of(address: &Address, profile: &str, found: &ProviderConfig) -> Option<Region> {
+    let of_profile = ProfileFileRegionProvider::builder().configure(found).profile_name(profile).build();
+    RegionProviderChain::first_try(address.region.clone().map(Region::new))
+        .or_else(of_profile)
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(Region::new(NO_REGION))
+        .region()
+        .await
 }
 
 /// A certificate that is not trusted will not be at the next attempt.

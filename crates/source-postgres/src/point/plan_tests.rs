@@ -7,7 +7,7 @@ use crate::point::tree::tests::MIB;
 use crate::point::wish::Choice;
 use crate::point::{Edge, commits};
 use crate::records::forge::{Forge, SEGMENT, SYSTEM};
-use holdfast_engine::error::{Error, Result};
+use holdfast_engine::error::Result;
 use holdfast_engine::wal::{WalListed, WalName};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -31,7 +31,7 @@ impl Shelf for World {
         Ok(self.segments.get(&(*timeline, name)).cloned())
     }
 
-    async fn history_of(&self, base: usize) -> Result<Option<Vec<u8>>, Error> {
+    async fn history_of(&self, base: usize) -> Result<Option<Vec<u8>>> {
         Ok(self.own[base].clone())
     }
 }

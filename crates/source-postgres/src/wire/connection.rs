@@ -166,7 +166,8 @@ impl Connection {
     pub(crate) fn over(carrier: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let host = Host { name: "test".to_owned(), port: 1 };
         let (input, settings) = (BytesMut::new(), BTreeMap::new());
-        Self { carrier: Box::new(carrier), input, host, settings, notices: Vec::new() }
+        let purpose = Purpose::Replication;
+        Self { carrier: Box::new(carrier), input, host, purpose, settings, notices: Vec::new() }
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), PgError> {

@@ -20,6 +20,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+/// Where all versions can be restored to.
+const ANEW: &str = "restore to an empty bucket or a prefix under which nothing ever was; a restore of all versions that \
+                    was interrupted is not gone on with either, but begun anew there";
+
 /// A bucket that may be restored to.
 pub(super) struct Bucket {
     pub(super) place: BucketPlace,
@@ -107,6 +111,9 @@ pub(super) async fn ready(
         Fault::failed(format!("cannot restore to {address}"), hint).because(&error)
     };
     let empty = place.is_empty().await.map_err(failed)?;
+    if !empty && args.all_versions && !args.dry_run {
+        return Err(Fault::usage(format!("--all-versions: the target {address} is not empty"), ANEW));
+    }
     if !empty && overwrite.is_none() {
         return Err(Fault::usage(
             format!("the target {address} is not empty"),
@@ -153,8 +160,7 @@ async fn refuse_without_versions(place: &BucketPlace) -> Result<(), Fault> {
             format!(
                 "--all-versions: in {address} there are versions or delete markers, which would mix with the restored"
             ),
-            "restore to an empty bucket or a prefix under which nothing ever was; a restore of all versions that was \
-             interrupted is not gone on with either, but begun anew there",
+            ANEW,
         ));
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! On purpose not here: comparing and setting; whoever knows servers does that.
 
 use super::bucket::Bucket;
-use super::{Ready, Run};
+use super::{Place, Ready, Run};
 use crate::args::RestoreArgs;
 use crate::engine::{
     Ctx, DumpOptions, ErrorKind, Problem, ProblemKind, Problems, Repository, RestoreOptions, Silent,
@@ -24,9 +24,9 @@ pub(super) struct Kept {
 }
 
 /// Refuses to take it for an object.
-pub(super) fn refuse_alone(place: &Ready, path: &[u8]) -> Result<(), Fault> {
+pub(super) fn refuse_alone(place: &Place, path: &[u8]) -> Result<(), Fault> {
     match place {
-        Ready::Bucket(_) if path == CONFIGURATION_SHOWN.as_bytes() => Err(Fault::usage(
+        Place::Bucket(_) if path == CONFIGURATION_SHOWN.as_bytes() => Err(Fault::usage(
             "the configuration of a bucket is no object that a bucket could hold",
             "write it out with holdfast dump, or set it with --bucket-config",
         )),

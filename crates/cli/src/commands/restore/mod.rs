@@ -40,6 +40,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     }
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let place = Place::of(args)?;
+    configuration::refuse_alone(&place, &path)?;
     let select = selector(&args.select)?;
     let versions = choice(args, &place, &path)?;
     let limit = Limit::parse(&args.over.max_delete)?;
@@ -75,7 +76,6 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         fail_fast: args.fail_fast,
         carry: Carry::Out,
     };
-    configuration::refuse_alone(&place, &options.path)?;
     let repository = run.open().await?;
     let mut resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let recovery = recover::prepare(run, args, &repository, &mut resolved, &options, is_folder).await?;
