@@ -245,7 +245,9 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
             .await
             .unwrap();
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
-        let gone = prune_all(&world, &repository).await.into_iter().collect();
+        // The first takes it into the catalogue, where nothing else is to be freed; the second out of it.
+        let mut gone: BTreeSet<SessionId> = prune_all(&world, &repository).await.into_iter().collect();
+        gone.extend(prune_all(&world, &repository).await);
         let dropped = LogOptions { gone, ..options(None) };
         assert_eq!(prune_logs(&world.ctx(), &repository, &dropped).await.unwrap().freed_objects, 3);
         assert_eq!(places(&archive).await, (6..10).collect::<Vec<_>>());
