@@ -310,7 +310,11 @@ impl<A: Archive> Stream<A> {
             None => {
                 let (archive, system) = (&self.keeper.archive, facts.system);
                 let own = self.keeper.patiently(|| archive.timelines(Some(system))).await?;
-                if own.is_empty() { self.keeper.patiently(|| archive.timelines(None)).await? } else { Vec::new() }
+                if own.is_empty() {
+                    self.keeper.patiently(|| archive.timelines(None)).await?
+                } else {
+                    Vec::new()
+                }
             }
         };
         is_wanted(facts.system, wanted, &others)?;
@@ -392,8 +396,12 @@ impl<A: Archive> Stream<A> {
     fn no_slot(&self, archived: Option<(Place, &[Leg])>) -> StreamError {
         let name = &self.options.slot;
         let Some((place, legs)) = archived else {
-            let what = format!("the server has no replication slot {name}, and the repository has no log of it yet");
-            return refused(what, "make the slot with --create-slot, and then a base backup: holdfast backup URL");
+            let what =
+                format!("the server has no replication slot {name}, and the repository has no log of it yet");
+            return refused(
+                what,
+                "make the slot with --create-slot, and then a base backup: holdfast backup URL",
+            );
         };
         let what = format!(
             "the server has no replication slot {name} (any more), so nothing keeps the log on it: the repository has \
@@ -416,14 +424,13 @@ impl<A: Archive> Stream<A> {
     ) -> Result<(), StreamError> {
         let current = |place: &Place| place.leg + 1 == legs.len();
         let ahead = resume.archived.filter(current).filter(|place| place.at > now);
-        let Some(place) = ahead.or_else(|| Some(resume.from).filter(current).filter(|from| from.at > now)) else {
+        let Some(place) = ahead.or_else(|| Some(resume.from).filter(current).filter(|from| from.at > now))
+        else {
             return Ok(());
         };
         let what = format!(
             "the server at {} has the log up to {now}, and the repository up to {} of the same timeline {}",
-            found.connection.host,
-            place.at,
-            legs[place.leg].timeline.number
+            found.connection.host, place.at, legs[place.leg].timeline.number
         );
         if found.facts.standby == Some(false) {
             let hint = "it was set back to an earlier state without a new timeline: what it writes from now on is \
@@ -502,7 +509,10 @@ impl<A: Archive> Stream<A> {
                 Stored::Same => {}
                 Stored::Other => {
                     let what = format!("the repository has another {} than the server", name.file);
-                    return Err(refused(what, "see what it says: holdfast wal fetch; nothing was overwritten"));
+                    return Err(refused(
+                        what,
+                        "see what it says: holdfast wal fetch; nothing was overwritten",
+                    ));
                 }
             }
         }
@@ -551,7 +561,9 @@ impl<A: Archive> Stream<A> {
         connection.close().await;
         let name = &self.options.slot;
         let (kept, limit) = (kept >> 20, self.options.slot_limit.unwrap_or_default() >> 20);
-        let head = format!("the slot {name} kept {kept} MiB of the log on the server, more than {limit} MiB (--slot-limit)");
+        let head = format!(
+            "the slot {name} kept {kept} MiB of the log on the server, more than {limit} MiB (--slot-limit)"
+        );
         let dropped = async {
             let mut connection = Connection::open(&self.options.server, &self.options.secrets).await?;
             slot::remove(&mut connection, name, true).await?;
@@ -563,7 +575,8 @@ impl<A: Archive> Stream<A> {
                 format!(
                     "{head}: it was dropped. The repository has the log up to {} on timeline {}; what the server removes \
                      from there on is lost",
-                    self.tally.flushed, self.number()
+                    self.tally.flushed,
+                    self.number()
                 ),
                 "see why the repository took so little, then make a new base backup (holdfast backup URL) and run this \
                  with --create-slot --accept-gap",
@@ -598,7 +611,9 @@ async fn found_again(options: &StreamOptions, before: &Found) -> Result<Found, P
 fn is_wanted(system: u64, wanted: Option<u64>, others: &[Timeline]) -> Result<(), StreamError> {
     match (wanted, others.first()) {
         (Some(wanted), _) if wanted != system => Err(refused(
-            format!("the server is the cluster {system}, and {wanted} was to be streamed; nothing was stored"),
+            format!(
+                "the server is the cluster {system}, and {wanted} was to be streamed; nothing was stored"
+            ),
             "see where the URL leads to. After pg_upgrade or a new initdb a cluster is another one: leave its log \
              where it is, make a base backup, and state --system",
         )),
@@ -633,7 +648,9 @@ fn is_passing(error: &PgError) -> bool {
     match error {
         // Such is what is said of a certificate.
         PgError::Io { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
-        PgError::Server { error, .. } => ["57P", "53", "08"].iter().any(|class| error.code.starts_with(class)),
+        PgError::Server { error, .. } => {
+            ["57P", "53", "08"].iter().any(|class| error.code.starts_with(class))
+        }
         PgError::Protocol(_) | PgError::Refused(_) => false,
     }
 }

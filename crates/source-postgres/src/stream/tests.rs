@@ -72,10 +72,9 @@ impl Archive for Memory {
 
     async fn glance(&self, name: &WalName) -> Result<Option<Seen>, Error> {
         let objects = self.objects.lock().unwrap();
-        Ok(objects.get(name).map(|found| Seen {
-            content: *blake3::hash(found).as_bytes(),
-            bytes: found.len() as u64,
-        }))
+        Ok(objects
+            .get(name)
+            .map(|found| Seen { content: *blake3::hash(found).as_bytes(), bytes: found.len() as u64 }))
     }
 
     fn identify(&self, content: &[u8]) -> Result<[u8; 32], Error> {
@@ -259,10 +258,12 @@ async fn a_timeline_is_stored_to_its_end_as_what_it_is() {
     let (ended, durable) = bench.run(|io| send(io, sent)).await;
     assert_eq!((ended.unwrap(), durable), (Ended::Timeline { next: 2 }, end));
     let names = bench.archive.listed();
-    let whole: Vec<_> = names.iter().filter(|(_, piece, _)| piece.is_none()).map(|(file, ..)| file.clone()).collect();
+    let whole: Vec<_> =
+        names.iter().filter(|(_, piece, _)| piece.is_none()).map(|(file, ..)| file.clone()).collect();
     assert_eq!(whole, [file(1, 2), file(1, 3)]);
     assert_eq!(bench.archive.get(&file(1, 3), None), log(SYSTEM, 1, 3 * MIB, 4 * MIB));
-    let last: Vec<_> = names.iter().filter(|(name, piece, _)| *name == file(1, 4) && piece.is_some()).collect();
+    let last: Vec<_> =
+        names.iter().filter(|(name, piece, _)| *name == file(1, 4) && piece.is_some()).collect();
     let mut all = Vec::new();
     for (_, piece, _) in last {
         all.extend_from_slice(&bench.archive.get(&file(1, 4), *piece));
@@ -273,7 +274,9 @@ async fn a_timeline_is_stored_to_its_end_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_timeline_is_where_its_history_says() {
     let bench = Bench::new();
-    for (to, at, next) in [(0x45_0000, "0/480000", "2"), (0x48_0000, "0/470000", "2"), (0x48_0000, "0/480000", "1")] {
+    for (to, at, next) in
+        [(0x45_0000, "0/480000", "2"), (0x48_0000, "0/470000", "2"), (0x48_0000, "0/480000", "1")]
+    {
         let sent = [flow(SYSTEM, 1, 2 * MIB, to), end_of_timeline(next, at)].concat();
         let (ended, _) = bench.run(|io| send(io, sent)).await;
         assert!(matches!(ended, Err(StreamError::Server(PgError::Protocol(_)))), "{ended:?}");
@@ -344,7 +347,9 @@ async fn what_is_there_is_compared_and_not_stored_again() {
     assert_eq!(bench.archive.get(&file(2, 5), Some(1)).len(), 200);
     assert_eq!(bench.archive.listed().len(), 3);
     // Another piece, and another segment.
-    for (name, length) in [(WalName::piece(timeline, file(2, 5), 0), 300), (WalName::whole(timeline, file(2, 4)), MIB)] {
+    for (name, length) in
+        [(WalName::piece(timeline, file(2, 5), 0), 300), (WalName::whole(timeline, file(2, 4)), MIB)]
+    {
         let right = bench.archive.get(&name.file, name.piece);
         put(name.clone(), &vec![9; length as usize]);
         let (ended, _) = bench.run(|io| send_and_end(io, flow(SYSTEM, 2, 4 * MIB, 5 * MIB + 500))).await;
