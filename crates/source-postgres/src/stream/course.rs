@@ -300,6 +300,9 @@ impl<'a, A: Archive> Course<'a, A> {
                     self.begin(about, job);
                 }
                 Step::Whole(content, there) => {
+                    if content.len() as u64 != self.way.segment_bytes {
+                        return Err(PgError::protocol("a segment that is taken twice").into());
+                    }
                     self.vouch(&content)?;
                     let likely = if there { Likely::There } else { Likely::Absent };
                     let job = Job::Put(self.whole(), content, likely);
@@ -335,16 +338,14 @@ impl<'a, A: Archive> Course<'a, A> {
     }
 
     /// Looks at the front of a segment: a server that sends the log of another cluster, or from
-    /// another place, is not believed.
+    /// another place, is not believed, and nothing of it is stored.
     fn vouch(&self, content: &[u8]) -> Result<(), StreamError> {
         if content.len() < HEADER_BYTES {
             return Ok(());
         }
-        let odd = |what: String| {
-            StreamError::Server(PgError::protocol(format!(
-                "what it sends as {} is not that: {what}",
-                self.file()
-            )))
+        let odd = |what: String| StreamError::Refused {
+            what: format!("what the server sends as {} is not that: {what}; it was not stored", self.file()),
+            hint: "see where the URL leads to, and what the server says of itself in its log".to_owned(),
         };
         let header = PageHeader::parse(content).map_err(|error| odd(error.to_string()))?;
         if header.system != self.way.system || header.segment_bytes != self.way.segment_bytes {

@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const MIB: u64 = 1 << 20;
 const SYSTEM: u64 = 7;
+/// Where the second timeline begins: what lies before it is durable on the first.
+const BEGIN: u64 = 0x48_0000;
 
 /// An archive that can be away for some calls.
 #[derive(Clone, Default)]
@@ -370,11 +372,11 @@ async fn send_and_end(mut io: DuplexStream, bytes: Vec<u8>) {
 async fn a_server_that_goes_away_is_not_the_end_of_what_came() {
     let bench = Bench { leg: 1, from: 4 * MIB, ..Bench::new() };
     let serve = |mut io: DuplexStream| async move {
-        io.write_all(&flow(SYSTEM, 2, 4 * MIB, 4 * MIB + 700)).await.unwrap();
+        io.write_all(&flow(SYSTEM, 2, 4 * MIB, BEGIN + 700)).await.unwrap();
     };
     let (ended, durable) = bench.run(serve).await;
     assert!(matches!(ended, Err(StreamError::Server(error)) if is_passing(&error)));
-    assert_eq!(durable, 4 * MIB + 700);
+    assert_eq!(durable, BEGIN + 700);
     // So it takes leave when it is stopped.
     let serve = |mut io: DuplexStream| async move {
         io.write_all(&message(b'C', b"COPY 0\0")).await.unwrap();
@@ -387,14 +389,14 @@ async fn a_run_that_is_to_stop_stores_what_came() {
     let bench = Bench { leg: 1, from: 4 * MIB, ..Bench::new() };
     let cancel = bench.cancel.clone();
     let serve = |mut io: DuplexStream| async move {
-        io.write_all(&flow(SYSTEM, 2, 4 * MIB, 4 * MIB + 700)).await.unwrap();
-        assert!(hear(&mut io, flushed(4 * MIB + 700)).await);
+        io.write_all(&flow(SYSTEM, 2, 4 * MIB, BEGIN + 700)).await.unwrap();
+        assert!(hear(&mut io, flushed(BEGIN + 700)).await);
         cancel.raise();
         assert!(hear(&mut io, |tag, _| tag == b'c').await);
         io.write_all(&message(b'Z', b"I")).await.unwrap();
     };
     let (ended, durable) = bench.run(serve).await;
-    assert_eq!((ended.unwrap(), durable), (Ended::Stopped, 4 * MIB + 700));
+    assert_eq!((ended.unwrap(), durable), (Ended::Stopped, BEGIN + 700));
 }
 
 #[test]
