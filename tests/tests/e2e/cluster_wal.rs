@@ -129,6 +129,16 @@ fn a_server_archives_under_load_and_recovers_from_it() {
         let lines: Vec<_> = lines.iter().filter(|line| line["message_type"] == "wal_timeline").collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[1]["timeline"].as_str().unwrap().starts_with("00000002-"), "{lines:?}");
+        let listed = world.run(&[&"wal", &"ls"]).ends(0).out;
+        assert!(listed.contains("00000002.history"), "{listed}");
+        // Only what comes from now on is whole: a new snapshot goes on from here.
+        world.run(&[&"backup", &restored.url()]).ends(0);
+        let known = load(&restored, 10);
+        archived(&restored);
+        restored.stop();
+        let next = restore(&world, "next", &[]);
+        recovers(&next, &caller.command("wal fetch %f %p"));
+        assert_eq!(history(&start(version, &next)), known);
     }
 }
 

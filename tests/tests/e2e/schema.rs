@@ -129,6 +129,7 @@ fn matches(text: &str, pattern: &str) -> bool {
     let (set, length) = parts.split_once("]{").unwrap();
     let digits = match set {
         "0-9a-f" => "0123456789abcdef",
+        "0-9A-F" => "0123456789ABCDEF",
         "0-7" => "01234567",
         other => panic!("no set {other}"),
     };

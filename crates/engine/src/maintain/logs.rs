@@ -8,6 +8,7 @@
 //! source of it says.
 
 use super::hold::refuse_if_held;
+use super::mark::names;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::sweep::delete;
 use crate::ctx::Ctx;
@@ -18,7 +19,6 @@ use crate::snapshots::{Snapshot, details};
 use crate::view::View;
 use crate::wal::{SegmentName, WalArchive, WalListed};
 use holdfast_core::entry::Time;
-use holdfast_core::hold::HoldScope;
 use holdfast_core::id::SessionId;
 use holdfast_core::root::WalFloor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ pub struct LogOptions {
     /// Keep what leads to any moment of so many seconds until now; `None` for what any snapshot leads
     /// to.
     pub keep_seconds: Option<u64>,
-    /// Snapshots that are as good as gone: a prune that was only tried would have dropped them.
+    /// Snapshots that are gone: a prune has dropped them, or one that was only tried would have.
     pub gone: BTreeSet<SessionId>,
     /// Tell what would be done, change nothing.
     pub dry_run: bool,
@@ -122,8 +122,7 @@ pub async fn prune_logs(ctx: &Ctx, repository: &Repository, options: &LogOptions
 
 /// A snapshot that can use a log.
 struct User {
-    id: SessionId,
-    label: String,
+    snapshot: Snapshot,
     need: LogNeed,
     /// When a maintainer first saw it; `None` if none did yet.
     received: Option<Time>,
@@ -159,7 +158,8 @@ impl Floors {
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
-                    decide(ctx, view, options, &own)
+                    let numbers: BTreeSet<u32> = timelines.iter().map(|timeline| timeline.number).collect();
+                    decide(ctx, view, options, &own, numbers.len() < timelines.len())
                 }
             };
             if let Err(why) = decided {
@@ -167,10 +167,13 @@ impl Floors {
             }
             for timeline in timelines {
                 let name = format!("{system:016x}/{timeline}");
-                let old = view.root.wal.iter().find(|row| row.timeline == name);
-                let new =
-                    decided.as_ref().ok().map(|(place, ranges)| row(&name, timeline.number, *place, ranges));
-                floors.rows.extend(higher(old.cloned(), new));
+                let old = view.root.wal.iter().find(|row| row.timeline == name).cloned();
+                // A floor never goes down: what lay below it may be gone.
+                let least =
+                    old.as_ref().and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |name| name.place);
+                let new = decided.as_ref().ok();
+                let new = new.map(|(floor, ranges)| row(&name, timeline.number, least.max(*floor), ranges));
+                floors.rows.extend(new.or(old));
             }
         }
         Ok(floors)
@@ -189,8 +192,7 @@ async fn users(
     if view.damage.iter().any(|damage| damage.object.starts_with('s')) {
         return Ok(None);
     }
-    let shown: BTreeMap<SessionId, Snapshot> =
-        view.snapshots().into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+    let shown: BTreeSet<SessionId> = view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
     let received: BTreeMap<SessionId, Time> =
         view.catalogued.iter().map(|row| (row.session, row.received)).collect();
     let mut found = Vec::new();
@@ -206,11 +208,10 @@ async fn users(
         };
         let Some(need) = need else { return Ok(None) };
         found.push(User {
-            id: snapshot.id,
-            label: snapshot.summary.label.clone(),
             need,
             received: received.get(&snapshot.id).copied(),
-            is_base: shown.contains_key(&snapshot.id) && !snapshot.summary.incomplete,
+            is_base: shown.contains(&snapshot.id) && !snapshot.summary.incomplete,
+            snapshot: snapshot.clone(),
         });
     }
     Ok(Some(found))
@@ -219,12 +220,15 @@ async fn users(
 /// Ranges of places.
 type Ranges = Vec<(u64, u64)>;
 
-/// The first place that is kept of a database's log, and ranges below it; or why all of it stays.
+/// The first place that is kept of a database's log, and the ranges that snapshots were made over; or
+/// why all of it stays. Where `several` timelines have one number a snapshot does not say which one is
+/// meant: then a span of time is not cut.
 fn decide(
     ctx: &Ctx,
     view: &View,
     options: &LogOptions,
     users: &[&User],
+    several: bool,
 ) -> std::result::Result<(u64, Ranges), &'static str> {
     let Some(oldest) = users.iter().map(|user| user.need.first.place).min() else {
         return Err("no snapshot is of this database");
@@ -233,44 +237,41 @@ fn decide(
         return Err("its segments had several lengths");
     }
     let now = ctx.clock.now();
-    let held = |user: &&&User| {
-        let stands = view.root.holds.iter().filter(|hold| hold.stands(now));
-        stands.map(|hold| &hold.scope).any(|scope| match scope {
-            HoldScope::All => true,
-            HoldScope::Source(label) => *label == user.label,
-            HoldScope::Snapshot(id) => *id == user.id,
-        })
-    };
+    let stands: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
+    let held = |user: &&&User| stands.iter().any(|hold| names(&hold.scope, &user.snapshot));
     let floor = match options.keep_seconds {
-        Some(seconds) if !users.iter().any(|user| held(&user)) => {
-            let since = now.seconds.saturating_sub_unsigned(seconds);
-            let before = |user: &&&User| user.received.is_some_and(|at| at.seconds <= since) && user.is_base;
-            let bases = users.iter().filter(before).map(|user| user.need.first.place);
-            bases.max().unwrap_or(oldest)
+        Some(seconds) if !several && !users.iter().any(|user| held(&user)) => {
+            newest_before(users, now.seconds.saturating_sub_unsigned(seconds)).unwrap_or(oldest)
         }
         _ => oldest,
     };
-    let below = users.iter().map(|user| (user.need.first.place, user.need.last.place));
-    let mut ranges: Ranges = below.filter(|(first, _)| *first < floor).collect();
+    let mut ranges: Ranges = users.iter().map(|user| (user.need.first.place, user.need.last.place)).collect();
     ranges.sort_unstable();
     ranges.dedup();
     Ok((floor, ranges))
 }
 
+/// Where the newest snapshot begins that was there by then. Of each timeline there has to be one: a copy
+/// that was promoted may be far ahead, and the snapshots of one lead nowhere on the other.
+fn newest_before(users: &[&User], since: i64) -> Option<u64> {
+    let timelines: BTreeSet<u32> = users.iter().map(|user| user.need.first.timeline).collect();
+    let newest = |timeline: u32| {
+        let own = || users.iter().filter(move |user| user.need.first.timeline == timeline);
+        let before = |user: &&&User| user.is_base && user.received.is_some_and(|at| at.seconds <= since);
+        let places = |user: &&User| user.need.first.place;
+        own().filter(before).map(places).max().or_else(|| own().map(places).min())
+    };
+    timelines.into_iter().filter_map(newest).min()
+}
+
+/// Of the ranges only those count that begin below the floor.
 fn row(name: &str, timeline: u32, floor: u64, ranges: &Ranges) -> WalFloor {
     let text = |place| SegmentName { timeline, place }.to_string();
+    let below = ranges.iter().filter(|(first, _)| *first < floor);
     WalFloor {
         timeline: name.to_owned(),
         floor: text(floor),
-        ranges: ranges.iter().map(|(first, last)| (text(*first), text(*last))).collect(),
-    }
-}
-
-/// A floor never goes down: what lay below it may be gone.
-fn higher(old: Option<WalFloor>, new: Option<WalFloor>) -> Option<WalFloor> {
-    match (old, new) {
-        (Some(old), Some(new)) if old.floor > new.floor => Some(WalFloor { floor: old.floor, ..new }),
-        (old, new) => new.or(old),
+        ranges: below.map(|(first, last)| (text(*first), text(*last))).collect(),
     }
 }
 
@@ -321,15 +322,6 @@ fn is_given_up(rows: &[WalFloor], object: &WalListed, segment: SegmentName) -> b
 mod tests {
     use super::*;
     use crate::wal::{Timeline, WalName};
-
-    #[test]
-    fn a_floor_goes_up_only() {
-        let at = |place| row("x", 1, place, &vec![]);
-        assert_eq!(higher(Some(at(5)), Some(at(7))), Some(at(7)));
-        assert_eq!(higher(Some(at(7)), Some(at(5))), Some(at(7)));
-        assert_eq!(higher(Some(at(7)), None), Some(at(7)));
-        assert_eq!(higher(None, None), None);
-    }
 
     #[test]
     fn what_lies_below_the_floor_goes_but_for_ranges() {

@@ -286,7 +286,7 @@ impl WalArchive {
     /// The store failed.
     pub async fn timelines(&self, system: Option<u64>) -> Result<Vec<Timeline>> {
         let prefix = system.map_or_else(|| "wal/".to_owned(), |system| format!("wal/{system:016x}/"));
-        let (mut found, mut last): (_, Option<String>) = (Vec::new(), None);
+        let (mut found, mut last): (Vec<Timeline>, Option<String>) = (Vec::new(), None);
         loop {
             let first = match &last {
                 None => self.repository.store().list(&prefix, None, 1).await?.pop(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{ModelSource, Node, Tree, World, noise, run};
+use holdfast_core::id::SessionId;
 use holdfast_engine::Repository;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::maintain::{
@@ -175,7 +176,8 @@ fn record(system: u64, first: u64, last: u64) -> Vec<u8> {
 
 fn need(record: &[u8]) -> Option<LogNeed> {
     let number = |at: usize| Some(u64::from_le_bytes(record.get(at..at + 8)?.try_into().ok()?));
-    let segment = |place| SegmentName { timeline: 1, place };
+    let timeline = number(24).unwrap_or(1) as u32;
+    let segment = |place| SegmentName { timeline, place };
     let (system, first, last) = (number(0)?, segment(number(8)?), segment(number(16)?));
     Some(LogNeed { system, first, last, segment_bytes: LENGTH })
 }
@@ -188,7 +190,8 @@ fn options(keep_seconds: Option<u64>) -> LogOptions {
 async fn back_up(world: &World, repository: &Repository, record: &[u8]) {
     let mut tree = Tree::default();
     tree.put("file", Node::file(record.repeat(100)));
-    world.backup(repository, ModelSource::new(&tree).recording(record)).await;
+    let backup = world.backup(repository, ModelSource::new(&tree).recording(record)).await;
+    assert!(backup.value.snapshot.is_some());
 }
 
 async fn logs(world: &World, repository: &Repository, keep_seconds: Option<u64>) -> LogReport {
@@ -202,7 +205,7 @@ async fn logs(world: &World, repository: &Repository, keep_seconds: Option<u64>)
     report
 }
 
-async fn prune_all(world: &World, repository: &Repository) {
+async fn prune_all(world: &World, repository: &Repository) -> Vec<SessionId> {
     let options = PruneOptions {
         max_unused: MaxUnused::Percent(0.0),
         max_repack_bytes: None,
@@ -210,7 +213,7 @@ async fn prune_all(world: &World, repository: &Repository) {
         abort_after_seconds: 0,
         dry_run: false,
     };
-    prune(&world.ctx(), repository, &options).await.unwrap();
+    prune(&world.ctx(), repository, &options).await.unwrap().dropped_snapshots
 }
 
 #[test]
@@ -242,8 +245,9 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
             .await
             .unwrap();
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
-        prune_all(&world, &repository).await;
-        assert_eq!(logs(&world, &repository, None).await.freed_objects, 3);
+        let gone = prune_all(&world, &repository).await.into_iter().collect();
+        let dropped = LogOptions { gone, ..options(None) };
+        assert_eq!(prune_logs(&world.ctx(), &repository, &dropped).await.unwrap().freed_objects, 3);
         assert_eq!(places(&archive).await, (6..10).collect::<Vec<_>>());
         // What comes late below the floor goes again, and nothing else.
         archive.put(&whole(2), b"late".to_vec()).await.unwrap();
@@ -277,6 +281,37 @@ fn a_span_of_time_is_kept_and_what_older_snapshots_were_made_over() {
         // More is wanted than there is: nothing comes back, and nothing more goes.
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
         assert_eq!(places(&archive).await, kept);
+    });
+}
+
+#[test]
+fn a_copy_that_is_ahead_takes_nothing_from_the_original() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        fill(&archive, 0..10).await;
+        let history = |text: &str| Timeline::new(SYSTEM, 2, text.as_bytes());
+        let first = "000000020000000000000005";
+        archive.put(&WalName::whole(history("1"), first), b"x".to_vec()).await.unwrap();
+        back_up(&world, &repository, &record(SYSTEM, 2, 2)).await;
+        back_up(&world, &repository, &record(SYSTEM, 4, 4)).await;
+        back_up(&world, &repository, &[record(SYSTEM, 9, 9), 2_u64.to_le_bytes().to_vec()].concat()).await;
+        prune_all(&world, &repository).await;
+        world.clock.advance(86_400);
+        // Another timeline of that number: nobody can tell which one the snapshot is of.
+        let other = WalName::whole(history("2"), first);
+        archive.put(&other, b"y".to_vec()).await.unwrap();
+        assert_eq!(logs(&world, &repository, Some(3600)).await.freed_objects, 2);
+        let object = world.names("wal/").into_iter().rfind(|name| name.as_str().ends_with(first)).unwrap();
+        let mut objects = world.store.objects();
+        objects.remove(&object).unwrap();
+        let mut world = world.fork(3);
+        world.store = holdfast_store::MemoryStore::with_objects(objects);
+        let repository = world.open().await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        // The original goes on from its own snapshot, and what the older one was made over stays.
+        assert_eq!(logs(&world, &repository, Some(3600)).await.freed_objects, 1);
+        assert_eq!(places(&archive).await, [2, 4, 5, 6, 7, 8, 9, 5]);
     });
 }
 

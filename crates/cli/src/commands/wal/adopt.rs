@@ -17,17 +17,26 @@ pub(super) fn run(run: &Run, args: &WalAdoptArgs) -> Result<(), Fault> {
         let what = format!("{shown} is no cluster: it has no global/pg_control");
         Fault::usage(what, "state the folder that holds PG_VERSION")
     })?;
-    let was_off = adopt_cluster(&dir).map_err(|error| {
-        let what = format!("cannot change postgresql.auto.conf in {shown}");
+    let adopted = adopt_cluster(&dir).map_err(|error| {
+        let what = format!("cannot let {shown} archive again");
         Fault::failed(what, "run it as the owner of the cluster").because(&error)
     })?;
     if run.ink.tone.json {
+        let was_off = adopted.was_off;
         run.ink.json(&AdoptedLine { message_type: "adopted", system: system.to_string(), was_off });
-    } else if was_off {
+        return Ok(());
+    }
+    for name in &adopted.histories {
+        run.ink.data(&format!("{name} waits for the archive"));
+    }
+    if adopted.was_off {
         run.ink.data(&format!("{shown} archives again once its server is restarted"));
-        run.ink.talk("see that archive_mode = on and archive_command are in its postgresql.conf, then: holdfast wal status");
+        run.ink.talk(
+            "see that archive_mode = on and archive_command are in its postgresql.conf, and restart it",
+        );
+        run.ink.talk("then back it up: log of the time without archiving is missing, and only a new snapshot goes on from here");
     } else {
-        run.ink.data(&format!("{shown}: no restore had turned archiving off; nothing was changed"));
+        run.ink.data(&format!("{shown}: no restore had turned archiving off"));
     }
     Ok(())
 }

@@ -145,7 +145,9 @@ async fn given(
 /// Reads the name of a timeline.
 fn timeline_named(system: u64, text: &std::ffi::OsStr) -> Result<Timeline, Fault> {
     let timeline = text.to_str().and_then(|text| Timeline::parse(system, text));
-    timeline.ok_or_else(|| {
+    // The first has no history.
+    let first = Timeline::new(system, 1, b"");
+    timeline.filter(|timeline| timeline.number > 1 || *timeline == first).ok_or_else(|| {
         let what = format!("--timeline {} is no name of a timeline", text.display());
         Fault::usage(what, "write it as `holdfast wal status` does: 00000002-0123456789abcdef")
     })
@@ -339,9 +341,7 @@ impl Search<'_> {
             // has a copy of the front.
             let needed = if front.is_some() { at > start } else { at >= start.saturating_add(length) };
             if needed {
-                let why =
-                    format!("timeline {other} goes on after it, from {:X}/{:X}", at >> 32, at & 0xFFFF_FFFF);
-                return Err(self.gap(name, &why));
+                return Err(self.fork(name, &other, at));
             }
         }
         Ok(())
@@ -349,12 +349,16 @@ impl Search<'_> {
 
     fn gap(&self, name: SegmentName, why: &str) -> Fault {
         let what = format!("a gap: the archive lacks {name} of timeline {}", self.timeline);
-        let hint = format!(
-            "see holdfast wal status; archive the segment if a server still has it, or recover only to before it; to \
-             end here on purpose: --timeline {}",
-            self.timeline
-        );
+        let hint = "see holdfast wal status; archive the segment if a server still has it, or recover only to before it";
         Fault { why: vec![why.to_owned()], ..Fault::new(Code::Unanswered, what, hint) }
+    }
+
+    /// Who recovers along another timeline needs what is missing; who ends here does not.
+    fn fork(&self, name: SegmentName, other: &Timeline, at: u64) -> Fault {
+        let (high, low) = (at >> 32, at & 0xFFFF_FFFF);
+        let fault = self.gap(name, &format!("timeline {other} goes on after it, from {high:X}/{low:X}"));
+        let hint = format!("{}; to end on this one on purpose: --timeline {}", fault.hint, self.timeline);
+        Fault { hint, ..fault }
     }
 }
 
@@ -397,6 +401,8 @@ mod tests {
     fn timelines_are_named_as_they_are_shown() {
         let timeline = Timeline::new(7, 2, b"1\t0/1\tx");
         assert_eq!(timeline_named(7, timeline.to_string().as_ref()).unwrap(), timeline);
-        assert_eq!(timeline_named(7, "2".as_ref()).unwrap_err().code, Code::Usage);
+        for wrong in ["2", "00000001-0123456789abcdef", "00000000-0000000000000000"] {
+            assert_eq!(timeline_named(7, wrong.as_ref()).unwrap_err().code, Code::Usage, "{wrong}");
+        }
     }
 }

@@ -76,14 +76,13 @@ fn way<'a>(line: &'a Line<'_>, lines: &'a [Line<'_>]) -> Vec<(&'a Coverage, Lsn)
     way
 }
 
-/// The segment by which a recovery goes on at a place, if there is one.
+/// The segment by which a recovery goes on at a place, if there is one. Where a timeline begins within
+/// a segment, what the one before has of it ends there.
 fn has(way: &[(&Coverage, Lsn)], place: SegmentName, length: u64) -> Option<SegmentName> {
     let begun = |begin: &Lsn| SegmentName::at(0, begin.0, length).place <= place.place;
-    way.iter().filter(|(_, begin)| begun(begin)).find_map(|(coverage, _)| {
-        let name = SegmentName { timeline: coverage.timeline.number, ..place };
-        let there = coverage.segments.contains_key(&name) && !coverage.torn.contains(&name);
-        there.then_some(name)
-    })
+    let (coverage, _) = way.iter().find(|(_, begin)| begun(begin))?;
+    let name = SegmentName { timeline: coverage.timeline.number, ..place };
+    (coverage.segments.contains_key(&name) && !coverage.torn.contains(&name)).then_some(name)
 }
 
 #[cfg(test)]
