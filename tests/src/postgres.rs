@@ -248,8 +248,12 @@ impl Cluster {
     pub fn kill(&mut self) {
         let Some(server) = self.child.as_ref().map(Child::id) else { return };
         let stat = |id: &str| fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let parent = |id: &str| stat(id).rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
-        let ids = fs::read_dir("/proc").expect("processes").flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let parent =
+            |id: &str| stat(id).rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let ids = fs::read_dir("/proc")
+            .expect("processes")
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
         let children: Vec<String> = ids.filter(|id| parent(id) == Some(server)).collect();
         self.end(rustix::process::Signal::KILL);
         // They see that it is gone, and go.

@@ -114,7 +114,8 @@ async fn history(
     start: &Start,
     gather: &mut Gather,
 ) -> Result<(), PgError> {
-    let (name, content) = (flow::history_name(start.timeline), flow::history(connection, start.timeline).await?);
+    let (name, content) =
+        (flow::history_name(start.timeline), flow::history(connection, start.timeline).await?);
     gather.small(&plan.named(start, &name), content).await?;
     gather.small(&plan.named(start, &format!("archive_status/{name}.done")), Vec::new()).await
 }

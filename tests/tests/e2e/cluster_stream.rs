@@ -17,7 +17,8 @@ const SEGMENT: u64 = 16 << 20;
 /// Starts to stream, by a slot of its own.
 fn stream(world: &World, cluster: &Cluster, slot: &str, more: &[&str]) -> Leashed {
     let url = cluster.url();
-    let mut words: Vec<Word<'_>> = vec![&"wal", &"stream", &url, &"--slot", &slot, &"--commit-interval", &"1s"];
+    let mut words: Vec<Word<'_>> =
+        vec![&"wal", &"stream", &url, &"--slot", &slot, &"--commit-interval", &"1s"];
     words.extend(more.iter().map(|word| word as Word<'_>));
     world.leash(&words)
 }
@@ -32,7 +33,8 @@ fn lsn(text: &str) -> u64 {
 
 /// How far the slot says that everything is durable; 0 if it does not.
 fn durable(cluster: &Cluster, slot: &str) -> u64 {
-    let text = cluster.sql(&format!("select restart_lsn from pg_replication_slots where slot_name = '{slot}'"));
+    let text =
+        cluster.sql(&format!("select restart_lsn from pg_replication_slots where slot_name = '{slot}'"));
     if text.is_empty() { 0 } else { lsn(&text) }
 }
 
@@ -165,7 +167,10 @@ fn a_log_has_no_gap_whoever_is_killed() {
         let ours = restore(&world, "ours", &[]);
         recover_from_archive(&world, &ours);
         let restored = start(version, &ours);
-        assert_eq!(restored.sql("select count(*), max(round) from rounds"), format!("{rounds}|{}", rounds - 1));
+        assert_eq!(
+            restored.sql("select count(*), max(round) from rounds"),
+            format!("{rounds}|{}", rounds - 1)
+        );
         world.check();
     }
 }
@@ -209,7 +214,10 @@ fn a_standby_that_is_promoted_is_followed_along_its_timelines() {
         let system = standby.sql("select system_identifier from pg_control_system()");
         for number in left / SEGMENT..to / SEGMENT {
             let name = segment(2, number);
-            assert!(fetched(&world, &system, &name) == fs::read(data.join("pg_wal").join(&name)).unwrap(), "{name}");
+            assert!(
+                fetched(&world, &system, &name) == fs::read(data.join("pg_wal").join(&name)).unwrap(),
+                "{name}"
+            );
         }
         assert!(has(&format!("/{new}")), "{names:?}");
         // A run that begins anew finds its way along both.
@@ -250,15 +258,17 @@ fn a_slot_is_made_watched_and_given_up_in_so_many_words() {
         // What is there is not stored again, by another slot neither.
         let before = world.objects();
         run(&[&"--slot", &"kept", &"--until", &"0/1"]).ends(2).says(&["cannot be used with"]);
-        let words: [Word<'_>; 7] = [&"wal", &"stream", &url, &"--slot", &"kept", &"--until", &"0/2000000"];
+        let words: [Word<'_>; 7] = [&"wal", &"stream", &url, &"--slot", &"kept", &"--until", &"0/1000000"];
         world.run(&words).ends(0);
         assert_eq!(world.objects().len(), before.len());
         // One stream a slot; two slots at once store the same.
         let mut first = stream(&world, &cluster, "kept", &["--json"]);
         let mut second = stream(&world, &cluster, "twin", MAKE);
-        assert!(first.wait_for(|| {
-            cluster.sql("select count(*) from pg_replication_slots where active") == "2"
-        }));
+        assert!(
+            first.wait_for(|| {
+                cluster.sql("select count(*) from pg_replication_slots where active") == "2"
+            })
+        );
         run(&[&"--slot", &"kept"]).ends(1).says(&["each one of its own"]);
         let dropped: [Word<'_>; 5] = [&"wal", &"drop-slot", &url, &"--slot", &"twin"];
         world.run(&dropped).ends(1).says(&["end the stream"]);
@@ -273,7 +283,9 @@ fn a_slot_is_made_watched_and_given_up_in_so_many_words() {
         // The repository takes nothing any more: the server hears of us, and its slot does not fill its disk.
         ends(first);
         let mut limited = stream(&world, &cluster, "kept", &["--slot-limit", "40M"]);
-        assert!(limited.wait_for(|| cluster.sql("select count(*) from pg_replication_slots where active") == "1"));
+        assert!(
+            limited.wait_for(|| cluster.sql("select count(*) from pg_replication_slots where active") == "1")
+        );
         let folder = world.objects().into_iter().find(|name| name.starts_with("wal/")).unwrap();
         let folder = world.repo.join(folder).parent().unwrap().to_owned();
         fs::rename(&folder, folder.with_extension("away")).unwrap();
@@ -311,9 +323,10 @@ fn a_slot_is_made_watched_and_given_up_in_so_many_words() {
         let told = world.run(&[&"preflight", &url]).ends(0).out;
         assert!(!told.contains("type: physical") && told.contains("max_slot_wal_keep_size = -1"), "{told}");
         let words = |system: Option<String>| {
-            let mut words: Vec<String> = ["wal", "stream", &other.url(), "--once", "--slot", "kept", "--create-slot"]
-                .map(str::to_owned)
-                .to_vec();
+            let mut words: Vec<String> =
+                ["wal", "stream", &other.url(), "--once", "--slot", "kept", "--create-slot"]
+                    .map(str::to_owned)
+                    .to_vec();
             words.extend(system.into_iter().flat_map(|system| ["--system".to_owned(), system]));
             words
         };

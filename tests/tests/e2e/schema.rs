@@ -392,7 +392,9 @@ fn the_page_knows_every_verb_and_exit_code() {
     assert!(["help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
-    verbs.extend(["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")));
+    verbs.extend(
+        ["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")),
+    );
     let told = named(PAGE.split_once(AFTER_THE_VERBS).unwrap().0);
     assert_eq!(verbs, told.map(str::to_owned).collect());
     let is_run = |verb: &String| RUNS.iter().any(|(words, _)| words.join(" ").starts_with(verb));

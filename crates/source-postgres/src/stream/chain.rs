@@ -33,11 +33,7 @@ impl Leg {
 }
 
 /// Asks a server for the timelines that lead to the one that it is on, the oldest first.
-pub(crate) async fn ask(
-    connection: &mut Connection,
-    system: u64,
-    current: u32,
-) -> Result<Vec<Leg>, PgError> {
+pub(crate) async fn ask(connection: &mut Connection, system: u64, current: u32) -> Result<Vec<Leg>, PgError> {
     if current <= 1 {
         return legs(system, current, b"", &[]);
     }

@@ -106,18 +106,7 @@ impl<'a, A: Archive> Course<'a, A> {
     ) -> Self {
         let segment = Segment::new(at, way.segment_bytes, shelf.held(at));
         let spill = Bytes::new();
-        Self {
-            way,
-            keeper,
-            shelf,
-            tally,
-            segment,
-            spill,
-            doing: None,
-            durable,
-            due: false,
-            kept: u64::MAX,
-        }
+        Self { way, keeper, shelf, tally, segment, spill, doing: None, durable, due: false, kept: u64::MAX }
     }
 
     /// Up to here everything is durable.
@@ -149,11 +138,7 @@ impl<'a, A: Archive> Course<'a, A> {
         ended
     }
 
-    async fn stream(
-        &mut self,
-        connection: &mut Connection,
-        watch: &mut Watch,
-    ) -> Result<Ended, StreamError> {
+    async fn stream(&mut self, connection: &mut Connection, watch: &mut Watch) -> Result<Ended, StreamError> {
         let mut pulse = Pulse::new();
         let mut commit = interval(self.way.commit_every);
         commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -204,7 +189,11 @@ impl<'a, A: Archive> Course<'a, A> {
     }
 
     /// Takes a message; what it ends, if it ends something.
-    async fn hear(&mut self, connection: &mut Connection, message: Message) -> Result<Option<Ended>, PgError> {
+    async fn hear(
+        &mut self,
+        connection: &mut Connection,
+        message: Message,
+    ) -> Result<Option<Ended>, PgError> {
         match message {
             Message::CopyData(bytes) => match Flow::parse(bytes)? {
                 Flow::Log { begin, bytes, .. } => self.take(begin, bytes)?,
@@ -311,6 +300,9 @@ impl<'a, A: Archive> Course<'a, A> {
                     self.begin(about, job);
                 }
                 Step::Whole(content, there) => {
+                    if content.len() as u64 != self.way.segment_bytes {
+                        return Err(PgError::protocol("a segment that is taken twice").into());
+                    }
                     self.vouch(&content)?;
                     let likely = if there { Likely::There } else { Likely::Absent };
                     let job = Job::Put(self.whole(), content, likely);
@@ -346,13 +338,14 @@ impl<'a, A: Archive> Course<'a, A> {
     }
 
     /// Looks at the front of a segment: a server that sends the log of another cluster, or from
-    /// another place, is not believed.
+    /// another place, is not believed, and nothing of it is stored.
     fn vouch(&self, content: &[u8]) -> Result<(), StreamError> {
         if content.len() < HEADER_BYTES {
             return Ok(());
         }
-        let odd = |what: String| {
-            StreamError::Server(PgError::protocol(format!("what it sends as {} is not that: {what}", self.file())))
+        let odd = |what: String| StreamError::Refused {
+            what: format!("what the server sends as {} is not that: {what}; it was not stored", self.file()),
+            hint: "see where the URL leads to, and what the server says of itself in its log".to_owned(),
         };
         let header = PageHeader::parse(content).map_err(|error| odd(error.to_string()))?;
         if header.system != self.way.system || header.segment_bytes != self.way.segment_bytes {
@@ -482,6 +475,7 @@ async fn done(doing: &mut Option<Doing>) -> Result<(About, Did), StreamError> {
     let did = (&mut going.task).await;
     // It was polled to its end: nothing is lost by taking it.
     let about = doing.take().map(|doing| doing.about);
-    let did = did.map_err(|error| Error::new(holdfast_engine::error::ErrorKind::Store, error.to_string()))??;
+    let did =
+        did.map_err(|error| Error::new(holdfast_engine::error::ErrorKind::Store, error.to_string()))??;
     about.map(|about| (about, did)).ok_or_else(|| PgError::protocol("nothing was being done").into())
 }

@@ -7,17 +7,20 @@
 mod chain;
 mod course;
 mod keeper;
+mod options;
 mod segment;
 mod shelf;
 mod slot;
 #[cfg(test)]
 mod tests;
 
+pub use options::{StreamError, StreamEvent, StreamOptions, Streamed, Tell, Until};
 pub use slot::is_slot_name;
 
 use self::chain::Leg;
 use self::course::{Course, Ended, Way};
 use self::keeper::{Archive, Keeper, Waits};
+use self::options::refused;
 use self::shelf::{Place, Resume, Shelf, resume};
 use self::slot::{Slot, Watch, Watched};
 use crate::error::PgError;
@@ -28,11 +31,8 @@ use crate::passfile::Secrets;
 use crate::url::Server;
 use crate::wire::{Connection, Purpose};
 use bytes::Bytes;
-use holdfast_engine::ctx::{Cancel, Clock};
-use holdfast_engine::error::Error;
 use holdfast_engine::wal::{Stored, Timeline, WalArchive, WalName};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,134 +46,6 @@ const REMOVED: &str = "58P01";
 const NO_SLOT: &str = "42704";
 const LOST: &str = "55000";
 const IN_USE: &str = "55006";
-
-/// What happens while the log streams.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamEvent<'a> {
-    /// It begins, or goes on.
-    Streaming {
-        /// Which server.
-        host: String,
-        /// Which cluster.
-        system: u64,
-        /// Which timeline.
-        timeline: Timeline,
-        /// From where on; what is stored of it already is compared.
-        from: Lsn,
-        /// How far the server has it.
-        server: Lsn,
-    },
-    /// Something was stored.
-    Stored {
-        /// Which timeline.
-        timeline: Timeline,
-        /// Which file.
-        file: &'a str,
-        /// Which piece of it; none if it is all of it.
-        piece: Option<u32>,
-        /// How long it is.
-        bytes: u64,
-        /// Up to here everything is durable.
-        flushed: Lsn,
-    },
-    /// Something is not as it should be; it is tried again.
-    Trouble(String),
-    /// It is well again, or something is worth knowing.
-    Better(String),
-}
-
-/// Hears what happens.
-pub type Tell = Arc<dyn Fn(&StreamEvent<'_>) + Send + Sync>;
-
-/// When to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// When the run is to stop.
-    Stopped,
-    /// When everything is stored that the server had at the beginning.
-    Now,
-    /// When everything up to a place is stored.
-    Place(Lsn),
-}
-
-/// What to stream, and how.
-#[derive(Clone)]
-pub struct StreamOptions {
-    /// Where the cluster is.
-    pub server: Server,
-    /// What lets us in.
-    pub secrets: Secrets,
-    /// The slot that keeps the log until it is stored.
-    pub slot: String,
-    /// Make it if it is not there.
-    pub create_slot: bool,
-    /// Drop it once it keeps more bytes than this, and ever more.
-    pub slot_limit: Option<u64>,
-    /// Go on where the log before it is lost.
-    pub accept_gap: bool,
-    /// The cluster that it has to be.
-    pub system: Option<u64>,
-    /// What comes of a segment that is not full is stored so often.
-    pub commit_every: Duration,
-    /// When to end.
-    pub until: Until,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Stops the run.
-    pub cancel: Cancel,
-    /// Hears what happens.
-    pub tell: Tell,
-}
-
-impl fmt::Debug for StreamOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamOptions").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-/// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Streamed {
-    /// Which cluster.
-    pub system: u64,
-    /// The timeline on which it ended, if anything streamed.
-    pub timeline: Option<Timeline>,
-    /// Up to here everything is durable.
-    pub flushed: Lsn,
-    /// Segments, pieces of segments and histories that were stored.
-    pub segments: u64,
-    /// See above.
-    pub pieces: u64,
-    /// See above.
-    pub histories: u64,
-    /// Their length in bytes.
-    pub bytes: u64,
-    /// How often the server was lost and found again.
-    pub reconnects: u64,
-}
-
-/// Why it ended otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// Of the server.
-    #[error(transparent)]
-    Server(#[from] PgError),
-    /// Of the repository.
-    #[error(transparent)]
-    Repository(#[from] Error),
-    /// We do not go on.
-    #[error("{what}")]
-    Refused {
-        /// What it is.
-        what: String,
-        /// What can be done.
-        hint: String,
-    },
-}
-
-fn refused(what: impl Into<String>, hint: impl Into<String>) -> StreamError {
-    StreamError::Refused { what: what.into(), hint: hint.into() }
-}
 
 /// Streams until it is to end. Has to be called where tasks can be started.
 ///
@@ -310,7 +182,11 @@ impl<A: Archive> Stream<A> {
             None => {
                 let (archive, system) = (&self.keeper.archive, facts.system);
                 let own = self.keeper.patiently(|| archive.timelines(Some(system))).await?;
-                if own.is_empty() { self.keeper.patiently(|| archive.timelines(None)).await? } else { Vec::new() }
+                if own.is_empty() {
+                    self.keeper.patiently(|| archive.timelines(None)).await?
+                } else {
+                    Vec::new()
+                }
             }
         };
         is_wanted(facts.system, wanted, &others)?;
@@ -392,8 +268,12 @@ impl<A: Archive> Stream<A> {
     fn no_slot(&self, archived: Option<(Place, &[Leg])>) -> StreamError {
         let name = &self.options.slot;
         let Some((place, legs)) = archived else {
-            let what = format!("the server has no replication slot {name}, and the repository has no log of it yet");
-            return refused(what, "make the slot with --create-slot, and then a base backup: holdfast backup URL");
+            let what =
+                format!("the server has no replication slot {name}, and the repository has no log of it yet");
+            return refused(
+                what,
+                "make the slot with --create-slot, and then a base backup: holdfast backup URL",
+            );
         };
         let what = format!(
             "the server has no replication slot {name} (any more), so nothing keeps the log on it: the repository has \
@@ -416,14 +296,13 @@ impl<A: Archive> Stream<A> {
     ) -> Result<(), StreamError> {
         let current = |place: &Place| place.leg + 1 == legs.len();
         let ahead = resume.archived.filter(current).filter(|place| place.at > now);
-        let Some(place) = ahead.or_else(|| Some(resume.from).filter(current).filter(|from| from.at > now)) else {
+        let Some(place) = ahead.or_else(|| Some(resume.from).filter(current).filter(|from| from.at > now))
+        else {
             return Ok(());
         };
         let what = format!(
             "the server at {} has the log up to {now}, and the repository up to {} of the same timeline {}",
-            found.connection.host,
-            place.at,
-            legs[place.leg].timeline.number
+            found.connection.host, place.at, legs[place.leg].timeline.number
         );
         if found.facts.standby == Some(false) {
             let hint = "it was set back to an earlier state without a new timeline: what it writes from now on is \
@@ -502,7 +381,10 @@ impl<A: Archive> Stream<A> {
                 Stored::Same => {}
                 Stored::Other => {
                     let what = format!("the repository has another {} than the server", name.file);
-                    return Err(refused(what, "see what it says: holdfast wal fetch; nothing was overwritten"));
+                    return Err(refused(
+                        what,
+                        "see what it says: holdfast wal fetch; nothing was overwritten",
+                    ));
                 }
             }
         }
@@ -551,7 +433,9 @@ impl<A: Archive> Stream<A> {
         connection.close().await;
         let name = &self.options.slot;
         let (kept, limit) = (kept >> 20, self.options.slot_limit.unwrap_or_default() >> 20);
-        let head = format!("the slot {name} kept {kept} MiB of the log on the server, more than {limit} MiB (--slot-limit)");
+        let head = format!(
+            "the slot {name} kept {kept} MiB of the log on the server, more than {limit} MiB (--slot-limit)"
+        );
         let dropped = async {
             let mut connection = Connection::open(&self.options.server, &self.options.secrets).await?;
             slot::remove(&mut connection, name, true).await?;
@@ -563,7 +447,8 @@ impl<A: Archive> Stream<A> {
                 format!(
                     "{head}: it was dropped. The repository has the log up to {} on timeline {}; what the server removes \
                      from there on is lost",
-                    self.tally.flushed, self.number()
+                    self.tally.flushed,
+                    self.number()
                 ),
                 "see why the repository took so little, then make a new base backup (holdfast backup URL) and run this \
                  with --create-slot --accept-gap",
@@ -598,7 +483,9 @@ async fn found_again(options: &StreamOptions, before: &Found) -> Result<Found, P
 fn is_wanted(system: u64, wanted: Option<u64>, others: &[Timeline]) -> Result<(), StreamError> {
     match (wanted, others.first()) {
         (Some(wanted), _) if wanted != system => Err(refused(
-            format!("the server is the cluster {system}, and {wanted} was to be streamed; nothing was stored"),
+            format!(
+                "the server is the cluster {system}, and {wanted} was to be streamed; nothing was stored"
+            ),
             "see where the URL leads to. After pg_upgrade or a new initdb a cluster is another one: leave its log \
              where it is, make a base backup, and state --system",
         )),
@@ -633,7 +520,9 @@ fn is_passing(error: &PgError) -> bool {
     match error {
         // Such is what is said of a certificate.
         PgError::Io { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
-        PgError::Server { error, .. } => ["57P", "53", "08"].iter().any(|class| error.code.starts_with(class)),
+        PgError::Server { error, .. } => {
+            ["57P", "53", "08"].iter().any(|class| error.code.starts_with(class))
+        }
         PgError::Protocol(_) | PgError::Refused(_) => false,
     }
 }

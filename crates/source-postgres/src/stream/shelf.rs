@@ -120,9 +120,7 @@ pub(crate) fn resume(
         return Resume { from: kept.unwrap_or_else(|| place(now)), archived: None, otherwise: None };
     };
     match kept {
-        Some(kept) if kept <= archived => {
-            Resume { from: kept, archived: Some(archived), otherwise: None }
-        }
+        Some(kept) if kept <= archived => Resume { from: kept, archived: Some(archived), otherwise: None },
         kept => {
             let otherwise = Some(kept.unwrap_or_else(|| place(now))).filter(|other| *other > archived);
             Resume { from: archived, archived: Some(archived), otherwise }

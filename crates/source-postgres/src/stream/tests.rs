@@ -10,7 +10,8 @@ use super::shelf::Shelf;
 use super::slot::{Watch, Watched};
 use super::*;
 use holdfast_core::entry::Time;
-use holdfast_engine::error::ErrorKind;
+use holdfast_engine::ctx::{Cancel, Clock};
+use holdfast_engine::error::{Error, ErrorKind};
 use holdfast_engine::wal::SegmentName;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const MIB: u64 = 1 << 20;
 const SYSTEM: u64 = 7;
+/// Where the second timeline begins: what lies before it is durable on the first.
+const BEGIN: u64 = 0x48_0000;
 
 /// An archive that can be away for some calls.
 #[derive(Clone, Default)]
@@ -72,10 +75,9 @@ impl Archive for Memory {
 
     async fn glance(&self, name: &WalName) -> Result<Option<Seen>, Error> {
         let objects = self.objects.lock().unwrap();
-        Ok(objects.get(name).map(|found| Seen {
-            content: *blake3::hash(found).as_bytes(),
-            bytes: found.len() as u64,
-        }))
+        Ok(objects
+            .get(name)
+            .map(|found| Seen { content: *blake3::hash(found).as_bytes(), bytes: found.len() as u64 }))
     }
 
     fn identify(&self, content: &[u8]) -> Result<[u8; 32], Error> {
@@ -259,10 +261,12 @@ async fn a_timeline_is_stored_to_its_end_as_what_it_is() {
     let (ended, durable) = bench.run(|io| send(io, sent)).await;
     assert_eq!((ended.unwrap(), durable), (Ended::Timeline { next: 2 }, end));
     let names = bench.archive.listed();
-    let whole: Vec<_> = names.iter().filter(|(_, piece, _)| piece.is_none()).map(|(file, ..)| file.clone()).collect();
+    let whole: Vec<_> =
+        names.iter().filter(|(_, piece, _)| piece.is_none()).map(|(file, ..)| file.clone()).collect();
     assert_eq!(whole, [file(1, 2), file(1, 3)]);
     assert_eq!(bench.archive.get(&file(1, 3), None), log(SYSTEM, 1, 3 * MIB, 4 * MIB));
-    let last: Vec<_> = names.iter().filter(|(name, piece, _)| *name == file(1, 4) && piece.is_some()).collect();
+    let last: Vec<_> =
+        names.iter().filter(|(name, piece, _)| *name == file(1, 4) && piece.is_some()).collect();
     let mut all = Vec::new();
     for (_, piece, _) in last {
         all.extend_from_slice(&bench.archive.get(&file(1, 4), *piece));
@@ -273,7 +277,9 @@ async fn a_timeline_is_stored_to_its_end_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_timeline_is_where_its_history_says() {
     let bench = Bench::new();
-    for (to, at, next) in [(0x45_0000, "0/480000", "2"), (0x48_0000, "0/470000", "2"), (0x48_0000, "0/480000", "1")] {
+    for (to, at, next) in
+        [(0x45_0000, "0/480000", "2"), (0x48_0000, "0/470000", "2"), (0x48_0000, "0/480000", "1")]
+    {
         let sent = [flow(SYSTEM, 1, 2 * MIB, to), end_of_timeline(next, at)].concat();
         let (ended, _) = bench.run(|io| send(io, sent)).await;
         assert!(matches!(ended, Err(StreamError::Server(PgError::Protocol(_)))), "{ended:?}");
@@ -344,7 +350,9 @@ async fn what_is_there_is_compared_and_not_stored_again() {
     assert_eq!(bench.archive.get(&file(2, 5), Some(1)).len(), 200);
     assert_eq!(bench.archive.listed().len(), 3);
     // Another piece, and another segment.
-    for (name, length) in [(WalName::piece(timeline, file(2, 5), 0), 300), (WalName::whole(timeline, file(2, 4)), MIB)] {
+    for (name, length) in
+        [(WalName::piece(timeline, file(2, 5), 0), 300), (WalName::whole(timeline, file(2, 4)), MIB)]
+    {
         let right = bench.archive.get(&name.file, name.piece);
         put(name.clone(), &vec![9; length as usize]);
         let (ended, _) = bench.run(|io| send_and_end(io, flow(SYSTEM, 2, 4 * MIB, 5 * MIB + 500))).await;
@@ -365,11 +373,11 @@ async fn send_and_end(mut io: DuplexStream, bytes: Vec<u8>) {
 async fn a_server_that_goes_away_is_not_the_end_of_what_came() {
     let bench = Bench { leg: 1, from: 4 * MIB, ..Bench::new() };
     let serve = |mut io: DuplexStream| async move {
-        io.write_all(&flow(SYSTEM, 2, 4 * MIB, 4 * MIB + 700)).await.unwrap();
+        io.write_all(&flow(SYSTEM, 2, 4 * MIB, BEGIN + 700)).await.unwrap();
     };
     let (ended, durable) = bench.run(serve).await;
     assert!(matches!(ended, Err(StreamError::Server(error)) if is_passing(&error)));
-    assert_eq!(durable, 4 * MIB + 700);
+    assert_eq!(durable, BEGIN + 700);
     // So it takes leave when it is stopped.
     let serve = |mut io: DuplexStream| async move {
         io.write_all(&message(b'C', b"COPY 0\0")).await.unwrap();
@@ -382,14 +390,14 @@ async fn a_run_that_is_to_stop_stores_what_came() {
     let bench = Bench { leg: 1, from: 4 * MIB, ..Bench::new() };
     let cancel = bench.cancel.clone();
     let serve = |mut io: DuplexStream| async move {
-        io.write_all(&flow(SYSTEM, 2, 4 * MIB, 4 * MIB + 700)).await.unwrap();
-        assert!(hear(&mut io, flushed(4 * MIB + 700)).await);
+        io.write_all(&flow(SYSTEM, 2, 4 * MIB, BEGIN + 700)).await.unwrap();
+        assert!(hear(&mut io, flushed(BEGIN + 700)).await);
         cancel.raise();
         assert!(hear(&mut io, |tag, _| tag == b'c').await);
         io.write_all(&message(b'Z', b"I")).await.unwrap();
     };
     let (ended, durable) = bench.run(serve).await;
-    assert_eq!((ended.unwrap(), durable), (Ended::Stopped, 4 * MIB + 700));
+    assert_eq!((ended.unwrap(), durable), (Ended::Stopped, BEGIN + 700));
 }
 
 #[test]
