@@ -76,7 +76,7 @@ mod tests {
         assert!(!adopt(dir.path()).unwrap());
         fs::write(dir.path().join("PG_VERSION"), "15\n").unwrap();
         fs::write(dir.path().join(SETTINGS), "work_mem = '8MB'\n").unwrap();
-        finish(dir.path(), 0o700, &[]).unwrap();
+        finish(dir.path(), 0o700, &[], &crate::recovering::Recovering::default()).unwrap();
         assert!(adopt(dir.path()).unwrap() && !adopt(dir.path()).unwrap());
         assert_eq!(fs::read_to_string(dir.path().join(SETTINGS)).unwrap(), "work_mem = '8MB'\n");
         assert_eq!(fs::metadata(dir.path().join(SETTINGS)).unwrap().mode() & 0o777, 0o600);
