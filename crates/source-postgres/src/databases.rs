@@ -74,7 +74,7 @@ pub(crate) struct Listed {
 /// Lists them, in the order of their names.
 pub(crate) async fn list(session: &mut Session, major: u32) -> Result<Vec<Listed>, PgError> {
     let rows = session.rows("list its databases", &statement(major)).await?;
-    rows.into_iter().map(listed).collect()
+    rows.iter().map(|row| listed(row)).collect()
 }
 
 fn statement(major: u32) -> String {
@@ -98,7 +98,7 @@ fn statement(major: u32) -> String {
     )
 }
 
-fn listed(row: Row) -> Result<Listed, PgError> {
+fn listed(row: &[Option<String>]) -> Result<Listed, PgError> {
     let text = |at: usize| row.get(at).cloned().flatten();
     let is = |at: usize| text(at).as_deref() == Some("t");
     let name =
@@ -247,7 +247,7 @@ mod tests {
     fn a_database_says_how_it_sorts() {
         let row = |texts: [&str; 10]| texts.map(|text| Some(text.to_owned()).filter(|text| text != "-"));
         let one = row(["Shop", "42", "t", "t", "f", "UTF8", "c", "ko_KR.UTF-8", "2.36", "2.36"]);
-        let one = listed(one.to_vec()).unwrap();
+        let one = listed(&one).unwrap();
         assert!(one.is_open && one.is_alive && !one.is_template && !one.sorts_differently);
         let facts = [
             ("database \"Shop\" collation", "libc ko_KR.UTF-8 2.36"),
@@ -256,7 +256,7 @@ mod tests {
         ];
         assert_eq!(one.facts(), facts.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let other = row(["a", "-", "f", "f", "t", "UTF8", "i", "und", "153.14", "153.120"]);
-        let other = listed(other.to_vec()).unwrap();
+        let other = listed(&other).unwrap();
         assert_eq!((other.bytes, other.sorts_differently), (None, true));
         assert_eq!(other.collation, "icu und 153.14, now 153.120");
     }

@@ -206,7 +206,7 @@ impl Feeding {
     /// It failed; why, in its own words.
     pub fn finish(mut self) -> Result<String, PgError> {
         self.inlet = None;
-        self.running.wait(&self.cancel).map_err(refused)
+        self.running.wait(&self.cancel).map_err(|failure| refused(&failure))
     }
 
     /// It takes nothing any more: why, in its own words. It blocks.
@@ -231,12 +231,12 @@ impl Feeding {
     /// It failed as a whole.
     pub fn finish_globals(mut self) -> Result<Vec<String>, PgError> {
         self.inlet = None;
-        self.running.wait(&self.cancel).map_err(refused)?;
+        self.running.wait(&self.cancel).map_err(|failure| refused(&failure))?;
         Ok(errors_in(&self.running.lines()))
     }
 }
 
-fn refused(failure: Failure) -> PgError {
+fn refused(failure: &Failure) -> PgError {
     PgError::Refused(failure.to_string())
 }
 

@@ -230,7 +230,7 @@ fn without_sql(error: &PgError) -> Notice {
     Notice { path: format!("/{KEPT_CONFIG}").into_bytes(), kind: NoticeKind::LeftOut, what }
 }
 
-fn not_recorded(what: String) -> Notice {
+fn not_recorded(what: &str) -> Notice {
     Notice { path: b"/".to_vec(), kind: NoticeKind::LeftOut, what: format!("not recorded: {what}") }
 }
 
@@ -304,9 +304,9 @@ impl Source for PostgresSource {
         match self.handle.block_on(ask.look()) {
             Ok(seen) => {
                 self.seen.extend(seen.facts);
-                seen.lacks.into_iter().for_each(|lack| problems.notice(not_recorded(lack)));
+                seen.lacks.into_iter().for_each(|lack| problems.notice(not_recorded(&lack)));
             }
-            Err(error) => problems.notice(not_recorded(format!("databases, extensions and rows: {error}"))),
+            Err(error) => problems.notice(not_recorded(&format!("databases, extensions and rows: {error}"))),
         }
         problems
     }
