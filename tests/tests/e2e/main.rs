@@ -21,6 +21,7 @@ mod bucket_trouble;
 mod bucket_versions;
 mod cluster;
 mod cluster_bad;
+mod cluster_blocks;
 mod compare;
 mod copy;
 mod damage;
