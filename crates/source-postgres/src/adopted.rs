@@ -126,6 +126,7 @@ mod tests {
         fs::create_dir_all(&status).unwrap();
         fs::write(dir.path().join("PG_VERSION"), "15\n").unwrap();
         fs::write(dir.path().join(SETTINGS), "work_mem = '8MB'\n").unwrap();
+        fs::set_permissions(dir.path().join(SETTINGS), Permissions::from_mode(0o600)).unwrap();
         for name in ["00000002.history", "00000003.history", "000000030000000000000007"] {
             fs::write(dir.path().join("pg_wal").join(name), "x").unwrap();
         }

@@ -22,6 +22,7 @@ mod bucket_trouble;
 mod bucket_versions;
 mod cluster;
 mod cluster_bad;
+mod cluster_blocks;
 mod cluster_dumps;
 mod cluster_dumps_bad;
 mod cluster_facts;

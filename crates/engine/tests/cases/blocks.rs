@@ -519,7 +519,8 @@ fn old_chunks_that_go_away_meanwhile_are_stored_again_or_the_run_fails_cleanly()
             prune(&world.ctx(), &repository, &prune_options()).await.unwrap();
             world.assert_sound(&repository).await;
             for snapshot in world.snapshots(&repository).await {
-                world.assert_restores(&repository, &snapshot, &tree).await;
+                let restored = world.restore(&repository, &snapshot, &RestoreOptions::default()).await;
+                assert_eq!(restored.unwrap().1.problems.problems, [], "call {at} of {calls}");
             }
         }
         assert!(done > calls / 2, "{done} of {calls}");
