@@ -117,7 +117,8 @@ mod tests {
     use super::*;
     use crate::recovering::Recovering;
     use crate::restored::finish;
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_a_restore_wrote_is_taken_out() {

@@ -58,7 +58,7 @@ fn summed(bytes: &[u8]) -> Vec<u8> {
     let (mut at, mut last) = (PAGE_HEADER_BYTES, None::<usize>);
     while let Some(length) = bytes.get(at..at + 4) {
         let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if length < HEADER_BYTES || length > PAGE_BYTES || at + length > bytes.len().min(PAGE_BYTES) {
+        if !(HEADER_BYTES..=PAGE_BYTES).contains(&length) || at + length > bytes.len().min(PAGE_BYTES) {
             break;
         }
         let before = last.map_or(0, |last| SEGMENT_BYTES + last as u64);

@@ -74,9 +74,8 @@ impl Proof {
 
     /// The middle between two marks, as a person would write it.
     fn moment_after(&self, mark: usize) -> String {
-        let committed = |id: usize| {
-            format!("(select pg_xact_commit_timestamp(xmin) from marks where id = {id})")
-        };
+        let committed =
+            |id: usize| format!("(select pg_xact_commit_timestamp(xmin) from marks where id = {id})");
         let (before, after) = (committed(mark), committed(mark + 1));
         self.cluster.sql(&format!(
             "select to_char(({before} + ({after} - {before}) / 2) at time zone 'utc', \

@@ -34,7 +34,7 @@ pub(crate) fn cluster(world: &World, name: &str, system: u64) -> PathBuf {
 
 /// A segment of PostgreSQL 15.
 fn content(timeline: u32, place: u64, system: u64) -> Vec<u8> {
-    let start = (place >> 32) << 32 | (place & 0xFFFF_FFFF) * LENGTH as u64;
+    let start = ((place >> 32) << 32) | ((place & 0xFFFF_FFFF) * LENGTH as u64);
     let header = [
         &0x0002_D110_u32.to_le_bytes()[..],
         &timeline.to_le_bytes(),

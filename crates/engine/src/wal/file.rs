@@ -66,7 +66,7 @@ impl SegmentName {
     #[must_use]
     pub fn start(self, segment_bytes: u64) -> Option<u64> {
         let (high, low) = (self.place >> 32, self.place & 0xFFFF_FFFF);
-        (low < PER_HIGH / segment_bytes).then(|| high << 32 | low * segment_bytes)
+        (low < PER_HIGH / segment_bytes).then(|| (high << 32) | (low * segment_bytes))
     }
 
     /// The one after it.

@@ -70,7 +70,8 @@ impl PageHeader {
             system: u64_at(24),
             segment_bytes: u64::from(u32_at(32)),
         };
-        let sound = is_segment_length(header.segment_bytes) && header.start % header.segment_bytes == 0;
+        let sound =
+            is_segment_length(header.segment_bytes) && header.start.is_multiple_of(header.segment_bytes);
         if sound { Ok(header) } else { Err(BadSegment::Magic(magic)) }
     }
 

@@ -203,7 +203,7 @@ impl<S: Shelf> Planner<'_, S> {
             let mut answer = walk.find(mark, from, end).await?;
             if let Some(stop) = answer.stop {
                 let own = self.wish.choice.is_some() || stop >= begins;
-                return Ok(own.then(|| self.found(line, &path, base, answer, coverage.end)));
+                return Ok(own.then(|| self.found(line, &path, base, &answer, coverage.end)));
             }
             let in_the_way = match (answer.broken.take(), coverage.beyond.filter(|_| coverage.end <= end)) {
                 (Some((at, what)), _) => Some(PlanError::Broken(at, what)),
@@ -228,7 +228,7 @@ impl<S: Shelf> Planner<'_, S> {
                 (Target::Lsn(_), None) => return Err(PlanError::NotFound(from, answer.last.unwrap_or(from))),
                 (_, None) => {
                     let claims = self.wish.choice.is_some() || self.has_own_end(&walk, line, &answer).await?;
-                    return Ok(claims.then(|| self.found(line, &path, base, answer, coverage.end)));
+                    return Ok(claims.then(|| self.found(line, &path, base, &answer, coverage.end)));
                 }
             }
         }
@@ -296,7 +296,7 @@ impl<S: Shelf> Planner<'_, S> {
         PlanError::Gap { first: name(first), next: next.map(name), last }
     }
 
-    fn found(&self, line: usize, path: &[Leg], base: usize, answer: Answer, end: u64) -> Found {
+    fn found(&self, line: usize, path: &[Leg], base: usize, answer: &Answer, end: u64) -> Found {
         let first = self.tree.number(self.bases[base].start);
         let last = answer.stop.map_or(end.saturating_sub(1), |stop| self.tree.number(stop)).max(first);
         let name = |segment| {

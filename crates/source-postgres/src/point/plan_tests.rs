@@ -358,7 +358,7 @@ fn commits_of_a_part_of_the_log_are_told() {
     let on = |line| {
         let mut found = Vec::new();
         at_once(commits(&world, SYSTEM, &world.tree(), line, times(295, 345), |event| {
-            found.extend(event.xid())
+            found.extend(event.xid());
         }))
         .unwrap();
         found

@@ -470,7 +470,8 @@ impl Found {
 }
 
 async fn found(options: &StreamOptions, host: &crate::url::Host) -> Result<Found, PgError> {
-    let mut connection = Connection::open_one(&options.server, host, &options.secrets, &Purpose::Replication).await?;
+    let mut connection =
+        Connection::open_one(&options.server, host, &options.secrets, &Purpose::Replication).await?;
     let facts = ServerFacts::ask(&mut connection).await?;
     Ok(Found { connection, facts })
 }

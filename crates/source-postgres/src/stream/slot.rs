@@ -151,7 +151,8 @@ async fn sight(watched: &Watched, host: &Host) -> Result<Option<Sight>, PgError>
     if own && !watched.position {
         return Ok(None);
     }
-    let mut connection = Connection::open_one(&watched.server, host, &watched.secrets, &Purpose::Replication).await?;
+    let mut connection =
+        Connection::open_one(&watched.server, host, &watched.secrets, &Purpose::Replication).await?;
     let (system, timeline, at) = identify(&mut connection).await?;
     connection.close().await;
     Ok(match () {

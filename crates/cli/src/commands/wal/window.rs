@@ -87,7 +87,6 @@ fn has(way: &[(&Coverage, Lsn)], place: SegmentName, length: u64) -> Option<Segm
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use crate::engine::wal::{WalListed, WalName};
 
