@@ -42,6 +42,18 @@ pub(super) fn restore(world: &World, name: &str, words: &[&str]) -> PathBuf {
     target
 }
 
+/// The same without what a recovery is told, for tests that tell it themselves.
+pub(super) fn restore_alone(world: &World, name: &str) -> PathBuf {
+    let target = restore(world, name, &["--to", "immediate"]);
+    let settings = target.join("postgresql.auto.conf");
+    let text = fs::read_to_string(&settings).unwrap();
+    let told = |line: &&str| line.starts_with("recovery_target") || line.starts_with("restore_command");
+    let kept: String = text.split_inclusive('\n').filter(|line| !told(line)).collect();
+    fs::write(&settings, kept).unwrap();
+    let _ = fs::remove_file(target.join("recovery.signal"));
+    target
+}
+
 /// Starts a server on what was restored.
 pub(super) fn start(version: Version, data: &Path) -> Cluster {
     let mut cluster = Cluster::place(version, Some(data.to_owned()));

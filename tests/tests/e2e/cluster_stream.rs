@@ -3,7 +3,7 @@
 //!
 //! `HOLDFAST_WAL_SECONDS=300` kills for five minutes. On purpose not here: the archive's other verbs.
 
-use super::cluster::{fill, restore, start, world};
+use super::cluster::{fill, restore_alone, start, world};
 use super::world::{Leashed, Word, World, number, objects};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version};
 use rustix::process::Signal;
@@ -164,7 +164,7 @@ fn a_log_has_no_gap_whoever_is_killed() {
         ends(streamer);
         println!("{version:?}: {rounds} rounds, {} segments", to / SEGMENT);
         assert_all_there(&world, &cluster, &copies, to);
-        let ours = restore(&world, "ours", &[]);
+        let ours = restore_alone(&world, "ours");
         recover_from_archive(&world, &ours);
         let restored = start(version, &ours);
         assert_eq!(

@@ -3,7 +3,7 @@
 //!
 //! On purpose not here: what a server hears in each single case, which is in `log.rs`.
 
-use super::cluster::{restore, start, world};
+use super::cluster::{restore_alone, start, world};
 use super::world::{World, is_root, program};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version, give_away};
 use std::fs::{self, File};
@@ -112,7 +112,7 @@ fn a_server_archives_under_load_and_recovers_from_it() {
         assert!(after.len() < before, "{after:?}");
         world.run(&[&"wal", &"status"]).ends(0);
         cluster.stop();
-        let ours = restore(&world, "ours", &[]);
+        let ours = restore_alone(&world, "ours");
         recovers(&ours, &caller.command("wal fetch %f %p"));
         let mut restored = start(version, &ours);
         assert_eq!(history(&restored), known);
@@ -136,7 +136,7 @@ fn a_server_archives_under_load_and_recovers_from_it() {
         let known = load(&restored, 10);
         archived(&restored);
         restored.stop();
-        let next = restore(&world, "next", &[]);
+        let next = restore_alone(&world, "next");
         recovers(&next, &caller.command("wal fetch %f %p"));
         assert_eq!(history(&start(version, &next)), known);
     }
@@ -169,7 +169,7 @@ fn a_server_that_hears_no_end_does_not_open_itself() {
         let known = load(&cluster, 50);
         archived(&cluster);
         cluster.stop();
-        let ours = restore(&world, "ours", &[]);
+        let ours = restore_alone(&world, "ours");
         let wrong = world.path("wrong key");
         fs::write(&wrong, [8; 64]).unwrap();
         give_away(&wrong);
