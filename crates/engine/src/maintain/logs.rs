@@ -171,7 +171,8 @@ impl Floors {
                 // A floor never goes down: what lay below it may be gone.
                 let least =
                     old.as_ref().and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |name| name.place);
-                let new = decided.as_ref().ok();
+                let new =
+                    decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.as_deref(), system));
                 let new = new.map(|(floor, ranges)| row(&name, timeline.number, least.max(*floor), ranges));
                 floors.rows.extend(new.or(old));
             }
@@ -262,6 +263,13 @@ fn newest_before(users: &[&User], since: i64) -> Option<u64> {
         own().filter(before).map(places).max().or_else(|| own().map(places).min())
     };
     timelines.into_iter().filter_map(newest).min()
+}
+
+/// Whether a timeline is later than those of all snapshots. A copy that was set back and goes on by
+/// itself begins below floors of the others, and its first snapshot will: it has no floor until then.
+fn is_new(number: u32, users: Option<&[User]>, system: u64) -> bool {
+    let own = users.unwrap_or_default().iter().filter(|user| user.need.system == system);
+    own.map(|user| user.need.first.timeline).max().is_none_or(|latest| number > latest)
 }
 
 /// Of the ranges only those count that begin below the floor.

@@ -287,6 +287,26 @@ fn a_span_of_time_is_kept_and_what_older_snapshots_were_made_over() {
 }
 
 #[test]
+fn a_copy_that_was_set_back_keeps_its_log_until_it_has_a_snapshot() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        fill(&archive, 0..10).await;
+        back_up(&world, &repository, &record(SYSTEM, 8, 8)).await;
+        for place in [5, 6] {
+            let file = SegmentName { timeline: 2, place }.to_string();
+            let name = WalName::whole(Timeline::new(SYSTEM, 2, b"1"), file);
+            archive.put(&name, b"x".to_vec()).await.unwrap();
+        }
+        assert_eq!(logs(&world, &repository, None).await.freed_objects, 8);
+        assert_eq!(places(&archive).await, [8, 9, 5, 6]);
+        back_up(&world, &repository, &[record(SYSTEM, 6, 6), 2_u64.to_le_bytes().to_vec()].concat()).await;
+        assert_eq!(logs(&world, &repository, None).await.freed_objects, 1);
+        assert_eq!(places(&archive).await, [8, 9, 6]);
+    });
+}
+
+#[test]
 fn a_copy_that_is_ahead_takes_nothing_from_the_original() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;
