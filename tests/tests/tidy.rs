@@ -20,6 +20,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("source-files", Some(&["core", "engine"])),
     ("source-s3", Some(&["core", "engine", "store", "store-s3"])),
     ("source-postgres", Some(&["core", "engine"])),
+    ("scheduler", Some(&["engine"])),
     ("cli", None),
     ("tests", None),
     ("models", Some(&[])),

@@ -27,6 +27,7 @@ pub mod maintain;
 pub mod outcome;
 mod packer;
 mod paths;
+pub mod proof;
 #[cfg(test)]
 mod protocol_tests;
 mod reader;
