@@ -21,8 +21,8 @@ pub(crate) use holdfast_source_postgres::stream::{
     StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot, is_slot_name, stream as stream_log,
 };
 pub(crate) use holdfast_source_postgres::{
-    Dumped, Feeding, GLOBALS, KEPT_CONFIG, LOGICAL_KIND, LoadOptions, Loader, LogicalOptions, LogicalRecord,
-    LogicalSource, RestoreTool, RowsOf, There, ToolPlaces,
+    Binaries, Dumped, Feeding, GLOBALS, KEPT_CONFIG, LOGICAL_KIND, LoadOptions, Loader, LogicalOptions,
+    LogicalRecord, LogicalSource, RestoreTool, RowsOf, There, ToolPlaces, binaries as server_binaries,
 };
 pub(crate) use holdfast_source_postgres::{
     Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,

@@ -8,6 +8,7 @@
 pub mod adopted;
 mod backup;
 mod batch;
+mod binaries;
 mod capture;
 mod child;
 mod databases;
@@ -42,6 +43,7 @@ mod url;
 mod wal;
 mod wire;
 
+pub use binaries::{Binaries, binaries};
 pub use error::{PgError, ServerError};
 pub use facts::{Record, Space};
 pub use load::{Feeding, LoadOptions, Loader, RestoreTool, There};

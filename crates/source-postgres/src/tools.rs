@@ -92,7 +92,7 @@ fn missing(name: &str, major: u32, looked: &[PathBuf], seen: &[String], places: 
 }
 
 /// The folders to look in, the likeliest first.
-fn folders(major: u32, places: &ToolPlaces) -> Vec<PathBuf> {
+pub(crate) fn folders(major: u32, places: &ToolPlaces) -> Vec<PathBuf> {
     if let Some(stated) = &places.stated {
         return vec![stated.clone()];
     }
@@ -105,6 +105,11 @@ fn folders(major: u32, places: &ToolPlaces) -> Vec<PathBuf> {
 
 /// What a program says of itself; none if it is not there, or is something else.
 fn version_of(path: &Path, places: &ToolPlaces) -> Option<u32> {
+    full_version_of(path, places).map(|(major, _)| major)
+}
+
+/// The same with its second number; 0 of one that is not out yet.
+pub(crate) fn full_version_of(path: &Path, places: &ToolPlaces) -> Option<(u32, u32)> {
     if !path.is_file() {
         return None;
     }
@@ -114,11 +119,13 @@ fn version_of(path: &Path, places: &ToolPlaces) -> Option<u32> {
     output.status.success().then(|| parse_version(&String::from_utf8_lossy(&output.stdout))).flatten()
 }
 
-/// The first number of `pg_dump (PostgreSQL) 15.18 (Debian …)`.
-fn parse_version(text: &str) -> Option<u32> {
+/// The numbers of `pg_dump (PostgreSQL) 15.18 (Debian …)`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
     let (_, rest) = text.split_once("(PostgreSQL) ")?;
-    let end = rest.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..end].parse().ok()
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let major = digits(rest);
+    let minor = rest[major.len()..].strip_prefix('.').map(digits).unwrap_or_default();
+    Some((major.parse().ok()?, minor.parse().unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -136,8 +143,8 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_programs_say() {
-        assert_eq!(parse_version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
-        assert_eq!(parse_version("pg_dump (PostgreSQL) 19beta2"), Some(19));
+        assert_eq!(parse_version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some((15, 18)));
+        assert_eq!(parse_version("pg_dump (PostgreSQL) 19beta2"), Some((19, 0)));
         assert_eq!(parse_version("pg_dump (EnterpriseDB) 15"), None);
     }
 

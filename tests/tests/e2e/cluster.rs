@@ -276,6 +276,11 @@ fn a_part_of_a_cluster_is_plain_files() {
     let dry = world.path("dry");
     world.run(&[&"restore", &"latest", &"--target", &dry, &"--dry-run"]).ends(0);
     assert!(!dry.exists());
+    // Who restores learns before that no server here can start it.
+    let mut elsewhere = world.command();
+    elsewhere.env("HOLDFAST_PG_BIN", &dry);
+    let told = world.run_as(&mut elsewhere, &[&"restore", &"latest", &"--target", &dry, &"--dry-run"]);
+    told.ends(0).says(&["there is no server of PostgreSQL", "HOLDFAST_PG_BIN"]);
     // A dry run reads all of the cluster, and stores nothing.
     let before = world.objects();
     world.run(&[&"backup", &cluster.url(), &"--dry-run"]).ends(0);

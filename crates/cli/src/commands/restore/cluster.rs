@@ -8,11 +8,12 @@
 use super::recover::{Prepared, record_of};
 use super::{Job, Ready, Run, kept_config, over, told, wiring};
 use crate::args::RestoreArgs;
+use crate::commands::logical::tool_places;
 use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
 use crate::ink::{counted, escape};
 use crate::settings;
-use crate::wire_up::{Record, Space, is_known_user, restored_cluster};
+use crate::wire_up::{Binaries, Record, Space, is_known_user, restored_cluster, server_binaries};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -132,6 +133,9 @@ impl Cluster {
             told::plan(&self.recovery).iter().for_each(|line| ink.talk(line));
         }
         self.recovery.needed.iter().for_each(|text| ink.warn(text));
+        if let Some(text) = lacking_server(self.record.server_version_number) {
+            ink.warn(&text);
+        }
     }
 
     /// Writes what is not a file of the snapshot, and tries what the server will do.
@@ -182,6 +186,23 @@ impl Cluster {
                 "archiving is off on this copy; if it becomes production: holdfast wal adopt --pgdata {shown}"
             ));
         }
+    }
+}
+
+/// What this machine lacks to start a cluster; it may be meant for another one.
+fn lacking_server(number: u32) -> Option<String> {
+    let (major, minor) = (number / 10_000, number % 10_000);
+    match server_binaries(number, &tool_places()) {
+        Binaries::Fit(_) => None,
+        Binaries::Older { path, version } => Some(format!(
+            "{} is of version {version}, older than {major}.{minor} that was backed up: update it before you start the \
+             cluster here",
+            path.display()
+        )),
+        Binaries::Missing => Some(format!(
+            "there is no server of PostgreSQL {major} on this machine: it takes {major}.{minor} or newer \
+             (postgresql-{major}) to start the cluster here; HOLDFAST_PG_BIN says where one is"
+        )),
     }
 }
 
