@@ -183,11 +183,15 @@ impl Cluster {
     /// It does not start.
     pub fn start(&mut self) {
         self.spawn();
-        let begun = Instant::now();
+        let (mut begun, mut said) = (Instant::now(), 0);
         while !self.try_sql("postgres", "select 1").status.success()
             || self.sql("select pg_is_in_recovery()") == "t" && !self.is_standby()
         {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("a status"));
+            // Long log takes its time; who says nothing any more hangs.
+            if self.log().len() > said {
+                (begun, said) = (Instant::now(), self.log().len());
+            }
             assert!(
                 ended.is_none() && begun.elapsed() < PATIENCE,
                 "the server does not start: {}",
