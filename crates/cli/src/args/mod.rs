@@ -12,6 +12,7 @@ mod find;
 mod forget;
 mod hold;
 mod key;
+mod policy;
 mod preflight;
 mod prune;
 mod recover;
@@ -33,6 +34,7 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
+pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
@@ -163,6 +165,7 @@ pub(crate) enum Verb {
     Repair(RepairArgs),
     Recover(RecoverArgs),
     Preflight(PreflightArgs),
+    Policy(PolicyArgs),
     Key(KeyArgs),
     Wal(Box<WalArgs>),
     Completions(CompletionsArgs),

@@ -9,6 +9,7 @@ mod json_contents;
 mod json_copy;
 mod json_keys;
 mod json_maintain;
+mod json_policy;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
@@ -35,6 +36,10 @@ pub(crate) use json_keys::{
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
+pub(crate) use json_policy::{
+    CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
+    PolicyLintLine, PolicyMistakeLine, PolicyRunLine,
+};
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
