@@ -8,6 +8,7 @@ mod copy;
 mod databases;
 mod diff;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod hold;
@@ -29,6 +30,9 @@ pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceNoteArgs, EvidenceShowArgs, EvidenceVerb, EvidenceVerifyArgs,
+};
 pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
@@ -165,6 +169,7 @@ pub(crate) enum Verb {
     Preflight(PreflightArgs),
     Key(KeyArgs),
     Wal(Box<WalArgs>),
+    Evidence(EvidenceArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format
