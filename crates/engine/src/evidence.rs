@@ -146,7 +146,11 @@ impl FromStr for EvidenceMark {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let parts: Vec<_> = text.trim().split(':').collect();
         let read = |[member, number, hash]: [&str; 3]| {
-            Some(Self { member: member.parse().ok()?, number: number.parse().ok()?, hash: parse_hex(hash).ok()? })
+            Some(Self {
+                member: member.parse().ok()?,
+                number: number.parse().ok()?,
+                hash: parse_hex(hash).ok()?,
+            })
         };
         let mark = <[&str; 3]>::try_from(parts).ok().and_then(read);
         mark.ok_or_else(|| "it is not MEMBER:NUMBER:HASH, as `holdfast evidence verify` prints it".to_owned())
@@ -214,7 +218,9 @@ impl fmt::Display for Amiss {
             Self::Changed(error) => write!(f, "was changed: {error}"),
             Self::Signature => f.write_str("was changed or forged: its signature is not that of its member"),
             Self::Another(error) => write!(f, "is not what was stored here: {error}"),
-            Self::Stranger => f.write_str("cannot be trusted: its member was removed, or never belonged here"),
+            Self::Stranger => {
+                f.write_str("cannot be trusted: its member was removed, or never belonged here")
+            }
             Self::Chain => f.write_str("does not follow the record before it: one of the two was replaced"),
             Self::Newer(error) => write!(f, "cannot be checked: {error}"),
             Self::Unread(why) => write!(f, "cannot be read: {why}"),

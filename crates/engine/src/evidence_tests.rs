@@ -6,7 +6,7 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::evidence::{Amiss, EvidenceBook, EvidenceMark, append, records};
-use crate::maintain::{PruneOptions, prune};
+use crate::maintain::{MaxUnused, PruneOptions, prune};
 use crate::protocol_tests::harness::{Stepped, SteppedStore, World, run, secret};
 use crate::repository::Repository;
 use crate::workers::Workers;
@@ -41,8 +41,7 @@ async fn read(world: &World) -> EvidenceBook {
 async fn problems(world: &World) -> Vec<(String, &'static str)> {
     let book = read(world).await;
     let report = world.check(&world.open().await).await;
-    let found: Vec<_> =
-        book.problems().map(|problem| (problem.name.clone(), problem.amiss.word())).collect();
+    let found: Vec<_> = book.problems().map(|problem| (problem.name.clone(), problem.amiss.word())).collect();
     let errors = report.findings.iter().filter(|finding| finding.is_error);
     let told: Vec<_> = errors.map(|finding| finding.subject.clone()).collect();
     assert_eq!(found.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), told);
@@ -100,9 +99,16 @@ fn prune_leaves_evidence_alone() {
     run(|| async {
         let (world, repository) = with_records(3).await;
         let before = world.names("evidence/");
+        let options = PruneOptions {
+            max_unused: MaxUnused::Percent(0.0),
+            max_repack_bytes: None,
+            min_age_seconds: Some(0),
+            abort_after_seconds: 0,
+            dry_run: false,
+        };
         for _ in 0..3 {
             world.clock.advance(1_000_000);
-            prune(&world.ctx(), &repository, &PruneOptions::default()).await.unwrap();
+            prune(&world.ctx(), &repository, &options).await.unwrap();
         }
         assert_eq!((world.names("evidence/"), problems(&world).await), (before, Vec::new()));
     });
@@ -145,7 +151,8 @@ fn two_that_append_at_once_both_get_a_place() {
             let texts: Vec<_> = book.chains[0].records.iter().skip(1).map(|one| one.text.clone()).collect();
             assert_eq!(book.problems().count(), 0, "{one} {two}: {book:?}");
             assert_eq!(texts.len(), 2, "{one} {two}");
-            let names: BTreeSet<_> = runs.iter().map(|run| run.result.as_ref().unwrap().as_ref().unwrap()).collect();
+            let names: BTreeSet<_> =
+                runs.iter().map(|run| run.result.as_ref().unwrap().as_ref().unwrap()).collect();
             assert_eq!(names.len(), 2);
             firsts.insert(texts[0].clone());
         }

@@ -8,6 +8,7 @@ mod copy;
 mod databases;
 mod diff;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod hold;
@@ -30,6 +31,9 @@ pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceNoteArgs, EvidenceShowArgs, EvidenceVerb, EvidenceVerifyArgs,
+};
 pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
@@ -168,6 +172,7 @@ pub(crate) enum Verb {
     Policy(PolicyArgs),
     Key(KeyArgs),
     Wal(Box<WalArgs>),
+    Evidence(EvidenceArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format

@@ -9,6 +9,7 @@ mod cluster;
 mod copy;
 mod diff;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod groups;
@@ -162,6 +163,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Policy(args) => policy::run(run, &args.verb),
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Wal(args) => wal::run(run, &args.verb).await,
+        Verb::Evidence(args) => evidence::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }
