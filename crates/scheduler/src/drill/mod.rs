@@ -2,6 +2,19 @@
 //!
 //! On purpose not here: what is looked at inside a cluster; how evidence is written down.
 
+pub mod asserted;
+pub mod bucket;
+pub mod command;
+mod compare;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod files;
+mod parts;
+pub(crate) mod restored;
+pub mod restored_by;
+mod sample;
+pub mod scratch;
+pub(crate) mod told;
 pub mod verdict;
 
 use crate::hands::Place;
