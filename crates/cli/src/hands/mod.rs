@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: what is done, in which order, and what follows from it.
 
+mod bucket;
 mod child;
 mod environment;
 pub(crate) mod leash;
@@ -20,6 +21,7 @@ use environment::Variables;
 use holdfast_engine::proof::{Cause, Level, Probe};
 use holdfast_scheduler::hands::{Answer, Call, Cluster, ClusterProof, Ended, Hands, Place, Program, Said};
 use holdfast_scheduler::policy::place::with_profile;
+use holdfast_scheduler::policy::secret::Credentials;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -267,6 +269,10 @@ impl Hands for OwnHands {
         let what = format!("{} cannot be started", cluster.folder.display());
         probe.finds(Cause::Environment, what, "");
         ClusterProof { probes: vec![probe], ..ClusterProof::default() }
+    }
+
+    async fn empty(&self, url: &str, credentials: Option<&Credentials>) -> Result<String, String> {
+        bucket::empty(self, url, credentials).await.map_err(|fault| one_line(&fault))
     }
 
     async fn record(&self, place: &Place, kind: &str, text: &str) -> Result<String, String> {
