@@ -8,6 +8,11 @@ mod commands;
 mod engine;
 mod fault;
 mod guarded;
+/// What acts for the scheduler; of it here only what looks at clusters.
+mod hands {
+    #[allow(dead_code, reason = "the scheduler's hands call it")]
+    pub(crate) mod cluster;
+}
 mod ink;
 mod outlet;
 mod secrets;

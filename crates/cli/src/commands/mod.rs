@@ -34,6 +34,8 @@ mod version;
 mod versions;
 mod wal;
 
+pub(crate) use logical::tool_places;
+
 use crate::args::{Cli, FromArgs, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
 use crate::fault::{Code, Fault};

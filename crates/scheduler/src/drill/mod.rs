@@ -2,6 +2,8 @@
 //!
 //! On purpose not here: what is looked at inside a cluster; how evidence is written down.
 
+pub mod cluster;
+pub mod dumps;
 pub mod verdict;
 
 use crate::hands::Place;

@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts a restored cluster, looks at it, and stops it. Whatever goes wrong is a finding.
-pub async fn prove(drill: &Drill) -> Proved {
+pub async fn prove(drill: &Drill<'_>) -> Proved {
     let mut proved = Proved::default();
     let mut server = None;
     let stopped = {
@@ -71,7 +71,7 @@ pub(super) struct Prepared {
     pub trail: Trail,
 }
 
-async fn course(drill: &Drill, proved: &mut Proved, server: &mut Option<Running>) -> Option<()> {
+async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Running>) -> Option<()> {
     if drill.level < Level::Boot {
         return None;
     }
@@ -133,7 +133,7 @@ fn keep<T>(proved: &mut Proved, probe: Probe, outcome: Option<T>) -> Option<T> {
     outcome
 }
 
-async fn prepare(drill: &Drill, proved: &mut Proved) -> Option<Prepared> {
+async fn prepare(drill: &Drill<'_>, proved: &mut Proved) -> Option<Prepared> {
     let mut probe = Probe::new("server programs", Level::Boot);
     let found = programs(drill, &mut probe).await;
     let (programs, control) = keep(proved, probe, found)?;
@@ -166,7 +166,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Finds programs for the cluster, and asks them what it is.
-async fn programs(drill: &Drill, probe: &mut Probe) -> Option<(Programs, Control)> {
+async fn programs(drill: &Drill<'_>, probe: &mut Probe) -> Option<(Programs, Control)> {
     let folder = drill.folder.clone();
     let version = fs::read_to_string(folder.join("PG_VERSION"));
     let Some(major) = version.ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
@@ -203,15 +203,20 @@ async fn programs(drill: &Drill, probe: &mut Probe) -> Option<(Programs, Control
     };
     probe.counts.insert("version".to_owned(), u64::from(major));
     probe.notes.push(format!("programs of PostgreSQL {} in {}", programs.version, programs.folder.display()));
-    if let Some(recorded) = drill.facts.get("server version").filter(|recorded| programs.is_older_than(recorded)) {
-        let what = format!("the programs here are {}, older than the server, which was {recorded}", programs.version);
+    if let Some(recorded) =
+        drill.facts.get("server version").filter(|recorded| programs.is_older_than(recorded))
+    {
+        let what = format!(
+            "the programs here are {}, older than the server, which was {recorded}",
+            programs.version
+        );
         probe.finds(Cause::Environment, what, "update them: newer ones mend faults of older ones");
     }
     let control = control(drill, &ran, probe)?;
     Some((programs, control))
 }
 
-fn control(drill: &Drill, ran: &Ran, probe: &mut Probe) -> Option<Control> {
+fn control(drill: &Drill<'_>, ran: &Ran, probe: &mut Probe) -> Option<Control> {
     let parsed = if ran.is_ok() { Control::parse(&ran.out) } else { Err(ran.why()) };
     let control = match parsed {
         Ok(control) => control,
@@ -242,7 +247,7 @@ fn control(drill: &Drill, ran: &Ran, probe: &mut Probe) -> Option<Control> {
 
 /// Whom it runs as, and behind which walls; and whether that is somebody else than we are.
 async fn isolate(
-    drill: &Drill,
+    drill: &Drill<'_>,
     programs: &Programs,
     probe: &mut Probe,
 ) -> Option<(Ground, Isolation, bool)> {
@@ -262,7 +267,8 @@ async fn isolate(
     let (user, is_other) = match user(drill) {
         Ok(found) => found,
         Err(why) => {
-            let next = "name another one in drill.run_as, or make a user holdfast-drill who owns nothing else";
+            let next =
+                "name another one in drill.run_as, or make a user holdfast-drill who owns nothing else";
             probe.finds(Cause::Environment, format!("nobody may run the restored server: {why}"), next);
             return None;
         }
@@ -280,12 +286,18 @@ async fn isolate(
             return None;
         }
         Err(error) => {
-            probe.finds(Cause::Environment, format!("scratch cannot be given to the server's user: {error}"), "");
+            probe.finds(
+                Cause::Environment,
+                format!("scratch cannot be given to the server's user: {error}"),
+                "",
+            );
             return None;
         }
     };
     probe.notes = isolation.notes();
-    probe.counts.insert("walls".to_owned(), u64::from(isolation.walls.files) + u64::from(isolation.walls.network));
+    probe
+        .counts
+        .insert("walls".to_owned(), u64::from(isolation.walls.files) + u64::from(isolation.walls.network));
     if drill.no_network && !isolation.walls.network {
         let what = format!("the network cannot be taken away from a server here: {}", isolation.lacks);
         probe.finds(Cause::Environment, what, "run drills as root, or say `network: host` in the policy");
@@ -294,7 +306,7 @@ async fn isolate(
     Some((ground, isolation, is_other))
 }
 
-fn user(drill: &Drill) -> Result<(User, bool), String> {
+fn user(drill: &Drill<'_>) -> Result<(User, bool), String> {
     let owners = Owners::of_host(&drill.facts);
     if rustix::process::geteuid().is_root() {
         return owners.choose(&drill.users).map(|user| (user, true));
@@ -311,7 +323,7 @@ fn user(drill: &Drill) -> Result<(User, bool), String> {
 
 /// Puts something of scratch in the place of folders in which a replay would make tablespaces.
 async fn cover(
-    drill: &Drill,
+    drill: &Drill<'_>,
     ground: &Ground,
     programs: &Programs,
     isolation: Isolation,
@@ -338,7 +350,8 @@ async fn cover(
     let found = match found {
         Ok(found) => found,
         Err(path) => {
-            let what = format!("the log makes a tablespace in {}, which nothing can be put over", path.display());
+            let what =
+                format!("the log makes a tablespace in {}, which nothing can be put over", path.display());
             probe.finds(Cause::Environment, what, "make an empty folder of that name on this host");
             return None;
         }

@@ -5,11 +5,11 @@
 
 use super::Drill;
 use super::bench::Watch;
+use super::course::blocking;
 use super::isolation::Isolation;
 use super::links::Ground;
 use super::programs::Programs;
 use super::run::run;
-use super::course::blocking;
 use holdfast_engine::proof::{Cause, Level, Probe};
 
 /// What a restore writes itself.
@@ -20,7 +20,7 @@ const TOLD_MAX: usize = 20;
 
 /// Compares them; none if there is nothing to compare with.
 pub(super) async fn look(
-    drill: &Drill,
+    drill: &Drill<'_>,
     ground: &Ground,
     programs: &Programs,
     isolation: &Isolation,

@@ -40,7 +40,7 @@ pub(super) struct Opened {
 
 /// Starts it, and waits until it is open; what hinders it is a finding.
 pub(super) async fn open(
-    drill: &Drill,
+    drill: &Drill<'_>,
     prepared: &Prepared,
     probe: &mut Probe,
     slot: &mut Option<Running>,
@@ -104,7 +104,9 @@ fn ended(running: &Running, probe: &mut Probe) {
         (Cause::Environment, format!("the server ended: {}", last.trim()))
     });
     let next = match cause {
-        Cause::Backup => "see `holdfast wal status`, and restore to an earlier point or from another snapshot",
+        Cause::Backup => {
+            "see `holdfast wal status`, and restore to an earlier point or from another snapshot"
+        }
         _ => "put that right on this host, or drill on another",
     };
     probe.finds(cause, why, next);
@@ -211,7 +213,9 @@ async fn told_to(prepared: &Prepared, probe: &mut Probe) -> io::Result<(Sockets,
     };
     let (sockets, words, missing) = blocking(work).await?;
     if !missing.is_empty() {
-        probe.notes.push(format!("it was started without libraries that are not installed: {}", missing.join(", ")));
+        probe
+            .notes
+            .push(format!("it was started without libraries that are not installed: {}", missing.join(", ")));
     }
     Ok((sockets, words))
 }
@@ -247,7 +251,7 @@ fn preload(folder: &std::path::Path, auto: &str, libraries: Option<PathBuf>) -> 
 }
 
 /// Asks the cluster, without a server, what its first superuser is called.
-async fn superuser(drill: &Drill, prepared: &Prepared, words: &[String]) -> io::Result<Option<String>> {
+async fn superuser(drill: &Drill<'_>, prepared: &Prepared, words: &[String]) -> io::Result<Option<String>> {
     let mut command = server(prepared)?;
     command.arg("--single").args(words).arg("template1");
     let (work, cancel) = (prepared.ground.work.clone(), drill.cancel.clone());
