@@ -23,6 +23,7 @@ mod bucket_versions;
 mod cluster;
 mod cluster_bad;
 mod cluster_blocks;
+mod cluster_drill;
 mod cluster_dumps;
 mod cluster_dumps_bad;
 mod cluster_facts;

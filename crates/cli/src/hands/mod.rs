@@ -5,6 +5,7 @@
 
 mod bucket;
 mod child;
+mod cluster;
 mod environment;
 pub(crate) mod leash;
 mod record;
@@ -18,7 +19,6 @@ use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
 use environment::Variables;
-use holdfast_engine::proof::{Cause, Level, Probe};
 use holdfast_scheduler::hands::{Answer, Call, Cluster, ClusterProof, Ended, Hands, Place, Program, Said};
 use holdfast_scheduler::policy::place::with_profile;
 use holdfast_scheduler::policy::secret::Credentials;
@@ -265,10 +265,7 @@ impl Hands for OwnHands {
     }
 
     async fn cluster(&self, cluster: Cluster) -> ClusterProof {
-        let mut probe = Probe::new("start", Level::Boot);
-        let what = format!("{} cannot be started", cluster.folder.display());
-        probe.finds(Cause::Environment, what, "");
-        ClusterProof { probes: vec![probe], ..ClusterProof::default() }
+        cluster::prove(self, &self.ctx, cluster).await
     }
 
     async fn empty(&self, url: &str, credentials: Option<&Credentials>) -> Result<String, String> {
