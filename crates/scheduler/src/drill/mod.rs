@@ -6,10 +6,15 @@ pub mod asserted;
 pub mod bucket;
 pub mod command;
 mod compare;
+pub mod conduct;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod files;
+mod objectives;
 mod parts;
+pub mod past;
+mod pick;
+mod prove;
 pub(crate) mod restored;
 pub mod restored_by;
 mod sample;
