@@ -9,6 +9,7 @@ pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
 pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
+pub(crate) use holdfast_source_postgres::drill;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::point::{
     Archived, Base, Choice, Edge, Goal, Plan as RecoveryPlan, PlanError, Seen, Shelf, Target as WishedTarget,
@@ -25,7 +26,7 @@ pub(crate) use holdfast_source_postgres::{
     LogicalRecord, LogicalSource, RestoreTool, RowsOf, There, ToolPlaces, binaries as server_binaries,
 };
 pub(crate) use holdfast_source_postgres::{
-    Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
+    Host, Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
     Secrets as ServerSecrets, Server, Space, UrlError, parse_with_database as parse_server,
     preflight as preflight_cluster,
 };

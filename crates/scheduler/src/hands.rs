@@ -181,7 +181,8 @@ pub struct Cluster {
     pub bin_dirs: Vec<PathBuf>,
     /// What was recorded at backup; empty where nothing was.
     pub facts: BTreeMap<String, String>,
-    /// Where the log that it replays comes from: the repository, and the words of `restore --to`.
+    /// Where the log that it replays comes from, if it goes along one: the repository, and the timeline
+    /// as `wal fetch --timeline` has it; empty if there is no choice.
     pub log: Option<(Place, String)>,
     /// What has to hold in it.
     pub assertions: Vec<SqlAssertion>,
@@ -217,6 +218,16 @@ pub trait Hands: Send + Sync {
 
     /// Starts a restored cluster, looks at it, and stops it. Whatever goes wrong is a finding.
     async fn cluster(&self, cluster: Cluster) -> ClusterProof;
+
+    /// Deletes everything below a prefix of a bucket that a drill restored to: one of its folders has a
+    /// drill's name (`drill-…`), else nothing is done. What became of it, in words for the record.
+    ///
+    /// # Errors
+    /// Something stays; in words for people.
+    async fn empty(&self, url: &str, credentials: Option<&Credentials>) -> Result<String, String> {
+        let _ = credentials;
+        Err(format!("{url}: nothing here can empty a bucket"))
+    }
 
     /// Appends a record of a kind (`drill`, `missed`, `note`) to the evidence in a repository; its
     /// name there.

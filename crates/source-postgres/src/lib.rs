@@ -12,6 +12,7 @@ mod binaries;
 mod capture;
 mod child;
 mod databases;
+pub mod drill;
 mod dumped;
 mod error;
 mod facts;

@@ -214,11 +214,20 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["wal", "adopt", "--pgdata", "LOG"], 0),
     (&["wal", "stream", "postgres://me@localhost/shop", "--slot", "kept"], 2),
     (&["wal", "drop-slot", "postgres://me@localhost", "--slot", "Kept"], 2),
+    (&["evidence", "show"], 0),
+    (&["evidence", "show", "latest"], 0),
+    (&["evidence", "note", "latest", "--action", "looked\u{1b}[2J"], 0),
+    (&["evidence", "note", "nothing", "--action", "x"], 1),
+    (&["evidence", "verify"], 0),
+    (&["evidence", "verify", "--expect", "x"], 2),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
     (&["key", "remove", "KEY"], 0),
     (&["key", "passwd", "--kdf-memory", "2", "--label", "changed"], 0),
+    (&["run", "SHOP"], 0),
+    (&["drill", "SHOP"], 0),
+    (&["drill", "SHOP", "--due"], 0),
     (&["no-such-verb"], 2),
 ];
 
@@ -239,6 +248,7 @@ const RARE: &[&str] = &[
     "slot_dropped",
     "recovery",
     "wal_commit",
+    "evidence_problem",
 ];
 
 /// And those that only runs with buckets write, which have tests of their own.
@@ -253,6 +263,8 @@ fn every_verb_writes_what_the_schema_says() {
     let other = other_repository(&world);
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
+    super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
+    let shop = shop(&world);
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -279,6 +291,7 @@ fn every_verb_writes_what_the_schema_says() {
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("OTHER", other.to_str().unwrap())
                     .replace("LOG", log.to_str().unwrap())
+                    .replace("SHOP", shop.to_str().unwrap())
                     .replace("KEY", &key)
                     .replace("GONE", &gone)
             })
@@ -322,6 +335,17 @@ fn odd_source(world: &World) -> std::path::PathBuf {
         fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     }
     source
+}
+
+/// A policy that needs nothing.
+fn shop(world: &World) -> std::path::PathBuf {
+    let policy = world.path("shop.yaml");
+    put(
+        &policy,
+        "name: shop\nrepository: { url: shop, password: { file: shop.password }, create: true }\nsources: { tree: { \
+         files: { paths: [ 'other tree' ] } } }\ndrill: { cron: '0 4 1 1 *' }\n",
+    );
+    policy
 }
 
 /// A second repository with a snapshot.
@@ -389,8 +413,9 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(["help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
+    assert!(["evidence", "help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")),
