@@ -8,10 +8,12 @@ mod copy;
 mod databases;
 mod diff;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod hold;
 mod key;
+mod policy;
 mod preflight;
 mod prune;
 mod recover;
@@ -29,10 +31,14 @@ pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
 pub(crate) use diff::DiffArgs;
 pub(crate) use dump::{Archive, DumpArgs};
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceNoteArgs, EvidenceShowArgs, EvidenceVerb, EvidenceVerifyArgs,
+};
 pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
+pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
@@ -163,8 +169,10 @@ pub(crate) enum Verb {
     Repair(RepairArgs),
     Recover(RecoverArgs),
     Preflight(PreflightArgs),
+    Policy(PolicyArgs),
     Key(KeyArgs),
     Wal(Box<WalArgs>),
+    Evidence(EvidenceArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format

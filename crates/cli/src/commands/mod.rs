@@ -9,6 +9,7 @@ mod cluster;
 mod copy;
 mod diff;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod groups;
@@ -21,6 +22,7 @@ mod lists;
 mod logical;
 mod ls;
 mod pick;
+mod policy;
 mod preflight;
 mod prune;
 mod repair;
@@ -158,8 +160,10 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Repair(args) => repair::run(run, &args.verb).await,
         Verb::Recover(args) => repair::recover(run, &args).await,
         Verb::Preflight(args) => preflight::run(run, &args).await,
+        Verb::Policy(args) => policy::run(run, &args.verb),
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Wal(args) => wal::run(run, &args.verb).await,
+        Verb::Evidence(args) => evidence::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }

@@ -7,8 +7,10 @@ mod json;
 mod json_bucket;
 mod json_contents;
 mod json_copy;
+mod json_evidence;
 mod json_keys;
 mod json_maintain;
+mod json_policy;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
@@ -30,11 +32,16 @@ pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
 pub(crate) use json_copy::{CopiedLine, CopySummary};
+pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
+pub(crate) use json_policy::{
+    CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
+    PolicyLintLine, PolicyMistakeLine, PolicyRunLine,
+};
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,

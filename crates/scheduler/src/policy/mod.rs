@@ -4,10 +4,20 @@
 //! Each struct is a part of the YAML file, word for word; the JSON Schema comes from the same types.
 //! On purpose not here: reading a file (`read`), judging it (`lint`), and doing what it says.
 
+pub mod kind;
+pub mod lint;
+mod nearest;
 mod order;
+pub mod plan;
+pub mod read;
+mod rules;
+pub mod schema;
 pub mod secret;
+mod tree;
+mod typed;
 pub mod units;
 
+pub use kind::Kind;
 pub use order::Sources;
 
 use holdfast_engine::proof::Level;
@@ -385,7 +395,7 @@ pub struct CheckRule {
 
 /// How long a restore takes at most: a span, or a span and where it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write a time, `1h`, or where it counts: { target: 1h, enforce_on: [drill-1] }")]
 pub enum Rto {
     /// Counts wherever a drill runs.
     Anywhere(Span),
@@ -568,7 +578,7 @@ pub struct Assertion {
 
 /// What an assertion has to return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write `true`, `false`, a number, or { min: 1, max: 10 }")]
 pub enum Expect {
     /// This.
     Truth(bool),

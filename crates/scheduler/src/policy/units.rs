@@ -107,3 +107,52 @@ macro_rules! as_text {
 
 as_text!(Span);
 as_text!(Size);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn spans_are_numbers_with_units() {
+        let span = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs());
+        assert_eq!(span("90m"), Ok(5400));
+        assert_eq!(span("1h30m"), Ok(5400));
+        assert_eq!((span("2w"), span("1y"), span("0s")), (Ok(1_209_600), Ok(31_536_000), Ok(0)));
+        for wrong in ["", "5", "m", "5 m", "-5m", "5min", "1.5h", "5M", "9999999999999y", "1h30", "né"] {
+            assert!(span(wrong).is_err_and(|told| told.contains("26h")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_numbers_with_one_unit() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!((size("500GiB"), size("1B")), (Ok(500 << 30), Ok(1)));
+        for wrong in ["", "5", "GiB", "5GB", "5 GiB", "1GiB5MiB", "99999999TiB", "-1B"] {
+            assert!(size(wrong).is_err_and(|told| told.contains("500GiB")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn they_are_shown_as_one_would_write_them() {
+        let shown = |seconds: u64| Span(Duration::from_secs(seconds)).to_string();
+        assert_eq!((shown(0), shown(5400), shown(691_200)), ("0s".into(), "1h30m".into(), "8d".into()));
+        assert_eq!(Size(500 << 30).to_string(), "500GiB");
+        assert_eq!((Size(1536).to_string(), Size(0).to_string()), ("1536B".into(), "0B".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_again(seconds in any::<u32>(), bytes in any::<u64>()) {
+            let span = Span(Duration::from_secs(seconds.into()));
+            prop_assert_eq!(span.to_string().parse::<Span>(), Ok(span));
+            prop_assert_eq!(Size(bytes).to_string().parse::<Size>(), Ok(Size(bytes)));
+        }
+
+        #[test]
+        fn no_text_breaks_them(text in "[0-9a-zA-Z. ]{0,24}") {
+            let _ = text.parse::<Span>();
+            let _ = text.parse::<Size>();
+        }
+    }
+}

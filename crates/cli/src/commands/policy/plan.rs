@@ -1,0 +1,89 @@
+//! `policy plan`: what a policy comes down to.
+//!
+//! On purpose not here: what is in the repository; `forget --dry-run` says what its rules keep of it.
+
+use super::super::Run;
+use super::{Lines, Text, all, tell_lint};
+use crate::args::PolicyPlanArgs;
+use crate::fault::Fault;
+use crate::ink::{
+    Align, Ink, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine, PolicyRunLine, Table, escape,
+};
+use holdfast_core::entry::Time;
+use holdfast_scheduler::policy::Policy;
+use holdfast_scheduler::policy::lint::lint;
+use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept, coming, follows, hands, kept};
+use jiff::Timestamp;
+
+/// Shows what a policy comes down to.
+pub(super) fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
+    let (text, policy) = all(run, &[&args.file])?.remove(0);
+    let now = timestamp(run.ctx.clock.now());
+    let coming = coming(&policy, now, args.next.into()).map_err(|why| Fault::usage(why, ""))?;
+    let (follows, hands, kept) = (follows(&policy), hands(&policy), kept(&policy));
+    let ink = &run.ink;
+    if ink.tone.json {
+        coming.iter().for_each(|line| ink.json(&PolicyRunLine::from(line)));
+        follows.iter().for_each(|line| ink.json(&PolicyFollowsLine::from(line)));
+        hands.iter().for_each(|line| ink.json(&PolicyKeyLine::from(line)));
+        kept.iter().for_each(|line| ink.json(&PolicyKeptLine::from(line)));
+    } else {
+        ink.table(&runs(&coming, &follows));
+        ink.data("");
+        ink.table(&keys(&policy, &hands));
+        ink.data("");
+        ink.table(&rules(&kept));
+    }
+    tell_lints(ink, &text, &policy);
+    Ok(())
+}
+
+fn timestamp(time: Time) -> Timestamp {
+    let nanos = i32::try_from(time.nanos).unwrap_or(0);
+    Timestamp::new(time.seconds, nanos).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn runs(coming: &[Coming], follows: &[Follows]) -> Table {
+    let mut table = Table::new(&["WHEN", "ZONE", "WHAT"].map(|name| (name, Align::Left)));
+    for line in coming {
+        let zone = line.at.time_zone().iana_name().unwrap_or("UTC").to_owned();
+        table.row(vec![line.at.strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string(), zone, line.what.clone()]);
+    }
+    for line in follows {
+        table.row(vec![format!("after {}", line.after), String::new(), line.what.clone()]);
+    }
+    table
+}
+
+fn keys(policy: &Policy, hands: &[Hand]) -> Table {
+    let mut table = Table::new(&["PLACE", "ACTIVITY", "OPENED BY"].map(|name| (name, Align::Left)));
+    let drilled_by = policy.drill.as_ref().map(|drill| drill.hosts.join(", ")).filter(|hosts| !hosts.is_empty());
+    for hand in hands {
+        let opened_by = hand.opened_by.as_deref().unwrap_or("not on this host");
+        let only = drilled_by.iter().filter(|_| hand.opened_by.is_some() && hand.activity.contains("drill"));
+        let opened_by = only.fold(opened_by.to_owned(), |text, hosts| format!("{text}; drills on {hosts} only"));
+        let cells = [hand.place.as_str(), hand.activity, &opened_by];
+        table.row(cells.map(|cell| escape(cell.as_bytes())).to_vec());
+    }
+    table
+}
+
+fn rules(kept: &[Kept]) -> Table {
+    let mut table = Table::new(&["KEPT IN", "BY", "WHAT"].map(|name| (name, Align::Left)));
+    for line in kept {
+        table.row(vec![line.place.clone(), line.rule.clone(), line.keeps.clone()]);
+    }
+    table
+}
+
+fn tell_lints(ink: &Ink, text: &Text, policy: &Policy) {
+    let lints = lint(policy);
+    if lints.is_empty() {
+        return;
+    }
+    if !ink.tone.json {
+        ink.data("");
+    }
+    let lines = Lines::of(text);
+    lints.iter().for_each(|lint| tell_lint(ink, &text.file, &lines, lint));
+}

@@ -1,0 +1,149 @@
+//! The JSON lines of `policy`, as `JSON.md` describes them.
+//!
+//! On purpose not here: the schema, which is printed as it is.
+
+use holdfast_scheduler::policy::lint::Lint;
+use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept};
+use holdfast_scheduler::policy::read::Wrong;
+use serde::Serialize;
+
+/// Something that is wrong in a policy.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyMistakeLine<'a> {
+    message_type: &'static str,
+    file: &'a str,
+    line: usize,
+    column: usize,
+    message: &'a str,
+    hint: &'a str,
+}
+
+impl<'a> From<&'a Wrong> for PolicyMistakeLine<'a> {
+    fn from(wrong: &'a Wrong) -> Self {
+        let Wrong { file, line, column, what, next } = wrong;
+        Self {
+            message_type: "policy_mistake",
+            file,
+            line: *line,
+            column: *column,
+            message: what,
+            hint: next,
+        }
+    }
+}
+
+/// Something that is unwise in a policy.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyLintLine<'a> {
+    message_type: &'static str,
+    file: &'a str,
+    line: Option<usize>,
+    path: &'a str,
+    severity: &'static str,
+    message: &'a str,
+    hint: &'a str,
+}
+
+impl<'a> PolicyLintLine<'a> {
+    pub(crate) fn new(file: &'a str, line: Option<usize>, severity: &'static str, lint: &'a Lint) -> Self {
+        let Lint { what, next, path, .. } = lint;
+        Self { message_type: "policy_lint", file, line, path, severity, message: what, hint: next }
+    }
+}
+
+/// Policies were looked at.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyCheckSummary {
+    pub(crate) message_type: &'static str,
+    pub(crate) files: usize,
+    pub(crate) mistakes: usize,
+    pub(crate) errors: usize,
+    pub(crate) warnings: usize,
+}
+
+/// Something that will run.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyRunLine<'a> {
+    message_type: &'static str,
+    what: &'a str,
+    time: String,
+    local_time: String,
+    timezone: &'a str,
+}
+
+impl<'a> From<&'a Coming> for PolicyRunLine<'a> {
+    fn from(coming: &'a Coming) -> Self {
+        Self {
+            message_type: "policy_run",
+            what: &coming.what,
+            time: coming.at.timestamp().to_string(),
+            local_time: coming.at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            timezone: coming.at.time_zone().iana_name().unwrap_or("UTC"),
+        }
+    }
+}
+
+/// Something that runs after something else.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyFollowsLine<'a> {
+    message_type: &'static str,
+    #[serde(flatten)]
+    follows: &'a Follows,
+}
+
+impl<'a> From<&'a Follows> for PolicyFollowsLine<'a> {
+    fn from(follows: &'a Follows) -> Self {
+        Self { message_type: "policy_follows", follows }
+    }
+}
+
+/// Which key does what.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyKeyLine<'a> {
+    message_type: &'static str,
+    #[serde(flatten)]
+    hand: &'a Hand,
+}
+
+impl<'a> From<&'a Hand> for PolicyKeyLine<'a> {
+    fn from(hand: &'a Hand) -> Self {
+        Self { message_type: "policy_key", hand }
+    }
+}
+
+/// What a rule keeps.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyKeptLine<'a> {
+    message_type: &'static str,
+    #[serde(flatten)]
+    kept: &'a Kept,
+}
+
+impl<'a> From<&'a Kept> for PolicyKeptLine<'a> {
+    fn from(kept: &'a Kept) -> Self {
+        Self { message_type: "policy_kept", kept }
+    }
+}
+
+/// Something on this machine, and who backs it up.
+#[derive(Debug, Serialize)]
+pub(crate) struct CoverageLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) path: &'a str,
+    pub(crate) about: &'a str,
+    pub(crate) state: &'static str,
+    pub(crate) by: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct CoverageSummary {
+    pub(crate) message_type: &'static str,
+    pub(crate) protected: usize,
+    pub(crate) partly: usize,
+    pub(crate) not_protected: usize,
+    pub(crate) ignored: usize,
+}

@@ -1,0 +1,23 @@
+//! The word that was meant.
+//!
+//! On purpose not here: which words there are.
+
+use strsim::damerau_levenshtein;
+
+/// The nearest of some words, if one is near.
+pub(super) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |word: &str| word.to_lowercase().replace(['-', ' '], "_");
+    let meant = plain(&word.chars().take(64).collect::<String>());
+    let far = |known: &str| damerau_levenshtein(&meant, &plain(known));
+    let (distance, known) = words.into_iter().map(|known| (far(known), known)).min()?;
+    (distance <= (known.chars().count() / 3).max(1)).then_some(known)
+}
+
+/// What to do about a word that is not known.
+pub(super) fn known(word: &str, words: &[&str]) -> String {
+    let all = words.join(", ");
+    match nearest(word, words.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`? Known here: {all}"),
+        None => format!("known here: {all}"),
+    }
+}

@@ -1,0 +1,88 @@
+//! What a policy comes down to.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::policy::read::parse;
+
+const SHOP: &str = r#"
+name: shop
+repository:
+  url: /backups/shop
+  keys: { backup: { file: /etc/holdfast/writer.key }, read: { credential: drill } }
+copies: [ { name: offsite, url: "s3://offsite/shop", password: { env: OFFSITE }, max_lag: 6h } ]
+sources:
+  db:    { postgres: { url: "postgres://backup@db/", wal: archive } }
+  tree:  { files: { paths: [/srv/shop] } }
+  media: { s3: { url: "s3://media" }, schedule: { cron: "0 * * * *", timezone: UTC } }
+  old:   { restored_by: { command: [restic, restore, --target, "{target}"] } }
+schedule: { cron: "30 2 * * *", timezone: Europe/Berlin }
+retention: { keep_last: 3, keep_daily: 14, wal: 14d }
+check: { cron: "30 5 * * 6" }
+drill: { level: full }
+"#;
+
+#[test]
+fn runs_are_told_with_zone_and_offset_over_a_change_of_clocks() {
+    let policy = parse(SHOP, "shop.yaml").unwrap();
+    let from = "2026-03-27T12:00:00Z".parse().unwrap();
+    let coming = coming(&policy, from, 3).unwrap();
+    let of = |what: &str| {
+        let all = coming.iter().filter(|coming| coming.what == what);
+        all.map(|coming| coming.at.to_string()).collect::<Vec<_>>()
+    };
+    // On the 29th there is no half past two.
+    assert_eq!(
+        of("back up shop/db, shop/tree"),
+        [
+            "2026-03-28T02:30:00+01:00[Europe/Berlin]",
+            "2026-03-29T03:00:00+02:00[Europe/Berlin]",
+            "2026-03-30T02:30:00+02:00[Europe/Berlin]"
+        ]
+    );
+    assert_eq!(of("back up shop/media").len(), 3);
+    assert_eq!(of("check")[0], "2026-03-28T05:30:00+01:00[Europe/Berlin]");
+    assert!(coming.is_sorted_by_key(|coming| coming.at.timestamp()));
+    let follows = follows(&policy);
+    let follows: Vec<_> = follows.iter().map(|line| (line.what.as_str(), line.after.as_str())).collect();
+    assert_eq!(
+        follows,
+        [
+            ("copy to offsite", "each backup"),
+            ("forget", "each run"),
+            ("prune", "each run that forgot something"),
+            ("drill", "each run")
+        ]
+    );
+}
+
+#[test]
+fn a_missing_key_is_not_for_this_host() {
+    let policy = parse(SHOP, "shop.yaml").unwrap();
+    let hands = hands(&policy);
+    let told: Vec<_> = hands
+        .iter()
+        .map(|hand| (hand.place.as_str(), hand.activity, hand.opened_by.as_deref().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("repository", "back up", "key from /etc/holdfast/writer.key"),
+            ("repository", "forget, prune, check", "-"),
+            ("repository", "copy from it, restore, drill", "key from the credential drill"),
+            ("offsite", "copy to it", "password from $OFFSITE"),
+            ("offsite", "forget, prune, check", "password from $OFFSITE"),
+            ("offsite", "restore, drill", "password from $OFFSITE"),
+        ]
+    );
+}
+
+#[test]
+fn keep_rules_are_told_for_each_place() {
+    let policy = parse(SHOP, "shop.yaml").unwrap();
+    let kept = kept(&policy);
+    let rules: Vec<_> = kept.iter().map(|kept| (kept.place.as_str(), kept.rule.as_str())).collect();
+    let each = ["keep_last: 3", "keep_daily: 14", "wal: 14d", "always"];
+    let all: Vec<_> = ["repository", "offsite"].iter().flat_map(|place| each.map(|rule| (*place, rule))).collect();
+    assert_eq!(rules, all);
+}
