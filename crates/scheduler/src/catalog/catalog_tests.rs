@@ -11,7 +11,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn run(source: Option<&str>, second: i64) -> Run {
-    Run { policy: "shop".into(), source: source.map(Into::into), activity: "backup".into(), started: at(second) }
+    Run {
+        policy: "shop".into(),
+        source: source.map(Into::into),
+        activity: "backup".into(),
+        started: at(second),
+    }
 }
 
 fn end(second: i64, code: u8) -> RunEnd {

@@ -250,8 +250,8 @@ impl Catalog {
     /// # Errors
     /// It is no record, or cannot be written.
     pub async fn remember_drill(&self, record: &str) -> Result<(), CatalogError> {
-        let read: Record =
-            serde_json::from_str(record).map_err(|error| CatalogError::NoRecord { why: error.to_string() })?;
+        let read: Record = serde_json::from_str(record)
+            .map_err(|error| CatalogError::NoRecord { why: error.to_string() })?;
         let text = "INSERT INTO drill (id, policy, started, ended, record) VALUES (?, ?, ?, ?, ?)
                     ON CONFLICT (id) DO NOTHING";
         let query = sqlx::query(text).bind(&read.id).bind(&read.policy);

@@ -84,7 +84,8 @@ async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<i64, 
     let count = |text: &'static str| sqlx::query_scalar::<_, i64>(text);
     let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'holdfast_catalog'";
     if count(tables).fetch_one(&mut *connection).await.map_err(of)? == 0 {
-        let all = count("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await.map_err(of)?;
+        let all =
+            count("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await.map_err(of)?;
         return if all == 0 { Ok(0) } else { Err(CatalogError::NotOurs { path: path.to_owned() }) };
     }
     let newest = "SELECT coalesce(max(version), 0) FROM holdfast_catalog";

@@ -158,12 +158,12 @@ fn opens(password: Option<&SecretRef>, keys: Option<&Keys>) -> Option<Opens> {
 /// Runs a verb; what it has to say, whole or with parts that could not be read.
 async fn verb(hands: &dyn Hands, place: &Place, words: &[&str]) -> Result<Answer, Trouble> {
     let answer = hands.verb(Call::on(place, words)).await.map_err(Trouble::NotAsked)?;
+    let (what, next) = answer.failure();
     match answer.code {
         0 | 3 => Ok(answer),
-        _ => {
-            let (what, next) = answer.failure();
-            Err(Trouble::Bad(what, next))
-        }
+        // It was not let to look: what it needs for that is not here, or somebody stopped it.
+        2 | 130 => Err(Trouble::NotAsked(what)),
+        _ => Err(Trouble::Bad(what, next)),
     }
 }
 

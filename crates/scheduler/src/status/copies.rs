@@ -32,8 +32,7 @@ impl Copied {
 
 /// Judges the copies of a policy.
 pub(super) fn judge(known: &Known, seen: &Seen, now: Timestamp) -> Copied {
-    let mut copied =
-        Copied { copies: Vec::new(), problems: Vec::new(), missing: Vec::new(), all_read: true };
+    let mut copied = Copied { copies: Vec::new(), problems: Vec::new(), missing: Vec::new(), all_read: true };
     for (copy, stated) in seen.copies().iter().zip(&known.policy.copies) {
         let max_lag = stated.max_lag.map(|lag| lag.0);
         let (policy, name) = (known.policy.name.clone(), copy.name.clone());
@@ -103,12 +102,13 @@ fn lag(known: &Known, copy: &Repository, state: &CopyState, now: Timestamp) -> O
     );
     let count = state.behind.unwrap_or(0);
     let many = if count == 1 { "" } else { "s" };
-    let why = format!(
-        "{count} snapshot{many} not copied, the oldest {} old (limit {})",
-        span(behind),
-        span(limit)
-    );
+    let why =
+        format!("{count} snapshot{many} not copied, the oldest {} old (limit {})", span(behind), span(limit));
     let run = format!("holdfast run {}", quoted(&known.file));
     let problem = Problem::new(State::Warning, "copy-lag", policy, what).of_copy(name).why(why);
-    Some(problem.then(run, "remove anything from the repository until the copy has it").back("from the repository, as ever"))
+    Some(
+        problem
+            .then(run, "remove anything from the repository until the copy has it")
+            .back("from the repository, as ever"),
+    )
 }

@@ -18,8 +18,12 @@ pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen) {
     let (policy, now) = (&known.policy, status.now);
     status.problems.extend(repository(known, seen));
     status.problems.extend(gaps(known, seen));
-    let mut judged: Vec<Judged> =
-        policy.sources.0.iter().map(|(name, source)| source::judge(known, (name, source), seen, now)).collect();
+    let mut judged: Vec<Judged> = policy
+        .sources
+        .0
+        .iter()
+        .map(|(name, source)| source::judge(known, (name, source), seen, now))
+        .collect();
     let copied = copies::judge(known, seen, now);
     for judged in &mut judged {
         let full = format!("{}/{}", policy.name, judged.state.source);
@@ -70,7 +74,9 @@ fn repository(known: &Known, seen: &Seen) -> Option<Problem> {
         None => "no copy can be read from here either: see what is said of them".to_owned(),
     };
     let problem = Problem::new(state, condition, name, what).why(why);
-    Some(problem.then(to_do, "make a new repository in its place: the old one may only be away").back(restore))
+    Some(
+        problem.then(to_do, "make a new repository in its place: the old one may only be away").back(restore),
+    )
 }
 
 /// What could not be found out beside the snapshots: it may hide something.
@@ -82,7 +88,9 @@ fn gaps(known: &Known, seen: &Seen) -> Option<Problem> {
     let why = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
     let check = format!("holdfast -r {} check", quoted(&seen.repository().url));
     let problem = Problem::new(State::Warning, "not-all-seen", name, what).why(why);
-    Some(problem.then(check, "take what is missing on this screen for good news").back("not affected by this"))
+    Some(
+        problem.then(check, "take what is missing on this screen for good news").back("not affected by this"),
+    )
 }
 
 /// A drill that was due and did not run. Of a policy, as it is one drill.
@@ -95,7 +103,8 @@ fn overdue(known: &Known, judged: &mut [Judged], now: Timestamp) -> Option<Probl
         first = Some(first.map_or(due, |first| first.min(due)));
     }
     let (name, late) = (&known.policy.name, super::words::passed(first?, now));
-    let what = format!("{name} was due for a drill {} ago, and there is no evidence of one.", span_in_words(late));
+    let what =
+        format!("{name} was due for a drill {} ago, and there is no evidence of one.", span_in_words(late));
     let hosts = known.policy.drill.as_ref().map(|drill| drill.hosts.as_slice()).unwrap_or_default();
     let why = match hosts {
         [] => format!("no drill left a record since it was due, {} ago", span(late)),

@@ -113,13 +113,15 @@ impl Screen<'_> {
     fn hold(&self, hold: &Held) -> String {
         let at = |at: Option<Timestamp>| at.map(|at| self.moment(at));
         let since = at(hold.since).map(|since| format!(" since {since}")).unwrap_or_default();
-        let until = at(hold.until).map_or(", until it is released".to_owned(), |until| format!(", until {until}"));
+        let until =
+            at(hold.until).map_or(", until it is released".to_owned(), |until| format!(", until {until}"));
         plain(&format!("hold {} on {}{since}{until}: {}", hold.id, hold.what, hold.reason))
     }
 
     fn next(&self, next: &Next) -> Option<String> {
         let at = |what: &str, at: Option<Timestamp>| at.map(|at| format!("{what} {}", self.moment(at)));
-        let parts: Vec<String> = [at("run", next.run), at("drill", next.drill)].into_iter().flatten().collect();
+        let parts: Vec<String> =
+            [at("run", next.run), at("drill", next.drill)].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| plain(&format!("next {}: {}", next.policy, parts.join(", "))))
     }
 }

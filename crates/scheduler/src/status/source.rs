@@ -10,7 +10,7 @@ use super::{GoodBy, Known, LastGood, SourceState, State};
 use crate::catalog::{Last, Ran};
 use crate::drill::verdict::Verdict;
 use crate::evidence::{Record, SourceRecord};
-use crate::policy::{Policy, Rto, Source};
+use crate::policy::{LogMode, Policy, Rto, Source};
 use crate::schedule::{Clockwork, which};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -150,7 +150,8 @@ impl Look<'_> {
         if state.rpo.is_some_and(|rpo| age > rpo) {
             return vec![self.too_old(good, age)];
         }
-        let found = [self.missed_runs(state, good), self.gap(good), self.incomplete(good), self.attempt(good)];
+        let found =
+            [self.missed_runs(state, good), self.gap(good), self.incomplete(good), self.attempt(good)];
         found.into_iter().flatten().take(1).collect()
     }
 
@@ -169,8 +170,14 @@ impl Look<'_> {
             (_, Some(_)) => State::High,
             (_, None) => State::Warning,
         };
-        let what = format!("{} has never been backed up whole. If {} lost now, all of it is lost.", self.full, self.noun());
-        self.problem(severity, "no-backup", what).why(self.why_none(None)).then(self.retry(), self.leave_alone())
+        let what = format!(
+            "{} has never been backed up whole. If {} lost now, all of it is lost.",
+            self.full,
+            self.noun()
+        );
+        self.problem(severity, "no-backup", what)
+            .why(self.why_none(None))
+            .then(self.retry(), self.leave_alone())
     }
 
     fn too_old(&self, good: &LastGood, age: Duration) -> Problem {
@@ -208,7 +215,10 @@ impl Look<'_> {
         let what = format!("{} has a gap in its log. Moments behind it cannot be restored.", self.full);
         let why = format!("the log does not go on from snapshot {short} to its end: holdfast wal status");
         let problem = self.problem(State::Warning, "log-gap", what).why(why);
-        Some(problem.then(run(self.known, self.name), "drop the slot or empty pg_wal by hand: it may hold what is missing"))
+        Some(problem.then(
+            run(self.known, self.name),
+            "drop the slot or empty pg_wal by hand: it may hold what is missing",
+        ))
     }
 
     /// Newer snapshots lack something.
@@ -218,7 +228,11 @@ impl Look<'_> {
         let short = newer.then(|| newest.id.get(..8).unwrap_or(&newest.id))?;
         let what = format!("{}: its newest snapshot {short} lacks something.", self.full);
         let many = if newest.errors == 1 { "thing" } else { "things" };
-        let why = format!("{} {many} could not be read; the last whole one is of {}", newest.errors, self.day(good.at));
+        let why = format!(
+            "{} {many} could not be read; the last whole one is of {}",
+            newest.errors,
+            self.day(good.at)
+        );
         let problem = self.problem(State::Warning, "incomplete", what).why(why);
         Some(problem.then(self.retry(), "take the newest snapshot for a whole one"))
     }
@@ -255,6 +269,9 @@ impl Look<'_> {
 
     /// Why there is nothing newer.
     fn why_none(&self, good: Option<&LastGood>) -> String {
+        if let Some(why) = self.why_no_log().filter(|_| good.is_some()) {
+            return why;
+        }
         if let Some(failed) = self.failed_since(good) {
             return self.attempted(failed);
         }
@@ -266,6 +283,20 @@ impl Look<'_> {
             (None, Some(_)) => "no snapshot of it is whole".to_owned(),
             _ => "no attempt is remembered on this host: see whether its scheduler runs".to_owned(),
         }
+    }
+
+    /// Why the log of a cluster does not go on, if it is one whose log is kept: that, and not its backups,
+    /// is what keeps it young.
+    fn why_no_log(&self) -> Option<String> {
+        let see = match self.source.postgres.as_ref()?.wal {
+            LogMode::Off => return None,
+            LogMode::Stream => "see whether `holdfast wal stream` runs",
+            LogMode::Archive => "see what the server says of its archive_command",
+        };
+        Some(match self.log_flushed() {
+            Some(at) => format!("its log was last stored {}: {see}", self.day(at)),
+            None => format!("no log is there that goes on from a snapshot of it: {see}"),
+        })
     }
 
     /// What is wrong with the proof that it comes back. A failure says more than an age.
@@ -286,7 +317,13 @@ impl Look<'_> {
         let problem = self.problem(State::High, "drill-failed", what).why(first_finding(source));
         let show = format!("holdfast -r {} evidence show", quoted(&record.url));
         let next = first_next(source).map_or(show.clone(), |next| format!("{next} ; see all of it: {show}"));
-        problem.then(next, format!("forget or prune {}: an older snapshot may be the only one that comes back", self.policy.name))
+        problem.then(
+            next,
+            format!(
+                "forget or prune {}: an older snapshot may be the only one that comes back",
+                self.policy.name
+            ),
+        )
     }
 
     fn inconclusive(&self, record: &Record, source: &SourceRecord) -> Problem {
@@ -311,7 +348,12 @@ impl Look<'_> {
             seconds(missed.limit)
         );
         let problem = self.problem(State::High, "rto", what).why(why);
-        Some(problem.then("give the restore a faster host or place, or promise less", "promise anybody the old time"))
+        Some(
+            problem.then(
+                "give the restore a faster host or place, or promise less",
+                "promise anybody the old time",
+            ),
+        )
     }
 
     fn proof_too_old(&self, state: &SourceState) -> Option<Problem> {

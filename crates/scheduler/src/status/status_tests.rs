@@ -42,7 +42,8 @@ impl Fake {
     }
 
     fn fails(mut self, place: &str, words: &str, code: i32, message: &str, hint: &str) -> Self {
-        let problems = vec![json!({"message_type": "exit_error", "code": code, "message": message, "hint": hint})];
+        let problems =
+            vec![json!({"message_type": "exit_error", "code": code, "message": message, "hint": hint})];
         let answer = Answer { code, problems, ..Answer::default() };
         self.answers.insert((place.into(), words.into()), Ok(answer));
         self
@@ -202,7 +203,9 @@ shop/tree   11-21 02:20  24 h   26 h   11-16 04:52     5 d  8 d    6 min   ok
 shop/media  02:31        43 min  26 h   11-16 04:52     5 d  8 d    1 min   ok
 copy offsite: has everything                                               ok
 next shop: run 11-23 02:15, drill 04:00";
-    let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    let squeezed = |text: &str| {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
     assert_eq!(squeezed(&shown(&status)), squeezed(wanted));
     assert_eq!((status.state(), status.problems.len()), (State::Ok, 0));
     assert_eq!(of(&status, "db").last_good.as_ref().unwrap().by, GoodBy::Log);
@@ -236,9 +239,21 @@ async fn the_screen_at_three_in_the_morning() {
     });
     let fake = well()
         .says("repository", "snapshots", ours)
-        .says("offsite", "snapshots", vec![snapshot(1, "shop/db", "21T02:16"), snapshot(6, "shop/tree", "19T02:20"), snapshot(3, "shop/media", "19T02:31")])
+        .says(
+            "offsite",
+            "snapshots",
+            vec![
+                snapshot(1, "shop/db", "21T02:16"),
+                snapshot(6, "shop/tree", "19T02:20"),
+                snapshot(3, "shop/media", "19T02:31"),
+            ],
+        )
         .says("repository", "hold", vec![hold])
-        .says("offsite", "evidence show", vec![drilled("a", "16T04:52", &[("db", "pass", 2280.0, ""), ("tree", "pass", 360.0, "")])]);
+        .says(
+            "offsite",
+            "evidence show",
+            vec![drilled("a", "16T04:52", &[("db", "pass", 2280.0, ""), ("tree", "pass", 360.0, "")])],
+        );
     let status = look(&fake, &[known(POLICY)], &[], Some(&memory)).await;
     let wanted = "\
 holdfast status                                             Sun 2026-11-22 03:14 +09:00
@@ -261,7 +276,8 @@ WARNING shop: the copy offsite is behind. If the repository is lost now, 2 days 
   do       holdfast run /etc/holdfast/shop.yaml
   do not   remove anything from the repository until the copy has it
   restore  from the repository, as ever";
-    let (shown, wanted): (Vec<_>, Vec<_>) = (shown(&status).lines().map(str::to_owned).collect(), wanted.lines().collect());
+    let (shown, wanted): (Vec<_>, Vec<_>) =
+        (shown(&status).lines().map(str::to_owned).collect(), wanted.lines().collect());
     // The width of the first line follows from the others.
     assert_eq!(shown[1..], wanted[1..], "{}", shown.join("\n"));
     assert!(shown[0].starts_with("holdfast status  ") && shown[0].ends_with(" Sun 2026-11-22 03:14 +09:00"));
@@ -270,12 +286,18 @@ WARNING shop: the copy offsite is behind. If the repository is lost now, 2 days 
 
 #[tokio::test]
 async fn a_repository_or_key_that_is_out_of_reach_is_a_disaster() {
-    let fake = well().fails("repository", "snapshots", 12, "the password is wrong", "check HOLDFAST_PASSWORD_FILE");
+    let fake =
+        well().fails("repository", "snapshots", 12, "the password is wrong", "check HOLDFAST_PASSWORD_FILE");
     let status = stands(&fake, POLICY).await;
     assert_eq!(conditions(&status), [("repository-out-of-reach", State::Disaster)]);
     assert!(status.sources.iter().all(|source| source.state == State::Disaster));
     let shown = shown(&status);
-    for text in ["DISASTER shop: the repository /backups/shop", "the password is wrong", "check HOLDFAST_PASSWORD_FILE", "from the copy offsite: holdfast -r s3://offsite/shop"] {
+    for text in [
+        "DISASTER shop: the repository /backups/shop",
+        "the password is wrong",
+        "check HOLDFAST_PASSWORD_FILE",
+        "from the copy offsite: holdfast -r s3://offsite/shop",
+    ] {
         assert!(shown.contains(text), "{shown}");
     }
     // A secret that is not to be had says nothing of the repository.
@@ -285,7 +307,10 @@ async fn a_repository_or_key_that_is_out_of_reach_is_a_disaster() {
     assert_eq!(conditions(&status), [("cannot-tell", State::Unknown)]);
     assert_eq!((status.state().code(), of(&status, "tree").state), (3, State::Unknown));
     let written = metrics(&status);
-    assert!(!written.contains("holdfast_last_good_timestamp_seconds{") && written.contains("holdfast_objective_rpo"));
+    assert!(
+        !written.contains("holdfast_last_good_timestamp_seconds{")
+            && written.contains("holdfast_objective_rpo")
+    );
 }
 
 #[tokio::test]
@@ -297,7 +322,8 @@ async fn what_this_host_may_not_read_is_judged_by_its_memory() {
     let memory = Catalog::open(&folder.path().join("c.db")).await.unwrap();
     for (source, started) in [("db", "2026-11-22T03:12:00+09:00"), ("tree", "2026-11-20T02:15:00+09:00")] {
         let started = at(started);
-        let run = Run { policy: "shop".into(), source: Some(source.into()), activity: "backup".into(), started };
+        let run =
+            Run { policy: "shop".into(), source: Some(source.into()), activity: "backup".into(), started };
         let id = memory.begin(&run).await.unwrap();
         let end = RunEnd { ended: started, code: 0, message: String::new(), snapshot: Some(hex(1)) };
         memory.end(id, &end).await.unwrap();
@@ -321,7 +347,10 @@ async fn drills_that_failed_or_proved_nothing() {
     assert_eq!(conditions(&status), [("drill-failed", State::High)]);
     let problem = &status.problems[0];
     assert_eq!(problem.why, format!("{found} (cause: backup)"));
-    assert!(problem.to_do.starts_with("holdfast check --read-data ;") && problem.do_not.contains("only one that comes back"));
+    assert!(
+        problem.to_do.starts_with("holdfast check --read-data ;")
+            && problem.do_not.contains("only one that comes back")
+    );
     assert!(problem.restore.ends_with("about 6 min"), "{problem:?}");
     let nothing = with(vec![drilled("b", "21T04:00", &[("tree", "inconclusive", 1.0, "")])]);
     assert_eq!(conditions(&stands(&nothing, POLICY).await), [("drill-inconclusive", State::Warning)]);
@@ -347,7 +376,16 @@ async fn proofs_that_are_too_old_or_never_came() {
     let status = stands(&never, &text).await;
     // Its first backup is younger than that, and no drill was due since.
     assert_eq!(status.state(), State::Ok, "{:?}", status.problems);
-    let old = never.says("repository", "snapshots", vec![snapshot(8, "shop/tree", "02T02:20"), snapshot(2, "shop/tree", "21T02:20"), snapshot(1, "shop/db", "21T02:16"), snapshot(3, "shop/media", "22T02:31")]);
+    let old = never.says(
+        "repository",
+        "snapshots",
+        vec![
+            snapshot(8, "shop/tree", "02T02:20"),
+            snapshot(2, "shop/tree", "21T02:20"),
+            snapshot(1, "shop/db", "21T02:16"),
+            snapshot(3, "shop/media", "22T02:31"),
+        ],
+    );
     let status = stands(&old, &text).await;
     assert_eq!(conditions(&status), [("proof", State::Disaster), ("drill-due", State::Warning)]);
     assert!(shown(&status).contains("DISASTER shop/tree was never seen to come back, in 20 days."));
@@ -363,21 +401,41 @@ async fn backups_that_are_missing_or_lack_something() {
     let status = stands(&fake, &text).await;
     assert_eq!(conditions(&status)[..3], [("no-backup", State::Disaster); 3]);
     assert!(status.problems.iter().any(|problem| problem.why == "no snapshot of it is whole"));
-    assert!(metrics(&status).contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"tree\"} 0\n"));
+    assert!(
+        metrics(&status)
+            .contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"tree\"} 0\n")
+    );
     let young = Known { since: Some(at("2026-11-22T00:00:00+09:00")), ..known(&text) };
     let status = look(&fake, &[young], &[], None).await;
     assert_eq!(of(&status, "tree").state, State::Warning);
-    let lacks = vec![snapshot(1, "shop/db", "21T02:16"), snapshot(2, "shop/tree", "21T02:20"), snapshot(3, "shop/media", "22T02:31"), incomplete(snapshot(4, "shop/tree", "22T02:20"))];
+    let lacks = vec![
+        snapshot(1, "shop/db", "21T02:16"),
+        snapshot(2, "shop/tree", "21T02:20"),
+        snapshot(3, "shop/media", "22T02:31"),
+        incomplete(snapshot(4, "shop/tree", "22T02:20")),
+    ];
     let status = stands(&well().says("repository", "snapshots", lacks), &text).await;
     assert!(conditions(&status).contains(&("incomplete", State::Warning)), "{:?}", status.problems);
+    // The log ended.
+    let status = stands(&well().says("repository", "wal status", log(1, "22T02:00:00", true)), POLICY).await;
+    assert_eq!(conditions(&status), [("rpo", State::High)]);
+    assert_eq!(
+        status.problems[0].why,
+        "its log was last stored 02:00: see whether `holdfast wal stream` runs"
+    );
     // The log ends, and goes on later.
-    let status = stands(&well().says("repository", "wal status", log(1, "22T03:13:39", false)), &text.replace("rpo: 5m", "rpo: 2d")).await;
+    let status = stands(
+        &well().says("repository", "wal status", log(1, "22T03:13:39", false)),
+        &text.replace("rpo: 5m", "rpo: 2d"),
+    )
+    .await;
     assert_eq!(conditions(&status), [("log-gap", State::Warning)]);
 }
 
 #[tokio::test]
 async fn what_cannot_be_looked_at_is_never_well() {
-    let gone = Unreadable { name: "old".into(), file: "/etc/old policy.yaml".into(), why: "no such file".into() };
+    let gone =
+        Unreadable { name: "old".into(), file: "/etc/old policy.yaml".into(), why: "no such file".into() };
     let status = look(&well(), &[known(POLICY)], &[gone], None).await;
     assert_eq!((status.state(), status.state().code()), (State::Unknown, 3));
     assert!(shown(&status).contains("holdfast policy check '/etc/old policy.yaml'"));
@@ -448,5 +506,8 @@ async fn the_rules_that_are_shipped_know_what_is_written() {
         let labels: Vec<&str> = labels.into_iter().flat_map(|labels| labels.split(',')).collect();
         assert!(labels.is_empty() || labels.len() == 2, "{line}");
     }
-    assert!(text.contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"db\"} 1795284819\n"), "{text}");
+    assert!(
+        text.contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"db\"} 1795284819\n"),
+        "{text}"
+    );
 }
