@@ -21,14 +21,7 @@ pub(crate) struct PolicyMistakeLine<'a> {
 impl<'a> From<&'a Wrong> for PolicyMistakeLine<'a> {
     fn from(wrong: &'a Wrong) -> Self {
         let Wrong { file, line, column, what, next } = wrong;
-        Self {
-            message_type: "policy_mistake",
-            file,
-            line: *line,
-            column: *column,
-            message: what,
-            hint: next,
-        }
+        Self { message_type: "policy_mistake", file, line: *line, column: *column, message: what, hint: next }
     }
 }
 

@@ -14,6 +14,7 @@ mod json_policy;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
+mod json_run;
 mod json_stream;
 mod json_wal;
 mod moment;
@@ -48,6 +49,7 @@ pub(crate) use json_repair::{
     RepairSnapshotsSummary,
 };
 pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
 pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
@@ -163,6 +165,11 @@ impl Ink {
         }
     }
 
+    /// Says what failed, though the run goes on; only where the tone is text.
+    pub(crate) fn fail(&self, message: &str) {
+        self.insist(&format!("{} {}", self.paint("1;31", "failed:"), escape_lines(message)));
+    }
+
     /// Says why the program ends as it does, and what to do now.
     pub(crate) fn fault(&self, fault: &Fault) {
         if self.tone.json {
@@ -171,6 +178,7 @@ impl Ink {
         let head = match fault.code {
             Code::Incomplete => self.paint("33", "incomplete:"),
             Code::Absent => self.paint("33", "not there:"),
+            Code::Inconclusive => self.paint("33", "inconclusive:"),
             _ => self.paint("1;31", "error:"),
         };
         self.insist(&fault_text(&head, fault));

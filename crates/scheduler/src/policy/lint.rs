@@ -129,8 +129,14 @@ fn gaps(policy: &Policy, lints: &mut Lints) {
                 }
             }
             _ => {
-                let what = format!("at most {rpo} of `{name}` shall be lost, and no schedule says when it is backed up");
-                lints.warning(path, what, "add a schedule, or see to it that another scheduler runs it in time");
+                let what = format!(
+                    "at most {rpo} of `{name}` shall be lost, and no schedule says when it is backed up"
+                );
+                lints.warning(
+                    path,
+                    what,
+                    "add a schedule, or see to it that another scheduler runs it in time",
+                );
             }
         }
     }
@@ -139,17 +145,26 @@ fn gaps(policy: &Policy, lints: &mut Lints) {
     let stated = |of: fn(&super::Source) -> bool| policy.sources.0.iter().all(|(_, source)| of(source));
     if objectives.rpo.is_none() && !stated(|source| source.rpo.is_some() || source.restored_by.is_some()) {
         let next = "add objectives: { rpo: 26h }, or an rpo to each source";
-        lints.warning("objectives", "nothing says how much may be lost: nobody is told when backups stop", next);
+        lints.warning(
+            "objectives",
+            "nothing says how much may be lost: nobody is told when backups stop",
+            next,
+        );
     }
     if objectives.rto.is_none() && !stated(|source| source.rto.is_some()) {
         let next = "add objectives: { rto: 1h }, or an rto to each source";
-        lints.warning("objectives", "nothing says how long a restore may take: no drill can find it too slow", next);
+        lints.warning(
+            "objectives",
+            "nothing says how long a restore may take: no drill can find it too slow",
+            next,
+        );
     }
 }
 
 fn jitter(policy: &Policy, lints: &mut Lints) {
     let Some(jitter) = policy.schedule.as_ref().and_then(|schedule| schedule.jitter) else { return };
-    let shortest = which::of_policy(policy).ok().flatten().and_then(|clock| gaps_of(&clock)).map(|gaps| gaps.1);
+    let shortest =
+        which::of_policy(policy).ok().flatten().and_then(|clock| gaps_of(&clock)).map(|gaps| gaps.1);
     if let Some(shortest) = shortest.filter(|shortest| *shortest <= jitter.0) {
         let what = format!("runs begin up to {jitter} late, and only {} lie between two", span(shortest));
         lints.warning("schedule.jitter", what, "make it much shorter than the time between two runs");
@@ -176,7 +191,9 @@ fn sources(policy: &Policy, lints: &mut Lints) {
                 let what = format!("nothing proves what `{name}` restores: a drill says *not provable*");
                 lints.warning(path, what, "add verify: [program, \"{target}\"]");
             }
-            Some(Kind::RestoredBy(restored)) if restored.verify.is_empty() && restored.kind == RestoredKind::Files => {
+            Some(Kind::RestoredBy(restored))
+                if restored.verify.is_empty() && restored.kind == RestoredKind::Files =>
+            {
                 let what = format!("nothing proves what `{name}` restores: a drill says *not provable*");
                 lints.warning(path, what, "add verify: [program, \"{target}\"]");
             }
@@ -188,11 +205,13 @@ fn sources(policy: &Policy, lints: &mut Lints) {
 fn slots(name: &str, postgres: &super::Postgres, lints: &mut Lints) {
     let path = format!("sources.{name}.postgres");
     if postgres.wal == LogMode::Stream && postgres.slot.is_none() {
-        let what = format!("the log of `{name}` is streamed without a slot: the server may throw it away first");
+        let what =
+            format!("the log of `{name}` is streamed without a slot: the server may throw it away first");
         lints.warning(path.clone(), what, "add slot: holdfast and slot_limit: 50GiB");
     }
     if postgres.slot.is_some() && postgres.slot_limit.is_none() {
-        let what = format!("the slot of `{name}` has no limit: if nobody reads it, it fills the server's disk");
+        let what =
+            format!("the slot of `{name}` has no limit: if nobody reads it, it fills the server's disk");
         lints.warning(path, what, "add slot_limit: 50GiB");
     }
 }
@@ -238,7 +257,11 @@ fn window(policy: &Policy, retention: &Retention, path: &str, logs: &[&str], lin
     let Some(wal) = retention.wal else { return };
     let Some(first) = logs.first() else {
         let next = "leave it out, or write `wal: stream` at a source with postgres";
-        return lints.warning(format!("{path}.wal"), "it keeps the log of clusters, and no source has one", next);
+        return lints.warning(
+            format!("{path}.wal"),
+            "it keeps the log of clusters, and no source has one",
+            next,
+        );
     };
     let apart = which::of_source(policy, first).ok().flatten().and_then(|clock| gaps_of(&clock));
     let reach = reach(retention, apart.map(|gaps| gaps.1));
@@ -247,7 +270,11 @@ fn window(policy: &Policy, retention: &Retention, path: &str, logs: &[&str], lin
             "every moment of {wal} shall be restorable, and the keep rules reach back {}: no snapshot to begin with is kept",
             span(reach)
         );
-        lints.warning(format!("{path}.wal"), what, "keep snapshots for longer than the log, or the log for shorter");
+        lints.warning(
+            format!("{path}.wal"),
+            what,
+            "keep snapshots for longer than the log, or the log for shorter",
+        );
     }
 }
 
@@ -258,7 +285,11 @@ fn told(policy: &Policy, lints: &mut Lints) {
         lints.warning("heartbeat", what, "add heartbeat: { url: { file: /etc/holdfast/heartbeat } }");
     }
     if policy.notify.is_empty() {
-        lints.warning("notify", "nobody is told when something is wrong", "add a slack, webhook, mail or command");
+        lints.warning(
+            "notify",
+            "nobody is told when something is wrong",
+            "add a slack, webhook, mail or command",
+        );
     } else if policy.notify.iter().all(|notify| notify.from > Severity::High) {
         let what = "a broken promise or a failed drill is told to nobody: all entries are from `disaster` on";
         lints.warning("notify", what, "write `from: high` at one of them");

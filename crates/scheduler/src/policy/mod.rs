@@ -8,6 +8,7 @@ pub mod kind;
 pub mod lint;
 mod nearest;
 mod order;
+pub mod place;
 pub mod plan;
 pub mod read;
 mod rules;
@@ -19,6 +20,7 @@ pub mod units;
 
 pub use kind::Kind;
 pub use order::Sources;
+pub use place::{Activity, REPOSITORY};
 
 use holdfast_engine::proof::Level;
 use schemars::JsonSchema;
@@ -395,7 +397,10 @@ pub struct CheckRule {
 
 /// How long a restore takes at most: a span, or a span and where it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "write a time, `1h`, or where it counts: { target: 1h, enforce_on: [drill-1] }")]
+#[serde(
+    untagged,
+    expecting = "write a time, `1h`, or where it counts: { target: 1h, enforce_on: [drill-1] }"
+)]
 pub enum Rto {
     /// Counts wherever a drill runs.
     Anywhere(Span),

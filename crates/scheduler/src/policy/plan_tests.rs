@@ -83,6 +83,7 @@ fn keep_rules_are_told_for_each_place() {
     let kept = kept(&policy);
     let rules: Vec<_> = kept.iter().map(|kept| (kept.place.as_str(), kept.rule.as_str())).collect();
     let each = ["keep_last: 3", "keep_daily: 14", "wal: 14d", "always"];
-    let all: Vec<_> = ["repository", "offsite"].iter().flat_map(|place| each.map(|rule| (*place, rule))).collect();
+    let all: Vec<_> =
+        ["repository", "offsite"].iter().flat_map(|place| each.map(|rule| (*place, rule))).collect();
     assert_eq!(rules, all);
 }

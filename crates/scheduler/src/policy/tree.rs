@@ -189,7 +189,11 @@ impl Builder {
 
     fn no_yaml(&mut self, error: &ScanError) {
         let at = At::of(error.marker());
-        self.wrong(at, format!("this is no YAML: {}", error.info()), "look at the quotes and the indentation");
+        self.wrong(
+            at,
+            format!("this is no YAML: {}", error.info()),
+            "look at the quotes and the indentation",
+        );
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) {
@@ -208,8 +212,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.plain_node(at, anchor, tag.is_some());
                 let text = text.into_owned();
-                let value =
-                    if style == ScalarStyle::Plain { Value::Plain(text) } else { Value::Text(text) };
+                let value = if style == ScalarStyle::Plain { Value::Plain(text) } else { Value::Text(text) };
                 self.put(Node { at, value });
             }
             Event::SequenceStart(_, anchor, tag) => {

@@ -51,7 +51,8 @@ pub(super) async fn look(bench: &Bench<'_>, session: &mut Session, drifted: bool
     let schema = match install(bench, session).await {
         Ok(schema) => schema,
         Err(error) => {
-            let package = format!("install postgresql{0}-contrib (RHEL) or postgresql-{0} (Debian)", bench.major());
+            let package =
+                format!("install postgresql{0}-contrib (RHEL) or postgresql-{0} (Debian)", bench.major());
             let what = format!("amcheck cannot be used in {}: {}", quoted(&session.database), told(&error));
             probe.finds(Cause::Environment, what, package);
             return probe;
@@ -218,7 +219,11 @@ fn broken(
 ) {
     if drifted && relation.sorts {
         let what = format!("the index {} is not in the order of this host: {why}", relation.name);
-        probe.finds(Cause::Environment, what, "this host sorts otherwise: drill where production's C library is");
+        probe.finds(
+            Cause::Environment,
+            what,
+            "this host sorts otherwise: drill where production's C library is",
+        );
         return;
     }
     let kind = if relation.is_index { "index" } else { "table" };
@@ -271,7 +276,12 @@ mod tests {
 
     fn failed(code: &str) -> Result<Vec<Vec<Option<String>>>, PgError> {
         let message = "heap tuple (0,5) from table \"orders\" lacks matching index tuple".to_owned();
-        let error = ServerError { code: code.into(), message, detail: "Key (email)=(x@y)".into(), ..ServerError::default() };
+        let error = ServerError {
+            code: code.into(),
+            message,
+            detail: "Key (email)=(x@y)".into(),
+            ..ServerError::default()
+        };
         Err(PgError::Server { what: "x".into(), error: Box::new(error) })
     }
 
@@ -283,7 +293,10 @@ mod tests {
         assert!(matches!(verdict(failed("0A000"), &index()).unwrap(), Found::Unknown(_)));
         let row = |number: &str| Ok(vec![vec![Some(number.to_owned()), Some("xmin is wrong".to_owned())]]);
         assert_eq!(verdict(row("0"), &index()).unwrap(), Found::Well);
-        assert_eq!(verdict(row("2"), &index()).unwrap(), Found::Broken("2 faults, the first: xmin is wrong".into()));
+        assert_eq!(
+            verdict(row("2"), &index()).unwrap(),
+            Found::Broken("2 faults, the first: xmin is wrong".into())
+        );
         assert!(verdict(Ok(Vec::new()), &index()).is_err());
     }
 
@@ -292,7 +305,10 @@ mod tests {
         let mut probe = check("x");
         let sum = Sum { checked: 25, late: 75, invalid: vec!["a.b".into()], ..Sum::default() };
         sum.tell(100, &mut probe);
-        assert!(probe.not_provable[0].contains("25 of 100 relations") && probe.not_provable[0].contains("in 4 drills"));
+        assert!(
+            probe.not_provable[0].contains("25 of 100 relations")
+                && probe.not_provable[0].contains("in 4 drills")
+        );
         assert_eq!(probe.counts["relations checked"], 25);
         assert!(probe.notes[0].contains("1 indexes are invalid") && probe.findings.is_empty());
     }

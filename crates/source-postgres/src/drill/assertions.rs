@@ -36,7 +36,11 @@ pub(super) async fn look(bench: &Bench<'_>, assertion: &Assertion) -> Probe {
                 Some(code) => format!("failed (SQLSTATE {code})"),
                 None => told(&error),
             };
-            probe.finds(Cause::Assertion, format!("{}: the query {why}", assertion.name), "run it on production");
+            probe.finds(
+                Cause::Assertion,
+                format!("{}: the query {why}", assertion.name),
+                "run it on production",
+            );
         }
     }
     session.close().await;
@@ -127,7 +131,11 @@ fn judge(answer: &Answer, assertion: &Assertion, probe: &mut Probe) {
         probe.counts.insert("keys missing".to_owned(), answer.missing);
         if answer.missing > 0 {
             let what = format!("{name}: {} of {} keys are not there", answer.missing, answer.rows);
-            probe.finds(Cause::Assertion, what, "rows point at what was not backed up, or not at that moment");
+            probe.finds(
+                Cause::Assertion,
+                what,
+                "rows point at what was not backed up, or not at that moment",
+            );
         }
         if answer.odd > 0 {
             let what = format!("{name}: {} of {} rows are no keys", answer.odd, answer.rows);
@@ -191,9 +199,18 @@ mod tests {
         assert_eq!(found(Expect::Truth(true), 1, "f").unwrap(), "orders: expected true, got false");
         let range = Expect::Between(Some(1.0), Some(10.0));
         assert_eq!(found(range.clone(), 1, "7"), None);
-        assert_eq!(found(range.clone(), 1, "11.5").unwrap(), "orders: expected at least 1 and at most 10, got 11.5");
-        assert_eq!(found(Expect::Between(Some(5.0), Some(5.0)), 1, "4").unwrap(), "orders: expected 5, got 4");
-        assert_eq!(found(range.clone(), 3, "7").unwrap(), "orders: expected at least 1 and at most 10, it returned 3 rows, not shown");
+        assert_eq!(
+            found(range.clone(), 1, "11.5").unwrap(),
+            "orders: expected at least 1 and at most 10, got 11.5"
+        );
+        assert_eq!(
+            found(Expect::Between(Some(5.0), Some(5.0)), 1, "4").unwrap(),
+            "orders: expected 5, got 4"
+        );
+        assert_eq!(
+            found(range.clone(), 3, "7").unwrap(),
+            "orders: expected at least 1 and at most 10, it returned 3 rows, not shown"
+        );
         assert!(!found(range, 1, "anna@example.org").unwrap().contains("anna"));
     }
 

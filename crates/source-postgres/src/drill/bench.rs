@@ -137,7 +137,12 @@ impl Bench<'_> {
     }
 
     /// Runs a program to its end where that keeps nobody else waiting.
-    pub(super) async fn run(&self, command: Command, reads: bool, limit: Option<Duration>) -> io::Result<Ran> {
+    pub(super) async fn run(
+        &self,
+        command: Command,
+        reads: bool,
+        limit: Option<Duration>,
+    ) -> io::Result<Ran> {
         let (work, cancel) = (self.ground.work.clone(), self.drill.cancel.clone());
         let job = move || match reads {
             true => run(command, &work, limit, &cancel),

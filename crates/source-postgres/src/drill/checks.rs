@@ -13,7 +13,8 @@ use holdfast_engine::proof::{Cause, Probe};
 use std::collections::BTreeMap;
 
 /// Words of programs about what this host lacks.
-const LACKS: [&str; 4] = ["could not load library", "could not access file", "no space left", "out of memory"];
+const LACKS: [&str; 4] =
+    ["could not load library", "could not access file", "no space left", "out of memory"];
 
 /// Looks at all of it, but for checksums, which need a server that has stopped.
 pub(super) async fn look(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
@@ -32,7 +33,9 @@ pub(super) async fn look(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
     for one in &listed {
         if !one.is_alive {
             let mut probe = check(format!("database {}", quoted(&one.name)));
-            probe.not_provable.push("the server says that it was dropped by half: nobody can enter it".to_owned());
+            probe
+                .not_provable
+                .push("the server says that it was dropped by half: nobody can enter it".to_owned());
             probes.push(probe);
             continue;
         }
@@ -43,7 +46,8 @@ pub(super) async fn look(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
 /// Lists databases, after all of them were opened for connections.
 async fn all(bench: &Bench<'_>) -> Result<Vec<Listed>, PgError> {
     let mut session = first(bench).await?;
-    const OPEN: &str = "UPDATE pg_catalog.pg_database SET datallowconn = true WHERE NOT datallowconn AND datconnlimit <> -2";
+    const OPEN: &str =
+        "UPDATE pg_catalog.pg_database SET datallowconn = true WHERE NOT datallowconn AND datconnlimit <> -2";
     session.run("open all databases", OPEN).await?;
     let listed = databases::list(&mut session, bench.major()).await;
     session.close().await;
@@ -262,7 +266,11 @@ mod tests {
             collation: collation.into(),
             sorts_differently: differs,
         };
-        let listed = [one("a", "libc ko_KR.UTF-8 2.36, now 2.41", true), one("b", "libc C", false), one("c", "libc x 2.41", false)];
+        let listed = [
+            one("a", "libc ko_KR.UTF-8 2.36, now 2.41", true),
+            one("b", "libc C", false),
+            one("c", "libc x 2.41", false),
+        ];
         let facts = [("database b collation", "libc C"), ("database c collation", "libc x 2.36")];
         let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let (probe, drifted) = sorting(&listed, &facts);

@@ -73,7 +73,11 @@ pub(super) fn compare(name: &str, recorded: u64, restored: u64, exact: bool, pro
         let what = format!("{both}; nothing was committed in between");
         probe.finds(Cause::Backup, what, "look into other snapshots, and what production has");
     } else if restored == 0 && recorded >= MANY {
-        probe.finds(Cause::Backup, both, "rows are missing: look into other snapshots, and what production has");
+        probe.finds(
+            Cause::Backup,
+            both,
+            "rows are missing: look into other snapshots, and what production has",
+        );
     } else if !exact {
         probe.notes.push(format!("{both} (not of the same moment)"));
     }
@@ -132,7 +136,11 @@ pub(super) async fn rows(bench: &Bench<'_>, session: &mut Session, probe: &mut P
             }
             Err(error) => match error.code() {
                 Some("57014") => probe.not_provable.push(format!("{name}: counting took too long")),
-                _ => probe.finds(bench.blame(), format!("{name} cannot be counted: {}", told(&error)), bench.advice()),
+                _ => probe.finds(
+                    bench.blame(),
+                    format!("{name} cannot be counted: {}", told(&error)),
+                    bench.advice(),
+                ),
             },
         }
     }
@@ -156,7 +164,8 @@ async fn count(bench: &Bench<'_>, session: &mut Session, of: &RowsOf) -> Result<
          enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off"
     );
     session.run("begin", &begin).await?;
-    let text = format!("SELECT pg_catalog.count(*) FROM {}.{}", identifier(&of.schema), identifier(&of.table));
+    let text =
+        format!("SELECT pg_catalog.count(*) FROM {}.{}", identifier(&of.schema), identifier(&of.table));
     let counted = session.rows_within("count", &text, PATIENCE).await;
     session.run("end the count", "ROLLBACK").await?;
     let number = counted?.into_iter().next().and_then(|row| row.into_iter().next().flatten());
@@ -192,7 +201,8 @@ mod tests {
 
     #[test]
     fn numbers_of_one_moment_have_to_agree() {
-        let trail = |commit: u64| Trail { last_commit: Some(Lsn(commit)), last: Some(Lsn(9)), ..Trail::default() };
+        let trail =
+            |commit: u64| Trail { last_commit: Some(Lsn(commit)), last: Some(Lsn(9)), ..Trail::default() };
         let between = Some((Lsn(5), Lsn(6)));
         assert!(is_same_moment(between, Some(Lsn(7)), &trail(4)));
         assert!(!is_same_moment(between, Some(Lsn(7)), &trail(6)));

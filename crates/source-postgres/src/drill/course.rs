@@ -203,8 +203,13 @@ async fn programs(drill: &Drill, probe: &mut Probe) -> Option<(Programs, Control
     };
     probe.counts.insert("version".to_owned(), u64::from(major));
     probe.notes.push(format!("programs of PostgreSQL {} in {}", programs.version, programs.folder.display()));
-    if let Some(recorded) = drill.facts.get("server version").filter(|recorded| programs.is_older_than(recorded)) {
-        let what = format!("the programs here are {}, older than the server, which was {recorded}", programs.version);
+    if let Some(recorded) =
+        drill.facts.get("server version").filter(|recorded| programs.is_older_than(recorded))
+    {
+        let what = format!(
+            "the programs here are {}, older than the server, which was {recorded}",
+            programs.version
+        );
         probe.finds(Cause::Environment, what, "update them: newer ones mend faults of older ones");
     }
     let control = control(drill, &ran, probe)?;
@@ -241,11 +246,7 @@ fn control(drill: &Drill, ran: &Ran, probe: &mut Probe) -> Option<Control> {
 }
 
 /// Whom it runs as, and behind which walls; and whether that is somebody else than we are.
-async fn isolate(
-    drill: &Drill,
-    programs: &Programs,
-    probe: &mut Probe,
-) -> Option<(Ground, Isolation, bool)> {
+async fn isolate(drill: &Drill, programs: &Programs, probe: &mut Probe) -> Option<(Ground, Isolation, bool)> {
     let (folder, work) = (drill.folder.clone(), drill.work.clone());
     let (ground, outside) = match blocking(move || survey(&folder, &work)).await {
         Ok(found) => found,
@@ -262,7 +263,8 @@ async fn isolate(
     let (user, is_other) = match user(drill) {
         Ok(found) => found,
         Err(why) => {
-            let next = "name another one in drill.run_as, or make a user holdfast-drill who owns nothing else";
+            let next =
+                "name another one in drill.run_as, or make a user holdfast-drill who owns nothing else";
             probe.finds(Cause::Environment, format!("nobody may run the restored server: {why}"), next);
             return None;
         }
@@ -280,12 +282,18 @@ async fn isolate(
             return None;
         }
         Err(error) => {
-            probe.finds(Cause::Environment, format!("scratch cannot be given to the server's user: {error}"), "");
+            probe.finds(
+                Cause::Environment,
+                format!("scratch cannot be given to the server's user: {error}"),
+                "",
+            );
             return None;
         }
     };
     probe.notes = isolation.notes();
-    probe.counts.insert("walls".to_owned(), u64::from(isolation.walls.files) + u64::from(isolation.walls.network));
+    probe
+        .counts
+        .insert("walls".to_owned(), u64::from(isolation.walls.files) + u64::from(isolation.walls.network));
     if drill.no_network && !isolation.walls.network {
         let what = format!("the network cannot be taken away from a server here: {}", isolation.lacks);
         probe.finds(Cause::Environment, what, "run drills as root, or say `network: host` in the policy");
@@ -338,7 +346,8 @@ async fn cover(
     let found = match found {
         Ok(found) => found,
         Err(path) => {
-            let what = format!("the log makes a tablespace in {}, which nothing can be put over", path.display());
+            let what =
+                format!("the log makes a tablespace in {}, which nothing can be put over", path.display());
             probe.finds(Cause::Environment, what, "make an empty folder of that name on this host");
             return None;
         }

@@ -23,9 +23,8 @@ pub(super) struct Ground {
 pub(super) fn survey(folder: &Path, work: &Path) -> io::Result<(Ground, Vec<String>)> {
     let (folder, work) = (fs::canonicalize(folder)?, fs::canonicalize(work)?);
     let scratch = folder.parent().filter(|parent| work.starts_with(parent) && *parent != Path::new("/"));
-    let inside = |path: &Path| {
-        path.starts_with(&folder) || scratch.is_some_and(|scratch| path.starts_with(scratch))
-    };
+    let inside =
+        |path: &Path| path.starts_with(&folder) || scratch.is_some_and(|scratch| path.starts_with(scratch));
     let (mut spaces, mut outside) = (Vec::new(), Vec::new());
     let links = folder.join("pg_tblspc");
     for dir in [&folder, &links] {

@@ -5,11 +5,11 @@
 
 use super::Drill;
 use super::bench::Watch;
+use super::course::blocking;
 use super::isolation::Isolation;
 use super::links::Ground;
 use super::programs::Programs;
 use super::run::run;
-use super::course::blocking;
 use holdfast_engine::proof::{Cause, Level, Probe};
 
 /// What a restore writes itself.

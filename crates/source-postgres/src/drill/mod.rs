@@ -55,11 +55,8 @@ pub enum Fetched {
 /// What fetches a file of the log: its name, and where it goes.
 pub trait FetchLog: Send + Sync {
     /// Fetches it.
-    fn fetch<'a>(
-        &'a self,
-        name: &'a str,
-        to: &'a Path,
-    ) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
+    fn fetch<'a>(&'a self, name: &'a str, to: &'a Path)
+    -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
 }
 
 /// Something that has to hold in a cluster.

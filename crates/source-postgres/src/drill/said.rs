@@ -49,7 +49,11 @@ fn line(text: &str) -> Option<Line> {
     let (code, level) = before.trim().split_once(' ')?;
     let known = ["LOG", "WARNING", "ERROR", "FATAL", "PANIC"].contains(&level);
     let is_code = code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    (known && is_code).then(|| Line { code: code.into(), level: level.into(), message: message.trim().into() })
+    (known && is_code).then(|| Line {
+        code: code.into(),
+        level: level.into(),
+        message: message.trim().into(),
+    })
 }
 
 /// Whose fault it is that a server ended, and why, out of its log.
@@ -81,8 +85,13 @@ pub(super) fn cause(lines: &[Line]) -> Option<(Cause, String)> {
 
 /// What a server says of where its recovery stopped, in its own words.
 pub(super) fn stopped_at(lines: &[Line]) -> Vec<String> {
-    const SAYS: [&str; 5] =
-        ["recovery stopping", "redo done at", "last completed transaction", "selected new timeline", "consistent recovery state"];
+    const SAYS: [&str; 5] = [
+        "recovery stopping",
+        "redo done at",
+        "last completed transaction",
+        "selected new timeline",
+        "consistent recovery state",
+    ];
     let of = |line: &&Line| SAYS.iter().any(|start| line.message.starts_with(start));
     let mut found: Vec<String> = lines.iter().filter(of).map(|line| line.message.clone()).collect();
     // The name of a restore point is the user's.
@@ -107,7 +116,10 @@ mod tests {
     fn a_log_is_taken_apart() {
         let found = lines(LOG);
         assert_eq!(found.len(), 4);
-        assert_eq!(found[0], Line { code: "00000".into(), level: "LOG".into(), message: "starting PostgreSQL 15.18".into() });
+        assert_eq!(
+            found[0],
+            Line { code: "00000".into(), level: "LOG".into(), message: "starting PostgreSQL 15.18".into() }
+        );
         assert_eq!(stopped_at(&found), ["redo done at 0/30000A0"]);
     }
 
@@ -116,7 +128,9 @@ mod tests {
         let (cause_of, why) = cause(&lines(LOG)).unwrap();
         assert_eq!(cause_of, Cause::Backup);
         assert!(why.contains("log ends before the point") && why.contains("redo done at 0/30000A0"), "{why}");
-        let of = |message: &str, code: &str| cause(&lines(&format!("{code} FATAL:  {message}\n"))).map(|found| found.0);
+        let of = |message: &str, code: &str| {
+            cause(&lines(&format!("{code} FATAL:  {message}\n"))).map(|found| found.0)
+        };
         let environment = Some(Cause::Environment);
         assert_eq!(of("could not access file \"pg_cron\": No such file or directory", "58P01"), environment);
         assert_eq!(of("could not map anonymous shared memory: Cannot allocate memory", "XX000"), environment);

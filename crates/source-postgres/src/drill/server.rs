@@ -149,7 +149,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let running = shell(&format!("echo $$ > {}; exec sleep 600", pid.display()), dir.path());
-        let number = || fs::read_to_string(&pid).ok().and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw);
+        let number = || {
+            fs::read_to_string(&pid).ok().and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw)
+        };
         while number().is_none() {
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -88,7 +88,12 @@ pub(super) fn library(name: &str, folder: &Path) -> PathBuf {
 }
 
 /// What stands on the command line.
-pub(super) fn safe(major: u32, control: &Control, sockets: &str, preload: &[String]) -> Vec<(String, String)> {
+pub(super) fn safe(
+    major: u32,
+    control: &Control,
+    sockets: &str,
+    preload: &[String],
+) -> Vec<(String, String)> {
     const ALWAYS: [(&str, &str); 38] = [
         ("listen_addresses", ""),
         ("port", "5432"),
@@ -138,11 +143,8 @@ pub(super) fn safe(major: u32, control: &Control, sockets: &str, preload: &[Stri
         (17, "sync_replication_slots", "off"),
     ];
     let later = LATER.iter().filter(|(since, ..)| major >= *since).map(|(_, name, value)| (*name, *value));
-    let mut all: Vec<(String, String)> = ALWAYS
-        .into_iter()
-        .chain(later)
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let mut all: Vec<(String, String)> =
+        ALWAYS.into_iter().chain(later).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let mut add = |name: &str, value: String| all.push((name.to_owned(), value));
     add("unix_socket_directories", sockets.to_owned());
     add("shared_preload_libraries", preload.join(","));
@@ -181,7 +183,8 @@ mod tests {
 
     #[test]
     fn libraries_are_those_that_the_server_had() {
-        let files = ["shared_preload_libraries = 'a'".into(), "shared_preload_libraries='pg_cron, \"x\"'".into()];
+        let files =
+            ["shared_preload_libraries = 'a'".into(), "shared_preload_libraries='pg_cron, \"x\"'".into()];
         assert_eq!(preloaded(&files, ""), ["pg_cron", "x"]);
         let listing = "name\tsetting\nshared_preload_libraries\tauto_explain\t\\N\tconfiguration file\n";
         assert_eq!(preloaded(&files, listing), ["auto_explain"]);
@@ -192,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_version_is_told_only_what_it_knows() {
-        let control = Control { max_connections: 500, max_prepared: 900, max_locks: 10, ..Control::default() };
+        let control =
+            Control { max_connections: 500, max_prepared: 900, max_locks: 10, ..Control::default() };
         let all = |major| safe(major, &control, "/s/w", &["a".into()]);
         let has = |major: u32, name: &str| all(major).into_iter().any(|(found, _)| found == name);
         assert!(!has(13, "recovery_init_sync_method") && has(14, "recovery_init_sync_method"));

@@ -104,7 +104,9 @@ fn ended(running: &Running, probe: &mut Probe) {
         (Cause::Environment, format!("the server ended: {}", last.trim()))
     });
     let next = match cause {
-        Cause::Backup => "see `holdfast wal status`, and restore to an earlier point or from another snapshot",
+        Cause::Backup => {
+            "see `holdfast wal status`, and restore to an earlier point or from another snapshot"
+        }
         _ => "put that right on this host, or drill on another",
     };
     probe.finds(cause, why, next);
@@ -211,7 +213,9 @@ async fn told_to(prepared: &Prepared, probe: &mut Probe) -> io::Result<(Sockets,
     };
     let (sockets, words, missing) = blocking(work).await?;
     if !missing.is_empty() {
-        probe.notes.push(format!("it was started without libraries that are not installed: {}", missing.join(", ")));
+        probe
+            .notes
+            .push(format!("it was started without libraries that are not installed: {}", missing.join(", ")));
     }
     Ok((sockets, words))
 }

@@ -314,7 +314,9 @@ mod tests {
     fn what_lies_behind_the_point_does_not_count() {
         let event = |at, time| Event { at: Lsn(at), kind: EventKind::Commit { xid: 7, time: PgTime(time) } };
         assert!(Stop::Lsn(Lsn(5)).is_at(&event(6, 0)) && !Stop::Lsn(Lsn(5)).is_at(&event(4, 0)));
-        assert!(Stop::Time(PgTime(5)).is_before(&event(1, 6)) && !Stop::Time(PgTime(5)).is_before(&event(1, 5)));
+        assert!(
+            Stop::Time(PgTime(5)).is_before(&event(1, 6)) && !Stop::Time(PgTime(5)).is_before(&event(1, 5))
+        );
         assert!(Stop::Xid(7).is_at(&event(1, 1)) && !Stop::Xid(8).is_at(&event(1, 1)));
         assert!(!Stop::End.is_before(&event(u64::MAX, i64::MAX)));
     }

@@ -37,14 +37,16 @@ pub(super) fn recovers(ground: &Ground) -> bool {
 }
 
 /// Fetches the log that it needs, and reads it.
-pub(super) async fn trail(drill: &Drill, ground: &Ground, control: &Control, probe: &mut Probe) -> Option<Trail> {
+pub(super) async fn trail(
+    drill: &Drill,
+    ground: &Ground,
+    control: &Control,
+    probe: &mut Probe,
+) -> Option<Trail> {
     let auto = fs::read_to_string(ground.folder.join(AUTO)).unwrap_or_default();
     let label = fs::read_to_string(ground.folder.join("backup_label")).unwrap_or_default();
-    let own = control.redo.map(|at| Begin {
-        at,
-        timeline: control.timeline,
-        segment_bytes: control.segment_bytes,
-    });
+    let own =
+        control.redo.map(|at| Begin { at, timeline: control.timeline, segment_bytes: control.segment_bytes });
     let Some(begin) = Begin::of(&label, control.segment_bytes).or(own) else {
         probe.finds(Cause::Backup, "neither backup_label nor pg_control says where its log begins", "");
         return None;
@@ -73,7 +75,9 @@ pub(super) async fn trail(drill: &Drill, ground: &Ground, control: &Control, pro
         }
         Err(lack) => {
             let next = match lack.cause {
-                Cause::Backup => "see `holdfast wal status`: what lies behind it can be restored from later snapshots only",
+                Cause::Backup => {
+                    "see `holdfast wal status`: what lies behind it can be restored from later snapshots only"
+                }
                 _ => "put that right and drill again",
             };
             probe.finds(lack.cause, lack.what, next);
@@ -115,7 +119,11 @@ impl Line {
 }
 
 impl FetchLog for Line {
-    fn fetch<'a>(&'a self, name: &'a str, to: &'a Path) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>> {
+    fn fetch<'a>(
+        &'a self,
+        name: &'a str,
+        to: &'a Path,
+    ) -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>> {
         let (command, cancel) = (self.command(name, to), self.cancel.clone());
         let work = to.parent().map(Path::to_owned).unwrap_or_default();
         let to = to.to_owned();
@@ -149,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_command_of_the_cluster_is_taken_as_its_server_takes_it() {
-        let line = Line { line: "cp /a/%f \"%p\" # 100%%".into(), folder: "/".into(), cancel: Cancel::default() };
+        let line =
+            Line { line: "cp /a/%f \"%p\" # 100%%".into(), folder: "/".into(), cancel: Cancel::default() };
         let command = line.command("000000010000000000000003", Path::new("/s/wal/x"));
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert_eq!(words, ["-c", "cp /a/000000010000000000000003 \"/s/wal/x\" # 100%"]);
