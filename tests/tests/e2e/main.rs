@@ -54,6 +54,7 @@ mod repair;
 mod schema;
 mod shell;
 mod soak;
+mod status;
 mod stopped;
 mod stuck;
 mod tag;

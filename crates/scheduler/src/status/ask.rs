@@ -5,9 +5,8 @@
 use super::{Held, Known};
 use crate::catalog::{Catalog, Last};
 use crate::evidence::{RECORD_VERSION, Record};
-use crate::hands::{Answer, Call, Hands, Opens, Place};
-use crate::policy::secret::{Credentials, Keys, SecretRef};
-use crate::policy::{LogMode, Policy};
+use crate::hands::{Answer, Call, Hands, Place};
+use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,28 +130,15 @@ async fn remembered(policy: &Policy, memory: Option<&Catalog>, seen: &mut Seen) 
     }
 }
 
-/// The repository and its copies, each with what opens it for reading, where something does.
+/// The repository and its copies, each with what opens it so that its snapshots can be listed, where
+/// something does: the key that reads, or that maintains.
 fn places(policy: &Policy) -> Vec<(String, String, Option<Place>)> {
-    let one = |name: &str, url: &str, opens: Option<Opens>, credentials: &Option<Credentials>| {
-        let credentials = credentials.clone();
-        let place = opens.map(|opens| Place { name: name.into(), url: url.into(), opens, credentials });
+    let one = |(name, url): (&str, &str)| {
+        let place = policy.place(name, Activity::Read).or_else(|| policy.place(name, Activity::Maintain));
         (name.to_owned(), url.to_owned(), place)
     };
-    let repository = &policy.repository;
-    let opens = opens(repository.password.as_ref(), repository.keys.as_ref());
-    let mut all = vec![one("repository", &repository.url, opens, &repository.credentials)];
-    for copy in &policy.copies {
-        let opens = self::opens(copy.password.as_ref(), copy.keys.as_ref());
-        all.push(one(&copy.name, &copy.url, opens, &copy.credentials));
-    }
-    all
-}
-
-/// What opens a repository so that its snapshots can be listed: the key that reads, or that
-/// maintains.
-fn opens(password: Option<&SecretRef>, keys: Option<&Keys>) -> Option<Opens> {
-    let key = keys.and_then(|keys| keys.read.as_ref().or(keys.maintain.as_ref()));
-    key.cloned().map(Opens::Key).or_else(|| password.cloned().map(Opens::Password))
+    let copies = policy.copies.iter().map(|copy| (&*copy.name, &*copy.url));
+    std::iter::once((REPOSITORY, &*policy.repository.url)).chain(copies).map(one).collect()
 }
 
 /// Runs a verb; what it has to say, whole or with parts that could not be read.
@@ -195,7 +181,7 @@ async fn more(hands: &dyn Hands, policy: &Policy, place: &Place, seen: &mut Seen
         Ok(answer) => seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name))),
         Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
     }
-    if place.name != "repository" {
+    if place.name != REPOSITORY {
         return;
     }
     match verb(hands, place, &["hold"]).await {
