@@ -8,22 +8,21 @@ use super::source::Judged;
 use super::words::{quoted, span, span_in_words};
 use super::{Known, Next, State, Status, copies, source};
 use crate::schedule::which;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// A drill that is late by less may still come.
 const DRILL_GRACE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Adds what is to be said of a policy.
-pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen) {
+pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen, zone: &TimeZone) {
     let (policy, now) = (&known.policy, status.now);
     status.problems.extend(repository(known, seen));
     status.problems.extend(gaps(known, seen));
-    let mut judged: Vec<Judged> = policy
-        .sources
-        .0
-        .iter()
-        .map(|(name, source)| source::judge(known, (name, source), seen, now))
-        .collect();
+    let at = (now, zone);
+    let sources = policy.sources.0.iter();
+    let mut judged: Vec<Judged> =
+        sources.map(|(name, source)| source::judge(known, (name, source), seen, at)).collect();
     let copied = copies::judge(known, seen, now);
     for judged in &mut judged {
         let full = format!("{}/{}", policy.name, judged.state.source);

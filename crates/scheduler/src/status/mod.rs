@@ -24,6 +24,7 @@ use crate::catalog::Catalog;
 use crate::hands::Hands;
 use crate::policy::Policy;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -222,12 +223,13 @@ impl Status {
     }
 }
 
-/// Looks at policies, one after the other.
+/// Looks at policies, one after the other. Moments are told in times of a zone, as on the screen.
 pub async fn look(
     hands: &dyn Hands,
     known: &[Known],
     unreadable: &[Unreadable],
     memory: Option<&Catalog>,
+    zone: &TimeZone,
 ) -> Status {
     let now = hands.now();
     let mut status = Status {
@@ -240,7 +242,7 @@ pub async fn look(
     };
     for known in known {
         let seen = ask::ask(hands, known, memory).await;
-        judge::add(&mut status, known, &seen);
+        judge::add(&mut status, known, &seen, zone);
     }
     status.problems.sort_by(|a, b| b.state.cmp(&a.state));
     status

@@ -32,15 +32,19 @@ struct Look<'a> {
     full: String,
     seen: &'a Seen,
     now: Timestamp,
-    zone: TimeZone,
+    zone: &'a TimeZone,
     clock: Option<Clockwork>,
 }
 
 /// Judges one source.
-pub(super) fn judge(known: &Known, (name, source): (&str, &Source), seen: &Seen, now: Timestamp) -> Judged {
+pub(super) fn judge(
+    known: &Known,
+    (name, source): (&str, &Source),
+    seen: &Seen,
+    (now, zone): (Timestamp, &TimeZone),
+) -> Judged {
     let policy = &known.policy;
     let clock = which::of_source(policy, name).ok().flatten();
-    let zone = clock.as_ref().map_or(TimeZone::UTC, |clock| clock.zone().clone());
     let full = format!("{}/{name}", policy.name);
     let look = Look { known, policy, name, source, full, seen, now, zone, clock };
     let state = look.state();
@@ -423,9 +427,9 @@ impl Look<'_> {
         }
     }
 
-    /// A moment in the policy's zone, as a person names it.
+    /// A moment as a person names it.
     fn day(&self, moment: Timestamp) -> String {
-        super::words::moment(moment, self.now, &self.zone)
+        super::words::moment(moment, self.now, self.zone)
     }
 }
 

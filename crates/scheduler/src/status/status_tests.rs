@@ -172,7 +172,7 @@ fn well() -> Fake {
 }
 
 async fn stands(fake: &Fake, text: &str) -> Status {
-    look(fake, &[known(text)], &[], None).await
+    look(fake, &[known(text)], &[], None, &seoul()).await
 }
 
 fn seoul() -> TimeZone {
@@ -254,7 +254,7 @@ async fn the_screen_at_three_in_the_morning() {
             "evidence show",
             vec![drilled("a", "16T04:52", &[("db", "pass", 2280.0, ""), ("tree", "pass", 360.0, "")])],
         );
-    let status = look(&fake, &[known(POLICY)], &[], Some(&memory)).await;
+    let status = look(&fake, &[known(POLICY)], &[], Some(&memory), &seoul()).await;
     let wanted = "\
 holdfast status                                             Sun 2026-11-22 03:14 +09:00
 SOURCE      LAST GOOD    AGE   LIMIT  PROVEN RESTORE  AGE  LIMIT  TOOK    STATE
@@ -329,7 +329,7 @@ async fn what_this_host_may_not_read_is_judged_by_its_memory() {
         memory.end(id, &end).await.unwrap();
     }
     let fake = Fake::default();
-    let status = look(&fake, &[known(&text)], &[], Some(&memory)).await;
+    let status = look(&fake, &[known(&text)], &[], Some(&memory), &seoul()).await;
     assert_eq!(of(&status, "db").state, State::Ok);
     assert_eq!(of(&status, "db").last_good.as_ref().unwrap().by, GoodBy::Memory);
     assert_eq!(of(&status, "tree").state, State::High);
@@ -406,7 +406,7 @@ async fn backups_that_are_missing_or_lack_something() {
             .contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"tree\"} 0\n")
     );
     let young = Known { since: Some(at("2026-11-22T00:00:00+09:00")), ..known(&text) };
-    let status = look(&fake, &[young], &[], None).await;
+    let status = look(&fake, &[young], &[], None, &seoul()).await;
     assert_eq!(of(&status, "tree").state, State::Warning);
     let lacks = vec![
         snapshot(1, "shop/db", "21T02:16"),
@@ -436,10 +436,10 @@ async fn backups_that_are_missing_or_lack_something() {
 async fn what_cannot_be_looked_at_is_never_well() {
     let gone =
         Unreadable { name: "old".into(), file: "/etc/old policy.yaml".into(), why: "no such file".into() };
-    let status = look(&well(), &[known(POLICY)], &[gone], None).await;
+    let status = look(&well(), &[known(POLICY)], &[gone], None, &seoul()).await;
     assert_eq!((status.state(), status.state().code()), (State::Unknown, 3));
     assert!(shown(&status).contains("holdfast policy check '/etc/old policy.yaml'"));
-    let status = look(&Fake::default(), &[], &[], None).await;
+    let status = look(&Fake::default(), &[], &[], None, &seoul()).await;
     assert_eq!(status.state(), State::Unknown);
     let status = stands(&well().fails("repository", "evidence show", 1, "no", ""), POLICY).await;
     assert_eq!(conditions(&status), [("not-all-seen", State::Warning)]);

@@ -29,7 +29,8 @@ pub(crate) async fn run(run: &Run, args: &StatusArgs) -> Result<(), Fault> {
     }
     let (known, unreadable) = policies(args, catalog.as_ref()).await?;
     run.listen()?;
-    let status = look(&OwnHands::new(run), &known, &unreadable, catalog.as_ref()).await;
+    let hands = OwnHands::silent(run);
+    let status = look(&hands, &known, &unreadable, catalog.as_ref(), &TimeZone::system()).await;
     if run.ctx.cancel.is_raised() {
         return Err(Fault::new(Code::Interrupted, "interrupted", "run it again"));
     }
