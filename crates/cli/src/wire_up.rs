@@ -9,6 +9,7 @@ pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
 };
 pub(crate) use holdfast_source_postgres::adopted::adopt as adopt_cluster;
+pub(crate) use holdfast_source_postgres::drill;
 pub(crate) use holdfast_source_postgres::log::{BadSegment, History, PageHeader, system_of};
 pub(crate) use holdfast_source_postgres::point::{
     Archived, Base, Choice, Edge, Goal, Plan as RecoveryPlan, PlanError, Seen, Shelf, Target as WishedTarget,

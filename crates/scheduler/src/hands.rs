@@ -181,7 +181,8 @@ pub struct Cluster {
     pub bin_dirs: Vec<PathBuf>,
     /// What was recorded at backup; empty where nothing was.
     pub facts: BTreeMap<String, String>,
-    /// Where the log that it replays comes from: the repository, and the words of `restore --to`.
+    /// Where the log that it replays comes from, if it goes along one: the repository, and the timeline
+    /// as `wal fetch --timeline` has it; empty if there is no choice.
     pub log: Option<(Place, String)>,
     /// What has to hold in it.
     pub assertions: Vec<SqlAssertion>,

@@ -169,6 +169,10 @@ fn contents_are_compared_whatever_their_holes() {
     fs::write(source.join("sparse"), other).unwrap();
     set_xattr(&source.join("labelled"), "user.a", b"1");
     assert_eq!(marks(&compare(), &source), ["U labelled", "MU sparse"]);
+    let ran = world.run(&[&"--json", &"diff", &"latest", &"--live", &"--read-data", &"--metadata"]).ends(0);
+    let metadata: Vec<_> =
+        ran.lines().iter().filter_map(|line| line["metadata"].as_array().cloned()).collect();
+    assert_eq!(metadata, [["xattrs"], ["time"]]);
 }
 
 #[test]

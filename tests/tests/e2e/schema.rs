@@ -227,6 +227,9 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["key", "list"], 0),
     (&["key", "remove", "KEY"], 0),
     (&["key", "passwd", "--kdf-memory", "2", "--label", "changed"], 0),
+    (&["run", "SHOP"], 0),
+    (&["drill", "SHOP"], 0),
+    (&["drill", "SHOP", "--due"], 0),
     (&["no-such-verb"], 2),
 ];
 
@@ -267,6 +270,7 @@ fn every_verb_writes_what_the_schema_says() {
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
     super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
+    let shop = shop(&world);
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -293,6 +297,7 @@ fn every_verb_writes_what_the_schema_says() {
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("OTHER", other.to_str().unwrap())
                     .replace("LOG", log.to_str().unwrap())
+                    .replace("SHOP", shop.to_str().unwrap())
                     .replace("KEY", &key)
                     .replace("GONE", &gone)
             })
@@ -336,6 +341,17 @@ fn odd_source(world: &World) -> std::path::PathBuf {
         fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     }
     source
+}
+
+/// A policy that needs nothing.
+fn shop(world: &World) -> std::path::PathBuf {
+    let policy = world.path("shop.yaml");
+    put(
+        &policy,
+        "name: shop\nrepository: { url: shop, password: { file: shop.password }, create: true }\nsources: { tree: { \
+         files: { paths: [ 'other tree' ] } } }\ndrill: { cron: '0 4 1 1 *' }\n",
+    );
+    policy
 }
 
 /// A second repository with a snapshot.

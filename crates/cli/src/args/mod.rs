@@ -73,6 +73,7 @@ Environment:
   HOLDFAST_KEY_FILE          instead of --key-file
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
+  HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
                              what opens a bucket that is backed up, beside the repository's
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
@@ -264,6 +265,9 @@ pub(crate) struct SnapshotsArgs {
     /// Show only id, time, host and tags
     #[arg(short, long)]
     pub(crate) compact: bool,
+    /// Tell what was recorded beside each: of databases versions, numbers of rows and the like
+    #[arg(long)]
+    pub(crate) facts: bool,
     /// List in groups of the same host, paths, tags or source; several with commas
     #[arg(short, long, value_name = "WHAT", value_parser = group_by)]
     pub(crate) group_by: Option<GroupBy>,

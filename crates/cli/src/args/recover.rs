@@ -23,6 +23,10 @@ pub(crate) struct Recover {
     /// Make a standby of it, which goes on fetching the log
     #[arg(long)]
     pub(crate) standby: bool,
+    /// Write no restore_command, and try none: whoever starts the server fetches its log. The key of the
+    /// repository then need not lie in a file
+    #[arg(long, conflicts_with = "standby")]
+    pub(crate) without_restore_command: bool,
     /// Whether the copy may write into an archive: `keep` leaves archive_mode as the old server had it
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) archiving: Option<Archiving>,
@@ -40,6 +44,7 @@ impl Recover {
             (self.exclusive, "--exclusive"),
             (self.then.is_some(), "--then"),
             (self.standby, "--standby"),
+            (self.without_restore_command, "--without-restore-command"),
             (self.archiving.is_some(), "--archiving"),
             (self.owner.is_some(), "--owner"),
         ];

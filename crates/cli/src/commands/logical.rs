@@ -109,7 +109,7 @@ pub(super) async fn open(run: &Run, args: &BackupArgs, place: &Place) -> Result<
 }
 
 /// Where the server's programs may be, and what they find around them.
-pub(super) fn tool_places() -> ToolPlaces {
+pub(crate) fn tool_places() -> ToolPlaces {
     let is_ours = |name: &OsStr| OURS.iter().any(|start| name.as_bytes().starts_with(start));
     ToolPlaces {
         stated: variable("HOLDFAST_PG_BIN").map(PathBuf::from),

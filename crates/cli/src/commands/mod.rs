@@ -39,6 +39,7 @@ mod version;
 mod versions;
 mod wal;
 
+pub(crate) use logical::tool_places;
 pub(crate) use policy::read_one as read_policy;
 
 use crate::args::{Cli, FromArgs, Global, Verb};

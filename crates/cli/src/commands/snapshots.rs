@@ -3,9 +3,10 @@
 use super::{Run, groups, pick};
 use crate::args::SnapshotsArgs;
 use crate::engine::maintain::{GroupBy, GroupKey, Hold, HoldScope, holds};
-use crate::engine::{Repository, Snapshot, snapshots};
+use crate::engine::{Repository, Snapshot, details, snapshots};
 use crate::fault::Fault;
 use crate::ink::{Align, SnapshotLine, Table, counted, escape, local, size};
+use holdfast_core::id::SessionId;
 use std::collections::{BTreeMap, HashMap};
 
 const COLUMNS: [(&str, Align); 7] = [
@@ -31,7 +32,8 @@ pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     let chosen = pick::chosen(run, &repository, outcome.value, names, |_| Ok(())).await?;
     let by = args.group_by.unwrap_or(GroupBy::NOTHING);
     let listed = newest(chosen, args.latest, by);
-    let listing = Listing { run, args, holds: standing(run, &repository).await };
+    let facts = if args.facts { facts(run, &repository, &listed).await? } else { Facts::new() };
+    let listing = Listing { run, args, holds: standing(run, &repository).await, facts };
     if by == GroupBy::NOTHING || listed.is_empty() {
         listing.show(&listed);
     } else {
@@ -61,6 +63,18 @@ fn newest(mut listed: Vec<Snapshot>, latest: Option<u64>, by: GroupBy) -> Vec<Sn
     listed
 }
 
+/// What was recorded beside snapshots, by their ids.
+type Facts = BTreeMap<SessionId, BTreeMap<String, String>>;
+
+async fn facts(run: &Run, repository: &Repository, listed: &[Snapshot]) -> Result<Facts, Fault> {
+    let mut facts = Facts::new();
+    for snapshot in listed {
+        let details = details(&run.ctx, repository, snapshot).await?;
+        facts.insert(snapshot.id, details.facts.into_iter().collect());
+    }
+    Ok(facts)
+}
+
 /// The holds that stand. The list is of use without them too.
 async fn standing(run: &Run, repository: &Repository) -> Vec<Hold> {
     holds(&run.ctx, repository).await.unwrap_or_else(|error| {
@@ -74,6 +88,7 @@ struct Listing<'a> {
     run: &'a Run,
     args: &'a SnapshotsArgs,
     holds: Vec<Hold>,
+    facts: Facts,
 }
 
 impl Listing<'_> {
@@ -96,7 +111,10 @@ impl Listing<'_> {
     fn show(&self, listed: &[Snapshot]) {
         let ink = &self.run.ink;
         if ink.tone.json {
-            let line = |snapshot| SnapshotLine::with_held(snapshot, self.is_held(snapshot));
+            let line = |snapshot: &Snapshot| {
+                let facts = self.facts.get(&snapshot.id).cloned();
+                SnapshotLine::with_held(snapshot, self.is_held(snapshot)).with_facts(facts)
+            };
             return listed.iter().for_each(|snapshot| ink.json(&line(snapshot)));
         }
         if listed.is_empty() {
@@ -110,6 +128,13 @@ impl Listing<'_> {
             table.row(cells.filter(|(at, _)| keep(*at)).map(|(_, cell)| cell).collect());
         }
         ink.table(&table);
+        for (snapshot, facts) in listed.iter().filter_map(|one| Some((one, self.facts.get(&one.id)?))) {
+            ink.data(&format!("\n{}", pick::short_id(snapshot)));
+            let line = |(name, value): (&String, &String)| {
+                ink.data(&format!("  {}: {}", escape(name.as_bytes()), escape(value.as_bytes())));
+            };
+            facts.iter().for_each(line);
+        }
         ink.talk(&counted(listed.len() as u64, "snapshot", "snapshots"));
     }
 

@@ -3,7 +3,9 @@
 //!
 //! On purpose not here: what is done, in which order, and what follows from it.
 
+mod bucket;
 mod child;
+mod cluster;
 mod environment;
 pub(crate) mod leash;
 mod record;
@@ -17,9 +19,9 @@ use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
 use environment::Variables;
-use holdfast_engine::proof::{Cause, Level, Probe};
 use holdfast_scheduler::hands::{Answer, Call, Cluster, ClusterProof, Ended, Hands, Place, Program, Said};
 use holdfast_scheduler::policy::place::with_profile;
+use holdfast_scheduler::policy::secret::Credentials;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -269,10 +271,11 @@ impl Hands for OwnHands {
     }
 
     async fn cluster(&self, cluster: Cluster) -> ClusterProof {
-        let mut probe = Probe::new("start", Level::Boot);
-        let what = format!("{} cannot be started", cluster.folder.display());
-        probe.finds(Cause::Environment, what, "");
-        ClusterProof { probes: vec![probe], ..ClusterProof::default() }
+        cluster::prove(self, &self.ctx, cluster).await
+    }
+
+    async fn empty(&self, url: &str, credentials: Option<&Credentials>) -> Result<String, String> {
+        bucket::empty(self, url, credentials).await.map_err(|fault| one_line(&fault))
     }
 
     async fn record(&self, place: &Place, kind: &str, text: &str) -> Result<String, String> {

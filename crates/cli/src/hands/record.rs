@@ -16,7 +16,7 @@ use std::ffi::OsStr;
 /// Appends a record; its name there.
 pub(super) async fn append(hands: &OwnHands, place: &Place, kind: &str, text: &str) -> Result<String, Fault> {
     let address = settings::parse_repository(OsStr::new(&place.address()), &settings::current_dir()?)?;
-    let keys = tokio::task::block_in_place(|| bucket_keys(hands, place))?;
+    let keys = tokio::task::block_in_place(|| keys_of(hands, place.credentials.as_ref()))?;
     let Some(store) = open_store_with(&address, keys, &hands.reach).await? else {
         let what = format!("there is no repository at {address}");
         return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
@@ -40,9 +40,9 @@ fn opener(hands: &OwnHands, place: &Place) -> Result<Secret, Fault> {
     }
 }
 
-/// The keys of its bucket; those that the environment has, or the profile in its URL, if there are none.
-fn bucket_keys(hands: &OwnHands, place: &Place) -> Result<Option<Keys>, Fault> {
-    let Some(Credentials::AccessKey(key)) = &place.credentials else { return Ok(None) };
+/// The keys of a bucket; none where those are meant that the environment has, or the profile in its URL.
+pub(super) fn keys_of(hands: &OwnHands, credentials: Option<&Credentials>) -> Result<Option<Keys>, Fault> {
+    let Some(Credentials::AccessKey(key)) = credentials else { return Ok(None) };
     let what = format!("the secret of the access key {}", key.id);
     let no_text = |_| Fault::usage(format!("{what} is no text"), "");
     let secret = read(&key.secret, &what, &hands.ours).map_err(|what| Fault::usage(what, ""))?;

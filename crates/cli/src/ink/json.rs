@@ -260,6 +260,9 @@ pub(crate) struct SnapshotLine {
     /// Whether a hold stands on it, where that is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<bool>,
+    /// What was recorded beside it, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<BTreeMap<String, String>>,
     summary: SnapshotSummary,
 }
 
@@ -300,6 +303,7 @@ impl From<&Snapshot> for SnapshotLine {
             incomplete: summary.incomplete,
             error_count: summary.problems,
             held: None,
+            facts: None,
             summary: SnapshotSummary::from(snapshot),
         }
     }
@@ -309,6 +313,11 @@ impl SnapshotLine {
     /// Says too whether a hold stands on it.
     pub(crate) fn with_held(snapshot: &Snapshot, held: bool) -> Self {
         Self { held: Some(held), ..Self::from(snapshot) }
+    }
+
+    /// Says too what was recorded beside it.
+    pub(crate) fn with_facts(self, facts: Option<BTreeMap<String, String>>) -> Self {
+        Self { facts, ..self }
     }
 }
 

@@ -187,6 +187,8 @@ struct Chosen<'a> {
     name: &'a str,
     source: &'a Source,
     picked: Result<Option<Picked>, Finding>,
+    /// Whether it is known what there is of it.
+    listed: bool,
     newest: Option<Timestamp>,
 }
 
@@ -263,7 +265,7 @@ impl<'a> Case<'a> {
     async fn chosen(&self) -> (String, Vec<Chosen<'a>>) {
         let of = |picked: &dyn Fn() -> Result<Option<Picked>, Finding>| -> Vec<Chosen<'a>> {
             let all = self.sources.iter();
-            all.map(|(name, source)| Chosen { name, source, picked: picked(), newest: None }).collect()
+            all.map(|(name, source)| Chosen { name, source, picked: picked(), listed: false, newest: None }).collect()
         };
         if self.sources.iter().all(|(_, source)| source.restored_by.is_some()) {
             return (String::new(), of(&|| Ok(None)));
@@ -276,6 +278,7 @@ impl<'a> Case<'a> {
                     source,
                     // What another program restores needs no repository.
                     picked: if source.restored_by.is_some() { Ok(None) } else { Err(finding.clone()) },
+                    listed: false,
                     newest: None,
                 });
                 return (String::new(), all.collect());
@@ -329,7 +332,7 @@ impl<'a> Case<'a> {
 
     async fn choose(&self, name: &'a str, source: &'a Source, listed: &Answer) -> Chosen<'a> {
         if source.restored_by.is_some() {
-            return Chosen { name, source, picked: Ok(None), newest: None };
+            return Chosen { name, source, picked: Ok(None), listed: false, newest: None };
         }
         let snapshots = pick::recorded(listed, &self.policy.label(name));
         let accepts = source.accept.is_some();
@@ -351,7 +354,7 @@ impl<'a> Case<'a> {
                 Err(Finding { cause: Cause::Backup, what, next })
             }
         };
-        Chosen { name, source, picked, newest: pick::newest(&snapshots, log.as_ref(), accepts) }
+        Chosen { name, source, picked, listed: true, newest: pick::newest(&snapshots, log.as_ref(), accepts) }
     }
 
     /// The log behind the snapshots of a cluster; with gaps there is still what lies behind the last.
@@ -447,9 +450,9 @@ impl<'a> Case<'a> {
         objectives: &mut Vec<Objective>,
     ) {
         let host = self.hands.host();
-        let Chosen { name, source, newest, .. } = one;
+        let Chosen { name, source, listed, newest, .. } = one;
         let measured =
-            Measured { name, source, began: self.began, newest: *newest, proof: &proof, host: &host };
+            Measured { name, source, began: self.began, listed: *listed, newest: *newest, proof: &proof, host: &host };
         objectives.extend(objectives::of(self.policy, measured));
         let picked = one.picked.as_ref().ok().and_then(Option::as_ref);
         let verdict = Verdict::of(&proof.probes);
@@ -588,3 +591,7 @@ fn words(point: &Point, picked: &Picked) -> String {
         Point::Along(words, _) => format!("to {words}, from snapshot {short}"),
     }
 }
+
+#[cfg(test)]
+#[path = "conduct_tests.rs"]
+mod tests;

@@ -4,9 +4,11 @@
 
 pub mod asserted;
 pub mod bucket;
+pub mod cluster;
 pub mod command;
 mod compare;
 pub mod conduct;
+pub mod dumps;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod files;

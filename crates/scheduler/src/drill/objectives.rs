@@ -19,7 +19,9 @@ pub(super) struct Measured<'a> {
     pub(super) source: &'a Source,
     /// When the drill began.
     pub(super) began: Timestamp,
-    /// The newest moment that can be had back.
+    /// Whether it is known what there is.
+    pub(super) listed: bool,
+    /// The newest moment that can be had back; none if there is none.
     pub(super) newest: Option<Timestamp>,
     /// What was proved of it.
     pub(super) proof: &'a Proof,
@@ -35,8 +37,8 @@ pub(super) fn of(policy: &Policy, measured: Measured<'_>) -> Vec<Objective> {
 /// How much is lost: from the newest moment that can be had back until the drill began. Where there is
 /// none, everything is.
 fn rpo(policy: &Policy, measured: Measured<'_>) -> Option<Objective> {
-    if measured.source.restored_by.is_some() {
-        // What another program backs up does not say of when it is.
+    if measured.source.restored_by.is_some() || !measured.listed {
+        // What another program backs up does not say of when it is, and what was not seen says nothing.
         return None;
     }
     let limit = measured.source.rpo.or(policy.objectives.rpo)?.0.as_secs_f64();
@@ -141,7 +143,7 @@ objectives: { rpo: 26h, rto: 1m }
         let policy: Policy = serde_saphyr::from_str(TEXT).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let source = policy.sources.get(name).unwrap();
-        of(&policy, Measured { name, source, began: at(1_000_000), newest: newest.map(at), proof, host })
+        of(&policy, Measured { name, source, began: at(1_000_000), listed: true, newest: newest.map(at), proof, host })
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: the ways.
 
-use super::{Proof, Subject, bucket, command, files, restored_by};
+use super::{Proof, Subject, bucket, cluster, command, dumps, files, restored_by};
 use crate::hands::Hands;
 use crate::policy::Kind;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -14,14 +14,13 @@ pub(super) async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
         Some(Kind::S3(_)) => bucket::prove(hands, subject).await,
         Some(Kind::Command(_)) => command::prove(hands, subject).await,
         Some(Kind::RestoredBy(_)) => restored_by::prove(hands, subject).await,
-        Some(Kind::Postgres(_)) => cannot(format!("{} is of PostgreSQL", subject.name)),
-        None => cannot(format!("{} is of no kind", subject.name)),
+        Some(Kind::Postgres(postgres)) if postgres.logical.is_some() => dumps::prove(hands, subject).await,
+        Some(Kind::Postgres(_)) => cluster::prove(hands, subject).await,
+        None => {
+            let mut probe = Probe::new("restore", Level::Read);
+            let what = format!("the source {} is of no kind", subject.name);
+            probe.finds(Cause::Environment, what, "check the policy: holdfast policy check");
+            Proof { probes: vec![probe], ..Proof::default() }
+        }
     }
-}
-
-/// What there is to say where nothing can be proved.
-fn cannot(what: String) -> Proof {
-    let mut probe = Probe::new("restore", Level::Read);
-    probe.finds(Cause::Environment, what, "check the policy: holdfast policy check");
-    Proof { probes: vec![probe], ..Proof::default() }
 }

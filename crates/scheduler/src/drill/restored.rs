@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// How `restore` begins to say that not the repository but the target is at fault.
 const TARGET_FAILED: &str = "the target failed";
+/// How it is said of a verb that it could not say itself how it ended.
+const BROKEN_OFF: [&str; 2] = ["it was killed", "it was stopped"];
 /// How it says that the name is taken in the target's own way of telling names apart.
 const SAME_NAME: &str = "the target holds this name already";
 /// How it says that a backup knew the object and did not keep its content.
@@ -191,6 +193,9 @@ pub(crate) fn ends_badly(probe: &mut Probe, answer: &Answer, what: &str) {
         10 => (Cause::Backup, format!("the repository is not there: {said}")),
         2 | 130 => (Cause::Environment, format!("{what}: {said}")),
         _ if silent || said.starts_with(TARGET_FAILED) => (Cause::Environment, format!("{what}: {said}")),
+        _ if BROKEN_OFF.iter().any(|way| said.starts_with(way)) => {
+            (Cause::Environment, format!("{what}: {said}"))
+        }
         _ => (Cause::Backup, format!("{what}: {said}")),
     };
     probe.finds(cause, what, next);
@@ -314,7 +319,11 @@ mod tests {
         let (cause, what) = failed(1, "the target failed: write x: the target is full");
         assert_eq!(cause, Cause::Environment);
         assert!(what.contains("the target is full"));
-        // Killed: it could not say why.
+        assert_eq!(
+            failed(1, "it was killed by signal 9; was there not enough memory?").0,
+            Cause::Environment
+        );
+        // It said nothing at all.
         let mut restored = empty();
         restored.take(&Answer { code: 1, ..Answer::default() });
         assert_eq!(restored.probe.findings[0].cause, Cause::Environment);

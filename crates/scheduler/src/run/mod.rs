@@ -17,6 +17,7 @@ pub use report::{RunReport, State, Step};
 
 use crate::catalog::{Catalog, Run, RunEnd};
 use crate::drill::conduct::{self, Conducted, Surroundings};
+use crate::drill::past::{past, record_missed};
 use crate::hands::{Answer, Call, Hands, Said};
 use crate::policy::{Activity, Policy, REPOSITORY};
 use std::collections::BTreeSet;
@@ -219,7 +220,11 @@ impl<'a> Runner<'a> {
             Drilling::Always => true,
             Drilling::Never => false,
         };
-        if !wanted || self.hands.stopped() {
+        if self.hands.stopped() {
+            return None;
+        }
+        if !wanted {
+            self.missed_drills().await;
             return None;
         }
         let order = conduct::Order { sources: self.options.sources.clone(), ..conduct::Order::default() };
@@ -239,6 +244,21 @@ impl<'a> Runner<'a> {
                 self.done(step.ends(State::Failed, refused.what, refused.next)).await;
                 None
             }
+        }
+    }
+}
+
+impl Runner<'_> {
+    /// Leaves a record of drills that were due and did not run: nobody else may ever come by.
+    async fn missed_drills(&self) {
+        let has_time = self.policy.drill.as_ref().is_some_and(|drill| drill.cron.is_some());
+        if !has_time || self.options.dry_run {
+            return;
+        }
+        let past = past(self.hands, self.policy, self.catalog).await;
+        if let Some(missed) = record_missed(self.hands, self.policy, &past, false).await {
+            let said = format!("{} drills were due and did not run; that is recorded", missed.count);
+            self.hands.say(Said::Lacking(&said));
         }
     }
 }

@@ -19,6 +19,8 @@ impl Runner<'_> {
         let answer = match self.hands.verb(Call::on(place, ["key", "list"])).await {
             Ok(answer) => answer,
             Err(why) => {
+                // What opens it cannot be had: as if it had not been stated.
+                let step = Step { code: Some(2), ..step };
                 self.done(step.ends(State::Failed, why, "see what opens it in the policy")).await;
                 return false;
             }

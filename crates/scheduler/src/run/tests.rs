@@ -1,3 +1,209 @@
 //! Runs of policies with hands that only pretend.
 //!
 //! On purpose not here: that verbs do what they say.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::drill::fake::{Fake, ok};
+use crate::hands::{Answer, Call, Ended};
+use serde_json::{Value, json};
+
+const TEXT: &str = "
+name: shop
+repository: { url: /r, password: { env: X } }
+copies:
+  - { name: offsite, url: /off, password: { env: Y } }
+  - { name: third, url: /third, keys: { read: { file: /key } } }
+sources:
+  tree: { files: { paths: [ /srv ] }, accept: { unreadable: [ /srv/lost+found ] } }
+  list: { command: { run: [ list ], file_name: list.txt }, hooks: { before: [ { run: [ stop ] } ] } }
+  old: { restored_by: { command: [ x ] } }
+retention: { keep_last: 3, wal: 14d }
+check: { read_data_subset: 5% }
+hooks: { before: [ { run: [ begin ] } ], after: [ { run: [ after ] } ], failed: [ { run: [ failed ] } ], finally: [ { run: [ end ] } ] }
+";
+
+fn policy() -> Policy {
+    serde_saphyr::from_str(TEXT).unwrap()
+}
+
+fn options() -> Options {
+    Options { sources: Vec::new(), drill: Drilling::Never, dry_run: false, here: Surroundings::default() }
+}
+
+fn backed_up() -> Value {
+    json!({ "message_type": "summary", "snapshot_id": "0123456789abcdef0123456789abcdef", "error_count": 0,
+            "total_files_processed": 1, "total_bytes_processed": 2048, "copied_snapshots": 1,
+            "forgotten_snapshots": 2, "kept_snapshots": 3 })
+}
+
+fn fails(code: i32, message: &str) -> Result<Answer, String> {
+    let line = json!({ "message_type": "exit_error", "code": code, "message": message, "hint": "do this" });
+    Ok(Answer { code, problems: vec![line], ..Answer::default() })
+}
+
+fn verb(call: &Call) -> String {
+    call.words[0].to_str().unwrap().to_owned()
+}
+
+fn is_of(call: &Call, source: &str) -> bool {
+    call.words.iter().any(|word| word.to_str().is_some_and(|word| word.ends_with(&format!("shop/{source}"))))
+}
+
+/// Programs that end well.
+fn well(hands: Fake) -> Fake {
+    hands.with_program(|_| Ok(Ended { code: Some(0), ..Ended::default() }))
+}
+
+fn carried_out(hands: &Fake, options: &Options) -> RunReport {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(run(hands, &policy(), None, options)).unwrap()
+}
+
+/// What was run, and in which repository.
+fn said(hands: &Fake) -> Vec<String> {
+    let one = |call: &Call| format!("{} {}", verb(call), call.repository.as_ref().unwrap().name);
+    hands.calls().iter().map(one).collect()
+}
+
+fn states(report: &RunReport) -> Vec<(String, State)> {
+    report.steps.iter().map(|step| (step.title(), step.state)).collect()
+}
+
+#[test]
+fn everything_is_done_in_its_order() {
+    let hands = well(Fake::new(|_| ok(vec![backed_up()])));
+    let report = carried_out(&hands, &options());
+    let wanted = [
+        "key repository",
+        "backup repository",
+        "backup repository",
+        "copy offsite",
+        "forget repository",
+        "forget repository",
+        "prune repository",
+        "forget offsite",
+        "forget offsite",
+        "prune offsite",
+        "check repository",
+    ];
+    assert_eq!(said(&hands), wanted);
+    assert_eq!(report.code(), 0, "{report:?}");
+    let programs: Vec<_> = hands.programs().iter().map(|program| program.words[0].clone()).collect();
+    assert_eq!(programs, ["begin", "stop", "after", "end"]);
+    // A place for which there is no key is told and is no failure.
+    assert!(states(&report).contains(&("copy to third".into(), State::NotHere)));
+    let copy = hands.calls().into_iter().find(|call| verb(call) == "copy").unwrap();
+    assert_eq!(copy.from.unwrap().name, REPOSITORY);
+}
+
+#[test]
+fn what_fails_keeps_only_what_builds_on_it() {
+    let hands = well(Fake::new(|call| match verb(call).as_str() {
+        "backup" if is_of(call, "tree") => fails(1, "the disk is gone"),
+        _ => ok(vec![backed_up()]),
+    }));
+    let report = carried_out(&hands, &options());
+    assert_eq!(report.code(), 1);
+    let states = states(&report);
+    let state = |title: &str| states.iter().find(|(step, _)| step == title).unwrap().1;
+    assert_eq!((state("backup of tree"), state("backup of list")), (State::Failed, State::Done));
+    assert_eq!((state("forget of tree in repository"), state("forget of list in repository")), (State::Skipped, State::Done));
+    let failed = report.steps.iter().find(|step| step.state == State::Failed).unwrap();
+    assert_eq!((failed.message.as_str(), failed.next.as_str()), ("the disk is gone", "do this"));
+    let around = hands.programs().into_iter().find(|program| program.words[0] == "failed").unwrap();
+    assert!(around.env.contains(&("HOLDFAST_STATUS".into(), "failed".into())), "{around:?}");
+}
+
+#[test]
+fn a_hook_that_fails_before_it_means_no_backup() {
+    let ends = |code: i32| Ended { code: Some(code), said: "no room".into(), ..Ended::default() };
+    let hands = Fake::new(|_| ok(vec![backed_up()]));
+    let hands = hands.with_program(move |program| Ok(ends(i32::from(program.words[0] == "stop"))));
+    let report = carried_out(&hands, &options());
+    assert_eq!(report.code(), 1);
+    let backups = hands.calls().iter().filter(|call| verb(call) == "backup").count();
+    assert_eq!(backups, 1, "tree has no such hook");
+    assert!(report.steps.iter().any(|step| step.message.contains("no room")), "{report:?}");
+    let hands = Fake::new(|_| ok(vec![backed_up()]));
+    let hands = hands.with_program(move |program| Ok(ends(i32::from(program.words[0] == "begin"))));
+    carried_out(&hands, &options());
+    assert!(hands.calls().iter().all(|call| verb(call) != "backup" && verb(call) != "forget"), "{:?}", said(&hands));
+}
+
+#[test]
+fn what_is_accepted_is_not_missing() {
+    let unreadable = |items: &'static [&'static str]| {
+        well(Fake::new(move |call| {
+            let mut answer = ok(vec![backed_up()])?;
+            if is_of(call, "tree") && verb(call) == "backup" {
+                answer.code = 3;
+                answer.lines[0]["error_count"] = items.len().into();
+                answer.problems = items
+                    .iter()
+                    .map(|item| json!({ "message_type": "error", "kind": "unreadable", "item": item, "message": "denied" }))
+                    .collect();
+            }
+            Ok(answer)
+        }))
+    };
+    let hands = unreadable(&["srv/lost+found", "/srv/lost+found/a"]);
+    let report = carried_out(&hands, &options());
+    assert_eq!(report.code(), 0, "{report:?}");
+    assert_eq!(report.steps.iter().find(|step| !step.accepted.is_empty()).unwrap().accepted.len(), 2);
+    // Anything else that cannot be read is missing, and what is not told may be anything.
+    let report = carried_out(&unreadable(&["/srv/lost+found", "/srv/lost+found-2"]), &options());
+    assert_eq!(report.code(), 3);
+    assert!(report.troubles().any(|step| step.message.contains("/srv/lost+found")));
+}
+
+#[test]
+fn a_repository_that_does_not_open_ends_it() {
+    for (code, ends) in [(12, 12), (10, 10), (1, 1)] {
+        let hands = well(Fake::new(move |_| fails(code, "no")));
+        let report = carried_out(&hands, &options());
+        assert_eq!((report.code(), hands.calls().len(), hands.programs().len()), (ends, 1, 0));
+    }
+    let report = carried_out(&well(Fake::new(|_| Err("the variable X is not set".into()))), &options());
+    assert_eq!(report.code(), 2);
+}
+
+#[test]
+fn a_rehearsal_runs_nothing() {
+    let hands = Fake::default();
+    let report = carried_out(&hands, &Options { dry_run: true, ..options() });
+    assert!(hands.calls().is_empty() && hands.programs().is_empty());
+    assert_eq!(report.code(), 0, "{report:?}");
+    let planned: Vec<_> = report.steps.iter().filter(|step| step.state == State::Planned).collect();
+    assert!(planned[0].message.starts_with("holdfast -r /r backup --label=shop/tree"), "{planned:?}");
+}
+
+#[test]
+fn one_source_alone() {
+    let hands = well(Fake::new(|_| ok(vec![backed_up()])));
+    let only = Options { sources: vec!["list".into()], ..options() };
+    carried_out(&hands, &only);
+    assert!(hands.calls().iter().filter(|call| verb(call) == "backup").all(|call| is_of(call, "list")));
+    let unknown = Options { sources: vec!["lisst".into()], ..options() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (what, next) = runtime.block_on(run(&hands, &policy(), None, &unknown)).unwrap_err();
+    assert!(what.contains("lisst") && next.contains("tree, list, old"), "{what}: {next}");
+}
+
+#[test]
+fn one_run_is_one_code() {
+    let report = |states: &[State]| RunReport {
+        policy: "p".into(),
+        started: jiff::Timestamp::UNIX_EPOCH,
+        ended: jiff::Timestamp::UNIX_EPOCH,
+        steps: states.iter().map(|state| Step::new("backup", None, REPOSITORY).ends(*state, "", "")).collect(),
+        drill: None,
+        dry_run: false,
+        stopped: false,
+    };
+    assert_eq!(report(&[State::Done, State::NotHere]).code(), 0);
+    assert_eq!(report(&[State::Done, State::Incomplete]).code(), 3);
+    assert_eq!(report(&[State::Incomplete, State::Failed]).code(), 1);
+    assert_eq!(RunReport { stopped: true, ..report(&[State::Failed]) }.code(), 130);
+}

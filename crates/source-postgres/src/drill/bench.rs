@@ -44,7 +44,10 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn below(ground: &Ground) -> io::Result<Self> {
         let fits = |path: &Path| path.as_os_str().len() + 1 + SOCKET.len() <= SOCKET_BYTES;
-        match ground.work.to_str().filter(|_| fits(&ground.work)) {
+        // The server takes a list of them, in which some letters have a meaning.
+        let plain =
+            |path: &&str| path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        match ground.work.to_str().filter(|_| fits(&ground.work)).filter(plain) {
             Some(path) => {
                 let (folder, told, ours) = (ground.work.clone(), path.to_owned(), path.to_owned());
                 Ok(Self { folder, told, ours, _open: None })
@@ -91,7 +94,7 @@ impl<'a> Watch<'a> {
 
 /// A cluster that runs, and all that is known of it.
 pub(super) struct Bench<'a> {
-    pub drill: &'a Drill,
+    pub drill: &'a Drill<'a>,
     pub ground: Ground,
     pub programs: Programs,
     pub isolation: Isolation,

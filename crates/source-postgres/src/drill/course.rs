@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts a restored cluster, looks at it, and stops it. Whatever goes wrong is a finding.
-pub async fn prove(drill: &Drill) -> Proved {
+pub async fn prove(drill: &Drill<'_>) -> Proved {
     let mut proved = Proved::default();
     let mut server = None;
     let stopped = {
@@ -71,7 +71,7 @@ pub(super) struct Prepared {
     pub trail: Trail,
 }
 
-async fn course(drill: &Drill, proved: &mut Proved, server: &mut Option<Running>) -> Option<()> {
+async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Running>) -> Option<()> {
     if drill.level < Level::Boot {
         return None;
     }
@@ -133,7 +133,7 @@ fn keep<T>(proved: &mut Proved, probe: Probe, outcome: Option<T>) -> Option<T> {
     outcome
 }
 
-async fn prepare(drill: &Drill, proved: &mut Proved) -> Option<Prepared> {
+async fn prepare(drill: &Drill<'_>, proved: &mut Proved) -> Option<Prepared> {
     let mut probe = Probe::new("server programs", Level::Boot);
     let found = programs(drill, &mut probe).await;
     let (programs, control) = keep(proved, probe, found)?;
@@ -166,7 +166,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Finds programs for the cluster, and asks them what it is.
-async fn programs(drill: &Drill, probe: &mut Probe) -> Option<(Programs, Control)> {
+async fn programs(drill: &Drill<'_>, probe: &mut Probe) -> Option<(Programs, Control)> {
     let folder = drill.folder.clone();
     let version = fs::read_to_string(folder.join("PG_VERSION"));
     let Some(major) = version.ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
@@ -216,7 +216,7 @@ async fn programs(drill: &Drill, probe: &mut Probe) -> Option<(Programs, Control
     Some((programs, control))
 }
 
-fn control(drill: &Drill, ran: &Ran, probe: &mut Probe) -> Option<Control> {
+fn control(drill: &Drill<'_>, ran: &Ran, probe: &mut Probe) -> Option<Control> {
     let parsed = if ran.is_ok() { Control::parse(&ran.out) } else { Err(ran.why()) };
     let control = match parsed {
         Ok(control) => control,
@@ -246,7 +246,11 @@ fn control(drill: &Drill, ran: &Ran, probe: &mut Probe) -> Option<Control> {
 }
 
 /// Whom it runs as, and behind which walls; and whether that is somebody else than we are.
-async fn isolate(drill: &Drill, programs: &Programs, probe: &mut Probe) -> Option<(Ground, Isolation, bool)> {
+async fn isolate(
+    drill: &Drill<'_>,
+    programs: &Programs,
+    probe: &mut Probe,
+) -> Option<(Ground, Isolation, bool)> {
     let (folder, work) = (drill.folder.clone(), drill.work.clone());
     let (ground, outside) = match blocking(move || survey(&folder, &work)).await {
         Ok(found) => found,
@@ -302,7 +306,7 @@ async fn isolate(drill: &Drill, programs: &Programs, probe: &mut Probe) -> Optio
     Some((ground, isolation, is_other))
 }
 
-fn user(drill: &Drill) -> Result<(User, bool), String> {
+fn user(drill: &Drill<'_>) -> Result<(User, bool), String> {
     let owners = Owners::of_host(&drill.facts);
     if rustix::process::geteuid().is_root() {
         return owners.choose(&drill.users).map(|user| (user, true));
@@ -319,7 +323,7 @@ fn user(drill: &Drill) -> Result<(User, bool), String> {
 
 /// Puts something of scratch in the place of folders in which a replay would make tablespaces.
 async fn cover(
-    drill: &Drill,
+    drill: &Drill<'_>,
     ground: &Ground,
     programs: &Programs,
     isolation: Isolation,

@@ -9,6 +9,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// Names of folders that drills make begin so.
+const DRILLS: &[u8] = b"drill-";
+
 /// Where a cluster lies, with all that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ground {
@@ -57,17 +60,16 @@ impl Ground {
         all
     }
 
-    /// Gives all of it to a user, and lets them enter the folder that holds it, where that is not
-    /// anybody's.
+    /// Gives all of it to a user, and lets them pass through the folders of the drill that hold it.
     pub(super) fn give(&self, user: &User) -> io::Result<()> {
-        let writable = self.writable();
-        for path in &writable {
-            give_all(path, user)?;
-            let parent = path.parent().map(fs::metadata).transpose()?;
-            let above = self.folder.parent();
-            let shut = parent.is_some_and(|dir| dir.uid() != user.uid && dir.mode() & 0o001 == 0);
-            if shut && path.parent() == above {
-                above.map_or(Ok(()), |above| give(above, user))?;
+        self.writable().iter().try_for_each(|path| give_all(path, user))?;
+        for above in self.folder.ancestors().skip(1).take(2) {
+            let name = above.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+            let is_ours = Some(above) == self.folder.parent() || name.starts_with(DRILLS);
+            let found = fs::metadata(above)?;
+            if is_ours && found.uid() != user.uid && found.mode() & 0o777 == 0o700 {
+                chownat(CWD, above, None, Some(Gid::from_raw(user.gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+                fs::set_permissions(above, Permissions::from_mode(0o710))?;
             }
         }
         fs::set_permissions(&self.work, Permissions::from_mode(0o700))?;

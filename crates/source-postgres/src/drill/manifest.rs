@@ -20,7 +20,7 @@ const TOLD_MAX: usize = 20;
 
 /// Compares them; none if there is nothing to compare with.
 pub(super) async fn look(
-    drill: &Drill,
+    drill: &Drill<'_>,
     ground: &Ground,
     programs: &Programs,
     isolation: &Isolation,

@@ -87,7 +87,7 @@ pub enum Expect {
 
 /// A restored cluster, and how it is to be looked at.
 #[derive(Clone)]
-pub struct Drill {
+pub struct Drill<'a> {
     /// Its data directory.
     pub folder: PathBuf,
     /// A folder of its own for its socket, log and settings, below the same scratch.
@@ -109,7 +109,7 @@ pub struct Drill {
     /// It goes along a log, to another point than that of the snapshot.
     pub along: bool,
     /// What fetches its log; without it the command that its own settings have, if any.
-    pub fetch: Option<Arc<dyn FetchLog>>,
+    pub fetch: Option<&'a dyn FetchLog>,
     /// What has to hold in it.
     pub assertions: Vec<Assertion>,
     /// How long the checks may take.
@@ -122,7 +122,7 @@ pub struct Drill {
     pub cancel: Cancel,
 }
 
-impl fmt::Debug for Drill {
+impl fmt::Debug for Drill<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drill").field("folder", &self.folder).finish_non_exhaustive()
     }

@@ -40,7 +40,7 @@ pub(super) struct Opened {
 
 /// Starts it, and waits until it is open; what hinders it is a finding.
 pub(super) async fn open(
-    drill: &Drill,
+    drill: &Drill<'_>,
     prepared: &Prepared,
     probe: &mut Probe,
     slot: &mut Option<Running>,
@@ -251,7 +251,7 @@ fn preload(folder: &std::path::Path, auto: &str, libraries: Option<PathBuf>) -> 
 }
 
 /// Asks the cluster, without a server, what its first superuser is called.
-async fn superuser(drill: &Drill, prepared: &Prepared, words: &[String]) -> io::Result<Option<String>> {
+async fn superuser(drill: &Drill<'_>, prepared: &Prepared, words: &[String]) -> io::Result<Option<String>> {
     let mut command = server(prepared)?;
     command.arg("--single").args(words).arg("template1");
     let (work, cancel) = (prepared.ground.work.clone(), drill.cancel.clone());

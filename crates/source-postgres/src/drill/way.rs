@@ -38,7 +38,7 @@ pub(super) fn recovers(ground: &Ground) -> bool {
 
 /// Fetches the log that it needs, and reads it.
 pub(super) async fn trail(
-    drill: &Drill,
+    drill: &Drill<'_>,
     ground: &Ground,
     control: &Control,
     probe: &mut Probe,
@@ -58,7 +58,7 @@ pub(super) async fn trail(
     let line = value(&auto, "restore_command").filter(|line| !line.is_empty() && line != "false");
     let line = line.map(|line| Line { line, folder: ground.folder.clone(), cancel: drill.cancel.clone() });
     let line = line.as_ref().map(|line| line as &dyn FetchLog);
-    let fetch = drill.fetch.as_deref().or(line).filter(|_| recovers(ground));
+    let fetch = drill.fetch.or(line).filter(|_| recovers(ground));
     let tracker = Tracker {
         fetch,
         shelf: &shelf(ground),

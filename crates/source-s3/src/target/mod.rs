@@ -9,6 +9,7 @@
 mod batch;
 mod configure;
 mod delete;
+mod empty;
 mod large;
 mod options;
 mod place;

@@ -133,11 +133,13 @@ impl Prepared {
         let chosen = plan.timeline.filter(|_| !standby || wish.choice.is_some());
         let (restore_command, needed) = match plan.timeline {
             None => (NOTHING.to_owned(), None),
+            Some(_) if args.recover.without_restore_command => (NOTHING.to_owned(), None),
             Some(_) => {
                 let fetching = Fetching { system, timeline: chosen, standby };
                 (wiring::restore_command(run, &fetching)?, wiring::needed(run)?)
             }
         };
+        let fetches = restore_command != NOTHING;
         let goal = match (&plan.goal, plan.last) {
             // Who waits at the end of the log has to know where that is.
             (Goal::Latest, Some(last)) if !standby && then != Then::Promote => Goal::Lsn(last),
@@ -148,7 +150,7 @@ impl Prepared {
         let recovery = Recovery { goal, exclusive, timeline, then, standby, restore_command };
         let archives = args.recover.archiving == Some(Archiving::Keep);
         let recovering = Recovering { recovery: Some(recovery), archives };
-        let first = plan.segments.map(|(first, _)| first);
+        let first = plan.segments.map(|(first, _)| first).filter(|_| fetches);
         Ok(Self { plan: Some(plan), wish, recovering, needed, first })
     }
 }

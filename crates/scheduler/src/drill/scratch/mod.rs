@@ -27,7 +27,7 @@ const NAME_BYTES_MAX: usize = 24;
 /// So many digits of the drill's id are in the name of its folder.
 const ID_DIGITS: usize = 12;
 /// Before the name of each folder that a drill makes.
-const PREFIX: &str = "drill-";
+pub const PREFIX: &str = "drill-";
 
 /// Whose scratch it is.
 #[derive(Debug, Clone, Copy)]
