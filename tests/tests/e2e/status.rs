@@ -95,8 +95,9 @@ fn whatever_keeps_it_from_telling_is_3() {
     status(&world, &[], 3).says(&["no policy is remembered", "holdfast status POLICY"]);
     status(&world, &["--json", "--no-such-option"], 3);
     status(&world, &["missing.yaml"], 3).says(&["missing.yaml"]);
-    fs::write(world.path("wrong.yaml"), "name: shop\nsuorces: {}\n").unwrap();
-    status(&world, &["wrong.yaml"], 3).says(&["wrong.yaml:", "suorces"]);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(world.path("wrong.yaml"), format!("{text}retenton: {{}}\n")).unwrap();
+    status(&world, &["wrong.yaml"], 3).says(&["wrong.yaml:", "retenton", "holdfast policy check"]);
     status(&world, &["--forget", "shop"], 3).says(&["no policy shop is remembered"]);
     let postgres = world
         .run_as(world.command().env("HOLDFAST_CATALOG", "postgres://me:secret@db/x"), &[&"status", &name]);
