@@ -30,6 +30,12 @@ pub(crate) enum Code {
     RpoMissed,
     /// A drill proved nothing: what it needed was not there.
     Inconclusive,
+    /// `status`: degraded, and no promise broken.
+    Degraded,
+    /// `status`: a promise is broken.
+    Broken,
+    /// `status`: nobody can tell how things stand.
+    CannotTell,
     /// It was interrupted.
     Interrupted,
     /// A server that recovers asked for a file of the log, and it is proved that there is none.
@@ -43,9 +49,9 @@ impl Code {
     /// The number that the program ends with.
     pub(crate) const fn number(self) -> u8 {
         match self {
-            Self::Failed | Self::Absent => 1,
-            Self::Usage => 2,
-            Self::Incomplete => 3,
+            Self::Failed | Self::Absent | Self::Degraded => 1,
+            Self::Usage | Self::Broken => 2,
+            Self::Incomplete | Self::CannotTell => 3,
             Self::NoRepository => 10,
             Self::WrongKey => 12,
             Self::DrillFailed => 20,
@@ -139,6 +145,15 @@ impl Fault {
                 Self { code: Code::Absent, what, ..self }
             }
             _ => Self { code: Code::Unanswered, ..self },
+        }
+    }
+
+    /// Makes of it what monitoring has to hear: whatever kept `status` from telling how things stand is
+    /// neither a warning nor a promise that is broken.
+    pub(crate) fn for_monitoring(self) -> Self {
+        match self.code {
+            Code::Degraded | Code::Broken | Code::CannotTell | Code::Interrupted => self,
+            _ => Self { code: Code::CannotTell, ..self },
         }
     }
 
@@ -290,6 +305,15 @@ mod tests {
             assert_eq!(Code::of_policy(number).number(), number);
         }
         assert_eq!(Code::of_policy(77), Code::Failed);
+    }
+
+    #[test]
+    fn monitoring_hears_of_mistakes_that_nobody_can_tell() {
+        let told = |code| Fault::new(code, "x", "").for_monitoring().code.number();
+        for code in [Code::Failed, Code::Usage, Code::NoRepository, Code::WrongKey, Code::CannotTell] {
+            assert_eq!(told(code), 3, "{code:?}");
+        }
+        assert_eq!((told(Code::Degraded), told(Code::Broken), told(Code::Interrupted)), (1, 2, 130));
     }
 
     #[test]

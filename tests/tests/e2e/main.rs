@@ -57,6 +57,7 @@ mod run;
 mod schema;
 mod shell;
 mod soak;
+mod status;
 mod stopped;
 mod stuck;
 mod tag;

@@ -157,6 +157,8 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["unlock"], 0),
     (&["mount", "/mnt"], 2),
     (&["completions", "fish"], 0),
+    (&["status"], 3),
+    (&["status", "--no-such-option"], 3),
     (&["preflight"], 0),
     (&["preflight", "s3://bucket/x", "--print-policy", "writer"], 0),
     (&["preflight", "/", "--print-policy", "writer"], 2),
@@ -248,6 +250,10 @@ const RARE: &[&str] = &[
     "slot_dropped",
     "recovery",
     "wal_commit",
+    "source_status",
+    "copy_status",
+    "problem",
+    "summary_status",
     "evidence_problem",
 ];
 

@@ -23,6 +23,7 @@ mod restore;
 mod run;
 mod shell;
 mod stats;
+mod status;
 mod tag;
 mod versions;
 mod wal;
@@ -50,6 +51,7 @@ pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use run::{Remembering, RunArgs};
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
+pub(crate) use status::StatusArgs;
 pub(crate) use tag::TagArgs;
 pub(crate) use versions::VersionPick;
 pub(crate) use wal::{WalAdoptArgs, WalArgs, WalFetchArgs, WalLsArgs, WalPushArgs, WalStatusArgs, WalVerb};
@@ -77,6 +79,7 @@ Environment:
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
                              open the bucket that `restore` restores to
   AWS_CA_BUNDLE              instead of --cacert
+  HOLDFAST_CATALOG           file in which runs of policies are remembered
   HOLDFAST_PG_BIN            folder of PostgreSQL's own programs (pg_dump, pg_restore, psql)
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
                              proxies for buckets, and what is reached without one
@@ -182,6 +185,7 @@ pub(crate) enum Verb {
     Run(Box<RunArgs>),
     Drill(Box<DrillArgs>),
     Evidence(EvidenceArgs),
+    Status(Box<StatusArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format

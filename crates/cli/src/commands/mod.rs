@@ -33,6 +33,7 @@ mod shell;
 mod snapshots;
 mod spelling;
 mod stats;
+mod status;
 mod tag;
 mod version;
 mod versions;
@@ -65,6 +66,7 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
     let Global { json, quiet, verbose, .. } = cli.global;
     let ink = Arc::new(Ink::new(Tone { json, quiet, verbose }));
     let recovery = wal::recovery(&cli.verb);
+    let monitors = matches!(cli.verb, Verb::Status(_));
     let result = match &recovery {
         Some(_) => wal::unbroken(|| carry_out(&ink, cli, words)),
         None => carry_out(&ink, cli, words),
@@ -76,6 +78,7 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
         Err(fault) => {
             let fault =
                 recovery.into_iter().fold(fault, |fault, recovery| fault.for_recovery(recovery.standby));
+            let fault = if monitors { fault.for_monitoring() } else { fault };
             ink.fault(&fault);
             fault.code.into()
         }
@@ -84,7 +87,11 @@ pub(crate) fn main(words: Vec<OsString>) -> ExitCode {
 
 /// Says what is wrong with a command line, or shows the help that was asked for.
 fn misspelt(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    let code = if wal::may_be_recovery(words) { Code::Unanswered } else { Code::Usage };
+    let code = match () {
+        () if wal::may_be_recovery(words) => Code::Unanswered,
+        () if status::may_be_status(words) => Code::CannotTell,
+        () => Code::Usage,
+    };
     if error.use_stderr() && words.iter().any(|word| word == "--json") {
         let ink = Ink::new(Tone { json: true, ..Tone::default() });
         let text = error.to_string();
@@ -171,6 +178,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Run(args) => run::run(run, &args).await,
         Verb::Drill(args) => drill::run(run, &args).await,
         Verb::Evidence(args) => evidence::run(run, &args.verb).await,
+        Verb::Status(args) => status::run(run, &args).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }

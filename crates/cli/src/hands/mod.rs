@@ -14,7 +14,7 @@ use crate::args::Global;
 use crate::commands::Run;
 use crate::engine::{Cancel, Ctx, Event, Monitor};
 use crate::fault::Fault;
-use crate::ink::{Ink, Progress, StepLine, escape};
+use crate::ink::{Ink, Progress, StepLine, Tone, escape};
 use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
@@ -71,6 +71,12 @@ impl OwnHands {
             cache: run.ctx.cache.clone(),
             ours: std::env::vars_os().collect(),
         }
+    }
+
+    /// The same, but nobody is told how far a verb is: what is asked for is short.
+    pub(crate) fn silent(run: &Run) -> Self {
+        let ink = Arc::new(Ink::new(Tone { quiet: true, ..run.ink.tone }));
+        Self { progress: Arc::new(Progress::new(Arc::clone(&ink))), ink, ..Self::new(run) }
     }
 
     /// A verb, ready to be started.

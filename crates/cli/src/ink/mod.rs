@@ -14,6 +14,7 @@ mod json_policy;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
+mod json_status;
 mod json_run;
 mod json_stream;
 mod json_wal;
@@ -50,6 +51,7 @@ pub(crate) use json_repair::{
 };
 pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
 pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
+pub(crate) use json_status::{CopyStatusLine, ProblemLine, SourceStatusLine, StatusSummary};
 pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
@@ -178,6 +180,9 @@ impl Ink {
         let head = match fault.code {
             Code::Incomplete => self.paint("33", "incomplete:"),
             Code::Absent => self.paint("33", "not there:"),
+            Code::Degraded => self.paint("33", "warning:"),
+            Code::Broken => self.paint("1;31", "broken promises:"),
+            Code::CannotTell => self.paint("33", "cannot tell:"),
             Code::Inconclusive => self.paint("33", "inconclusive:"),
             _ => self.paint("1;31", "error:"),
         };

@@ -1,0 +1,263 @@
+//! Asks the repositories of a policy what they have, and the catalog what happened.
+//!
+//! On purpose not here: what follows from it.
+
+use super::{Held, Known};
+use crate::catalog::{Catalog, Last};
+use crate::evidence::{RECORD_VERSION, Record};
+use crate::hands::{Answer, Call, Hands, Place};
+use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A snapshot, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) id: String,
+    pub(super) source: String,
+    /// When its capture began: a copy has the same.
+    pub(super) time: Timestamp,
+    pub(super) ended: Timestamp,
+    pub(super) incomplete: bool,
+    pub(super) errors: u64,
+}
+
+/// Why nobody can tell what a repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The policy has no key with which this host could look: that is meant so.
+    NotForThisHost,
+    /// It could not be asked: a secret is not to be had here, or the like.
+    NotAsked(String),
+    /// It was asked, and the answer is bad: what, and what to do.
+    Bad(String, String),
+}
+
+/// What a repository has.
+#[derive(Debug, Clone)]
+pub(super) struct Repository {
+    /// What the policy calls it.
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) snapshots: Result<Vec<Snapshot>, Trouble>,
+}
+
+impl Repository {
+    /// Its snapshots; none where they cannot be read.
+    pub(super) fn known(&self) -> &[Snapshot] {
+        self.snapshots.as_deref().unwrap_or_default()
+    }
+}
+
+/// How far the log of clusters goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Logs {
+    /// From which snapshots on it goes to its end, and when that was stored.
+    pub(super) reaching: BTreeMap<String, Timestamp>,
+    /// From which snapshots on it goes only up to a gap.
+    pub(super) ending: BTreeSet<String>,
+}
+
+/// All that there is to judge by.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// The repository, then the copies.
+    pub(super) places: Vec<Repository>,
+    /// Drills, newest first.
+    pub(super) drills: Vec<Record>,
+    pub(super) logs: Logs,
+    pub(super) holds: Vec<Held>,
+    /// The last backups of each source, as this host remembers them.
+    pub(super) backups: BTreeMap<String, Last>,
+    /// What could not be found out beside that, in words.
+    pub(super) gaps: Vec<String>,
+}
+
+impl Seen {
+    pub(super) fn repository(&self) -> &Repository {
+        // There always is one: it is the first that is asked.
+        &self.places[0]
+    }
+
+    pub(super) fn copies(&self) -> &[Repository] {
+        &self.places[1..]
+    }
+}
+
+/// Asks all that there is to ask.
+pub(super) async fn ask(hands: &dyn Hands, known: &Known, memory: Option<&Catalog>) -> Seen {
+    let policy = &known.policy;
+    let mut seen = Seen {
+        places: Vec::new(),
+        drills: Vec::new(),
+        logs: Logs::default(),
+        holds: Vec::new(),
+        backups: BTreeMap::new(),
+        gaps: Vec::new(),
+    };
+    remembered(policy, memory, &mut seen).await;
+    for (name, url, place) in places(policy) {
+        let snapshots = match &place {
+            None => Err(Trouble::NotForThisHost),
+            Some(place) => snapshots(hands, place).await,
+        };
+        let readable = snapshots.is_ok();
+        seen.places.push(Repository { name, url, snapshots });
+        if let Some(place) = place.filter(|_| readable) {
+            more(hands, policy, &place, &mut seen).await;
+        }
+    }
+    seen.drills.sort_by(|a, b| b.ended.cmp(&a.ended).then_with(|| a.id.cmp(&b.id)));
+    seen.drills.dedup_by(|a, b| a.id == b.id);
+    seen
+}
+
+/// What the catalog knows. It is a help only: what it cannot say is told, and no more.
+async fn remembered(policy: &Policy, memory: Option<&Catalog>, seen: &mut Seen) {
+    let Some(memory) = memory else { return };
+    for (name, _) in &policy.sources.0 {
+        match memory.last(&policy.name, Some(name), "backup").await {
+            Ok(last) => {
+                seen.backups.insert(name.clone(), last);
+            }
+            Err(error) => return seen.gaps.push(error.to_string()),
+        }
+    }
+    match memory.drills(&policy.name).await {
+        Ok(drills) => seen.drills = drills,
+        Err(error) => seen.gaps.push(error.to_string()),
+    }
+}
+
+/// The repository and its copies, each with what opens it so that its snapshots can be listed, where
+/// something does: the key that reads, or that maintains.
+fn places(policy: &Policy) -> Vec<(String, String, Option<Place>)> {
+    let one = |(name, url): (&str, &str)| {
+        let place = policy.place(name, Activity::Read).or_else(|| policy.place(name, Activity::Maintain));
+        (name.to_owned(), url.to_owned(), place)
+    };
+    let copies = policy.copies.iter().map(|copy| (&*copy.name, &*copy.url));
+    std::iter::once((REPOSITORY, &*policy.repository.url)).chain(copies).map(one).collect()
+}
+
+/// Runs a verb; what it has to say, whole or with parts that could not be read.
+async fn verb(hands: &dyn Hands, place: &Place, words: &[&str]) -> Result<Answer, Trouble> {
+    let answer = hands.verb(Call::on(place, words)).await.map_err(Trouble::NotAsked)?;
+    let (what, next) = answer.failure();
+    match answer.code {
+        0 | 3 => Ok(answer),
+        // It was not let to look: what it needs for that is not here, or somebody stopped it.
+        2 | 130 => Err(Trouble::NotAsked(what)),
+        _ => Err(Trouble::Bad(what, next)),
+    }
+}
+
+async fn snapshots(hands: &dyn Hands, place: &Place) -> Result<Vec<Snapshot>, Trouble> {
+    let answer = verb(hands, place, &["snapshots"]).await?;
+    let unread = || Trouble::NotAsked("a line of `snapshots --json` is not as it should be".to_owned());
+    answer.all("snapshot").map(snapshot).collect::<Option<_>>().ok_or_else(unread)
+}
+
+fn snapshot(line: &Value) -> Option<Snapshot> {
+    let time = moment(&line["time"])?;
+    Some(Snapshot {
+        id: line["id"].as_str()?.to_owned(),
+        source: line["source"].as_str()?.to_owned(),
+        time,
+        ended: moment(&line["summary"]["backup_end"]).unwrap_or(time),
+        incomplete: line["incomplete"].as_bool()?,
+        errors: line["error_count"].as_u64().unwrap_or(0),
+    })
+}
+
+fn moment(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// What is asked of a repository that can be read: evidence of each; holds and logs of the first.
+async fn more(hands: &dyn Hands, policy: &Policy, place: &Place, seen: &mut Seen) {
+    match verb(hands, place, &["evidence", "show"]).await {
+        Ok(answer) => seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name))),
+        Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
+    }
+    if place.name != REPOSITORY {
+        return;
+    }
+    match verb(hands, place, &["hold"]).await {
+        Ok(answer) => seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect(),
+        Err(trouble) => seen.gaps.push(gap(place, "its holds", trouble)),
+    }
+    let keeps_log = |source: &crate::policy::Source| {
+        source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off)
+    };
+    if policy.sources.0.iter().any(|(_, source)| keeps_log(source)) {
+        match verb(hands, place, &["wal", "status"]).await {
+            Ok(answer) => seen.logs = logs(&answer),
+            Err(trouble) => seen.gaps.push(gap(place, "its logs of databases", trouble)),
+        }
+    }
+}
+
+fn gap(place: &Place, what: &str, trouble: Trouble) -> String {
+    let why = match trouble {
+        Trouble::NotForThisHost => "it is not for this host".to_owned(),
+        Trouble::NotAsked(why) | Trouble::Bad(why, _) => why,
+    };
+    format!("{} ({}): {what} cannot be read: {why}", place.name, place.url)
+}
+
+/// A drill of this policy, from a line of evidence.
+fn drill(line: &Value, policy: &str) -> Option<Record> {
+    let record: Record = serde_json::from_value(line["record"].clone()).ok()?;
+    let ours = line["kind"] == "drill" && record.policy == policy && record.version <= RECORD_VERSION;
+    Some(record).filter(|_| ours)
+}
+
+/// A hold that stands on something of this policy.
+fn held(line: &Value, policy: &Policy, seen: &Seen) -> Option<Held> {
+    let prefix = format!("{}/", policy.name);
+    let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    let what = match line["scope"].as_str()? {
+        "all" => "everything".to_owned(),
+        "source" => text("source").starts_with(&prefix).then(|| text("source"))?,
+        _ => {
+            let known = seen.repository().known().iter();
+            let mut held = known.filter(|snapshot| snapshot.id == text("snapshot_id"));
+            let snapshot = held.find(|snapshot| snapshot.source.starts_with(&prefix))?;
+            format!("snapshot {} of {}", snapshot.id.get(..8)?, snapshot.source)
+        }
+    };
+    Some(Held {
+        id: text("short_id"),
+        what,
+        since: moment(&line["since"]),
+        until: moment(&line["until"]),
+        reason: text("reason"),
+        line: line.clone(),
+    })
+}
+
+fn logs(answer: &Answer) -> Logs {
+    let whose = |line: &Value| (line["system"].to_string(), line["timeline"].to_string());
+    let newest = answer.all("wal_timeline").filter_map(|line| Some((whose(line), moment(&line["newest"])?)));
+    let newest: BTreeMap<_, _> = newest.collect();
+    let mut logs = Logs::default();
+    for line in answer.all("wal_window") {
+        let Some(id) = line["snapshot_id"].as_str() else { continue };
+        let stored = newest.get(&whose(line)).filter(|_| line["to_newest"] == true);
+        match stored {
+            Some(stored) => {
+                let reaches = logs.reaching.entry(id.to_owned()).or_insert(*stored);
+                *reaches = (*reaches).max(*stored);
+            }
+            None => {
+                logs.ending.insert(id.to_owned());
+            }
+        }
+    }
+    // One that goes on along any timeline goes on.
+    let Logs { reaching, ending } = &mut logs;
+    ending.retain(|id| !reaching.contains_key(id));
+    logs
+}
