@@ -29,6 +29,7 @@ mod cluster_dumps_bad;
 mod cluster_facts;
 mod cluster_over;
 mod cluster_point;
+mod cluster_policy_bucket;
 mod cluster_proof;
 mod cluster_stream;
 mod cluster_wal;
