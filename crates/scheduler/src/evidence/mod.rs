@@ -9,7 +9,7 @@ pub mod markdown;
 mod markup;
 mod read;
 #[cfg(test)]
-mod samples;
+mod render_tests;
 pub mod words;
 
 pub use read::{Unreadable, read};

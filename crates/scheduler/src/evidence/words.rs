@@ -46,7 +46,7 @@ pub const fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "Everything that was looked at came back as it was recorded.",
         Verdict::Fail => "It did not come back, or not as promised.",
-        Verdict::Inconclusive => "Nothing was proved: this is not a pass.",
+        Verdict::Inconclusive => "Not everything could be proved: this is not a pass.",
     }
 }
 
@@ -65,9 +65,17 @@ pub fn seconds(seconds: f64) -> String {
     match whole {
         0..10 => format!("{seconds:.2} s"),
         10..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{minutes} min {} s", whole % 60),
-        3600..86_400 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
+        60..3600 => two((minutes, "min"), (whole % 60, "s")),
+        3600..86_400 => two((hours, "h"), (minutes % 60, "min")),
+        _ => two((days, "d"), (hours % 24, "h")),
+    }
+}
+
+/// Two units, or one where the second says nothing.
+fn two(first: (u64, &str), second: (u64, &str)) -> String {
+    match second.0 {
+        0 => format!("{} {}", first.0, first.1),
+        rest => format!("{} {} {rest} {}", first.0, first.1, second.1),
     }
 }
 
@@ -176,13 +184,14 @@ mod tests {
 
     #[test]
     fn figures_are_for_people() {
-        let shown =
-            [0.0, 0.424, 12.34, 192.0, 7_260.0, 188_000.0, -1.0, f64::NAN, f64::INFINITY].map(seconds);
+        let shown = [0.0, 0.424, 12.34, 192.0, 3_600.0, 7_260.0, 188_000.0, -1.0, f64::NAN, f64::INFINITY]
+            .map(seconds);
         let wanted = [
             "0.00 s",
             "0.42 s",
             "12.3 s",
             "3 min 12 s",
+            "1 h",
             "2 h 1 min",
             "2 d 4 h",
             "0.00 s",

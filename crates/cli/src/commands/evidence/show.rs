@@ -62,9 +62,12 @@ fn list(run: &Run, chosen: &[Told<'_>]) {
     }
 }
 
+/// Makes a report of a record.
+type Render = fn(&Record) -> String;
+
 /// Shows a record, and writes the reports that were asked for.
 fn show(run: &Run, args: &EvidenceShowArgs, meant: &Told<'_>, notes: &[&Told<'_>]) -> Result<(), Fault> {
-    let reports: [(&Option<_>, fn(&Record) -> String); 3] =
+    let reports: [(_, Render); 3] =
         [(&args.junit, junit::render), (&args.html, html::render), (&args.markdown, markdown::render)];
     let wanted: Vec<_> =
         reports.into_iter().filter_map(|(file, render)| Some((file.as_deref()?, render))).collect();

@@ -347,7 +347,7 @@ fn with(texts: &[String], figures: &[f64]) -> Record {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn whatever_is_in_a_record_the_documents_hold(
