@@ -26,6 +26,7 @@ use crate::policy::Policy;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// A policy to be looked at.
@@ -244,6 +245,6 @@ pub async fn look(
         let seen = ask::ask(hands, known, memory).await;
         judge::add(&mut status, known, &seen, zone);
     }
-    status.problems.sort_by(|a, b| b.state.cmp(&a.state));
+    status.problems.sort_by_key(|problem| Reverse(problem.state));
     status
 }

@@ -34,14 +34,14 @@ pub struct Problem {
 
 impl Problem {
     /// One about a policy.
-    pub(super) fn new(state: State, condition: &'static str, policy: &str, what: String) -> Self {
+    pub(super) fn new(state: State, condition: &'static str, policy: &str, what: impl AsRef<str>) -> Self {
         Self {
             policy: policy.to_owned(),
             source: None,
             copy: None,
             state,
             condition,
-            what: plain(&what),
+            what: plain(what.as_ref()),
             why: String::new(),
             to_do: String::new(),
             do_not: String::new(),

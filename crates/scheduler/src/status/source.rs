@@ -212,12 +212,17 @@ impl Look<'_> {
         Some(problem.then(self.retry(), self.leave_alone()))
     }
 
-    /// The log ends behind the newest snapshot and goes on later: what lies between cannot be had back.
+    /// The log goes on from a snapshot and ends before its end: what lies behind that cannot be had back.
     fn gap(&self, good: &LastGood) -> Option<Problem> {
-        let snapshot = good.snapshot.as_ref().filter(|id| self.seen.logs.ending.contains(*id))?;
-        let short = snapshot.get(..8).unwrap_or(snapshot);
+        let logs = &self.seen.logs;
+        let ends = self.snapshots().filter(|snapshot| logs.ending.contains(&snapshot.id));
+        let snapshot = ends.max_by_key(|snapshot| snapshot.ended).filter(|_| self.log_flushed().is_none())?;
+        let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
         let what = format!("{} has a gap in its log. Moments behind it cannot be restored.", self.full);
-        let why = format!("the log does not go on from snapshot {short} to its end: holdfast wal status");
+        let why = format!(
+            "the log goes on from snapshot {short}, and not to its end; nothing is lost up to {}: holdfast wal status",
+            self.day(good.at)
+        );
         let problem = self.problem(State::Warning, "log-gap", what).why(why);
         Some(problem.then(
             run(self.known, self.name),
