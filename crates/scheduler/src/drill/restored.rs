@@ -143,7 +143,7 @@ impl Restored {
     fn take_problems(&mut self, answer: &Answer) {
         let mut unset: BTreeMap<&'static str, (u64, String)> = BTreeMap::new();
         let (mut found, mut lines) = (Vec::new(), 0);
-        for Told { kind, item, message } in told(answer) {
+        for Told { kind, item, name, message } in told(answer) {
             lines += 1;
             let denied = is_denied(&message);
             match kind {
@@ -163,7 +163,7 @@ impl Restored {
                     self.unset.missing.insert(item);
                 }
                 other => {
-                    found.push((blames(other, &message), format!("{}: {message}", shown(&item))));
+                    found.push((blames(other, &message), format!("{}: {message}", shown(&name))));
                     self.unset.missing.insert(item);
                 }
             }
