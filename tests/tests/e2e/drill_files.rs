@@ -186,6 +186,7 @@ fn who_owns_nothing_proves_what_he_can() {
     }
     let case = Case::new();
     std::os::unix::fs::chown(case.tree.join("large"), Some(1), Some(1)).unwrap();
+    fs::hard_link(case.tree.join("large"), case.tree.join("large three")).unwrap();
     fs::create_dir(case.tree.join("closed")).unwrap();
     fs::set_permissions(case.tree.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
     case.back_up();

@@ -219,6 +219,7 @@ mod tests {
         let unset = Unset {
             items: ["srv/a".to_owned()].into(),
             words: ["owner"].into(),
+            never: ["owner"].into(),
             missing: ["srv/dev".to_owned()].into(),
             untold: 3,
         };
