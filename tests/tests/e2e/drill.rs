@@ -12,7 +12,10 @@ use std::path::PathBuf;
 
 fn drilled(ran: &Ran) -> Value {
     let lines = ran.lines();
-    lines.into_iter().find(|line| line["message_type"] == "drill").unwrap_or_else(|| panic!("no drill: {ran:?}"))
+    lines
+        .into_iter()
+        .find(|line| line["message_type"] == "drill")
+        .unwrap_or_else(|| panic!("no drill: {ran:?}"))
 }
 
 /// What drills have in their scratch folders.

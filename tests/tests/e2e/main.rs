@@ -37,6 +37,8 @@ mod compare;
 mod copy;
 mod damage;
 mod drill;
+mod drill_bucket;
+mod drill_files;
 mod evidence;
 mod exact;
 mod forge;

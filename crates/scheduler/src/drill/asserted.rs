@@ -23,6 +23,8 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>, target: &Path) -> Ve
         let mut probe = Probe::new(format!("assertion {name}"), Level::Full);
         let timeout = assertion.timeout.map_or(TIMEOUT, |span| span.0);
         run(hands, &mut probe, Run { words: &assertion.command, target, timeout }).await;
+        // A finding is also told alone.
+        probe.findings.iter_mut().for_each(|found| found.what = format!("assertion {name}: {}", found.what));
         probes.push(probe);
     }
     probes
@@ -178,7 +180,10 @@ mod tests {
         let said = "customer 4711 is missing".to_owned();
         let (probes, fake) = asserted(Ok(Ended { code: Some(3), said, ..Ended::default() })).await;
         let finding = &probes[0].findings[0];
-        assert_eq!((finding.cause, finding.what.as_str()), (Cause::Assertion, "check ended with 3"));
+        assert_eq!(
+            (finding.cause, finding.what.as_str()),
+            (Cause::Assertion, "assertion 2: check ended with 3")
+        );
         assert!(!format!("{probes:?}").contains("4711") && fake.said()[0].contains("4711"));
         let (probes, _) = asserted(Ok(Ended { timed_out: true, ..Ended::default() })).await;
         assert!(probes[0].findings[0].what.contains("longer than 5s"), "{probes:?}");

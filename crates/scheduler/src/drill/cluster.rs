@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: starting it, which the hands do, and which snapshot and point are drilled.
 
+use super::scratch::folder_name;
 use super::{Phase, Point, Proof, Recorded, Subject, dumps};
 use crate::hands::{Answer, Call, Cluster, Hands, SqlAssertion, SqlExpect};
 use crate::policy::{Assertion, Drill, Expect, Isolation, Source};
@@ -180,7 +181,7 @@ fn ends_badly(answer: &Answer, probe: &mut Probe) {
 }
 
 /// A restored folder, and how it is to be looked at; without facts and a log.
-fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
+pub(super) fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
     let drill = subject.policy.drill.as_ref();
     Cluster {
         folder,
@@ -197,7 +198,9 @@ fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
 }
 
 fn bin_dirs(source: &Source) -> Vec<PathBuf> {
-    source.postgres.as_ref().map(|postgres| postgres.bin_dirs.clone()).unwrap_or_default()
+    let own = source.postgres.as_ref().map(|postgres| &postgres.bin_dirs);
+    let by = source.restored_by.as_ref().map(|by| &by.bin_dirs);
+    own.or(by).cloned().unwrap_or_default()
 }
 
 /// The assertions of this source that its server answers.
@@ -210,7 +213,7 @@ fn assertion(subject: Subject<'_>, number: usize, stated: &Assertion) -> Option<
     let (sql, expect) = match (&stated.keys_exist, &stated.sql) {
         (Some(keys), _) => {
             // What a drill restores of other sources lies beside it.
-            let folder = subject.scratch.parent().unwrap_or(Path::new("/")).join(&keys.source);
+            let folder = subject.scratch.parent().unwrap_or(Path::new("/")).join(folder_name(&keys.source));
             (keys.query.clone(), SqlExpect::Keys(folder))
         }
         (None, Some(sql)) => {
@@ -229,7 +232,7 @@ fn assertion(subject: Subject<'_>, number: usize, stated: &Assertion) -> Option<
 }
 
 /// Has it looked at, and takes what was found.
-async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof) {
+pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof) {
     let found = hands.cluster(cluster).await;
     proof.probes.extend(found.probes);
     proof.phases.extend(found.phases.into_iter().map(|(name, seconds)| {

@@ -98,21 +98,23 @@ impl Found {
         let target = sides.target.to_string_lossy();
         let path = text("path");
         let item = path.strip_prefix(&*target).unwrap_or(path).trim_start_matches('/');
-        let words: Vec<&str> =
-            change["metadata"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let words = change["metadata"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        // Names that go with numbers are the host's, not the backup's.
+        let words: Vec<&str> = words.filter(|word| *word != "owner_name").collect();
         let what = match text("modifier") {
             // The target itself is in no snapshot, unless that begins at the root.
             "+" if item.is_empty() => return,
             "+" => "is there, and is not in the snapshot".to_owned(),
             "-" if sides.unset.is_missing(item) => return self.absent += 1,
             "-" => "is in the snapshot, and did not come back".to_owned(),
+            "U" if words.is_empty() => return,
             "U" if sides.unset.explains(item, &words) => return self.excused += 1,
             "U" => format!("differs from what was recorded: {}", words.join(", ")),
             _ if sides.unset.is_missing(item) => return self.absent += 1,
             modifier if modifier.starts_with('T') => "is another kind of thing than was recorded".to_owned(),
             _ => "has another content than was recorded".to_owned(),
         };
-        self.wrong.push((Cause::Backup, format!("{}: {what}", shown(item))));
+        self.wrong.push((Cause::Backup, format!("/{}: {what}", shown(item))));
     }
 
     fn not_provable(&self, probe: &mut Probe) {
@@ -199,14 +201,15 @@ mod tests {
             change("-", "/scratch/t/gone", &[]),
             change("M?", "/scratch/t/rot", &[]),
             change("T", "/scratch/t/link", &[]),
-            change("U", "/scratch/t/mode", &["mode", "time"]),
+            change("U", "/scratch/t/mode", &["mode", "owner_name", "time"]),
+            change("U", "/scratch/t/name", &["owner_name"]),
         ];
         let (found, _) = found(&Unset::default(), lines, Vec::new());
         let what: Vec<_> = found.wrong.iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(what.len(), 5, "{what:?}");
         assert!(found.wrong.iter().all(|(cause, _)| *cause == Cause::Backup));
         assert!(
-            what[4].contains("mode, time") && what[2].starts_with("rot: has another content"),
+            what[4].contains("mode, time") && what[2].starts_with("/rot: has another content"),
             "{what:?}"
         );
     }
@@ -216,6 +219,7 @@ mod tests {
         let unset = Unset {
             items: ["srv/a".to_owned()].into(),
             words: ["owner"].into(),
+            never: ["owner"].into(),
             missing: ["srv/dev".to_owned()].into(),
             untold: 3,
         };

@@ -160,7 +160,7 @@ pub(crate) struct Stage {
     pub(crate) point: Point,
     pub(crate) level: Level,
     pub(crate) scratch: PathBuf,
-    _dir: TempDir,
+    pub(crate) _dir: TempDir,
 }
 
 impl Stage {

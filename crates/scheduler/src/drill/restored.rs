@@ -28,6 +28,8 @@ pub(crate) struct Unset {
     pub(crate) items: BTreeSet<String>,
     /// What that was: `owner`, `mode`, `time`, `xattrs`, `flags`.
     pub(crate) words: BTreeSet<&'static str>,
+    /// Which of `owner` and `mode` it may not set of anything. Of a file with several names only one is told.
+    pub(crate) never: BTreeSet<&'static str>,
     /// Paths that could not be made, or that are damaged: told already.
     pub(crate) missing: BTreeSet<String>,
     /// Problems that were counted and not told.
@@ -49,8 +51,8 @@ impl Unset {
 
     /// Whether that these differ follows from what could not be set.
     pub(crate) fn explains(&self, item: &str, words: &[&str]) -> bool {
-        self.items.contains(item)
-            || self.untold > 0 && !words.is_empty() && words.iter().all(|word| self.words.contains(word))
+        let known = if self.untold > 0 { &self.words } else { &self.never };
+        self.items.contains(item) || !words.is_empty() && words.iter().all(|word| known.contains(word))
     }
 }
 
@@ -143,13 +145,16 @@ impl Restored {
     fn take_problems(&mut self, answer: &Answer) {
         let mut unset: BTreeMap<&'static str, (u64, String)> = BTreeMap::new();
         let (mut found, mut lines) = (Vec::new(), 0);
-        for Told { kind, item, message } in told(answer) {
+        for Told { kind, item, name, message } in told(answer) {
             lines += 1;
             let denied = is_denied(&message);
             match kind {
                 "attribute" => {
                     for word in words_of(&message) {
                         self.unset.words.insert(word);
+                        if denied && matches!(word, "owner" | "mode") {
+                            self.unset.never.insert(word);
+                        }
                         unset.entry(word).or_insert_with(|| (0, reason(&message))).0 += 1;
                     }
                     self.unset.items.insert(item);
@@ -163,7 +168,7 @@ impl Restored {
                     self.unset.missing.insert(item);
                 }
                 other => {
-                    found.push((blames(other, &message), format!("{}: {message}", shown(&item))));
+                    found.push((blames(other, &message), format!("{}: {message}", shown(&name))));
                     self.unset.missing.insert(item);
                 }
             }
@@ -344,7 +349,8 @@ mod tests {
         assert_eq!(restored.probe.not_provable.len(), 2);
         assert!(restored.probe.not_provable.iter().any(|line| line.contains("2 things: the owner")));
         assert!(restored.unset.is_missing("srv/dev") && restored.unset.explains("srv/a", &["owner"]));
-        assert!(!restored.unset.explains("srv/b", &["owner"]), "all problems were told");
+        assert!(restored.unset.explains("srv/b", &["owner"]), "another name of the same file");
+        assert!(!restored.unset.explains("srv/b", &["owner", "time"]), "all problems were told");
         assert_eq!((restored.bytes, restored.host.as_deref()), (7, Some("web1")));
     }
 

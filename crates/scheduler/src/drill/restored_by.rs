@@ -4,19 +4,17 @@
 //! checked and asked all the same. On purpose not here: knowing any such program.
 
 use super::asserted::{self, Run, how, program, tool};
+use super::cluster::{look, started};
 use super::scratch::blocking;
 use super::{Phase, Proof, Subject};
-use crate::hands::{Cluster, Hands, Said, SqlAssertion, SqlExpect};
-use crate::policy::{Expect, Isolation, RestoredBy, RestoredKind};
+use crate::hands::{Hands, Said};
+use crate::policy::{RestoredBy, RestoredKind};
 use holdfast_engine::proof::{Cause, Level, Probe};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the program may take where nothing is stated.
 const TIMEOUT: Duration = Duration::from_secs(6 * 3600);
-/// How long a statement may take where nothing is stated.
-const STATEMENT: Duration = Duration::from_secs(10 * 60);
 
 /// Lets the program restore into scratch, and proves what came, up to the level that is asked for.
 pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
@@ -119,28 +117,8 @@ async fn files(
 
 /// Starts what was restored, and looks at it as at a cluster of ours. Nothing was recorded beside it.
 async fn cluster(hands: &dyn Hands, subject: Subject<'_>, source: &RestoredBy, proof: &mut Proof) {
-    let drill = subject.policy.drill.as_ref();
-    let (folder, work) = (target(subject, source), subject.scratch.join("run"));
-    let cluster = Cluster {
-        folder: folder.clone(),
-        work,
-        level: subject.level,
-        run_as: drill.and_then(|drill| drill.run_as.clone()),
-        network: drill.map_or_else(Isolation::default, |drill| drill.network),
-        bin_dirs: source.bin_dirs.clone(),
-        facts: BTreeMap::new(),
-        log: None,
-        assertions: statements(subject),
-        budget: drill.and_then(|drill| drill.budget).map(|span| span.0),
-    };
-    let found = hands.cluster(cluster).await;
-    proof.probes.extend(found.probes);
-    let timed = found.phases.into_iter();
-    proof.phases.extend(timed.map(|(name, seconds)| {
-        let counts = name != "checks";
-        Phase { name, seconds, counts }
-    }));
-    proof.reached = proof.reached.max(found.reached);
+    let folder = target(subject, source);
+    look(hands, started(subject, folder.clone()), proof).await;
     if subject.level >= Level::Check && !source.verify.is_empty() {
         let timeout = source.timeout.map_or(TIMEOUT, |span| span.0);
         let mut probe = Probe::new("verify", Level::Check);
@@ -150,22 +128,6 @@ async fn cluster(hands: &dyn Hands, subject: Subject<'_>, source: &RestoredBy, p
     if subject.level >= Level::Full {
         proof.probes.extend(asserted::prove(hands, subject, &folder).await);
     }
-}
-
-/// The assertions of this source that its server answers.
-fn statements(subject: Subject<'_>) -> Vec<SqlAssertion> {
-    let all = subject.policy.drill.iter().flat_map(|drill| &drill.assertions).enumerate();
-    all.filter(|(_, assertion)| assertion.source == subject.name)
-        .filter_map(|(number, assertion)| {
-            Some(SqlAssertion {
-                name: assertion.name.clone().unwrap_or_else(|| (number + 1).to_string()),
-                database: assertion.database.clone().unwrap_or_else(|| "postgres".into()),
-                sql: assertion.sql.clone()?,
-                expect: SqlExpect::Value(assertion.expect.clone().unwrap_or(Expect::Truth(true))),
-                timeout: assertion.timeout.map_or(STATEMENT, |span| span.0),
-            })
-        })
-        .collect()
 }
 
 /// Files in a folder and below, and their bytes; no link is followed.

@@ -15,6 +15,8 @@ pub(crate) struct Told<'a> {
     pub(crate) kind: &'a str,
     /// What it is about; without a leading slash.
     pub(crate) item: String,
+    /// The same as it was told.
+    pub(crate) name: String,
     /// What happened.
     pub(crate) message: String,
 }
@@ -28,6 +30,7 @@ pub(crate) fn told(answer: &Answer) -> impl Iterator<Item = Told<'_>> {
         Told {
             kind: text("kind"),
             item: text("item").trim_start_matches('/').to_owned(),
+            name: text("item").to_owned(),
             message: text("message").to_owned(),
         }
     })

@@ -26,6 +26,8 @@ const MODE: u32 = 0o700;
 const NAME_BYTES_MAX: usize = 24;
 /// So many digits of the drill's id are in the name of its folder.
 const ID_DIGITS: usize = 12;
+/// So many digits tell names apart that begin alike.
+const HASH_DIGITS: usize = 6;
 /// Before the name of each folder that a drill makes.
 pub const PREFIX: &str = "drill-";
 
@@ -110,10 +112,7 @@ impl Scratch {
         if let Some((_, path)) = self.folders.iter().find(|(name, _)| name == source) {
             return Ok(path.clone());
         }
-        let number = self.folders.len();
-        let taken = |path: &PathBuf| self.folders.iter().any(|(_, other)| other == path);
-        let plain = self.path.join(safe(source));
-        let path = if taken(&plain) { self.path.join(format!("{}-{number}", safe(source))) } else { plain };
+        let path = self.path.join(folder_name(source));
         private(&path).map_err(|error| {
             environment(format!("scratch {} cannot be made: {error}", path.display()), "see to that folder")
         })?;
@@ -169,14 +168,22 @@ fn private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(MODE))
 }
 
+/// What the folder of a source is called: its own name, or the beginning of that and a hash where it is
+/// too long or no name of a file. Whoever looks for what came of another source finds it so.
+#[must_use]
+pub fn folder_name(source: &str) -> String {
+    let short = safe(source);
+    if short == source {
+        return short;
+    }
+    format!("{short}-{}", &blake3::hash(source.as_bytes()).to_hex()[..HASH_DIGITS])
+}
+
 /// A name that is one component of a path, and short.
 fn safe(name: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
-    let name: String = name.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
-    match name.get(..NAME_BYTES_MAX.min(name.len())) {
-        Some("") | None => "source".into(),
-        Some(short) => short.to_owned(),
-    }
+    let letters = name.chars().map(|letter| if plain(letter) { letter } else { '-' });
+    letters.take(NAME_BYTES_MAX).collect()
 }
 
 /// A finding about the place where the drill runs.

@@ -50,6 +50,9 @@ async fn scratch_is_made_private_and_is_gone_at_the_end() {
     let (one, other) = (scratch.folder("a b").unwrap(), scratch.folder("a/b").unwrap());
     assert!(one != other && mode(&one) == 0o700 && listed(&one) == 0);
     assert_eq!(scratch.folder("a b").unwrap(), one);
+    assert_eq!(folder_name("media-2"), "media-2");
+    let long = folder_name("production-media-uploads-of-europe");
+    assert!(long.len() < 32 && long.starts_with("production-media-uploads"), "{long}");
     // The same drill twice is a mistake, not a place to share.
     assert!(make(&below(&dir), Needs::default()).await.is_err());
     fs::write(one.join("file"), b"data").unwrap();
