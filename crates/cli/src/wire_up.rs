@@ -25,8 +25,8 @@ pub(crate) use holdfast_source_postgres::{
     LogicalSource, RestoreTool, RowsOf, There, ToolPlaces,
 };
 pub(crate) use holdfast_source_postgres::{
-    Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
-    Secrets as ServerSecrets, Server, Space, UrlError, Host, parse_with_database as parse_server,
+    Host, Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,
+    Secrets as ServerSecrets, Server, Space, UrlError, parse_with_database as parse_server,
     preflight as preflight_cluster,
 };
 pub(crate) use holdfast_source_s3::attributes::lacking;

@@ -151,7 +151,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// Runs of every verb, in this order, in one world: words and exit code. `SOURCE` and `TARGET`
-/// stand for paths, `OTHER` for another repository, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
+/// stand for paths, `OTHER` for another repository, `POLICY` for a policy, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
 const RUNS: &[(&[&str], i32)] = &[
     (&["version"], 0),
     (&["unlock"], 0),
@@ -161,6 +161,10 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["preflight", "s3://bucket/x", "--print-policy", "writer"], 0),
     (&["preflight", "/", "--print-policy", "writer"], 2),
     (&["man"], 0),
+    (&["policy", "check", "POLICY"], 0),
+    (&["policy", "check", "SOURCE/pg/PG_VERSION"], 2),
+    (&["policy", "plan", "POLICY"], 0),
+    (&["policy", "schema"], 0),
     (&["backup", "SOURCE"], 3),
     (&["backup", "SOURCE", "--dry-run"], 3),
     (&["snapshots"], 0),
@@ -239,6 +243,8 @@ const RARE: &[&str] = &[
     "slot_dropped",
     "recovery",
     "wal_commit",
+    "coverage",
+    "summary_coverage",
 ];
 
 /// And those that only runs with buckets write, which have tests of their own.
@@ -251,6 +257,7 @@ fn every_verb_writes_what_the_schema_says() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let source = odd_source(&world);
     let other = other_repository(&world);
+    let policy = holdfast_tests::root().join("policies/quickstart.yaml");
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
     let mut note = |text: &str| {
@@ -276,6 +283,7 @@ fn every_verb_writes_what_the_schema_says() {
             .iter()
             .map(|word| {
                 word.replace("SOURCE", source.to_str().unwrap())
+                    .replace("POLICY", policy.to_str().unwrap())
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("OTHER", other.to_str().unwrap())
                     .replace("LOG", log.to_str().unwrap())

@@ -1,6 +1,6 @@
 //! The JSON lines of `policy`, as `JSON.md` describes them.
 //!
-//! On purpose not here: the schema, which is printed as it is.
+//! On purpose not here: what is judged.
 
 use holdfast_scheduler::policy::lint::Lint;
 use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept};
@@ -21,14 +21,7 @@ pub(crate) struct PolicyMistakeLine<'a> {
 impl<'a> From<&'a Wrong> for PolicyMistakeLine<'a> {
     fn from(wrong: &'a Wrong) -> Self {
         let Wrong { file, line, column, what, next } = wrong;
-        Self {
-            message_type: "policy_mistake",
-            file,
-            line: *line,
-            column: *column,
-            message: what,
-            hint: next,
-        }
+        Self { message_type: "policy_mistake", file, line: *line, column: *column, message: what, hint: next }
     }
 }
 
@@ -123,6 +116,13 @@ impl<'a> From<&'a Kept> for PolicyKeptLine<'a> {
     fn from(kept: &'a Kept) -> Self {
         Self { message_type: "policy_kept", kept }
     }
+}
+
+/// The schema of a policy.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicySchemaLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) schema: serde_json::Value,
 }
 
 /// Something on this machine, and who backs it up.

@@ -9,10 +9,12 @@ mod hold;
 
 use super::kind::Kind;
 use super::secret::KeyRef;
+use super::units::Span;
 use super::{LogMode, Policy, RestoredKind, Retention, Severity};
 use crate::schedule::{Clockwork, which};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Gaps are looked for from here on, so that a policy is judged the same on every day.
@@ -103,34 +105,43 @@ fn gaps_of(clock: &Clockwork) -> Option<(Duration, Duration)> {
 
 /// A time in the words of a policy.
 fn span(time: Duration) -> String {
-    super::units::Span(time).to_string()
+    Span(time).to_string()
 }
 
 /// Promises against schedules.
 fn gaps(policy: &Policy, lints: &mut Lints) {
+    // Sources by their promise, and by what their schedule leaves between two backups.
+    let mut promised: BTreeMap<(String, Span, Option<Duration>), Vec<&str>> = BTreeMap::new();
     for (name, source) in &policy.sources.0 {
-        let Some(kind) = source.kind().filter(|kind| kind.is_backed_up()) else { continue };
-        let own = source.rpo.is_some();
-        let Some(rpo) = source.rpo.or(policy.objectives.rpo) else { continue };
-        let path = if own { format!("sources.{name}.rpo") } else { "objectives.rpo".to_owned() };
         // A log that is kept is as young as the server's last write.
-        if kind.keeps_log() {
-            continue;
-        }
-        match which::of_source(policy, name) {
-            Ok(Some(clock)) => {
-                let Some((longest, _)) = gaps_of(&clock) else { continue };
-                if longest >= rpo.0 {
-                    let what = format!(
-                        "at most {rpo} of `{name}` shall be lost, and its schedule leaves {} between two backups",
-                        span(longest)
-                    );
-                    lints.error(path, what, "back up more often, or promise less");
-                }
+        let by_runs = source.kind().is_some_and(|kind| kind.is_backed_up() && !kind.keeps_log());
+        let Some(rpo) = source.rpo.or(policy.objectives.rpo).filter(|_| by_runs) else { continue };
+        let own = source.rpo.is_some();
+        let path = if own { format!("sources.{name}.rpo") } else { "objectives.rpo".to_owned() };
+        let clock = which::of_source(policy, name).ok().flatten();
+        let longest = clock.map(|clock| gaps_of(&clock).map_or(Duration::MAX, |gaps| gaps.0));
+        promised.entry((path, rpo, longest)).or_default().push(name);
+    }
+    for ((path, rpo, longest), names) in promised {
+        let names = names.join(", ");
+        match longest {
+            Some(longest) if longest >= rpo.0 => {
+                let what = format!(
+                    "at most {rpo} of {names} shall be lost, and {} lie between two backups",
+                    span(longest)
+                );
+                lints.error(path, what, "back up more often, or promise less");
             }
-            _ => {
-                let what = format!("at most {rpo} of `{name}` shall be lost, and no schedule says when it is backed up");
-                lints.warning(path, what, "add a schedule, or see to it that another scheduler runs it in time");
+            Some(_) => {}
+            None => {
+                let what = format!(
+                    "at most {rpo} of {names} shall be lost, and no schedule says when a backup is made"
+                );
+                lints.warning(
+                    path,
+                    what,
+                    "add a schedule, or see to it that another scheduler runs it in time",
+                );
             }
         }
     }
@@ -139,17 +150,26 @@ fn gaps(policy: &Policy, lints: &mut Lints) {
     let stated = |of: fn(&super::Source) -> bool| policy.sources.0.iter().all(|(_, source)| of(source));
     if objectives.rpo.is_none() && !stated(|source| source.rpo.is_some() || source.restored_by.is_some()) {
         let next = "add objectives: { rpo: 26h }, or an rpo to each source";
-        lints.warning("objectives", "nothing says how much may be lost: nobody is told when backups stop", next);
+        lints.warning(
+            "objectives",
+            "nothing says how much may be lost: nobody is told when backups stop",
+            next,
+        );
     }
     if objectives.rto.is_none() && !stated(|source| source.rto.is_some()) {
         let next = "add objectives: { rto: 1h }, or an rto to each source";
-        lints.warning("objectives", "nothing says how long a restore may take: no drill can find it too slow", next);
+        lints.warning(
+            "objectives",
+            "nothing says how long a restore may take: no drill can find it too slow",
+            next,
+        );
     }
 }
 
 fn jitter(policy: &Policy, lints: &mut Lints) {
     let Some(jitter) = policy.schedule.as_ref().and_then(|schedule| schedule.jitter) else { return };
-    let shortest = which::of_policy(policy).ok().flatten().and_then(|clock| gaps_of(&clock)).map(|gaps| gaps.1);
+    let shortest =
+        which::of_policy(policy).ok().flatten().and_then(|clock| gaps_of(&clock)).map(|gaps| gaps.1);
     if let Some(shortest) = shortest.filter(|shortest| *shortest <= jitter.0) {
         let what = format!("runs begin up to {jitter} late, and only {} lie between two", span(shortest));
         lints.warning("schedule.jitter", what, "make it much shorter than the time between two runs");
@@ -176,7 +196,9 @@ fn sources(policy: &Policy, lints: &mut Lints) {
                 let what = format!("nothing proves what `{name}` restores: a drill says *not provable*");
                 lints.warning(path, what, "add verify: [program, \"{target}\"]");
             }
-            Some(Kind::RestoredBy(restored)) if restored.verify.is_empty() && restored.kind == RestoredKind::Files => {
+            Some(Kind::RestoredBy(restored))
+                if restored.verify.is_empty() && restored.kind == RestoredKind::Files =>
+            {
                 let what = format!("nothing proves what `{name}` restores: a drill says *not provable*");
                 lints.warning(path, what, "add verify: [program, \"{target}\"]");
             }
@@ -188,11 +210,13 @@ fn sources(policy: &Policy, lints: &mut Lints) {
 fn slots(name: &str, postgres: &super::Postgres, lints: &mut Lints) {
     let path = format!("sources.{name}.postgres");
     if postgres.wal == LogMode::Stream && postgres.slot.is_none() {
-        let what = format!("the log of `{name}` is streamed without a slot: the server may throw it away first");
+        let what =
+            format!("the log of `{name}` is streamed without a slot: the server may throw it away first");
         lints.warning(path.clone(), what, "add slot: holdfast and slot_limit: 50GiB");
     }
     if postgres.slot.is_some() && postgres.slot_limit.is_none() {
-        let what = format!("the slot of `{name}` has no limit: if nobody reads it, it fills the server's disk");
+        let what =
+            format!("the slot of `{name}` has no limit: if nobody reads it, it fills the server's disk");
         lints.warning(path, what, "add slot_limit: 50GiB");
     }
 }
@@ -238,7 +262,11 @@ fn window(policy: &Policy, retention: &Retention, path: &str, logs: &[&str], lin
     let Some(wal) = retention.wal else { return };
     let Some(first) = logs.first() else {
         let next = "leave it out, or write `wal: stream` at a source with postgres";
-        return lints.warning(format!("{path}.wal"), "it keeps the log of clusters, and no source has one", next);
+        return lints.warning(
+            format!("{path}.wal"),
+            "it keeps the log of clusters, and no source has one",
+            next,
+        );
     };
     let apart = which::of_source(policy, first).ok().flatten().and_then(|clock| gaps_of(&clock));
     let reach = reach(retention, apart.map(|gaps| gaps.1));
@@ -247,7 +275,11 @@ fn window(policy: &Policy, retention: &Retention, path: &str, logs: &[&str], lin
             "every moment of {wal} shall be restorable, and the keep rules reach back {}: no snapshot to begin with is kept",
             span(reach)
         );
-        lints.warning(format!("{path}.wal"), what, "keep snapshots for longer than the log, or the log for shorter");
+        lints.warning(
+            format!("{path}.wal"),
+            what,
+            "keep snapshots for longer than the log, or the log for shorter",
+        );
     }
 }
 
@@ -258,7 +290,11 @@ fn told(policy: &Policy, lints: &mut Lints) {
         lints.warning("heartbeat", what, "add heartbeat: { url: { file: /etc/holdfast/heartbeat } }");
     }
     if policy.notify.is_empty() {
-        lints.warning("notify", "nobody is told when something is wrong", "add a slack, webhook, mail or command");
+        lints.warning(
+            "notify",
+            "nobody is told when something is wrong",
+            "add a slack, webhook, mail or command",
+        );
     } else if policy.notify.iter().all(|notify| notify.from > Severity::High) {
         let what = "a broken promise or a failed drill is told to nobody: all entries are from `disaster` on";
         lints.warning("notify", what, "write `from: high` at one of them");

@@ -80,12 +80,7 @@ fn each_unwise_thing_is_told_once_where_it_is() {
             Warning,
             "sources.c",
         ),
-        (
-            "  db: {",
-            "  first: { s3: { url: \"s3://first\" } }\n  db: {",
-            Warning,
-            "sources.db",
-        ),
+        ("  db: {", "  first: { s3: { url: \"s3://first\" } }\n  db: {", Warning, "sources.db"),
     ];
     for (from, to, severity, path) in table {
         let lint = only(from, to);
@@ -99,15 +94,13 @@ fn a_promise_without_a_drill_is_an_error_and_errors_stand_first() {
     let drill = "drill: { cron: \"0 4 * * 0\", scratch: { path: /scratch, max: 500GiB } }";
     let lints = lints(&WISE.replace(drill, ""));
     let paths: Vec<_> = lints.iter().map(|lint| (lint.severity, lint.path.as_str())).collect();
-    assert_eq!(
-        paths,
-        [(Weight::Error, "objectives.verified_restore_max_age"), (Weight::Warning, "drill")]
-    );
+    assert_eq!(paths, [(Weight::Error, "objectives.verified_restore_max_age"), (Weight::Warning, "drill")]);
 }
 
 #[test]
 fn a_log_without_a_cluster_that_keeps_one() {
-    let lints = lints(&WISE.replace(", wal: stream, slot: holdfast, slot_limit: 50GiB }, rpo: 5m", " }, rpo: 26h"));
+    let lints =
+        lints(&WISE.replace(", wal: stream, slot: holdfast, slot_limit: 50GiB }, rpo: 5m", " }, rpo: 26h"));
     let paths: Vec<_> = lints.iter().map(|lint| lint.path.as_str()).collect();
     assert_eq!(paths, ["retention.wal"]);
 }

@@ -60,7 +60,8 @@ pub fn coming(policy: &Policy, after: Timestamp, each: usize) -> Result<Vec<Comi
     let mut add = |what: String, clock: Option<Clockwork>| {
         let Some(clock) = clock else { return };
         let times = std::iter::successors(clock.after(after), |last| clock.after(*last)).take(each);
-        coming.extend(times.map(|time| Coming { what: what.clone(), at: time.to_zoned(clock.zone().clone()) }));
+        coming
+            .extend(times.map(|time| Coming { what: what.clone(), at: time.to_zoned(clock.zone().clone()) }));
     };
     let together = with_policy(policy);
     if !together.is_empty() {
@@ -80,7 +81,8 @@ pub fn coming(policy: &Policy, after: Timestamp, each: usize) -> Result<Vec<Comi
 
 /// The sources that are backed up when the policy says, by their full names.
 fn with_policy(policy: &Policy) -> Vec<String> {
-    let runs = |source: &super::Source| source.schedule.is_none() && source.kind().is_some_and(Kind::is_backed_up);
+    let runs =
+        |source: &super::Source| source.schedule.is_none() && source.kind().is_some_and(Kind::is_backed_up);
     let names = policy.sources.0.iter().filter(|(_, source)| runs(source));
     names.map(|(name, _)| format!("{}/{name}", policy.name)).collect()
 }
@@ -91,7 +93,10 @@ pub fn follows(policy: &Policy) -> Vec<Follows> {
     let mut follows = Vec::new();
     let mut add = |what: String, after: &str| follows.push(Follows { what, after: after.to_owned() });
     if policy.schedule.is_none() && !with_policy(policy).is_empty() {
-        add(format!("back up {}", with_policy(policy).join(", ")), "`holdfast run` by hand, or another scheduler");
+        add(
+            format!("back up {}", with_policy(policy).join(", ")),
+            "`holdfast run` by hand, or another scheduler",
+        );
     }
     for copy in &policy.copies {
         add(format!("copy to {}", copy.name), "each backup");
@@ -140,7 +145,8 @@ fn hands_of(
         ("forget, prune, check", key(|keys| keys.maintain.as_ref())),
         (read, key(|keys| keys.read.as_ref())),
     ];
-    let hand = |(activity, opened_by)| Hand { place: place.to_owned(), url: url.to_owned(), activity, opened_by };
+    let hand =
+        |(activity, opened_by)| Hand { place: place.to_owned(), url: url.to_owned(), activity, opened_by };
     all.into_iter().map(hand).collect()
 }
 
@@ -196,7 +202,8 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
         kept.push(line(format!("keep_within: {within}"), format!("all that are less than {within} old")));
     }
     if let Some(wal) = retention.wal {
-        let keeps = format!("the log that leads to every moment of the last {wal}, and the snapshot before it");
+        let keeps =
+            format!("the log that leads to every moment of the last {wal}, and the snapshot before it");
         kept.push(line(format!("wal: {wal}"), keeps));
     }
     let always = "the newest whole snapshot of each source and the newest proven one; what is on hold; \

@@ -6,7 +6,9 @@ use super::nearest::known;
 use super::tree::{At, Entry, Mistake, Node, Value, below};
 use serde::Deserializer;
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use std::fmt::{self, Display};
 
 /// How a reference to a secret is written.
@@ -60,12 +62,9 @@ impl Fault {
         self.steps.iter().rev().copied().collect()
     }
 
-    /// The key that is missing.
-    pub(super) const fn missing(&self) -> Option<&'static str> {
-        match self.what {
-            What::Missing(field) => Some(field),
-            _ => None,
-        }
+    /// Whether something is not there.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self.what, What::Missing(_))
     }
 
     /// In words.
@@ -259,7 +258,9 @@ impl<'de> Deserializer<'de> for Reading<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.0.value {
-            Value::List(items) => visitor.visit_seq(Items { items, next: 0 }).map_err(|fault: Fault| fault.at(self.0.at)),
+            Value::List(items) => {
+                visitor.visit_seq(Items { items, next: 0 }).map_err(|fault: Fault| fault.at(self.0.at))
+            }
             _ => Err(self.wanted("a list", "put it in brackets: [one, another]")),
         }
     }

@@ -54,7 +54,8 @@ fn file(run: &Run, text: &Text) -> Found {
         }
     }
     let Found { mistakes, errors, warnings } = found;
-    let parts = [(mistakes, "mistake", "mistakes"), (errors, "error", "errors"), (warnings, "warning", "warnings")];
+    let parts =
+        [(mistakes, "mistake", "mistakes"), (errors, "error", "errors"), (warnings, "warning", "warnings")];
     let parts = parts.iter().filter(|(count, ..)| *count > 0);
     let parts: Vec<_> = parts.map(|(count, one, many)| counted(*count as u64, one, many)).collect();
     let said = if parts.is_empty() { "nothing is wrong".to_owned() } else { parts.join(", ") };

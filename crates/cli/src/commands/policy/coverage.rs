@@ -153,7 +153,9 @@ fn of_mount(mount: &Mount, mounts: &[Mount], folders: &[Folder]) -> Covered {
 }
 
 fn of_cluster(cluster: &Running, servers: &[Server], host: &str) -> Covered {
-    let is_it = |server: &&Server| server.hosts.iter().any(|at| at.port == cluster.port && is_here(at, cluster, host));
+    let is_it = |server: &&Server| {
+        server.hosts.iter().any(|at| at.port == cluster.port && is_here(at, cluster, host))
+    };
     let by: Vec<_> = servers.iter().filter(is_it).map(|server| server.source.clone()).collect();
     let state = if by.is_empty() { State::Not } else { State::Protected };
     let about = format!("PostgreSQL at port {}", cluster.port);
@@ -264,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_cluster_is_protected_where_a_url_means_it() {
-        let cluster = Running { port: 5433, folder: Some("/data".into()), socket_folder: Some("/no/sockets".into()) };
+        let cluster =
+            Running { port: 5433, folder: Some("/data".into()), socket_folder: Some("/no/sockets".into()) };
         let state = |url: &str| {
             let hosts = parse_server(url, "me").map(|(server, _)| server.hosts).unwrap_or_default();
             let servers = [Server { source: "shop/db".into(), hosts }];

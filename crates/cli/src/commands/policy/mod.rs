@@ -11,7 +11,7 @@ mod plan;
 use super::Run;
 use crate::args::PolicyVerb;
 use crate::fault::Fault;
-use crate::ink::{Ink, PolicyLintLine, PolicyMistakeLine, counted, escape};
+use crate::ink::{Ink, PolicyLintLine, PolicyMistakeLine, PolicySchemaLine, counted, escape};
 use holdfast_scheduler::policy::lint::{Lint, Weight};
 use holdfast_scheduler::policy::read::{Wrong, parse, places};
 use holdfast_scheduler::policy::{Policy, schema};
@@ -25,7 +25,12 @@ pub(crate) fn run(run: &Run, verb: &PolicyVerb) -> Result<(), Fault> {
         PolicyVerb::Plan(args) => plan::run(run, args),
         PolicyVerb::Coverage(args) => coverage::run(run, args),
         PolicyVerb::Schema => {
-            run.ink.data(schema::text().trim_end());
+            if run.ink.tone.json {
+                let schema = schema::value();
+                run.ink.json(&PolicySchemaLine { message_type: "policy_schema", schema });
+            } else {
+                run.ink.data(schema::text().trim_end());
+            }
             Ok(())
         }
     }

@@ -66,8 +66,11 @@ pub(super) fn parse(text: &[u8]) -> Vec<Mount> {
         let above = |(other, of): &(Vec<u8>, PathBuf)| other == device && of != root && root.starts_with(of);
         !seen.keys().any(above)
     };
-    let mut mounts: Vec<_> =
-        seen.iter().filter(|((device, root), _)| whole(device, root)).map(|(_, mount)| mount.clone()).collect();
+    let mut mounts: Vec<_> = seen
+        .iter()
+        .filter(|((device, root), _)| whole(device, root))
+        .map(|(_, mount)| mount.clone())
+        .collect();
     mounts.sort_by(|a, b| a.point.cmp(&b.point));
     mounts
 }
@@ -171,7 +174,10 @@ nonsense";
             ]
         );
         let on = |path: &str| of(&mounts, Path::new(path)).map(|mount| mount.kind.as_str());
-        assert_eq!((on("/etc"), on("/srv/my files/a"), on("/srv")), (Some("ext4"), Some("xfs"), Some("ext4")));
+        assert_eq!(
+            (on("/etc"), on("/srv/my files/a"), on("/srv")),
+            (Some("ext4"), Some("xfs"), Some("ext4"))
+        );
     }
 
     #[test]

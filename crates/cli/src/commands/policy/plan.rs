@@ -57,11 +57,13 @@ fn runs(coming: &[Coming], follows: &[Follows]) -> Table {
 
 fn keys(policy: &Policy, hands: &[Hand]) -> Table {
     let mut table = Table::new(&["PLACE", "ACTIVITY", "OPENED BY"].map(|name| (name, Align::Left)));
-    let drilled_by = policy.drill.as_ref().map(|drill| drill.hosts.join(", ")).filter(|hosts| !hosts.is_empty());
+    let drilled_by =
+        policy.drill.as_ref().map(|drill| drill.hosts.join(", ")).filter(|hosts| !hosts.is_empty());
     for hand in hands {
         let opened_by = hand.opened_by.as_deref().unwrap_or("not on this host");
         let only = drilled_by.iter().filter(|_| hand.opened_by.is_some() && hand.activity.contains("drill"));
-        let opened_by = only.fold(opened_by.to_owned(), |text, hosts| format!("{text}; drills on {hosts} only"));
+        let opened_by =
+            only.fold(opened_by.to_owned(), |text, hosts| format!("{text}; drills on {hosts} only"));
         let cells = [hand.place.as_str(), hand.activity, &opened_by];
         table.row(cells.map(|cell| escape(cell.as_bytes())).to_vec());
     }

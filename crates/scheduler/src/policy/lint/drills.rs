@@ -25,7 +25,8 @@ pub(super) fn lint(policy: &Policy, lints: &mut Lints) {
     from(policy, drill, lints);
     scratch(policy, drill, lints);
     isolation(drill, lints);
-    let left_out = |name: &&str| !drill.sources.is_empty() && !drill.sources.iter().any(|source| source == name);
+    let left_out =
+        |name: &&str| !drill.sources.is_empty() && !drill.sources.iter().any(|source| source == name);
     let names = policy.sources.0.iter().map(|(name, _)| name.as_str());
     let left_out: Vec<&str> = names.filter(left_out).collect();
     if !left_out.is_empty() {
@@ -60,10 +61,12 @@ fn from(policy: &Policy, drill: &Drill, lints: &mut Lints) {
 fn scratch(policy: &Policy, drill: &Drill, lints: &mut Lints) {
     let drilled = |name: &str| drill.sources.is_empty() || drill.sources.iter().any(|source| source == name);
     let is_cluster = |kind: Kind<'_>| kind.is_cluster() || matches!(kind, Kind::Postgres(_));
-    let cluster = policy.sources.0.iter().find(|(name, source)| drilled(name) && source.kind().is_some_and(is_cluster));
+    let cluster =
+        policy.sources.0.iter().find(|(name, source)| drilled(name) && source.kind().is_some_and(is_cluster));
     match (&drill.scratch.path, cluster) {
         (None, Some((name, _))) => {
-            let what = format!("nothing says where `{name}` is restored to, and a cluster needs room of its own");
+            let what =
+                format!("nothing says where `{name}` is restored to, and a cluster needs room of its own");
             lints.error("drill.scratch", what, "add scratch: { path: /scratch, max: 500GiB }");
         }
         (Some(path), _) if fleeting(path) => {
@@ -91,11 +94,17 @@ fn fleeting(path: &Path) -> bool {
 
 fn isolation(drill: &Drill, lints: &mut Lints) {
     if let Some(user) = drill.run_as.as_deref().filter(|user| matches!(*user, "root" | "0")) {
-        let what = format!("a restored server would run as {user}, who can write into everything on this host");
-        lints.error("drill.run_as", what, "name a user of its own, or leave it out: holdfast-drill, else nobody");
+        let what =
+            format!("a restored server would run as {user}, who can write into everything on this host");
+        lints.error(
+            "drill.run_as",
+            what,
+            "name a user of its own, or leave it out: holdfast-drill, else nobody",
+        );
     }
     if drill.network == Isolation::Host {
-        let what = "a restored server can reach the network: subscriptions and jobs of production may run again";
+        let what =
+            "a restored server can reach the network: subscriptions and jobs of production may run again";
         lints.warning("drill.network", what, "leave it out: without the network is the default");
     }
 }

@@ -25,7 +25,10 @@ pub(super) fn lint(policy: &Policy, lints: &mut Lints) {
             lints.warning(path.clone(), what, NEXT);
         }
         if copy.max_lag.is_none() {
-            let what = format!("nothing says how far the copy `{}` may be behind: nobody is told when it stops", copy.name);
+            let what = format!(
+                "nothing says how far the copy `{}` may be behind: nobody is told when it stops",
+                copy.name
+            );
             lints.warning(path, what, "add max_lag: 6h");
         }
     }

@@ -9,7 +9,11 @@ use super::{Judge, places, words};
 
 pub(super) fn judge(policy: &Policy, spot: &Spot<'_>, judge: &mut Judge<'_>) {
     if policy.sources.0.is_empty() && spot.is_whole() {
-        judge.wrong(spot, "nothing is backed up", "name at least one source: tree: { files: { paths: [/srv] } }");
+        judge.wrong(
+            spot,
+            "nothing is backed up",
+            "name at least one source: tree: { files: { paths: [/srv] } }",
+        );
     }
     for (name, source) in &policy.sources.0 {
         let spot = spot.key(name);
@@ -60,7 +64,11 @@ fn postgres(postgres: &Postgres, spot: &Spot<'_>, judge: &mut Judge<'_>) {
     }
     for (key, is) in [("slot", postgres.slot.is_some()), ("slot_limit", postgres.slot_limit.is_some())] {
         if is && postgres.wal != LogMode::Stream {
-            judge.wrong(&spot.key(key), "only `wal: stream` has a slot", "leave it out, or write `wal: stream`");
+            judge.wrong(
+                &spot.key(key),
+                "only `wal: stream` has a slot",
+                "leave it out, or write `wal: stream`",
+            );
         }
     }
     if postgres.logical.is_some() && postgres.wal != LogMode::Off {

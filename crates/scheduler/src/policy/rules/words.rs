@@ -28,7 +28,9 @@ pub(super) fn name(text: &str) -> Result<(), Reason> {
 /// A time of day.
 pub(super) fn time_of_day(text: &str) -> Result<(), Reason> {
     let two = |text: &str, most: u8| {
-        text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse().is_ok_and(|n: u8| n <= most)
+        text.len() == 2
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && text.parse().is_ok_and(|n: u8| n <= most)
     };
     match text.split_once(':') {
         Some((hour, minute)) if two(hour, 23) && two(minute, 59) => Ok(()),
@@ -156,15 +158,26 @@ pub(super) fn holds_password(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return false };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let user = rest[..end].rsplit_once('@').map(|(user, _)| user);
-    let in_front = user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty());
+    let in_front =
+        user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty());
     let query = rest.split_once('?').map_or("", |(_, query)| query);
-    in_front || query.split('&').any(|part| part.split_once('=').is_some_and(|(key, value)| is_secret(key, value)))
+    in_front
+        || query.split('&').any(|part| part.split_once('=').is_some_and(|(key, value)| is_secret(key, value)))
 }
 
 /// Whether a word with such a name is a secret.
 pub(super) fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_lowercase().replace('-', "_");
-    let secret = ["password", "passwd", "secret", "token", "passphrase", "sslpassword"];
+    let secret = [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "passphrase",
+        "sslpassword",
+        "secret_access_key",
+        "secret_key",
+    ];
     !value.is_empty() && secret.iter().any(|word| name == *word || name.ends_with(&format!("_{word}")))
 }
 
