@@ -22,6 +22,14 @@ pub(crate) enum Code {
     NoRepository,
     /// The password or key file is wrong.
     WrongKey,
+    /// A drill failed: something does not come back.
+    DrillFailed,
+    /// What a drill restored took longer than was promised.
+    RtoMissed,
+    /// More would be lost than was promised.
+    RpoMissed,
+    /// A drill proved nothing: what it needed was not there.
+    Inconclusive,
     /// It was interrupted.
     Interrupted,
     /// A server that recovers asked for a file of the log, and it is proved that there is none.
@@ -40,8 +48,30 @@ impl Code {
             Self::Incomplete => 3,
             Self::NoRepository => 10,
             Self::WrongKey => 12,
+            Self::DrillFailed => 20,
+            Self::RtoMissed => 21,
+            Self::RpoMissed => 22,
+            Self::Inconclusive => 23,
             Self::Unanswered => 126,
             Self::Interrupted => 130,
+        }
+    }
+}
+
+impl Code {
+    /// The code with a number that a policy's run or drill ended with; what is not one of theirs is a failure.
+    pub(crate) const fn of_policy(number: u8) -> Self {
+        match number {
+            2 => Self::Usage,
+            3 => Self::Incomplete,
+            10 => Self::NoRepository,
+            12 => Self::WrongKey,
+            20 => Self::DrillFailed,
+            21 => Self::RtoMissed,
+            22 => Self::RpoMissed,
+            23 => Self::Inconclusive,
+            130 => Self::Interrupted,
+            _ => Self::Failed,
         }
     }
 }
@@ -238,6 +268,10 @@ mod tests {
             Code::NoRepository,
             Code::WrongKey,
             Code::Interrupted,
+            Code::DrillFailed,
+            Code::RtoMissed,
+            Code::RpoMissed,
+            Code::Inconclusive,
             Code::Unanswered,
         ];
         let told = |code, standby| Fault::new(code, "x", "").for_recovery(standby).code.number();
@@ -248,6 +282,14 @@ mod tests {
         {
             assert_eq!(told(code, true), number, "{code:?}");
         }
+    }
+
+    #[test]
+    fn codes_of_policies_keep_their_numbers() {
+        for number in [1, 2, 3, 10, 12, 20, 21, 22, 23, 130] {
+            assert_eq!(Code::of_policy(number).number(), number);
+        }
+        assert_eq!(Code::of_policy(77), Code::Failed);
     }
 
     #[test]

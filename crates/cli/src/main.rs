@@ -5,9 +5,11 @@
 
 mod args;
 mod commands;
+mod conducting;
 mod engine;
 mod fault;
 mod guarded;
+mod hands;
 mod ink;
 mod outlet;
 mod secrets;
@@ -22,5 +24,6 @@ const _: () =
     assert!(holdfast_engine::MUTANT.is_none(), "a program is never built with a mistake on purpose");
 
 fn main() -> ExitCode {
+    hands::leash::heed();
     commands::main(std::env::args_os().collect())
 }

@@ -206,7 +206,8 @@ fn origin(stated: Stated<'_>, variable: impl Fn(&str) -> Option<OsString>) -> Re
     }
 }
 
-fn key_file(path: &Path) -> Result<Secret, Fault> {
+/// Reads a key file.
+pub(crate) fn key_file(path: &Path) -> Result<Secret, Fault> {
     let bytes = read_file(path, "key file")?;
     if bytes.len() < KEY_FILE_BYTES_MIN {
         let what = format!("the key file {} has {} bytes, too few", path.display(), bytes.len());
@@ -220,6 +221,11 @@ fn key_file(path: &Path) -> Result<Secret, Fault> {
 
 fn password_file(path: &Path) -> Result<Secret, Fault> {
     password_of(read_file(path, "password file")?, &format!("the password file {}", path.display()))
+}
+
+/// Reads a file with a secret, as it is.
+pub(crate) fn file(path: &Path, what: &str) -> Result<Vec<u8>, Fault> {
+    read_file(path, what)
 }
 
 fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Fault> {
@@ -258,6 +264,19 @@ fn password_command(command: &OsString) -> Result<Secret, Fault> {
         return Err(Fault { why: vec![output.status.to_string()], ..fault() });
     }
     password_of(output.stdout, "what the password command printed")
+}
+
+/// Runs a program without a shell, and takes what it prints. Neither its words nor what it prints is repeated.
+pub(crate) fn printed(words: &[String]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let fault = || Fault::failed("the command for it failed", "run it yourself to see what it prints");
+    let (program, arguments) = words.split_first().ok_or_else(fault)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|error| fault().because(&error))?;
+    match output.status.success() {
+        true => Ok(Zeroizing::new(output.stdout)),
+        false => Err(Fault { why: vec![output.status.to_string()], ..fault() }),
+    }
 }
 
 /// What else gives a password.

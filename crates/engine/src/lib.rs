@@ -19,6 +19,9 @@ mod diff;
 mod dump;
 pub mod error;
 pub mod event;
+pub mod evidence;
+#[cfg(test)]
+mod evidence_tests;
 mod find;
 mod index;
 mod key_slots;

@@ -218,6 +218,16 @@ pub trait Hands: Send + Sync {
     /// Starts a restored cluster, looks at it, and stops it. Whatever goes wrong is a finding.
     async fn cluster(&self, cluster: Cluster) -> ClusterProof;
 
+    /// Deletes everything below a prefix of a bucket that a drill restored to: one of its folders has a
+    /// drill's name (`drill-…`), else nothing is done. What became of it, in words for the record.
+    ///
+    /// # Errors
+    /// Something stays; in words for people.
+    async fn empty(&self, url: &str, credentials: Option<&Credentials>) -> Result<String, String> {
+        let _ = credentials;
+        Err(format!("{url}: nothing here can empty a bucket"))
+    }
+
     /// Appends a record of a kind (`drill`, `missed`, `note`) to the evidence in a repository; its
     /// name there.
     ///

@@ -11,6 +11,7 @@ mod batch;
 mod capture;
 mod child;
 mod databases;
+pub mod drill;
 mod dumped;
 mod error;
 mod facts;

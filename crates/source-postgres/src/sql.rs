@@ -37,6 +37,16 @@ impl Session {
         Self::ready(Connection::open_for(server, secrets, &purpose).await?, database).await
     }
 
+    /// Connects to a database of a copy, with settings that win over those of its roles and databases.
+    pub(crate) async fn open_copy(
+        server: &Server,
+        database: &str,
+        settings: &'static str,
+    ) -> Result<Self, PgError> {
+        let purpose = Purpose::Copy(database.to_owned(), settings);
+        Self::ready(Connection::open_for(server, &Secrets::default(), &purpose).await?, database).await
+    }
+
     /// Connects to another database of the same server.
     pub(crate) async fn beside(
         &self,

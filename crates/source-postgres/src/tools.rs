@@ -91,16 +91,25 @@ fn missing(name: &str, major: u32, looked: &[PathBuf], seen: &[String], places: 
     )
 }
 
+/// The folders in which programs of one version may lie, the likeliest first.
+pub(crate) fn folders_of(major: u32, places: &ToolPlaces) -> Vec<PathBuf> {
+    let newer = |folder: &PathBuf| (major + 1..=NEWEST).any(|other| usual(other).contains(folder));
+    folders(major, places).into_iter().filter(|folder| !newer(folder)).collect()
+}
+
+fn usual(version: u32) -> [PathBuf; PLACES.len()] {
+    PLACES.map(|place| PathBuf::from(place.replace('N', &version.to_string())))
+}
+
 /// The folders to look in, the likeliest first.
 fn folders(major: u32, places: &ToolPlaces) -> Vec<PathBuf> {
     if let Some(stated) = &places.stated {
         return vec![stated.clone()];
     }
-    let of = |version: u32| PLACES.map(|place| PathBuf::from(place.replace('N', &version.to_string())));
     let path = places.path.iter().flat_map(|path| path.as_bytes().split(|&byte| byte == b':'));
     let path = path.filter(|folder| folder.starts_with(b"/"));
     let path = path.map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())));
-    of(major).into_iter().chain(path).chain((major + 1..=NEWEST).flat_map(of)).collect()
+    usual(major).into_iter().chain(path).chain((major + 1..=NEWEST).flat_map(usual)).collect()
 }
 
 /// What a program says of itself; none if it is not there, or is something else.

@@ -12,12 +12,14 @@ pub enum PolicyRole {
     Writer,
     /// Forgets and prunes: adds and deletes what prune deletes, can replace nothing.
     Maintainer,
-    /// Restores and checks: adds nothing.
+    /// Restores and checks: adds nothing but evidence of it.
     Reader,
 }
 
 /// Below these a backup adds objects.
 const WRITTEN: [&str; 4] = ["index/delta/*", "packs/*", "sessions/*", "wal/*"];
+/// Below this whoever opens the repository adds records of what it saw; nobody deletes any.
+const EVIDENCE: &str = "evidence/*";
 /// Below these a maintainer adds and deletes objects. Roots stay for ever.
 const MAINTAINED: [&str; 6] = ["index/*", "lists/*", "packs/*", "sessions/*", "snapshots/*", "wal/*"];
 
@@ -43,14 +45,14 @@ pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> S
         statements.push(statement("AddParts", &["s3:PutObject"], &below(names), &parts));
     };
     match role {
-        PolicyRole::Reader => {}
+        PolicyRole::Reader => add(&[EVIDENCE]),
         PolicyRole::Writer => {
-            add(&WRITTEN);
+            add(&[&WRITTEN[..], &[EVIDENCE]].concat());
             let packs = below(&["packs/*"]);
             statements.push(statement("GiveUpParts", &["s3:AbortMultipartUpload"], &packs, &Value::Null));
         }
         PolicyRole::Maintainer => {
-            add(&[&MAINTAINED[..], &["probe/*", "roots/*"]].concat());
+            add(&[&MAINTAINED[..], &[EVIDENCE, "probe/*", "roots/*"]].concat());
             let deleted = below(&[&MAINTAINED[..], &["probe/*"]].concat());
             let delete = ["s3:AbortMultipartUpload", "s3:DeleteObject"];
             statements.push(statement("Delete", &delete, &deleted, &Value::Null));
@@ -104,7 +106,6 @@ mod tests {
         for role in [PolicyRole::Writer, PolicyRole::Reader] {
             assert!(!of(role).contains("Delete"), "{role:?}");
         }
-        assert!(!of(PolicyRole::Reader).contains("Put"));
         for role in [PolicyRole::Writer, PolicyRole::Maintainer, PolicyRole::Reader] {
             let policy: Value = serde_json::from_str(&of(role)).expect("JSON");
             for statement in policy["Statement"].as_array().expect("statements") {
@@ -121,10 +122,27 @@ mod tests {
     }
 
     #[test]
+    fn all_add_evidence_and_nobody_deletes_any() {
+        for role in [PolicyRole::Writer, PolicyRole::Maintainer, PolicyRole::Reader] {
+            let policy: Value = serde_json::from_str(&of(role)).expect("JSON");
+            let names: Vec<_> = policy["Statement"]
+                .as_array()
+                .expect("statements")
+                .iter()
+                .filter(|statement| statement["Resource"].to_string().contains("evidence/*"))
+                .map(|statement| statement["Sid"].as_str().expect("a name"))
+                .collect();
+            assert_eq!(names, ["Add", "AddParts"], "{role:?}");
+        }
+        let reader: Value = serde_json::from_str(&of(PolicyRole::Reader)).expect("JSON");
+        assert_eq!(reader["Statement"][2]["Resource"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
     fn a_principal_makes_it_a_policy_of_the_bucket() {
         let address = Address { bucket: "backups".into(), ..Address::default() };
         let text = policy(&address, PolicyRole::Reader, Some("arn:aws:iam::1:user/x"));
-        assert_eq!(text.matches("arn:aws:iam::1:user/x").count(), 2);
+        assert_eq!(text.matches("arn:aws:iam::1:user/x").count(), 4);
         assert!(text.contains("arn:aws:s3:::backups/*") && !text.contains("s3:prefix"));
     }
 }

@@ -34,6 +34,7 @@ mod cluster_wal;
 mod compare;
 mod copy;
 mod damage;
+mod evidence;
 mod exact;
 mod forge;
 mod forget;

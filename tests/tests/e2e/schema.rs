@@ -218,6 +218,12 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["wal", "adopt", "--pgdata", "LOG"], 0),
     (&["wal", "stream", "postgres://me@localhost/shop", "--slot", "kept"], 2),
     (&["wal", "drop-slot", "postgres://me@localhost", "--slot", "Kept"], 2),
+    (&["evidence", "show"], 0),
+    (&["evidence", "show", "latest"], 0),
+    (&["evidence", "note", "latest", "--action", "looked\u{1b}[2J"], 0),
+    (&["evidence", "note", "nothing", "--action", "x"], 1),
+    (&["evidence", "verify"], 0),
+    (&["evidence", "verify", "--expect", "x"], 2),
     (&["key", "list"], 0),
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
@@ -245,6 +251,7 @@ const RARE: &[&str] = &[
     "wal_commit",
     "coverage",
     "summary_coverage",
+    "evidence_problem",
 ];
 
 /// And those that only runs with buckets write, which have tests of their own.
@@ -260,6 +267,7 @@ fn every_verb_writes_what_the_schema_says() {
     let policy = holdfast_tests::root().join("policies/quickstart.yaml");
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
+    super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -397,8 +405,9 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(["help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
+    assert!(["evidence", "help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")),

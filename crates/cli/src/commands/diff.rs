@@ -162,7 +162,7 @@ impl Job<'_> {
         let ink = &self.run.ink;
         if ink.tone.json {
             let path = scope.path_of(object_of(key));
-            ink.json(&ChangeLine::new(&path, &modifier(change), shown_entry(change)));
+            ink.json(&ChangeLine::new(&path, &modifier(change), shown_entry(change), metadata(change)));
         } else {
             let folder = if shown_entry(change).kind == Kind::Directory && path != b"/" { "/" } else { "" };
             ink.data(&format!("{:<5}{}{folder}", modifier(change), escape(&path)));
@@ -224,6 +224,22 @@ fn modifier(change: &Change<'_>) -> String {
             marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect()
         }
     }
+}
+
+/// Which metadata differ, in words.
+fn metadata(change: &Change<'_>) -> Vec<&'static str> {
+    let Change::Modified { before, after, how: Modified { metadata: true, .. } } = change else {
+        return Vec::new();
+    };
+    let (one, other) = (&before.attributes, &after.attributes);
+    let differ = [
+        (before.mode != after.mode, "mode"),
+        (before.owner != after.owner, "owner"),
+        (before.mtime != after.mtime, "time"),
+        (one.xattrs != other.xattrs, "xattrs"),
+        (one.inode_flags != other.inode_flags, "flags"),
+    ];
+    differ.into_iter().filter(|(differs, _)| *differs).map(|(_, word)| word).collect()
 }
 
 fn summary(report: &DiffReport, stored: bool) -> Vec<String> {

@@ -8,7 +8,9 @@ mod check;
 mod cluster;
 mod copy;
 mod diff;
+mod drill;
 mod dump;
+mod evidence;
 mod find;
 mod forget;
 mod groups;
@@ -26,6 +28,7 @@ mod preflight;
 mod prune;
 mod repair;
 mod restore;
+mod run;
 mod shell;
 mod snapshots;
 mod spelling;
@@ -34,6 +37,8 @@ mod tag;
 mod version;
 mod versions;
 mod wal;
+
+pub(crate) use policy::read_one as read_policy;
 
 use crate::args::{Cli, FromArgs, Global, Verb};
 use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
@@ -162,6 +167,9 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Policy(args) => policy::run(run, &args.verb),
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Wal(args) => wal::run(run, &args.verb).await,
+        Verb::Run(args) => run::run(run, &args).await,
+        Verb::Drill(args) => drill::run(run, &args).await,
+        Verb::Evidence(args) => evidence::run(run, &args.verb).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }

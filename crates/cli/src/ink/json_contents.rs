@@ -41,15 +41,18 @@ pub(crate) struct ChangeLine<'a> {
     r#type: &'static str,
     #[serde(flatten)]
     path: Path,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    metadata: Vec<&'static str>,
     #[serde(flatten)]
     version: Option<VersionFields<'a>>,
 }
 
 impl<'a> ChangeLine<'a> {
-    /// The path is that of the key, a version's id not with it.
-    pub(crate) fn new(path: &[u8], modifier: &'a str, entry: &'a Entry) -> Self {
+    /// The path is that of the key, a version's id not with it. Which metadata differ is none where
+    /// they were not compared, or are the same.
+    pub(crate) fn new(path: &[u8], modifier: &'a str, entry: &'a Entry, metadata: Vec<&'static str>) -> Self {
         let (path, version) = (Path::new(path), VersionFields::of(entry));
-        Self { message_type: "change", modifier, r#type: kind_word(entry.kind), path, version }
+        Self { message_type: "change", modifier, r#type: kind_word(entry.kind), path, metadata, version }
     }
 }
 

@@ -7,12 +7,14 @@ mod json;
 mod json_bucket;
 mod json_contents;
 mod json_copy;
+mod json_evidence;
 mod json_keys;
 mod json_maintain;
 mod json_policy;
 mod json_recovery;
 mod json_repair;
 mod json_restore;
+mod json_run;
 mod json_stream;
 mod json_wal;
 mod moment;
@@ -31,6 +33,7 @@ pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
 pub(crate) use json_copy::{CopiedLine, CopySummary};
+pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
     TagSummary,
@@ -46,6 +49,7 @@ pub(crate) use json_repair::{
     RepairSnapshotsSummary,
 };
 pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
 pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
@@ -161,6 +165,11 @@ impl Ink {
         }
     }
 
+    /// Says what failed, though the run goes on; only where the tone is text.
+    pub(crate) fn fail(&self, message: &str) {
+        self.insist(&format!("{} {}", self.paint("1;31", "failed:"), escape_lines(message)));
+    }
+
     /// Says why the program ends as it does, and what to do now.
     pub(crate) fn fault(&self, fault: &Fault) {
         if self.tone.json {
@@ -169,6 +178,7 @@ impl Ink {
         let head = match fault.code {
             Code::Incomplete => self.paint("33", "incomplete:"),
             Code::Absent => self.paint("33", "not there:"),
+            Code::Inconclusive => self.paint("33", "inconclusive:"),
             _ => self.paint("1;31", "error:"),
         };
         self.insist(&fault_text(&head, fault));

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: repairing anything.
 
+mod evidence;
 mod logs;
 mod lost;
 mod packs;
@@ -24,7 +25,6 @@ use holdfast_core::index::{ChunkKey, decode_delta};
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
-use holdfast_core::record::Evidence;
 use holdfast_core::repository::Repository as Description;
 use holdfast_core::root::{List, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
@@ -164,6 +164,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     report.bytes = objects.iter().map(|meta| meta.size).sum();
     check_objects(ctx, repository, &view, &objects, &mut report).await?;
     logs::check_logs(ctx, repository, &view, &objects, read_data, &mut report).await?;
+    evidence::check_evidence(ctx, repository, &objects, &mut report).await?;
     report.chunks = view.index.chunks()?.count()?;
     let packs: HashMap<PackId, u64> = objects
         .iter()
@@ -197,9 +198,10 @@ fn interrupted(ctx: &Ctx) -> Result<()> {
     if ctx.cancel.is_raised() { Err(Error::interrupted()) } else { Ok(()) }
 }
 
-/// What is not read whole.
-fn is_large(name: &str) -> bool {
-    name.starts_with("packs/") || matches!(name::parse(name), Some(Place::IndexSegment(_) | Place::Wal(_)))
+/// What is not read whole, or is read in its own order.
+fn is_read_elsewhere(name: &str) -> bool {
+    let elsewhere = |place| matches!(place, Place::IndexSegment(_) | Place::Wal(_) | Place::Evidence(..));
+    name.starts_with("packs/") || name::parse(name).is_some_and(elsewhere)
 }
 
 /// Reads segments of the index from end to end; local copies say nothing of them.
@@ -223,7 +225,7 @@ async fn check_segments(
     Ok(())
 }
 
-/// Reads everything but packs and segments of the index, whole.
+/// Reads everything but packs, segments of the index, logs and evidence, whole.
 async fn check_objects(
     ctx: &Ctx,
     repository: &Repository,
@@ -231,7 +233,7 @@ async fn check_objects(
     objects: &[ObjectMeta],
     report: &mut CheckReport,
 ) -> Result<()> {
-    let small = objects.iter().filter(|meta| !is_large(meta.key.as_str()));
+    let small = objects.iter().filter(|meta| !is_read_elsewhere(meta.key.as_str()));
     let mut reads = stream::iter(small)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
         .buffer_unordered(READS_AT_ONCE);
@@ -384,12 +386,8 @@ fn check_object(
             let object = parse(ObjectType::List, id)?;
             List::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
         }
-        Place::Evidence(..) => {
-            let object = parse(ObjectType::Evidence, name::named_object(name))?;
-            Evidence::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
-        }
         // Those are read elsewhere.
-        Place::Pack(_) | Place::IndexSegment(_) | Place::Wal(_) => {}
+        Place::Pack(_) | Place::IndexSegment(_) | Place::Wal(_) | Place::Evidence(..) => {}
     }
     Ok(None)
 }

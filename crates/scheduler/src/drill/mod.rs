@@ -2,6 +2,24 @@
 //!
 //! On purpose not here: what is looked at inside a cluster; how evidence is written down.
 
+pub mod asserted;
+pub mod bucket;
+pub mod command;
+mod compare;
+pub mod conduct;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod files;
+mod objectives;
+mod parts;
+pub mod past;
+mod pick;
+mod prove;
+pub(crate) mod restored;
+pub mod restored_by;
+mod sample;
+pub mod scratch;
+pub(crate) mod told;
 pub mod verdict;
 
 use crate::hands::Place;

@@ -3,6 +3,17 @@
 //! Holds names, counts, times and reasons, never values of what was restored. On purpose not here:
 //! where records are kept; the repository chains and signs them.
 
+pub mod html;
+pub mod junit;
+pub mod markdown;
+mod markup;
+mod read;
+#[cfg(test)]
+mod samples;
+pub mod words;
+
+pub use read::{Unreadable, read};
+
 use crate::drill::Phase;
 use crate::drill::verdict::Verdict;
 use holdfast_engine::proof::{Level, Probe};

@@ -9,6 +9,7 @@ pub mod kind;
 pub mod lint;
 mod nearest;
 mod order;
+pub mod place;
 pub mod plan;
 pub mod read;
 mod rules;
@@ -21,6 +22,7 @@ pub mod units;
 pub use drill::{Assertion, Drill, Expect, Isolation, KeysExist, Pick, Range, Scratch, ScratchBucket};
 pub use kind::Kind;
 pub use order::Sources;
+pub use place::{Activity, REPOSITORY};
 
 use schemars::JsonSchema;
 use secret::{Credentials, Keys, SecretRef};

@@ -146,8 +146,7 @@ fn join(parts: impl Iterator<Item = String>) -> String {
 /// UTC is the clock that never jumps: it stands for local time here.
 fn moment(time: DateTime) -> Option<Moment<Utc>> {
     let part = |number: i8| u32::try_from(number).ok();
-    let date =
-        NaiveDate::from_ymd_opt(i32::from(time.year()), part(time.month())?, part(time.day())?)?;
+    let date = NaiveDate::from_ymd_opt(i32::from(time.year()), part(time.month())?, part(time.day())?)?;
     let whole = date.and_hms_opt(part(time.hour())?, part(time.minute())?, part(time.second())?)?;
     Some(whole.and_utc())
 }
@@ -206,7 +205,10 @@ mod tests {
         for (text, wanted) in table {
             assert_eq!(next(text, wanted.len()), *wanted, "{text}");
         }
-        assert_eq!(Cron::parse("0 0 29 2 *").unwrap().next(at("2026-01-01T00:00")), Some(at("2028-02-29T00:00")));
+        assert_eq!(
+            Cron::parse("0 0 29 2 *").unwrap().next(at("2026-01-01T00:00")),
+            Some(at("2028-02-29T00:00"))
+        );
         assert_eq!(
             Cron::parse("0 0 29 2 *").unwrap().previous(at("2026-01-01T00:00")),
             Some(at("2024-02-29T00:00"))

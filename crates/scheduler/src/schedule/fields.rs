@@ -132,7 +132,8 @@ impl Kind {
     }
 
     fn nearest(&self, word: &str) -> Option<&'static str> {
-        let likeness = |name: &str| strsim::jaro_winkler(name, word).max(strsim::jaro_winkler(&name[..3], word));
+        let likeness =
+            |name: &str| strsim::jaro_winkler(name, word).max(strsim::jaro_winkler(&name[..3], word));
         let scored = self.names.iter().map(|name| (likeness(name), *name)).filter(|(score, _)| *score > 0.75);
         scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
     }

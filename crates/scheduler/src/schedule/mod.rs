@@ -201,11 +201,7 @@ mod tests {
     }
 
     fn nightly() -> Schedule {
-        Schedule {
-            cron: "15 2 * * *".into(),
-            timezone: Some("Asia/Seoul".into()),
-            ..Schedule::default()
-        }
+        Schedule { cron: "15 2 * * *".into(), timezone: Some("Asia/Seoul".into()), ..Schedule::default() }
     }
 
     fn clock(schedule: &Schedule) -> Clockwork {

@@ -32,7 +32,8 @@ impl Stretch {
         let offset = zone.to_offset(moment);
         let behind = moment.checked_add(NANOSECOND).unwrap_or(moment);
         let before = |change: Timestamp| Some(zone.to_offset(change.checked_sub(NANOSECOND).ok()?));
-        let mut earlier = zone.preceding(behind).map(|change| (change.timestamp(), before(change.timestamp())));
+        let mut earlier =
+            zone.preceding(behind).map(|change| (change.timestamp(), before(change.timestamp())));
         let begins = earlier.find_map(|(at, old)| old.filter(|old| *old != offset).map(|old| (at, old)));
         let later = zone.following(moment).map(|change| (change.timestamp(), change.offset()));
         Self { offset, begins, ends: later.into_iter().find(|(_, new)| *new != offset) }

@@ -39,7 +39,10 @@ fn backward(cron: &Cron, zone: &TimeZone, from: Timestamp, to: Timestamp) -> Vec
 fn what_falls_into_the_gap_runs_once_right_after_it() {
     let berlin = |cron: &str| within(cron, "Europe/Berlin", "2026-03-28T12:00", "2026-03-30T12:00");
     assert_eq!(berlin("30 2 * * *"), ["29 03:00+02:00", "30 02:30+02:00"]);
-    assert_eq!(berlin("*/20 2 * * *"), ["29 03:00+02:00", "30 02:00+02:00", "30 02:20+02:00", "30 02:40+02:00"]);
+    assert_eq!(
+        berlin("*/20 2 * * *"),
+        ["29 03:00+02:00", "30 02:00+02:00", "30 02:20+02:00", "30 02:40+02:00"]
+    );
     assert_eq!(berlin("0 2,3 * * *"), ["29 03:00+02:00", "30 02:00+02:00", "30 03:00+02:00"]);
     assert_eq!(berlin("59 1 * * *"), ["29 01:59+01:00", "30 01:59+02:00"]);
     let york = |cron: &str| within(cron, "America/New_York", "2026-03-07T12:00", "2026-03-09T12:00");
@@ -53,7 +56,10 @@ fn what_falls_into_the_gap_runs_once_right_after_it() {
 fn what_falls_into_the_overlap_runs_once_the_first_time() {
     let berlin = |cron: &str| within(cron, "Europe/Berlin", "2026-10-24T12:00", "2026-10-26T02:00");
     assert_eq!(berlin("30 2 * * *"), ["25 02:30+02:00"]);
-    assert_eq!(berlin("0,30 2,3 * * *"), ["25 02:00+02:00", "25 02:30+02:00", "25 03:00+01:00", "25 03:30+01:00"]);
+    assert_eq!(
+        berlin("0,30 2,3 * * *"),
+        ["25 02:00+02:00", "25 02:30+02:00", "25 03:00+01:00", "25 03:30+01:00"]
+    );
     let york = |cron: &str| within(cron, "America/New_York", "2026-10-31T12:00", "2026-11-02T01:00");
     assert_eq!(york("15 1 * * *"), ["01 01:15-04:00"]);
     let howe = |cron: &str| within(cron, "Australia/Lord_Howe", "2026-04-04T12:00", "2026-04-06T01:00");
@@ -66,12 +72,10 @@ fn what_follows_real_time_goes_on() {
     let spring = within("*/30 * * * *", "Europe/Berlin", "2026-03-29T01:00", "2026-03-29T04:00");
     assert_eq!(spring, ["29 01:00+01:00", "29 01:30+01:00", "29 03:00+02:00", "29 03:30+02:00"]);
     let autumn = within("0 * * * *", "Europe/Berlin", "2026-10-25T01:00", "2026-10-25T05:00");
-    let wanted =
-        ["25 01:00+02:00", "25 02:00+02:00", "25 02:00+01:00", "25 03:00+01:00", "25 04:00+01:00"];
+    let wanted = ["25 01:00+02:00", "25 02:00+02:00", "25 02:00+01:00", "25 03:00+01:00", "25 04:00+01:00"];
     assert_eq!(autumn, wanted);
     let howe = within("*/15 * * * *", "Australia/Lord_Howe", "2026-04-05T01:30", "2026-04-05T02:15");
-    let wanted =
-        ["05 01:30+11:00", "05 01:45+11:00", "05 01:30+10:30", "05 01:45+10:30", "05 02:00+10:30"];
+    let wanted = ["05 01:30+11:00", "05 01:45+11:00", "05 01:30+10:30", "05 01:45+10:30", "05 02:00+10:30"];
     assert_eq!(howe, wanted);
 }
 
@@ -109,7 +113,12 @@ fn schedules_that_wait_for_years_are_found_at_once() {
 }
 
 /// The minutes of a span that match, each as the moments that it stands for.
-fn minute_by_minute(matches: impl Fn(DateTime) -> bool, follows: bool, zone: &TimeZone, days: (DateTime, i64)) -> Vec<Timestamp> {
+fn minute_by_minute(
+    matches: impl Fn(DateTime) -> bool,
+    follows: bool,
+    zone: &TimeZone,
+    days: (DateTime, i64),
+) -> Vec<Timestamp> {
     let mut all = BTreeSet::new();
     let mut at = days.0;
     for _ in 0..days.1 * 1440 {

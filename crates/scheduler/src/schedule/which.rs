@@ -81,7 +81,8 @@ check: { read_data_subset: 5% }
     fn each_has_its_own() {
         let policy: Policy = serde_saphyr::from_str(POLICY).unwrap();
         let from = "2026-11-22T00:00:00+09:00".parse().unwrap();
-        let next = |clock: Maybe| clock.unwrap().and_then(|clock| clock.after(from)).map(|time| time.to_string());
+        let next =
+            |clock: Maybe| clock.unwrap().and_then(|clock| clock.after(from)).map(|time| time.to_string());
         assert_eq!(next(of_policy(&policy)).unwrap(), "2026-11-21T17:15:00Z");
         assert_eq!(next(of_source(&policy, "tree")), next(of_policy(&policy)));
         assert_eq!(next(of_source(&policy, "media")).unwrap(), "2026-11-21T16:00:00Z");

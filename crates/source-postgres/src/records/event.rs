@@ -1,4 +1,5 @@
-//! What records say of transactions: when each ended, and where restore points are.
+//! What records say of transactions: when each ended, and where restore points are; and of folders
+//! outside of a cluster that a replay would make.
 //!
 //! On purpose not here: what a transaction did.
 
@@ -11,9 +12,11 @@ const MICROS: i64 = 1_000_000;
 /// Kinds of records: of the log itself, and of transactions.
 const RM_XLOG: u8 = 0;
 const RM_XACT: u8 = 1;
+const RM_TABLESPACE: u8 = 5;
 /// Of the log itself.
 const XLOG_SWITCH: u8 = 0x40;
 const XLOG_RESTORE_POINT: u8 = 0x70;
+const TABLESPACE_CREATE: u8 = 0x00;
 /// Bytes that the name of a restore point has at most.
 const NAME_BYTES: usize = 64;
 
@@ -62,6 +65,11 @@ pub enum EventKind {
         /// When.
         time: PgTime,
     },
+    /// A tablespace was made, in a folder that a replay writes to.
+    Tablespace {
+        /// The folder.
+        path: String,
+    },
     /// The rest of the segment is empty.
     Switch,
     /// Anything else.
@@ -108,6 +116,7 @@ pub(super) fn kind_of(manager: u8, info: u8, xid: u32, data: &[u8]) -> EventKind
     match (manager, info & 0xF0) {
         (RM_XLOG, XLOG_SWITCH) => EventKind::Switch,
         (RM_XLOG, XLOG_RESTORE_POINT) => restore_point(data).unwrap_or(EventKind::Other),
+        (RM_TABLESPACE, TABLESPACE_CREATE) => tablespace(data).unwrap_or(EventKind::Other),
         (RM_XACT, _) => transaction(info, xid, data).unwrap_or(EventKind::Other),
         _ => EventKind::Other,
     }
@@ -148,6 +157,13 @@ fn restore_point(data: &[u8]) -> Option<EventKind> {
     let (time, rest) = moment(main_data(data)?)?;
     let name = rest.get(..NAME_BYTES)?.split(|&byte| byte == 0).next()?;
     Some(EventKind::RestorePoint { name: String::from_utf8_lossy(name).into_owned(), time })
+}
+
+/// Its number, and its folder with a zero at the end.
+fn tablespace(data: &[u8]) -> Option<EventKind> {
+    let (_, rest) = number(main_data(data)?)?;
+    let path = rest.split(|&byte| byte == 0).next()?;
+    Some(EventKind::Tablespace { path: String::from_utf8_lossy(path).into_owned() })
 }
 
 fn transaction(info: u8, xid: u32, data: &[u8]) -> Option<EventKind> {
@@ -249,6 +265,15 @@ mod tests {
         let unknown = EventKind::Commit { xid: 0, time: PgTime(7) };
         assert_eq!(kind_of(RM_XACT, 0x30, 0, &short(&data)), unknown);
         assert_eq!(kind_of(RM_XACT, 0xB0, 0, &short(&data[..30])), unknown);
+    }
+
+    #[test]
+    fn a_tablespace_has_its_folder() {
+        let data = [&16_385_u32.to_le_bytes()[..], b"/srv/fast\0"].concat();
+        let found = kind_of(RM_TABLESPACE, 0x00, 9, &short(&data));
+        assert_eq!(found, EventKind::Tablespace { path: "/srv/fast".into() });
+        assert_eq!(kind_of(RM_TABLESPACE, 0x10, 9, &short(&data)), EventKind::Other);
+        assert_eq!(kind_of(RM_TABLESPACE, 0x00, 9, &short(b"ab")), EventKind::Other);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     PatientReplication,
     /// Statements in a database.
     Sql(String),
+    /// The same in a copy, with settings that win over those of its roles and databases.
+    Copy(String, &'static str),
 }
 
 impl Purpose {
@@ -56,7 +58,7 @@ impl Purpose {
     pub(super) fn database(&self) -> &str {
         match self {
             Self::Replication | Self::PatientReplication => "replication",
-            Self::Sql(database) => database,
+            Self::Sql(database) | Self::Copy(database, _) => database,
         }
     }
 
@@ -67,6 +69,9 @@ impl Purpose {
                 vec![("replication", "true"), ("options", "-c idle_session_timeout=0")]
             }
             Self::Sql(database) => vec![("database", database), ("client_encoding", "UTF8")],
+            Self::Copy(database, options) => {
+                vec![("database", database), ("client_encoding", "UTF8"), ("options", options)]
+            }
         }
     }
 }

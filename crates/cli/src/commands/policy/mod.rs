@@ -73,6 +73,13 @@ fn all(run: &Run, paths: &[impl AsRef<Path>]) -> Result<Vec<(Text, Policy)>, Fau
     if mistakes == 0 { Ok(policies) } else { Err(wrong_policy(mistakes)) }
 }
 
+/// Reads one policy that has to be right, and its text.
+pub(crate) fn read_one(run: &Run, path: &Path) -> Result<(Policy, String), Fault> {
+    let mut read = all(run, &[path])?;
+    let (text, policy) = read.pop().ok_or_else(|| wrong_policy(0))?;
+    Ok((policy, text.text))
+}
+
 fn wrong_policy(mistakes: usize) -> Fault {
     let what = format!("the policy cannot be used: {}", counted(mistakes as u64, "mistake", "mistakes"));
     Fault::usage(what, "put right what stands above, and run the same command again")

@@ -1,0 +1,140 @@
+//! Which record is meant, and what its text says as far as any record says it.
+//!
+//! On purpose not here: the fields of a drill; the scheduler reads them.
+
+use crate::engine::evidence::{EvidenceBook, EvidenceRecord};
+use crate::fault::Fault;
+use crate::ink::escape;
+use holdfast_core::name::{self, Place};
+use serde_json::Value;
+use std::ffi::OsStr;
+
+/// The kind of record that a drill leaves.
+pub(super) const DRILL: &str = "drill";
+/// The kind of record that says what was done about another.
+pub(super) const NOTE: &str = "note";
+
+/// A record with its text taken apart, as far as it is JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Told<'a> {
+    /// The record.
+    pub(super) record: &'a EvidenceRecord,
+    /// What it says; null where it is no JSON.
+    pub(super) value: Value,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn of(record: &'a EvidenceRecord) -> Self {
+        Self { record, value: serde_json::from_slice(&record.text).unwrap_or_default() }
+    }
+
+    /// A field that is a text; empty where there is none.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.value[field].as_str().unwrap_or_default()
+    }
+
+    fn is_drill(&self) -> bool {
+        self.record.kind == DRILL
+    }
+
+    /// Whether a note is about a record.
+    pub(super) fn is_note_of(&self, record: &EvidenceRecord) -> bool {
+        self.record.kind == NOTE && self.text("of") == record.name
+    }
+}
+
+/// All records, oldest first, each with its text taken apart.
+pub(super) fn all(book: &EvidenceBook) -> Vec<Told<'_>> {
+    book.records().into_iter().map(Told::of).collect()
+}
+
+/// Leaves those of a policy: records that name it, and notes about such.
+pub(super) fn of_policy<'a>(told: Vec<Told<'a>>, policy: &str) -> Vec<Told<'a>> {
+    let names: Vec<String> =
+        told.iter().filter(|one| one.text("policy") == policy).map(|one| one.record.name.clone()).collect();
+    let is_about = |one: &Told<'_>| {
+        one.text("policy") == policy
+            || one.record.kind == NOTE && names.iter().any(|name| name == one.text("of"))
+    };
+    told.into_iter().filter(is_about).collect()
+}
+
+/// Finds the record that a word means: `latest` is the latest drill.
+pub(super) fn one<'a, 'b>(told: &'b [Told<'a>], word: &OsStr) -> Result<&'b Told<'a>, Fault> {
+    let word = word.to_string_lossy();
+    if word == "latest" {
+        return told.iter().rev().find(|one| one.is_drill()).ok_or_else(|| {
+            Fault::failed("there is no record of a drill", "see what there is: holdfast evidence show")
+        });
+    }
+    let is_name = matches!(name::parse(&word), Some(Place::Evidence(..)));
+    let fits = |one: &&Told<'_>| {
+        if is_name { one.record.name == word } else { !word.is_empty() && one.text("id").starts_with(&*word) }
+    };
+    let found: Vec<_> = told.iter().filter(fits).collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => {
+            let what = format!("there is no record {} that is sound", escape(word.as_bytes()));
+            Err(Fault::failed(
+                what,
+                "see what there is: holdfast evidence show; what is wrong: holdfast evidence verify",
+            ))
+        }
+        _ => {
+            let names: Vec<_> = found.iter().map(|one| one.record.name.as_str()).collect();
+            let what =
+                format!("`{}` could mean several records:\n{}", escape(word.as_bytes()), names.join("\n"));
+            Err(Fault::usage(what, "write more of the id, or the name of one of them"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use crate::fault::Code;
+    use holdfast_core::entry::Time;
+    use holdfast_core::id::MemberId;
+
+    fn record(number: u64, kind: &str, text: &str) -> EvidenceRecord {
+        let member = MemberId([1; 16]);
+        EvidenceRecord {
+            name: name::evidence(member, number),
+            member,
+            number,
+            hash: [0; 32],
+            time: Time { seconds: number.cast_signed(), nanos: 0 },
+            kind: kind.into(),
+            text: text.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_word_means_one_record() {
+        let of_first = format!("{{\"of\":\"{}\"}}", name::evidence(MemberId([1; 16]), 0));
+        let records = [
+            record(0, DRILL, "{\"id\":\"ab01\",\"policy\":\"shop\"}"),
+            record(1, DRILL, "{\"id\":\"ab02\",\"policy\":\"mail\"}"),
+            record(2, "missed", "{\"policy\":\"shop\"}"),
+            record(3, NOTE, &of_first),
+            record(4, "other", "no JSON"),
+        ];
+        let told: Vec<_> = records.iter().map(Told::of).collect();
+        let found = |told: &[Told<'_>], word: &str| {
+            one(told, OsStr::new(word)).map(|one| one.record.number).map_err(|fault| fault.code)
+        };
+        assert_eq!(found(&told, "latest"), Ok(1));
+        assert_eq!(found(&told, "ab01"), Ok(0));
+        assert_eq!(found(&told, &records[4].name), Ok(4));
+        assert_eq!(found(&told, "ab"), Err(Code::Usage));
+        for word in ["", "cd", "evidence/x"] {
+            assert_eq!(found(&told, word), Err(Code::Failed), "{word}");
+        }
+        let shop = of_policy(told.clone(), "shop");
+        let numbers: Vec<_> = shop.iter().map(|one| one.record.number).collect();
+        assert_eq!((numbers, found(&shop, "latest")), (vec![0, 2, 3], Ok(0)));
+        assert_eq!(found(&of_policy(told, "none"), "latest"), Err(Code::Failed));
+    }
+}

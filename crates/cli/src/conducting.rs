@@ -1,0 +1,126 @@
+//! What `run` and `drill` have in common: the policy with its paths made absolute, what is remembered
+//! between runs, and what a drill has to know of this host.
+//!
+//! On purpose not here: carrying a policy out.
+
+use crate::args::{Global, Remembering};
+use crate::commands::{Run, read_policy};
+use crate::fault::Fault;
+use crate::settings::{current_dir, normalise, variable};
+use holdfast_scheduler::catalog::Catalog;
+use holdfast_scheduler::drill::conduct::Surroundings;
+use holdfast_scheduler::policy::Policy;
+use jiff::Timestamp;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// A policy that is to be carried out.
+pub(crate) struct Conducting {
+    pub(crate) policy: Policy,
+    /// BLAKE3 of its file.
+    pub(crate) hash: String,
+    /// Its file.
+    pub(crate) file: PathBuf,
+    pub(crate) catalog: Option<Catalog>,
+}
+
+impl Conducting {
+    /// Reads a policy, and opens what is remembered. Without a memory everything is done all the same.
+    pub(crate) async fn new(run: &Run, file: &Path, remembering: &Remembering) -> Result<Self, Fault> {
+        refuse_repository(&run.global)?;
+        let (mut policy, text) = read_policy(run, file)?;
+        let file = normalise(file, &current_dir()?);
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        policy.settle(folder, variable("HOME").as_deref().map(Path::new));
+        let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let catalog = open_catalog(run, remembering).await;
+        Ok(Self { policy, hash, file, catalog })
+    }
+
+    /// Remembers that there is this policy.
+    pub(crate) async fn remember(&self, run: &Run, now: Timestamp) {
+        let Some(catalog) = &self.catalog else { return };
+        let file = self.file.display().to_string();
+        if let Err(error) = catalog.remember_policy(&self.policy.name, &file, &self.hash, now).await {
+            run.ink.warn(&format!("the catalog does not remember the policy: {error}"));
+        }
+    }
+
+    /// What a drill has to know of this host.
+    pub(crate) fn here(&self, run: &Run, remembering: &Remembering) -> Surroundings {
+        let below = run.ctx.cache.as_ref().map(|cache| cache.join("scratch"));
+        Surroundings {
+            policy_hash: self.hash.clone(),
+            user: user(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            scratch_below: below.unwrap_or_else(|| std::env::temp_dir().join("holdfast-scratch")),
+            evidence: remembering.evidence.clone(),
+        }
+    }
+}
+
+/// A policy names its repositories; one from elsewhere would be passed over in silence.
+fn refuse_repository(global: &Global) -> Result<(), Fault> {
+    let Global { repo, repository_file, password_file, password_command, key_file, .. } = global;
+    let stated = [
+        (repo.is_some(), "--repo"),
+        (repository_file.is_some(), "--repository-file"),
+        (password_file.is_some(), "--password-file"),
+        (password_command.is_some(), "--password-command"),
+        (key_file.is_some(), "--key-file"),
+    ];
+    match stated.into_iter().find(|(stated, _)| *stated) {
+        Some((_, name)) => {
+            let what =
+                format!("{name} has no meaning here: the policy names its repository and what opens it");
+            Err(Fault::usage(what, "leave it out, or change `repository` in the policy"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where is remembered what was done: as stated, or in this user's state folder.
+pub(crate) fn catalog_place(stated: Option<&OsStr>) -> Result<Option<PathBuf>, Fault> {
+    let stated = stated.map(OsStr::to_owned).or_else(|| variable("HOLDFAST_CATALOG"));
+    if let Some(text) = stated {
+        let path = match text.to_str() {
+            Some(text) => Catalog::place(text).map_err(|error| {
+                Fault::usage("the catalog cannot be used", "name a file: --catalog FILE").because(&error)
+            })?,
+            None => text.into(),
+        };
+        return Ok(Some(normalise(&path, &current_dir()?)));
+    }
+    let xdg = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || variable("HOME").map(|home| Path::new(&home).join(".local/state"));
+    Ok(xdg.or_else(home).map(|folder| folder.join("holdfast/catalog.sqlite")))
+}
+
+async fn open_catalog(run: &Run, remembering: &Remembering) -> Option<Catalog> {
+    let place = match catalog_place(remembering.catalog.as_deref()) {
+        Ok(place) => place?,
+        Err(fault) => {
+            run.ink.warn(&fault.to_string());
+            return None;
+        }
+    };
+    match Catalog::open(&place).await {
+        Ok(catalog) => Some(catalog),
+        Err(error) => {
+            run.ink.warn(&format!("it goes on without a memory of earlier runs: {error}"));
+            None
+        }
+    }
+}
+
+/// Who runs this, by name where one is known.
+fn user() -> String {
+    let number = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| number.to_string())
+}

@@ -1,0 +1,58 @@
+//! A leash: a verb that was started by `run` or `drill` ends when whoever started it is gone, however
+//! that ended.
+//!
+//! Its standard input is a pipe that nobody writes to. The pipe ends with the process that holds its
+//! other end, also one that was killed. On purpose not here: stopping in time, which signals do.
+
+use crate::settings::variable;
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+use std::ffi::OsStr;
+use std::io::Read;
+use std::time::Duration;
+
+/// Names the process that holds the other end.
+pub(crate) const LEASH: &str = "HOLDFAST_LEASH";
+
+/// So long may a verb take to stop at a safe place.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Watches the leash, if there is one: in the process that was given it, and not in what that starts.
+pub(crate) fn heed() {
+    if variable(LEASH).is_some_and(|holder| is_parent(&holder, getppid())) {
+        // Without a thread it is as with any other program whose caller is gone.
+        let _ = std::thread::Builder::new().name("leash".into()).spawn(wait);
+    }
+}
+
+fn is_parent(holder: &OsStr, parent: Option<Pid>) -> bool {
+    let holder = holder.to_str().and_then(|text| text.parse::<i32>().ok());
+    holder.is_some() && holder == parent.map(|pid| pid.as_raw_nonzero().get())
+}
+
+fn wait() {
+    let mut buffer = [0; 64];
+    let mut input = std::io::stdin();
+    while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    // Once signals are heeded the first stops at a safe place and the second at once; before, either ends it.
+    stop();
+    std::thread::sleep(GRACE);
+    stop();
+}
+
+fn stop() {
+    // A process may always send a signal to itself.
+    let _ = kill_process(getpid(), Signal::TERM);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_was_given_it_is_on_it() {
+        let (one, parent) = (OsStr::new("17"), Pid::from_raw(17));
+        assert!(is_parent(one, parent));
+        assert!(!is_parent(one, Pid::from_raw(18)) && !is_parent(one, None));
+        assert!(!is_parent(OsStr::new("yes"), parent) && !is_parent(OsStr::new("yes"), None));
+    }
+}

@@ -1,0 +1,51 @@
+//! Appends to the evidence in a repository, in this process: no verb writes what a verb was not told.
+//!
+//! On purpose not here: what is recorded.
+
+use super::OwnHands;
+use super::environment::{credential, read};
+use crate::engine::{Error, ErrorKind, Repository, Secret};
+use crate::fault::Fault;
+use crate::wire_up::{Keys, open_store_with};
+use crate::{secrets, settings};
+use holdfast_engine::evidence;
+use holdfast_scheduler::hands::{Opens, Place};
+use holdfast_scheduler::policy::secret::{Credentials, KeyRef};
+use std::ffi::OsStr;
+
+/// Appends a record; its name there.
+pub(super) async fn append(hands: &OwnHands, place: &Place, kind: &str, text: &str) -> Result<String, Fault> {
+    let address = settings::parse_repository(OsStr::new(&place.address()), &settings::current_dir()?)?;
+    let keys = tokio::task::block_in_place(|| bucket_keys(hands, place))?;
+    let Some(store) = open_store_with(&address, keys, &hands.reach).await? else {
+        let what = format!("there is no repository at {address}");
+        return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
+    };
+    let secret = tokio::task::block_in_place(|| opener(hands, place))?;
+    let repository = Repository::open(&hands.ctx, store, &secret).await?;
+    Ok(evidence::append(&hands.ctx, &repository, kind, text.as_bytes()).await?)
+}
+
+fn opener(hands: &OwnHands, place: &Place) -> Result<Secret, Fault> {
+    let of = |what: String| Fault::usage(what, "");
+    match &place.opens {
+        Opens::Key(KeyRef::File(path)) => secrets::key_file(path),
+        Opens::Key(KeyRef::Credential(name)) => {
+            secrets::key_file(&credential(name, &hands.ours).map_err(of)?)
+        }
+        Opens::Password(secret) => {
+            let what = format!("the password of {}", place.name);
+            Ok(Secret::Password(read(secret, &what, &hands.ours).map_err(of)?.to_vec()))
+        }
+    }
+}
+
+/// The keys of its bucket; those that the environment has, or the profile in its URL, if there are none.
+fn bucket_keys(hands: &OwnHands, place: &Place) -> Result<Option<Keys>, Fault> {
+    let Some(Credentials::AccessKey(key)) = &place.credentials else { return Ok(None) };
+    let what = format!("the secret of the access key {}", key.id);
+    let no_text = |_| Fault::usage(format!("{what} is no text"), "");
+    let secret = read(&key.secret, &what, &hands.ours).map_err(|what| Fault::usage(what, ""))?;
+    let secret = String::from_utf8(secret.to_vec()).map_err(no_text)?;
+    Ok(Some(Keys { access: key.id.clone(), secret }))
+}

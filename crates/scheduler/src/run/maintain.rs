@@ -1,0 +1,219 @@
+//! What becomes of snapshots: they are copied, forgotten by the rules, and freed; and the repository is
+//! checked.
+//!
+//! On purpose not here: which snapshots the rules keep.
+
+use super::report::{State, Step};
+use super::source::shown;
+use super::{Names, Runner, failed, words};
+use crate::hands::{Answer, Call, Place};
+use crate::policy::{Activity, CopyTo, REPOSITORY, Retention};
+use crate::schedule::which::{self, Maybe};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+impl Runner<'_> {
+    /// Copies to each of the copies; the names of those that have everything.
+    pub(super) async fn copies(&mut self, good: &Names) -> Names {
+        let mut copied = Names::new();
+        for copy in &self.policy.copies {
+            let step = Step::new("copy", None, &copy.name);
+            let from = self.policy.place(REPOSITORY, Activity::Read);
+            let Some((from, to)) = from.zip(self.policy.place(&copy.name, Activity::Backup)) else {
+                self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
+                continue;
+            };
+            let call = match self.what_to_copy(copy, &from).await {
+                Ok(ids) if ids.as_ref().is_some_and(Vec::is_empty) => {
+                    self.done(step.ends(State::Done, "there is nothing new", "")).await;
+                    copied.insert(copy.name.clone());
+                    continue;
+                }
+                Ok(ids) => words::copy(self.policy, &from, &to, ids.as_deref()),
+                Err(step_failed) => {
+                    self.done(step_failed).await;
+                    continue;
+                }
+            };
+            // What was not backed up cannot be copied; what was is worth it all the same.
+            let lacking = good.is_empty() && !self.options.dry_run;
+            let state = self.verb(step, call, judge_copy).await;
+            if matches!(state, State::Done | State::Planned) && !lacking {
+                copied.insert(copy.name.clone());
+            }
+        }
+        copied
+    }
+
+    /// Which snapshots are to be copied: all of the policy, unless the copy forgets by rules of its own; then those
+    /// that are newer than what it has, or it would take back each time what it forgot.
+    async fn what_to_copy(&self, copy: &CopyTo, from: &Place) -> Result<Option<Vec<String>>, Step> {
+        let there = self.policy.place(&copy.name, Activity::Read).filter(|_| copy.retention.is_some());
+        let Some(there) = there.filter(|_| !self.options.dry_run) else { return Ok(None) };
+        let has = newest(&self.listed(&there, &copy.name).await?);
+        let listed = self.listed(from, &copy.name).await?;
+        let newer =
+            listed.into_iter().filter(|(source, time, _)| has.get(source).is_none_or(|newest| time > newest));
+        Ok(Some(newer.map(|(_, _, id)| id).collect()))
+    }
+
+    /// The snapshots of the policy in a place: source, time and id.
+    async fn listed(&self, place: &Place, copy: &str) -> Result<Vec<(String, Timestamp, String)>, Step> {
+        let step = Step::new("copy", None, copy);
+        let tag = format!("--tag={}", words::tag(&self.policy.name));
+        let answer = self.hands.verb(Call::on(place, ["snapshots".to_owned(), tag])).await;
+        let answer = match answer {
+            Ok(answer) if [0, 3].contains(&answer.code) => answer,
+            Ok(answer) => return Err(failed(Step { code: Some(answer.code), ..step }, &answer)),
+            Err(why) => return Err(step.ends(State::Failed, why, "")),
+        };
+        let one = |line: &serde_json::Value| {
+            let text = |name: &str| line[name].as_str().map(str::to_owned);
+            Some((text("source")?, text("time")?.parse().ok()?, text("id")?))
+        };
+        Ok(answer.all("snapshot").filter_map(one).collect())
+    }
+
+    /// Forgets by the rules and frees, in the repository and in each copy.
+    pub(super) async fn forget_and_prune(&mut self, good: &Names, copied: &Names) {
+        let own = self.policy.retention.as_ref();
+        self.forget_in(REPOSITORY, own, good).await;
+        for copy in &self.policy.copies {
+            let retention = copy.retention.as_ref().or(own);
+            match copied.contains(&copy.name) {
+                true => self.forget_in(&copy.name, retention, good).await,
+                false if retention.is_some() => {
+                    let step = Step::new("forget", None, &copy.name);
+                    self.done(step.ends(State::Skipped, "not everything was copied", "")).await;
+                }
+                false => {}
+            }
+        }
+    }
+
+    async fn forget_in(&mut self, name: &str, retention: Option<&Retention>, good: &Names) {
+        let Some(retention) = retention else { return };
+        let Some(place) = self.policy.place(name, Activity::Maintain) else {
+            let step = Step::new("forget", None, name);
+            return self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
+        };
+        let (mut forgotten, mut planned) = (0, false);
+        for (source, _) in self.sources() {
+            let Some(call) = words::forget(self.policy, source, retention, &place) else { break };
+            let step = Step::new("forget", Some(source), name);
+            if self.policy.sources.get(source).is_some_and(|source| source.restored_by.is_some()) {
+                continue;
+            }
+            if !good.contains(source) {
+                let why = "its backup failed: what is there is kept";
+                self.done(step.ends(State::Skipped, why, "")).await;
+                continue;
+            }
+            let mut count = 0;
+            let state = self.verb(step, call, |step, answer| judge_forget(step, answer, &mut count)).await;
+            planned |= state == State::Planned;
+            forgotten += count;
+        }
+        self.prune(name, &place, retention, forgotten > 0 || planned).await;
+    }
+
+    /// Frees, if something was forgotten, or if it is time where a time is stated.
+    async fn prune(&mut self, name: &str, place: &Place, retention: &Retention, forgot: bool) {
+        let rule = self.policy.prune.as_ref();
+        let stated = rule.is_some_and(|rule| rule.cron.is_some());
+        let due =
+            if stated { self.is_due(which::of_prune(self.policy), "prune", name).await } else { forgot };
+        if due {
+            let call = words::prune(rule, Some(retention), place);
+            self.verb(Step::new("prune", None, name), call, judge_prune).await;
+        }
+    }
+
+    /// Checks the repository, if it is time.
+    pub(super) async fn check(&mut self) {
+        let Some(rule) = &self.policy.check else { return };
+        let due = rule.cron.is_none() || self.is_due(which::of_check(self.policy), "check", REPOSITORY).await;
+        if !due {
+            return;
+        }
+        let step = Step::new("check", None, REPOSITORY);
+        let Some(place) = self.policy.place(REPOSITORY, Activity::Maintain) else {
+            return self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
+        };
+        self.verb(step, words::check(rule, &place), judge_check).await;
+    }
+
+    /// Whether a time of the schedule has come since it was last done here. Without a catalog nobody knows when that
+    /// was: it is done.
+    async fn is_due(&self, clockwork: Maybe, activity: &str, place: &str) -> bool {
+        let Ok(Some(clockwork)) = clockwork else { return true };
+        let Some(catalog) = self.catalog else { return true };
+        let source = Some(place).filter(|place| *place != REPOSITORY);
+        let last = catalog.last(&self.policy.name, source, activity).await;
+        let last = last.ok().and_then(|last| last.good).map(|ran| ran.run.started);
+        let Some(last) = last else { return true };
+        clockwork.after(last).is_some_and(|next| next <= self.hands.now())
+    }
+}
+
+/// The newest time of each source.
+fn newest(listed: &[(String, Timestamp, String)]) -> BTreeMap<String, Timestamp> {
+    let mut newest = BTreeMap::new();
+    for (source, time, _) in listed {
+        let known = newest.entry(source.clone()).or_insert(*time);
+        *known = (*known).max(*time);
+    }
+    newest
+}
+
+fn number(answer: &Answer, name: &str) -> u64 {
+    answer.line("summary").and_then(|line| line[name].as_u64()).unwrap_or_default()
+}
+
+fn judge_copy(step: Step, answer: &Answer) -> Step {
+    let number = |name| number(answer, name);
+    match answer.code {
+        0 => {
+            let (new, had) = (number("copied_snapshots"), number("already_there_snapshots"));
+            let added = shown(number("data_added_packed"));
+            step.ends(State::Done, format!("{new} copied, {had} there already; {added} added"), "")
+        }
+        3 => {
+            let (what, next) = answer.failure();
+            step.ends(State::Incomplete, what, next)
+        }
+        _ => failed(step, answer),
+    }
+}
+
+fn judge_forget(step: Step, answer: &Answer, count: &mut u64) -> Step {
+    *count = number(answer, "forgotten_snapshots");
+    match answer.code {
+        0 => {
+            let kept = number(answer, "kept_snapshots");
+            step.ends(State::Done, format!("{kept} kept, {count} forgotten"), "")
+        }
+        3 => {
+            let (what, next) = answer.failure();
+            step.ends(State::Incomplete, what, next)
+        }
+        _ => failed(step, answer),
+    }
+}
+
+fn judge_prune(step: Step, answer: &Answer) -> Step {
+    match answer.code {
+        0 => {
+            let freed = number(answer, "freed_bytes") + number(answer, "wal_freed_bytes");
+            step.ends(State::Done, format!("{} freed", shown(freed)), "")
+        }
+        _ => failed(step, answer),
+    }
+}
+
+fn judge_check(step: Step, answer: &Answer) -> Step {
+    match answer.code {
+        0 => step.ends(State::Done, "it is whole", ""),
+        _ => failed(step, answer),
+    }
+}

@@ -1,0 +1,134 @@
+//! The place that a drill runs programs in: tried once with a program that does nothing.
+//!
+//! On purpose not here: the words that build it.
+
+use super::links::Ground;
+use super::programs::Programs;
+use super::run::run;
+use super::user::User;
+use super::walls::{Builder, Cover, Walls, mounts, words};
+use holdfast_engine::ctx::Cancel;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// So long building the walls may take; a mount whose server is gone never answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Proves that the cluster can be read and its folder written.
+const TRIAL: &str = "test -r \"$1\"/PG_VERSION && : > \"$2\"/trial && rm \"$2\"/trial";
+
+/// Where programs of a drill run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Isolation {
+    pub user: User,
+    pub walls: Walls,
+    /// Why there are not all.
+    pub lacks: String,
+    builder: Builder,
+    words: Vec<OsString>,
+}
+
+impl Isolation {
+    /// Tries what is to be had here. Else why not even a program runs as the user.
+    pub(super) fn find(
+        user: &User,
+        ground: &Ground,
+        programs: &Programs,
+        cancel: &Cancel,
+    ) -> io::Result<Result<Self, String>> {
+        let root = rustix::process::geteuid().is_root();
+        let builder = if root { Builder::Root } else { Builder::Anybody };
+        let mut lacks = String::new();
+        for (files, network) in [(true, true), (false, true), (false, false)] {
+            let walls = Walls { files, network };
+            let words = built(builder, walls, user, ground, &[])?;
+            let found = Self { user: user.clone(), walls, lacks: lacks.clone(), builder, words };
+            match found.tried(ground, programs, cancel)? {
+                None => return Ok(Ok(found)),
+                Some(why) if lacks.is_empty() => lacks = why,
+                Some(why) if !files && !network => return Ok(Err(why)),
+                Some(_) => {}
+            }
+        }
+        Ok(Err(lacks))
+    }
+
+    /// The same with folders of production's covered.
+    pub(super) fn covered(self, ground: &Ground, covers: &[Cover]) -> io::Result<Self> {
+        let words = built(self.builder, self.walls, &self.user, ground, covers)?;
+        Ok(Self { words, ..self })
+    }
+
+    /// A program behind the walls.
+    pub(super) fn command(&self, programs: &Programs, program: &Path) -> Command {
+        let mut command = match self.words.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        programs.furnish(&mut command);
+        command
+    }
+
+    /// Why it does not work.
+    pub(super) fn tried(
+        &self,
+        ground: &Ground,
+        programs: &Programs,
+        cancel: &Cancel,
+    ) -> io::Result<Option<String>> {
+        let mut command = self.command(programs, Path::new("/bin/sh"));
+        command.args(["-c", TRIAL, "sh"]).args([&ground.folder, &ground.work]);
+        let ran = match run(command, &ground.work, Some(PATIENCE), cancel) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some("unshare and setpriv are not there (package util-linux)".to_owned()));
+            }
+            ran => ran?,
+        };
+        Ok((!ran.is_ok()).then(|| match ran.code {
+            // A test that fails says nothing.
+            Some(1 | 2) if ran.err.trim().is_empty() => {
+                format!("{} cannot read {}", self.user.name, ground.folder.display())
+            }
+            _ => ran.why(),
+        }))
+    }
+
+    /// Whether a server could not write what is production's, whatever it replays.
+    pub(super) fn is_safe(&self, is_other_user: bool) -> bool {
+        self.walls.files || is_other_user
+    }
+
+    /// Notes of what there is, for the evidence.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let name = &self.user.name;
+        let mut notes = vec![format!("ran as {name} (user {}), who alone could connect", self.user.uid)];
+        notes.push("no TCP port was open".to_owned());
+        let why = if self.lacks.is_empty() { String::new() } else { format!(": {}", self.lacks) };
+        notes.push(match self.walls.files {
+            true => "nothing but scratch could be written".to_owned(),
+            false => format!("files outside of scratch were not made unwritable{why}"),
+        });
+        notes.push(match self.walls.network {
+            true => "network: none".to_owned(),
+            false => format!("network: not isolated{why}"),
+        });
+        notes
+    }
+}
+
+fn built(
+    builder: Builder,
+    walls: Walls,
+    user: &User,
+    ground: &Ground,
+    covers: &[Cover],
+) -> io::Result<Vec<OsString>> {
+    let mounts = if walls.files { mounts(&std::fs::read("/proc/self/mountinfo")?) } else { Vec::new() };
+    Ok(words(builder, walls, user, &ground.writable(), covers, &mounts))
+}
