@@ -113,7 +113,7 @@ pub(super) fn policy(bytes: &[u8]) {
         Ok(policy) => {
             assert!(policy.sources.0.iter().all(|(_, source)| source.kind().is_some()));
             assert!(!policy::plan::hands(&policy).is_empty() && !policy::plan::kept(&policy).is_empty());
-            policy::plan::follows(&policy);
+            assert!(policy::plan::follows(&policy).iter().all(|line| !line.what.is_empty()));
             assert!(!policy::read::places(text).is_empty());
         }
     }

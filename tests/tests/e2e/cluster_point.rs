@@ -455,7 +455,7 @@ fn read(folder: &Path, first: &str, last: &str) -> Vec<String> {
                     "restore point".to_owned()
                 }
                 EventKind::Switch => "switch".to_owned(),
-                EventKind::Other => "other".to_owned(),
+                EventKind::Tablespace { .. } | EventKind::Other => "other".to_owned(),
             };
             records.push(format!("{} {kind}", event.at));
             Verdict::Go

@@ -13,6 +13,19 @@ fn lines(ran: &Ran) -> Vec<Value> {
     lines
 }
 
+/// Data and talk hold these words.
+#[track_caller]
+fn shows(ran: &Ran, words: &[&str]) {
+    for word in words {
+        assert!(
+            ran.out.contains(word) || ran.err.contains(word),
+            "{word:?} is not there: {}{}",
+            ran.out,
+            ran.err
+        );
+    }
+}
+
 fn json(world: &World, words: &[Word<'_>], code: i32) -> Vec<Value> {
     lines(&world.run(&[&[&"--json" as Word<'_>], words].concat()).ends(code))
 }
@@ -28,22 +41,25 @@ fn types(lines: &[Value]) -> Vec<&str> {
 fn policies_are_checked() {
     let world = World::bare();
     let nightly = root().join("policies/nightly.yaml");
-    world.run(&[&"policy", &"check", &"--strict", &nightly]).ends(0).says(&["nothing is wrong"]);
+    shows(&world.run(&[&"policy", &"check", &"--strict", &nightly]).ends(0), &["nothing is wrong"]);
     let quickstart = root().join("policies/quickstart.yaml");
-    world.run(&[&"policy", &"check", &quickstart]).ends(0).says(&["warning: `heartbeat`", "warnings"]);
-    world.run(&[&"policy", &"check", &"--strict", &quickstart]).ends(1).says(&["--strict"]);
+    shows(&world.run(&[&"policy", &"check", &quickstart]).ends(0), &["warning: `heartbeat`", "warnings"]);
+    shows(&world.run(&[&"policy", &"check", &"--strict", &quickstart]).ends(1), &["--strict"]);
 
     let text = read("policies/nightly.yaml");
     let misspelt = world.path("misspelt.yaml");
     put(&misspelt, text.replace("keep_daily", "keep_dayly").replace("20m  ", "20min").as_bytes());
     let line = 1 + text.lines().position(|line| line.contains("keep_daily")).unwrap();
     let place = format!("misspelt.yaml:{line}:3: `retention.keep_dayly` is not known");
-    world.run(&[&"policy", &"check", &misspelt, &nightly]).ends(2).says(&[
-        &place,
-        "did you mean `keep_daily`?",
-        "`schedule.jitter`: `20min` is no span of time",
-        "2 mistakes",
-    ]);
+    shows(
+        &world.run(&[&"policy", &"check", &misspelt, &nightly]).ends(2),
+        &[
+            &place,
+            "did you mean `keep_daily`?",
+            "`schedule.jitter`: `20min` is no span of time",
+            "2 mistakes",
+        ],
+    );
     let told = json(&world, &[&"policy", &"check", &misspelt, &quickstart], 2);
     assert_eq!(types(&told), ["policy_mistake", "policy_lint", "summary"]);
     let summary = told.last().unwrap();
@@ -53,13 +69,16 @@ fn policies_are_checked() {
 
     let never = world.path("never.yaml");
     put(&never, text.replace("rpo: 26h", "rpo: 2h").as_bytes());
-    world.run(&[&"policy", &"check", &never]).ends(1).says(&["error: `objectives.rpo`"]);
-    world.run(&[&"policy", &"check", &world.path("nothing.yaml")]).ends(2).says(&["cannot read the policy"]);
+    shows(&world.run(&[&"policy", &"check", &never]).ends(1), &["error: `objectives.rpo`"]);
+    shows(
+        &world.run(&[&"policy", &"check", &world.path("nothing.yaml")]).ends(2),
+        &["cannot read the policy"],
+    );
 
     let secret = world.path("secret.yaml");
     put(&secret, text.replace("backup@db1", "backup:hunter2@db1").as_bytes());
-    let ran =
-        world.run(&[&"policy", &"check", &secret]).ends(2).says(&["there is a password in this address"]);
+    let ran = world.run(&[&"policy", &"check", &secret]).ends(2);
+    shows(&ran, &["there is a password in this address"]);
     assert!(!format!("{}{}", ran.out, ran.err).contains("hunter2"));
 }
 
@@ -67,22 +86,44 @@ fn policies_are_checked() {
 fn policies_are_planned() {
     let world = World::bare();
     let nightly = root().join("policies/nightly.yaml");
-    world.run(&[&"policy", &"plan", &nightly]).ends(0).says(&[
-        "+09:00",
-        "Asia/Seoul",
-        "back up shop/db, shop/tree",
-        "back up shop/media",
-        "not on this host",
-        "keep_daily: 14",
-        "drills on drill-1 only",
-    ]);
-    let told = json(&world, &[&"policy", &"plan", &nightly, &"-n", &"2"], 0);
+    shows(
+        &world.run(&[&"policy", &"plan", &nightly]).ends(0),
+        &[
+            "+09:00",
+            "Asia/Seoul",
+            "back up shop/db, shop/tree",
+            "back up shop/media",
+            "not on this host",
+            "keep_daily: 14",
+            "drills on drill-1 only",
+        ],
+    );
+    let told = json(&world, &[&"policy", &"plan", &nightly, &"-n", &"2", &"--offline"], 0);
     assert_eq!(types(&told), ["policy_run", "policy_follows", "policy_key", "policy_kept"]);
     let drills: Vec<_> = told.iter().filter(|line| line["what"] == "drill").collect();
     assert_eq!(drills.len(), 2);
     assert!(drills.iter().all(|line| line["local_time"].as_str().unwrap().ends_with("T04:00:00+09:00")));
     let quickstart = json(&world, &[&"policy", &"plan", &root().join("policies/quickstart.yaml")], 0);
     assert_eq!(types(&quickstart).last(), Some(&"policy_lint"));
+
+    // Where it can be opened, each snapshot is told with what keeps it.
+    let (world, source) = (World::new(), world.path("source"));
+    put(source.join("file"), b"content");
+    let old = world.run(&[&"--json", &"backup", &source, &"--label", &"shop/tree"]).ends(0);
+    let new = world.run(&[&"--json", &"backup", &source, &"--label", &"shop/tree"]).ends(0);
+    let id = |ran: &Ran| lines(ran).last().unwrap()["snapshot_id"].clone();
+    let policy = world.path("shop.yaml");
+    let text = "name: shop\nrepository: { url: repo, password: { env: HOLDFAST_PASSWORD } }\n\
+                sources: { tree: { files: { paths: [source] } } }\nretention: { keep_last: 1 }\n";
+    put(&policy, text.as_bytes());
+    let told = json(&world, &[&"policy", &"plan", &policy], 0);
+    let verdicts: Vec<_> = told.iter().filter(|line| line["message_type"] == "verdict").collect();
+    let kept: Vec<_> = verdicts.iter().map(|line| (line["id"].clone(), line["keep"].clone())).collect();
+    assert_eq!(kept.len(), 2, "{told:#?}");
+    assert!(kept.contains(&(id(&new), true.into())) && kept.contains(&(id(&old), false.into())), "{kept:?}");
+    shows(&world.run(&[&"policy", &"plan", &policy]).ends(0), &["forgotten", "SNAPSHOT"]);
+    put(&policy, text.replace("url: repo", "url: nowhere").as_bytes());
+    shows(&world.run(&[&"policy", &"plan", &policy]).ends(0), &["was not looked at"]);
 }
 
 #[test]
@@ -113,7 +154,8 @@ fn what_has_no_policy_is_told() {
         assert!(of_mounts.clone().count() > 0);
         assert!(of_mounts.clone().all(|line| line["state"] == wanted), "{told:#?}");
     }
-    world.run(&[&"policy", &"coverage", &"--ignore", &"/="]).ends(2).says(&["reason"]);
+    world.run(&[&"policy", &"coverage", &"--ignore", &"/="]).ends(2);
+    shows(&ran, &["reason"]);
     let ran = world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=nothing here is wanted"]);
     let root = lines(&ran).into_iter().find(|line| line["path"] == "/").unwrap();
     assert_eq!((&root["state"], &root["reason"]), (&"ignored".into(), &"nothing here is wanted".into()));

@@ -165,6 +165,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["policy", "check", "SOURCE/pg/PG_VERSION"], 2),
     (&["policy", "plan", "POLICY"], 0),
     (&["policy", "schema"], 0),
+    (&["policy", "coverage", "--ignore", "without a reason"], 2),
     (&["backup", "SOURCE"], 3),
     (&["backup", "SOURCE", "--dry-run"], 3),
     (&["snapshots"], 0),
@@ -249,6 +250,7 @@ const RARE: &[&str] = &[
     "slot_dropped",
     "recovery",
     "wal_commit",
+    "policy_unseen",
     "coverage",
     "summary_coverage",
     "evidence_problem",
@@ -405,9 +407,10 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(["evidence", "help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
+    assert!(["evidence", "help", "key", "policy", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
+    verbs.extend(["check", "plan", "schema", "coverage"].map(|verb| format!("policy {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")),

@@ -118,6 +118,14 @@ impl<'a> From<&'a Kept> for PolicyKeptLine<'a> {
     }
 }
 
+/// Why it was not looked at what the rules say of the snapshots that there are.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyUnseenLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) message: &'a str,
+    pub(crate) hint: &'a str,
+}
+
 /// The schema of a policy.
 #[derive(Debug, Serialize)]
 pub(crate) struct PolicySchemaLine {
