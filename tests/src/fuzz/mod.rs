@@ -71,6 +71,7 @@ targets! {
     "pg-record" => fuzzed::record,
     "pg-url" => fuzzed::location,
     "pins" => objects::pins,
+    "policy" => text::policy,
     "repository" => text::repository,
     "root" => objects::root,
     "section" => objects::section,

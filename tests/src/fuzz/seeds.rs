@@ -209,6 +209,10 @@ fn add_texts(seeds: &mut Seeds) {
         add(seeds, "excludes", text.as_bytes());
     }
     add(seeds, "exclude-file", b"# comment\n\n*.tmp\n$HOME/x\n${A}b\n$$5\n");
+    for path in files("policies").into_iter().filter(|path| path.ends_with(".yaml")) {
+        add(seeds, "policy", &std::fs::read(root().join(path)).expect("a policy of the project"));
+    }
+    add(seeds, "policy", b"a: &a [x, x]\nb: [*a, *a]\n<<: {}\n? [k]\n: !t '\"'\n");
     for text in ["500M", "1.5GiB", "10k", "18446744073709551615", "0.1 kib", "7 B"] {
         add(seeds, "size", text.as_bytes());
     }

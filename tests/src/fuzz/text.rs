@@ -7,6 +7,7 @@ use holdfast_core::crypto::hash;
 use holdfast_core::id::hex;
 use holdfast_core::name::{self, PackId, Place};
 use holdfast_core::repository::Repository;
+use holdfast_scheduler::policy;
 use holdfast_source_files::{Excludes, parse_exclude_file};
 
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "only its parser is wanted here")]
@@ -95,6 +96,27 @@ pub(super) fn exclude_file(bytes: &[u8]) {
     let Ok(patterns) = parse_exclude_file(text, lookup) else { return };
     assert!(patterns.len() <= text.lines().count());
     assert!(patterns.iter().all(|pattern| !pattern.contains('\n')));
+}
+
+/// A policy. Each mistake lies in the text, and what is right can be shown.
+pub(super) fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match policy::read::parse(text, "p") {
+        Err(wrong) => {
+            assert!(!wrong.is_empty());
+            let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1;
+            assert!(
+                wrong.iter().all(|wrong| (1..=lines).contains(&wrong.line) && wrong.column > 0),
+                "{wrong:?}"
+            );
+        }
+        Ok(policy) => {
+            assert!(policy.sources.0.iter().all(|(_, source)| source.kind().is_some()));
+            assert!(!policy::plan::hands(&policy).is_empty() && !policy::plan::kept(&policy).is_empty());
+            assert!(policy::plan::follows(&policy).iter().all(|line| !line.what.is_empty()));
+            assert!(!policy::read::places(text).is_empty());
+        }
+    }
 }
 
 pub(super) fn sizes(bytes: &[u8]) {

@@ -54,6 +54,7 @@ mod kill;
 mod log;
 mod look;
 mod own_places;
+mod policy;
 mod prune;
 mod repair;
 mod run;

@@ -151,7 +151,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// Runs of every verb, in this order, in one world: words and exit code. `SOURCE` and `TARGET`
-/// stand for paths, `OTHER` for another repository, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
+/// stand for paths, `OTHER` for another repository, `POLICY` for a policy, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
 const RUNS: &[(&[&str], i32)] = &[
     (&["version"], 0),
     (&["unlock"], 0),
@@ -163,6 +163,11 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["preflight", "s3://bucket/x", "--print-policy", "writer"], 0),
     (&["preflight", "/", "--print-policy", "writer"], 2),
     (&["man"], 0),
+    (&["policy", "check", "POLICY"], 0),
+    (&["policy", "check", "SOURCE/pg/PG_VERSION"], 2),
+    (&["policy", "plan", "POLICY"], 0),
+    (&["policy", "schema"], 0),
+    (&["policy", "coverage", "--ignore", "without a reason"], 2),
     (&["backup", "SOURCE"], 3),
     (&["backup", "SOURCE", "--dry-run"], 3),
     (&["snapshots"], 0),
@@ -254,6 +259,9 @@ const RARE: &[&str] = &[
     "copy_status",
     "problem",
     "summary_status",
+    "policy_unseen",
+    "coverage",
+    "summary_coverage",
     "evidence_problem",
 ];
 
@@ -267,6 +275,7 @@ fn every_verb_writes_what_the_schema_says() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let source = odd_source(&world);
     let other = other_repository(&world);
+    let policy = holdfast_tests::root().join("policies/quickstart.yaml");
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
     super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
@@ -294,6 +303,7 @@ fn every_verb_writes_what_the_schema_says() {
             .iter()
             .map(|word| {
                 word.replace("SOURCE", source.to_str().unwrap())
+                    .replace("POLICY", policy.to_str().unwrap())
                     .replace("TARGET", target.to_str().unwrap())
                     .replace("OTHER", other.to_str().unwrap())
                     .replace("LOG", log.to_str().unwrap())
@@ -419,9 +429,10 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.lines().take_while(|line| !line.is_empty());
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
-    assert!(["evidence", "help", "key", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
+    assert!(["evidence", "help", "key", "policy", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
     verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
+    verbs.extend(["check", "plan", "schema", "coverage"].map(|verb| format!("policy {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "drop-slot"].map(|verb| format!("wal {verb}")),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Read policies: what is wrong with them, what they come down to, and what has none.
 ///
 /// A policy is a YAML file that says what is backed up, where to, when, how long it is kept, what is
-/// promised, and how the promise is proved. Nothing here changes anything or opens a repository.
+/// promised, and how the promise is proved. Nothing here changes anything.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 pub(crate) struct PolicyArgs {
@@ -46,7 +46,8 @@ pub(crate) struct PolicyCheckArgs {
 
 /// Say what a policy comes down to: when what runs, which key does it, what is kept and why.
 ///
-/// A key that is missing means that its activity is not for this host.
+/// A key that is missing means that its activity is not for this host. Where the repository can be
+/// opened by the key that forgets, each snapshot is told with the rules that keep it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +60,9 @@ pub(crate) struct PolicyPlanArgs {
     /// Show the next N runs of each schedule
     #[arg(short = 'n', long = "next", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) next: u16,
+    /// Do not look into the repository
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// Say what on this machine no policy backs up.

@@ -172,7 +172,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Repair(args) => repair::run(run, &args.verb).await,
         Verb::Recover(args) => repair::recover(run, &args).await,
         Verb::Preflight(args) => preflight::run(run, &args).await,
-        Verb::Policy(args) => policy::run(run, &args.verb),
+        Verb::Policy(args) => policy::run(run, &args.verb).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
         Verb::Wal(args) => wal::run(run, &args.verb).await,
         Verb::Run(args) => run::run(run, &args).await,

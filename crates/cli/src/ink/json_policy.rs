@@ -1,6 +1,6 @@
 //! The JSON lines of `policy`, as `JSON.md` describes them.
 //!
-//! On purpose not here: the schema, which is printed as it is.
+//! On purpose not here: what is judged.
 
 use holdfast_scheduler::policy::lint::Lint;
 use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept};
@@ -116,6 +116,21 @@ impl<'a> From<&'a Kept> for PolicyKeptLine<'a> {
     fn from(kept: &'a Kept) -> Self {
         Self { message_type: "policy_kept", kept }
     }
+}
+
+/// Why it was not looked at what the rules say of the snapshots that there are.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyUnseenLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) message: &'a str,
+    pub(crate) hint: &'a str,
+}
+
+/// The schema of a policy.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicySchemaLine {
+    pub(crate) message_type: &'static str,
+    pub(crate) schema: serde_json::Value,
 }
 
 /// Something on this machine, and who backs it up.

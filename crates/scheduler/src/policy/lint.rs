@@ -9,10 +9,12 @@ mod hold;
 
 use super::kind::Kind;
 use super::secret::KeyRef;
+use super::units::Span;
 use super::{LogMode, Policy, RestoredKind, Retention, Severity};
 use crate::schedule::{Clockwork, which};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Gaps are looked for from here on, so that a policy is judged the same on every day.
@@ -103,34 +105,37 @@ fn gaps_of(clock: &Clockwork) -> Option<(Duration, Duration)> {
 
 /// A time in the words of a policy.
 fn span(time: Duration) -> String {
-    super::units::Span(time).to_string()
+    Span(time).to_string()
 }
 
 /// Promises against schedules.
 fn gaps(policy: &Policy, lints: &mut Lints) {
+    // Sources by their promise, and by what their schedule leaves between two backups.
+    let mut promised: BTreeMap<(String, Span, Option<Duration>), Vec<&str>> = BTreeMap::new();
     for (name, source) in &policy.sources.0 {
-        let Some(kind) = source.kind().filter(|kind| kind.is_backed_up()) else { continue };
-        let own = source.rpo.is_some();
-        let Some(rpo) = source.rpo.or(policy.objectives.rpo) else { continue };
-        let path = if own { format!("sources.{name}.rpo") } else { "objectives.rpo".to_owned() };
         // A log that is kept is as young as the server's last write.
-        if kind.keeps_log() {
-            continue;
-        }
-        match which::of_source(policy, name) {
-            Ok(Some(clock)) => {
-                let Some((longest, _)) = gaps_of(&clock) else { continue };
-                if longest >= rpo.0 {
-                    let what = format!(
-                        "at most {rpo} of `{name}` shall be lost, and its schedule leaves {} between two backups",
-                        span(longest)
-                    );
-                    lints.error(path, what, "back up more often, or promise less");
-                }
-            }
-            _ => {
+        let by_runs = source.kind().is_some_and(|kind| kind.is_backed_up() && !kind.keeps_log());
+        let Some(rpo) = source.rpo.or(policy.objectives.rpo).filter(|_| by_runs) else { continue };
+        let own = source.rpo.is_some();
+        let path = if own { format!("sources.{name}.rpo") } else { "objectives.rpo".to_owned() };
+        let clock = which::of_source(policy, name).ok().flatten();
+        let longest = clock.map(|clock| gaps_of(&clock).map_or(Duration::MAX, |gaps| gaps.0));
+        promised.entry((path, rpo, longest)).or_default().push(name);
+    }
+    for ((path, rpo, longest), names) in promised {
+        let names = names.join(", ");
+        match longest {
+            Some(longest) if longest >= rpo.0 => {
                 let what = format!(
-                    "at most {rpo} of `{name}` shall be lost, and no schedule says when it is backed up"
+                    "at most {rpo} of {names} shall be lost, and {} lie between two backups",
+                    span(longest)
+                );
+                lints.error(path, what, "back up more often, or promise less");
+            }
+            Some(_) => {}
+            None => {
+                let what = format!(
+                    "at most {rpo} of {names} shall be lost, and no schedule says when a backup is made"
                 );
                 lints.warning(
                     path,

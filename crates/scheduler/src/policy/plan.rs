@@ -206,8 +206,8 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
             format!("the log that leads to every moment of the last {wal}, and the snapshot before it");
         kept.push(line(format!("wal: {wal}"), keeps));
     }
-    let always = "the newest whole snapshot of each source and the newest proven one; what is on hold; \
-                  a snapshot that lacks something counts for no rule";
+    let always = "the newest whole snapshot of each source, and what is on hold; a snapshot that lacks something \
+                  counts for no rule";
     kept.push(line("always".to_owned(), always.to_owned()));
     kept
 }

@@ -87,3 +87,35 @@ fn keep_rules_are_told_for_each_place() {
         ["repository", "offsite"].iter().flat_map(|place| each.map(|rule| (*place, rule))).collect();
     assert_eq!(rules, all);
 }
+
+/// The policies that come with the program, with their names.
+fn shipped() -> Vec<(String, Policy)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    let read = |path: std::path::PathBuf| {
+        let (name, text) = (path.display().to_string(), std::fs::read_to_string(&path).unwrap());
+        assert!(text.starts_with("# yaml-language-server: $schema=policy.schema.json\n"), "{name}");
+        let policy = parse(&text, &name);
+        (name, policy.unwrap_or_else(|wrong| panic!("{wrong:#?}")))
+    };
+    files.map(read).collect()
+}
+
+#[test]
+fn shipped_policies_are_right_and_can_be_planned() {
+    use crate::policy::lint::{Weight, lint};
+    let shipped = shipped();
+    assert_eq!(shipped.len(), 3);
+    for (name, policy) in &shipped {
+        let lints = lint(policy);
+        assert!(lints.iter().all(|lint| lint.severity == Weight::Warning), "{name}: {lints:#?}");
+        if name.ends_with("nightly.yaml") {
+            assert_eq!(lints, []);
+        }
+        let from = "2026-11-22T00:00:00Z".parse().unwrap();
+        let coming = coming(policy, from, 2).unwrap();
+        assert_eq!(coming.is_empty(), name.ends_with("ci-drill.yaml"), "{name}");
+        assert!(!hands(policy).is_empty() && !kept(policy).is_empty(), "{name}");
+    }
+}

@@ -3,15 +3,12 @@
 //! Whatever can be told together is: what does not fit is taken out and the rest read again. On
 //! purpose not here: opening files, and what is right but unwise (`lint`).
 
-use super::tree::{At, Mistake, Node, Value, below};
+use super::tree::{At, MISTAKES_MAX, Mistake, Node, Value, below};
 use super::typed::Reading;
 use super::{Policy, rules, tree};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// More mistakes than these are not told at once.
-const MISTAKES_MAX: usize = 20;
 
 /// Something that is wrong with the text of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,12 +59,10 @@ fn typed(root: &mut Node, mistakes: &mut Vec<Mistake>) -> Option<Policy> {
             Err(fault) => fault,
         };
         let steps = fault.steps();
-        // What was taken out is missed now; that it was wrong is told already.
-        let lost = |key: &str| match root.along(&steps).map(|node| &node.value) {
-            Some(Value::Map(map)) => map.lost.iter().any(|lost| lost == key),
-            _ => false,
-        };
-        if !fault.missing().is_some_and(lost) {
+        // What was taken out is missed now, by the name that it should have; it is told already.
+        let node = root.along(&steps).map(|node| &node.value);
+        let is_lost = matches!(node, Some(Value::Map(map)) if !map.lost.is_empty());
+        if !(fault.is_missing() && is_lost) {
             mistakes.push(fault.mistake());
         }
         if mistakes.len() >= MISTAKES_MAX || !root.remove(&steps) {

@@ -66,11 +66,9 @@ fn a_policy_is_read_word_for_word() {
 fn json_is_read_too() {
     let policy = parse(SHOP, "shop.yaml").unwrap();
     let json = serde_json::to_string_pretty(&policy).unwrap();
-    // What is written holds empty sections for what is not stated, and those are left out.
-    let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
-    value.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    value["drill"].as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    assert_eq!(parse(&value.to_string(), "shop.json"), Ok(policy));
+    // What is not stated is written as nothing, which is not read.
+    let json: Vec<_> = json.lines().filter(|line| !line.ends_with(": null,")).collect();
+    assert_eq!(parse(&json.join("\n"), "shop.json"), Ok(policy));
 }
 
 #[test]
@@ -137,14 +135,14 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "jitter: 20m",
             "jitter: 20min",
             &[
-                "8:60: `schedule.jitter`: `20min` is no span of time: write a number with s, m, h, d, w or y: 90m, 26h, 8d | ",
+                "8:63: `schedule.jitter`: `20min` is no span of time: write a number with s, m, h, d, w or y: 90m, 26h, 8d | ",
             ],
         ),
         (
             "max: 500GiB",
             "max: 500",
             &[
-                "11:106: `drill.scratch.max`: `500` is no size: write a number with B, KiB, MiB, GiB or TiB: 500GiB | ",
+                "11:105: `drill.scratch.max`: `500` is no size: write a number with B, KiB, MiB, GiB or TiB: 500GiB | ",
             ],
         ),
         (
@@ -159,7 +157,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "paths: [/srv/shop]",
             "paths: /srv/shop",
             &[
-                "5:29: `sources.tree.files.paths`: a list is wanted here, and this is text | put it in brackets: [one, \
+                "5:28: `sources.tree.files.paths`: a list is wanted here, and this is text | put it in brackets: [one, \
              another]",
             ],
         ),
@@ -173,7 +171,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
         (
             "heartbeat: { url: { file: /etc/holdfast/heartbeat } }",
             "heartbeat:",
-            &["13:11: `heartbeat`: it is empty | fill it, or leave the key out"],
+            &["13:10: `heartbeat`: it is empty | fill it, or leave the key out"],
         ),
         (
             "name: shop",
@@ -213,13 +211,13 @@ fn every_mistake_has_its_line_and_what_was_meant() {
         (
             "catch_up: once",
             "not_after: 6am",
-            &["8:76: `schedule.not_after`: `6am` is no time of day | write hours and minutes: \"06:00\""],
+            &["8:79: `schedule.not_after`: `6am` is no time of day | write hours and minutes: \"06:00\""],
         ),
         (
             "catch_up: once",
             "catch_up: none, max_age: 1h",
             &[
-                "8:91: `schedule.max_age`: nothing is caught up, of whatever age | leave it out, or write `catch_up: once`",
+                "8:93: `schedule.max_age`: nothing is caught up, of whatever age | leave it out, or write `catch_up: once`",
             ],
         ),
         (
@@ -232,7 +230,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "postgres://backup@db/",
             "postgres://backup:hunter2@db/",
             &[
-                "6:28: `url`: there is a password in this address | take it out; say where the secret is: passfile, or \
+                "6:29: `url`: there is a password in this address | take it out; say where the secret is: passfile, or \
              { file: /path }, { env: NAME }",
             ],
         ),
@@ -240,9 +238,9 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "s3://media/prefix",
             "s3://key:hunter2@media/prefix",
             &[
-                "7:22: `url`: there is a password in this address | take it out; credentials: { profile: NAME } says \
+                "7:23: `url`: there is a password in this address | take it out; credentials: { profile: NAME } says \
              what opens a bucket",
-                "7:22: `sources.media.s3.url`: it names no bucket | write \
+                "7:23: `sources.media.s3.url`: it names no bucket | write \
              s3://bucket/prefix?endpoint=https://host&region=eu-west-1",
             ],
         ),
@@ -263,7 +261,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "{ env: HOLDFAST_PASSWORD }",
             "{ env: A, file: /b }",
             &[
-                "2:35: `repository.password`: exactly one of env, file, command, credential is wanted here | REFER",
+                "2:45: `repository.password`: exactly one of env, file, command, credential is wanted here | REFER",
             ],
         ),
         // Names.
@@ -278,7 +276,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "from: [offsite]",
             "from: [ofsite]",
             &[
-                "11:66: `drill.from[0]`: there is no repository or copy `ofsite` | did you mean `offsite`? Known here: \
+                "11:63: `drill.from[0]`: there is no repository or copy `ofsite` | did you mean `offsite`? Known here: \
              repository, offsite",
             ],
         ),
@@ -287,7 +285,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "name: repository",
             &[
                 "3:19: `copies[0].name`: it is taken by `repository` | give it another name",
-                "11:66: `drill.from[0]`: there is no repository or copy `offsite` | known here: repository, repository",
+                "11:63: `drill.from[0]`: there is no repository or copy `offsite` | known here: repository, repository",
             ],
         ),
         // One thing each.
@@ -347,13 +345,16 @@ fn every_mistake_has_its_line_and_what_was_meant() {
         ),
         ("name: shop", "name: shop\n---\nname: shop", &[]),
     ];
+    let mut wrong = Vec::new();
     for (from, to, all) in table {
         let told = told_with(from, to);
         if all.is_empty() {
             assert!(!told.is_empty(), "{to}");
             continue;
         }
-        assert_eq!(told.len(), all.len(), "{to}: {told:#?}");
+        if told.len() != all.len() {
+            wrong.push(format!("{to}: {told:#?}"));
+        }
         for (told, wanted) in told.iter().zip(*all) {
             let wanted = wanted.replace("REFER", refer);
             // Where another part of the program has the words, only their beginning is held.
@@ -362,10 +363,13 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             } else {
                 told
             };
-            assert_eq!(told, wanted, "{to}");
+            if told != wanted {
+                wrong.push(format!("{to}:\n{told}\n{wanted}"));
+            }
             assert!(!told.contains("hunter2"), "{told}");
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(told_with("0 4 * * 0", "0 4 * *")[0].ends_with(cron));
 }
 
@@ -403,7 +407,7 @@ fn what_is_no_policy_at_all_is_told() {
     assert_eq!(told("a: [1, 2")[0].split(':').next(), Some("1"));
     assert!(told("a: *b")[0].contains("anchor") || told("a: *b")[0].contains("alias"));
     let large = "#".repeat(1 << 21);
-    assert_eq!(told(&large), ["1:1: it is larger than a policy can be | a policy has at most 1 MiB"]);
+    assert_eq!(told(&large), ["1:1: it is larger than a policy can be | a policy has at most 256 KiB"]);
     let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
     assert!(told(bomb).iter().any(|told| told.contains("aliases are not used")));
     assert!(!told(&"[".repeat(100_000)).is_empty());

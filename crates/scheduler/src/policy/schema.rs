@@ -5,15 +5,19 @@
 use super::Policy;
 use schemars::generate::SchemaSettings;
 
-/// The text of the schema.
+/// The schema.
 #[must_use]
-pub fn text() -> String {
+pub fn value() -> serde_json::Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Policy>();
     schema.insert("title".to_owned(), "A policy of holdfast".into());
-    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    text.push('\n');
-    text
+    schema.to_value()
+}
+
+/// Its text, as it lies beside the policies.
+#[must_use]
+pub fn text() -> String {
+    format!("{:#}\n", value())
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use serde_saphyr::granit_parser::{self as yaml, Event, Marker, Parser, ScalarSty
 use std::collections::HashMap;
 
 /// A longer text is no policy.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+const TEXT_BYTES_MAX: usize = 256 << 10;
+/// More mistakes than these are not told at once.
+pub(super) const MISTAKES_MAX: usize = 20;
 /// Nothing in a policy lies deeper.
 const DEPTH_MAX: usize = 32;
 
@@ -136,7 +138,7 @@ pub(super) fn below(label: &str, key: &str) -> String {
 pub(super) fn read(text: &str) -> (Option<Node>, Vec<Mistake>) {
     let mut builder = Builder::default();
     if text.len() > TEXT_BYTES_MAX {
-        builder.wrong(At::START, "it is larger than a policy can be", "a policy has at most 1 MiB");
+        builder.wrong(At::START, "it is larger than a policy can be", "a policy has at most 256 KiB");
         return (None, builder.mistakes);
     }
     let options = yaml::options! {
@@ -184,7 +186,9 @@ struct Builder {
 
 impl Builder {
     fn wrong(&mut self, at: At, what: impl Into<String>, next: impl Into<String>) {
-        self.mistakes.push(Mistake { at, what: what.into(), next: next.into() });
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(Mistake { at, what: what.into(), next: next.into() });
+        }
     }
 
     fn no_yaml(&mut self, error: &ScanError) {
@@ -247,31 +251,50 @@ impl Builder {
     }
 
     fn put(&mut self, node: Node) {
-        let label = self.label();
-        let mistake = match self.open.last_mut() {
+        match self.open.last_mut() {
+            // A second document was refused; the first is the policy.
             None => {
-                // A second document was refused; the first is the policy.
                 self.root.get_or_insert(node);
-                None
             }
-            Some(Open::List { items, .. }) => {
-                items.push((items.len(), node));
-                None
-            }
-            Some(Open::Map { map, next, seen, .. }) => match std::mem::replace(next, Next::Key) {
-                Next::Key => {
-                    let (key, mistake) = key(node, &label, seen);
-                    *next = key;
-                    mistake
-                }
-                Next::Value(key, at) => {
-                    map.entries.push(Entry { key, at, node });
-                    None
-                }
-                Next::Nothing => None,
+            Some(Open::List { items, .. }) => items.push((items.len(), node)),
+            Some(Open::Map { map, next, .. }) => match std::mem::replace(next, Next::Key) {
+                Next::Key => self.key(node),
+                Next::Value(key, at) => map.entries.push(Entry { key, at, node }),
+                Next::Nothing => {}
             },
+        }
+    }
+
+    /// Takes a node as a key of the innermost map.
+    fn key(&mut self, node: Node) {
+        let at = node.at;
+        let taken = match node.value {
+            Value::Plain(key) | Value::Text(key) if key == "<<" => {
+                self.wrong(at, "merge keys are not used in policies", "write out what is meant");
+                None
+            }
+            Value::Plain(key) | Value::Text(key) => self.unseen(key, at),
+            Value::List(_) | Value::Map(_) => {
+                self.wrong(at, "a list or a section cannot be a key", "write a word and a colon");
+                None
+            }
         };
-        self.mistakes.extend(mistake);
+        if let Some(Open::Map { next, .. }) = self.open.last_mut() {
+            *next = taken.map_or(Next::Nothing, |key| Next::Value(key, at));
+        }
+    }
+
+    /// A key that is not in the innermost map yet.
+    fn unseen(&mut self, key: String, at: At) -> Option<String> {
+        let Some(Open::Map { seen, .. }) = self.open.last_mut() else { return None };
+        let Some(first) = seen.get(&key).copied() else {
+            seen.insert(key.clone(), at);
+            return Some(key);
+        };
+        let label = below(&self.label(), &key);
+        let what = format!("`{label}` is here twice; the first is in line {}", first.line);
+        self.wrong(at, what, "take one of them out, or give it another name");
+        None
     }
 
     /// What the innermost open map or list is called.
@@ -283,22 +306,4 @@ impl Builder {
             Open::Map { .. } => label,
         })
     }
-}
-
-/// Takes a node as a key.
-fn key(node: Node, label: &str, seen: &mut HashMap<String, At>) -> (Next, Option<Mistake>) {
-    let at = node.at;
-    let wrong = |what: String, next: &str| (Next::Nothing, Some(Mistake { at, what, next: next.to_owned() }));
-    let (Value::Plain(key) | Value::Text(key)) = node.value else {
-        return wrong("a list or a section cannot be a key".to_owned(), "write a word and a colon");
-    };
-    if key == "<<" {
-        return wrong("merge keys are not used in policies".to_owned(), "write out what is meant");
-    }
-    if let Some(first) = seen.get(&key) {
-        let what = format!("`{}` is here twice; the first is in line {}", below(label, &key), first.line);
-        return wrong(what, "take one of them out, or give it another name");
-    }
-    seen.insert(key.clone(), at);
-    (Next::Value(key, at), None)
 }

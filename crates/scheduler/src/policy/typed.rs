@@ -62,12 +62,9 @@ impl Fault {
         self.steps.iter().rev().copied().collect()
     }
 
-    /// The key that is missing.
-    pub(super) const fn missing(&self) -> Option<&'static str> {
-        match self.what {
-            What::Missing(field) => Some(field),
-            _ => None,
-        }
+    /// Whether something is not there.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self.what, What::Missing(_))
     }
 
     /// In words.

@@ -5,11 +5,10 @@
 use super::super::Run;
 use super::clusters::{Running, running};
 use super::mounts::{self, Mount};
-use super::{Text, all};
+use super::{all, settle};
 use crate::args::PolicyCoverageArgs;
 use crate::fault::Fault;
 use crate::ink::{Align, CoverageLine, CoverageSummary, Ink, Table, counted, escape};
-use crate::settings::{current_dir, variable};
 use crate::wire_up::{Host, parse_server};
 use holdfast_scheduler::policy::{Kind, Policy};
 use std::path::{Path, PathBuf};
@@ -73,11 +72,9 @@ struct Server {
 
 /// Looks at this machine, and says what no policy backs up.
 pub(super) fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Fault> {
-    let policies = all(run, &args.files)?;
-    let current = current_dir()?;
-    let home = variable("HOME").map(PathBuf::from);
-    let folders: Vec<_> =
-        policies.iter().flat_map(|(text, policy)| folders(text, policy, &current, home.as_deref())).collect();
+    let mut policies = all(run, &args.files)?;
+    policies.iter_mut().try_for_each(|(text, policy)| settle(text, policy))?;
+    let folders: Vec<_> = policies.iter().flat_map(|(_, policy)| folders(policy)).collect();
     let servers: Vec<_> = policies.iter().flat_map(|(_, policy)| servers(policy)).collect();
     let text = std::fs::read("/proc/self/mountinfo").map_err(|error| {
         let hint = "this verb needs Linux and /proc";
@@ -95,23 +92,14 @@ pub(super) fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Fault> {
     judged(&run.ink, &covered, args.files.is_empty())
 }
 
-/// The folders of a policy; relative ones are from the folder of its file.
-fn folders(text: &Text, policy: &Policy, current: &Path, home: Option<&Path>) -> Vec<Folder> {
-    let file = current.join(&text.file);
-    let base = file.parent().unwrap_or(current);
-    let whole = |path: &Path| {
-        let path = match (path.strip_prefix("~"), home) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => base.join(path),
-        };
-        path.canonicalize().unwrap_or_else(|_| mounts::plain(&path))
-    };
+/// The folders of a policy whose paths are settled.
+fn folders(policy: &Policy) -> Vec<Folder> {
     let mut folders = Vec::new();
     for (name, source) in &policy.sources.0 {
         let Some(Kind::Files(files)) = source.kind() else { continue };
         folders.extend(files.paths.iter().map(|path| Folder {
-            source: format!("{}/{name}", policy.name),
-            path: whole(path),
+            source: policy.label(name),
+            path: path.canonicalize().unwrap_or_else(|_| mounts::plain(path)),
             exclude: files.exclude.clone(),
             one_file_system: files.one_file_system,
         }));
@@ -126,7 +114,7 @@ fn servers(policy: &Policy) -> Vec<Server> {
         if let Some(Kind::Postgres(postgres)) = source.kind()
             && let Ok((server, _)) = parse_server(&postgres.url, "")
         {
-            servers.push(Server { source: format!("{}/{name}", policy.name), hosts: server.hosts });
+            servers.push(Server { source: policy.label(name), hosts: server.hosts });
         }
     }
     servers

@@ -1,17 +1,19 @@
 //! `policy`: what is wrong with policies, what they come down to, what has none.
 //!
-//! Nothing here opens a repository. On purpose not here: carrying policies out.
+//! Nothing here changes anything. On purpose not here: carrying policies out.
 
 mod check;
 mod clusters;
 mod coverage;
+mod kept;
 mod mounts;
 mod plan;
 
 use super::Run;
 use crate::args::PolicyVerb;
 use crate::fault::Fault;
-use crate::ink::{Ink, PolicyLintLine, PolicyMistakeLine, counted, escape};
+use crate::ink::{Ink, PolicyLintLine, PolicyMistakeLine, PolicySchemaLine, counted, escape};
+use crate::settings::{current_dir, normalise, variable};
 use holdfast_scheduler::policy::lint::{Lint, Weight};
 use holdfast_scheduler::policy::read::{Wrong, parse, places};
 use holdfast_scheduler::policy::{Policy, schema};
@@ -19,13 +21,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Looks at policies.
-pub(crate) fn run(run: &Run, verb: &PolicyVerb) -> Result<(), Fault> {
+pub(crate) async fn run(run: &Run, verb: &PolicyVerb) -> Result<(), Fault> {
     match verb {
         PolicyVerb::Check(args) => check::run(run, args),
-        PolicyVerb::Plan(args) => plan::run(run, args),
+        PolicyVerb::Plan(args) => plan::run(run, args).await,
         PolicyVerb::Coverage(args) => coverage::run(run, args),
         PolicyVerb::Schema => {
-            run.ink.data(schema::text().trim_end());
+            if run.ink.tone.json {
+                let schema = schema::value();
+                run.ink.json(&PolicySchemaLine { message_type: "policy_schema", schema });
+            } else {
+                run.ink.data(schema::text().trim_end());
+            }
             Ok(())
         }
     }
@@ -73,6 +80,14 @@ pub(crate) fn read_one(run: &Run, path: &Path) -> Result<(Policy, String), Fault
     let mut read = all(run, &[path])?;
     let (text, policy) = read.pop().ok_or_else(|| wrong_policy(0))?;
     Ok((policy, text.text))
+}
+
+/// Makes the paths of a policy absolute: they are from the folder of its file.
+fn settle(text: &Text, policy: &mut Policy) -> Result<(), Fault> {
+    let file = normalise(Path::new(&text.file), &current_dir()?);
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    policy.settle(folder, variable("HOME").as_deref().map(Path::new));
+    Ok(())
 }
 
 fn wrong_policy(mistakes: usize) -> Fault {

@@ -1,9 +1,9 @@
 //! `policy plan`: what a policy comes down to.
 //!
-//! On purpose not here: what is in the repository; `forget --dry-run` says what its rules keep of it.
+//! On purpose not here: what the rules say of the snapshots that there are (`kept`).
 
 use super::super::Run;
-use super::{Lines, Text, all, tell_lint};
+use super::{Lines, Text, all, kept, settle, tell_lint};
 use crate::args::PolicyPlanArgs;
 use crate::fault::Fault;
 use crate::ink::{
@@ -11,30 +11,36 @@ use crate::ink::{
 };
 use holdfast_core::entry::Time;
 use holdfast_scheduler::policy::Policy;
-use holdfast_scheduler::policy::lint::lint;
-use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept, coming, follows, hands, kept};
+use holdfast_scheduler::policy::lint::{Lint, lint};
+use holdfast_scheduler::policy::plan::{self, Coming, Follows, Hand, Kept, coming, follows, hands};
 use jiff::Timestamp;
 
 /// Shows what a policy comes down to.
-pub(super) fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
-    let (text, policy) = all(run, &[&args.file])?.remove(0);
+pub(super) async fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
+    let (text, mut policy) = all(run, &[&args.file])?.remove(0);
+    let lints = lint(&policy);
     let now = timestamp(run.ctx.clock.now());
     let coming = coming(&policy, now, args.next.into()).map_err(|why| Fault::usage(why, ""))?;
-    let (follows, hands, kept) = (follows(&policy), hands(&policy), kept(&policy));
+    let (follows, hands, rules_of) = (follows(&policy), hands(&policy), plan::kept(&policy));
     let ink = &run.ink;
     if ink.tone.json {
         coming.iter().for_each(|line| ink.json(&PolicyRunLine::from(line)));
         follows.iter().for_each(|line| ink.json(&PolicyFollowsLine::from(line)));
         hands.iter().for_each(|line| ink.json(&PolicyKeyLine::from(line)));
-        kept.iter().for_each(|line| ink.json(&PolicyKeptLine::from(line)));
+        rules_of.iter().for_each(|line| ink.json(&PolicyKeptLine::from(line)));
     } else {
         ink.table(&runs(&coming, &follows));
         ink.data("");
         ink.table(&keys(&policy, &hands));
         ink.data("");
-        ink.table(&rules(&kept));
+        ink.table(&rules(&rules_of));
     }
-    tell_lints(ink, &text, &policy);
+    if !args.offline {
+        run.listen()?;
+        settle(&text, &mut policy)?;
+        kept::show(ink, &kept::look(run, &policy).await);
+    }
+    tell_lints(ink, &text, &lints);
     Ok(())
 }
 
@@ -78,8 +84,7 @@ fn rules(kept: &[Kept]) -> Table {
     table
 }
 
-fn tell_lints(ink: &Ink, text: &Text, policy: &Policy) {
-    let lints = lint(policy);
+fn tell_lints(ink: &Ink, text: &Text, lints: &[Lint]) {
     if lints.is_empty() {
         return;
     }

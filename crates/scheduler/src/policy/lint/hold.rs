@@ -7,8 +7,8 @@ use crate::policy::Policy;
 use crate::policy::secret::Keys;
 
 const ALL: &str = "this host can back up, read and delete: whoever takes it has everything";
-const NEXT: &str = "make a key for each activity (holdfast key add --role ...): keys: { backup, maintain, read }, \
-                    and leave those out that are not for this host";
+const NEXT: &str = "name a key file for each activity, keys: { backup, maintain, read }, and leave those out that \
+                    are not for this host";
 
 pub(super) fn lint(policy: &Policy, lints: &mut Lints) {
     let one = |keys: Option<&Keys>| {

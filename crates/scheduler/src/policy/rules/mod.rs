@@ -10,7 +10,7 @@ mod sources;
 mod spot;
 mod words;
 
-use super::tree::{Mistake, Node};
+use super::tree::{MISTAKES_MAX, Mistake, Node};
 use super::{CatchUp, Hook, Hooks, Notify, Policy, Retention, Rto, Schedule};
 use crate::policy::secret::SecretRef;
 use crate::policy::units::Span;
@@ -51,7 +51,7 @@ pub(super) fn judge(policy: &Policy, root: &Node, mistakes: &mut Vec<Mistake>) {
 /// Finds secrets that stand in a text, whatever key they belong to. They are never repeated.
 pub(super) fn no_secrets(root: &Node, mistakes: &mut Vec<Mistake>) {
     root.each_text("", &mut |key, at, text| {
-        if words::holds_password(text) {
+        if mistakes.len() < MISTAKES_MAX && words::holds_password(text) {
             let what = format!("`{key}`: there is a password in this address");
             let next = match text.starts_with("s3://") {
                 true => "take it out; credentials: { profile: NAME } says what opens a bucket",
@@ -70,7 +70,14 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn wrong(&mut self, spot: &Spot<'_>, what: impl AsRef<str>, next: impl Into<String>) {
-        self.mistakes.push(spot.wrong(what, next));
+        if !self.is_full() {
+            self.mistakes.push(spot.wrong(what, next));
+        }
+    }
+
+    /// Whether enough is wrong.
+    fn is_full(&self) -> bool {
+        self.mistakes.len() >= MISTAKES_MAX
     }
 
     fn word(&mut self, spot: &Spot<'_>, judged: Result<(), Reason>) {

@@ -168,7 +168,16 @@ pub(super) fn holds_password(text: &str) -> bool {
 /// Whether a word with such a name is a secret.
 pub(super) fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_lowercase().replace('-', "_");
-    let secret = ["password", "passwd", "secret", "token", "passphrase", "sslpassword"];
+    let secret = [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "passphrase",
+        "sslpassword",
+        "secret_access_key",
+        "secret_key",
+    ];
     !value.is_empty() && secret.iter().any(|word| name == *word || name.ends_with(&format!("_{word}")))
 }
 
