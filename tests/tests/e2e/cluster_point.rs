@@ -249,6 +249,13 @@ fn tells_before_it_writes(all: &Archived) {
         "--to immediate",
     ]);
     assert!(!target.exists());
+    // Whoever starts the server can fetch it instead.
+    let mut alone = latest.to_vec();
+    alone.push(&"--without-restore-command");
+    all.world.run_as(&mut all.world.as_nobody(), &alone).ends(0);
+    let told = fs::read_to_string(target.join("postgresql.auto.conf")).unwrap();
+    assert!(told.contains("restore_command = 'false'") && target.join("recovery.signal").exists(), "{told}");
+    fs::remove_dir_all(&target).unwrap();
     // Commits between two moments, and around a restore point.
     let span = format!("{}..{}", all.done[&5].time, all.done[&7].time);
     let listed = all.run(&[&"wal", &"ls", &"--commits", &span, &"--json"]).ends(0).lines();

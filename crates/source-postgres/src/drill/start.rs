@@ -19,7 +19,7 @@ use holdfast_engine::proof::{Cause, Probe};
 use rustix::fs::{CWD, Gid, Uid};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ async fn told_to(prepared: &Prepared, probe: &mut Probe) -> io::Result<(Sockets,
     let work = move || {
         let sockets = Sockets::below(&ground)?;
         let auto = fs::read_to_string(ground.folder.join(AUTO)).unwrap_or_default();
-        let (preload, missing) = preload(&ground.folder, &auto, programs.libraries(&ground.work));
+        let (preload, missing) = preload(&ground.folder, &auto, programs.libraries(&ground.work).as_deref());
         let mut conf = String::new();
         if recovers(&ground) {
             let shelf = shelf(&ground).display().to_string();
@@ -240,13 +240,13 @@ fn own(path: &PathBuf, uid: u32, gid: u32) -> io::Result<()> {
 }
 
 /// Libraries that the old server had loaded: those that are here, and those that are not.
-fn preload(folder: &std::path::Path, auto: &str, libraries: Option<PathBuf>) -> (Vec<String>, Vec<String>) {
+fn preload(folder: &Path, auto: &str, libraries: Option<&Path>) -> (Vec<String>, Vec<String>) {
     let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
     let mut beside = folder.as_os_str().to_owned();
     beside.push(format!(".{KEPT_CONFIG}/settings.tsv"));
     let files = [read(folder.join("postgresql.conf")), auto.to_owned()];
     let recorded = settings::preloaded(&files, &read(PathBuf::from(beside)));
-    let is_there = |name: &String| libraries.as_ref().is_some_and(|at| settings::library(name, at).is_file());
+    let is_there = |name: &String| libraries.is_some_and(|at| settings::library(name, at).is_file());
     recorded.into_iter().partition(is_there)
 }
 
@@ -260,7 +260,7 @@ async fn superuser(drill: &Drill<'_>, prepared: &Prepared, words: &[String]) -> 
     Ok(role_of(&ran.out))
 }
 
-/// What a server says that runs alone: ` 1: rolname = "shop"	(typeid = …)`.
+/// Out of what a server says that runs alone: its name, between quotes.
 fn role_of(said: &str) -> Option<String> {
     let (_, rest) = said.split_once("rolname = \"")?;
     let (name, _) = rest.split_once("\"\t(typeid")?;
