@@ -95,6 +95,21 @@ async fn write(path: PathBuf, number: i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_make_it_and_write_at_once() {
+    // Who makes it is another one each time.
+    for _ in 0..20 {
+        let (_folder, path) = folder();
+        let makers: Vec<_> = (0..4)
+            .map(|_| {
+                tokio::spawn({
+                    let path = path.clone();
+                    async move { Catalog::open(&path).await.map(drop) }
+                })
+            })
+            .collect();
+        for maker in makers {
+            maker.await.unwrap().unwrap();
+        }
+    }
     let (_folder, path) = folder();
     let all: Vec<_> = (0..4).map(|number| tokio::spawn(write(path.clone(), number))).collect();
     for one in all {

@@ -81,15 +81,15 @@ async fn try_to_prepare(path: &Path, options: &SqliteConnectOptions) -> Result<(
 /// Its version; 0 for an empty file.
 async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<i64, CatalogError> {
     let of = |error| CatalogError::of(path, error);
-    let count = |text: &'static str| sqlx::query_scalar::<_, i64>(text);
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'holdfast_catalog'";
-    if count(tables).fetch_one(&mut *connection).await.map_err(of)? == 0 {
-        let all =
-            count("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await.map_err(of)?;
+    // In one look: another process may make the tables between two.
+    let tables =
+        "SELECT count(*), coalesce(sum(type = 'table' AND name = 'holdfast_catalog'), 0) FROM sqlite_schema";
+    let (all, ours): (i64, i64) = sqlx::query_as(tables).fetch_one(&mut *connection).await.map_err(of)?;
+    if ours == 0 {
         return if all == 0 { Ok(0) } else { Err(CatalogError::NotOurs { path: path.to_owned() }) };
     }
     let newest = "SELECT coalesce(max(version), 0) FROM holdfast_catalog";
-    let version = count(newest).fetch_one(&mut *connection).await.map_err(of)?;
+    let version: i64 = sqlx::query_scalar(newest).fetch_one(&mut *connection).await.map_err(of)?;
     if version > VERSION {
         return Err(CatalogError::Later { path: path.to_owned(), version, known: VERSION });
     }
