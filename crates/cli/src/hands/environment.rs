@@ -63,9 +63,11 @@ fn bare(call: &Call, ours: &Variables) -> Variables {
     let places = [&call.repository, &call.from];
     // What the policy does not say opens the bucket is whatever the environment has.
     let ambient =
-        places.into_iter().flatten().any(|place| is_bucket(&place.url) && place.credentials.is_none());
-    let profile =
-        places.into_iter().flatten().any(|place| matches!(place.credentials, Some(Credentials::Profile(_))));
+        places.into_iter().flatten().any(|place| is_bucket(&place.url) && place.credentials.is_none())
+            || (has_bucket(call) && call.source.is_none() && call.target.is_none());
+    let of_places = places.into_iter().flatten().filter_map(|place| place.credentials.as_ref());
+    let mut credentials = of_places.chain([&call.source, &call.target].into_iter().flatten());
+    let profile = credentials.any(|one| matches!(one, Credentials::Profile(_)));
     let kept = |name: &OsStr| {
         BARE.iter().chain(&PROXIES).any(|known| name == *known)
             || (ambient && name.as_bytes().starts_with(b"AWS_"))

@@ -77,9 +77,9 @@ async fn prove_in(
         let count = restored.probe.counts.get("files").copied().unwrap_or_default();
         let what = "restored into a folder: their headers, metadata and tags have no place there and were not \
                     compared; a scratch.bucket would have it";
-        restored.probe.not_provable.push(format!("{count} objects were {what}"));
+        restored.probe.not_provable.push(format!("{count} objects and the like were {what}"));
     }
-    count(&mut restored, snapshot);
+    count(&mut restored, snapshot, target.is_bucket);
     if look_on(proof, &restored, subject.level) {
         let compared = compare(hands, subject, (words, target), &restored.unset).await;
         proof.phases.push(checks("compare", &compared));
@@ -95,10 +95,10 @@ async fn prove_in(
 }
 
 /// All objects that the snapshot says it has came back. Of an object whose content was not kept
-/// nothing does.
-fn count(restored: &mut Restored, snapshot: &Recorded) {
+/// nothing does, and the configuration of a bucket, one entry, is no object.
+fn count(restored: &mut Restored, snapshot: &Recorded, is_bucket: bool) {
     let files = restored.probe.counts.get("files").copied().unwrap_or_default();
-    let known = restored.unset.missing.len() as u64 + restored.unset.untold;
+    let known = restored.unset.missing.len() as u64 + restored.unset.untold + u64::from(is_bucket);
     if restored.whole && files + known < snapshot.files {
         let what =
             format!("the snapshot has {} objects by its own summary, and {files} came back", snapshot.files);

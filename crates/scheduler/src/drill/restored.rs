@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// How `restore` begins to say that not the repository but the target is at fault.
-const TARGET_FAILED: &str = "the target failed";
+const TARGET_FAILED: [&str; 3] = ["the target ", "cannot restore to ", "the bucket "];
 /// How it is said of a verb that it could not say itself how it ended.
 const BROKEN_OFF: [&str; 2] = ["it was killed", "it was stopped"];
 /// How it says that the name is taken in the target's own way of telling names apart.
@@ -197,8 +197,8 @@ pub(crate) fn ends_badly(probe: &mut Probe, answer: &Answer, what: &str) {
         12 => (Cause::Backup, format!("the key does not open the repository: {said}")),
         10 => (Cause::Backup, format!("the repository is not there: {said}")),
         2 | 130 => (Cause::Environment, format!("{what}: {said}")),
-        _ if silent || said.starts_with(TARGET_FAILED) => (Cause::Environment, format!("{what}: {said}")),
-        _ if BROKEN_OFF.iter().any(|way| said.starts_with(way)) => {
+        _ if silent => (Cause::Environment, format!("{what}: {said}")),
+        _ if TARGET_FAILED.iter().chain(&BROKEN_OFF).any(|way| said.starts_with(way)) => {
             (Cause::Environment, format!("{what}: {said}"))
         }
         _ => (Cause::Backup, format!("{what}: {said}")),
@@ -328,6 +328,7 @@ mod tests {
             failed(1, "it was killed by signal 9; was there not enough memory?").0,
             Cause::Environment
         );
+        assert_eq!(failed(1, "cannot restore to s3://scratch/x: list: access denied").0, Cause::Environment);
         // It said nothing at all.
         let mut restored = empty();
         restored.take(&Answer { code: 1, ..Answer::default() });
