@@ -110,7 +110,9 @@ drill: {}
     };
     let first = run().ends(0);
     assert!(states(&first).iter().all(|(_, state)| state == "done"), "{:?}", states(&first));
-    for step in ["init repository", "init offsite", "backup tree", "backup list", "copy offsite", "check repository"] {
+    for step in
+        ["init repository", "init offsite", "backup tree", "backup list", "copy offsite", "check repository"]
+    {
         assert_eq!(state(&first, step), "done");
     }
     let home = shop.world.path("home");
@@ -162,7 +164,9 @@ sources: { tree: { files: { paths: [ tree ] } } }
 #[test]
 fn hooks_hear_what_became_of_it() {
     let hook = |name: &str, code: u8| {
-        format!("{{ run: [ sh, -c, 'echo \"{name} $HOLDFAST_POLICY/$HOLDFAST_SOURCE $HOLDFAST_STATUS $HOLDFAST_PASSWORD\" >> heard; exit {code}' ], timeout: 1m }}")
+        format!(
+            "{{ run: [ sh, -c, 'echo \"{name} $HOLDFAST_POLICY/$HOLDFAST_SOURCE $HOLDFAST_STATUS $HOLDFAST_PASSWORD\" >> heard; exit {code}' ], timeout: 1m }}"
+        )
     };
     let text = |before: u8| {
         format!(
@@ -271,7 +275,9 @@ fn a_rehearsal_shows_what_would_be_run() {
     let shop = Shop::new("retention: { keep_daily: 7 }\n");
     let before = shop.world.state();
     let ran = shop.plain("run", &["--dry-run"]).ends(0);
-    for words in ["backup --label=shop/tree", "forget --source=shop/tree --group-by=source --keep-daily=7", "prune"] {
+    for words in
+        ["backup --label=shop/tree", "forget --source=shop/tree --group-by=source --keep-daily=7", "prune"]
+    {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
     assert_eq!(before, shop.world.state());
@@ -356,5 +362,7 @@ fn the_first_command_works() {
     let ran = world.run_as(&mut command, &[]).ends(0);
     assert!(ran.out.contains("drill") && ran.out.contains("pass"), "{}", ran.out);
     let home = world.path("home");
-    assert!(run_tool(Command::new("find").arg(&home).args(["-name", "holdfast.json"])).contains("quickstart"));
+    assert!(
+        run_tool(Command::new("find").arg(&home).args(["-name", "holdfast.json"])).contains("quickstart")
+    );
 }

@@ -48,6 +48,8 @@ mod tests {
     #[test]
     fn only_what_a_drill_named_is_emptied() {
         assert!(is_of_drill("scratch/drill-shop-12ab/media/") && is_of_drill("drill-x"));
-        assert!(!is_of_drill("") && !is_of_drill("media/") && !is_of_drill("drill-") && !is_of_drill("a-drill-x"));
+        assert!(
+            !is_of_drill("") && !is_of_drill("media/") && !is_of_drill("drill-") && !is_of_drill("a-drill-x")
+        );
     }
 }

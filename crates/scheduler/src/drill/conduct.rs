@@ -165,7 +165,8 @@ fn place(policy: &Policy, drill: &Drill, order: &Order, past: &Past) -> Result<P
     let turn = past.drills.len() % places.len().max(1);
     places.into_iter().nth(turn).ok_or_else(|| {
         let what = format!("there is no key on this host that reads {}", names.join(" or "));
-        (what, "add `keys: { read: ... }` to it, or run the drill on the host that has one".to_owned()).into()
+        let next = "add `keys: { read: ... }` to it, or run the drill on the host that has one".to_owned();
+        Refused { what, next, elsewhere: true }
     })
 }
 
@@ -265,7 +266,8 @@ impl<'a> Case<'a> {
     async fn chosen(&self) -> (String, Vec<Chosen<'a>>) {
         let of = |picked: &dyn Fn() -> Result<Option<Picked>, Finding>| -> Vec<Chosen<'a>> {
             let all = self.sources.iter();
-            all.map(|(name, source)| Chosen { name, source, picked: picked(), listed: false, newest: None }).collect()
+            all.map(|(name, source)| Chosen { name, source, picked: picked(), listed: false, newest: None })
+                .collect()
         };
         if self.sources.iter().all(|(_, source)| source.restored_by.is_some()) {
             return (String::new(), of(&|| Ok(None)));
@@ -451,8 +453,15 @@ impl<'a> Case<'a> {
     ) {
         let host = self.hands.host();
         let Chosen { name, source, listed, newest, .. } = one;
-        let measured =
-            Measured { name, source, began: self.began, listed: *listed, newest: *newest, proof: &proof, host: &host };
+        let measured = Measured {
+            name,
+            source,
+            began: self.began,
+            listed: *listed,
+            newest: *newest,
+            proof: &proof,
+            host: &host,
+        };
         objectives.extend(objectives::of(self.policy, measured));
         let picked = one.picked.as_ref().ok().and_then(Option::as_ref);
         let verdict = Verdict::of(&proof.probes);

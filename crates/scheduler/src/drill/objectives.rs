@@ -143,7 +143,18 @@ objectives: { rpo: 26h, rto: 1m }
         let policy: Policy = serde_saphyr::from_str(TEXT).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let source = policy.sources.get(name).unwrap();
-        of(&policy, Measured { name, source, began: at(1_000_000), listed: true, newest: newest.map(at), proof, host })
+        of(
+            &policy,
+            Measured {
+                name,
+                source,
+                began: at(1_000_000),
+                listed: true,
+                newest: newest.map(at),
+                proof,
+                host,
+            },
+        )
     }
 
     #[test]

@@ -109,7 +109,10 @@ fn what_fails_keeps_only_what_builds_on_it() {
     let states = states(&report);
     let state = |title: &str| states.iter().find(|(step, _)| step == title).unwrap().1;
     assert_eq!((state("backup of tree"), state("backup of list")), (State::Failed, State::Done));
-    assert_eq!((state("forget of tree in repository"), state("forget of list in repository")), (State::Skipped, State::Done));
+    assert_eq!(
+        (state("forget of tree in repository"), state("forget of list in repository")),
+        (State::Skipped, State::Done)
+    );
     let failed = report.steps.iter().find(|step| step.state == State::Failed).unwrap();
     assert_eq!((failed.message.as_str(), failed.next.as_str()), ("the disk is gone", "do this"));
     let around = hands.programs().into_iter().find(|program| program.words[0] == "failed").unwrap();
@@ -129,7 +132,11 @@ fn a_hook_that_fails_before_it_means_no_backup() {
     let hands = Fake::new(|_| ok(vec![backed_up()]));
     let hands = hands.with_program(move |program| Ok(ends(i32::from(program.words[0] == "begin"))));
     carried_out(&hands, &options());
-    assert!(hands.calls().iter().all(|call| verb(call) != "backup" && verb(call) != "forget"), "{:?}", said(&hands));
+    assert!(
+        hands.calls().iter().all(|call| verb(call) != "backup" && verb(call) != "forget"),
+        "{:?}",
+        said(&hands)
+    );
 }
 
 #[test]
@@ -197,7 +204,10 @@ fn one_run_is_one_code() {
         policy: "p".into(),
         started: jiff::Timestamp::UNIX_EPOCH,
         ended: jiff::Timestamp::UNIX_EPOCH,
-        steps: states.iter().map(|state| Step::new("backup", None, REPOSITORY).ends(*state, "", "")).collect(),
+        steps: states
+            .iter()
+            .map(|state| Step::new("backup", None, REPOSITORY).ends(*state, "", ""))
+            .collect(),
         drill: None,
         dry_run: false,
         stopped: false,

@@ -29,15 +29,19 @@ impl BucketPlace {
     /// Some of what is there: name and version.
     async fn something(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         let list = self.client.list_object_versions().bucket(self.bucket()).prefix(self.prefix());
-        let page = self.ask(self.prefix(), list.send()).await.map_err(|answer| self.failed("list", answer))?;
+        let page =
+            self.ask(self.prefix(), list.send()).await.map_err(|answer| self.failed("list", answer))?;
         let versions = page.versions.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
-        let markers = page.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
-        let found: Vec<_> = versions.chain(markers).filter_map(|(key, version)| Some((key?, version))).collect();
+        let markers =
+            page.delete_markers.unwrap_or_default().into_iter().map(|one| (one.key, one.version_id));
+        let found: Vec<_> =
+            versions.chain(markers).filter_map(|(key, version)| Some((key?, version))).collect();
         if !found.is_empty() {
             return Ok(found);
         }
         let list = self.client.list_objects_v2().bucket(self.bucket()).prefix(self.prefix());
-        let page = self.ask(self.prefix(), list.send()).await.map_err(|answer| self.failed("list", answer))?;
+        let page =
+            self.ask(self.prefix(), list.send()).await.map_err(|answer| self.failed("list", answer))?;
         Ok(page.contents.unwrap_or_default().into_iter().filter_map(|one| Some((one.key?, None))).collect())
     }
 
@@ -46,9 +50,12 @@ impl BucketPlace {
             ObjectIdentifier::builder().key(key).set_version_id(version).build().ok()
         };
         let objects = found.into_iter().filter_map(object).collect();
-        let Ok(delete) = Delete::builder().set_objects(Some(objects)).quiet(true).build() else { return Ok(()) };
+        let Ok(delete) = Delete::builder().set_objects(Some(objects)).quiet(true).build() else {
+            return Ok(());
+        };
         let request = self.client.delete_objects().bucket(self.bucket()).delete(delete);
-        let done = self.ask(self.prefix(), request.send()).await.map_err(|answer| self.failed("delete", answer))?;
+        let done =
+            self.ask(self.prefix(), request.send()).await.map_err(|answer| self.failed("delete", answer))?;
         match done.errors.unwrap_or_default().first() {
             None => Ok(()),
             Some(error) => {
