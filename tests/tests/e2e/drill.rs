@@ -4,7 +4,7 @@
 //! On purpose not here: clusters and buckets, which need servers.
 
 use super::run::Shop;
-use super::tree::put;
+use super::tree::{noise, put};
 use super::world::{Ran, objects};
 use serde_json::Value;
 use std::fs;
@@ -53,6 +53,7 @@ fn the_healthy_drill_passes_twenty_times_in_a_row() {
 #[test]
 fn what_does_not_come_back_is_named() {
     let shop = Shop::new("drill: {}\n");
+    put(shop.world.path("tree/large"), noise(1, 200_000));
     // There is no backup yet.
     let ran = shop.json("drill", &[]).ends(20);
     assert!(drilled(&ran)["record"].to_string().contains("no snapshot"), "{ran:?}");
@@ -92,16 +93,20 @@ fn what_does_not_come_back_is_named() {
 /// Promises that are broken have codes of their own.
 #[test]
 fn promises_are_held_against_what_was_measured() {
-    let shop = Shop::new("drill: {}\nobjectives: { rto: 0s }\n");
+    let shop = Shop::new("drill: { level: restore }\nobjectives: { rto: 1s }\n");
+    put(shop.world.path("tree/large"), noise(1, 300_000));
     shop.json("run", &["--no-drill"]).ends(0);
-    let ran = shop.json("drill", &[]).ends(21);
+    // So slow a way takes three seconds for it.
+    let slow = ["--limit-download", "100K"];
+    let ran = shop.json("drill", &slow).ends(21);
     assert_eq!(drilled(&ran)["verdict"], "pass");
-    shop.plain("drill", &[]).ends(21).says(&["promise", "rto"]);
+    shop.plain("drill", &slow).ends(21).says(&["promise", "rto"]);
     let text = fs::read_to_string(&shop.policy).unwrap();
-    put(&shop.policy, text.replace("{ rto: 0s }", "{ rto: { target: 0s, enforce_on: [ another-host ] } }"));
-    shop.json("drill", &[]).ends(0);
-    put(&shop.policy, text.replace("{ rto: 0s }", "{ rto: 0s, rpo: 0s }"));
-    let ran = shop.json("drill", &[]).ends(22);
+    put(&shop.policy, text.replace("{ rto: 1s }", "{ rto: { target: 1s, enforce_on: [ another-host ] } }"));
+    shop.json("drill", &slow).ends(0);
+    put(&shop.policy, text.replace("{ rto: 1s }", "{ rto: 1s, rpo: 1s }"));
+    // The drills before took longer than that.
+    let ran = shop.json("drill", &slow).ends(22);
     assert!(drilled(&ran)["record"]["objectives"].to_string().contains("rpo"));
 }
 

@@ -5,7 +5,7 @@
 //! other end, also one that was killed. On purpose not here: stopping in time, which signals do.
 
 use crate::settings::variable;
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::time::Duration;
@@ -39,9 +39,13 @@ fn wait() {
     stop();
 }
 
+/// Asks this verb and what it started to stop: they are a group of their own. A process may always send a
+/// signal to itself.
 fn stop() {
-    // A process may always send a signal to itself.
-    let _ = kill_process(getpid(), Signal::TERM);
+    let _ = match getpgrp() == getpid() {
+        true => kill_current_process_group(Signal::TERM),
+        false => kill_process(getpid(), Signal::TERM),
+    };
 }
 
 #[cfg(test)]

@@ -256,7 +256,9 @@ impl Hands for OwnHands {
     async fn verb(&self, call: Call) -> Result<Answer, String> {
         let (progress, cancel) = (Arc::clone(&self.progress), self.ctx.cancel.clone());
         let phase = call.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        let watch = self.progress.watch(&phase);
+        // Where there is no terminal the steps themselves are told, and that is enough.
+        let is_seen = self.ink.has_terminal() || self.ink.tone.json;
+        let watch = is_seen.then(|| self.progress.watch(&phase));
         // What a secret's command prints may be long in coming.
         let command = tokio::task::block_in_place(|| self.verb_command(&call))?;
         let answer = apart(move || run_verb(command, &call, progress, &cancel)).await;

@@ -165,7 +165,8 @@ fn place(policy: &Policy, drill: &Drill, order: &Order, past: &Past) -> Result<P
     let turn = past.drills.len() % places.len().max(1);
     places.into_iter().nth(turn).ok_or_else(|| {
         let what = format!("there is no key on this host that reads {}", names.join(" or "));
-        (what, "add `keys: { read: ... }` to it, or run the drill on the host that has one".to_owned()).into()
+        let next = "add `keys: { read: ... }` to it, or run the drill on the host that has one".to_owned();
+        Refused { what, next, elsewhere: true }
     })
 }
 
