@@ -1,5 +1,6 @@
 //! `forget`: which snapshots are not shown any more, and why the others are.
 
+use super::evidence::proven::proven;
 use super::{Run, groups, held, pick, prune};
 use crate::args::ForgetArgs;
 use crate::engine::maintain::{
@@ -32,7 +33,12 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     } else {
         ForgetWhat::Snapshots(named(run, args, &repository).await?)
     };
-    let options = ForgetOptions { what, allow_last: args.unsafe_allow_remove_newest, dry_run: args.dry_run };
+    let options = ForgetOptions {
+        what,
+        allow_last: args.unsafe_allow_remove_newest,
+        dry_run: args.dry_run,
+        proven: proven(run, &repository).await?,
+    };
     let result = forget(&run.ctx, &repository, &options).await;
     let report = held::told(run, &repository, result).await.map_err(guarded)?;
     show(run, args, &report);

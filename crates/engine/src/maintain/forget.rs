@@ -33,6 +33,8 @@ pub struct ForgetOptions {
     pub allow_last: bool,
     /// Tell what would be forgotten, change nothing.
     pub dry_run: bool,
+    /// Snapshots that a drill proved: the newest of each source is guarded.
+    pub proven: BTreeSet<SessionId>,
 }
 
 /// What was forgotten.
@@ -89,10 +91,10 @@ fn choose(ctx: &Ctx, view: &View, options: &ForgetOptions) -> Result<(Vec<Snapsh
             held: holds.iter().find(|hold| names(&hold.scope, snapshot)).map(|hold| hold.reason.as_str()),
         })
         .collect();
-    let proven = BTreeSet::new();
+    let proven = &options.proven;
     match &options.what {
         ForgetWhat::Policy(retention) => {
-            let verdicts = decide(&candidates, retention, &proven, now)?;
+            let verdicts = decide(&candidates, retention, proven, now)?;
             let chosen = verdicts.iter().filter(|verdict| !verdict.keep);
             Ok((chosen.map(|verdict| verdict.snapshot.clone()).collect(), verdicts))
         }
@@ -107,7 +109,7 @@ fn choose(ctx: &Ctx, view: &View, options: &ForgetOptions) -> Result<(Vec<Snapsh
                 }
                 chosen.push(candidate.snapshot.clone());
             }
-            if let Some((id, reason)) = guarded_among(&candidates, ids, &proven, now).first()
+            if let Some((id, reason)) = guarded_among(&candidates, ids, proven, now).first()
                 && !options.allow_last
             {
                 let what = format!("{} is not forgotten: {reason}", &id.to_string()[..8]);

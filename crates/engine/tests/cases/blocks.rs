@@ -449,7 +449,7 @@ fn what_old_chunks_hold_for_new_snapshots_survives_forget_and_prune() {
             ids.push(keep(&world, &repository, &tree).await.snapshot.unwrap());
         }
         let what = ForgetWhat::Snapshots(ids[..5].to_vec());
-        let options = ForgetOptions { what, allow_last: true, dry_run: false };
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
         forget(&world.ctx(), &repository, &options).await.unwrap();
         prune(&world.ctx(), &repository, &prune_options()).await.unwrap();
         assert_newest_is(&world, &repository, &tree).await;
@@ -500,7 +500,7 @@ fn old_chunks_that_go_away_meanwhile_are_stored_again_or_the_run_fails_cleanly()
             let living = Ctx { is_alive: |_| true, ..world.ctx() };
             let ids = world.snapshots(&repository).await.iter().map(|snapshot| snapshot.id).take(3).collect();
             let forgets =
-                ForgetOptions { what: ForgetWhat::Snapshots(ids), allow_last: true, dry_run: false };
+                ForgetOptions { what: ForgetWhat::Snapshots(ids), allow_last: true, dry_run: false, proven: Default::default() };
             let is_done = writer.result.is_some();
             if !is_done {
                 forget(&living, &repository, &forgets).await.unwrap();

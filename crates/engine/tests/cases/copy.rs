@@ -69,7 +69,7 @@ impl Pair {
 
     async fn forget_there(&self, snapshots: &[Snapshot]) {
         let what = ForgetWhat::Snapshots(snapshots.iter().map(|snapshot| snapshot.id).collect());
-        let options = ForgetOptions { what, allow_last: true, dry_run: false };
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
         forget(&self.to.ctx(), &self.dest, &options).await.unwrap();
     }
 
@@ -474,7 +474,7 @@ fn the_parent_of_a_copy_may_go_at_any_moment() {
                 let dest = world.open().await;
                 let parent = world.snapshots(&dest).await.remove(0);
                 let what = ForgetWhat::Snapshots(vec![parent.id]);
-                let options = ForgetOptions { what, allow_last: true, dry_run: false };
+                let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
                 forget(&world.ctx(), &dest, &options).await.unwrap();
                 prune(&world.ctx(), &dest, &prune_options()).await.unwrap();
                 copying.go(usize::MAX);

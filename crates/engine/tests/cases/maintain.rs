@@ -44,7 +44,7 @@ async fn forget_now(
     ids: &[SessionId],
 ) -> Result<ForgetReport, Error> {
     let what = ForgetWhat::Snapshots(ids.to_vec());
-    let options = ForgetOptions { what, allow_last: true, dry_run: false };
+    let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
     forget(&world.ctx(), repository, &options).await
 }
 

@@ -47,7 +47,7 @@ fn options(min_age: u64) -> PruneOptions {
 
 async fn forget_now(world: &World, repository: &Repository, ids: &[SessionId]) -> Result<()> {
     let what = ForgetWhat::Snapshots(ids.to_vec());
-    let options = ForgetOptions { what, allow_last: true, dry_run: false };
+    let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
     forget(&world.ctx(), repository, &options).await.map(drop)
 }
 

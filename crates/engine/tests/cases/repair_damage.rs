@@ -242,7 +242,7 @@ impl Case<'_> {
         let Some(repository) = self.open(&world).await else { return };
         let first = *self.kept.snapshots.keys().next().unwrap();
         let what = ForgetWhat::Snapshots(vec![first]);
-        let options = ForgetOptions { what, allow_last: true, dry_run: false };
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
         let mut gone = Vec::new();
         match forget(&world.ctx(), &repository, &options).await {
             Ok(_) => gone.push(first),

@@ -5,6 +5,7 @@
 
 mod note;
 mod pick;
+pub(super) mod proven;
 mod show;
 mod told;
 mod verify;
