@@ -170,9 +170,9 @@ fn without_room_nothing_is_proved() {
     fs::write(&policy, text.replace("scratch }", "scratch, max: 1MiB }")).unwrap();
     let ran = case.world.run(&[&"--json", &"drill", &policy]).ends(23);
     has(&ran, "environment", &["scratch.max is 1MiB"]);
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m,mode=700", "none"]).arg(&case.scratch);
-    if is_root() && { mounted }.output().is_ok_and(|output| output.status.success()) {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "none"]).arg(&case.scratch);
+    if is_root() && mount.output().is_ok_and(|output| output.status.success()) {
         let ran = case.drill("");
         let _ = Command::new("umount").arg("-l").arg(&case.scratch).status();
         has(&ran.ends(23), "environment", &["needs", "free"]);
