@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_superuser_is_told_by_a_server_that_runs_alone() {
-        let said = "PostgreSQL stand-alone backend 15.18\nbackend> \t 1: rolname\t(typeid = 19, len = 64)\n\t----\n\
+        let said = "PostgreSQL 15.18\n> \t 1: rolname\t(typeid = 19, len = 64)\n\t----\n\
                     \t 1: rolname = \"Shop Owner\"\t(typeid = 19, len = 64, typmod = -1, byval = f)\n\t----\n";
         assert_eq!(role_of(said).as_deref(), Some("Shop Owner"));
         assert_eq!(role_of("FATAL"), None);
