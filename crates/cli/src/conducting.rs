@@ -4,6 +4,7 @@
 //! On purpose not here: carrying a policy out.
 
 use crate::args::{Global, Remembering};
+use crate::commands::policy::clusters::running;
 use crate::commands::{Run, read_policy};
 use crate::fault::Fault;
 use crate::settings::{current_dir, normalise, variable};
@@ -55,6 +56,7 @@ impl Conducting {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             scratch_below: below.unwrap_or_else(|| std::env::temp_dir().join("holdfast-scratch")),
             evidence: remembering.evidence.clone(),
+            data_directories: running().into_iter().filter_map(|running| running.folder).collect(),
         }
     }
 }

@@ -154,8 +154,12 @@ pub(super) async fn run(action: Action, ctx: Ctx, store: Arc<dyn ObjectStore>) -
         Action::Forget(attempts) => {
             let ids =
                 ids_of(snapshots(&ctx, &repository, &SnapshotFilter::default()).await?.value, &attempts);
-            let options =
-                ForgetOptions { what: ForgetWhat::Snapshots(ids), allow_last: true, dry_run: false, proven: Default::default() };
+            let options = ForgetOptions {
+                what: ForgetWhat::Snapshots(ids),
+                allow_last: true,
+                dry_run: false,
+                proven: Default::default(),
+            };
             let report = forget(&ctx, &repository, &options).await?;
             Ok(Report::Forget(tags(report.forgotten)))
         }

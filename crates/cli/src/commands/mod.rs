@@ -23,7 +23,7 @@ mod lists;
 mod logical;
 mod ls;
 mod pick;
-mod policy;
+pub(crate) mod policy;
 mod preflight;
 mod prune;
 mod repair;

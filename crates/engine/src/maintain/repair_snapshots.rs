@@ -115,7 +115,8 @@ pub async fn repair_snapshots(
     if options.forget && !report.damaged.is_empty() {
         let ids: Vec<_> = report.damaged.iter().map(|damaged| damaged.snapshot.id).collect();
         let what = ForgetWhat::Snapshots(ids.clone());
-        let forgets = ForgetOptions { what, allow_last: true, dry_run: options.dry_run, proven: BTreeSet::new() };
+        let forgets =
+            ForgetOptions { what, allow_last: true, dry_run: options.dry_run, proven: BTreeSet::new() };
         report.root = forget(ctx, repository, &forgets).await?.root.or(report.root);
         report.forgotten = ids;
     }

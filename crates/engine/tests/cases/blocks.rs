@@ -499,8 +499,12 @@ fn old_chunks_that_go_away_meanwhile_are_stored_again_or_the_run_fails_cleanly()
             let repository = world.open().await;
             let living = Ctx { is_alive: |_| true, ..world.ctx() };
             let ids = world.snapshots(&repository).await.iter().map(|snapshot| snapshot.id).take(3).collect();
-            let forgets =
-                ForgetOptions { what: ForgetWhat::Snapshots(ids), allow_last: true, dry_run: false, proven: Default::default() };
+            let forgets = ForgetOptions {
+                what: ForgetWhat::Snapshots(ids),
+                allow_last: true,
+                dry_run: false,
+                proven: Default::default(),
+            };
             let is_done = writer.result.is_some();
             if !is_done {
                 forget(&living, &repository, &forgets).await.unwrap();

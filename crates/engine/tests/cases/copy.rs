@@ -474,7 +474,8 @@ fn the_parent_of_a_copy_may_go_at_any_moment() {
                 let dest = world.open().await;
                 let parent = world.snapshots(&dest).await.remove(0);
                 let what = ForgetWhat::Snapshots(vec![parent.id]);
-                let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+                let options =
+                    ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
                 forget(&world.ctx(), &dest, &options).await.unwrap();
                 prune(&world.ctx(), &dest, &prune_options()).await.unwrap();
                 copying.go(usize::MAX);

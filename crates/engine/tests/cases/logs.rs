@@ -241,9 +241,13 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
         // What is forgotten keeps its log until it is gone.
         let oldest = world.snapshots(&repository).await[0].id;
         let what = ForgetWhat::Snapshots(vec![oldest]);
-        forget(&world.ctx(), &repository, &ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() })
-            .await
-            .unwrap();
+        forget(
+            &world.ctx(),
+            &repository,
+            &ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() },
+        )
+        .await
+        .unwrap();
         assert_eq!(logs(&world, &repository, None).await.freed_objects, 0);
         // The first takes it into the catalogue, where nothing else is to be freed; the second out of it.
         let mut gone: BTreeSet<SessionId> = prune_all(&world, &repository).await.into_iter().collect();

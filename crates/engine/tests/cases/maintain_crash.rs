@@ -150,7 +150,8 @@ fn a_forget_that_dies_at_any_call_happened_or_not() {
                 return unforget(&world.ctx(), &repository, &[first]).await.map(drop);
             }
             let what = ForgetWhat::Snapshots(vec![first]);
-            let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+            let options =
+                ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
             forget(&world.ctx(), &repository, &options).await.map(drop)
         };
         for undo in [false, true] {
@@ -298,7 +299,8 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
             let back = shown.iter().find(|snapshot| Some(snapshot.id) == report.snapshot).unwrap();
             world.assert_restores(&repository, back, &tree(2)).await;
             let what = ForgetWhat::Snapshots(vec![back.id]);
-            let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+            let options =
+                ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
             forget(&world.ctx(), &repository, &options).await.unwrap();
             assert_ends_well(&world, &ids, least, &format!("call {at} of {calls}")).await;
         }
@@ -326,7 +328,8 @@ fn a_check_beside_prunes_that_never_pause_sounds_no_false_alarm() {
                 let last = world.snapshots(&repository).await.pop().unwrap();
                 world.keep(&repository, &tree(salt)).await;
                 let what = ForgetWhat::Snapshots(vec![last.id]);
-                let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+                let options =
+                    ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
                 forget(&living, &repository, &options).await.unwrap();
                 prune(&living, &repository, &self::options()).await.unwrap();
             }

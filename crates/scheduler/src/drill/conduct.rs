@@ -32,6 +32,8 @@ pub struct Surroundings {
     pub scratch_below: PathBuf,
     /// Where records go that the repository does not take.
     pub evidence: Option<PathBuf>,
+    /// Data directories of servers that run here.
+    pub data_directories: Vec<PathBuf>,
 }
 
 /// What is asked for beside what the policy says.
@@ -128,8 +130,14 @@ fn wanted<'a>(
     let names = if order.sources.is_empty() { &drill.sources } else { &order.sources };
     known(policy, names)?;
     let all = policy.sources.0.iter().map(|(name, source)| (name.as_str(), source));
-    let sources: Vec<_> =
+    let mut sources: Vec<_> =
         all.filter(|(name, _)| names.is_empty() || names.iter().any(|one| one == name)).collect();
+    // What an assertion looks for keys in has to be there before it is asked.
+    let is_pointed_into = |name: &str| {
+        let keys = drill.assertions.iter().filter_map(|assertion| assertion.keys_exist.as_ref());
+        keys.into_iter().any(|keys| keys.source == name)
+    };
+    sources.sort_by_key(|(name, _)| !is_pointed_into(name));
     if (order.snapshot.is_some() || order.to.is_some()) && sources.len() != 1 {
         let what = "a snapshot or a moment is of one source, and several are drilled".to_owned();
         return Err((what, "say which with --source".to_owned()).into());
@@ -391,7 +399,7 @@ impl<'a> Case<'a> {
             files: sum(&picked, |one| one.files),
             cluster: chosen.iter().any(is_cluster),
             repository: (!self.from.url.contains("://")).then(|| PathBuf::from(&self.from.url)),
-            ..Needs::default()
+            data_directories: self.here.data_directories.clone(),
         };
         let host = self.hands.host();
         let owner = Owner { policy: &self.policy.name, id: &self.id, host: &host, now: self.began };

@@ -19,6 +19,13 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Looks whether one holds.
 pub(super) async fn look(bench: &Bench<'_>, assertion: &Assertion) -> Probe {
     let mut probe = Probe::new(format!("assertion {}", assertion.name), Level::Full);
+    if let Expect::Keys(folder) = &assertion.expect
+        && !folder.is_dir()
+    {
+        let what = format!("{}: what its keys are looked for in is not part of this drill", assertion.name);
+        probe.not_provable.push(what);
+        return probe;
+    }
     let mut session = match bench.session(&assertion.database).await {
         Ok(session) => session,
         Err(error) => {

@@ -4,8 +4,8 @@
 
 use super::super::Run;
 use super::pick::{DRILL, all};
-use crate::engine::evidence::records;
 use crate::engine::Repository;
+use crate::engine::evidence::records;
 use crate::fault::Fault;
 use holdfast_core::id::SessionId;
 use serde_json::Value;

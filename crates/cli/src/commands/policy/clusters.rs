@@ -13,11 +13,11 @@ const SOCKET_FOLDERS: [&str; 3] = ["/run/postgresql", "/var/run/postgresql", "/t
 
 /// A cluster that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Running {
+pub(crate) struct Running {
     /// The port, which is in the name of its socket too.
     pub(super) port: u16,
     /// Its data directory, where that can be seen.
-    pub(super) folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// The folder of its socket, where that is known.
     pub(super) socket_folder: Option<PathBuf>,
 }
@@ -34,7 +34,7 @@ impl Running {
 }
 
 /// Looks for them.
-pub(super) fn running() -> Vec<Running> {
+pub(crate) fn running() -> Vec<Running> {
     let mut found = BTreeMap::new();
     for folder in SOCKET_FOLDERS.map(Path::new) {
         // Two of the folders are often one.
