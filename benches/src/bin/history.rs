@@ -100,7 +100,12 @@ async fn report(world: &World, number: u64) -> Result<()> {
     let keep = KeepPolicy { rules: vec![rule], tags: Vec::new() };
     let retention =
         Retention { keep, group_by: GroupBy::default(), filter, local_offset: LocalOffset::utc() };
-    let options = ForgetOptions { what: ForgetWhat::Policy(retention), allow_last: false, dry_run: false };
+    let options = ForgetOptions {
+        what: ForgetWhat::Policy(retention),
+        allow_last: false,
+        dry_run: false,
+        proven: Default::default(),
+    };
     let (forgot, forgetting) =
         timed(async { Ok(forget(&world.ctx(), &counted.repository, &options).await?) }).await?;
     let options = PruneOptions {
