@@ -122,7 +122,9 @@ drill:
 
     /// Transactions go on while the policy runs and the log streams.
     fn work(&self) {
-        self.run(&[&"run", &self.policy, &"--no-drill"]).ends(0);
+        // There is no log of it yet.
+        let first = self.run(&[&"run", &self.policy, &"--no-drill"]).ends(3);
+        assert!(first.out.contains("there is no log of it"), "{}", first.out);
         let mut streamer = self.stream(false);
         let named = "select count(*) from pg_replication_slots where slot_name = 'shop' and active";
         assert!(streamer.wait_for(|| self.cluster.sql(named) == "1"), "{:?}", streamer.output());

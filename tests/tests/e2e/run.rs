@@ -99,7 +99,7 @@ sources:
 retention: { keep_last: 2 }
 check: {}
 objectives: { rpo: 1d, rto: 1h }
-drill: {}
+drill: { from: [ repository ] }
 ",
     );
     put(shop.world.path("tree/left.tmp"), b"left out");
@@ -242,7 +242,9 @@ sources: { tree: { files: { paths: [ tree ] }, accept: { unreadable: [ tree/clos
 ",
     );
     let ran = run().ends(0);
-    let accepted = &ran.summary()["steps"][1]["accepted"];
+    let summary = ran.summary();
+    let backup = summary["steps"].as_array().unwrap().iter().find(|step| step["activity"] == "backup");
+    let accepted = &backup.unwrap()["accepted"];
     assert!(accepted[0].as_str().is_some_and(|path| path.ends_with("tree/closed")), "{accepted}");
 }
 

@@ -8,7 +8,14 @@ use std::path::PathBuf;
 /// A policy is a YAML file that says what is backed up, where to, when, how long it is kept, what is
 /// promised, and how the promise is proved. Nothing here changes anything.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true, subcommand_required = true)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "\
+Examples:
+  holdfast policy check /etc/holdfast/*.yaml
+  holdfast policy plan shop.yaml"
+)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     pub(crate) verb: PolicyVerb,
@@ -83,7 +90,7 @@ pub(crate) struct PolicyCoverageArgs {
     /// Policies
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Leave out a mount point or the folder of a cluster, and say why; may be given several times
+    /// Leave out a place of a file system or the folder of a cluster, and say why; may be given several times
     #[arg(long, value_name = "PATH=REASON", value_parser = ignored)]
     pub(crate) ignore: Vec<(PathBuf, String)>,
 }

@@ -151,7 +151,13 @@ async fn links(hands: &dyn Hands, subject: Subject<'_>, sides: &Sides<'_>, probe
         return;
     }
     let again = number(&answer, "summary", "items_rewritten");
-    if again > 0 && probe.findings.is_empty() {
+    if again > 0 && !sides.unset.words.is_empty() {
+        // A file whose owner could not be set is made anew by a restore, all names of it.
+        let what = format!(
+            "{again} of them would be written again: whether names of one file stay so is not proved"
+        );
+        probe.not_provable.push(what);
+    } else if again > 0 && probe.findings.is_empty() {
         let what =
             format!("{again} things are not as recorded, though their contents are: hard links are broken");
         probe.finds(Cause::Backup, what, NEXT);

@@ -4,6 +4,8 @@
 //! Whatever goes wrong is a finding in the record: a drill that could not be done must not look like one
 //! that nobody wanted. On purpose not here: proving a kind of source, and showing the record.
 
+mod keep;
+
 use super::objectives::{self, Measured};
 use super::past::{Past, past, record_missed};
 use super::pick::{self, How, Log, Picked};
@@ -17,7 +19,7 @@ use crate::policy::{Activity, Drill, LogMode, Policy, Source};
 use crate::run::known;
 use holdfast_engine::proof::{Cause, Finding, Level, Probe};
 use jiff::{SignedDuration, Timestamp};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a drill has to know of this host and this run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -522,55 +524,6 @@ impl<'a> Case<'a> {
             },
         }
     }
-
-    /// Stores the record where it was restored from, and remembers it here.
-    async fn keep(&self, catalog: Option<&Catalog>, record: Record) -> Conducted {
-        let mut done = Conducted { record, stored: None, file: None, not_stored: None };
-        let text = match serde_json::to_string(&done.record) {
-            Ok(text) => text,
-            Err(error) => {
-                done.not_stored = Some(error.to_string());
-                return done;
-            }
-        };
-        match self.hands.record(&self.from, "drill", &text).await {
-            Ok(name) => done.stored = Some(name),
-            Err(why) => {
-                let said = format!("{} does not take the record of the drill: {why}", self.from.name);
-                self.hands.say(Said::Lacking(&said));
-                done.not_stored = Some(why);
-                done.file = self.into_file(&text);
-            }
-        }
-        if let Some(catalog) = catalog
-            && let Err(error) = catalog.remember_drill(&text).await
-        {
-            self.hands.say(Said::Note(&format!("the catalog does not remember it: {error}")));
-        }
-        done
-    }
-
-    /// Writes the record into the folder that is stated for that.
-    fn into_file(&self, text: &str) -> Option<PathBuf> {
-        let folder = self.here.evidence.as_ref()?;
-        let path = folder.join(format!("{}-{}.json", self.policy.name.replace('/', "-"), self.id));
-        match write(folder, &path, text) {
-            Ok(()) => {
-                self.hands.say(Said::Note(&format!("the record is in {}", path.display())));
-                Some(path)
-            }
-            Err(error) => {
-                let said = format!("the record cannot be written to {}: {error}", path.display());
-                self.hands.say(Said::Failed(&said));
-                None
-            }
-        }
-    }
-}
-
-fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(path, format!("{text}\n"))
 }
 
 fn environment(what: &str, next: &str) -> Finding {

@@ -53,7 +53,8 @@ fn rpo(policy: &Policy, measured: Measured<'_>) -> Option<Objective> {
         source,
         limit,
         measured: lost,
-        met: lost <= limit,
+        // Without anything everything is lost, whatever the clock says.
+        met: measured.newest.is_some() && lost <= limit,
         enforced: true,
         estimated: false,
     })

@@ -1,0 +1,60 @@
+//! What becomes of a record: it is kept where it was restored from, else in a file, and remembered here.
+//!
+//! On purpose not here: what it says.
+
+use super::{Case, Conducted};
+use crate::catalog::Catalog;
+use crate::evidence::Record;
+use crate::hands::Said;
+use std::path::{Path, PathBuf};
+
+impl Case<'_> {
+    /// Stores the record where it was restored from, and remembers it here.
+    pub(super) async fn keep(&self, catalog: Option<&Catalog>, record: Record) -> Conducted {
+        let mut done = Conducted { record, stored: None, file: None, not_stored: None };
+        let text = match serde_json::to_string(&done.record) {
+            Ok(text) => text,
+            Err(error) => {
+                done.not_stored = Some(error.to_string());
+                return done;
+            }
+        };
+        match self.hands.record(&self.from, "drill", &text).await {
+            Ok(name) => done.stored = Some(name),
+            Err(why) => {
+                let said = format!("{} does not take the record of the drill: {why}", self.from.name);
+                self.hands.say(Said::Lacking(&said));
+                done.not_stored = Some(why);
+                done.file = self.into_file(&text);
+            }
+        }
+        if let Some(catalog) = catalog
+            && let Err(error) = catalog.remember_drill(&text).await
+        {
+            self.hands.say(Said::Note(&format!("the catalog does not remember it: {error}")));
+        }
+        done
+    }
+
+    /// Writes the record into the folder that is stated for that.
+    fn into_file(&self, text: &str) -> Option<PathBuf> {
+        let folder = self.here.evidence.as_ref()?;
+        let path = folder.join(format!("{}-{}.json", self.policy.name.replace('/', "-"), self.id));
+        match write(folder, &path, text) {
+            Ok(()) => {
+                self.hands.say(Said::Note(&format!("the record is in {}", path.display())));
+                Some(path)
+            }
+            Err(error) => {
+                let said = format!("the record cannot be written to {}: {error}", path.display());
+                self.hands.say(Said::Failed(&said));
+                None
+            }
+        }
+    }
+}
+
+fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(path, format!("{text}\n"))
+}
