@@ -37,13 +37,14 @@ impl Shop {
         cluster.sql("create table uploads (key text primary key)");
         let tree = world.path("tree");
         ordinary(&tree, 200, 1);
+        fs::create_dir(world.path("scratch")).unwrap();
         fs::set_permissions(world.path(""), Permissions::from_mode(0o777)).unwrap();
         for name in ["key", "offsite.key"] {
             fs::write(world.path(name), name.repeat(16)).unwrap();
         }
         let body = |number: usize| format!("object {number} ").repeat(1 + number * 50).into_bytes();
         media.fill((0..40).map(|number| (format!("media/{number}.bin"), body(number))));
-        cluster.sql("insert into uploads select n || '.bin' from generate_series(0, 39) n");
+        cluster.sql("insert into uploads select 'media/' || n || '.bin' from generate_series(0, 39) n");
         let policy = world.path("shop.yaml");
         let shop = Self { world, cluster, media, policy };
         fs::write(&shop.policy, shop.text()).unwrap();

@@ -185,7 +185,7 @@ pub struct Range {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeysExist {
-    /// Returns one column of keys. They are never shown, only counted.
+    /// Returns one column: keys as the bucket has them, or paths of files. They are never shown, only counted.
     pub query: String,
     /// The source that has them as objects or files.
     #[serde(rename = "in")]
