@@ -58,8 +58,8 @@ fn what_does_not_come_back_is_named() {
     let ran = shop.json("drill", &[]).ends(20);
     assert!(drilled(&ran)["record"].to_string().contains("no snapshot"), "{ran:?}");
     shop.json("run", &["--no-drill"]).ends(0);
-    let packs = shop.world.objects().into_iter().filter(|name| name.starts_with("packs/data/"));
-    let pack = shop.world.repo.join(packs.last().unwrap());
+    let mut packs = shop.world.objects().into_iter().filter(|name| name.starts_with("packs/data/"));
+    let pack = shop.world.repo.join(packs.next_back().unwrap());
     let bytes = fs::read(&pack).unwrap();
     let mut damaged = bytes.clone();
     let middle = damaged.len() / 2;

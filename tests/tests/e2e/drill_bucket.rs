@@ -11,7 +11,7 @@ use holdfast_tests::proxy::{Fate, Proxy};
 use holdfast_tests::weed::{BUCKET, Weed};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whatever is done to objects while a drill looks at them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +79,8 @@ fn line(ran: &Ran) -> Value {
     ran.lines().into_iter().find(|line| line["message_type"] == "drill").expect("the drill said so")
 }
 
-fn drill(world: &World, policy: &PathBuf) -> Ran {
-    world.run(&[&"--json", &"drill", policy])
+fn drill(world: &World, policy: &Path) -> Ran {
+    world.run(&[&"--json", &"drill", &policy])
 }
 
 /// Drills into a scratch bucket; something happens to the first object that is compared.

@@ -65,7 +65,7 @@ fn line(ran: &Ran) -> Value {
 
 /// What was found, as cause and words.
 fn findings(ran: &Ran) -> Vec<(String, String)> {
-    let drill = line(&ran);
+    let drill = line(ran);
     let sources = drill["record"]["sources"].as_array().unwrap().clone();
     let probes = sources.iter().flat_map(|source| source["probes"].as_array().unwrap().clone());
     let found = probes.flat_map(|probe| probe["findings"].as_array().cloned().unwrap_or_default());
@@ -188,7 +188,8 @@ fn who_owns_nothing_proves_what_he_can() {
     std::os::unix::fs::chown(case.tree.join("large"), Some(1), Some(1)).unwrap();
     fs::hard_link(case.tree.join("large"), case.tree.join("large three")).unwrap();
     fs::create_dir(case.tree.join("closed")).unwrap();
-    fs::set_permissions(case.tree.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(case.tree.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
+        .unwrap();
     case.back_up();
     let policy = case.policy("files: { paths: [tree] }", "");
     case.world.give_to_nobody(&[&case.world.repo, &case.world.cache, &case.scratch]);

@@ -84,7 +84,8 @@ fn cells(step: &Step) -> Vec<String> {
 
 fn finish(report: &RunReport) -> Result<(), Fault> {
     let code = report.code();
-    let drilled = report.drill.as_ref().filter(|drill| drill.record.code == code && code >= 20 && code < 100);
+    let drilled =
+        report.drill.as_ref().filter(|drill| drill.record.code == code && (20..100).contains(&code));
     match (code, drilled) {
         (0, _) => Ok(()),
         (_, Some(drill)) => drill::finish(&drill.record),

@@ -226,7 +226,7 @@ impl<T> Kept<T> {
 }
 
 /// The end of what somebody said, a few lines, safe to show.
-pub(super) fn told(lines: Vec<Vec<u8>>) -> String {
+pub(super) fn told(lines: &[Vec<u8>]) -> String {
     const LETTERS_MAX: usize = 500;
     let shown = lines.iter().map(|line| escape(line).chars().take(LETTERS_MAX).collect::<String>());
     shown.filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
@@ -305,6 +305,6 @@ mod tests {
         let mut kept = Kept::new(2, 2);
         (0..10).for_each(|number| kept.push(number));
         assert_eq!((kept.dropped, kept.into_vec()), (6, vec![0, 1, 8, 9]));
-        assert_eq!(told(vec![b"a\x1b[2J".to_vec(), Vec::new(), b"b".to_vec()]), "a\\x1b[2J\nb");
+        assert_eq!(told(&[b"a\x1b[2J".to_vec(), Vec::new(), b"b".to_vec()]), "a\\x1b[2J\nb");
     }
 }

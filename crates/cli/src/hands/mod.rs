@@ -246,7 +246,7 @@ fn run_program(program: &Program, variables: Variables, cancel: &Cancel) -> Resu
     Ok(Ended {
         code: end.status.code(),
         timed_out: end.timed_out,
-        said: child::told(said.into_vec()),
+        said: child::told(&said.into_vec()),
         seconds: end.seconds,
     })
 }

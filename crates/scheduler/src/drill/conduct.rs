@@ -110,12 +110,15 @@ pub async fn conduct(
     Ok(case.keep(catalog, record).await)
 }
 
+/// Sources with their names.
+type Named<'a> = Vec<(&'a str, &'a Source)>;
+
 /// The policy's drill and the sources that are meant, if they can be drilled here.
 fn wanted<'a>(
     hands: &dyn Hands,
     policy: &'a Policy,
     order: &Order,
-) -> Result<(&'a Drill, Vec<(&'a str, &'a Source)>), Refused> {
+) -> Result<(&'a Drill, Named<'a>), Refused> {
     let Some(drill) = &policy.drill else {
         let what = format!("{} has no drill", policy.name);
         return Err(
@@ -188,7 +191,7 @@ struct Case<'a> {
     order: &'a Order,
     here: &'a Surroundings,
     from: Place,
-    sources: Vec<(&'a str, &'a Source)>,
+    sources: Named<'a>,
     began: Timestamp,
     id: String,
 }

@@ -206,7 +206,7 @@ objectives: { rpo: 26h, rto: 1m }
         let (rpo, rto) = (objective("rpo", false, true), objective("rto", false, true));
         assert_eq!(code(Verdict::Fail, &[rpo.clone(), rto.clone()]), 20);
         assert_eq!(code(Verdict::Pass, &[rto.clone(), rpo.clone()]), 22);
-        assert_eq!(code(Verdict::Inconclusive, &[rto.clone()]), 21);
+        assert_eq!(code(Verdict::Inconclusive, std::slice::from_ref(&rto)), 21);
         assert_eq!(code(Verdict::Inconclusive, &[]), 23);
         assert_eq!(code(Verdict::Pass, &[objective("rto", false, false), objective("rpo", true, true)]), 0);
     }

@@ -92,7 +92,6 @@ pub(super) fn one<'a, 'b>(told: &'b [Told<'a>], word: &OsStr) -> Result<&'b Told
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use crate::fault::Code;
     use holdfast_core::entry::Time;

@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(state(0, &[folder("/mnt")]), State::Partly);
         assert_eq!(state(2, &[folder("/mnt")]), State::Protected);
         let one = Folder { one_file_system: true, ..folder("/") };
-        assert_eq!((state(0, &[one.clone()]), state(1, &[one])), (State::Protected, State::Not));
+        assert_eq!((state(0, std::slice::from_ref(&one)), state(1, &[one])), (State::Protected, State::Not));
         let without = Folder { exclude: vec!["/srv".into()], ..folder("/") };
         assert_eq!(state(1, &[without]), State::Not);
     }

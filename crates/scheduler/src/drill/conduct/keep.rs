@@ -25,7 +25,7 @@ impl Case<'_> {
                 let said = format!("{} does not take the record of the drill: {why}", self.from.name);
                 self.hands.say(Said::Lacking(&said));
                 done.not_stored = Some(why);
-                done.file = self.into_file(&text);
+                done.file = self.to_file(&text);
             }
         }
         if let Some(catalog) = catalog
@@ -37,7 +37,7 @@ impl Case<'_> {
     }
 
     /// Writes the record into the folder that is stated for that.
-    fn into_file(&self, text: &str) -> Option<PathBuf> {
+    fn to_file(&self, text: &str) -> Option<PathBuf> {
         let folder = self.here.evidence.as_ref()?;
         let path = folder.join(format!("{}-{}.json", self.policy.name.replace('/', "-"), self.id));
         match write(folder, &path, text) {

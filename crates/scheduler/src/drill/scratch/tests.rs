@@ -137,8 +137,8 @@ fn resist(folder: &Path, outside: &Path) {
     fs::write(folder.join("closed/inside/file"), b"x").unwrap();
     symlink(outside, folder.join("closed/link")).unwrap();
     fs::write(folder.join("plain"), b"x").unwrap();
-    fs::set_permissions(folder.join("plain"), Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(folder.join("closed/inside"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.join("plain"), Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(folder.join("closed/inside"), Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(folder.join("closed"), Permissions::from_mode(0o500)).unwrap();
     let mut deep = folder.to_owned();
     for _ in 0..300 {
