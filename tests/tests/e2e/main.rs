@@ -32,6 +32,7 @@ mod cluster_point;
 mod cluster_policy_bucket;
 mod cluster_proof;
 mod cluster_stream;
+mod cluster_upgrade;
 mod cluster_wal;
 mod compare;
 mod copy;

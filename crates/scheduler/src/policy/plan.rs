@@ -206,7 +206,7 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
             format!("the log that leads to every moment of the last {wal}, and the snapshot before it");
         kept.push(line(format!("wal: {wal}"), keeps));
     }
-    let always = "the newest whole snapshot of each source, and what is on hold; a snapshot that lacks something \
+    let always = "the newest whole snapshot of each source, the newest that a drill proved there, and what is on hold; a snapshot that lacks something \
                   counts for no rule";
     kept.push(line("always".to_owned(), always.to_owned()));
     kept
