@@ -19,7 +19,7 @@ fn what_comes_after_an_upgrade_is_kept_beside_what_was_before() {
     }
     // Each keeps its own newest ones, and the first of the new one was compared with nothing.
     world.run(&[&"forget", &"--source", &"shop/db", &"--keep-last", &"2"]).ends(0);
-    let listed = world.run(&[&"snapshots", &"--json"]).ends(0).of_type("snapshot");
+    let listed = world.run(&[&"snapshots", &"--json"]).ends(0).lines();
     let hosts: Vec<&Value> = listed.iter().map(|line| &line["hostname"]).collect();
     assert_eq!(hosts.len(), 4, "{listed:#?}");
     assert!(hosts[0] == hosts[1] && hosts[2] == hosts[3] && hosts[1] != hosts[2], "{hosts:?}");
