@@ -4,7 +4,7 @@
 //! On purpose not here: starting it, which the hands do, and which snapshot and point are drilled.
 
 use super::scratch::folder_name;
-use super::{Phase, Point, Proof, Recorded, Subject, dumps};
+use super::{Phase, Point, Proof, Recorded, Subject, asserted, dumps};
 use crate::hands::{Answer, Call, Cluster, Hands, SqlAssertion, SqlExpect};
 use crate::policy::{Assertion, Drill, Expect, Isolation, Source};
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -43,9 +43,12 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
     let cluster = Cluster {
         log: timeline.filter(|_| along).map(|timeline| (subject.from.clone(), timeline.to_owned())),
         facts: snapshot.facts.clone(),
-        ..started(subject, data)
+        ..started(subject, data.clone())
     };
     look(hands, cluster, &mut proof).await;
+    if subject.level >= Level::Full {
+        proof.probes.extend(asserted::prove(hands, subject, &data).await);
+    }
     proof
 }
 
