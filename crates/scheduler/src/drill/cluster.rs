@@ -248,6 +248,7 @@ pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof)
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::super::verdict::Verdict;
     use super::*;
     use crate::hands::{ClusterProof, Ended, Opens, Place, Program, Said};
     use crate::policy::Policy;
@@ -421,5 +422,9 @@ mod tests {
         let proof = proved(&hands, "dumps", Point::Snapshot, Level::Full, "").await;
         assert_eq!((proof.reached, hands.clusters.lock().unwrap().len()), (Some(Level::Restore), 0));
         assert!(!proof.probes.last().unwrap().not_provable.is_empty());
+        // What a server was to answer nobody answers: that is no pass.
+        let asks = "assert:\n    - { source: dumps, sql: 'select 1', expect: 1 }\n  #";
+        let proof = proved(&hands, "dumps", Point::Snapshot, Level::Full, asks).await;
+        assert_eq!(Verdict::of(&proof.probes), Verdict::Inconclusive, "{:?}", proof.probes);
     }
 }
