@@ -112,16 +112,22 @@ pub async fn keys(_ctx: &Ctx, repository: &Repository) -> Result<Outcome<Vec<Key
 /// What is to open it opens another already, or the store failed; then no key was added.
 pub async fn add_key(ctx: &Ctx, repository: &Repository, new: &NewKey) -> Result<KeyInfo> {
     check_label(new.label.as_deref())?;
+    refuse_known(repository, &new.secret).await?;
+    let terms = terms(ctx, new, "", KdfCost::DEFAULT, repository.role());
+    write_slot(ctx, repository, &new.secret, terms, repository.member_keys()).await
+}
+
+/// Refuses what opens a slot already.
+pub(crate) async fn refuse_known(repository: &Repository, secret: &Secret) -> Result<()> {
     for id in slot_ids(repository).await? {
         if let Some(Ok((header, slot))) = read(repository, id).await?
-            && slot.unwrap(&header, new.secret.credential()).is_ok()
+            && slot.unwrap(&header, secret.credential()).is_ok()
         {
             let what = format!("the new password or key file opens key {} already", short(id));
             return Err(Error::new(ErrorKind::Usage, what));
         }
     }
-    let terms = terms(ctx, new, "", KdfCost::DEFAULT);
-    write(ctx, repository, &new.secret, terms).await
+    Ok(())
 }
 
 /// Removes a key, given by its id or the beginning of one. `secret` is what opened the repository.
@@ -142,8 +148,8 @@ pub async fn remove_key(
     refuse_foreign(repository, target).await?;
     let (header, slot) = own_slot(repository).await?;
     let was = info(repository, own, &header, &slot);
-    let fresh = write(ctx, repository, secret, again(ctx, &slot)).await?;
-    delete(repository, target).await.map_err(|error| Error {
+    let fresh = write_slot(ctx, repository, secret, again(ctx, &slot), repository.member_keys()).await?;
+    delete_slot(repository, target).await.map_err(|error| Error {
         what: format!(
             "key {} could not be removed; the key in use lies there twice now, as {} and {}",
             short(target),
@@ -153,7 +159,7 @@ pub async fn remove_key(
         ..error
     })?;
     let was_removed = slot_ids(repository).await.is_ok_and(|ids| !ids.contains(&own));
-    let stays = delete(repository, own).await.is_err();
+    let stays = delete_slot(repository, own).await.is_err();
     let in_use = KeyInfo { in_use: true, ..fresh };
     Ok(RemovedKey { removed: target, in_use, replaced: was.id, was_removed, stays })
 }
@@ -175,16 +181,16 @@ pub async fn change_key(
         SlotKdf::Password(cost) => cost,
         SlotKdf::KeyFile => KdfCost::DEFAULT,
     };
-    let terms = terms(ctx, new, &slot.label, cost);
+    let terms = terms(ctx, new, &slot.label, cost, repository.role());
     if new.secret == *secret && terms.kdf == slot.kdf {
         return Err(Error::new(ErrorKind::Usage, "the new password or key file is the old one"));
     }
-    let key = write(ctx, repository, &new.secret, terms).await?;
+    let key = write_slot(ctx, repository, &new.secret, terms, repository.member_keys()).await?;
     let mut changed = ChangedKey { key, removed: Vec::new(), unreadable: Vec::new() };
     for id in slot_ids(repository).await?.into_iter().filter(|id| *id != changed.key.id) {
         match read(repository, id).await? {
             Some(Ok((header, slot))) if slot.unwrap(&header, secret.credential()).is_ok() => {
-                delete(repository, id).await.map_err(|error| Error {
+                delete_slot(repository, id).await.map_err(|error| Error {
                     what: format!(
                         "the new key {} was added, but the old one {} could not be removed and still opens",
                         short(changed.key.id),
@@ -292,7 +298,7 @@ async fn refuse_foreign(repository: &Repository, target: ObjectId) -> Result<()>
     Err(Error::new(ErrorKind::NotAllowed, what))
 }
 
-fn check_label(label: Option<&str>) -> Result<()> {
+pub(crate) fn check_label(label: Option<&str>) -> Result<()> {
     match label.map_or(0, str::len) {
         0..=LABEL_BYTES_MAX => Ok(()),
         bytes => Err(Error::new(
@@ -302,10 +308,9 @@ fn check_label(label: Option<&str>) -> Result<()> {
     }
 }
 
-fn terms(ctx: &Ctx, new: &NewKey, label: &str, cost: KdfCost) -> SlotTerms {
+pub(crate) fn terms(ctx: &Ctx, new: &NewKey, label: &str, cost: KdfCost, role: Role) -> SlotTerms {
     SlotTerms {
-        // The writer puts its own role in.
-        role: Role::Owner,
+        role,
         label: new.label.clone().unwrap_or_else(|| label.to_owned()),
         kdf: new.secret.kdf(new.cost.unwrap_or(cost)),
         salt: ctx.random(),
@@ -324,11 +329,16 @@ fn again(ctx: &Ctx, slot: &KeySlot) -> SlotTerms {
     }
 }
 
-/// Writes a slot for our own keys, and proves that it opens.
-async fn write(ctx: &Ctx, repository: &Repository, secret: &Secret, terms: SlotTerms) -> Result<KeyInfo> {
-    let (id, keys) = (ObjectId(ctx.random()), repository.member_keys());
+/// Writes a slot for a member's keys, and proves that it opens.
+pub(crate) async fn write_slot(
+    ctx: &Ctx,
+    repository: &Repository,
+    secret: &Secret,
+    terms: SlotTerms,
+    keys: &MemberKeys,
+) -> Result<KeyInfo> {
+    let id = ObjectId(ctx.random());
     let header = member_header(ObjectType::KeySlot, repository.id(), id, keys.member, ctx.random());
-    let terms = SlotTerms { role: repository.role(), ..terms };
     let slot = KeySlot::wrap(keys, terms, secret.credential(), &header)
         .map_err(|error| Error::format("the new key", error))?;
     let (store, object) = (&**repository.store(), name::key_slot(id));
@@ -338,13 +348,13 @@ async fn write(ctx: &Ctx, repository: &Repository, secret: &Secret, terms: SlotT
     }
     if let Err(error) = prove(repository, secret, id, keys).await {
         // If it cannot be taken away either, it is listed, and may be removed later.
-        let _ = delete(repository, id).await;
+        let _ = delete_slot(repository, id).await;
         return Err(Error { what: format!("the new key was not added: {}", error.what), ..error });
     }
     Ok(info(repository, id, &header, &slot))
 }
 
-/// Reads a slot back and opens it: what comes out are our own keys.
+/// Reads a slot back and opens it: what comes out are the keys that went in.
 async fn prove(repository: &Repository, secret: &Secret, id: ObjectId, keys: &MemberKeys) -> Result<()> {
     let failed = |what: &str| Error::new(ErrorKind::Damaged, what);
     let slot = read(repository, id).await?.ok_or_else(|| failed("it was written and is not there"))?;
@@ -361,6 +371,6 @@ async fn prove(repository: &Repository, secret: &Secret, id: ObjectId, keys: &Me
     if same { Ok(()) } else { Err(failed("it was written and holds other keys")) }
 }
 
-async fn delete(repository: &Repository, id: ObjectId) -> Result<()> {
+pub(crate) async fn delete_slot(repository: &Repository, id: ObjectId) -> Result<()> {
     Ok(repository.store().delete(&object_key(name::key_slot(id))).await?)
 }

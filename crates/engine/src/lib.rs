@@ -27,6 +27,7 @@ mod index;
 mod key_slots;
 mod lists;
 pub mod maintain;
+mod members;
 pub mod outcome;
 mod packer;
 mod paths;
@@ -62,6 +63,7 @@ pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
+pub use members::admit;
 pub use paths::Scope;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{

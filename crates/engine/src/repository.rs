@@ -314,6 +314,11 @@ impl Repository {
         self.inner.slot
     }
 
+    /// The keys that we hold.
+    pub(crate) fn bundle(&self) -> &KeyBundle {
+        &self.inner.bundle
+    }
+
     pub(crate) fn member_keys(&self) -> &MemberKeys {
         &self.inner.keys
     }

@@ -115,6 +115,25 @@ pub struct KeyBundle {
 const BUNDLE_TAGS: [u16; 8] = [0x8001, 0x8002, 0x8003, 0x8004, 0x8005, 0x8006, 0x8007, 0x8008];
 
 impl KeyBundle {
+    /// The part of it that a role holds. A reader's public halves lie in the private ones.
+    #[must_use]
+    pub fn of_role(&self, role: Role) -> Self {
+        let writes = matches!(role, Role::Owner | Role::Writer);
+        let reads = matches!(role, Role::Owner | Role::Reader);
+        let names = writes || reads;
+        Self {
+            key_epoch: self.key_epoch,
+            k_id: self.k_id.clone().filter(|_| names),
+            k_cdc: self.k_cdc.clone().filter(|_| names),
+            k_idx: self.k_idx.clone(),
+            k_ref: self.k_ref.clone(),
+            pk_data: self.pk_data.clone().filter(|_| writes),
+            pk_meta: self.pk_meta.clone().filter(|_| writes),
+            sk_data: self.sk_data.clone().filter(|_| reads),
+            sk_meta: self.sk_meta.clone().filter(|_| reads),
+        }
+    }
+
     /// Encodes as tags 1 to 8, all critical.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
