@@ -37,7 +37,6 @@ pub(crate) struct Reader {
     pub index: Arc<Index>,
     identifier: Identifier,
     opener: Opener,
-    k_ref: Secret,
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
@@ -116,7 +115,6 @@ impl Reader {
             index,
             identifier: repository.identifier()?.clone(),
             opener: repository.opener(),
-            k_ref: repository.k_ref()?.clone(),
             secrets: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
@@ -153,6 +151,14 @@ impl Reader {
         Ok(cipher)
     }
 
+    /// Opens references of pages that were sealed for a pack; its session says under which keys.
+    fn refs_cipher(&self, origin: &KnownPack) -> Result<PackCipher> {
+        let key_epoch = self.index.session(origin.session)?.key_epoch;
+        let key = self.repository.k_ref_of(key_epoch);
+        let key = key.map_err(|error| Error::format(&origin.row.id.name(), error))?;
+        Ok(PackCipher::for_refs(&key, self.repository.id(), &origin.row.id))
+    }
+
     fn page_ciphers(&self, origin: u32) -> Result<Arc<PageCiphers>> {
         if let Some(ciphers) = lock(&self.page_ciphers).get(&origin) {
             return Ok(Arc::clone(ciphers));
@@ -160,7 +166,7 @@ impl Reader {
         let known = self.index.pack(origin)?;
         let (secret, pack) = (self.secret(&known, PackClass::Tree)?, known.row.id);
         let ciphers = Arc::new(PageCiphers {
-            refs: PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack),
+            refs: self.refs_cipher(&known)?,
             body: Some(PackCipher::new(&secret, self.repository.id(), &pack)),
         });
         lock(&self.page_ciphers).insert(origin, Arc::clone(&ciphers));
@@ -304,8 +310,7 @@ impl Reader {
     }
 
     fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {
-        let pack = self.index.pack(wanted.place.origin)?.row.id;
-        let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
+        let refs = self.refs_cipher(&self.index.pack(wanted.place.origin)?)?;
         let ciphers = PageCiphers { refs, body: None };
         open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)
             .and_then(|refs| Refs::decode(&refs))

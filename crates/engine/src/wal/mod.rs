@@ -189,6 +189,7 @@ impl WalArchive {
     pub async fn glance(&self, name: &WalName) -> Result<Option<WalGlance>> {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        self.repository.know_author(&bytes).await?;
         let parsed = self.repository.parse(&bytes, ObjectType::Wal, name::named_object(&object));
         let glance = parsed.and_then(|parsed| {
             let WalSegment { content, plain_bytes, written, .. } = WalSegment::decode(parsed.body)?;
@@ -204,6 +205,7 @@ impl WalArchive {
     pub async fn get(&self, name: &WalName) -> Result<Option<Vec<u8>>> {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        self.repository.know_author(&bytes).await?;
         let (archive, place) = (self.clone(), object.clone());
         let opened = self.ctx.workers.run(move || archive.open(&place, &bytes)).await;
         opened.map(Some).map_err(|error| Error::format(&object, error))
@@ -213,7 +215,12 @@ impl WalArchive {
         let id = name::named_object(object);
         let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
         let segment = WalSegment::decode(parsed.body)?;
-        let secret = self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
+        let secret = self.repository.opener().unwrap_alone(
+            parsed.header.key_epoch,
+            parsed.header.member,
+            id,
+            &segment.wrapped,
+        )?;
         let content = segment.open(&parsed.header, &secret)?;
         // Whoever may read and not write has no key for it; the cipher vouches for the content then.
         match self.repository.identifier() {
