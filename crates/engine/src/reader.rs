@@ -38,6 +38,8 @@ pub(crate) struct Reader {
     identifier: Identifier,
     opener: Opener,
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
+    /// Generations of keys of sessions.
+    epochs: Arc<Mutex<HashMap<u32, u32>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
     /// Number of the root that the index follows from, where chunks may be looked for anew.
@@ -116,6 +118,7 @@ impl Reader {
             identifier: repository.identifier()?.clone(),
             opener: repository.opener(),
             secrets: Arc::default(),
+            epochs: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
             root: None,
@@ -151,10 +154,18 @@ impl Reader {
         Ok(cipher)
     }
 
+    fn key_epoch(&self, session: u32) -> Result<u32> {
+        if let Some(epoch) = lock(&self.epochs).get(&session) {
+            return Ok(*epoch);
+        }
+        let epoch = self.index.session(session)?.key_epoch;
+        lock(&self.epochs).insert(session, epoch);
+        Ok(epoch)
+    }
+
     /// Opens references of pages that were sealed for a pack; its session says under which keys.
     fn refs_cipher(&self, origin: &KnownPack) -> Result<PackCipher> {
-        let key_epoch = self.index.session(origin.session)?.key_epoch;
-        let key = self.repository.k_ref_of(key_epoch);
+        let key = self.repository.k_ref_of(self.key_epoch(origin.session)?);
         let key = key.map_err(|error| Error::format(&origin.row.id.name(), error))?;
         Ok(PackCipher::for_refs(&key, self.repository.id(), &origin.row.id))
     }

@@ -23,6 +23,7 @@ use holdfast_store::{
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// What a person holds.
@@ -87,6 +88,8 @@ struct Inner {
     slot: ObjectId,
     /// Who belongs, and what we hold, as far as we know.
     standing: RwLock<Arc<Standing>>,
+    /// The highest root that was met; 0 before any.
+    met_root: AtomicU64,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
     blocks: Arc<Blocks>,
@@ -252,6 +255,7 @@ impl Repository {
             keys,
             slot,
             standing: RwLock::new(Arc::new(standing)),
+            met_root: AtomicU64::new(0),
             identifier,
             cache,
             blocks: Arc::default(),
@@ -289,6 +293,12 @@ impl Repository {
     /// The slot that opened it.
     pub(crate) fn slot(&self) -> ObjectId {
         self.inner.slot
+    }
+
+    /// Notes that a root was met; whether it is newer than one that was met before.
+    pub(crate) fn meets_newer_root(&self, number: u64) -> bool {
+        let before = self.inner.met_root.fetch_max(number, Ordering::Relaxed);
+        before > 0 && number > before
     }
 
     pub(crate) fn held_standing(&self) -> &RwLock<Arc<Standing>> {

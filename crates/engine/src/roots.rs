@@ -62,6 +62,10 @@ impl Repository {
         };
         let bytes = bytes.ok_or_else(gone)?;
         self.know_author(&bytes).await?;
+        if self.meets_newer_root(number) {
+            // Its author may have been removed since we looked.
+            self.refresh_members().await?;
+        }
         let root = self.decode_root(number, &bytes).map_err(|error| unusable_root(number, error))?;
         self.know_members(&root).await?;
         if self.is_late(&root, &bytes).await? {

@@ -78,8 +78,16 @@ impl Repository {
     }
 
     /// Seals the index now.
+    #[cfg(test)]
     pub(crate) fn k_idx(&self) -> Result<Key> {
         self.bundle().k_idx.ok_or_else(|| not_allowed("see the index"))
+    }
+
+    /// What local copies of the index are hashed under: the oldest key, which stays the same
+    /// whatever is rotated.
+    pub(crate) fn copy_key(&self) -> Result<Key> {
+        let oldest = self.index_keys().into_values().next();
+        oldest.ok_or_else(|| not_allowed("see the index"))
     }
 
     /// Seals references and summaries now.

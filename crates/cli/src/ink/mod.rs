@@ -36,7 +36,8 @@ pub(crate) use json_contents::{
 pub(crate) use json_copy::{CopiedLine, CopySummary};
 pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
 pub(crate) use json_keys::{
-    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
+    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, KeysRotatedLine, MemberLine,
+    MemberRemovedLine, ManLine,
     TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};

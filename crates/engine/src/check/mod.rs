@@ -258,7 +258,11 @@ async fn check_objects(
             Some(Place::Recover) => recover = true,
             _ => {}
         }
+        repository.know_author(&bytes).await?;
         match check_object(repository, name, &bytes) {
+            Ok(None) if is_left_out(repository, view, name) => {
+                report.notice(name, "is of a member that was removed: it does not count");
+            }
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
             Err(error) => tell_unreadable(view, name, &error, report),
@@ -290,6 +294,19 @@ fn tell_unreadable(view: &View, object: &str, error: &FormatError, report: &mut 
     } else {
         report.error(object, error.to_string());
     }
+}
+
+/// Whether an object is of a session that does not count since its member is shut out.
+fn is_left_out(repository: &Repository, view: &View, object: &str) -> bool {
+    let Some(
+        Place::Begin(session) | Place::Pins(session, _) | Place::End(session) | Place::Delta(session, _),
+    ) = name::parse(object)
+    else {
+        return false;
+    };
+    u64::from(session.epoch) >= view.root.fence
+        && repository.is_shut_out(session.member, &view.root)
+        && !view.is_absorbed(&session)
 }
 
 /// Whether another object stands for one, so that nobody reads it any more.

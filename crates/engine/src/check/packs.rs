@@ -175,6 +175,7 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
     let tail = get(size.saturating_sub(TRAILER_BYTES as u64), (TRAILER_BYTES as u64).min(size)).await?;
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let head_bytes = get(0, HEAD_BYTES as u64).await?;
+    repository.know_author(&head_bytes).await?;
     let head = decode_head(&head_bytes, repository.id(), &id).map_err(damaged)?;
     let footer_bytes = get(trailer.footer_offset, trailer.footer_bytes.into()).await?;
     let key = repository.k_idx_for(&head.header)?;

@@ -107,7 +107,7 @@ pub(crate) fn clean_copies(repository: &Repository, named: &[SegmentRow]) {
 }
 
 pub(super) fn terms(repository: &Repository) -> Result<CopyTerms> {
-    Ok(CopyTerms::new(repository.id(), &repository.k_idx()?, repository.blocks()))
+    Ok(CopyTerms::new(repository.id(), &repository.copy_key()?, repository.blocks()))
 }
 
 pub(super) fn new_copy(repository: &Repository, terms: &CopyTerms, id: ObjectId) -> CopyWriter {

@@ -100,6 +100,7 @@ impl<'a> Source<'a> {
     async fn contents(&self) -> Result<(PackHead, Footer)> {
         let damaged = |error| Error::format(&self.id.name(), error);
         let head = self.read(0, HEAD_BYTES as u64).await?;
+        self.repository.know_author(&head).await?;
         let head = decode_head(&head, self.repository.id(), &self.id).map_err(damaged)?;
         let tail = self.read(self.size.saturating_sub(TRAILER_BYTES as u64), TRAILER_BYTES as u64).await?;
         let trailer = decode_trailer(&tail, self.size).map_err(damaged)?;

@@ -26,17 +26,24 @@ use holdfast_core::name::{self, Place};
 use holdfast_core::object::ObjectType;
 use holdfast_core::record::WalSegment;
 use holdfast_store::{ObjectMeta, ObjectStore, Put};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Segments compress well or not at all; a stream has to keep up with its server.
 const LEVEL: i32 = 3;
 /// Longest content of one object in bytes; what is longer is stored in pieces.
 pub const PIECE_BYTES_MAX: usize = 256 << 20;
 
+/// The chain of members is looked at so often, in seconds.
+const LOOK_SECONDS: u64 = 60;
+
 /// The archive of one repository. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WalArchive {
     ctx: Ctx,
     repository: Repository,
+    /// When the chain of members was last looked at, in seconds.
+    looked: Arc<AtomicI64>,
 }
 
 /// One object of an archive, by its name.
@@ -133,7 +140,19 @@ impl WalArchive {
     /// The archive of a repository.
     #[must_use]
     pub fn new(ctx: &Ctx, repository: &Repository) -> Self {
-        Self { ctx: ctx.clone(), repository: repository.clone() }
+        let looked = Arc::new(AtomicI64::new(ctx.clock.now().seconds));
+        Self { ctx: ctx.clone(), repository: repository.clone(), looked }
+    }
+
+    /// Whoever streams for months learns of its removal within a minute, and does not go on as if
+    /// all were well.
+    async fn look_at_members(&self) -> Result<()> {
+        let now = self.ctx.clock.now().seconds;
+        if now.abs_diff(self.looked.load(Ordering::Relaxed)) >= LOOK_SECONDS {
+            self.repository.require_belonging().await?;
+            self.looked.store(now, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Stores a file of a log, or a piece of one, and returns once it is durable.
@@ -144,6 +163,7 @@ impl WalArchive {
     pub async fn put(&self, name: &WalName, content: impl Into<Bytes>) -> Result<Stored> {
         let content = content.into();
         let object = checked(name, &content)?;
+        self.look_at_members().await?;
         let sealer = self.repository.sealer()?;
         let id = name::named_object(&object);
         // It looks at no root.

@@ -124,7 +124,7 @@ fn each_role_does_what_it_may_and_nothing_else() {
         for repository in [&writer, &maintainer] {
             for snapshot in &all {
                 let restored = world.restore(repository, snapshot, &options).await;
-                let nothing = restored.map_or(true, |(restored, _)| restored.0.is_empty());
+                let nothing = restored.map_or(true, |(restored, _)| restored.items.is_empty());
                 assert!(nothing, "a key without data keys restores");
             }
         }
@@ -335,7 +335,7 @@ async fn owner_and_writer(seed: u64) -> (World, Repository, MemberId, Repository
 }
 
 /// What the writer was told is what everybody sees, and it is out.
-async fn assert_told(world: &World, told: &Result<BackupReport>, what: &str) {
+async fn assert_told(world: &World, told: &Result<BackupReport>, thorough: bool, what: &str) {
     let owner = world.open().await;
     let all = world.snapshots(&owner).await;
     let hosts: Vec<_> = all.iter().map(|snapshot| &*snapshot.summary.host).collect();
@@ -346,9 +346,12 @@ async fn assert_told(world: &World, told: &Result<BackupReport>, what: &str) {
         assert_eq!(error.kind, ErrorKind::NotAllowed, "{what}: {}", chain(error));
         assert!(error.to_string().contains("removed"), "{what}: {error}");
     }
-    assert_all_restore(world, &owner).await;
-    world.assert_sound(&owner).await;
     assert_eq!(open(world, 8).await.unwrap_err().kind, ErrorKind::WrongKey, "{what}: its slot is gone");
+    assert_all_restore(world, &owner).await;
+    if !thorough {
+        return;
+    }
+    world.assert_sound(&owner).await;
     for _ in 0..2 {
         prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
     }
@@ -377,7 +380,7 @@ fn a_member_that_is_removed_while_it_backs_up_is_told_what_counts() {
             let told = run.result.unwrap();
             kept += u32::from(told.is_ok());
             refused += u32::from(told.is_err());
-            assert_told(&world, &told, &format!("removed after {calls} calls")).await;
+            assert_told(&world, &told, calls % 3 == 0, &format!("removed after {calls} calls")).await;
         }
         assert!(kept > 2 && refused > 10, "{kept} {refused}");
     });
@@ -399,7 +402,8 @@ fn a_member_that_backs_up_while_it_is_removed_is_told_what_counts() {
             let told = run.result.unwrap();
             kept += u32::from(told.is_ok());
             refused += u32::from(told.is_err());
-            assert_told(&world, &told, &format!("{ahead} calls, then {calls} of the removal")).await;
+            let what = format!("{ahead} calls, then {calls} of the removal");
+            assert_told(&world, &told, calls % 5 == 0, &what).await;
         }
         assert!(kept > 2 && refused > 10, "{kept} {refused}");
     });
