@@ -196,9 +196,7 @@ impl IndexKeys {
     fn of(&self, header: &Header) -> Result<&Secret, FormatError> {
         match self {
             Self::One(key) => Ok(key),
-            Self::ByEpoch(keys) => {
-                keys.get(&header.key_epoch).ok_or(FormatError::KeyEpoch(header.key_epoch))
-            }
+            Self::ByEpoch(keys) => keys.get(&header.key_epoch).ok_or(FormatError::KeyEpoch(header.key_epoch)),
         }
     }
 }

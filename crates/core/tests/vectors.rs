@@ -24,8 +24,9 @@ use holdfast_core::index::{
     ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, decode_delta, encode_delta,
 };
 use holdfast_core::keys::{
-    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Keyring, MemberEntry, Members,
-    Opener, Role, Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle, seal_bundle,
+    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Keyring, MemberEntry,
+    Members, Opener, Role, Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle,
+    seal_bundle,
 };
 use holdfast_core::name::{PackClass, PackId};
 use holdfast_core::object::{Header, Object, ObjectType, encode_object, open_section, seal_section};
@@ -770,8 +771,7 @@ fn objects_of_members_and_records() {
     let own = &founding.owner.kem;
     let sealed = seal_bundle(&next, REPOSITORY, own.public(), &[0xb3; 32], &kem_calls()).unwrap();
     let bundles = vec![founding.entry.bundles[0].clone(), (1, sealed)];
-    let rotated =
-        MemberEntry { number: 1, previous: members.last_hash(), bundles, ..founding.entry.clone() };
+    let rotated = MemberEntry { number: 1, previous: members.last_hash(), bundles, ..founding.entry.clone() };
     let head = Header { object: next_object, ..header(ObjectType::Member) };
     let made = book.hex("9 member, rotated", &rotated.encode(&head, &signer()));
     members.append(&made, REPOSITORY, &signer().public()).unwrap();

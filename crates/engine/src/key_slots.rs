@@ -147,8 +147,8 @@ pub async fn remove_key(
     let target = find(&ids, text)?;
     let own = repository.slot();
     refuse_own(&ids, target, own)?;
-    refuse_foreign(repository, target).await?;
-    if let Some(member) = only_slot_of(repository, &ids, target).await? {
+    let member = refuse_foreign(repository, target).await?;
+    if let Some(member) = only_slot_of(repository, &ids, target, member).await? {
         let what = format!("key {} is the last one of member {member}: remove the member", short(target));
         return Err(Error::new(ErrorKind::Usage, what));
     }
@@ -177,7 +177,14 @@ pub async fn remove_key(
 pub async fn last_slot_of(repository: &Repository, text: &str) -> Result<Option<MemberId>> {
     let ids = slot_ids(repository).await?;
     let target = find(&ids, text)?;
-    only_slot_of(repository, &ids, target).await
+    let member = member_of(repository, target).await?;
+    only_slot_of(repository, &ids, target, member).await
+}
+
+/// Whose a slot says it is, if it can be read.
+async fn member_of(repository: &Repository, id: ObjectId) -> Result<Option<MemberId>> {
+    let slot = read(repository, id).await?;
+    Ok(slot.and_then(std::result::Result::ok).map(|(header, _)| header.member))
 }
 
 /// The member that a slot says it is of, if that is another one that belongs and has no other slot.
@@ -185,17 +192,14 @@ async fn only_slot_of(
     repository: &Repository,
     ids: &[ObjectId],
     target: ObjectId,
+    member: Option<MemberId>,
 ) -> Result<Option<MemberId>> {
-    let of = async |id: ObjectId| {
-        let slot = read(repository, id).await?;
-        Ok::<_, Error>(slot.and_then(std::result::Result::ok).map(|(header, _)| header.member))
-    };
-    let Some(member) = of(target).await? else { return Ok(None) };
+    let Some(member) = member else { return Ok(None) };
     if member == repository.member() || repository.standing().members.active(member).is_none() {
         return Ok(None);
     }
     for id in ids.iter().filter(|id| **id != target) {
-        if of(*id).await? == Some(member) {
+        if member_of(repository, *id).await? == Some(member) {
             return Ok(None);
         }
     }
@@ -341,12 +345,11 @@ fn refuse_own(ids: &[ObjectId], target: ObjectId, own: ObjectId) -> Result<()> {
     }
 }
 
-/// Only an owner removes what is not its own, or what nobody can read.
-async fn refuse_foreign(repository: &Repository, target: ObjectId) -> Result<()> {
-    let slot = read(repository, target).await?;
-    let own = matches!(slot, Some(Ok((header, _))) if header.member == repository.member());
-    if own || repository.role() == Role::Owner {
-        return Ok(());
+/// Only an owner removes what is not its own, or what nobody can read; tells whose it is.
+async fn refuse_foreign(repository: &Repository, target: ObjectId) -> Result<Option<MemberId>> {
+    let member = member_of(repository, target).await?;
+    if member == Some(repository.member()) || repository.role() == Role::Owner {
+        return Ok(member);
     }
     let what = format!("this key does not allow to remove key {}", short(target));
     Err(Error::new(ErrorKind::NotAllowed, what))

@@ -119,7 +119,8 @@ pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey)
     let label = terms.label.clone();
     let slot = write_slot(ctx, repository, &new.secret, terms, &keys).await?;
     let admitted = append(ctx, repository, |standing| {
-        let sealed = standing.ring.all().map(|bundle| seal_to(ctx, repository, bundle, role, keys.kem.public()));
+        let sealed =
+            standing.ring.all().map(|bundle| seal_to(ctx, repository, bundle, role, keys.kem.public()));
         Ok(Some(MemberEntry {
             number: 0,
             previous: [0; 32],
@@ -192,7 +193,9 @@ pub async fn rotate(ctx: &Ctx, repository: &Repository) -> Result<RotatedKeys> {
     };
     let mut rotated = RotatedKeys { key_epoch: bundle.key_epoch, members: 0, was_begun };
     let give = |standing: &Standing| {
-        let Some(entry) = next_without(standing, repository.member(), bundle.key_epoch) else { return Ok(None) };
+        let Some(entry) = next_without(standing, repository.member(), bundle.key_epoch) else {
+            return Ok(None);
+        };
         let mut entry = entry.clone();
         entry.bundles.push(seal_to(ctx, repository, &bundle, entry.role, &entry.kem)?);
         Ok(Some(entry))
@@ -260,7 +263,8 @@ async fn append(
     for _ in 0..TRIES_MAX {
         repository.refresh_members().await?;
         let standing = repository.standing();
-        let is_owner = standing.members.active(repository.member()).is_some_and(|own| own.role == Role::Owner);
+        let is_owner =
+            standing.members.active(repository.member()).is_some_and(|own| own.role == Role::Owner);
         if !is_owner {
             return Err(removed());
         }

@@ -23,7 +23,9 @@ pub(crate) struct SeenRoot {
 fn unusable_root(number: u64, error: FormatError) -> Error {
     let name = name::root(number);
     match error {
-        FormatError::Newer(_) | FormatError::NotAllowed(_) | FormatError::KeyEpoch(_) => Error::format(&name, error),
+        FormatError::Newer(_) | FormatError::NotAllowed(_) | FormatError::KeyEpoch(_) => {
+            Error::format(&name, error)
+        }
         _ => Error {
             kind: ErrorKind::Damaged,
             what: format!("cannot use {name}, the newest root; run `holdfast repair index`"),

@@ -105,7 +105,10 @@ impl Session {
             let begin = Begin { stream: options.stream, process: ctx.process, started: options.started };
             let header = repository.header(ctx, ObjectType::Begin, name::named_object(&name.begin()), epoch);
             repository
-                .put_own(&name.begin(), begin.encode(&header, &repository.k_ref_for(&header)?, repository.signer()))
+                .put_own(
+                    &name.begin(),
+                    begin.encode(&header, &repository.k_ref_for(&header)?, repository.signer()),
+                )
                 .await?;
         }
         Ok(Self {

@@ -268,7 +268,10 @@ impl Repository {
             Some(head) if head == root.members || number == 0 => Ok(()),
             Some(_) => Err(Error::new(
                 ErrorKind::Damaged,
-                format!("root {} names other members than there are: an entry in members/ was replaced", root.number),
+                format!(
+                    "root {} names other members than there are: an entry in members/ was replaced",
+                    root.number
+                ),
             )),
             None => Err(Error::new(
                 ErrorKind::Damaged,

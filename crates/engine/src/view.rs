@@ -246,9 +246,10 @@ impl Repository {
     pub(crate) async fn read_begin(&self, name: &SessionName) -> Result<Option<Begin>> {
         let Some(bytes) = get_optional(&**self.store(), &name.begin()).await? else { return Ok(None) };
         self.know_author(&bytes).await?;
-        let begin = self.parse_of_session(&bytes, ObjectType::Begin, &name.begin(), name).and_then(|object| {
-            Begin::decode(&object.header, object.body, &self.k_ref_of(object.header.key_epoch)?)
-        });
+        let begin =
+            self.parse_of_session(&bytes, ObjectType::Begin, &name.begin(), name).and_then(|object| {
+                Begin::decode(&object.header, object.body, &self.k_ref_of(object.header.key_epoch)?)
+            });
         begin.map(Some).map_err(|error| Error::format(&name.begin(), error))
     }
 
@@ -450,7 +451,9 @@ impl Repository {
         self.know_author(&bytes).await?;
         match self.parse(&bytes, object_type, id).and_then(|object| decode(&object)) {
             Ok(read) => Ok(Ok(read)),
-            Err(error @ (FormatError::Newer(_) | FormatError::KeyEpoch(_))) => Err(Error::format(name, error)),
+            Err(error @ (FormatError::Newer(_) | FormatError::KeyEpoch(_))) => {
+                Err(Error::format(name, error))
+            }
             Err(error) => Ok(Err(error.to_string())),
         }
     }

@@ -80,7 +80,10 @@ fn a_host_that_writes_cannot_read_and_is_shut_out_for_good() {
     assert_restores(&world, "drills", &first, &web1, "restored");
     let target = world.path("stolen");
     let stolen = run_by(&world, "web1", &[&"restore", &first, &"--target", &target]);
-    assert!(stolen.code != 0 && !target.join(web1.strip_prefix("/").unwrap()).join("file").exists(), "{stolen:?}");
+    assert!(
+        stolen.code != 0 && !target.join(web1.strip_prefix("/").unwrap()).join("file").exists(),
+        "{stolen:?}"
+    );
     run_by(&world, "drills", &[&"backup", &web1]).ends(1).says(&["does not allow"]);
     run_by(&world, "web1", &[&"key", &"rotate"]).ends(1).says(&["owner"]);
     let table = world.run(&[&"key", &"list"]).ends(0).out;

@@ -7,8 +7,8 @@ use super::init::cost;
 use super::kit::{Kit, KitFile, is_key_file, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 use crate::engine::{
-    ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository, add_key,
-    admit, change_key, keys, last_slot_of, members, remove_key, remove_member, rotate,
+    ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository,
+    add_key, admit, change_key, keys, last_slot_of, members, remove_key, remove_member, rotate,
 };
 use crate::fault::Fault;
 use crate::ink::{
@@ -69,7 +69,8 @@ fn show(run: &Run, listed: &[KeyInfo], members: &[MemberInfo]) {
     let mut table = Table::new(&COLUMNS);
     listed.iter().for_each(|key| table.row(cells(key)));
     run.ink.table(&table);
-    let without = |member: &&MemberInfo| !member.is_removed && listed.iter().all(|key| key.member != member.id);
+    let without =
+        |member: &&MemberInfo| !member.is_removed && listed.iter().all(|key| key.member != member.id);
     for member in members.iter().filter(without) {
         let (id, label, role) = (brief(member.id), shown_label(&member.label), member.role.word());
         run.ink.talk(&format!(
@@ -188,7 +189,10 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
     }
     if args.rotate {
         let what = "--rotate is for a member that is removed, and this is one key of several";
-        return Err(Fault::usage(what, "leave it out, or remove the member: holdfast key remove --member MEMBER"));
+        return Err(Fault::usage(
+            what,
+            "leave it out, or remove the member: holdfast key remove --member MEMBER",
+        ));
     }
     let removed = remove_key(&run.ctx, &repository, &secret, &id).await.map_err(with_hint)?;
     warn(run, &removed);
@@ -240,7 +244,9 @@ fn tell_member(run: &Run, removed: &RemovedMember, rotates: bool) {
     ));
     run.ink.talk("take its right to write to the repository's place away, where it has one of its own");
     if !rotates {
-        run.ink.talk("it keeps the keys that it had: so that it cannot open what is stored later, holdfast key rotate");
+        run.ink.talk(
+            "it keeps the keys that it had: so that it cannot open what is stored later, holdfast key rotate",
+        );
     }
     copies(run);
 }

@@ -120,7 +120,9 @@ const fn without(role: Role) -> &'static str {
         Role::Reader => {
             "Without the second, or another reader's or owner's key, nobody can read the backups."
         }
-        Role::Writer | Role::Maintainer => "If the second is lost, an owner makes another key and removes this one.",
+        Role::Writer | Role::Maintainer => {
+            "If the second is lost, an owner makes another key and removes this one."
+        }
     }
 }
 

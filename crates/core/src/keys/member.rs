@@ -208,8 +208,10 @@ impl Members {
     /// bundle open nothing anyway.
     #[must_use]
     pub fn agreed_epoch(&self) -> Option<u32> {
-        let epochs = |entry: &MemberEntry| entry.bundles.iter().map(|(epoch, _)| *epoch).collect::<BTreeSet<_>>();
-        let held: Vec<_> = self.all_active().into_iter().map(epochs).filter(|held| !held.is_empty()).collect();
+        let epochs =
+            |entry: &MemberEntry| entry.bundles.iter().map(|(epoch, _)| *epoch).collect::<BTreeSet<_>>();
+        let held: Vec<_> =
+            self.all_active().into_iter().map(epochs).filter(|held| !held.is_empty()).collect();
         let (first, others) = held.split_first()?;
         first.iter().rev().find(|epoch| others.iter().all(|held| held.contains(epoch))).copied()
     }
@@ -344,7 +346,11 @@ mod tests {
         let founding = founding();
         let (owner, signer) = (founding.owner.member, &founding.owner.signer);
         let mut members = Members::default();
-        members.append(&encoded(&founding.entry, ObjectId([1; 16]), owner, signer), REPOSITORY, &signer.public())?;
+        members.append(
+            &encoded(&founding.entry, ObjectId([1; 16]), owner, signer),
+            REPOSITORY,
+            &signer.public(),
+        )?;
         for (action, member, epochs) in told {
             let member = if *member == 0 { owner } else { MemberId([*member; 16]) };
             let known = if member == owner { signer.public() } else { key_of(member).public() };

@@ -85,8 +85,7 @@ mod tests {
     fn what_is_read_says_which_bundle_opens_it_and_what_all_hold_seals() {
         let founding = founding();
         let kem = &founding.owner.kem;
-        let next =
-            KeyBundle { key_epoch: 3, k_ref: Some(Secret::new([9; 32])), ..founding.bundle.clone() };
+        let next = KeyBundle { key_epoch: 3, k_ref: Some(Secret::new([9; 32])), ..founding.bundle.clone() };
         let seal = |bundle: &KeyBundle| {
             seal_bundle(bundle, REPOSITORY, kem.public(), &[1; 32], &KemCalls::system()).unwrap()
         };

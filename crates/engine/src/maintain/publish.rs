@@ -110,7 +110,8 @@ impl<'a> Draft<'a> {
         }
         let id = ObjectId(self.ctx.random());
         let header = self.repository.header(self.ctx, ObjectType::SnapshotSegment, id, self.epoch());
-        let bytes = encode_snapshots(rows, &header, &self.repository.k_ref_for(&header)?, self.repository.signer());
+        let bytes =
+            encode_snapshots(rows, &header, &self.repository.k_ref_for(&header)?, self.repository.signer());
         let row = NamedRow { kind: 0, id, items: rows.len() as u64, hash: hash(&bytes), floor: 0 };
         self.repository.put_own(&name::snapshot_segment(id), bytes).await?;
         self.root.snapshots.push(row);

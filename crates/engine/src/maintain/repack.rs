@@ -105,9 +105,8 @@ impl<'a> Source<'a> {
         let tail = self.read(self.size.saturating_sub(TRAILER_BYTES as u64), TRAILER_BYTES as u64).await?;
         let trailer = decode_trailer(&tail, self.size).map_err(damaged)?;
         let footer = self.read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
-        let footer =
-            open_footer(&footer, &trailer, &head.header, &self.repository.k_idx_for(&head.header)?)
-                .map_err(damaged)?;
+        let footer = open_footer(&footer, &trailer, &head.header, &self.repository.k_idx_for(&head.header)?)
+            .map_err(damaged)?;
         Ok((head, footer))
     }
 }

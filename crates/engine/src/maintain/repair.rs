@@ -161,7 +161,8 @@ impl<'a> Repair<'a> {
             return Ok(None);
         }
         base.note_vanished(&view);
-        let (stock, scan) = (Stock { packs: packs.clone(), ..Stock::default() }, Scan::bare(view, packs, members));
+        let (stock, scan) =
+            (Stock { packs: packs.clone(), ..Stock::default() }, Scan::bare(view, packs, members));
         Ok(Some(Self {
             ctx,
             repository,

@@ -12,6 +12,7 @@ use holdfast_engine::evidence::{append, records};
 use holdfast_engine::maintain::{
     ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, RepairIndexOptions, forget, prune, repair_index,
 };
+use holdfast_engine::wal::{SegmentName, Timeline, WalArchive, WalName};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
     BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, add_key, admit, backup, keys,
@@ -442,7 +443,8 @@ fn a_removal_that_dies_at_any_call_is_ended_by_the_next_one_or_by_a_prune() {
                     assert!(matches!(refused.kind, ErrorKind::NotAllowed | ErrorKind::WrongKey), "{what}");
                 }
             }
-            slots_left += u32::from(open(&world, 8).await.is_err_and(|error| error.kind == ErrorKind::NotAllowed));
+            slots_left +=
+                u32::from(open(&world, 8).await.is_err_and(|error| error.kind == ErrorKind::NotAllowed));
             let removed = remove_member(&world.ctx(), &owner, member).await.unwrap();
             assert_eq!((removed.was_begun, removed.member.is_removed), (is_removed, true), "{what}");
             assert_eq!(open(&world, 8).await.unwrap_err().kind, ErrorKind::WrongKey, "{what}");
@@ -539,9 +541,7 @@ fn two_owners_that_remove_each_other_leave_one() {
                 opening.go(usize::MAX);
                 opened.push(opening.result.unwrap().unwrap());
             }
-            let other = |own: &Repository| {
-                members(own).into_iter().find(|member| !member.is_own).unwrap().id
-            };
+            let other = |own: &Repository| members(own).into_iter().find(|member| !member.is_own).unwrap().id;
             let mut runs: Vec<_> =
                 opened.iter().map(|own| stepped_removal(&world, own, other(own))).collect();
             runs[0].go(one);
@@ -569,7 +569,10 @@ fn the_last_key_of_another_member_goes_with_the_member() {
         let member = member_of(&world, &owner, Role::Reader);
         let slots = async |owner: &Repository| {
             let all = keys(&world.ctx(), owner).await.unwrap().value;
-            all.into_iter().filter(|key| key.member == member).map(|key| key.id.to_string()).collect::<Vec<_>>()
+            all.into_iter()
+                .filter(|key| key.member == member)
+                .map(|key| key.id.to_string())
+                .collect::<Vec<_>>()
         };
         let both = slots(&owner).await;
         assert_eq!((both.len(), last_slot_of(&owner, &both[0]).await.unwrap()), (2, None));
@@ -590,6 +593,38 @@ fn the_last_key_of_another_member_goes_with_the_member() {
         assert_eq!(itself.kind, ErrorKind::Usage);
         let nobody = remove_member(&world.ctx(), &owner, MemberId([1; 16])).await.unwrap_err();
         assert_eq!(nobody.kind, ErrorKind::NotFound);
+        world.assert_sound(&owner).await;
+    });
+}
+
+#[test]
+fn a_log_that_streams_for_long_ends_when_its_member_is_removed() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        let writer = admitted(&world, &owner, Role::Writer, 8).await;
+        let reader = admitted(&world, &owner, Role::Reader, 9).await;
+        let archive = WalArchive::new(&world.ctx(), &writer);
+        let segment = |place: u64| {
+            let file = SegmentName { timeline: 1, place }.to_string();
+            (WalName::whole(Timeline::new(7, 1, b""), file), vec![place as u8; 1000])
+        };
+        for place in [1, 2] {
+            let (name, content) = segment(place);
+            archive.put(&name, content).await.unwrap();
+            rotate(&world.ctx(), &owner).await.unwrap();
+            world.clock.advance(61);
+        }
+        remove_member(&world.ctx(), &owner, member_of(&world, &owner, Role::Writer)).await.unwrap();
+        world.clock.advance(61);
+        let (name, content) = segment(3);
+        let refused = archive.put(&name, content).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::NotAllowed, "{}", chain(&refused));
+        let read = WalArchive::new(&world.ctx(), &reader);
+        for place in [1, 2] {
+            let (name, content) = segment(place);
+            assert_eq!(read.get(&name).await.unwrap().unwrap(), content);
+        }
+        assert_eq!(read.get(&segment(3).0).await.unwrap(), None);
         world.assert_sound(&owner).await;
     });
 }
