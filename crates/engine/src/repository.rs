@@ -5,13 +5,14 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Blocks;
+use crate::rights::{Right, may_sign};
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{
-    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Members, Opener, Role, Sealer,
-    SlotKdf, SlotTerms, found, member_header, open_bundle,
+    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberEntry, MemberKeys, Members, Opener,
+    Role, Sealer, SlotKdf, SlotTerms, found, member_header, open_bundle,
 };
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, OBJECT_BYTES_MAX, Object, ObjectType, check_place};
@@ -293,6 +294,11 @@ impl Repository {
         &self.inner.blocks
     }
 
+    /// What is in force for a member.
+    pub(crate) fn active(&self, member: MemberId) -> Option<&MemberEntry> {
+        self.inner.members.active(member)
+    }
+
     /// The key that verifies what an active member signed.
     pub(crate) fn key_of(&self, member: MemberId) -> Option<SignPublic> {
         self.inner.members.active(member).map(|entry| entry.sign)
@@ -376,6 +382,7 @@ impl Repository {
     }
 
     pub(crate) fn sealer(&self) -> Result<Sealer> {
+        self.require(Right::BackUp)?;
         Sealer::new(self.id(), self.member(), &self.inner.bundle).map_err(|_| not_allowed("write"))
     }
 
@@ -383,12 +390,8 @@ impl Repository {
         Opener::new(self.id(), &self.inner.bundle)
     }
 
-    /// Whether a member is an owner now.
-    pub(crate) fn is_owner(&self, member: MemberId) -> bool {
-        self.inner.members.active(member).is_some_and(|entry| entry.role == Role::Owner)
-    }
-
-    /// Takes an object apart: checksum, place, and the signature of an active member.
+    /// Takes an object apart: checksum, place, and the signature of an active member whose role
+    /// allows it.
     pub(crate) fn parse<'a>(
         &self,
         bytes: &'a [u8],
@@ -400,24 +403,11 @@ impl Repository {
         if object_type.is_signed() {
             let member = self.inner.members.active(object.header.member).ok_or(FormatError::Signature)?;
             object.verify(&member.sign)?;
+            if !may_sign(member.role, object_type) {
+                return Err(FormatError::Misplaced("its author"));
+            }
         }
         Ok(object)
-    }
-
-    /// Takes an object apart that only owners and maintainers may write.
-    pub(crate) fn parse_maintained<'a>(
-        &self,
-        bytes: &'a [u8],
-        object_type: ObjectType,
-        id: ObjectId,
-    ) -> std::result::Result<Object<'a>, FormatError> {
-        let object = self.parse(bytes, object_type, id)?;
-        let role = self.inner.members.active(object.header.member).map(|entry| entry.role);
-        if matches!(role, Some(Role::Owner | Role::Maintainer)) {
-            Ok(object)
-        } else {
-            Err(FormatError::Misplaced("its author"))
-        }
     }
 
     /// Number of member entries, and the hash of the last.

@@ -75,7 +75,7 @@ impl Repository {
     }
 
     pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
-        let object = self.parse_maintained(bytes, ObjectType::Root, name::root_object(number))?;
+        let object = self.parse(bytes, ObjectType::Root, name::root_object(number))?;
         let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
         let root = Root::decode(&object.header, object.body, key)?;
         if root.number != number || root.repository_hash != self.description_hash() {

@@ -10,8 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
 use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
+use crate::rights::may_sign;
 use crate::roots::SeenRoot;
 use crate::session::AdoptedPack;
+use crate::trust::are_of;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -215,7 +217,24 @@ impl Repository {
         let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see snapshots"))?;
         let end = End::decode(&object.header, object.body, key)?;
         end.check_author(&object.header, name)?;
+        self.check_end(&object.header, name, &end)?;
         Ok((object.header, end))
+    }
+
+    /// An owner or a writer commits its own session; a session is aborted by its own member, or by
+    /// who maintains.
+    fn check_end(
+        &self,
+        header: &Header,
+        name: &SessionName,
+        end: &End,
+    ) -> std::result::Result<(), FormatError> {
+        let may_sign = |object| self.role_of(header.member).is_none_or(|role| may_sign(role, object));
+        let may = match end {
+            End::Commit(_) => may_sign(ObjectType::IndexDelta),
+            End::Abort { .. } => header.member == name.member || may_sign(ObjectType::Root),
+        };
+        if may { Ok(()) } else { Err(FormatError::Misplaced("its author")) }
     }
 
     /// Takes apart an object of a session, which only the session's own member may have written.
@@ -287,7 +306,11 @@ impl Repository {
         let name = session.delta(number);
         let object = self.parse_of_session(bytes, ObjectType::IndexDelta, &name, session)?;
         let (stated, tables) = decode_delta(&object.header, object.body, key)?;
-        if stated == number { Ok(tables) } else { Err(FormatError::Misplaced("its number")) }
+        if stated != number {
+            return Err(FormatError::Misplaced("its number"));
+        }
+        self.check_tables(session.member, &tables)?;
+        Ok(tables)
     }
 
     /// Where a delta of a snapshot is missing or damaged, the footers of the packs say the same.
@@ -326,7 +349,22 @@ impl Repository {
         for number in 0..pins {
             packs.extend(self.read_pinned(name, number, index).await?);
         }
+        // What was repacked is in the index already: a pack that names another's is not what it says.
+        packs.retain(|pack| {
+            let member = pack.row.id.member;
+            are_of(&pack.tables, member) && (member == name.member || self.is_owner(name.member))
+        });
         Ok(packs)
+    }
+
+    /// What a writer says counts only of its own packs: of those of others nobody would know any more
+    /// whether they have what it says, nor what opens them.
+    fn check_tables(&self, author: MemberId, tables: &IndexTables) -> std::result::Result<(), FormatError> {
+        if self.is_owner(author) || are_of(tables, author) {
+            Ok(())
+        } else {
+            Err(FormatError::Malformed("what it says of packs of other members"))
+        }
     }
 
     /// Packs that a session took over from another are named by its delta and its pins alone.
@@ -433,7 +471,7 @@ impl Repository {
         if hash(&bytes) != *expected {
             return Ok(Err("it is not the object that the root names".into()));
         }
-        match self.parse_maintained(&bytes, object_type, id).and_then(|object| decode(&object)) {
+        match self.parse(&bytes, object_type, id).and_then(|object| decode(&object)) {
             Ok(read) => Ok(Ok(read)),
             Err(error @ FormatError::Newer(_)) => Err(Error::format(name, error)),
             Err(error) => Ok(Err(error.to_string())),

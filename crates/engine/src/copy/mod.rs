@@ -24,6 +24,7 @@ use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::session::{AdoptedPack, Session, SessionOptions};
 use crate::snapshots::{Snapshot, details};
 use crate::view::View;
@@ -123,6 +124,7 @@ pub async fn copy(
         let what = format!("{} and {} are one repository", from.location(), to.location());
         return Err(Error::new(ErrorKind::Usage, what));
     }
+    to.require(Right::BackUp)?;
     let alike = from.names_alike(to);
     let reader = Reader::new(from, from.view().await?)?;
     let mut run = Run {

@@ -89,7 +89,7 @@ async fn stream_segment(
             break;
         }
     }
-    Ok(Some(decoder.finish(|member| repository.key_of(member))))
+    Ok(Some(decoder.finish(|member| repository.key_of_maintainer(member))))
 }
 
 /// Removes copies of segments that no root names any more, and what killed runs left. A run that

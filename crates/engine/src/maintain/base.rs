@@ -125,7 +125,7 @@ async fn newest_witness(repository: &Repository) -> Result<u64> {
                 Err(error) if error.kind == StoreErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            if let Ok(object) = repository.parse_maintained(&bytes, object_type, id) {
+            if let Ok(object) = repository.parse(&bytes, object_type, id) {
                 // It states the root before the one that it was written for.
                 newest = newest.max(object.header.epoch + 1);
             }

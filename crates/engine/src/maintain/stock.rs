@@ -11,12 +11,15 @@ use crate::index::{Index, PackState};
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
+use crate::rights::may_sign;
 use crate::session::AdoptedPack;
+use crate::trust::are_of;
 use crate::view::View;
 use futures::stream::{self, StreamExt};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{PackId, SessionName};
+use holdfast_core::object::ObjectType;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Packs that are read at the same time.
@@ -123,6 +126,15 @@ impl Stock {
                 return Err(Error::interrupted());
             }
             match pack {
+                // Who may not repack has no chunks of others: it makes them up.
+                Ok(pack) if !are_of(&pack.tables, id.member) && !may_repack(repository, &id) => {
+                    drop(
+                        self.bad.insert(
+                            id,
+                            "holds chunks of other members, which its author may not copy".into(),
+                        ),
+                    );
+                }
                 Ok(pack) => found.push(pack),
                 Err(error) if error.kind == ErrorKind::Damaged => drop(self.bad.insert(id, chain(&error))),
                 Err(error) => return Err(error),
@@ -213,6 +225,11 @@ impl Stock {
         };
         Ok(self.places(index, &key)?.into_iter().map(have).max().unwrap_or(Have::No))
     }
+}
+
+/// Whether the author of a pack may copy what others sealed; of one that was removed nobody knows.
+fn may_repack(repository: &Repository, pack: &PackId) -> bool {
+    repository.role_of(pack.member).is_none_or(|role| may_sign(role, ObjectType::IndexSegment))
 }
 
 /// Whether the index names a pack for a chunk at all.
