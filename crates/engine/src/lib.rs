@@ -47,6 +47,8 @@ mod tag;
 pub mod target;
 mod tree;
 mod trust;
+#[cfg(test)]
+mod trust_tests;
 mod view;
 pub mod wal;
 pub mod workers;

@@ -39,6 +39,12 @@ impl Reliable {
         Ok(Self { index, distrusted })
     }
 
+    /// Whether nobody has written whom our role does not trust.
+    #[cfg(test)]
+    pub(crate) const fn trusts_all(&self) -> bool {
+        self.distrusted.is_none()
+    }
+
     /// The pack of a chunk that new references may rely on.
     pub(crate) fn pack_of(&self, key: &ChunkKey) -> Result<Option<PackId>> {
         let place = match &self.distrusted {

@@ -32,7 +32,7 @@ pub(super) async fn find(
             BlockMap::open(folder, &name(cache.snapshot), known.repository.identifier()?).map(Arc::new);
     }
     let Some(parent) = past.parent.clone().filter(|_| past.map.is_none()) else { return Ok(past) };
-    let reads = known.reads();
+    let reads = known.reads(&parent);
     if past.cache.is_some() && !past.covered && reads {
         // It knows another snapshot, whose pages may be gone.
         past = rebuilt(ctx, known, options, parent.clone()).await?;

@@ -195,7 +195,7 @@ async fn attempt(
     let past = maps::find(ctx, &known, options, find_past(ctx, &view, &known, options).await?).await?;
     if source.goes_on() {
         let landmarks = match (source.landmarks(), &past.parent) {
-            (Some(apart), Some(parent)) if known.reads() => {
+            (Some(apart), Some(parent)) if known.reads(parent) => {
                 landmarks::of(repository, &index, parent, apart).await
             }
             (Some(apart), _) => past.cache.as_ref().map(|cache| cache.landmarks(apart)).unwrap_or_default(),
@@ -238,7 +238,10 @@ async fn attempt(
         facts: driven.point.facts.clone(),
     };
     let problems = driven.problems;
-    if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs + missing_packs == 0 {
+    // What another member says that it has is no reason to keep nothing.
+    let by_trusted = past.parent.as_ref().is_some_and(|parent| repository.trusts(parent.member));
+    let skips = unchanged && by_trusted && options.skip_if_unchanged;
+    if options.dry_run || skips && adopted_packs + missing_packs == 0 {
         session.abandon("nothing changed").await?;
         return Ok(Outcome { value: report, problems });
     }
@@ -329,7 +332,7 @@ fn keep_stated(
 /// What the parent left for the source.
 async fn before(ctx: &Ctx, known: &Known<'_>, past: &Past, options: &BackupOptions, start: Time) -> Before {
     let facts = match &past.parent {
-        Some(parent) if known.reads() => {
+        Some(parent) if known.reads(parent) => {
             details(ctx, known.repository, parent).await.ok().map(|details| details.facts)
         }
         // Whoever may only write cannot read them, and has what it noted.
@@ -504,9 +507,10 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Whether pages can be read at all.
-    fn reads(&self) -> bool {
-        self.repository.may(Right::Read)
+    /// Whether a snapshot can be read, and what it says is believed: who may lie about what a file's
+    /// content is must not decide what is taken over from it.
+    fn reads(&self, snapshot: &Snapshot) -> bool {
+        self.repository.may(Right::Read) && self.repository.trusts(snapshot.member)
     }
 
     /// What the source stated when a snapshot was made, as this machine noted it.
@@ -522,10 +526,17 @@ async fn rebuilt(ctx: &Ctx, known: &Known<'_>, options: &BackupOptions, parent: 
     let Known { repository, index, stream, .. } = *known;
     let without = |parent| Past::new(Some(parent), None, false);
     let Some(folder) = &options.cache_dir else { return Ok(without(parent)) };
-    if !known.reads() {
-        let what = "the local cache does not know the last snapshot, and this key cannot read it: everything is \
-                    read again. What the repository has is not stored again";
-        ctx.monitor.on(&Event::Warning(what));
+    if !known.reads(&parent) {
+        let why = if repository.may(Right::Read) {
+            "it is another member's, whom this key does not trust"
+        } else {
+            "this key cannot read it"
+        };
+        let what = format!(
+            "the local cache does not know the last snapshot, and {why}: everything is read again. What the \
+             repository has of members that this key trusts is not stored again"
+        );
+        ctx.monitor.on(&Event::Warning(&what));
         return Ok(without(parent));
     }
     let reader = Reader::with_index(repository, Arc::clone(index))?;

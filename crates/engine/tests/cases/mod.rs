@@ -18,6 +18,7 @@ mod maintain_crash;
 mod recover;
 mod repair;
 mod repair_damage;
+mod roles;
 mod round_trip;
 mod select;
 mod tag;
