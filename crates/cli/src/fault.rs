@@ -230,7 +230,7 @@ fn hint_of(kind: ErrorKind) -> &'static str {
             "check which password or key file is used (HOLDFAST_PASSWORD_FILE, HOLDFAST_KEY_FILE, ...)"
         }
         ErrorKind::Newer => "use a newer version of holdfast; nothing was changed",
-        ErrorKind::NotAllowed => "use the key of a member whose role allows it",
+        ErrorKind::NotAllowed => "see which keys there are: holdfast key list",
         ErrorKind::NotFound => {
             "see what there is: holdfast snapshots; holdfast ls SNAPSHOT; holdfast find NAME"
         }

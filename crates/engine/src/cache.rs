@@ -27,6 +27,8 @@ const FOOT_BYTES: u64 = 6 * 8 + 32;
 const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Every so many records have their place noted, for lookups out of order.
 const RECORDS_A_STEP: u64 = 64;
+/// So many keys that divide a snapshot evenly at most.
+const LANDMARKS_MAX: u64 = 4096;
 /// Digests are sorted in runs of at most so many, which bounds memory.
 const RUN_DIGESTS_MAX: usize = 1 << 20;
 
@@ -431,6 +433,16 @@ impl Cache {
     /// Whether less than half of a bundle was in use: its files are read and bundled anew.
     pub(crate) fn is_wasteful(&self, bundle: &ChunkId) -> bool {
         !self.wasteful.is_empty() && self.wasteful.contains(&ChunkKey::from(bundle))
+    }
+
+    /// Keys that lie about so many records apart; none where there are not enough records, or they
+    /// cannot be read.
+    pub(crate) fn landmarks(&self, apart: u64) -> Vec<Vec<u8>> {
+        let steps = self.steps.len() as u64;
+        let stride = apart.div_ceil(RECORDS_A_STEP).max(steps.div_ceil(LANDMARKS_MAX)).max(1);
+        let places = (stride..).step_by(stride as usize).take_while(|at| at + stride <= steps);
+        let key = |at: u64| record_key(&self.record_at(self.steps[at as usize])?).map(<[u8]>::to_vec);
+        places.map(key).collect::<io::Result<_>>().unwrap_or_default()
     }
 
     /// Reads records in order of their keys.

@@ -37,6 +37,7 @@ mod protocol_tests;
 mod reader;
 mod repository;
 mod restore;
+mod rights;
 mod roots;
 mod session;
 mod snapshots;
@@ -46,6 +47,9 @@ mod stats;
 mod tag;
 pub mod target;
 mod tree;
+mod trust;
+#[cfg(test)]
+mod trust_tests;
 mod view;
 pub mod wal;
 pub mod workers;
@@ -73,6 +77,7 @@ pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,
     restore, restored_file, verify,
 };
+pub use rights::Right;
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};

@@ -6,9 +6,9 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::index::{Index, Place};
 use crate::restore::chain;
 use crate::session::SessionOptions;
+use crate::trust::Reliable;
 use crate::workers::lock;
 use holdfast_core::chunk::{
     PackCipher, PageCiphers, PageText, StoredLength, open_page, open_payload, pack_payload, seal_data,
@@ -166,7 +166,7 @@ pub(crate) struct Packer {
     epoch: u64,
     secrets: SessionSecrets,
     row: SessionRow,
-    index: Arc<Index>,
+    reliable: Reliable,
     seal_check: bool,
     dry_run: bool,
     level: i32,
@@ -199,7 +199,7 @@ impl Packer {
         (session, epoch): (SessionId, u64),
         secrets: &SessionSecrets,
         row: &SessionRow,
-        index: Arc<Index>,
+        reliable: Reliable,
         options: &SessionOptions,
     ) -> Self {
         Self {
@@ -209,7 +209,7 @@ impl Packer {
             epoch,
             secrets: secrets.clone(),
             row: row.clone(),
-            index,
+            reliable,
             seal_check: options.seal_check,
             dry_run: options.dry_run,
             level: options.level,
@@ -294,9 +294,7 @@ impl Packer {
     /// The pack of an earlier session that has a chunk and may be relied on. Where it cannot be
     /// looked up, the chunk counts as new: to store it again is always right.
     fn pack_of(&self, key: &ChunkKey) -> Option<PackId> {
-        let pack = |place: Place| Ok(self.index.pack(place.pack)?.row.id);
-        let found = self.index.live(key).and_then(|place| place.map(pack).transpose());
-        found.unwrap_or_else(|error| {
+        self.reliable.pack_of(key).unwrap_or_else(|error| {
             if !self.blind.swap(true, Ordering::Relaxed) {
                 let what = format!("{}; what lies there is stored again", chain(&error));
                 self.ctx.monitor.on(&Event::Warning(&what));

@@ -5,6 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, KnownPack, Place};
 use crate::repository::{Repository, object_key};
+use crate::rights::Right;
 use crate::view::View;
 use crate::workers::lock;
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use holdfast_core::chunk::{
 use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry_code::Refs;
-use holdfast_core::id::ChunkId;
+use holdfast_core::id::{ChunkId, MemberId};
 use holdfast_core::keys::{Identifier, Opener};
 use holdfast_core::name::PackClass;
 use holdfast_core::page::Page;
@@ -35,7 +36,8 @@ pub(crate) const RANGE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Reader {
     pub repository: Repository,
     pub index: Arc<Index>,
-    identifier: Identifier,
+    /// None where the key names no chunks.
+    identifier: Option<Identifier>,
     opener: Opener,
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
     /// Generations of keys of sessions.
@@ -49,6 +51,9 @@ pub(crate) struct Reader {
     /// Pages that were fetched before they were asked for.
     pub(crate) ahead: Arc<Mutex<HashMap<ChunkId, Page>>>,
 }
+
+/// Whose word counts; everybody's, if none is stated.
+pub(crate) type Believed<'a> = Option<&'a (dyn Fn(MemberId) -> bool + Sync)>;
 
 /// A chunk that is wanted, and where it lies.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +93,17 @@ pub(crate) fn coalesce(mut wanted: Vec<Wanted>) -> Vec<Range> {
 }
 
 impl Reader {
+    /// A reader of names and contents.
+    ///
+    /// # Errors
+    /// The key does not allow reading.
     pub(crate) fn new(repository: &Repository, view: View) -> Result<Self> {
+        repository.require(Right::Read)?;
+        Self::of_refs(repository, view)
+    }
+
+    /// A reader of whatever the key opens: of what pages refer to at least.
+    pub(crate) fn of_refs(repository: &Repository, view: View) -> Result<Self> {
         let reader = Self::with_index(repository, Arc::new(view.index))?;
         Ok(Self { root: Some(view.root.number), ..reader })
     }
@@ -106,7 +121,7 @@ impl Reader {
         if newest <= root {
             return Ok(None);
         }
-        let newer = Self::new(&self.repository, self.repository.view().await?)?;
+        let newer = Self::of_refs(&self.repository, self.repository.view().await?)?;
         *lock(&self.moved) = Some(newer.clone());
         Ok(Some(newer))
     }
@@ -115,7 +130,7 @@ impl Reader {
         Ok(Self {
             repository: repository.clone(),
             index,
-            identifier: repository.identifier()?.clone(),
+            identifier: repository.identifier().ok().cloned(),
             opener: repository.opener(),
             secrets: Arc::default(),
             epochs: Arc::default(),
@@ -127,8 +142,20 @@ impl Reader {
         })
     }
 
-    pub(crate) fn identifier(&self) -> &Identifier {
-        &self.identifier
+    /// Names chunks, and so tells whether one is what it should be.
+    ///
+    /// # Errors
+    /// The key does not hold what that takes.
+    pub(crate) fn identifier(&self) -> Result<&Identifier> {
+        match &self.identifier {
+            Some(identifier) => Ok(identifier),
+            None => self.repository.identifier(),
+        }
+    }
+
+    /// Whether the key opens pages and contents.
+    pub(crate) fn opens(&self) -> bool {
+        self.repository.may(Right::Read)
     }
 
     /// The secret that a pack was sealed under.
@@ -194,7 +221,7 @@ impl Reader {
     ) -> Result<()> {
         let cipher = self.data_cipher(wanted.place.origin)?;
         let length = wanted.place.length;
-        open_data(&cipher, &self.identifier, &wanted.id, length, sealed, decompressor, plaintext)
+        open_data(&cipher, self.identifier()?, &wanted.id, length, sealed, decompressor, plaintext)
             .map_err(|error| self.broken(wanted, error))
     }
 
@@ -214,7 +241,7 @@ impl Reader {
     fn open_page_text(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<PageText> {
         let ciphers = self.page_ciphers(wanted.place.origin)?;
         let (place, mut decompressor) = (wanted.place, Decompressor::new());
-        open_page(&ciphers, &self.identifier, &wanted.id, place.length, sealed, &mut decompressor)
+        open_page(&ciphers, self.identifier()?, &wanted.id, place.length, sealed, &mut decompressor)
             .map_err(|error| self.broken(wanted, error))
     }
 
@@ -257,9 +284,18 @@ impl Reader {
         id: &ChunkId,
         mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
-        let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
+        self.try_places_by(id, None, &mut open).await
+    }
+
+    async fn try_places_by(
+        &self,
+        id: &ChunkId,
+        believed: Believed<'_>,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Err(error) = self.try_known_places(id, believed, open).await else { return Ok(()) };
         match self.newer().await {
-            Ok(Some(newer)) => newer.try_known_places(id, &mut open).await,
+            Ok(Some(newer)) => newer.try_known_places(id, believed, open).await,
             Ok(None) | Err(_) => Err(error),
         }
     }
@@ -267,10 +303,11 @@ impl Reader {
     async fn try_known_places(
         &self,
         id: &ChunkId,
+        believed: Believed<'_>,
         open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let mut last = missing(id);
-        for place in self.index.places(id)? {
+        for place in self.places_by(id, believed)? {
             let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
             match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
                 Ok(()) => return Ok(()),
@@ -285,10 +322,17 @@ impl Reader {
     /// Reads the references of pages, those close together in one call; in the order asked for.
     /// The key for bodies is not needed.
     pub(crate) async fn refs(&self, ids: &[ChunkId]) -> Vec<Result<Refs>> {
+        self.refs_by(ids, None).await
+    }
+
+    /// The same, by the word of some members: every member has the key for references, so that only
+    /// who sealed a page tells whether they are its own. Of a page that none of them has sealed any
+    /// copy is taken.
+    pub(crate) async fn refs_by(&self, ids: &[ChunkId], believed: Believed<'_>) -> Vec<Result<Refs>> {
         let mut found: HashMap<ChunkId, Refs> = HashMap::new();
         let wanted = ids
             .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
+            .filter_map(|id| Some(Wanted { id: *id, place: self.believed_place(id, believed).ok()?? }))
             .collect();
         // What fails here is tried again alone below.
         for range in coalesce(wanted) {
@@ -304,20 +348,43 @@ impl Reader {
         for id in ids {
             all.push(match found.remove(id) {
                 Some(refs) => Ok(refs),
-                None => self.refs_of(id).await,
+                None => self.refs_of(id, believed).await,
             });
         }
         all
     }
 
-    async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
+    async fn refs_of(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Refs> {
         let mut refs = None;
-        self.try_places(id, |reader, wanted, sealed| {
+        let mut open = |reader: &Self, wanted: &Wanted, sealed: &mut [u8]| {
             refs = Some(reader.open_refs(wanted, sealed)?);
             Ok(())
-        })
-        .await?;
+        };
+        self.try_places_by(id, believed, &mut open).await?;
         refs.ok_or_else(|| missing(id))
+    }
+
+    /// The place of a page by members that are believed.
+    fn believed_place(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Option<Place>> {
+        let first = self.index.place(id)?;
+        if first.is_none_or(|place| self.is_by(&place, believed)) {
+            return Ok(first);
+        }
+        Ok(self.places_by(id, believed)?.into_iter().next())
+    }
+
+    fn is_by(&self, place: &Place, believed: Believed<'_>) -> bool {
+        let by = |believed: &(dyn Fn(MemberId) -> bool + Sync)| {
+            self.index.pack(place.origin).is_ok_and(|origin| believed(origin.row.id.member))
+        };
+        believed.is_none_or(by)
+    }
+
+    /// The places of a chunk by members that are believed; all, if there is none.
+    fn places_by(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Vec<Place>> {
+        let all = self.index.places(id)?;
+        let by: Vec<_> = all.iter().filter(|place| self.is_by(place, believed)).copied().collect();
+        Ok(if by.is_empty() { all } else { by })
     }
 
     fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {

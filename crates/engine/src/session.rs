@@ -10,6 +10,7 @@ use crate::index::Index;
 use crate::packer::{Packer, Parcel};
 use crate::repository::{Repository, object_key, put_or_mine};
 use crate::standing::removed;
+use crate::trust::Reliable;
 use crate::view::View;
 use bytes::Bytes;
 use holdfast_core::crypto::{Secret, hash};
@@ -100,7 +101,8 @@ impl Session {
             .begin_session(id, &secrets, &[ctx.random(), ctx.random()], &ctx.kem)
             .map_err(|error| Error::format("the repository's keys", error))?;
         let name = SessionName { epoch: epoch as u32, member: repository.member(), session: id };
-        let packer = Packer::new(ctx, sealer, (id, epoch), &secrets, &row, index, options);
+        let reliable = Reliable::new(repository, index)?;
+        let packer = Packer::new(ctx, sealer, (id, epoch), &secrets, &row, reliable, options);
         if !options.dry_run {
             let begin = Begin { stream: options.stream, process: ctx.process, started: options.started };
             let header = repository.header(ctx, ObjectType::Begin, name::named_object(&name.begin()), epoch);

@@ -11,6 +11,7 @@ use crate::paths::Scope;
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::tree::{Held, Pending, Step, TreeWalk};
 use crate::view::View;
 use holdfast_core::entry::{Entry, Time};
@@ -194,7 +195,9 @@ pub async fn resolve(
             format!("no snapshot in {} matches", repository.location()),
         ));
     }
-    let reader = Reader::new(repository, view)?;
+    // Without a path no tree is looked into.
+    let reader =
+        if path.is_empty() { Reader::of_refs(repository, view) } else { Reader::new(repository, view) }?;
     let mut streams: BTreeMap<StreamId, Vec<Snapshot>> = BTreeMap::new();
     for snapshot in found {
         streams.entry(snapshot.summary.stream).or_default().push(snapshot);
@@ -396,6 +399,7 @@ impl<'a> Lookup<'a> {
 /// # Errors
 /// It is damaged, or the key does not allow reading.
 pub async fn details(_ctx: &Ctx, repository: &Repository, snapshot: &Snapshot) -> Result<Details> {
+    repository.require(Right::Read)?;
     let name = snapshot.name();
     let missing = || Error::new(ErrorKind::Damaged, format!("{} is missing", name.end()));
     let bytes = get_optional(&**repository.store(), &name.end()).await?.ok_or_else(missing)?;

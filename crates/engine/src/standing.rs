@@ -7,6 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, WHOLE, get_optional, list_all};
+use crate::rights::Right;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{Secret as Key, SignPublic};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
@@ -124,6 +125,7 @@ impl Repository {
     }
 
     pub(crate) fn sealer(&self) -> Result<Sealer> {
+        self.require(Right::BackUp)?;
         Sealer::new(self.id(), self.member(), &self.bundle()).map_err(|_| not_allowed("write"))
     }
 

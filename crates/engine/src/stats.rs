@@ -15,6 +15,7 @@ use crate::repository::{Repository, list_all};
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
 use holdfast_core::entry::{Content, Extent};
+use holdfast_core::entry_code::Refs;
 use holdfast_core::id::{ChunkId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::page::{Page, PageBody};
@@ -70,6 +71,9 @@ pub struct StatsReport {
 /// What is stored for the snapshots that were asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoredStats {
+    /// Whether pages could be opened: with a key that does not, what files take of chunks is not known,
+    /// and the three figures of contents are 0.
+    pub opened: bool,
     /// Data chunks that they refer to.
     pub chunks: u64,
     /// What these take, in bytes.
@@ -121,7 +125,7 @@ pub async fn stats(
     let mut problems = Problems::default();
     let mut unique = Vec::new();
     if mode == StatsMode::Full {
-        let reader = Reader::new(repository, view)?;
+        let reader = Reader::of_refs(repository, view)?;
         let walked: Vec<&Snapshot> = chosen.iter().chain(&others).collect();
         if walked.len() >= SHARED as usize {
             return Err(Error::new(ErrorKind::Usage, "too many snapshots to be told apart"));
@@ -175,6 +179,15 @@ impl<'a> Survey<'a> {
                 fresh.extend((mark != Mark::Known).then_some(mark == Mark::New));
                 mark != Mark::Known
             });
+            if !self.reader.opens() {
+                for (id, refs) in ids.iter().zip(self.reader.refs(&ids).await) {
+                    match refs {
+                        Ok(refs) => self.note_refs(number, &refs, &mut stack),
+                        Err(error) => self.damaged(snapshot, id, &error),
+                    }
+                }
+                continue;
+            }
             // Fewer may come at a time than were asked for.
             while !ids.is_empty() {
                 let pages = self.reader.pages(&ids).await;
@@ -190,11 +203,15 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn note(&mut self, number: u32, page: &Page, fresh: bool, stack: &mut Vec<ChunkId>) {
-        for chunk in &page.refs.chunks {
+    fn note_refs(&mut self, number: u32, refs: &Refs, stack: &mut Vec<ChunkId>) {
+        for chunk in &refs.chunks {
             mark(&mut self.chunks, ChunkKey::from(chunk), number);
         }
-        stack.extend(&page.refs.children);
+        stack.extend(&refs.children);
+    }
+
+    fn note(&mut self, number: u32, page: &Page, fresh: bool, stack: &mut Vec<ChunkId>) {
+        self.note_refs(number, &page.refs, stack);
         // Pages of chosen snapshots come first, so a page that is new later is not theirs.
         if !fresh || number as usize >= self.chosen {
             return;
@@ -242,7 +259,8 @@ impl<'a> Survey<'a> {
     }
 
     fn sum(self, pack_bytes: u64) -> Result<StoredStats> {
-        let (mut stats, mut referenced) = (StoredStats::default(), 0);
+        let opened = self.reader.opens();
+        let (mut stats, mut referenced) = (StoredStats { opened, ..StoredStats::default() }, 0);
         for (key, mark) in &self.pages {
             let bytes = stored_bytes(&self.reader.index, key)?;
             referenced += bytes;

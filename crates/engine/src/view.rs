@@ -12,6 +12,7 @@ use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::roots::SeenRoot;
 use crate::session::AdoptedPack;
+use crate::trust::are_of;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -297,7 +298,11 @@ impl Repository {
         let object = self.parse_of_session(bytes, ObjectType::IndexDelta, &name, session)?;
         let key = self.k_idx_of(object.header.key_epoch)?;
         let (stated, tables) = decode_delta(&object.header, object.body, &key)?;
-        if stated == number { Ok(tables) } else { Err(FormatError::Misplaced("its number")) }
+        if stated != number {
+            return Err(FormatError::Misplaced("its number"));
+        }
+        self.check_tables(session.member, &tables)?;
+        Ok(tables)
     }
 
     /// Where a delta of a snapshot is missing or damaged, the footers of the packs say the same.
@@ -336,7 +341,22 @@ impl Repository {
         for number in 0..pins {
             packs.extend(self.read_pinned(name, number, index).await?);
         }
+        // What was repacked is in the index already: a pack that names another's is not what it says.
+        packs.retain(|pack| {
+            let member = pack.row.id.member;
+            are_of(&pack.tables, member) && (member == name.member || self.is_owner(name.member))
+        });
         Ok(packs)
+    }
+
+    /// What a writer says counts only of its own packs: of those of others nobody would know any more
+    /// whether they have what it says, nor what opens them.
+    fn check_tables(&self, author: MemberId, tables: &IndexTables) -> std::result::Result<(), FormatError> {
+        if self.is_owner(author) || are_of(tables, author) {
+            Ok(())
+        } else {
+            Err(FormatError::Malformed("what it says of packs of other members"))
+        }
     }
 
     pub(crate) fn decode_pins(

@@ -331,6 +331,13 @@ impl Ran {
         self
     }
 
+    /// Expects words on standard output.
+    #[track_caller]
+    pub(crate) fn tells(self, words: &str) -> Self {
+        assert!(self.out.contains(words), "{words:?} is not told: {:?}\n{}", self.words, short(&self.out));
+        self
+    }
+
     /// The lines of standard output; each has to be JSON with a type.
     pub(crate) fn lines(&self) -> Vec<Value> {
         parsed(&self.out)

@@ -8,7 +8,7 @@ use super::spelling::recorded_command;
 use super::version::VERSION;
 use super::{Run, pick};
 use crate::args::{BackupArgs, LeaveOut, Pick};
-use crate::engine::{BackupOptions, BackupReport, Outcome, Repository, Source, backup};
+use crate::engine::{BackupOptions, BackupReport, Outcome, Repository, Right, Source, backup};
 use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
 use crate::settings;
@@ -61,7 +61,7 @@ pub(crate) async fn run(run: &Run, args: &BackupArgs) -> Result<(), Fault> {
         _ => None,
     };
     let mut options = options(run, args, &place)?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::BackUp).await?;
     options.parent = parent(run, args, &repository).await?;
     // A command starts when all else is known to be right.
     let mut meter = None;

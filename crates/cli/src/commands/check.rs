@@ -92,6 +92,12 @@ fn summary(report: &CheckReport, took: Duration, read_data: ReadData) -> Vec<Str
         let packs = format!("{} of {} packs", count(report.packs_read), count(report.packs));
         lines.push(format!("  contents   {packs} read, {}{speed}", size(report.bytes_read)));
     }
+    if !report.opened {
+        lines.push(
+            "  not proved what pages and packs hold: this key opens neither, only checksums were compared"
+                .into(),
+        );
+    }
     lines.push(format!("  took       {}", duration(took)));
     lines
 }
@@ -113,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_summary_says_whether_contents_were_read() {
-        let report = CheckReport { packs: 10, packs_read: 2, bytes_read: 1 << 20, ..CheckReport::default() };
+        let (packs, packs_read, bytes_read) = (10, 2, 1 << 20);
+        let report = CheckReport { packs, packs_read, bytes_read, opened: true, ..CheckReport::default() };
         let lines = summary(&report, Duration::from_secs(1), ReadData::Percent(20.0));
         assert!(lines[3].contains("2 of 10 packs read, 1.00 MiB, 1.00 MiB/s"), "{lines:?}");
         assert!(summary(&report, Duration::ZERO, ReadData::No)[3].contains("not read"));

@@ -3,7 +3,7 @@
 use super::Run;
 use super::pick;
 use crate::args::CopyArgs;
-use crate::engine::{Copied, CopyOptions, CopyReport, Fate, copy, snapshots};
+use crate::engine::{Copied, CopyOptions, CopyReport, Fate, Right, copy, snapshots};
 use crate::fault::Fault;
 use crate::ink::{CopiedLine, CopySummary, counted, escape, local, size};
 
@@ -13,7 +13,8 @@ pub(crate) async fn run(run: &Run, args: &CopyArgs) -> Result<(), Fault> {
     // Before anybody is asked for a password.
     run.repository_place()?;
     let from = run.open_from(&args.from).await?;
-    let to = run.open().await?;
+    from.require(Right::Read)?;
+    let to = run.open_for(Right::BackUp).await?;
     let outcome = snapshots(&run.ctx, &from, &filter).await?;
     run.tell(&outcome.problems);
     let unlisted = outcome.problems.problem_count;

@@ -5,7 +5,7 @@ use super::{Run, pick};
 use crate::args::DiffArgs;
 use crate::engine::{
     Change, DiffOptions, DiffReport, Error, ErrorKind, Live, LiveOptions, Modified, Outcome, Problems,
-    Repository, Scope, Snapshot, diff, diff_live,
+    Repository, Right, Scope, Snapshot, diff, diff_live,
 };
 use crate::fault::Fault;
 use crate::ink::{ChangeLine, DiffSummary, counted, escape, size};
@@ -26,7 +26,7 @@ pub(crate) async fn run(run: &Run, args: &DiffArgs) -> Result<(), Fault> {
         let hint = "two snapshots are compared whole; leave these options out, or compare with --live";
         return Err(Fault::usage("--read-data and what is left out are for a live tree", hint));
     }
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let before = pick::one(run, &repository, &text, &path, &args.pick).await?.snapshot;
     let path = settings::path_in(before.summary.space, &path);
     let job = Job { run, args, repository: &repository, before: &before, path: &path };

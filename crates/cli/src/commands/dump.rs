@@ -3,7 +3,8 @@
 use super::{Run, pick, versions};
 use crate::args::{Archive, DumpArgs};
 use crate::engine::{
-    ArchiveFormat, DumpOptions, DumpReport, Error, ErrorKind, Outcome, Outlet, Repository, Snapshot, dump,
+    ArchiveFormat, DumpOptions, DumpReport, Error, ErrorKind, Outcome, Outlet, Repository, Right, Snapshot,
+    dump,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{DumpSummary, counted, duration, escape, rate, size};
@@ -26,7 +27,7 @@ pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     let target = args.target.as_ref().map(|target| settings::normalise(target, &current));
     // What cannot be written is better known before a password is asked for.
     let target = target.map(TargetFile::create).transpose()?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
     versions::refuse_plain(snapshot, &options.versions)?;

@@ -2,7 +2,7 @@
 
 use super::{Run, lists, ls, pick};
 use crate::args::FindArgs;
-use crate::engine::{ErrorKind, FindReport, Outcome, Repository, Snapshot, find, snapshots};
+use crate::engine::{ErrorKind, FindReport, Outcome, Repository, Right, Snapshot, find, snapshots};
 use crate::fault::Fault;
 use crate::ink::{FindSummary, Node, count, counted, parse_time};
 use crate::settings;
@@ -14,7 +14,7 @@ use holdfast_core::version::shown_object;
 /// Searches, newest snapshot first.
 pub(crate) async fn run(run: &Run, args: &FindArgs) -> Result<(), Fault> {
     let query = Query::new(args)?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let (searched, unlisted) = searched(run, &repository, args).await?;
     let mut shown: Option<SessionId> = None;
     let mut show = |snapshot: &Snapshot, entry: &Entry| {

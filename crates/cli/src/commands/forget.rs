@@ -7,7 +7,7 @@ use crate::engine::maintain::{
     Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, Retention, Verdict, forget,
     forgotten, unforget,
 };
-use crate::engine::{Repository, Snapshot, SnapshotFilter};
+use crate::engine::{Repository, Right, Snapshot, SnapshotFilter};
 use crate::fault::{Code, Fault};
 use crate::ink::{
     Align, ForgetSummary, NamedLine, Table, VerdictLine, counted, escape, local, local_offset, size,
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     let filter = filter(args)?;
     judge_words(args)?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Maintain).await?;
     if args.undo {
         return undo(run, args, &repository).await;
     }

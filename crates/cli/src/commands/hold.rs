@@ -3,7 +3,7 @@
 use super::{Run, held, pick};
 use crate::args::{HoldArgs, Pick};
 use crate::engine::maintain::{Hold, HoldScope, hold, holds, release};
-use crate::engine::{Repository, Snapshot, SnapshotFilter, snapshots};
+use crate::engine::{Repository, Right, Snapshot, SnapshotFilter, snapshots};
 use crate::fault::Fault;
 use crate::ink::{Align, HoldLine, Table, counted, escape, local, parse_duration, parse_time};
 use holdfast_core::entry::Time;
@@ -62,7 +62,7 @@ fn table(standing: &[Hold]) -> Table {
 
 async fn put(run: &Run, args: &HoldArgs, reason: &str) -> Result<(), Fault> {
     let until = args.until.as_deref().map(|text| until(text, run.ctx.clock.now())).transpose()?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Maintain).await?;
     let scopes = scopes(run, args, &repository).await?;
     let put = hold(&run.ctx, &repository, &scopes, reason, until).await?;
     for hold in &put {
@@ -174,7 +174,7 @@ fn several(word: &str, meant: impl Iterator<Item = String>) -> Fault {
 }
 
 async fn let_go(run: &Run, args: &HoldArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Maintain).await?;
     let standing = holds(&run.ctx, &repository).await?;
     let chosen = chosen(args, &standing)?;
     let released = release(&run.ctx, &repository, &chosen).await?;

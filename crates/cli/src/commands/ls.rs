@@ -3,6 +3,7 @@
 use super::versions::{Newest, state};
 use super::{Run, pick};
 use crate::args::LsArgs;
+use crate::engine::Right;
 use crate::engine::list;
 use crate::fault::Fault;
 use crate::ink::{Node, SnapshotLine, escape, local, size};
@@ -13,7 +14,7 @@ use holdfast_core::version::{shown_key, split_version};
 /// Lists a snapshot's entries, in the order of their paths.
 pub(crate) async fn run(run: &Run, args: &LsArgs) -> Result<(), Fault> {
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let resolved = pick::one(run, &repository, &text, &path, &args.pick).await?;
     let snapshot = &resolved.snapshot;
     if run.ink.tone.json {

@@ -43,7 +43,7 @@ pub(crate) use logical::tool_places;
 pub(crate) use policy::read_one as read_policy;
 
 use crate::args::{Cli, FromArgs, Global, Verb};
-use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Secret};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Right, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices, tell_problems};
 use crate::settings::RepositoryPlace;
@@ -213,6 +213,13 @@ impl Run {
     /// Opens the repository with whatever opens it.
     pub(crate) async fn open(&self) -> Result<Repository, Fault> {
         Ok(self.open_with_secret().await?.0)
+    }
+
+    /// Opens the repository for something that not every key may do: refused before anything is done.
+    pub(crate) async fn open_for(&self, right: Right) -> Result<Repository, Fault> {
+        let repository = self.open().await?;
+        repository.require(right)?;
+        Ok(repository)
     }
 
     /// Opens the repository, and hands out what opened it.

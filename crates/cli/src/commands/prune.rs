@@ -4,7 +4,7 @@ use super::wal::need::USERS;
 use super::{Run, held};
 use crate::args::{PruneArgs, PruneHow};
 use crate::engine::maintain::{LogOptions, LogReport, PruneReport, prune, prune_logs};
-use crate::engine::{Error, Repository};
+use crate::engine::{Error, Repository, Right};
 use crate::fault::Fault;
 use crate::ink::{PruneSummary, counted, local, size};
 use holdfast_core::entry::Time;
@@ -15,7 +15,7 @@ const IDS_MAX: usize = 4;
 
 /// Frees what no snapshot needs.
 pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Maintain).await?;
     with(run, &repository, &args.how, args.dry_run).await
 }
 

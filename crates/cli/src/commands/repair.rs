@@ -4,6 +4,7 @@
 
 use super::{Run, held};
 use crate::args::{RecoverArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
+use crate::engine::Right;
 use crate::engine::maintain::{
     DamagedSnapshot, FoundTree, LostFile, RecoverOptions, RecoverReport, RepairIndexOptions,
     RepairIndexReport, RepairSnapshotsOptions, RepairSnapshotsReport, recover as recover_trees, repair_index,
@@ -25,7 +26,7 @@ pub(crate) async fn run(run: &Run, verb: &RepairVerb) -> Result<(), Fault> {
 }
 
 async fn index(run: &Run, args: &RepairIndexArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Maintain).await?;
     let options = RepairIndexOptions { read_packs: args.read_packs, dry_run: args.dry_run };
     let work = repair_index(&run.ctx, &repository, options);
     let report = run.watch("looking at the index", work).await?;
@@ -132,7 +133,7 @@ fn index_lines(report: &RepairIndexReport, args: &RepairIndexArgs) -> Vec<String
 }
 
 async fn snapshots(run: &Run, args: &RepairSnapshotsArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Rewrite).await?;
     let options = RepairSnapshotsOptions { forget: args.forget, dry_run: args.dry_run };
     let watch = run.progress.watch("looking at snapshots");
     let result = repair_snapshots(&run.ctx, &repository, options).await;
@@ -187,7 +188,7 @@ fn snapshot_lines(report: &RepairSnapshotsReport, args: &RepairSnapshotsArgs) ->
 
 /// Makes snapshots of trees that nothing refers to.
 pub(crate) async fn recover(run: &Run, args: &RecoverArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Rewrite).await?;
     let options = RecoverOptions { dry_run: args.dry_run };
     let report = run.watch("looking for trees", recover_trees(&run.ctx, &repository, options)).await?;
     for tree in &report.trees {

@@ -114,13 +114,21 @@ fn summary(report: &StatsReport) -> Vec<String> {
 }
 
 fn stored_lines(report: &StatsReport, stored: &StoredStats) -> Vec<String> {
+    let unreferenced = format!(
+        "  unreferenced {} of the packs, which no snapshot refers to",
+        size(stored.unreferenced_bytes)
+    );
     let (chunks, pages) = (counted(stored.chunks, "chunk", "chunks"), counted(stored.pages, "page", "pages"));
+    let taken = format!(
+        "  stored       {} for contents in {chunks}, {} for trees in {pages}",
+        size(stored.chunk_bytes),
+        size(stored.page_bytes)
+    );
+    if !stored.opened {
+        return vec![taken, unreferenced];
+    }
     vec![
-        format!(
-            "  stored       {} for contents in {chunks}, {} for trees in {pages}",
-            size(stored.chunk_bytes),
-            size(stored.page_bytes)
-        ),
+        taken,
         format!(
             "  ratio        {} deduplication, {} compression, {} together",
             times(report.bytes, stored.content_bytes),
@@ -128,10 +136,7 @@ fn stored_lines(report: &StatsReport, stored: &StoredStats) -> Vec<String> {
             times(report.bytes, stored.chunk_bytes + stored.page_bytes)
         ),
         format!("  slack        {} in chunks that are used in part", size(stored.slack_bytes)),
-        format!(
-            "  unreferenced {} of the packs, which no snapshot refers to",
-            size(stored.unreferenced_bytes)
-        ),
+        unreferenced,
     ]
 }
 

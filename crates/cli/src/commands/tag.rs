@@ -2,7 +2,7 @@
 
 use super::{Run, pick};
 use crate::args::TagArgs;
-use crate::engine::{Repository, Snapshot, TagChange, Tagged, snapshots, tag};
+use crate::engine::{Repository, Right, Snapshot, TagChange, Tagged, snapshots, tag};
 use crate::fault::Fault;
 use crate::ink::{ChangedLine, TagSummary, counted, escape};
 use crate::settings;
@@ -15,7 +15,7 @@ pub(crate) async fn run(run: &Run, args: &TagArgs) -> Result<(), Fault> {
         let hint = "name snapshots, or pick them with --host, --tag or --source";
         return Err(Fault::usage("no snapshots given", hint));
     }
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Rewrite).await?;
     let chosen = chosen(run, args, &repository).await?;
     let mut told = |tagged: &Tagged| tell(run, tagged);
     let done = tag(&run.ctx, &repository, &chosen, &change, &mut told).await;

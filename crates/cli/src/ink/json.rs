@@ -474,6 +474,7 @@ pub(crate) struct CheckSummary {
     snapshots: u64,
     packs_read: u64,
     bytes_read: u64,
+    opened: bool,
     seconds_elapsed: f64,
 }
 
@@ -490,6 +491,7 @@ impl CheckSummary {
             snapshots: report.snapshots,
             packs_read: report.packs_read,
             bytes_read: report.bytes_read,
+            opened: report.opened,
             seconds_elapsed: seconds,
         }
     }

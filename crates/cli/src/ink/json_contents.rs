@@ -220,26 +220,30 @@ pub(crate) struct StatsSummary {
 /// What is stored for them.
 #[derive(Debug, Serialize)]
 struct Stored {
-    content_bytes: u64,
-    inline_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline_bytes: Option<u64>,
     data_chunks: u64,
     data_chunk_bytes: u64,
     pages: u64,
     page_bytes: u64,
-    slack_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slack_bytes: Option<u64>,
     unreferenced_bytes: u64,
 }
 
 impl From<&StoredStats> for Stored {
     fn from(stored: &StoredStats) -> Self {
+        let known = |bytes: u64| stored.opened.then_some(bytes);
         Self {
-            content_bytes: stored.content_bytes,
-            inline_bytes: stored.inline_bytes,
+            content_bytes: known(stored.content_bytes),
+            inline_bytes: known(stored.inline_bytes),
             data_chunks: stored.chunks,
             data_chunk_bytes: stored.chunk_bytes,
             pages: stored.pages,
             page_bytes: stored.page_bytes,
-            slack_bytes: stored.slack_bytes,
+            slack_bytes: known(stored.slack_bytes),
             unreferenced_bytes: stored.unreferenced_bytes,
         }
     }

@@ -32,12 +32,13 @@ pub(super) async fn find(
             BlockMap::open(folder, &name(cache.snapshot), known.repository.identifier()?).map(Arc::new);
     }
     let Some(parent) = past.parent.clone().filter(|_| past.map.is_none()) else { return Ok(past) };
-    if past.cache.is_some() && !past.covered {
+    let reads = known.reads(&parent);
+    if past.cache.is_some() && !past.covered && reads {
         // It knows another snapshot, whose pages may be gone.
-        past = rebuilt(known, options, parent.clone()).await?;
+        past = rebuilt(ctx, known, options, parent.clone()).await?;
     }
     let mut whole = false;
-    if let (Some(folder), Some(_)) = (&options.cache_dir, &past.cache) {
+    if let (Some(folder), Some(_), true) = (&options.cache_dir, &past.cache, reads) {
         let reader = Reader::with_index(known.repository, Arc::clone(known.index))?;
         // Nobody needs it: more is stored without.
         if let Ok((map, all)) = rebuild(&reader, &parent, folder, &name(parent.id)).await {
@@ -72,7 +73,7 @@ async fn rebuild(
         });
         whole &= shelve(reader, roots.collect(), &map).await;
     }
-    let identifier = reader.identifier();
+    let identifier = reader.identifier().map_err(io::Error::other)?;
     map.commit(name, identifier.cache_key())?;
     let map = BlockMap::open(folder, name, identifier).ok_or(io::ErrorKind::InvalidData)?;
     Ok((map, whole))

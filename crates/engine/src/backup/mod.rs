@@ -11,6 +11,7 @@ mod links;
 mod maps;
 mod missing;
 mod promise;
+mod stated;
 
 pub(crate) use large::ContentHasher;
 pub(crate) use missing::distrust_missing;
@@ -27,6 +28,7 @@ use crate::outcome::Outcome;
 use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::Repository;
+use crate::rights::Right;
 use crate::session::{Session, SessionOptions};
 use crate::snapshots::{Snapshot, details};
 use crate::source::{Before, Order, Prover, Source};
@@ -139,6 +141,7 @@ pub async fn backup(
     options: &BackupOptions,
 ) -> Result<Outcome<BackupReport>> {
     let mut overtaken = Vec::new();
+    repository.require(Right::BackUp)?;
     loop {
         let (again, attempts) = (source.again(), overtaken.len());
         match (attempt(ctx, repository, source, options, &mut overtaken).await, again) {
@@ -192,10 +195,13 @@ async fn attempt(
     let past = maps::find(ctx, &known, options, find_past(ctx, &view, &known, options).await?).await?;
     if source.goes_on() {
         let landmarks = match (source.landmarks(), &past.parent) {
-            (Some(apart), Some(parent)) => landmarks::of(repository, &index, parent, apart).await,
+            (Some(apart), Some(parent)) if known.reads(parent) => {
+                landmarks::of(repository, &index, parent, apart).await
+            }
+            (Some(apart), _) => past.cache.as_ref().map(|cache| cache.landmarks(apart)).unwrap_or_default(),
             _ => Vec::new(),
         };
-        let before = before(ctx, repository, past.parent.as_ref(), options, start).await;
+        let before = before(ctx, &known, &past, options, start).await;
         source.go_on(&Before { landmarks, ..before });
     }
     if let Some(parent) = &past.parent {
@@ -232,7 +238,10 @@ async fn attempt(
         facts: driven.point.facts.clone(),
     };
     let problems = driven.problems;
-    if options.dry_run || unchanged && options.skip_if_unchanged && adopted_packs + missing_packs == 0 {
+    // What another member says that it has is no reason to keep nothing.
+    let by_trusted = past.parent.as_ref().is_some_and(|parent| repository.trusts(parent.member));
+    let skips = unchanged && by_trusted && options.skip_if_unchanged;
+    if options.dry_run || skips && adopted_packs + missing_packs == 0 {
         session.abandon("nothing changed").await?;
         return Ok(Outcome { value: report, problems });
     }
@@ -274,7 +283,9 @@ async fn attempt(
     // Of a run that was overtaken too: the next attempt finds there what was read.
     let id = *committed.as_ref().unwrap_or(&name.session);
     let name = MapName { repository: repository.id(), stream, snapshot: id };
-    if let Err(error) = put_in_force(repository, options, &name, driven.cache, driven.map, &past) {
+    let put = put_in_force(repository, options, &name, driven.cache, driven.map, &past)
+        .and_then(|()| keep_stated(repository, options, &name, &report.facts));
+    if let Err(error) = put {
         warn_cache(ctx, &error);
     }
     report.snapshot = Some(committed?);
@@ -303,17 +314,29 @@ fn put_in_force(
     Ok(())
 }
 
-/// What the parent left for the source.
-async fn before(
-    ctx: &Ctx,
+/// Keeps what the source stated, where the next run cannot read it.
+fn keep_stated(
     repository: &Repository,
-    parent: Option<&Snapshot>,
     options: &BackupOptions,
-    start: Time,
-) -> Before {
-    let facts = match parent {
-        // Whoever may only write cannot read them.
-        Some(parent) => details(ctx, repository, parent).await.ok().map(|details| details.facts),
+    name: &MapName,
+    facts: &Vec<(String, String)>,
+) -> io::Result<()> {
+    match (&options.cache_dir, repository.identifier()) {
+        (Some(folder), Ok(identifier)) if !repository.may(Right::Read) && !facts.is_empty() => {
+            stated::write(folder, name, identifier.cache_key(), facts)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the parent left for the source.
+async fn before(ctx: &Ctx, known: &Known<'_>, past: &Past, options: &BackupOptions, start: Time) -> Before {
+    let facts = match &past.parent {
+        Some(parent) if known.reads(parent) => {
+            details(ctx, known.repository, parent).await.ok().map(|details| details.facts)
+        }
+        // Whoever may only write cannot read them, and has what it noted.
+        Some(parent) => known.stated(options, past.cache.as_ref().map_or(parent.id, |cache| cache.snapshot)),
         None => Some(Vec::new()),
     };
     Before { facts, start, may_leave_none: options.skip_if_unchanged, landmarks: Vec::new() }
@@ -437,7 +460,7 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
         if let Some(cache) = cache.filter(|_| covered) {
             return Ok(Past::new(Some(parent), Some(cache), true));
         }
-        return rebuilt(known, options, parent).await;
+        return rebuilt(ctx, known, options, parent).await;
     }
     if let Some(cache) = cache {
         let covered = described.is_some();
@@ -445,7 +468,7 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
         return Ok(Past::new(parent, Some(cache), covered));
     }
     match view.newest_of(stream) {
-        Some(parent) => rebuilt(known, options, parent).await,
+        Some(parent) => rebuilt(ctx, known, options, parent).await,
         None => Ok(Past::new(None, None, false)),
     }
 }
@@ -483,12 +506,39 @@ struct Known<'a> {
     has_blocks: bool,
 }
 
+impl Known<'_> {
+    /// Whether a snapshot can be read, and what it says is believed: who may lie about what a file's
+    /// content is must not decide what is taken over from it.
+    fn reads(&self, snapshot: &Snapshot) -> bool {
+        self.repository.may(Right::Read) && self.repository.trusts(snapshot.member)
+    }
+
+    /// What the source stated when a snapshot was made, as this machine noted it.
+    fn stated(&self, options: &BackupOptions, snapshot: SessionId) -> Option<Vec<(String, String)>> {
+        let name = MapName { repository: self.repository.id(), stream: self.stream, snapshot };
+        stated::read(options.cache_dir.as_ref()?, &name, self.repository.identifier().ok()?.cache_key())
+    }
+}
+
 /// Rebuilds the cache from the parent's pages, where the key allows reading them. Without stamps,
 /// unless entries prove them, everything is read, but contents are known and where they lie.
-async fn rebuilt(known: &Known<'_>, options: &BackupOptions, parent: Snapshot) -> Result<Past> {
+async fn rebuilt(ctx: &Ctx, known: &Known<'_>, options: &BackupOptions, parent: Snapshot) -> Result<Past> {
     let Known { repository, index, stream, .. } = *known;
     let without = |parent| Past::new(Some(parent), None, false);
     let Some(folder) = &options.cache_dir else { return Ok(without(parent)) };
+    if !known.reads(&parent) {
+        let why = if repository.may(Right::Read) {
+            "it is another member's, whom this key does not trust"
+        } else {
+            "this key cannot read it"
+        };
+        let what = format!(
+            "the local cache does not know the last snapshot, and {why}: everything is read again. What the \
+             repository has of members that this key trusts is not stored again"
+        );
+        ctx.monitor.on(&Event::Warning(&what));
+        return Ok(without(parent));
+    }
     let reader = Reader::with_index(repository, Arc::clone(index))?;
     let path = path_of(folder, repository.id(), stream).with_extension("rebuilt");
     let key = repository.identifier()?.cache_key().clone();

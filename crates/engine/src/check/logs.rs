@@ -8,6 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::repository::{Repository, WHOLE};
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::view::View;
 use crate::wal::{Coverage, SegmentName, WalArchive, WalFile, WalListed, WalName, is_segment_length};
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub(super) async fn check_logs(
     report: &mut CheckReport,
 ) -> Result<()> {
     let archive = WalArchive::new(ctx, repository);
+    let may_open = repository.may(Right::Read);
     let of_log = objects.iter().filter(|meta| matches!(name::parse(meta.key.as_str()), Some(Place::Wal(_))));
     let mut reads = stream::iter(of_log)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
@@ -54,7 +56,7 @@ pub(super) async fn check_logs(
                 continue;
             }
         };
-        let opens = is_chosen(ctx, read_data, object);
+        let opens = may_open && is_chosen(ctx, read_data, object);
         repository.know_author(&bytes).await?;
         match check_one(ctx, &archive, repository, object, bytes, opens).await {
             Ok(length) => {

@@ -6,6 +6,7 @@ mod evidence;
 mod logs;
 mod lost;
 mod packs;
+mod refs;
 mod trees;
 
 use crate::ctx::Ctx;
@@ -15,13 +16,14 @@ use crate::index::{PackState, verify_segment};
 use crate::reader::Reader;
 use crate::repository::{Repository, WHOLE, list_all, read_slot};
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::snapshots::Snapshot;
 use crate::view::View;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::ChunkId;
-use holdfast_core::index::{ChunkKey, decode_delta};
+use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use lost::Broken;
 pub(crate) use packs::read_through;
 use packs::{choose, read_packs};
+use refs::check_refs;
 use trees::check_trees;
 
 /// Objects that are read at the same time.
@@ -91,6 +94,9 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Their bytes.
     pub bytes_read: u64,
+    /// Whether pages and contents could be opened: with a key that does not, references and checksums
+    /// alone were compared.
+    pub opened: bool,
     /// The first findings.
     pub findings: Vec<Finding>,
     /// How many of all findings are errors.
@@ -120,6 +126,10 @@ impl CheckReport {
     }
 }
 
+/// What a check with a key that opens nothing leaves unproved.
+const UNOPENED: &str = "opens neither pages nor contents: that references lead to chunks and that packs have their \
+                        checksums was looked at, not what is in them. A reader's or an owner's key proves that too";
+
 /// So often a check looks when maintenance changes what it looks at.
 const LOOKS_MAX: usize = 6;
 
@@ -130,6 +140,10 @@ const LOOKS_MAX: usize = 6;
 /// It cannot be listed at all, or it was maintained during every look and each found something else
 /// amiss ([`ErrorKind::Conflict`]). What is wrong inside is in the report.
 pub async fn check(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> Result<CheckReport> {
+    // A maintainer compares checksums; who only backs up has no business with packs of others.
+    if read_data != ReadData::No && !repository.may(Right::Maintain) {
+        repository.require(Right::Read)?;
+    }
     let mut earlier: Vec<Finding> = Vec::new();
     for _ in 0..LOOKS_MAX {
         let before = repository.newest_root().await?.number;
@@ -181,16 +195,25 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
     check_parents(&view, &snapshots, &mut report);
-    let reader = Reader::new(repository, view)?;
+    let reader = Reader::of_refs(repository, view)?;
     ctx.monitor.on(&Event::Phase("following snapshots"));
-    let needs = check_trees(ctx, &reader, &snapshots, &mut report).await?;
+    report.opened = reader.opens();
+    let needs = if report.opened {
+        check_trees(ctx, &reader, &snapshots, &mut report).await?
+    } else {
+        check_refs(ctx, &reader, &snapshots, &mut report).await?;
+        report.notice("this key", UNOPENED);
+        trees::Needs::new()
+    };
     let chosen = choose(ctx, read_data, packs);
     if !chosen.is_empty() {
         ctx.monitor.on(&Event::Phase("reading packs"));
         read_packs(ctx, &reader, chosen, &needs, &mut broken, &mut report).await?;
     }
     drop(needs);
-    lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
+    if report.opened {
+        lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
+    }
     Ok(report)
 }
 
@@ -383,15 +406,7 @@ fn check_object(
             repository.decode_pins(&session, number, bytes)?;
         }
         Place::End(session) => drop(repository.decode_end(&session, bytes)?),
-        Place::Delta(session, number) => {
-            let object = repository.parse_of_session(
-                bytes,
-                ObjectType::IndexDelta,
-                &session.delta(number),
-                &session,
-            )?;
-            decode_delta(&object.header, object.body, &repository.k_idx_of(object.header.key_epoch)?)?;
-        }
+        Place::Delta(session, number) => drop(repository.decode_delta(&session, number, bytes)?),
         Place::SnapshotSegment(id) => {
             let object = parse(ObjectType::SnapshotSegment, id)?;
             decode_snapshots(&object.header, object.body, &repository.k_ref_of(object.header.key_epoch)?)?;

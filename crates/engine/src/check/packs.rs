@@ -198,12 +198,12 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
             return Err(Error::interrupted());
         }
         let bytes = get(offset, length).await?;
-        let (identifier, ciphers) = (reader.identifier().clone(), Arc::clone(&ciphers));
+        let (identifier, ciphers) = (reader.identifier().ok().cloned(), Arc::clone(&ciphers));
         let (next, found) = ctx
             .workers
             .run(move || {
                 hasher.update(&bytes);
-                let found = open_rows(&identifier, &ciphers, &bytes, offset, &rows);
+                let found = open_rows(identifier.as_ref(), &ciphers, &bytes, offset, &rows);
                 (hasher, found)
             })
             .await;
@@ -309,7 +309,7 @@ fn of_origin<T>(ciphers: &[Option<T>], origin: usize) -> std::result::Result<&T,
 }
 
 fn open_rows(
-    identifier: &Identifier,
+    identifier: Option<&Identifier>,
     ciphers: &Ciphers,
     bytes: &Bytes,
     offset: u64,
@@ -317,6 +317,8 @@ fn open_rows(
 ) -> Vec<(ChunkId, String)> {
     let (mut decompressor, mut plaintext, mut sealed) = (Decompressor::new(), Vec::new(), Vec::new());
     let mut findings = Vec::new();
+    // Whoever names no chunks opens none either.
+    let Some(identifier) = identifier else { return findings };
     for row in rows {
         let start = (u64::from(row.offset) - offset) as usize;
         sealed.clear();

@@ -24,6 +24,7 @@ use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::session::{AdoptedPack, Session, SessionOptions};
 use crate::snapshots::{Snapshot, details};
 use crate::view::View;
@@ -123,6 +124,7 @@ pub async fn copy(
         let what = format!("{} and {} are one repository", from.location(), to.location());
         return Err(Error::new(ErrorKind::Usage, what));
     }
+    to.require(Right::BackUp)?;
     let alike = from.names_alike(to);
     let reader = Reader::new(from, from.view().await?)?;
     let mut run = Run {
@@ -261,7 +263,8 @@ impl Run<'_> {
         let stream = self.stream(snapshot)?;
         let parent = shown.iter().rfind(|old| old.summary.stream == stream).cloned();
         // Below a page that the parent has nothing is looked at, so that the parent has to stay.
-        let leans = self.alike && ground.whole && parent.is_some();
+        let read = |old: &&Snapshot| self.to.may(Right::Read) && self.to.trusts(old.member);
+        let leans = self.alike && ground.whole && parent.as_ref().is_some_and(|old| read(&old));
         let session_options = SessionOptions {
             stream,
             parent: parent.as_ref().map(|parent| parent.id),
@@ -278,7 +281,11 @@ impl Run<'_> {
             Session::begin(self.ctx, self.to, &view, Arc::clone(&index), adopted, &session_options).await?;
         let packer = Arc::clone(session.packer());
         let past = Reader::with_index(self.to, index)?;
-        let past = parent.as_ref().filter(|_| leans || !self.alike).map(|old| (&past, old.summary.root));
+        let past = parent
+            .as_ref()
+            .filter(|_| leans || !self.alike)
+            .filter(read)
+            .map(|old| (&past, old.summary.root));
         let carrier =
             Carrier::new(self.ctx, &self.reader, &packer, self.options.dry_run.then_some(&self.foreseen));
         let (chunks, bytes) = self.foreseen_so_far();

@@ -228,7 +228,8 @@ impl Pages<'_> {
     ) {
         let Some(reader) = self.past else { return };
         for ids in pages.chunks(PAGES_AT_ONCE) {
-            for refs in reader.refs(ids).await.into_iter().flatten() {
+            let trusts = |member| reader.repository.trusts(member);
+            for refs in reader.refs_by(ids, Some(&trusts)).await.into_iter().flatten() {
                 match level.checked_sub(1) {
                     Some(level) => past.entry(level).or_default().extend(refs.children),
                     None => trees.extend(refs.children),

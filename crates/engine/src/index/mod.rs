@@ -232,6 +232,15 @@ impl Index {
         self.first_place(key, |place| self.state(place.pack) == PackState::Live)
     }
 
+    /// The same, of places that are trusted.
+    pub(crate) fn live_where(
+        &self,
+        key: &ChunkKey,
+        trusts: impl Fn(&Place) -> bool,
+    ) -> Result<Option<Place>> {
+        self.first_place(key, |place| self.state(place.pack) == PackState::Live && trusts(place))
+    }
+
     fn first_place(&self, key: &ChunkKey, right: impl Fn(&Place) -> bool) -> Result<Option<Place>> {
         if let Some(place) = self.memory.find(key).iter().map(Place::from).find(&right) {
             return Ok(Some(place));

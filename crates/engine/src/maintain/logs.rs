@@ -15,6 +15,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::repository::{Repository, object_key};
+use crate::rights::Right;
 use crate::snapshots::{Snapshot, details};
 use crate::view::View;
 use crate::wal::{SegmentName, WalArchive, WalListed};
@@ -155,6 +156,9 @@ impl Floors {
                 .filter(|found| found.system == system)
                 .collect();
             let decided = match &users {
+                None if !repository.may(Right::Read) => Err(
+                    "which of it snapshots need only a key that can read tells: prune with an owner's key",
+                ),
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();

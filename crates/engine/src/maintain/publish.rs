@@ -7,9 +7,9 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, put_or_mine};
+use crate::rights::Right;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ObjectId, SessionId};
-use holdfast_core::keys::Role;
 use holdfast_core::name::{self, PackId};
 use holdfast_core::object::ObjectType;
 use holdfast_core::root::{CataloguedSnapshot, List, ListKind, NamedRow, Root, encode_snapshots};
@@ -38,10 +38,7 @@ pub(super) struct Draft<'a> {
 
 /// Refuses keys that may not publish roots.
 pub(super) fn require_maintainer(repository: &Repository) -> Result<()> {
-    if matches!(repository.role(), Role::Owner | Role::Maintainer) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::NotAllowed, "this key does not allow to maintain the repository"))
+    repository.require(Right::Maintain)
 }
 
 impl<'a> Draft<'a> {

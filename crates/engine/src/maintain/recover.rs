@@ -6,7 +6,6 @@
 //! them. Nothing is deleted, no session is ended. On purpose not here: what nothing is left of.
 
 use super::follow::{Depth, follow, is_damage, readable};
-use super::publish::require_maintainer;
 use super::repair_snapshots::count;
 use super::scan::list_packs;
 use super::stock::{Stock, absorb_packs};
@@ -19,6 +18,7 @@ use crate::index::Index;
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
+use crate::rights::Right;
 use crate::session::{AdoptedPack, Session, SessionOptions};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
@@ -76,7 +76,8 @@ pub struct RecoverReport {
 /// The key does not allow it, the index has to be repaired first, or the repository cannot be
 /// written. Snapshots that were made stay.
 pub async fn recover(ctx: &Ctx, repository: &Repository, options: RecoverOptions) -> Result<RecoverReport> {
-    require_maintainer(repository)?;
+    // What is found is read and committed.
+    repository.require(Right::Rewrite)?;
     let search = Search::begin(ctx, repository).await?;
     let mut report = RecoverReport { packs: search.tree_packs.len() as u64, trees: Vec::new() };
     for ((_, session), tops) in search.tops().await? {

@@ -7,7 +7,7 @@
 
 use super::follow::{Depth, LostFile, follow, is_damage, lacks};
 use super::forget::{ForgetOptions, ForgetWhat, forget};
-use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
+use super::publish::{ATTEMPTS_MAX, Draft, Published, too_busy};
 use super::repair::LostObject;
 use super::scan::{list_packs, lost_ends};
 use super::stock::{Have, Stock};
@@ -20,6 +20,7 @@ use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::repository::{Repository, get_optional};
 use crate::restore::{chain, path_text};
+use crate::rights::Right;
 use crate::session::{Session, SessionOptions};
 use crate::snapshots::{Snapshot, details};
 use crate::tree::{Step, TreeWalk};
@@ -93,7 +94,8 @@ pub async fn repair_snapshots(
     repository: &Repository,
     options: RepairSnapshotsOptions,
 ) -> Result<RepairSnapshotsReport> {
-    require_maintainer(repository)?;
+    // What is left is read and committed anew.
+    repository.require(Right::Rewrite)?;
     let mut report = RepairSnapshotsReport::default();
     let mut salvage = Salvage::new(ctx, repository, repository.view().await?).await?;
     let shown = salvage.view.snapshots();

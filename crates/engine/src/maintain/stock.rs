@@ -12,6 +12,7 @@ use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
 use crate::session::AdoptedPack;
+use crate::trust::are_of;
 use crate::view::View;
 use futures::stream::{self, StreamExt};
 use holdfast_core::id::ChunkId;
@@ -123,6 +124,15 @@ impl Stock {
                 return Err(Error::interrupted());
             }
             match pack {
+                // Who may not repack has no chunks of others: it makes them up.
+                Ok(pack) if !are_of(&pack.tables, id.member) && !may_repack(repository, &id) => {
+                    drop(
+                        self.bad.insert(
+                            id,
+                            "holds chunks of other members, which its author may not copy".into(),
+                        ),
+                    );
+                }
                 Ok(pack) => found.push(pack),
                 Err(error) if error.kind == ErrorKind::Damaged => drop(self.bad.insert(id, chain(&error))),
                 Err(error) => return Err(error),
@@ -213,6 +223,11 @@ impl Stock {
         };
         Ok(self.places(index, &key)?.into_iter().map(have).max().unwrap_or(Have::No))
     }
+}
+
+/// Whether the author of a pack may copy what others sealed, or could.
+fn may_repack(repository: &Repository, pack: &PackId) -> bool {
+    repository.maintainer_key_of(pack.member).is_some()
 }
 
 /// Whether the index names a pack for a chunk at all.

@@ -320,9 +320,10 @@ impl<'a> Writer<'a> {
                 }
             });
         }
+        let identifier = self.reader.identifier()?;
         let mut results = stream::iter(jobs)
             .map(|job| {
-                let (batch, identifier) = (Arc::clone(batch), self.reader.identifier().clone());
+                let (batch, identifier) = (Arc::clone(batch), identifier.clone());
                 let cancel = self.ctx.cancel.clone();
                 self.ctx.workers.run(move || {
                     let mut buffer = Vec::new();

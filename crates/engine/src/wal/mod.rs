@@ -16,6 +16,7 @@ pub use timeline::Timeline;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
+use crate::rights::Right;
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::compress::Compressor;
@@ -223,6 +224,7 @@ impl WalArchive {
     /// # Errors
     /// The store failed, the key may not read, or the object is damaged.
     pub async fn get(&self, name: &WalName) -> Result<Option<Vec<u8>>> {
+        self.repository.require(Right::Read)?;
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
         self.repository.know_author(&bytes).await?;

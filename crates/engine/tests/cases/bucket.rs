@@ -4,6 +4,7 @@
 
 use crate::harness::{ModelSource, Node, Tree, World, noise, run};
 use holdfast_core::entry::Entry;
+use holdfast_core::keys::Role;
 use holdfast_core::page::KeySpace;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::maintain::{RecoverOptions, RepairSnapshotsOptions, recover, repair_snapshots};
@@ -280,8 +281,20 @@ impl Source for Divided {
 
 #[test]
 fn a_source_is_told_what_divides_the_snapshot_before() {
-    run(|| async {
-        let (world, repository) = World::made(Workers::pool(2)).await;
+    told_what_divides(false);
+}
+
+#[test]
+fn a_source_is_told_the_same_where_the_key_cannot_read_it() {
+    told_what_divides(true);
+}
+
+fn told_what_divides(as_writer: bool) {
+    run(move || async move {
+        let (world, mut repository) = World::made(Workers::pool(2)).await;
+        if as_writer {
+            repository = world.admitted(Role::Writer, 11).await;
+        }
         let mut tree = Tree::default();
         // Long keys, so that there are several inner pages.
         let end = "x".repeat(300);

@@ -19,6 +19,7 @@ mod members;
 mod recover;
 mod repair;
 mod repair_damage;
+mod roles;
 mod round_trip;
 mod select;
 mod tag;

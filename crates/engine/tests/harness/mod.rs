@@ -18,6 +18,7 @@ pub(crate) use tree::{Node, Rng, Run, Tree, Trouble, compressible, noise};
 
 use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::Time;
+use holdfast_core::keys::Role;
 use holdfast_core::session::Process;
 use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
 use holdfast_engine::error::{Error, Result};
@@ -26,8 +27,9 @@ use holdfast_engine::outcome::Outcome;
 use holdfast_engine::source::Source;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    BackupOptions, BackupReport, Carry, CheckReport, InitOptions, ReadData, Repository, RestoreOptions,
-    RestoreReport, Secret, Snapshot, SnapshotFilter, backup, check, restore, snapshots,
+    BackupOptions, BackupReport, Carry, CheckReport, InitOptions, NewKey, ReadData, Repository,
+    RestoreOptions, RestoreReport, Secret, Snapshot, SnapshotFilter, admit, backup, check, restore,
+    snapshots,
 };
 use holdfast_store::{Key, MemoryStore, ObjectStore};
 use std::collections::BTreeMap;
@@ -178,6 +180,19 @@ impl World {
 
     pub(crate) async fn open(&self) -> Repository {
         self.open_on(Arc::new(self.store.clone())).await.unwrap()
+    }
+
+    /// A member that is admitted with a role; who was open before does not know it.
+    pub(crate) async fn admitted(&self, role: Role, key: u8) -> Repository {
+        let secret = Secret::KeyFile(vec![key; 32]);
+        let new = NewKey { secret: secret.clone(), label: Some(role.word().into()), cost: None };
+        admit(&self.ctx(), &self.open().await, role, &new).await.unwrap();
+        self.open_as(Arc::new(self.store.clone()), key).await
+    }
+
+    /// Opens a store with the key of such a member.
+    pub(crate) async fn open_as(&self, store: Arc<dyn ObjectStore>, key: u8) -> Repository {
+        Repository::open(&self.ctx(), store, &Secret::KeyFile(vec![key; 32])).await.unwrap()
     }
 
     pub(crate) async fn open_on(&self, store: Arc<dyn ObjectStore>) -> Result<Repository> {

@@ -8,7 +8,7 @@ use super::super::{cluster, logical, pick};
 use super::{Job, Ready, Run};
 use crate::args::{RestoreArgs, When};
 use crate::engine::{
-    DumpOptions, Error, ErrorKind, Repository, Resolved, RestoreReport, Snapshot, Tally, details, dump,
+    DumpOptions, Error, ErrorKind, Repository, Resolved, RestoreReport, Right, Snapshot, Tally, details, dump,
 };
 use crate::fault::{Code, Fault};
 use crate::ink::{Around, PlanLine, RestoreSummary, counted, duration, escape, rfc3339, size};
@@ -94,7 +94,7 @@ pub(super) async fn restore(run: &Run, args: &RestoreArgs, server: Server) -> Re
             hint,
         ));
     }
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let resolved = pick::one(run, &repository, &text, b"", &args.pick).await?;
     let snapshot = &resolved.snapshot;
     if snapshot.summary.kind != LOGICAL_KIND {

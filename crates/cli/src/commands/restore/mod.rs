@@ -17,7 +17,7 @@ mod wiring;
 use super::{Run, lists, pick, versions};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
-    Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport,
+    Carry, Ctx, Outcome, ProblemKind, Problems, Repository, Resolved, RestoreOptions, RestoreReport, Right,
     Selection, Selector, Silent, Snapshot, Target, VersionChoice, restore, verify,
 };
 use crate::fault::{Code, Fault};
@@ -76,7 +76,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         fail_fast: args.fail_fast,
         carry: Carry::Out,
     };
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let mut resolved = pick::one(run, &repository, &text, &options.path, &args.pick).await?;
     let recovery = recover::prepare(run, args, &repository, &mut resolved, &options, is_folder).await?;
     let snapshot = &resolved.snapshot;

@@ -5,6 +5,7 @@
 use super::super::restore::{point, recover, told};
 use super::Run;
 use super::lineage::Lineage;
+use crate::engine::Right;
 use crate::engine::wal::{Timeline, WalArchive};
 use crate::fault::Fault;
 use crate::ink::{CommitLine, escape, rfc3339};
@@ -13,7 +14,7 @@ use crate::wire_up::{Archived, Edge, LogEvent, LogEventKind, LogTree, Lsn, PlanE
 /// Shows them, for one database.
 pub(super) async fn run(run: &Run, system: Option<u64>, text: &str) -> Result<(), Fault> {
     let span = span(text)?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let listed = archive.list(system).await?;
     let mut systems: Vec<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();

@@ -10,7 +10,7 @@ use super::prefetch::Prefetch;
 use super::{Run, within};
 use crate::args::WalFetchArgs;
 use crate::engine::wal::{SegmentName, Timeline, WalArchive, WalFile, WalName};
-use crate::engine::{Error, ErrorKind};
+use crate::engine::{Error, ErrorKind, Right};
 use crate::fault::{Code, Fault};
 use crate::ink::{WalFetchedLine, size};
 use crate::settings::current_dir;
@@ -90,7 +90,7 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<Option<N
     {
         return given(run, args, &timeline, content, 0).await.map(|()| None);
     }
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::Read).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let timeline = match kind.timeline() {
         1 => Timeline::new(system, 1, b""),

@@ -8,7 +8,7 @@ use super::ready::{Content, Ready};
 use super::{Run, within};
 use crate::args::WalPushArgs;
 use crate::engine::wal::{PIECE_BYTES_MAX, ReadAt, Stored, Timeline, WalArchive, WalName, is_there};
-use crate::engine::{Repository, Secret, keys};
+use crate::engine::{Repository, Right, Secret, keys};
 use crate::fault::Fault;
 use crate::ink::WalPushedLine;
 use crate::wire_up;
@@ -52,6 +52,7 @@ async fn push(run: &Run, ready: &Ready) -> Result<Option<Others>, Fault> {
         return Ok(None);
     }
     let (repository, secret) = run.open_with_secret().await?;
+    repository.require(Right::BackUp)?;
     refuse_costly(run, &repository, &secret).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let others = Others::begin(&archive, notes.as_ref(), ready);

@@ -5,6 +5,7 @@
 use super::super::cluster;
 use super::Run;
 use crate::args::{WalDropSlotArgs, WalStreamArgs};
+use crate::engine::Right;
 use crate::engine::wal::WalArchive;
 use crate::fault::Fault;
 use crate::ink::{
@@ -30,7 +31,7 @@ pub(super) async fn run(run: &Run, args: &WalStreamArgs) -> Result<(), Fault> {
     };
     let slot = slot(&args.slot)?;
     let secrets = secrets::of_server()?;
-    let repository = run.open().await?;
+    let repository = run.open_for(Right::BackUp).await?;
     let ink = Arc::clone(&run.ink);
     let options = StreamOptions {
         server,
