@@ -8,6 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, object_key};
 use crate::session::AdoptedPack;
+use crate::trust::keep_own;
 use crate::view::{SeenSession, View};
 use holdfast_core::id::StreamId;
 use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow};
@@ -105,7 +106,10 @@ pub(crate) async fn read_pack(
     let PackContents { head, trailer, footer } = read_contents(repository, id, size).await?;
     let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
     let session = session_of(&id, head.header.key_epoch, &head.wrapped);
-    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    let mut tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    if !repository.has_maintained(id.member) {
+        keep_own(&mut tables, id.member);
+    }
     Ok(AdoptedPack { from: Some(from), row, tables })
 }
 

@@ -35,6 +35,7 @@ pub mod proof;
 #[cfg(test)]
 mod protocol_tests;
 mod reader;
+mod remember;
 mod repository;
 mod restore;
 mod roots;
@@ -45,6 +46,7 @@ mod stats;
 mod tag;
 pub mod target;
 mod tree;
+mod trust;
 mod view;
 pub mod wal;
 pub mod workers;
@@ -65,6 +67,7 @@ pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
 pub use members::admit;
 pub use paths::Scope;
+pub use remember::RollBack;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,

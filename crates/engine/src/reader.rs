@@ -15,7 +15,7 @@ use holdfast_core::chunk::{
 use holdfast_core::compress::Decompressor;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry_code::Refs;
-use holdfast_core::id::ChunkId;
+use holdfast_core::id::{ChunkId, MemberId};
 use holdfast_core::keys::{Identifier, Opener};
 use holdfast_core::name::PackClass;
 use holdfast_core::page::Page;
@@ -252,8 +252,17 @@ impl Reader {
         id: &ChunkId,
         open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
+        self.try_these(id, self.index.places(id)?, open).await
+    }
+
+    async fn try_these(
+        &self,
+        id: &ChunkId,
+        places: Vec<Place>,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut last = missing(id);
-        for place in self.index.places(id)? {
+        for place in places {
             let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
             match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
                 Ok(()) => return Ok(()),
@@ -268,11 +277,25 @@ impl Reader {
     /// Reads the references of pages, those close together in one call; in the order asked for.
     /// The key for bodies is not needed.
     pub(crate) async fn refs(&self, ids: &[ChunkId]) -> Vec<Result<Refs>> {
+        self.refs_by(ids, &|_| true).await
+    }
+
+    /// The same, from copies that somebody sealed whom `believed` names, if there are any. Without
+    /// its body a page does not prove itself: whoever holds the key of references can seal others
+    /// under its id.
+    pub(crate) async fn refs_by(
+        &self,
+        ids: &[ChunkId],
+        believed: &(dyn Fn(MemberId) -> bool + Sync),
+    ) -> Vec<Result<Refs>> {
         let mut found: HashMap<ChunkId, Refs> = HashMap::new();
-        let wanted = ids
-            .iter()
-            .filter_map(|id| Some(Wanted { id: *id, place: self.index.place(id).ok()?? }))
-            .collect();
+        let first = |id: &ChunkId| {
+            let place = self.index.place(id).ok()??;
+            let places =
+                if self.is_by(&place, believed) { vec![place] } else { self.places_by(id, believed).ok()? };
+            Some(Wanted { id: *id, place: *places.first()? })
+        };
+        let wanted = ids.iter().filter_map(first).collect();
         // What fails here is tried again alone below.
         for range in coalesce(wanted) {
             let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
@@ -287,19 +310,36 @@ impl Reader {
         for id in ids {
             all.push(match found.remove(id) {
                 Some(refs) => Ok(refs),
-                None => self.refs_of(id).await,
+                None => self.refs_of(id, believed).await,
             });
         }
         all
     }
 
-    async fn refs_of(&self, id: &ChunkId) -> Result<Refs> {
+    /// Whether somebody sealed a chunk whom `believed` names.
+    fn is_by(&self, place: &Place, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> bool {
+        self.index.pack(place.origin).is_ok_and(|origin| believed(origin.row.id.member))
+    }
+
+    /// The places of a chunk, without those of others where there is one of somebody believed.
+    fn places_by(&self, id: &ChunkId, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> Result<Vec<Place>> {
+        let places = self.index.places(id)?;
+        let best: Vec<_> = places.iter().copied().filter(|place| self.is_by(place, believed)).collect();
+        Ok(if best.is_empty() { places } else { best })
+    }
+
+    async fn refs_of(&self, id: &ChunkId, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> Result<Refs> {
         let mut refs = None;
-        self.try_places(id, |reader, wanted, sealed| {
+        let mut open = |reader: &Self, wanted: &Wanted, sealed: &mut [u8]| {
             refs = Some(reader.open_refs(wanted, sealed)?);
             Ok(())
-        })
-        .await?;
+        };
+        if let Err(error) = self.try_these(id, self.places_by(id, believed)?, &mut open).await {
+            match self.newer().await {
+                Ok(Some(newer)) => newer.try_these(id, newer.places_by(id, believed)?, &mut open).await?,
+                Ok(None) | Err(_) => return Err(error),
+            }
+        }
         refs.ok_or_else(|| missing(id))
     }
 

@@ -5,6 +5,7 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Blocks;
+use crate::remember::{Memory, RollBack, compare_members};
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
@@ -89,6 +90,7 @@ struct Inner {
     members: Members,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
+    memory: Memory,
     blocks: Arc<Blocks>,
 }
 
@@ -221,12 +223,25 @@ impl Repository {
     /// # Errors
     /// There is none, the secret opens no slot, or it is of another version.
     pub async fn open(ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
+        Self::open_or_accept(ctx, store, secret, RollBack::Refuse).await
+    }
+
+    /// The same, and says what becomes of a state that is older than this host has seen.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub async fn open_or_accept(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        secret: &Secret,
+        roll_back: RollBack,
+    ) -> Result<Self> {
         let text = get_optional(&*store, name::REPOSITORY).await?;
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
         let opened = open_slot(&*store, &description, secret).await?;
-        Self::with_keys(ctx, store, description, hash(&text), opened).await
+        Self::with_keys(ctx, store, description, hash(&text), opened, roll_back).await
     }
 
     async fn with_keys(
@@ -235,8 +250,13 @@ impl Repository {
         description: Description,
         description_hash: [u8; 32],
         (slot, keys): (ObjectId, MemberKeys),
+        roll_back: RollBack,
     ) -> Result<Self> {
+        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
+        let (terms, own) = ((description.id, description_hash), (keys.member, &keys.signer));
+        let memory = Memory::recall(cache.as_deref(), terms, own, roll_back)?;
         let members = read_members(&*store, &description, &keys.owner).await?;
+        compare_members(&memory, &keys.signer, &members)?;
         let entry = members.active(keys.member).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotAllowed,
@@ -254,7 +274,6 @@ impl Repository {
             _ => None,
         };
         let role = entry.role;
-        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
         let inner = Inner {
             store,
             description,
@@ -266,6 +285,7 @@ impl Repository {
             members,
             identifier,
             cache,
+            memory,
             blocks: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -288,6 +308,11 @@ impl Repository {
         self.inner.cache.as_deref()
     }
 
+    /// What this host has seen of it before.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
     /// Blocks of the index that were read lately.
     pub(crate) fn blocks(&self) -> &Arc<Blocks> {
         &self.inner.blocks
@@ -296,6 +321,11 @@ impl Repository {
     /// The key that verifies what an active member signed.
     pub(crate) fn key_of(&self, member: MemberId) -> Option<SignPublic> {
         self.inner.members.active(member).map(|entry| entry.sign)
+    }
+
+    /// What an owner called a member, removed ones included.
+    pub(crate) fn label_of(&self, member: MemberId) -> Option<&str> {
+        self.inner.members.last_of(member).map(|entry| entry.label.as_str())
     }
 
     /// Where it lies, for people.
@@ -386,6 +416,28 @@ impl Repository {
     /// Whether a member is an owner now.
     pub(crate) fn is_owner(&self, member: MemberId) -> bool {
         self.inner.members.active(member).is_some_and(|entry| entry.role == Role::Owner)
+    }
+
+    /// Whether a member is an owner, or was one once.
+    pub(crate) fn was_owner(&self, member: MemberId) -> bool {
+        self.inner.members.was_owner(member)
+    }
+
+    /// Whether a member holds what opens contents: only its word on a restore is worth anything.
+    #[must_use]
+    pub fn may_restore(&self, member: MemberId) -> bool {
+        let role = self.inner.members.active(member).map(|entry| entry.role);
+        matches!(role, Some(Role::Owner | Role::Reader))
+    }
+
+    /// Whether a member may maintain, or once might: its packs may hold what others sealed.
+    pub(crate) fn has_maintained(&self, member: MemberId) -> bool {
+        self.inner.members.has_maintained(member)
+    }
+
+    /// The chain of members.
+    pub(crate) fn members(&self) -> &Members {
+        &self.inner.members
     }
 
     /// Takes an object apart: checksum, place, and the signature of an active member.
@@ -574,7 +626,11 @@ async fn read_members(
         let placed = Object::parse(&bytes)
             .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
             .and_then(|()| members.append(&bytes, description.id, owner));
-        placed.map_err(|error| Error::format(meta.key.as_str(), error))?;
+        match placed {
+            // Who is no owner may not say who belongs; `check` names it.
+            Err(FormatError::Signature) if number > 0 => {}
+            other => other.map_err(|error| Error::format(meta.key.as_str(), error))?,
+        }
     }
     if members.is_empty() {
         let name = name::member(0, description.member);

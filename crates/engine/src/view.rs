@@ -12,6 +12,7 @@ use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::roots::SeenRoot;
 use crate::session::AdoptedPack;
+use crate::trust::keep_own;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -82,6 +83,8 @@ pub(crate) struct View {
     pub deltas: u64,
     /// What could not be used.
     pub damage: Vec<Damage>,
+    /// What somebody said who may not say it. It does not count, and stops nobody.
+    pub suspicious: Vec<Damage>,
 }
 
 /// What becomes of lists that cannot be used, and which ends are read.
@@ -264,7 +267,10 @@ impl Repository {
             let Some(bytes) = bytes? else { return Ok(false) };
             let name = session.delta(number);
             match self.decode_delta(&session, number, &bytes) {
-                Ok(tables) => {
+                Ok(mut tables) => {
+                    if keep_own(&mut tables, session.member) {
+                        view.suspicious.push(self.presumption(&name, session.member));
+                    }
                     view.index.absorb(&tables)?;
                     view.deltas += 1;
                     if let Some(seen) = view.sessions.get_mut(&session) {
@@ -304,7 +310,8 @@ impl Repository {
             .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name))
             .collect();
         for (name, pins) in lacking {
-            for pack in self.packs_of_session(&name, pins, &view.index).await? {
+            for mut pack in self.packs_of_session(&name, pins, &view.index).await? {
+                keep_own(&mut pack.tables, name.member);
                 view.index.absorb(&pack.tables)?;
             }
         }
@@ -341,7 +348,8 @@ impl Repository {
         let Ok(pins) = pins else { return Ok(Vec::new()) };
         let mut packs = Vec::new();
         for id in pins.packs {
-            if index.row_of(&id)?.is_some() {
+            // What others wrote their own deltas name.
+            if id.member != name.member || index.row_of(&id)?.is_some() {
                 continue;
             }
             let from = SessionName { session: id.session, member: id.member, ..*name };

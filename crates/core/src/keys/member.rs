@@ -159,8 +159,29 @@ impl Members {
     /// Finds what is in force for a member; `None` if it was removed or never admitted.
     #[must_use]
     pub fn active(&self, member: MemberId) -> Option<&MemberEntry> {
-        let last = self.entries.iter().rev().find(|entry| entry.member == member)?;
-        (last.action == MemberAction::Admit).then_some(last)
+        self.last_of(member).filter(|last| last.action == MemberAction::Admit)
+    }
+
+    /// The last entry about a member, one that removes it included.
+    #[must_use]
+    pub fn last_of(&self, member: MemberId) -> Option<&MemberEntry> {
+        self.entries.iter().rev().find(|entry| entry.member == member)
+    }
+
+    /// Whether a member is an owner, or was one once.
+    #[must_use]
+    pub fn was_owner(&self, member: MemberId) -> bool {
+        let owns = |entry: &&MemberEntry| entry.action == MemberAction::Admit && entry.role == Role::Owner;
+        self.entries.iter().filter(owns).any(|entry| entry.member == member)
+    }
+
+    /// Whether a member may maintain, or once might: its packs may hold what others sealed.
+    #[must_use]
+    pub fn has_maintained(&self, member: MemberId) -> bool {
+        let may = |entry: &&MemberEntry| {
+            entry.action == MemberAction::Admit && matches!(entry.role, Role::Owner | Role::Maintainer)
+        };
+        self.entries.iter().filter(may).any(|entry| entry.member == member)
     }
 
     /// Number of entries.
@@ -173,6 +194,16 @@ impl Members {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Hash of the last of the first `count` entries, zeros of none; `None` if there are fewer.
+    #[must_use]
+    pub fn hash_after(&self, count: u64) -> Option<[u8; 32]> {
+        let count = usize::try_from(count).ok()?;
+        match self.entries.get(count) {
+            Some(next) => Some(next.previous),
+            None => (count == self.entries.len()).then_some(self.last_hash),
+        }
     }
 
     /// Hash of the last entry.

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: repairing anything.
 
+mod author;
 mod evidence;
 mod logs;
 mod lost;
@@ -181,6 +182,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
     check_parents(&view, &snapshots, &mut report);
+    author::check_authors(repository, &view, &objects, &mut report);
     let reader = Reader::new(repository, view)?;
     ctx.monitor.on(&Event::Phase("following snapshots"));
     let needs = check_trees(ctx, &reader, &snapshots, &mut report).await?;
@@ -191,6 +193,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     }
     drop(needs);
     lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
+    author::name_authors(repository, &snapshots, &mut report);
     Ok(report)
 }
 

@@ -11,6 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::index::{BOUNDED_ROWS, Index};
 use crate::repository::{Repository, get_optional};
+use crate::trust::keep_own;
 use crate::view::SeenSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::IndexTables;
@@ -125,11 +126,16 @@ async fn tables_of_session(repository: &Repository, seen: &SeenSession) -> Resul
     for number in 0..commit.objects.deltas {
         let bytes = get_optional(&**repository.store(), &seen.name.delta(number)).await?;
         let decoded = bytes.and_then(|bytes| repository.decode_delta(&seen.name, number, &bytes).ok());
-        let Some(tables) = decoded else {
+        let Some(mut tables) = decoded else {
             // Against an empty index: the view's knows what its pins name from these very packs.
             let packs = repository.packs_of_session(&seen.name, seen.pins, &Index::default()).await?;
-            return Ok(packs.into_iter().map(|pack| pack.tables).collect());
+            let own = packs.into_iter().map(|mut pack| {
+                keep_own(&mut pack.tables, seen.name.member);
+                pack.tables
+            });
+            return Ok(own.collect());
         };
+        keep_own(&mut tables, seen.name.member);
         all.push(tables);
     }
     Ok(all)

@@ -58,6 +58,8 @@ impl Account {
 struct Copied {
     bytes: u64,
     pack: PackId,
+    /// Who sealed it: a repack moves it into another's pack, and vouches for nothing.
+    author: MemberId,
     state: PackState,
 }
 
@@ -71,7 +73,7 @@ const CHUNKS_AT_ONCE: usize = 1 << 16;
 /// so nothing is told from it.
 pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
     let index = &scan.view.index;
-    let rows = rows_that_are_there(scan)?;
+    let (rows, authors) = rows_that_are_there(scan)?;
     let lost: HashSet<ChunkKey> = scan.view.lists.lost.iter().map(ChunkKey::from).collect();
     let mut missing = marks.unknown.iter().filter(|key| !lost.contains(*key)).count();
     let (mut account, mut several) = (Account::default(), Vec::new());
@@ -81,7 +83,7 @@ pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
         while batch.len() < CHUNKS_AT_ONCE
             && let Some((key, places)) = chunks.next()?
         {
-            batch.push((key, copies(&rows, places)));
+            batch.push((key, copies(&rows, &authors, places)));
         }
         if batch.is_empty() {
             break;
@@ -112,27 +114,33 @@ fn add(account: &mut Account, copy: &Copied) {
     account.packs.entry(copy.pack).or_default().used_bytes += copy.bytes;
 }
 
-/// Packs by their rows in the index: those that are there and not given up.
-fn rows_that_are_there(scan: &Scan) -> Result<Vec<Option<(PackId, PackState)>>> {
+/// Packs by their rows in the index, those that are there and not given up; and who wrote each, gone
+/// ones included.
+type Rows = (Vec<Option<(PackId, PackState)>>, Vec<MemberId>);
+
+fn rows_that_are_there(scan: &Scan) -> Result<Rows> {
     let mut rows = vec![None; scan.view.index.pack_rows() as usize];
+    let mut authors = vec![MemberId([0; 16]); rows.len()];
     let mut packs = scan.view.index.packs();
     while let Some((row, known)) = packs.next()? {
+        authors[row as usize] = known.row.id.member;
         if known.state != PackState::Dead && scan.has(&known.row.id, known.row.size) {
             rows[row as usize] = Some((known.row.id, known.state));
         }
     }
-    Ok(rows)
+    Ok((rows, authors))
 }
 
 /// The copies of a chunk in such packs; one for each pack, however often it lies there.
-fn copies(rows: &[Option<(PackId, PackState)>], places: &[Place]) -> Vec<Copied> {
+fn copies(rows: &[Option<(PackId, PackState)>], authors: &[MemberId], places: &[Place]) -> Vec<Copied> {
     let there = |place: &Place| {
         let (pack, state) = (*rows.get(place.pack as usize)?)?;
-        Some(Copied { bytes: place.length.bytes().into(), pack, state })
+        let author = authors.get(place.origin as usize).copied().unwrap_or(pack.member);
+        Some(Copied { bytes: place.length.bytes().into(), pack, author, state })
     };
     let mut copies: Vec<_> = places.iter().filter_map(there).collect();
-    copies.sort_by_key(|copy| copy.pack);
-    copies.dedup_by_key(|copy| copy.pack);
+    copies.sort_by_key(|copy| (copy.pack, copy.author));
+    copies.dedup_by_key(|copy| (copy.pack, copy.author));
     copies
 }
 
@@ -146,10 +154,9 @@ fn choose_among(scan: &Scan, account: &Account, copies: &[Copied]) -> Vec<PackId
         return one_of_each(scan, account, &doubtful);
     }
     let mut chosen = one_of_each(scan, account, &sound);
-    if !chosen.iter().any(|pack| scan.view.owners.contains(&pack.member)) {
-        let members: BTreeSet<MemberId> = chosen.iter().map(|pack| pack.member).collect();
-        let others: Vec<_> =
-            doubtful.into_iter().filter(|copy| !members.contains(&copy.pack.member)).collect();
+    let members: BTreeSet<MemberId> = sound.iter().map(|copy| copy.author).collect();
+    if members.is_disjoint(&scan.view.owners.iter().copied().collect()) {
+        let others: Vec<_> = doubtful.into_iter().filter(|copy| !members.contains(&copy.author)).collect();
         chosen.extend(one_of_each(scan, account, &others));
     }
     chosen
@@ -157,12 +164,12 @@ fn choose_among(scan: &Scan, account: &Account, copies: &[Copied]) -> Vec<PackId
 
 fn one_of_each(scan: &Scan, account: &Account, copies: &[&Copied]) -> Vec<PackId> {
     let owned: Vec<_> =
-        copies.iter().copied().filter(|copy| scan.view.owners.contains(&copy.pack.member)).collect();
+        copies.iter().copied().filter(|copy| scan.view.owners.contains(&copy.author)).collect();
     if !owned.is_empty() {
         return best(scan, account, &owned).into_iter().collect();
     }
-    let members: BTreeSet<MemberId> = copies.iter().map(|copy| copy.pack.member).collect();
-    let of = |member| copies.iter().copied().filter(|copy| copy.pack.member == member).collect::<Vec<_>>();
+    let members: BTreeSet<MemberId> = copies.iter().map(|copy| copy.author).collect();
+    let of = |member| copies.iter().copied().filter(|copy| copy.author == member).collect::<Vec<_>>();
     members.into_iter().filter_map(|member| best(scan, account, &of(member))).collect()
 }
 

@@ -12,7 +12,7 @@ use crate::index::{Bits, Index};
 use crate::reader::Reader;
 use crate::snapshots::Snapshot;
 use holdfast_core::hold::HoldScope;
-use holdfast_core::id::{ChunkId, SessionId};
+use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::ChunkKey;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,29 +89,51 @@ pub(super) async fn mark(
 ) -> Result<Marks> {
     ctx.monitor.on(&Event::Phase("marking what snapshots need"));
     let mut marks = Marks::of(index);
-    let mut pages: Vec<ChunkId> = snapshots.values().map(|snapshot| snapshot.summary.root).collect();
+    let mut of_members: BTreeMap<MemberId, Vec<ChunkId>> = BTreeMap::new();
+    for snapshot in snapshots.values() {
+        of_members.entry(snapshot.member).or_default().push(snapshot.summary.root);
+    }
+    for (member, roots) in of_members {
+        mark_of_member(ctx, index, reader, (member, roots), &mut marks).await?;
+    }
+    Ok(marks)
+}
+
+/// Marks all that one member's snapshots refer to, in its own words or an owner's: what others sealed
+/// under the id of a page, to say that it refers to nothing, is not read where there is better. So
+/// pages are gone through once for each member.
+async fn mark_of_member(
+    ctx: &Ctx,
+    index: &Index,
+    reader: &Reader,
+    (member, mut pages): (MemberId, Vec<ChunkId>),
+    marks: &mut Marks,
+) -> Result<()> {
+    let repository = &reader.repository;
+    let believed = |author: MemberId| author == member || repository.was_owner(author);
+    let mut seen = Marks::of(index);
     let mut chunks: Vec<ChunkKey> = Vec::new();
-    only_fresh(&mut marks, index, &mut pages)?;
+    only_fresh(&mut seen, index, &mut pages)?;
     while !pages.is_empty() {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
         }
         let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
+        chunks.extend(batch.iter().map(ChunkKey::from));
         let mut children = Vec::new();
-        for refs in reader.refs(&batch).await {
+        for refs in reader.refs_by(&batch, &believed).await {
             let refs = refs.map_err(unreadable)?;
             chunks.extend(refs.chunks.iter().map(ChunkKey::from));
             children.extend(refs.children);
         }
-        only_fresh(&mut marks, index, &mut children)?;
+        only_fresh(&mut seen, index, &mut children)?;
         pages.extend(children);
         if chunks.len() >= CHUNKS_AT_ONCE {
             marks.mark(index, &mut chunks)?;
             chunks.clear();
         }
     }
-    marks.mark(index, &mut chunks)?;
-    Ok(marks)
+    marks.mark(index, &mut chunks)
 }
 
 /// Marks pages and keeps those that were not marked before.
