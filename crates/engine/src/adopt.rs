@@ -4,11 +4,11 @@
 //! as if they had been there always (FORMAT.md, adoption). On purpose not here: packs of
 //! processes that may still run.
 
+use crate::claims::keep_own;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, object_key};
 use crate::session::AdoptedPack;
-use crate::trust::keep_own;
 use crate::view::{SeenSession, View};
 use holdfast_core::id::StreamId;
 use holdfast_core::index::{ChunkKey, ChunkRow, IndexTables, PackRow};

@@ -8,11 +8,14 @@
 extern crate self as holdfast_engine;
 
 mod adopt;
+#[cfg(test)]
+mod adversary_tests;
 mod backup;
 mod block_map;
 mod cache;
 mod check;
 mod civil;
+mod claims;
 mod copy;
 pub mod ctx;
 mod diff;
@@ -38,6 +41,8 @@ mod reader;
 mod remember;
 mod repository;
 mod restore;
+#[cfg(test)]
+mod rollback_tests;
 mod roots;
 mod session;
 mod snapshots;
@@ -46,7 +51,7 @@ mod stats;
 mod tag;
 pub mod target;
 mod tree;
-mod trust;
+
 mod view;
 pub mod wal;
 pub mod workers;

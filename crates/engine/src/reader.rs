@@ -49,6 +49,9 @@ pub(crate) struct Reader {
     pub(crate) ahead: Arc<Mutex<HashMap<ChunkId, Page>>>,
 }
 
+/// Whose word counts; everybody's, if none is stated.
+pub(crate) type Believed<'a> = Option<&'a (dyn Fn(MemberId) -> bool + Sync)>;
+
 /// A chunk that is wanted, and where it lies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
@@ -240,9 +243,18 @@ impl Reader {
         id: &ChunkId,
         mut open: impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
-        let Err(error) = self.try_known_places(id, &mut open).await else { return Ok(()) };
+        self.try_places_by(id, None, &mut open).await
+    }
+
+    async fn try_places_by(
+        &self,
+        id: &ChunkId,
+        believed: Believed<'_>,
+        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Err(error) = self.try_known_places(id, believed, open).await else { return Ok(()) };
         match self.newer().await {
-            Ok(Some(newer)) => newer.try_known_places(id, &mut open).await,
+            Ok(Some(newer)) => newer.try_known_places(id, believed, open).await,
             Ok(None) | Err(_) => Err(error),
         }
     }
@@ -250,19 +262,11 @@ impl Reader {
     async fn try_known_places(
         &self,
         id: &ChunkId,
-        open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
-    ) -> Result<()> {
-        self.try_these(id, self.index.places(id)?, open).await
-    }
-
-    async fn try_these(
-        &self,
-        id: &ChunkId,
-        places: Vec<Place>,
+        believed: Believed<'_>,
         open: &mut impl FnMut(&Self, &Wanted, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let mut last = missing(id);
-        for place in places {
+        for place in self.places_by(id, believed)? {
             let fetched = self.fetch(place.pack, place.offset.into(), place.length.bytes().into()).await;
             match fetched.and_then(|bytes| open(self, &Wanted { id: *id, place }, &mut Vec::from(bytes))) {
                 Ok(()) => return Ok(()),
@@ -277,25 +281,18 @@ impl Reader {
     /// Reads the references of pages, those close together in one call; in the order asked for.
     /// The key for bodies is not needed.
     pub(crate) async fn refs(&self, ids: &[ChunkId]) -> Vec<Result<Refs>> {
-        self.refs_by(ids, &|_| true).await
+        self.refs_by(ids, None).await
     }
 
-    /// The same, from copies that somebody sealed whom `believed` names, if there are any. Without
-    /// its body a page does not prove itself: whoever holds the key of references can seal others
-    /// under its id.
-    pub(crate) async fn refs_by(
-        &self,
-        ids: &[ChunkId],
-        believed: &(dyn Fn(MemberId) -> bool + Sync),
-    ) -> Vec<Result<Refs>> {
+    /// The same, by the word of some members: every member has the key for references, so that only
+    /// who sealed a page tells whether they are its own. Of a page that none of them has sealed any
+    /// copy is taken.
+    pub(crate) async fn refs_by(&self, ids: &[ChunkId], believed: Believed<'_>) -> Vec<Result<Refs>> {
         let mut found: HashMap<ChunkId, Refs> = HashMap::new();
-        let first = |id: &ChunkId| {
-            let place = self.index.place(id).ok()??;
-            let places =
-                if self.is_by(&place, believed) { vec![place] } else { self.places_by(id, believed).ok()? };
-            Some(Wanted { id: *id, place: *places.first()? })
-        };
-        let wanted = ids.iter().filter_map(first).collect();
+        let wanted = ids
+            .iter()
+            .filter_map(|id| Some(Wanted { id: *id, place: self.believed_place(id, believed).ok()?? }))
+            .collect();
         // What fails here is tried again alone below.
         for range in coalesce(wanted) {
             let Ok(bytes) = self.fetch(range.pack, range.offset, range.length).await else { continue };
@@ -316,31 +313,37 @@ impl Reader {
         all
     }
 
-    /// Whether somebody sealed a chunk whom `believed` names.
-    fn is_by(&self, place: &Place, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> bool {
-        self.index.pack(place.origin).is_ok_and(|origin| believed(origin.row.id.member))
-    }
-
-    /// The places of a chunk, without those of others where there is one of somebody believed.
-    fn places_by(&self, id: &ChunkId, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> Result<Vec<Place>> {
-        let places = self.index.places(id)?;
-        let best: Vec<_> = places.iter().copied().filter(|place| self.is_by(place, believed)).collect();
-        Ok(if best.is_empty() { places } else { best })
-    }
-
-    async fn refs_of(&self, id: &ChunkId, believed: &(dyn Fn(MemberId) -> bool + Sync)) -> Result<Refs> {
+    async fn refs_of(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Refs> {
         let mut refs = None;
         let mut open = |reader: &Self, wanted: &Wanted, sealed: &mut [u8]| {
             refs = Some(reader.open_refs(wanted, sealed)?);
             Ok(())
         };
-        if let Err(error) = self.try_these(id, self.places_by(id, believed)?, &mut open).await {
-            match self.newer().await {
-                Ok(Some(newer)) => newer.try_these(id, newer.places_by(id, believed)?, &mut open).await?,
-                Ok(None) | Err(_) => return Err(error),
-            }
-        }
+        self.try_places_by(id, believed, &mut open).await?;
         refs.ok_or_else(|| missing(id))
+    }
+
+    /// The place of a page by members that are believed.
+    fn believed_place(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Option<Place>> {
+        let first = self.index.place(id)?;
+        if first.is_none_or(|place| self.is_by(&place, believed)) {
+            return Ok(first);
+        }
+        Ok(self.places_by(id, believed)?.into_iter().next())
+    }
+
+    fn is_by(&self, place: &Place, believed: Believed<'_>) -> bool {
+        let by = |believed: &(dyn Fn(MemberId) -> bool + Sync)| {
+            self.index.pack(place.origin).is_ok_and(|origin| believed(origin.row.id.member))
+        };
+        believed.is_none_or(by)
+    }
+
+    /// The places of a chunk by members that are believed; all, if there is none.
+    fn places_by(&self, id: &ChunkId, believed: Believed<'_>) -> Result<Vec<Place>> {
+        let all = self.index.places(id)?;
+        let by: Vec<_> = all.iter().filter(|place| self.is_by(place, believed)).copied().collect();
+        Ok(if by.is_empty() { all } else { by })
     }
 
     fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {

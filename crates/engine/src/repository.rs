@@ -418,11 +418,6 @@ impl Repository {
         self.inner.members.active(member).is_some_and(|entry| entry.role == Role::Owner)
     }
 
-    /// Whether a member is an owner, or was one once.
-    pub(crate) fn was_owner(&self, member: MemberId) -> bool {
-        self.inner.members.was_owner(member)
-    }
-
     /// Whether a member holds what opens contents: only its word on a restore is worth anything.
     #[must_use]
     pub fn may_restore(&self, member: MemberId) -> bool {

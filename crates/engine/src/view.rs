@@ -6,13 +6,13 @@
 //! On purpose not here: changing anything.
 
 use crate::adopt::{find_packs, read_pack};
+use crate::claims::keep_own;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
 use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
 use crate::roots::SeenRoot;
 use crate::session::AdoptedPack;
-use crate::trust::keep_own;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -27,6 +27,8 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
+/// Sessions that are looked for because only a delta of theirs was listed.
+const GAPS_LOOKED_AT: usize = 16;
 /// So often reading begins again when maintainers change what is read.
 const VIEWS_MAX: usize = 16;
 /// Segments of the index that are read at the same time, each in some MiB.
@@ -135,7 +137,8 @@ impl Repository {
         let mut view = View { root, root_hash: hash, ..View::default() };
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
         view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
-        let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key), Care::Strict).await;
+        let deltas: Vec<Key> = deltas.into_iter().map(|meta| meta.key).collect();
+        let read = self.fill_view(&mut view, deltas.iter().cloned(), Care::Strict).await;
         let disturbed = match &read {
             Ok(whole) => !whole || !view.damage.is_empty(),
             Err(error) => error.kind == ErrorKind::Damaged,
@@ -144,8 +147,33 @@ impl Repository {
         match read {
             _ if moved => Ok(None),
             Err(error) => Err(error),
-            Ok(_) => Ok(Some(view)),
+            Ok(_) => self.refuse_gaps(&view, &deltas).await.map(|()| Some(view)),
         }
+    }
+
+    /// A session whose delta is listed was listed too, or began since. One that has committed and is
+    /// in no listing however often one looks shows that listings are not complete: what they leave
+    /// out would be taken for garbage.
+    async fn refuse_gaps(&self, view: &View, deltas: &[Key]) -> Result<()> {
+        let unlisted = deltas.iter().filter_map(|key| match name::parse(key.as_str()) {
+            Some(Place::Delta(session, 0)) => Some(session),
+            _ => None,
+        });
+        let above = |name: &SessionName| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name);
+        let unlisted = unlisted.filter(|name| !view.sessions.contains_key(name) && above(name));
+        for name in unlisted.take(GAPS_LOOKED_AT) {
+            let Some(bytes) = get_optional(&**self.store(), &name.end()).await? else { continue };
+            if matches!(self.decode_end(&name, &bytes), Ok((_, End::Commit(_)))) {
+                let what = format!(
+                    "the listing of {} leaves out {}, which is there: a store whose listings are not complete \
+                     cannot keep a repository. Nothing was changed",
+                    self.location(),
+                    name.end()
+                );
+                return Err(Error::new(ErrorKind::Conflict, what));
+            }
+        }
+        Ok(())
     }
 
     /// Reads V(r) of a root that is given, as far as it goes: lists that cannot be used are damage

@@ -58,6 +58,7 @@ mod own_places;
 mod policy;
 mod prune;
 mod repair;
+mod rollback;
 mod run;
 mod schema;
 mod shell;

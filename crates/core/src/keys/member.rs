@@ -168,13 +168,6 @@ impl Members {
         self.entries.iter().rev().find(|entry| entry.member == member)
     }
 
-    /// Whether a member is an owner, or was one once.
-    #[must_use]
-    pub fn was_owner(&self, member: MemberId) -> bool {
-        let owns = |entry: &&MemberEntry| entry.action == MemberAction::Admit && entry.role == Role::Owner;
-        self.entries.iter().filter(owns).any(|entry| entry.member == member)
-    }
-
     /// Whether a member may maintain, or once might: its packs may hold what others sealed.
     #[must_use]
     pub fn has_maintained(&self, member: MemberId) -> bool {
@@ -202,7 +195,7 @@ impl Members {
         let count = usize::try_from(count).ok()?;
         match self.entries.get(count) {
             Some(next) => Some(next.previous),
-            None => (count == self.entries.len()).then_some(self.last_hash),
+            None => (count == self.entries.len()).then(|| self.last_hash()),
         }
     }
 

@@ -430,12 +430,12 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
     let described = cache.as_ref().and_then(|cache| same_tree(view, &snapshots, cache.snapshot));
-    let described = described.filter(|described| repository.builds_on(described.member));
+    let described = described.filter(|described| repository.trusts(described.member));
     if let Some(wanted) = options.parent {
         let parent = view.current(&snapshots, wanted).last().copied().cloned().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no snapshot {wanted} to compare with"))
         })?;
-        if !repository.builds_on(parent.member) {
+        if !repository.trusts(parent.member) {
             let by = repository.name_of(parent.member);
             let what = format!(
                 "snapshot {wanted} is of {by}: what it names would be taken as known, and this key takes only \

@@ -442,7 +442,7 @@ impl Run<'_> {
     /// else somebody's claim would keep the true copy from being made.
     fn copy_of(&self, shown: &[Snapshot], origin: Origin) -> Option<SessionId> {
         let is_copy =
-            |there: &&Snapshot| there.summary.origin == Some(origin) && self.to.builds_on(there.member);
+            |there: &&Snapshot| there.summary.origin == Some(origin) && self.to.trusts(there.member);
         shown.iter().rfind(is_copy).map(|there| there.id)
     }
 

@@ -7,11 +7,11 @@
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer};
 use super::scan::{Scan, oldest_open, scan, watch};
 use super::segments::{Effort, Merge, merge_into};
+use crate::claims::keep_own;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::index::{BOUNDED_ROWS, Index};
 use crate::repository::{Repository, get_optional};
-use crate::trust::keep_own;
 use crate::view::SeenSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::IndexTables;

@@ -6,6 +6,7 @@ use super::mark::Marks;
 use super::scan::Scan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, Place};
+use crate::repository::Repository;
 use holdfast_core::id::MemberId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::PackId;
@@ -58,9 +59,17 @@ impl Account {
 struct Copied {
     bytes: u64,
     pack: PackId,
-    /// Who sealed it: a repack moves it into another's pack, and vouches for nothing.
-    author: MemberId,
     state: PackState,
+    /// Who sealed it, wherever it lies today.
+    author: MemberId,
+}
+
+/// What is known of packs, by their rows in the index.
+struct Rows {
+    /// Those that are there and not given up.
+    there: Vec<Option<(PackId, PackState)>>,
+    /// Who sealed them, those included that are known as origins alone.
+    authors: Vec<MemberId>,
 }
 
 /// Chunks whose numbers are looked up at once.
@@ -71,9 +80,9 @@ const CHUNKS_AT_ONCE: usize = 1 << 16;
 /// # Errors
 /// A needed chunk lies nowhere, and nobody has stated it as lost: a listing may have been cut off,
 /// so nothing is told from it.
-pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
+pub(super) fn choose(repository: &Repository, scan: &Scan, marks: Marks) -> Result<Account> {
     let index = &scan.view.index;
-    let (rows, authors) = rows_that_are_there(scan)?;
+    let rows = rows_of(scan)?;
     let lost: HashSet<ChunkKey> = scan.view.lists.lost.iter().map(ChunkKey::from).collect();
     let mut missing = marks.unknown.iter().filter(|key| !lost.contains(*key)).count();
     let (mut account, mut several) = (Account::default(), Vec::new());
@@ -83,7 +92,7 @@ pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
         while batch.len() < CHUNKS_AT_ONCE
             && let Some((key, places)) = chunks.next()?
         {
-            batch.push((key, copies(&rows, &authors, places)));
+            batch.push((key, copies(&rows, places)));
         }
         if batch.is_empty() {
             break;
@@ -101,8 +110,9 @@ pub(super) fn choose(scan: &Scan, marks: Marks) -> Result<Account> {
             }
         }
     }
+    let choice = Choice { scan, is_owner: &|member| repository.is_owner(member) };
     for (key, copies) in several {
-        let chosen = choose_among(scan, &account, &copies);
+        let chosen = choice.among(&account, &copies);
         copies.iter().filter(|copy| chosen.contains(&copy.pack)).for_each(|copy| add(&mut account, copy));
         account.chosen.insert(key, chosen);
     }
@@ -114,73 +124,76 @@ fn add(account: &mut Account, copy: &Copied) {
     account.packs.entry(copy.pack).or_default().used_bytes += copy.bytes;
 }
 
-/// Packs by their rows in the index, those that are there and not given up; and who wrote each, gone
-/// ones included.
-type Rows = (Vec<Option<(PackId, PackState)>>, Vec<MemberId>);
-
-fn rows_that_are_there(scan: &Scan) -> Result<Rows> {
-    let mut rows = vec![None; scan.view.index.pack_rows() as usize];
-    let mut authors = vec![MemberId([0; 16]); rows.len()];
+fn rows_of(scan: &Scan) -> Result<Rows> {
+    let count = scan.view.index.pack_rows() as usize;
+    let mut rows = Rows { there: vec![None; count], authors: vec![MemberId([0; 16]); count] };
     let mut packs = scan.view.index.packs();
     while let Some((row, known)) = packs.next()? {
-        authors[row as usize] = known.row.id.member;
+        rows.authors[row as usize] = known.row.id.member;
         if known.state != PackState::Dead && scan.has(&known.row.id, known.row.size) {
-            rows[row as usize] = Some((known.row.id, known.state));
+            rows.there[row as usize] = Some((known.row.id, known.state));
         }
     }
-    Ok((rows, authors))
+    Ok(rows)
 }
 
-/// The copies of a chunk in such packs; one for each pack, however often it lies there.
-fn copies(rows: &[Option<(PackId, PackState)>], authors: &[MemberId], places: &[Place]) -> Vec<Copied> {
+/// The copies of a chunk that are there. A pack may have several: of one chunk by several members, once
+/// they were repacked together.
+fn copies(rows: &Rows, places: &[Place]) -> Vec<Copied> {
     let there = |place: &Place| {
-        let (pack, state) = (*rows.get(place.pack as usize)?)?;
-        let author = authors.get(place.origin as usize).copied().unwrap_or(pack.member);
-        Some(Copied { bytes: place.length.bytes().into(), pack, author, state })
+        let (pack, state) = (*rows.there.get(place.pack as usize)?)?;
+        let author = *rows.authors.get(place.origin as usize)?;
+        Some((place.offset, Copied { bytes: place.length.bytes().into(), pack, state, author }))
     };
     let mut copies: Vec<_> = places.iter().filter_map(there).collect();
-    copies.sort_by_key(|copy| (copy.pack, copy.author));
-    copies.dedup_by_key(|copy| (copy.pack, copy.author));
-    copies
+    copies.sort_by_key(|(offset, copy)| (copy.pack, *offset));
+    // Two that say they lie at one place of a pack are copied once.
+    copies.dedup_by_key(|(offset, copy)| (copy.pack, *offset));
+    copies.into_iter().map(|(_, copy)| copy).collect()
 }
 
-/// One copy; one of each member that wrote any if none of them is an owner's: nobody's copy is
-/// dropped in favour of what somebody else says is the same. One in a pack that is damaged drops no
-/// other, and is dropped only in favour of one by the same member or an owner.
-fn choose_among(scan: &Scan, account: &Account, copies: &[Copied]) -> Vec<PackId> {
-    let damaged = |copy: &&Copied| scan.view.lists.quarantined.contains(&copy.pack);
-    let (doubtful, sound): (Vec<_>, Vec<_>) = copies.iter().partition(damaged);
-    if sound.is_empty() {
-        return one_of_each(scan, account, &doubtful);
-    }
-    let mut chosen = one_of_each(scan, account, &sound);
-    let members: BTreeSet<MemberId> = sound.iter().map(|copy| copy.author).collect();
-    if members.is_disjoint(&scan.view.owners.iter().copied().collect()) {
-        let others: Vec<_> = doubtful.into_iter().filter(|copy| !members.contains(&copy.author)).collect();
-        chosen.extend(one_of_each(scan, account, &others));
-    }
-    chosen
+/// Chooses among several copies.
+struct Choice<'a> {
+    scan: &'a Scan,
+    is_owner: &'a dyn Fn(MemberId) -> bool,
 }
 
-fn one_of_each(scan: &Scan, account: &Account, copies: &[&Copied]) -> Vec<PackId> {
-    let owned: Vec<_> =
-        copies.iter().copied().filter(|copy| scan.view.owners.contains(&copy.author)).collect();
-    if !owned.is_empty() {
-        return best(scan, account, &owned).into_iter().collect();
+impl Choice<'_> {
+    /// The packs of one copy; of one of each member that sealed any if none of them is an owner:
+    /// nobody's copy is dropped in favour of what somebody else says is the same. One in a pack that
+    /// is damaged drops no other, and is dropped only in favour of one by the same member or an owner.
+    fn among(&self, account: &Account, copies: &[Copied]) -> Vec<PackId> {
+        let damaged = |copy: &&Copied| self.scan.view.lists.quarantined.contains(&copy.pack);
+        let (doubtful, sound): (Vec<_>, Vec<_>) = copies.iter().partition(damaged);
+        let mut chosen = self.one_of_each(account, if sound.is_empty() { &doubtful } else { &sound });
+        if !sound.is_empty() && !chosen.iter().any(|copy| (self.is_owner)(copy.author)) {
+            let authors: BTreeSet<MemberId> = chosen.iter().map(|copy| copy.author).collect();
+            let others: Vec<_> =
+                doubtful.into_iter().filter(|copy| !authors.contains(&copy.author)).collect();
+            chosen.extend(self.one_of_each(account, &others));
+        }
+        chosen.into_iter().map(|copy| copy.pack).collect()
     }
-    let members: BTreeSet<MemberId> = copies.iter().map(|copy| copy.author).collect();
-    let of = |member| copies.iter().copied().filter(|copy| copy.author == member).collect::<Vec<_>>();
-    members.into_iter().filter_map(|member| best(scan, account, &of(member))).collect()
-}
 
-/// The copy in the pack that stays anyway: what is not condemned before what is, what is needed
-/// most before what is needed least.
-fn best(scan: &Scan, account: &Account, copies: &[&Copied]) -> Option<PackId> {
-    let worth = |copy: &&&Copied| {
-        let protected = scan.protects(&copy.pack);
-        (copy.state == PackState::Live, protected, account.of(&copy.pack).used_bytes, copy.pack)
-    };
-    copies.iter().max_by_key(worth).map(|copy| copy.pack)
+    fn one_of_each(&self, account: &Account, copies: &[&Copied]) -> Vec<Copied> {
+        let owned: Vec<_> = copies.iter().copied().filter(|copy| (self.is_owner)(copy.author)).collect();
+        if !owned.is_empty() {
+            return self.best(account, &owned).into_iter().collect();
+        }
+        let authors: BTreeSet<MemberId> = copies.iter().map(|copy| copy.author).collect();
+        let of = |author| copies.iter().copied().filter(|copy| copy.author == author).collect::<Vec<_>>();
+        authors.into_iter().filter_map(|author| self.best(account, &of(author))).collect()
+    }
+
+    /// The copy in the pack that stays anyway: what is not condemned before what is, what is needed
+    /// most before what is needed least.
+    fn best(&self, account: &Account, copies: &[&Copied]) -> Option<Copied> {
+        let worth = |copy: &&&Copied| {
+            let protected = self.scan.protects(&copy.pack);
+            (copy.state == PackState::Live, protected, account.of(&copy.pack).used_bytes, copy.pack)
+        };
+        copies.iter().max_by_key(worth).map(|copy| **copy)
+    }
 }
 
 fn nowhere(missing: usize) -> Error {

@@ -1,8 +1,8 @@
 //! G2: marks every chunk that a snapshot needs, through the references of pages.
 //!
 //! A page that cannot be read stops the mark, and with it everything: what cannot be followed
-//! cannot be told from garbage. One bit a chunk is kept. On purpose not here: contents, names, and
-//! the keys for them.
+//! cannot be told from garbage. One bit a chunk is kept, two where members that are no owners have
+//! backed up. On purpose not here: contents, names, and the keys for them.
 
 use super::scan::Scan;
 use crate::ctx::Ctx;
@@ -14,7 +14,7 @@ use crate::snapshots::Snapshot;
 use holdfast_core::hold::HoldScope;
 use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::ChunkKey;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Pages that are asked for at once.
 const PAGES_AT_ONCE: usize = 512;
@@ -81,6 +81,10 @@ pub(super) fn names(scope: &HoldScope, snapshot: &Snapshot) -> bool {
 }
 
 /// Marks all that the trees of snapshots refer to.
+///
+/// What a page refers to is believed of whoever wrote the snapshot, and of owners: every member has the
+/// key for references, and a copy of another's page that refers to nothing must not free what that one
+/// needs. What sessions rely on is by the same members, so that such a copy is always there.
 pub(super) async fn mark(
     ctx: &Ctx,
     index: &Index,
@@ -88,70 +92,109 @@ pub(super) async fn mark(
     snapshots: &BTreeMap<SessionId, Snapshot>,
 ) -> Result<Marks> {
     ctx.monitor.on(&Event::Phase("marking what snapshots need"));
-    let mut marks = Marks::of(index);
-    let mut of_members: BTreeMap<MemberId, Vec<ChunkId>> = BTreeMap::new();
+    let is_owner = |member: MemberId| reader.repository.is_owner(member);
+    let (mut owners, mut others) = (Vec::new(), BTreeMap::<MemberId, Vec<ChunkId>>::new());
     for snapshot in snapshots.values() {
-        of_members.entry(snapshot.member).or_default().push(snapshot.summary.root);
+        match is_owner(snapshot.member) {
+            true => owners.push(snapshot.summary.root),
+            false => others.entry(snapshot.member).or_default().push(snapshot.summary.root),
+        }
     }
-    for (member, roots) in of_members {
-        mark_of_member(ctx, index, reader, (member, roots), &mut marks).await?;
+    let mut marks = Marks::of(index);
+    let mut walk = Walk {
+        ctx,
+        index,
+        reader,
+        marks: &mut marks,
+        sure: None,
+        seen: HashSet::new(),
+        author: "an owner".into(),
+    };
+    walk.follow(owners, &is_owner).await?;
+    if !others.is_empty() {
+        walk.sure = Some(walk.marks.bits.clone());
+    }
+    for (member, roots) in others {
+        walk.seen.clear();
+        walk.author = reader.repository.name_of(member);
+        walk.follow(roots, &|author| author == member || is_owner(author)).await?;
     }
     Ok(marks)
 }
 
-/// Marks all that one member's snapshots refer to, in its own words or an owner's: what others sealed
-/// under the id of a page, to say that it refers to nothing, is not read where there is better. So
-/// pages are gone through once for each member.
-async fn mark_of_member(
-    ctx: &Ctx,
-    index: &Index,
-    reader: &Reader,
-    (member, mut pages): (MemberId, Vec<ChunkId>),
-    marks: &mut Marks,
-) -> Result<()> {
-    let repository = &reader.repository;
-    let believed = |author: MemberId| author == member || repository.was_owner(author);
-    let mut seen = Marks::of(index);
-    let mut chunks: Vec<ChunkKey> = Vec::new();
-    only_fresh(&mut seen, index, &mut pages)?;
-    while !pages.is_empty() {
-        if ctx.cancel.is_raised() {
-            return Err(Error::interrupted());
+/// A walk through the trees of some members.
+struct Walk<'a> {
+    ctx: &'a Ctx,
+    index: &'a Index,
+    reader: &'a Reader,
+    marks: &'a mut Marks,
+    /// What trees of owners need, once those were walked through: whoever comes to a page of them
+    /// need not go on.
+    sure: Option<Bits>,
+    /// Pages of this member that were met beside those.
+    seen: HashSet<ChunkKey>,
+    /// Whose snapshots are walked through, for people.
+    author: String,
+}
+
+impl Walk<'_> {
+    async fn follow(
+        &mut self,
+        mut pages: Vec<ChunkId>,
+        believed: &(dyn Fn(MemberId) -> bool + Sync),
+    ) -> Result<()> {
+        let mut chunks: Vec<ChunkKey> = Vec::new();
+        self.only_fresh(&mut pages)?;
+        while !pages.is_empty() {
+            if self.ctx.cancel.is_raised() {
+                return Err(Error::interrupted());
+            }
+            let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
+            let mut children = Vec::new();
+            for refs in self.reader.refs_by(&batch, Some(believed)).await {
+                let refs = refs.map_err(|error| unreadable(error, &self.author))?;
+                chunks.extend(refs.chunks.iter().map(ChunkKey::from));
+                children.extend(refs.children);
+            }
+            self.only_fresh(&mut children)?;
+            pages.extend(children);
+            if chunks.len() >= CHUNKS_AT_ONCE {
+                self.marks.mark(self.index, &mut chunks)?;
+                chunks.clear();
+            }
         }
-        let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
-        chunks.extend(batch.iter().map(ChunkKey::from));
-        let mut children = Vec::new();
-        for refs in reader.refs_by(&batch, &believed).await {
-            let refs = refs.map_err(unreadable)?;
-            chunks.extend(refs.chunks.iter().map(ChunkKey::from));
-            children.extend(refs.children);
-        }
-        only_fresh(&mut seen, index, &mut children)?;
-        pages.extend(children);
-        if chunks.len() >= CHUNKS_AT_ONCE {
-            marks.mark(index, &mut chunks)?;
-            chunks.clear();
-        }
+        self.marks.mark(self.index, &mut chunks)
     }
-    marks.mark(index, &mut chunks)
+
+    /// Marks pages and keeps those that are to be read.
+    fn only_fresh(&mut self, pages: &mut Vec<ChunkId>) -> Result<()> {
+        pages.sort_unstable();
+        pages.dedup();
+        let mut keys: Vec<_> = pages.iter().map(ChunkKey::from).collect();
+        if let Some(sure) = &self.sure {
+            let ordinals = self.index.ordinals_sorted(&keys)?;
+            let fresh = keys.iter().zip(ordinals).filter(|(key, ordinal)| {
+                !ordinal.is_some_and(|ordinal| sure.get(ordinal)) && self.seen.insert(**key)
+            });
+            let fresh: Vec<_> = fresh.map(|(key, _)| *key).collect();
+            self.marks.mark(self.index, &mut keys)?;
+            keys = fresh;
+        } else {
+            self.marks.mark(self.index, &mut keys)?;
+        }
+        pages.retain(|page| keys.binary_search(&ChunkKey::from(page)).is_ok());
+        Ok(())
+    }
 }
 
-/// Marks pages and keeps those that were not marked before.
-fn only_fresh(marks: &mut Marks, index: &Index, pages: &mut Vec<ChunkId>) -> Result<()> {
-    pages.sort_unstable();
-    pages.dedup();
-    let mut keys: Vec<_> = pages.iter().map(ChunkKey::from).collect();
-    marks.mark(index, &mut keys)?;
-    pages.retain(|page| keys.binary_search(&ChunkKey::from(page)).is_ok());
-    Ok(())
-}
-
-fn unreadable(error: Error) -> Error {
+fn unreadable(error: Error, author: &str) -> Error {
     if error.kind != ErrorKind::Damaged {
         return error;
     }
-    let what = "a page of a snapshot cannot be read, so nobody knows what it needs; nothing was condemned. \
-                Run `holdfast repair index`, and if that does not help back up the same data again, forget \
-                the snapshots that `holdfast check` names, or run `holdfast repair snapshots`";
-    Error { kind: ErrorKind::Damaged, what: what.into(), source: Some(Box::new(error)) }
+    let what = format!(
+        "a page of a snapshot of {author} cannot be read, so nobody knows what it needs; nothing was condemned. \
+         Run `holdfast repair index`, and if that does not help back up the same data again, forget \
+         the snapshots that `holdfast check` names, or run `holdfast repair snapshots`"
+    );
+    Error { kind: ErrorKind::Damaged, what, source: Some(Box::new(error)) }
 }

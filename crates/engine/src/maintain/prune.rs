@@ -384,7 +384,7 @@ pub(super) async fn account(
     drop(reader);
     scan.view.index = Arc::into_inner(index).expect("nobody else reads any more");
     scan.look_for_young_packs(repository).await?;
-    let account = choose(&scan, marks?)?;
+    let account = choose(repository, &scan, marks?)?;
     Ok((scan, account))
 }
 

@@ -63,7 +63,7 @@ impl Repository {
     }
 
     /// Whether our own snapshots may be built on what a member wrote: on our own, and on an owner's.
-    pub(crate) fn builds_on(&self, member: MemberId) -> bool {
+    pub(crate) fn trusts(&self, member: MemberId) -> bool {
         member == self.member() || self.is_owner(member)
     }
 }
@@ -73,7 +73,7 @@ impl View {
     /// are taken as known, so it has to be of somebody whose word counts for us.
     pub(crate) fn parent_of(&self, stream: StreamId, repository: &Repository) -> Option<Snapshot> {
         let is_parent =
-            |snapshot: &Snapshot| snapshot.summary.stream == stream && repository.builds_on(snapshot.member);
+            |snapshot: &Snapshot| snapshot.summary.stream == stream && repository.trusts(snapshot.member);
         self.snapshots().into_iter().rfind(is_parent)
     }
 
