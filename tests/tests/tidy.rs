@@ -378,7 +378,7 @@ fn the_changelog_knows_the_version() {
 
 #[test]
 fn the_top_folder_stays_small() {
-    let known = "Cargo.toml Cargo.lock README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE clippy.toml deny.toml \
+    let known = "Cargo.toml Cargo.lock README.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE clippy.toml deny.toml \
                  rustfmt.toml crates policies tests benches";
     let listed = Command::new("git").args(["ls-files", "--cached"]).current_dir(root()).output();
     // Outside a checkout there is no telling what belongs to the project.
@@ -389,6 +389,33 @@ fn the_top_folder_stays_small() {
             top.starts_with('.') || known.split_whitespace().any(|name| name == top),
             "{top}: not at the top"
         );
+    }
+}
+
+/// Each promise of the security page is held by a test that it names.
+#[test]
+fn the_security_page_names_tests_that_are_there() {
+    let page = read("SECURITY.md");
+    let held = page.split("## Held by tests").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let mut tests = std::collections::BTreeSet::new();
+    for path in sources() {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let is_test = (at.saturating_sub(4)..at).any(|before| lines[before].starts_with("#[test]"));
+            let name =
+                line.trim_start_matches("async ").strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+            tests.extend(name.filter(|_| is_test).map(str::to_owned));
+        }
+    }
+    let promises = held.lines().filter(|line| line.starts_with("- ") || line.starts_with("  "));
+    for promise in promises.collect::<Vec<_>>().join("\n").split("\n- ") {
+        let named: Vec<&str> =
+            promise.split('`').skip(1).step_by(2).filter(|word| word.contains('_')).collect();
+        assert!(!named.is_empty(), "no test holds this: {promise}");
+        for name in named {
+            assert!(tests.contains(name), "SECURITY.md names {name}, which is no test");
+        }
     }
 }
 

@@ -214,6 +214,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::Damaged
         | ErrorKind::Conflict
         | ErrorKind::Held
+        | ErrorKind::RolledBack
         | ErrorKind::Source
         | ErrorKind::Target
         | ErrorKind::Store => Code::Failed,
@@ -239,6 +240,9 @@ fn hint_of(kind: ErrorKind) -> &'static str {
         ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",
         ErrorKind::Conflict => "run the same command again",
         ErrorKind::Held => "see what is held and why: holdfast hold; then: holdfast hold --release ID",
+        ErrorKind::RolledBack => {
+            "ask who put it back; if that was meant: holdfast -r REPOSITORY --accept-rollback snapshots"
+        }
         ErrorKind::Source => "no snapshot was made; put the source right and run the same command again",
         ErrorKind::Target => {
             "what was restored so far is there; put the target right, then go on with --overwrite always"
@@ -267,6 +271,7 @@ mod tests {
             (ErrorKind::Damaged, 1),
             (ErrorKind::Conflict, 1),
             (ErrorKind::Held, 1),
+            (ErrorKind::RolledBack, 1),
             (ErrorKind::Store, 1),
         ];
         for (kind, code) in codes {

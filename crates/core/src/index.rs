@@ -10,7 +10,9 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, SessionId};
 use crate::keys::SessionRow;
 use crate::name::{PackClass, PackId};
-use crate::object::{Header, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
+use crate::object::{
+    Header, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section, unpacked_max,
+};
 use crate::wire::{Reader, Writer};
 use std::collections::{HashMap, HashSet};
 use std::ops::{AddAssign, SubAssign};
@@ -310,7 +312,7 @@ pub fn decode_delta(header: &Header, body: &[u8], k_idx: &Secret) -> Result<(u32
         k_idx,
         header,
         "index delta",
-        TABLE_SECTION_BYTES_MAX,
+        unpacked_max(body.len(), TABLE_SECTION_BYTES_MAX),
     )?)?;
     reader.tags("an index delta", &[])?;
     reader.end()?;

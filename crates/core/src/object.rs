@@ -30,6 +30,10 @@ pub const RECORD_SECTION_BYTES_MAX: usize = 256 << 20;
 /// Longest plaintext of a section in bytes: roots, lists, segments of snapshots, index deltas.
 pub const TABLE_SECTION_BYTES_MAX: usize = OBJECT_BYTES_MAX as usize;
 /// Length of a section's nonce in bytes.
+/// So many times as long as its body a section of tables or a summary may be, unpacked.
+const UNPACKED_TIMES_MAX: usize = 16;
+/// And so many bytes more.
+const UNPACKED_BYTES_FREE: usize = 256 << 10;
 const NONCE_BYTES: usize = 12;
 
 /// What an object is.
@@ -290,6 +294,14 @@ pub fn seal_section(writer: &mut Writer, key: &Secret, header: &Header, label: &
     let mut sealed = nonce.to_vec();
     section_cipher(key, &header_bytes, label).seal_append(nonce, &header_bytes, &plaintext, &mut sealed);
     writer.bytes32(&sealed);
+}
+
+/// The longest that a section may be unpacked which came in a body of so many bytes: what honest
+/// authors write shrinks by less, and what is kept in memory must have cost its author something.
+#[must_use]
+pub const fn unpacked_max(body: usize, max: usize) -> usize {
+    let paid = UNPACKED_BYTES_FREE.saturating_add(body.saturating_mul(UNPACKED_TIMES_MAX));
+    if paid < max { paid } else { max }
 }
 
 /// Takes a section off a body and opens it; its payload has at most `max` bytes.

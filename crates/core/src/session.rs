@@ -10,6 +10,7 @@ use crate::keys::SessionRow;
 use crate::name::{PackId, SessionName};
 use crate::object::{
     Header, SMALL_SECTION_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
+    unpacked_max,
 };
 use crate::page::KeySpace;
 use crate::wire::{Reader, Tag, Writer, take_tag};
@@ -507,7 +508,8 @@ impl End {
                 let repository_hash = reader.array()?;
                 let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
                 let max = SNAPSHOT_SECTION_BYTES_MAX;
-                let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary", max)?)?;
+                let paid = unpacked_max(body.len(), max);
+                let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary", paid)?)?;
                 let session = SessionRow::decode(&mut reader)?;
                 let sealed = reader.bytes32("details", max as u32 + 29)?;
                 let mut details = Writer::new();

@@ -4,6 +4,7 @@
 //! as if they had been there always (FORMAT.md, adoption). On purpose not here: packs of
 //! processes that may still run.
 
+use crate::claims::keep_own;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, object_key};
@@ -105,7 +106,10 @@ pub(crate) async fn read_pack(
     let PackContents { head, trailer, footer } = read_contents(repository, id, size).await?;
     let row = PackRow { id, size, checksum: trailer.checksum, chunks: trailer.chunks };
     let session = session_of(&id, head.header.key_epoch, &head.wrapped);
-    let tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    let mut tables = tables_of(&row, session, &footer.origins, &footer.rows);
+    if !repository.has_maintained(id.member) {
+        keep_own(&mut tables, id.member);
+    }
     Ok(AdoptedPack { from: Some(from), row, tables })
 }
 

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Usage,
     /// A hold stands against it.
     Held,
+    /// The repository is in an older state than this host has seen, or has another history.
+    RolledBack,
 }
 
 /// A run failed.

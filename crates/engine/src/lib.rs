@@ -8,11 +8,14 @@
 extern crate self as holdfast_engine;
 
 mod adopt;
+#[cfg(test)]
+mod adversary_tests;
 mod backup;
 mod block_map;
 mod cache;
 mod check;
 mod civil;
+mod claims;
 mod copy;
 pub mod ctx;
 mod diff;
@@ -35,9 +38,12 @@ pub mod proof;
 #[cfg(test)]
 mod protocol_tests;
 mod reader;
+mod remember;
 mod repository;
 mod restore;
 mod rights;
+#[cfg(test)]
+mod rollback_tests;
 mod roots;
 mod session;
 mod snapshots;
@@ -72,6 +78,7 @@ pub use key_slots::{
 };
 pub use members::{MemberInfo, RemovedMember, RotatedKeys, admit, members, remove_member, rotate};
 pub use paths::Scope;
+pub use remember::RollBack;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,

@@ -5,6 +5,7 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Blocks;
+use crate::remember::{Memory, RollBack, compare_members};
 use crate::standing::{Standing, read_members};
 use bytes::Bytes;
 use holdfast_core::FormatError;
@@ -92,6 +93,7 @@ struct Inner {
     met_root: AtomicU64,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
+    memory: Memory,
     blocks: Arc<Blocks>,
 }
 
@@ -224,12 +226,25 @@ impl Repository {
     /// # Errors
     /// There is none, the secret opens no slot, or it is of another version.
     pub async fn open(ctx: &Ctx, store: Arc<dyn ObjectStore>, secret: &Secret) -> Result<Self> {
+        Self::open_or_accept(ctx, store, secret, RollBack::Refuse).await
+    }
+
+    /// The same, and says what becomes of a state that is older than this host has seen.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub async fn open_or_accept(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        secret: &Secret,
+        roll_back: RollBack,
+    ) -> Result<Self> {
         let text = get_optional(&*store, name::REPOSITORY).await?;
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
         let opened = open_slot(&*store, &description, secret).await?;
-        Self::with_keys(ctx, store, description, hash(&text), opened).await
+        Self::with_keys(ctx, store, description, hash(&text), opened, roll_back).await
     }
 
     async fn with_keys(
@@ -238,8 +253,13 @@ impl Repository {
         description: Description,
         description_hash: [u8; 32],
         (slot, keys): (ObjectId, MemberKeys),
+        roll_back: RollBack,
     ) -> Result<Self> {
+        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
+        let (terms, own) = ((description.id, description_hash), (keys.member, &keys.signer));
+        let memory = Memory::recall(cache.as_deref(), terms, own, roll_back)?;
         let members = read_members(&*store, &description, &keys.owner).await?;
+        compare_members(&memory, &keys.signer, &members)?;
         let standing = Standing::new(members, &keys, description.id)?;
         // What names and cuts stays the same whatever is rotated.
         let bundle = standing.ring.sealing();
@@ -247,7 +267,6 @@ impl Repository {
             (Some(k_id), Some(k_cdc)) => Some(Identifier::new(k_id, k_cdc)),
             _ => None,
         };
-        let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
         let inner = Inner {
             store,
             description,
@@ -258,6 +277,7 @@ impl Repository {
             met_root: AtomicU64::new(0),
             identifier,
             cache,
+            memory,
             blocks: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -272,6 +292,11 @@ impl Repository {
     /// Folder of local copies of this repository's objects.
     pub(crate) fn cache(&self) -> Option<&Path> {
         self.inner.cache.as_deref()
+    }
+
+    /// What this host has seen of it before.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     /// Blocks of the index that were read lately.

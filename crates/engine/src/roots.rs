@@ -42,14 +42,34 @@ impl Repository {
 
     /// Finds the newest root, and its hash.
     pub(crate) async fn newest(&self) -> Result<SeenRoot> {
-        let Some(newest) = self.store().list("roots/", None, 1).await?.pop() else {
-            return Ok(SeenRoot { root: Root::default(), hash: [0; 32] });
+        // Before the listing: what is published meanwhile must not make it look old.
+        let known = self.memory().root();
+        let listed = self.store().list("roots/", None, 1).await?.pop();
+        let mut number = match &listed {
+            None => 0,
+            Some(newest) => match name::parse(newest.key.as_str()) {
+                Some(Place::Root(number)) => number,
+                _ => {
+                    let what = format!("{} is not the name of a root", newest.key);
+                    return Err(Error::new(ErrorKind::Damaged, what));
+                }
+            },
         };
-        let Some(Place::Root(number)) = name::parse(newest.key.as_str()) else {
-            return Err(Error::new(ErrorKind::Damaged, format!("{} is not the name of a root", newest.key)));
+        let mut bytes = None;
+        if number < known.0 {
+            // A listing that lags behind what this host has seen is not yet an older state.
+            bytes = get_optional(&**self.store(), &name::root(known.0)).await?;
+        }
+        if bytes.is_some() {
+            number = known.0;
+        } else if number > 0 {
+            bytes = get_optional(&**self.store(), &name::root(number)).await?;
+        }
+        let seen = match number {
+            0 => SeenRoot { root: Root::default(), hash: [0; 32] },
+            _ => self.follow(number, bytes).await?,
         };
-        let bytes = get_optional(&**self.store(), newest.key.as_str()).await?;
-        self.follow(number, bytes).await
+        self.compare_root(known, seen).await
     }
 
     /// Goes on to the newest root from one that was listed: a listing may lag behind a put that
@@ -109,10 +129,10 @@ impl Repository {
 
     /// The newest root, read again; only what came after the one that is known is fetched.
     pub(crate) async fn newer(&self, known: SeenRoot) -> Result<SeenRoot> {
-        let number = known.root.number;
+        let (number, remembered) = (known.root.number, self.memory().root());
         match get_optional(&**self.store(), &name::root(number + 1)).await? {
             None => Ok(known),
-            next => self.follow(number + 1, next).await,
+            next => self.compare_root(remembered, self.follow(number + 1, next).await?).await,
         }
     }
 

@@ -18,7 +18,7 @@ use holdfast_core::entry::{Entry, Time};
 use holdfast_core::id::{ChunkId, MemberId, SessionId, StreamId};
 use holdfast_core::name::{PackClass, SessionName};
 use holdfast_core::session::{Details, End, Summary};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A committed snapshot.
 #[derive(Debug, Clone)]
@@ -115,8 +115,7 @@ impl View {
 
     /// A snapshot takes the place of one of its own stream, by its own member; by any, if it is an owner's.
     fn may_supersede(&self, by: &Snapshot, old: &Snapshot) -> bool {
-        let may = by.member == old.member || self.owners.contains(&by.member);
-        may && by.id != old.id && by.summary.stream == old.summary.stream
+        self.may_tell(by.member, old.member) && by.id != old.id && by.summary.stream == old.summary.stream
     }
 
     /// What counts in the place of a snapshot: itself, or what took its place; several, if that was
@@ -132,11 +131,6 @@ impl View {
         let took_its_place =
             |by: &&Snapshot| by.summary.supersedes.contains(&id) && self.may_supersede(by, old);
         shown.iter().filter(took_its_place).collect()
-    }
-
-    /// The newest snapshot of a stream.
-    pub(crate) fn newest_of(&self, stream: StreamId) -> Option<Snapshot> {
-        self.snapshots().into_iter().rfind(|snapshot| snapshot.summary.stream == stream)
     }
 }
 
@@ -204,7 +198,12 @@ pub async fn resolve(
     }
     let (mut lookup, mut candidates, mut damage) = (Lookup::new(&reader, path), Vec::new(), None);
     for snapshots in streams.into_values() {
-        candidates.extend(newest_with(ctx, &mut lookup, snapshots, &mut damage).await?);
+        for of_side in sides(ctx, repository, snapshots) {
+            let found = newest_with(ctx, &mut lookup, of_side, &mut damage).await?;
+            candidates.extend(found.filter(|found| {
+                !candidates.iter().any(|known: &Resolved| known.snapshot.id == found.snapshot.id)
+            }));
+        }
     }
     match (candidates.len(), damage) {
         (0, Some(error)) => Err(error),
@@ -215,6 +214,35 @@ pub async fn resolve(
         (1, _) => Ok(candidates.remove(0)),
         _ => Err(ambiguous("latest", candidates.iter().map(|candidate| &candidate.snapshot))),
     }
+}
+
+/// Parts the snapshots of a stream by who may mean them: every writer can write in any host's name. One
+/// writer beside owners is what a fleet looks like; of several each has its own newest, and nobody
+/// but a person can tell which is meant. Who was removed does not count beside who was not.
+fn sides(ctx: &Ctx, repository: &Repository, snapshots: Vec<Snapshot>) -> Vec<Vec<Snapshot>> {
+    let is_owner = |snapshot: &Snapshot| repository.is_owner(snapshot.member);
+    let is_here = |snapshot: &Snapshot| repository.key_of(snapshot.member).is_some();
+    let others = snapshots.iter().filter(|snapshot| !is_owner(snapshot) && is_here(snapshot));
+    let writers: BTreeSet<MemberId> = others.map(|snapshot| snapshot.member).collect();
+    if writers.len() < 2 {
+        let newest = snapshots.last().filter(|newest| !is_owner(newest) && snapshots.iter().any(is_owner));
+        if let Some(newest) = newest {
+            let what = format!(
+                "the newest snapshot of {} on {} is of {}, and earlier ones are an owner's: if that host \
+                 did not get a key of its own, it is false",
+                newest.summary.label,
+                newest.summary.host,
+                repository.name_of(newest.member)
+            );
+            ctx.monitor.on(&Event::Warning(&what));
+        }
+        return vec![snapshots];
+    }
+    let of = |writer: &MemberId| {
+        let is_of = |snapshot: &&Snapshot| snapshot.member == *writer || is_owner(snapshot);
+        snapshots.iter().filter(is_of).cloned().collect()
+    };
+    writers.iter().map(of).collect()
 }
 
 /// Finds what `latest` means in one stream, whose snapshots come oldest first: the newest whole

@@ -6,6 +6,7 @@
 //! On purpose not here: changing anything.
 
 use crate::adopt::{find_packs, read_pack};
+use crate::claims::keep_own;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
 use crate::lists::Lists;
@@ -27,6 +28,8 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
+/// Sessions that are looked for because only a delta of theirs was listed.
+const GAPS_LOOKED_AT: usize = 16;
 /// So often reading begins again when maintainers change what is read.
 const VIEWS_MAX: usize = 16;
 /// Segments of the index that are read at the same time, each in some MiB.
@@ -83,6 +86,8 @@ pub(crate) struct View {
     pub deltas: u64,
     /// What could not be used.
     pub damage: Vec<Damage>,
+    /// What somebody said who may not say it. It does not count, and stops nobody.
+    pub suspicious: Vec<Damage>,
 }
 
 /// What becomes of lists that cannot be used, and which ends are read.
@@ -133,7 +138,8 @@ impl Repository {
         let mut view = View { root, root_hash: hash, ..View::default() };
         view.note_sessions(sessions.iter().map(|meta| meta.key.as_str()));
         view.note_deltas(deltas.iter().map(|meta| meta.key.as_str()));
-        let read = self.fill_view(&mut view, deltas.into_iter().map(|meta| meta.key), Care::Strict).await;
+        let deltas: Vec<Key> = deltas.into_iter().map(|meta| meta.key).collect();
+        let read = self.fill_view(&mut view, deltas.iter().cloned(), Care::Strict).await;
         let disturbed = match &read {
             Ok(whole) => !whole || !view.damage.is_empty(),
             Err(error) => error.kind == ErrorKind::Damaged,
@@ -142,8 +148,33 @@ impl Repository {
         match read {
             _ if moved => Ok(None),
             Err(error) => Err(error),
-            Ok(_) => Ok(Some(view)),
+            Ok(_) => self.refuse_gaps(&view, &deltas).await.map(|()| Some(view)),
         }
+    }
+
+    /// A session whose delta is listed was listed too, or began since. One that has committed and is
+    /// in no listing however often one looks shows that listings are not complete: what they leave
+    /// out would be taken for garbage.
+    async fn refuse_gaps(&self, view: &View, deltas: &[Key]) -> Result<()> {
+        let unlisted = deltas.iter().filter_map(|key| match name::parse(key.as_str()) {
+            Some(Place::Delta(session, 0)) => Some(session),
+            _ => None,
+        });
+        let above = |name: &SessionName| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name);
+        let unlisted = unlisted.filter(|name| !view.sessions.contains_key(name) && above(name));
+        for name in unlisted.take(GAPS_LOOKED_AT) {
+            let Some(bytes) = get_optional(&**self.store(), &name.end()).await? else { continue };
+            if matches!(self.decode_end(&name, &bytes), Ok((_, End::Commit(_)))) {
+                let what = format!(
+                    "the listing of {} leaves out {}, which is there: a store whose listings are not complete \
+                     cannot keep a repository. Nothing was changed",
+                    self.location(),
+                    name.end()
+                );
+                return Err(Error::new(ErrorKind::Conflict, what));
+            }
+        }
+        Ok(())
     }
 
     /// Reads V(r) of a root that is given, as far as it goes: lists that cannot be used are damage
@@ -275,7 +306,10 @@ impl Repository {
             self.know_author(&bytes).await?;
             let name = session.delta(number);
             match self.decode_delta(&session, number, &bytes) {
-                Ok(tables) => {
+                Ok(mut tables) => {
+                    if keep_own(&mut tables, session.member) {
+                        view.suspicious.push(self.presumption(&name, session.member));
+                    }
                     view.index.absorb(&tables)?;
                     view.deltas += 1;
                     if let Some(seen) = view.sessions.get_mut(&session) {
@@ -301,7 +335,6 @@ impl Repository {
         if stated != number {
             return Err(FormatError::Misplaced("its number"));
         }
-        self.check_tables(session.member, &tables)?;
         Ok(tables)
     }
 
@@ -319,7 +352,8 @@ impl Repository {
             .filter(|(name, _)| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name))
             .collect();
         for (name, pins) in lacking {
-            for pack in self.packs_of_session(&name, pins, &view.index).await? {
+            for mut pack in self.packs_of_session(&name, pins, &view.index).await? {
+                keep_own(&mut pack.tables, name.member);
                 view.index.absorb(&pack.tables)?;
             }
         }
@@ -349,16 +383,6 @@ impl Repository {
         Ok(packs)
     }
 
-    /// What a writer says counts only of its own packs: of those of others nobody would know any more
-    /// whether they have what it says, nor what opens them.
-    fn check_tables(&self, author: MemberId, tables: &IndexTables) -> std::result::Result<(), FormatError> {
-        if self.is_owner(author) || are_of(tables, author) {
-            Ok(())
-        } else {
-            Err(FormatError::Malformed("what it says of packs of other members"))
-        }
-    }
-
     pub(crate) fn decode_pins(
         &self,
         session: &SessionName,
@@ -377,7 +401,8 @@ impl Repository {
         let Ok(pins) = self.decode_pins(name, number, &bytes) else { return Ok(Vec::new()) };
         let mut packs = Vec::new();
         for id in pins.packs {
-            if index.row_of(&id)?.is_some() {
+            // What others wrote their own deltas name.
+            if id.member != name.member || index.row_of(&id)?.is_some() {
                 continue;
             }
             let from = SessionName { session: id.session, member: id.member, ..*name };

@@ -23,10 +23,23 @@ const EVIDENCE: &str = "evidence/*";
 /// Below these a maintainer adds and deletes objects. Roots stay for ever.
 const MAINTAINED: [&str; 6] = ["index/*", "lists/*", "packs/*", "sessions/*", "snapshots/*", "wal/*"];
 
+/// What one member adds below its own names, in the place of what all writers may.
+fn written_by(member: &str) -> [String; 4] {
+    let own = |folder: &str| format!("{folder}/*/{member}-*");
+    [own("index/delta"), own("packs"), own("sessions"), "wal/*".to_owned()]
+}
+
 /// Returns the policy as JSON. With a principal it is one for the bucket, without one it is for
-/// the user or role that it will be attached to.
+/// the user or role that it will be attached to. With a member, by its id in hexadecimal, a writer
+/// adds below its own names only, and nobody adds evidence for others.
 #[must_use]
-pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> String {
+pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, principal: Option<&str>) -> String {
+    let (evidence, packs, written) = match member {
+        None => (EVIDENCE.to_owned(), "packs/*".to_owned(), WRITTEN.map(str::to_owned)),
+        Some(member) => (format!("evidence/{member}/*"), format!("packs/*/{member}-*"), written_by(member)),
+    };
+    let written = written.each_ref().map(String::as_str);
+    let evidence = evidence.as_str();
     let bucket = format!("arn:aws:s3:::{}", address.bucket);
     let below = |names: &[&str]| {
         let prefix = &address.prefix;
@@ -45,14 +58,14 @@ pub fn policy(address: &Address, role: PolicyRole, principal: Option<&str>) -> S
         statements.push(statement("AddParts", &["s3:PutObject"], &below(names), &parts));
     };
     match role {
-        PolicyRole::Reader => add(&[EVIDENCE]),
+        PolicyRole::Reader => add(&[evidence]),
         PolicyRole::Writer => {
-            add(&[&WRITTEN[..], &[EVIDENCE]].concat());
-            let packs = below(&["packs/*"]);
+            add(&[&written[..], &[evidence]].concat());
+            let packs = below(&[&packs]);
             statements.push(statement("GiveUpParts", &["s3:AbortMultipartUpload"], &packs, &Value::Null));
         }
         PolicyRole::Maintainer => {
-            add(&[&MAINTAINED[..], &[EVIDENCE, "probe/*", "roots/*"]].concat());
+            add(&[&MAINTAINED[..], &[evidence, "probe/*", "roots/*"]].concat());
             let deleted = below(&[&MAINTAINED[..], &["probe/*"]].concat());
             let delete = ["s3:AbortMultipartUpload", "s3:DeleteObject"];
             statements.push(statement("Delete", &delete, &deleted, &Value::Null));
@@ -97,7 +110,7 @@ mod tests {
 
     fn of(role: PolicyRole) -> String {
         let address = Address { bucket: "backups".into(), prefix: "web1/".into(), ..Address::default() };
-        policy(&address, role, None)
+        policy(&address, role, None, None)
     }
 
     #[test]
@@ -139,9 +152,27 @@ mod tests {
     }
 
     #[test]
+    fn a_member_adds_below_its_own_names_only() {
+        let address = Address { bucket: "backups".into(), ..Address::default() };
+        let member = "0123456789abcdef0123456789abcdef";
+        let text = policy(&address, PolicyRole::Writer, Some(member), None);
+        let policy: Value = serde_json::from_str(&text).expect("JSON");
+        let adds = policy["Statement"].as_array().expect("statements").iter();
+        let adds = adds.filter(|statement| statement["Sid"] != "Look" && statement["Sid"] != "Read");
+        let resources: Vec<String> = adds
+            .flat_map(|statement| statement["Resource"].as_array().cloned().unwrap_or_default())
+            .filter_map(|resource| resource.as_str().map(str::to_owned))
+            .collect();
+        assert!(resources.len() > 8);
+        for resource in resources {
+            assert!(resource.contains(member) || resource.ends_with("wal/*"), "{resource}");
+        }
+    }
+
+    #[test]
     fn a_principal_makes_it_a_policy_of_the_bucket() {
         let address = Address { bucket: "backups".into(), ..Address::default() };
-        let text = policy(&address, PolicyRole::Reader, Some("arn:aws:iam::1:user/x"));
+        let text = policy(&address, PolicyRole::Reader, None, Some("arn:aws:iam::1:user/x"));
         assert_eq!(text.matches("arn:aws:iam::1:user/x").count(), 4);
         assert!(text.contains("arn:aws:s3:::backups/*") && !text.contains("s3:prefix"));
     }

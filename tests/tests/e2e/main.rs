@@ -62,6 +62,7 @@ mod policy;
 mod prune;
 mod repair;
 mod roles;
+mod rollback;
 mod run;
 mod schema;
 mod shell;

@@ -132,6 +132,9 @@ pub(crate) struct Global {
     /// Use no cache
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
+    /// Accept once that the repository is in an older state than this host has seen
+    #[arg(long, global = true, conflicts_with = "no_cache")]
+    pub(crate) accept_rollback: bool,
     /// Send at most so much to the repository in a second: 500K, 2M; a number alone is KiB
     #[arg(long, value_name = "RATE", global = true, value_parser = crate::ink::parse_rate)]
     pub(crate) limit_upload: Option<u64>,

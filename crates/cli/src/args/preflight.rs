@@ -26,9 +26,18 @@ pub(crate) struct PreflightArgs {
     /// Print the bucket policy that a role needs, and ask the server nothing
     #[arg(long, value_name = "ROLE")]
     pub(crate) print_policy: Option<PrintedRole>,
+    /// Let it add below this member's own names only: its id, 32 digits
+    #[arg(long, value_name = "ID", requires = "print_policy", value_parser = member)]
+    pub(crate) member: Option<String>,
     /// Whom the policy is for, an ARN; without it it is one to attach to a user or role
     #[arg(long, value_name = "ARN", requires = "print_policy")]
     pub(crate) principal: Option<String>,
+}
+
+/// Reads the id of a member.
+fn member(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_id { Ok(text.to_owned()) } else { Err("it is 32 hexadecimal digits in lower case".to_owned()) }
 }
 
 /// A role that a policy can be printed for.

@@ -43,7 +43,7 @@ pub(crate) use logical::tool_places;
 pub(crate) use policy::read_one as read_policy;
 
 use crate::args::{Cli, FromArgs, Global, Verb};
-use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Right, Secret};
+use crate::engine::{Ctx, Error, ErrorKind, Outcome, Problems, Repository, Right, RollBack, Secret};
 use crate::fault::{Code, Fault};
 use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices, tell_problems};
 use crate::settings::RepositoryPlace;
@@ -152,7 +152,27 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     ended
 }
 
+/// An older state is accepted by a verb that opens the repository itself: what others start is not
+/// to accept it each time.
+fn refuse_to_accept(verb: &Verb) -> Result<(), Fault> {
+    match verb {
+        Verb::Run(_)
+        | Verb::Drill(_)
+        | Verb::Status(_)
+        | Verb::Policy(_)
+        | Verb::Init(_)
+        | Verb::Preflight(_) => {
+            let hint = "holdfast -r REPOSITORY --accept-rollback snapshots, then the same command without it";
+            Err(Fault::usage("--accept-rollback is not for this verb", hint))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
+    if run.global.accept_rollback {
+        refuse_to_accept(&verb)?;
+    }
     match verb {
         Verb::Init(args) => init::run(run, &args).await,
         Verb::Backup(args) => backup::run(run, &args).await,
@@ -235,7 +255,8 @@ impl Run {
         let secret = secrets::get(&self.global, false)?;
         self.listen()?;
         let store = self.guard(store);
-        Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
+        let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
+        Ok((Repository::open_or_accept(&self.ctx, store, &secret, roll_back).await?, secret))
     }
 
     /// Puts the watch and the stated rates before a store.

@@ -23,7 +23,7 @@ pub(crate) async fn run(run: &Run, args: &PreflightArgs) -> Result<(), Fault> {
         None => run.repository_place()?,
     };
     if let Some(role) = args.print_policy {
-        return print_policy(run, &place, role, args.principal.as_deref());
+        return print_policy(run, &place, role, args);
     }
     run.listen()?;
     let found = {
@@ -53,7 +53,7 @@ fn print_policy(
     run: &Run,
     place: &RepositoryPlace,
     role: PrintedRole,
-    principal: Option<&str>,
+    args: &PreflightArgs,
 ) -> Result<(), Fault> {
     let RepositoryPlace::Bucket(address) = place else {
         let hint = "give it the URL of a bucket: s3://bucket/prefix";
@@ -64,7 +64,7 @@ fn print_policy(
         PrintedRole::Maintainer => (PolicyRole::Maintainer, "maintainer"),
         PrintedRole::Reader => (PolicyRole::Reader, "reader"),
     };
-    let policy = wire_up::policy(address, role, principal);
+    let policy = wire_up::policy(address, role, args.member.as_deref(), args.principal.as_deref());
     if run.ink.tone.json {
         run.ink.json(&PolicyLine { message_type: "policy", role: name, policy });
     } else {

@@ -168,8 +168,22 @@ impl Members {
     /// Finds what is in force for a member; `None` if it was removed or never admitted.
     #[must_use]
     pub fn active(&self, member: MemberId) -> Option<&MemberEntry> {
-        let last = self.entries.iter().rev().find(|entry| entry.member == member)?;
-        (last.action == MemberAction::Admit).then_some(last)
+        self.last_of(member).filter(|last| last.action == MemberAction::Admit)
+    }
+
+    /// The last entry about a member, one that removes it included.
+    #[must_use]
+    pub fn last_of(&self, member: MemberId) -> Option<&MemberEntry> {
+        self.entries.iter().rev().find(|entry| entry.member == member)
+    }
+
+    /// Whether a member may maintain, or once might: its packs may hold what others sealed.
+    #[must_use]
+    pub fn has_maintained(&self, member: MemberId) -> bool {
+        let may = |entry: &&MemberEntry| {
+            entry.action == MemberAction::Admit && matches!(entry.role, Role::Owner | Role::Maintainer)
+        };
+        self.entries.iter().filter(may).any(|entry| entry.member == member)
     }
 
     /// What was last said of a member while it belonged; `None` if it never did. What it signed
@@ -242,6 +256,16 @@ impl Members {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Hash of the last of the first `count` entries, zeros of none; `None` if there are fewer.
+    #[must_use]
+    pub fn hash_after(&self, count: u64) -> Option<[u8; 32]> {
+        let count = usize::try_from(count).ok()?;
+        match self.entries.get(count) {
+            Some(next) => Some(next.previous),
+            None => (count == self.entries.len()).then(|| self.last_hash()),
+        }
     }
 
     /// Hash of the last entry.

@@ -175,6 +175,7 @@ async fn attempt(
         let what = format!("{} cannot be used: {}; run `holdfast check`", damage.object, damage.what);
         ctx.monitor.on(&Event::Warning(&what));
     }
+    view.warn(ctx);
     let adopted =
         if options.dry_run { Vec::new() } else { adoptable(ctx, repository, &view, overtaken).await? };
     for pack in &adopted {
@@ -452,10 +453,19 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
     let described = cache.as_ref().and_then(|cache| same_tree(view, &snapshots, cache.snapshot));
+    let described = described.filter(|described| repository.trusts(described.member));
     if let Some(wanted) = options.parent {
         let parent = view.current(&snapshots, wanted).last().copied().cloned().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no snapshot {wanted} to compare with"))
         })?;
+        if !repository.trusts(parent.member) {
+            let by = repository.name_of(parent.member);
+            let what = format!(
+                "snapshot {wanted} is of {by}: what it names would be taken as known, and this key takes only \
+                 its own word and an owner's"
+            );
+            return Err(Error::new(ErrorKind::NotAllowed, what));
+        }
         let covered = described.is_some_and(|described| described.id == parent.id);
         if let Some(cache) = cache.filter(|_| covered) {
             return Ok(Past::new(Some(parent), Some(cache), true));
@@ -464,10 +474,10 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
     }
     if let Some(cache) = cache {
         let covered = described.is_some();
-        let parent = described.or_else(|| view.newest_of(stream));
+        let parent = described.or_else(|| view.parent_of(stream, repository));
         return Ok(Past::new(parent, Some(cache), covered));
     }
-    match view.newest_of(stream) {
+    match view.parent_of(stream, repository) {
         Some(parent) => rebuilt(ctx, known, options, parent).await,
         None => Ok(Past::new(None, None, false)),
     }

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: repairing anything.
 
+mod author;
 mod evidence;
 mod logs;
 mod lost;
@@ -195,6 +196,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
     check_parents(&view, &snapshots, &mut report);
+    author::check_authors(repository, &view, &objects, &mut report);
     let reader = Reader::of_refs(repository, view)?;
     ctx.monitor.on(&Event::Phase("following snapshots"));
     report.opened = reader.opens();
@@ -214,6 +216,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     if report.opened {
         lost::name_files(ctx, &reader, &snapshots, &broken, &mut report).await?;
     }
+    author::name_authors(repository, &snapshots, &mut report);
     Ok(report)
 }
 

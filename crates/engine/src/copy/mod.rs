@@ -259,9 +259,9 @@ impl Run<'_> {
         }
         let details = details(self.ctx, self.from, snapshot).await;
         let details = details.map_err(|error| unread(&self.reader, error))?;
-        let ground = self.ground(view).await?;
         let stream = self.stream(snapshot)?;
-        let parent = shown.iter().rfind(|old| old.summary.stream == stream).cloned();
+        let parent = view.parent_of(stream, self.to);
+        let ground = self.ground(view).await?;
         // Below a page that the parent has nothing is looked at, so that the parent has to stay.
         let read = |old: &&Snapshot| self.to.may(Right::Read) && self.to.trusts(old.member);
         let leans = self.alike && ground.whole && parent.as_ref().is_some_and(|old| read(&old));
@@ -423,7 +423,7 @@ impl Run<'_> {
 
     /// The copy that is there already, or the snapshot itself if it was made there.
     fn find(&self, view: &View, shown: &[Snapshot], origin: Origin) -> Option<SessionId> {
-        let copy = shown.iter().rfind(|there| there.summary.origin == Some(origin)).map(|there| there.id);
+        let copy = self.copy_of(shown, origin);
         let at_home = || view.current(shown, origin.snapshot).first().map(|there| there.id);
         copy.or_else(|| at_home().filter(|_| origin.repository == self.to.id()))
     }
@@ -442,8 +442,15 @@ impl Run<'_> {
     /// The copy of what a snapshot was compared with.
     fn parent_there(&self, snapshot: &Snapshot, shown: &[Snapshot]) -> Option<SessionId> {
         let parent = snapshot.summary.parent?;
-        let origin = Origin { repository: self.from.id(), snapshot: parent };
-        shown.iter().rfind(|there| there.summary.origin == Some(origin)).map(|there| there.id)
+        self.copy_of(shown, Origin { repository: self.from.id(), snapshot: parent })
+    }
+
+    /// The newest copy of a snapshot. Only whose word counts for us may say what it is a copy of:
+    /// else somebody's claim would keep the true copy from being made.
+    fn copy_of(&self, shown: &[Snapshot], origin: Origin) -> Option<SessionId> {
+        let is_copy =
+            |there: &&Snapshot| there.summary.origin == Some(origin) && self.to.trusts(there.member);
+        shown.iter().rfind(is_copy).map(|there| there.id)
     }
 
     /// Copies of what a snapshot took the place of (its tags were changed, say): its own copy takes

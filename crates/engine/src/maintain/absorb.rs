@@ -7,6 +7,7 @@
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer};
 use super::scan::{Scan, oldest_open, scan, watch};
 use super::segments::{Effort, Merge, merge_into};
+use crate::claims::keep_own;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::index::{BOUNDED_ROWS, Index};
@@ -129,11 +130,16 @@ async fn tables_of_session(repository: &Repository, seen: &SeenSession) -> Resul
     for number in 0..commit.objects.deltas {
         let bytes = get_optional(&**repository.store(), &seen.name.delta(number)).await?;
         let decoded = bytes.and_then(|bytes| repository.decode_delta(&seen.name, number, &bytes).ok());
-        let Some(tables) = decoded else {
+        let Some(mut tables) = decoded else {
             // Against an empty index: the view's knows what its pins name from these very packs.
             let packs = repository.packs_of_session(&seen.name, seen.pins, &Index::default()).await?;
-            return Ok(packs.into_iter().map(|pack| pack.tables).collect());
+            let own = packs.into_iter().map(|mut pack| {
+                keep_own(&mut pack.tables, seen.name.member);
+                pack.tables
+            });
+            return Ok(own.collect());
         };
+        keep_own(&mut tables, seen.name.member);
         all.push(tables);
     }
     Ok(all)

@@ -91,12 +91,14 @@ impl Base {
             && self.seen.hash == other.seen.hash
     }
 
-    /// Notes a root that nothing lies under any more and that sessions have seen.
-    pub(super) fn note_vanished(&mut self, view: &View) {
-        let number = view.newest_epoch();
+    /// Notes a root that nothing lies under any more and that sessions have seen, or this host.
+    /// `remembered` is the newest that this host has seen.
+    pub(super) fn note_vanished(&mut self, view: &View, remembered: u64) {
+        let begun = view.newest_epoch();
+        let why = if begun >= remembered { "a session began with it" } else { "this host has seen it" };
+        let number = begun.max(remembered);
         if number > self.highest {
-            let what = "it is missing: a session began with it".to_owned();
-            self.lost.insert(0, LostRoot { number, what });
+            self.lost.insert(0, LostRoot { number, what: format!("it is missing: {why}") });
         }
     }
 

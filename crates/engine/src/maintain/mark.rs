@@ -101,13 +101,22 @@ pub(super) async fn mark(
         }
     }
     let mut marks = Marks::of(index);
-    let mut walk = Walk { ctx, index, reader, marks: &mut marks, sure: None, seen: HashSet::new() };
+    let mut walk = Walk {
+        ctx,
+        index,
+        reader,
+        marks: &mut marks,
+        sure: None,
+        seen: HashSet::new(),
+        author: "an owner".into(),
+    };
     walk.follow(owners, &is_owner).await?;
     if !others.is_empty() {
         walk.sure = Some(walk.marks.bits.clone());
     }
     for (member, roots) in others {
         walk.seen.clear();
+        walk.author = reader.repository.name_of(member);
         walk.follow(roots, &|author| author == member || is_owner(author)).await?;
     }
     Ok(marks)
@@ -124,6 +133,8 @@ struct Walk<'a> {
     sure: Option<Bits>,
     /// Pages of this member that were met beside those.
     seen: HashSet<ChunkKey>,
+    /// Whose snapshots are walked through, for people.
+    author: String,
 }
 
 impl Walk<'_> {
@@ -141,7 +152,7 @@ impl Walk<'_> {
             let batch = pages.split_off(pages.len().saturating_sub(PAGES_AT_ONCE));
             let mut children = Vec::new();
             for refs in self.reader.refs_by(&batch, Some(believed)).await {
-                let refs = refs.map_err(unreadable)?;
+                let refs = refs.map_err(|error| unreadable(error, &self.author))?;
                 chunks.extend(refs.chunks.iter().map(ChunkKey::from));
                 children.extend(refs.children);
             }
@@ -176,12 +187,14 @@ impl Walk<'_> {
     }
 }
 
-fn unreadable(error: Error) -> Error {
+fn unreadable(error: Error, author: &str) -> Error {
     if error.kind != ErrorKind::Damaged {
         return error;
     }
-    let what = "a page of a snapshot cannot be read, so nobody knows what it needs; nothing was condemned. \
-                Run `holdfast repair index`, and if that does not help back up the same data again, forget \
-                the snapshots that `holdfast check` names, or run `holdfast repair snapshots`";
-    Error { kind: ErrorKind::Damaged, what: what.into(), source: Some(Box::new(error)) }
+    let what = format!(
+        "a page of a snapshot of {author} cannot be read, so nobody knows what it needs; nothing was condemned. \
+         Run `holdfast repair index`, and if that does not help back up the same data again, forget \
+         the snapshots that `holdfast check` names, or run `holdfast repair snapshots`"
+    );
+    Error { kind: ErrorKind::Damaged, what, source: Some(Box::new(error)) }
 }

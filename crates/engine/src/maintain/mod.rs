@@ -50,3 +50,12 @@ pub use repair_snapshots::{
 pub use retention::{Candidate, LocalOffset, Retention, Verdict, decide, guarded_among};
 pub use stock::BadPack;
 pub use whole::SIZE_ACCEPTED_TAG;
+
+/// How many pins a scan keeps in memory.
+#[cfg(test)]
+pub(crate) async fn pins_kept(
+    ctx: &crate::ctx::Ctx,
+    repository: &crate::Repository,
+) -> crate::error::Result<usize> {
+    Ok(scan::scan(ctx, repository).await?.pinned_packs.len())
+}

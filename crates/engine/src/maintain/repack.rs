@@ -130,6 +130,7 @@ impl Writer<'_> {
     async fn copy(&mut self, source: &Source<'_>, index: &Index, account: &Account) -> Result<u64> {
         let (head, footer) = source.contents().await?;
         let own = Origin { pack: source.id, key_epoch: head.header.key_epoch, wrapped: head.wrapped };
+        let vouches = self.repository.has_maintained(source.id.member);
         let mut copied = 0;
         for row in &footer.rows {
             let key = ChunkKey::from(&row.id);
@@ -138,6 +139,14 @@ impl Writer<'_> {
             }
             let origin = match row.origin {
                 0 => &own,
+                // Only who may repack holds what others sealed; anybody else's word on it counts for
+                // nothing, and so the bytes stay its own.
+                number
+                    if !vouches
+                        && footer.origins[usize::from(number) - 1].pack.member != source.id.member =>
+                {
+                    &own
+                }
                 number => &footer.origins[usize::from(number) - 1],
             };
             let sealed = source.read(row.offset.into(), row.length.bytes().into()).await?;

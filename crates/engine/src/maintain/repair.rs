@@ -160,7 +160,7 @@ impl<'a> Repair<'a> {
         if !Base::find(repository).await?.is_as(&base) {
             return Ok(None);
         }
-        base.note_vanished(&view);
+        base.note_vanished(&view, repository.memory().root().0);
         let (stock, scan) =
             (Stock { packs: packs.clone(), ..Stock::default() }, Scan::bare(view, packs, members));
         Ok(Some(Self {

@@ -3,13 +3,15 @@
 //!
 //! The rules are restic's. Snapshots are taken newest first, group by group. A rule keeps the
 //! newest snapshot of each period until its number is used up or its stretch of time ends; while
-//! there is room left it keeps the oldest snapshot of the group too. Three things are our own:
+//! there is room left it keeps the oldest snapshot of the group too. Four things are our own:
 //!
 //! - A snapshot with a [`Flaw`] is kept where a rule would keep it, but the rule goes on as if it
 //!   were not there: it takes the next one as well, until one counts.
 //! - Stretches of time end at the newest snapshot of the group that counts and does not lie in the
 //!   future, so that bad ones do not move them; where there is none, everything is within.
 //! - Neither a group nor a source is emptied: see [`Reason`].
+//! - Snapshots of a member that is no owner push out nobody else's: whoever can write can name any
+//!   host ([`Side`]).
 //!
 //! A snapshot whose time is doubtful takes no part, and stays. On purpose not here: forgetting, and
 //! any clock or time zone; the caller says what time it is and how far local time is from UTC.
@@ -17,7 +19,7 @@
 use super::keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
-use super::whole::{Judged, guarded, judge};
+use super::whole::{Judged, Side, guarded, judge};
 use crate::civil::{DAY, date_of, day_of, week_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshots::{Snapshot, SnapshotFilter};
@@ -114,7 +116,7 @@ pub fn decide(
     }
     let mut verdicts = Vec::new();
     for (group, members) in groups {
-        let reasons = reasons_of_group(&members, retention, &guarded, now);
+        let reasons = reasons_of_sides(&members, retention, &guarded, now);
         verdicts.extend(members.iter().zip(reasons).map(|(one, reasons)| Verdict {
             snapshot: one.snapshot().clone(),
             group: group.clone(),
@@ -138,6 +140,28 @@ pub fn guarded_among(
     let guarded = guarded(&judge(candidates, now), proven).into_iter();
     let guards = |reason: &Reason| matches!(reason, Reason::NewestWhole | Reason::NewestProven);
     guarded.filter(|(id, reason)| named.contains(id) && guards(reason)).collect()
+}
+
+/// Finds why each snapshot of a group is kept: those of each member beside owners', owners' alone.
+fn reasons_of_sides(
+    all: &[&Judged<'_>],
+    retention: &Retention,
+    guarded: &BTreeMap<SessionId, Reason>,
+    now: Time,
+) -> Vec<Vec<Reason>> {
+    let sides: BTreeSet<Side> = all.iter().map(|one| one.side()).collect();
+    let mut reasons = vec![Vec::new(); all.len()];
+    for side in sides {
+        let beside = |at: &usize| all[*at].side() == side || all[*at].side().is_none();
+        let places: Vec<usize> = (0..all.len()).filter(beside).collect();
+        let of_side: Vec<_> = places.iter().map(|at| all[*at]).collect();
+        for (at, found) in places.into_iter().zip(reasons_of_group(&of_side, retention, guarded, now)) {
+            if all[at].side() == side {
+                reasons[at] = found;
+            }
+        }
+    }
+    reasons
 }
 
 /// Finds why each member of a group is kept. Members come oldest first.

@@ -15,7 +15,11 @@ use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::session::{End, Pins};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Sessions that one member may have open; of more the later ones are aborted: each would be watched
+/// and named in every root. Nobody honest has so many.
+const OPEN_SESSIONS_MAX: usize = 256;
 
 /// A session that may still commit.
 pub(super) struct OpenSession {
@@ -143,6 +147,7 @@ async fn look_at_sessions(
         return Err(unusable(damage));
     }
     refuse_lost_ends(&view)?;
+    view.warn(ctx);
     let mut scan = Scan {
         view,
         packs,
@@ -152,6 +157,7 @@ async fn look_at_sessions(
         pinned_snapshots: BTreeSet::new(),
         members: (0, [0; 32]),
     };
+    let committed = scan.view.committed();
     let undecided: Vec<_> = scan
         .view
         .sessions
@@ -162,8 +168,10 @@ async fn look_at_sessions(
     for (name, pins, objects) in undecided {
         for number in 0..pins {
             if let Some(pins) = read_pins(repository, &name, number).await? {
-                scan.pinned_packs.extend(pins.packs);
-                scan.pinned_snapshots.extend(pins.snapshots);
+                // What is not there needs no protection, and takes no memory.
+                let there = pins.packs.into_iter().filter(|pack| scan.packs.contains_key(pack));
+                scan.pinned_packs.extend(there);
+                scan.pinned_snapshots.extend(pins.snapshots.iter().filter(|id| committed.contains_key(*id)));
             }
         }
         let begin = repository.read_begin(&name).await;
@@ -203,11 +211,18 @@ pub(super) fn lost_ends(view: &View) -> Vec<SessionName> {
         return open;
     }
     let committed = view.committed();
-    let told = committed.values().flat_map(|by| by.summary.parent.iter().chain(&by.summary.supersedes));
-    let told: HashSet<SessionId> = told.copied().collect();
+    let told = committed.values().flat_map(|by| {
+        let told = by.summary.parent.iter().chain(&by.summary.supersedes);
+        told.map(move |id| (*id, by.member))
+    });
+    let told: HashSet<(SessionId, MemberId)> = told.collect();
+    // Anybody can name anybody's open session: only its own member's word and an owner's count.
+    let tellers = |of: MemberId| view.owners.iter().copied().chain([of]);
     let is_lost = |name: &SessionName| {
         let (id, lists) = (&name.session, &view.lists);
-        told.contains(id) && !lists.forgotten.contains(id) && !committed.contains_key(id)
+        tellers(name.member).any(|by| told.contains(&(*id, by)))
+            && !lists.forgotten.contains(id)
+            && !committed.contains_key(id)
     };
     open.into_iter().filter(is_lost).collect()
 }
@@ -243,9 +258,15 @@ pub(super) fn silent<'a>(
     scan: &'a Scan,
     after_seconds: u64,
 ) -> impl Iterator<Item = (&'a OpenSession, &'static str)> {
+    let mut of_member: HashMap<MemberId, usize> = HashMap::new();
     scan.open.iter().filter_map(move |open| {
         if open.is_removed {
             return Some((open, "its member was removed"));
+        }
+        let number = of_member.entry(open.name.member).or_default();
+        *number += 1;
+        if *number > OPEN_SESSIONS_MAX {
+            return Some((open, "its member has too many open sessions"));
         }
         if open.is_left {
             return Some((open, "its process is gone"));

@@ -9,7 +9,7 @@ use super::keep::{Flaw, Reason};
 use super::retention::Candidate;
 use crate::snapshots::Snapshot;
 use holdfast_core::entry::Time;
-use holdfast_core::id::{SessionId, StreamId};
+use holdfast_core::id::{MemberId, SessionId, StreamId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A snapshot with this tag counts however small it is, and the next ones are compared with it:
@@ -18,6 +18,16 @@ pub const SIZE_ACCEPTED_TAG: &str = "size-accepted";
 
 /// So far from when it was first seen a time may lie that is not the owner's.
 const BELIEVED_SECONDS: u64 = 24 * 3600;
+
+/// Whose a snapshot is: an owner's, or this member's.
+///
+/// A writer can name any host and any source, so what it commits must not push out what others did:
+/// its snapshots are measured by its own and by owners', and measure nobody else's.
+pub(super) type Side = Option<MemberId>;
+
+const fn side_of(candidate: &Candidate<'_>) -> Side {
+    if candidate.signer_is_owner { None } else { Some(candidate.snapshot.member) }
+}
 
 /// A candidate that was looked at.
 #[derive(Debug)]
@@ -43,18 +53,25 @@ impl<'a> Judged<'a> {
     pub(super) const fn counts(&self) -> bool {
         self.flaw.is_none()
     }
+
+    /// Whose snapshot it is; `None` if it is an owner's.
+    pub(super) const fn side(&self) -> Side {
+        side_of(self.candidate)
+    }
 }
 
 /// Looks at all snapshots of a repository; returns them oldest first.
 pub(super) fn judge<'a>(candidates: &'a [Candidate<'a>], now: Time) -> Vec<Judged<'a>> {
     let mut sorted: Vec<&Candidate<'_>> = candidates.iter().collect();
     sorted.sort_by_key(|candidate| (candidate.snapshot.summary.end, candidate.snapshot.id));
-    let mut whole: HashMap<StreamId, &Snapshot> = HashMap::new();
+    let mut whole: HashMap<(StreamId, Side), &Snapshot> = HashMap::new();
     let judged = sorted.into_iter().map(|candidate| {
-        let before = whole.get(&candidate.snapshot.summary.stream).copied();
+        let (stream, side) = (candidate.snapshot.summary.stream, side_of(candidate));
+        let before = [side, None].into_iter().filter_map(|side| whole.get(&(stream, side)).copied());
+        let before = before.max_by_key(|before| (before.summary.end, before.id));
         let flaw = flaw_of(candidate, before, now);
         if flaw.is_none() {
-            whole.insert(candidate.snapshot.summary.stream, candidate.snapshot);
+            whole.insert((stream, side), candidate.snapshot);
         }
         Judged { candidate, flaw }
     });
@@ -87,12 +104,12 @@ fn has_shrunk(snapshot: &Snapshot, before: &Snapshot) -> bool {
     halved(now.files, then.files) || halved(now.bytes, then.bytes)
 }
 
-/// Finds what no rule forgets of each stream, with the reason: the newest whole snapshot, the
+/// Finds what no rule forgets of each stream and of who wrote it, with the reason: the newest whole snapshot, the
 /// newest complete one, the newest at all if none is complete, and the newest proven one.
 pub(super) fn guarded(judged: &[Judged<'_>], proven: &BTreeSet<SessionId>) -> BTreeMap<SessionId, Reason> {
-    let mut streams: BTreeMap<StreamId, Vec<&Judged<'_>>> = BTreeMap::new();
+    let mut streams: BTreeMap<(StreamId, Side), Vec<&Judged<'_>>> = BTreeMap::new();
     for one in judged.iter().filter(|one| one.is_believed()) {
-        streams.entry(one.snapshot().summary.stream).or_default().push(one);
+        streams.entry((one.snapshot().summary.stream, one.side())).or_default().push(one);
     }
     let mut guarded = BTreeMap::new();
     for of_stream in streams.values() {

@@ -39,7 +39,7 @@ pub(super) async fn run(run: &Run, args: &EvidenceNoteArgs) -> Result<(), Fault>
     let by = args.by.clone().unwrap_or_else(who);
     let repository = run.open().await?;
     let book = run.watch("reading evidence", records(&run.ctx, &repository)).await?;
-    let told = all(&book);
+    let told = all(&book, &repository);
     let of = &one(&told, &args.record)?.record.name;
     let text = serde_json::to_vec(&Note { of, action, by: &by })
         .map_err(|error| Fault::failed("the note cannot be written down", "").because(&error))?;

@@ -17,7 +17,7 @@ pub(in crate::commands) async fn proven(
     repository: &Repository,
 ) -> Result<BTreeSet<SessionId>, Fault> {
     let book = records(&run.ctx, repository).await.map_err(Fault::from)?;
-    let told = all(&book);
+    let told = all(&book, repository);
     let drills = told.iter().filter(|told| told.record.kind == DRILL);
     let sources = drills.filter_map(|told| told.value["sources"].as_array()).flatten();
     Ok(sources.filter(|source| is_proof(source)).filter_map(snapshot).collect())

@@ -18,7 +18,7 @@ pub(super) async fn run(run: &Run, args: &EvidenceShowArgs) -> Result<(), Fault>
     let since = args.since.as_deref().map(|text| since(text, run.ctx.clock.now())).transpose()?;
     let repository = run.open().await?;
     let book = run.watch("reading evidence", records(&run.ctx, &repository)).await?;
-    let mut chosen = all(&book);
+    let mut chosen = all(&book, &repository);
     if let Some(policy) = &args.policy {
         chosen = of_policy(chosen, policy);
     }
