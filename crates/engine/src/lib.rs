@@ -16,6 +16,7 @@ mod civil;
 mod copy;
 pub mod ctx;
 mod diff;
+mod domain;
 mod dump;
 pub mod error;
 pub mod event;
@@ -39,6 +40,7 @@ mod repository;
 mod restore;
 mod roots;
 mod session;
+mod shred;
 mod snapshots;
 pub mod source;
 mod stats;
@@ -58,6 +60,7 @@ pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
     TakeChange, diff, diff_live,
 };
+pub use domain::{Granted, domains, grant, is_domain};
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
@@ -70,6 +73,7 @@ pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,
     restore, restored_file, verify,
 };
+pub use shred::{ShredReport, shred};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};

@@ -31,6 +31,7 @@ const LABEL_CHARS_SHOWN_MAX: usize = 60;
 
 /// Carries out what is to be done with keys.
 pub(crate) async fn run(run: &Run, verb: &KeyVerb) -> Result<(), Fault> {
+    run.refuse_domain("the keys of the repository open its domains")?;
     match verb {
         KeyVerb::List => list(run).await,
         KeyVerb::Add(args) => add(run, args).await,

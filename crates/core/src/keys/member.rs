@@ -163,6 +163,29 @@ impl Members {
         (last.action == MemberAction::Admit).then_some(last)
     }
 
+    /// What is in force for each member that belongs, in the order in which they were admitted.
+    pub fn in_force(&self) -> impl Iterator<Item = &MemberEntry> {
+        let last =
+            |at: usize| self.entries[at + 1..].iter().all(|later| later.member != self.entries[at].member);
+        let all = self.entries.iter().enumerate();
+        all.filter(move |(at, entry)| last(*at) && entry.action == MemberAction::Admit)
+            .map(|(_, entry)| entry)
+    }
+
+    /// Whether a member was an owner at some time, with this key.
+    #[must_use]
+    pub fn was_owner(&self, member: MemberId, sign: &SignPublic) -> bool {
+        let admitted =
+            |entry: &&MemberEntry| entry.action == MemberAction::Admit && entry.role == Role::Owner;
+        self.entries.iter().filter(admitted).any(|entry| entry.member == member && entry.sign == *sign)
+    }
+
+    /// The entry that the chain begins with.
+    #[must_use]
+    pub fn first(&self) -> Option<&MemberEntry> {
+        self.entries.first()
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,247 @@
+//! Domains: parts of a repository with keys of their own, so that whoever destroys these keys has
+//! erased the part, and nothing else.
+//!
+//! A domain is a repository of its own below `domains/<name>/`: own chunks, packs, index, sessions,
+//! roots. Only the way in is shared. The slots of the repository above open it, because its member
+//! entries seal its keys to the same members. On purpose not here: destroying one
+//! ([`crate::shred`]).
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::{
+    Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text, read_members,
+};
+use holdfast_core::crypto::hash;
+use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
+use holdfast_core::keys::{
+    FoundingRandom, MemberAction, MemberEntry, Members, Role, found_domain, member_header, seal_bundle,
+};
+use holdfast_core::name;
+use holdfast_core::object::{Object, ObjectType};
+use holdfast_core::repository::{DOMAIN, Features, RECOVER_TEXT, Repository as Description};
+use holdfast_store::{ObjectStore, Put};
+use std::sync::Arc;
+
+/// What bringing the members of a domain in line did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Members that open it now and did not before.
+    pub admitted: u64,
+    /// Members that opened it and do not any more.
+    pub removed: u64,
+}
+
+/// Whether what lies in a store says that it is a domain.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn is_domain(store: &dyn ObjectStore) -> Result<bool> {
+    let text = get_optional(store, name::REPOSITORY).await?;
+    Ok(text.is_some_and(|text| Description::decode(&text).is_ok_and(|description| description.is_domain())))
+}
+
+/// The names of the domains, in order; also of those that were not erased to the end.
+///
+/// # Errors
+/// The repository cannot be listed.
+pub async fn domains(repository: &Repository) -> Result<Vec<String>> {
+    let store = repository.store();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        // One request a domain: the listing goes on behind all that lies in it.
+        let page = store.list(name::DOMAINS, after.as_ref(), 1).await?;
+        let Some(meta) = page.into_iter().next() else { return Ok(found) };
+        after = Some(match name::domain_of(meta.key.as_str()) {
+            Some(domain) => {
+                found.push(domain.to_owned());
+                // The character behind `/`.
+                object_key(format!("{}{domain}0", name::DOMAINS))
+            }
+            None => meta.key,
+        });
+    }
+}
+
+impl Repository {
+    /// Makes a domain in an empty store below `above`: keys, an entry for each member of the
+    /// repository above, `RECOVER.txt`, and last `holdfast.json`, whose creation is the commit.
+    ///
+    /// # Errors
+    /// We are no owner, there is one already or something else lies there, or the store failed.
+    pub async fn create_domain(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        proved: Vec<String>,
+    ) -> Result<Self> {
+        require_owner(above, "make a domain")?;
+        refuse_taken(&*store).await?;
+        let (id, object) = (RepositoryId(ctx.random()), ObjectId(ctx.random()));
+        let description = Description {
+            id,
+            features: Features { incompat: vec![DOMAIN.to_owned()], compat: proved, ..Features::default() },
+            key_slot: ObjectId([0; 16]),
+            member: object,
+            recover: hash(RECOVER_TEXT.as_bytes()),
+        };
+        let random = FoundingRandom {
+            x25519: [ctx.random(), ctx.random(), ctx.random()],
+            sign: [0; 32],
+            keys: [ctx.random(), ctx.random(), ctx.random(), ctx.random()],
+            ephemeral: ctx.random(),
+        };
+        let keys = above.member_keys();
+        let label = above.members().active(keys.member).map_or("", |entry| &entry.label);
+        let failed = |error| Error::format("the new keys", error);
+        let (_, entry) = found_domain(id, keys, label, &random, &ctx.kem).map_err(failed)?;
+        let header = member_header(ObjectType::Member, id, object, keys.member, ctx.random());
+        let bytes = entry.encode(&header, &keys.signer);
+        if put_or_mine(&*store, &name::member(0, object), bytes).await? == Put::Exists {
+            let what = "a random name was taken: the source of randomness is broken";
+            return Err(Error::new(ErrorKind::Store, what));
+        }
+        let own = Self::domain_with(ctx, Arc::clone(&store), above, description, [0; 32]).await?;
+        grant(ctx, above, &own).await?;
+        put_recover_text(&*store).await?;
+        let text = own.description().encode();
+        if put_or_mine(&*store, name::REPOSITORY, text.into()).await? == Put::Exists {
+            return Err(taken(&*store));
+        }
+        Self::open_domain(ctx, store, above).await
+    }
+
+    /// Opens a domain with the keys that opened the repository above.
+    ///
+    /// # Errors
+    /// There is none or it was erased, its members do not count us among them, or nobody who was an
+    /// owner of the repository above made it.
+    pub async fn open_domain(ctx: &Ctx, store: Arc<dyn ObjectStore>, above: &Self) -> Result<Self> {
+        let text = get_optional(&*store, name::REPOSITORY).await?;
+        let text = text.ok_or_else(|| no_repository(&*store))?;
+        if let Some(said) = get_optional(&*store, name::SHREDDED).await? {
+            let said = String::from_utf8_lossy(&said).trim_end().escape_debug().to_string();
+            let what = format!("the keys of {} were destroyed: {said}", store.location());
+            return Err(Error::new(ErrorKind::NoRepository, what));
+        }
+        let description =
+            Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+        if !description.is_domain() {
+            let what = format!("{} is a repository of its own and no domain", store.location());
+            return Err(Error::new(ErrorKind::Usage, what));
+        }
+        Self::domain_with(ctx, store, above, description, hash(&text)).await
+    }
+
+    async fn domain_with(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        description: Description,
+        description_hash: [u8; 32],
+    ) -> Result<Self> {
+        let object = name::member(0, description.member);
+        let bytes = get_optional(&*store, &object).await?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::Damaged, format!("{object} is missing: nobody's rights can be told"))
+        })?;
+        let first = Object::parse(&bytes).and_then(|parsed| MemberEntry::decode(parsed.body));
+        let first = first.map_err(|error| Error::format(&object, error))?;
+        if !above.members().was_owner(first.member, &first.sign) {
+            let what = format!("{} was not made by an owner of the repository", store.location());
+            return Err(Error::new(ErrorKind::Damaged, what));
+        }
+        let keys = above.member_keys().trusting(first.sign);
+        Self::with_keys(ctx, store, description, description_hash, (above.slot(), keys)).await
+    }
+
+    /// Whether it is a domain.
+    #[must_use]
+    pub fn is_domain(&self) -> bool {
+        self.description().is_domain()
+    }
+}
+
+/// Brings the members of a domain in line with those of the repository above: who belongs there
+/// opens it, with the same role; who does not, does not.
+///
+/// # Errors
+/// We are no owner of both, another process changes the members, or the store failed.
+pub async fn grant(ctx: &Ctx, above: &Repository, domain: &Repository) -> Result<Granted> {
+    require_owner(above, "change who opens a domain")?;
+    let keys = domain.member_keys();
+    let store = &**domain.store();
+    let mut members = read_members(store, domain.description(), &keys.owner).await?;
+    let mut granted = Granted::default();
+    let there: Vec<MemberEntry> = above.members().in_force().cloned().collect();
+    for entry in there {
+        let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (entry.role, entry.sign, &entry.kem);
+        if members.active(entry.member).is_some_and(same) {
+            continue;
+        }
+        let bundles = sealed_bundles(ctx, domain, &entry)?;
+        append(ctx, domain, &mut members, MemberEntry { bundles, ..entry }).await?;
+        granted.admitted += 1;
+    }
+    let gone: Vec<MemberEntry> =
+        members.in_force().filter(|own| above.members().active(own.member).is_none()).cloned().collect();
+    for entry in gone {
+        append(
+            ctx,
+            domain,
+            &mut members,
+            MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..entry },
+        )
+        .await?;
+        granted.removed += 1;
+    }
+    Ok(granted)
+}
+
+/// What a role may hold of the domain's keys, sealed to a member.
+fn sealed_bundles(ctx: &Ctx, domain: &Repository, entry: &MemberEntry) -> Result<Vec<(u32, Vec<u8>)>> {
+    let bundle = domain.bundle().of_role(entry.role);
+    let sealed = seal_bundle(&bundle, domain.id(), &entry.kem, &ctx.random(), &ctx.kem);
+    Ok(vec![(bundle.key_epoch, sealed.map_err(|error| Error::format("the keys of the domain", error))?)])
+}
+
+/// Puts an entry at the end of a domain's chain, in our name.
+async fn append(ctx: &Ctx, domain: &Repository, members: &mut Members, entry: MemberEntry) -> Result<()> {
+    let (number, previous) = (members.len() as u64, members.last_hash());
+    let entry = MemberEntry { number, previous, ..entry };
+    let object = name::member_object(&previous, number);
+    let member: MemberId = domain.member();
+    let header = member_header(ObjectType::Member, domain.id(), object, member, ctx.random());
+    let bytes = entry.encode(&header, domain.signer());
+    let store = &**domain.store();
+    if put_or_mine(store, &name::member(number, object), bytes.clone()).await? == Put::Exists {
+        let what = "the members of the domain were changed by another process meanwhile; try again";
+        return Err(Error::new(ErrorKind::Conflict, what));
+    }
+    let owner = domain.member_keys().owner;
+    members.append(&bytes, domain.id(), &owner).map_err(|error| Error::format("the new member entry", error))
+}
+
+pub(crate) fn require_owner(repository: &Repository, what: &str) -> Result<()> {
+    if repository.role() == Role::Owner {
+        return Ok(());
+    }
+    let what = format!("this key is a {}'s and does not allow to {what}", repository.role().word());
+    Err(Error::new(ErrorKind::NotAllowed, what))
+}
+
+/// Refuses a place where something lies already: what is left of an erased domain opens nothing and
+/// would only be in the way.
+async fn refuse_taken(store: &dyn ObjectStore) -> Result<()> {
+    if get_optional(store, name::REPOSITORY).await?.is_some() {
+        return Err(taken(store));
+    }
+    if store.list("", None, 1).await?.is_empty() {
+        return Ok(());
+    }
+    let what = format!("something lies at {} already; choose another name", store.location());
+    Err(Error::new(ErrorKind::RepositoryExists, what))
+}
+
+fn taken(store: &dyn ObjectStore) -> Error {
+    Error::new(ErrorKind::RepositoryExists, format!("there is a domain already at {}", store.location()))
+}
