@@ -8,14 +8,13 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{
-    Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text, read_members,
-};
+use crate::maintain::shut_out_removed;
+use crate::members::{append, remove_member, require_owner, seal_to};
+use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
+use crate::standing::Standing;
 use holdfast_core::crypto::hash;
-use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
-use holdfast_core::keys::{
-    FoundingRandom, MemberAction, MemberEntry, Members, Role, found_domain, member_header, seal_bundle,
-};
+use holdfast_core::id::{ObjectId, RepositoryId};
+use holdfast_core::keys::{FoundingRandom, MemberEntry, found_domain, member_header};
 use holdfast_core::name;
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::repository::{DOMAIN, Features, RECOVER_TEXT, Repository as Description};
@@ -91,7 +90,8 @@ impl Repository {
             ephemeral: ctx.random(),
         };
         let keys = above.member_keys();
-        let label = above.members().active(keys.member).map_or("", |entry| &entry.label);
+        let standing = above.standing();
+        let label = standing.members.active(keys.member).map_or("", |entry| &entry.label);
         let failed = |error| Error::format("the new keys", error);
         let (_, entry) = found_domain(id, keys, label, &random, &ctx.kem).map_err(failed)?;
         let header = member_header(ObjectType::Member, id, object, keys.member, ctx.random());
@@ -146,12 +146,22 @@ impl Repository {
         })?;
         let first = Object::parse(&bytes).and_then(|parsed| MemberEntry::decode(parsed.body));
         let first = first.map_err(|error| Error::format(&object, error))?;
-        if !above.members().was_owner(first.member, &first.sign) {
+        if !above.standing().members.was_owner(first.member, &first.sign) {
             let what = format!("{} was not made by an owner of the repository", store.location());
             return Err(Error::new(ErrorKind::Damaged, what));
         }
         let keys = above.member_keys().trusting(first.sign);
-        Self::with_keys(ctx, store, description, description_hash, (above.slot(), keys)).await
+        let location = store.location();
+        let opened = Self::with_keys(ctx, store, description, description_hash, (above.slot(), keys)).await;
+        opened.map_err(|error| match error.kind {
+            ErrorKind::NotAllowed => {
+                let what = format!(
+                    "this key does not open {location} (yet): an owner has to run `holdfast domain grant`"
+                );
+                Error { what, ..error }
+            }
+            _ => error,
+        })
     }
 
     /// Whether it is a domain.
@@ -162,71 +172,43 @@ impl Repository {
 }
 
 /// Brings the members of a domain in line with those of the repository above: who belongs there
-/// opens it, with the same role; who does not, does not.
+/// opens it, with the same role; who does not, does not. A new one gets the keys of all generations.
 ///
 /// # Errors
-/// We are no owner of both, another process changes the members, or the store failed.
+/// We are no owner of both, others changed the members at every attempt, or the store failed.
 pub async fn grant(ctx: &Ctx, above: &Repository, domain: &Repository) -> Result<Granted> {
     require_owner(above, "change who opens a domain")?;
-    let keys = domain.member_keys();
-    let store = &**domain.store();
-    let mut members = read_members(store, domain.description(), &keys.owner).await?;
-    let mut granted = Granted::default();
-    let there: Vec<MemberEntry> = above.members().in_force().cloned().collect();
-    for entry in there {
-        let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (entry.role, entry.sign, &entry.kem);
-        if members.active(entry.member).is_some_and(same) {
-            continue;
+    above.refresh_members().await?;
+    domain.refresh_members().await?;
+    let (there, mut granted) = (above.standing(), Granted::default());
+    for entry in there.members.all_active() {
+        granted.admitted += u64::from(append(ctx, domain, |here| admission(ctx, domain, here, entry)).await?);
+    }
+    let here = domain.standing();
+    for own in here.members.all_active() {
+        if there.members.active(own.member).is_none() {
+            remove_member(ctx, domain, own.member).await?;
+            granted.removed += 1;
         }
-        let bundles = sealed_bundles(ctx, domain, &entry)?;
-        append(ctx, domain, &mut members, MemberEntry { bundles, ..entry }).await?;
-        granted.admitted += 1;
     }
-    let gone: Vec<MemberEntry> =
-        members.in_force().filter(|own| above.members().active(own.member).is_none()).cloned().collect();
-    for entry in gone {
-        append(
-            ctx,
-            domain,
-            &mut members,
-            MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..entry },
-        )
-        .await?;
-        granted.removed += 1;
-    }
+    // What an earlier removal had begun is ended too.
+    shut_out_removed(ctx, domain).await?;
     Ok(granted)
 }
 
-/// What a role may hold of the domain's keys, sealed to a member.
-fn sealed_bundles(ctx: &Ctx, domain: &Repository, entry: &MemberEntry) -> Result<Vec<(u32, Vec<u8>)>> {
-    let bundle = domain.bundle().of_role(entry.role);
-    let sealed = seal_bundle(&bundle, domain.id(), &entry.kem, &ctx.random(), &ctx.kem);
-    Ok(vec![(bundle.key_epoch, sealed.map_err(|error| Error::format("the keys of the domain", error))?)])
-}
-
-/// Puts an entry at the end of a domain's chain, in our name.
-async fn append(ctx: &Ctx, domain: &Repository, members: &mut Members, entry: MemberEntry) -> Result<()> {
-    let (number, previous) = (members.len() as u64, members.last_hash());
-    let entry = MemberEntry { number, previous, ..entry };
-    let object = name::member_object(&previous, number);
-    let member: MemberId = domain.member();
-    let header = member_header(ObjectType::Member, domain.id(), object, member, ctx.random());
-    let bytes = entry.encode(&header, domain.signer());
-    let store = &**domain.store();
-    if put_or_mine(store, &name::member(number, object), bytes.clone()).await? == Put::Exists {
-        let what = "the members of the domain were changed by another process meanwhile; try again";
-        return Err(Error::new(ErrorKind::Conflict, what));
+/// The entry that lets a member of the repository above in; none if it is in already.
+fn admission(
+    ctx: &Ctx,
+    domain: &Repository,
+    here: &Standing,
+    above: &MemberEntry,
+) -> Result<Option<MemberEntry>> {
+    let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (above.role, above.sign, &above.kem);
+    if here.members.active(above.member).is_some_and(same) {
+        return Ok(None);
     }
-    let owner = domain.member_keys().owner;
-    members.append(&bytes, domain.id(), &owner).map_err(|error| Error::format("the new member entry", error))
-}
-
-pub(crate) fn require_owner(repository: &Repository, what: &str) -> Result<()> {
-    if repository.role() == Role::Owner {
-        return Ok(());
-    }
-    let what = format!("this key is a {}'s and does not allow to {what}", repository.role().word());
-    Err(Error::new(ErrorKind::NotAllowed, what))
+    let sealed = here.ring.all().map(|bundle| seal_to(ctx, domain, bundle, above.role, &above.kem));
+    Ok(Some(MemberEntry { bundles: sealed.collect::<Result<_>>()?, ..above.clone() }))
 }
 
 /// Refuses a place where something lies already: what is left of an erased domain opens nothing and

@@ -7,11 +7,11 @@
 //! versions.
 
 use crate::ctx::Ctx;
-use crate::domain::require_owner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::evidence;
 use crate::maintain::{Hold, holds};
+use crate::members::require_owner;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
 use futures::stream::{self, StreamExt};

@@ -82,14 +82,34 @@ fn a_wrong_password_opens_no_domain() {
 }
 
 #[test]
-fn a_key_that_is_added_opens_the_domains_too() {
+fn keys_of_the_repository_are_those_of_its_domains() {
     let world = with_domain();
-    let mut command = world.command();
-    command.env("HOLDFAST_NEW_PASSWORD", "second");
-    world.run_as(&mut command, &[&"key", &"add", &"--kdf-memory", &"1"]).ends(0);
-    let mut command = world.command();
-    command.env("HOLDFAST_PASSWORD", "second");
-    world.run_as(&mut command, &[&"--domain", &"tenant-7", &"snapshots"]).ends(0);
+    let with = |password: &str, new: &str| {
+        let mut command = world.command();
+        command.env("HOLDFAST_PASSWORD", password).env("HOLDFAST_NEW_PASSWORD", new);
+        command
+    };
+    let inside = |password: &str| {
+        world
+            .run_as(&mut with(password, ""), &[&"--domain", &"tenant-7", &"restore", &"latest", &"--dry-run"])
+    };
+    world.run_as(&mut with("correct horse", "second"), &[&"key", &"add", &"--kdf-memory", &"1"]).ends(0);
+    let words: [super::world::Word<'_>; 6] = [&"key", &"add", &"--role", &"reader", &"--kdf-memory", &"1"];
+    world.run_as(&mut with("correct horse", "reading"), &words).ends(0);
+    for password in ["second", "reading"] {
+        world.run_as(&mut with(password, ""), &[&"--domain", &"tenant-7", &"ls", &"latest"]).ends(0);
+    }
+    world.run(&[&"key", &"rotate"]).ends(0);
+    let listed = world.run(&[&"key", &"list", &"--json"]).ends(0).lines();
+    let reader =
+        listed.iter().find(|line| line["message_type"] == "member" && line["role"] == "reader").unwrap();
+    let reader = reader["member"].as_str().unwrap();
+    world.run(&[&"key", &"remove", &"--member", &reader, &"--rotate"]).ends(0);
+    assert_ne!(inside("reading").code, 0);
+    world.run(&[&"--domain", &"tenant-7", &"key", &"rotate"]).ends(0);
+    let tenant = world.path("tenant");
+    assert_eq!(restored(&world, &["--domain", "tenant-7"], &tenant, "again"), "what is inside");
+    world.run(&[&"--domain", &"tenant-7", &"check", &"--read-data"]).ends(0);
 }
 
 #[test]

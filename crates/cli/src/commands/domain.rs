@@ -11,7 +11,7 @@ use crate::ink::{DomainLine, GrantedLine, ShredSummary, counted, escape};
 use crate::settings::RepositoryPlace;
 use crate::wire_up::{self, Erased, Founded};
 use holdfast_core::crypto::KdfCost;
-use holdfast_engine::{Granted, domains, grant, shred};
+use holdfast_engine::{Granted, domains, grant, rotate, shred};
 use holdfast_store::ObjectStore;
 use std::sync::Arc;
 
@@ -176,4 +176,38 @@ async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<Erased, St
         RepositoryPlace::Folder(_) => Ok(Erased::default()),
         RepositoryPlace::Bucket(address) => wire_up::erase_key_versions(address, &run.reach).await,
     }
+}
+
+/// What changed in the repository, so that its domains follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Who belongs to it.
+    Members,
+    /// The keys that all its members have.
+    Keys,
+}
+
+/// After members of the repository, or their keys, changed: the same for its domains.
+pub(super) async fn follow(run: &Run, above: &Repository, changed: Changed) -> Result<(), Fault> {
+    for name in domains(above).await? {
+        follow_in(run, above, &name, changed).await.map_err(|fault| {
+            let hint = match changed {
+                Changed::Members => format!("run: holdfast domain grant {name}"),
+                Changed::Keys => format!("run: holdfast --domain {name} key rotate"),
+            };
+            let what = format!("the repository was changed, and its domain {name} was not: {fault}");
+            Fault::incomplete(what, hint)
+        })?;
+    }
+    Ok(())
+}
+
+async fn follow_in(run: &Run, above: &Repository, name: &str, changed: Changed) -> Result<(), Fault> {
+    let store = store_of(run, &run.repository_place()?.domain(name)).await?;
+    let domain = Repository::open_domain(&run.ctx, store, above).await?;
+    grant(&run.ctx, above, &domain).await?;
+    if changed == Changed::Keys {
+        rotate(&run.ctx, &domain).await?;
+    }
+    Ok(())
 }

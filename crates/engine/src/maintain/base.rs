@@ -62,7 +62,12 @@ impl Base {
             if number == highest {
                 base.highest_hash = seen_hash;
             }
+            repository.know_author(&bytes).await?;
             match repository.decode_root(number, &bytes) {
+                Ok(root) if repository.is_late(&root, &bytes).await? => {
+                    let what = "it was published by a member that had been removed".to_owned();
+                    base.lost.push(LostRoot { number, what });
+                }
                 Ok(root) => {
                     base.seen = SeenRoot { root, hash: seen_hash };
                     break;
@@ -125,7 +130,7 @@ async fn newest_witness(repository: &Repository) -> Result<u64> {
                 Err(error) if error.kind == StoreErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            if let Ok(object) = repository.parse_maintained(&bytes, object_type, id) {
+            if let Ok(object) = repository.parse(&bytes, object_type, id) {
                 // It states the root before the one that it was written for.
                 newest = newest.max(object.header.epoch + 1);
             }

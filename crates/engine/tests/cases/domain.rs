@@ -10,7 +10,10 @@ use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::maintain::{HoldScope, hold, holds, release};
 use holdfast_engine::outcome::Outcome;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{Granted, NewKey, Repository, Secret, ShredReport, admit, evidence, grant, shred};
+use holdfast_engine::{
+    Granted, NewKey, Repository, Secret, ShredReport, admit, evidence, grant, members, remove_member, rotate,
+    shred,
+};
 use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
 use std::sync::Arc;
@@ -134,6 +137,20 @@ fn members_open_it_with_their_roles() {
         let report = shred(&scene.world.ctx(), &writer, place(), "hr", "revenge").await;
         assert_eq!(refused(report).kind, ErrorKind::NotAllowed);
         scene.open(&scene.store).await.unwrap();
+        // Who is removed is shut out of the domain too, and new keys are given to who belongs.
+        let removed = members(&above).into_iter().find(|member| member.role == Role::Writer).unwrap();
+        remove_member(&scene.world.ctx(), &above, removed.id).await.unwrap();
+        let domain = Repository::open_domain(&scene.world.ctx(), place(), &above).await.unwrap();
+        let granted = grant(&scene.world.ctx(), &above, &domain).await.unwrap();
+        assert_eq!(granted, Granted { admitted: 0, removed: 1 });
+        assert_eq!(rotate(&scene.world.ctx(), &domain).await.unwrap().members, 1);
+        let late = Repository::open_domain(&scene.world.ctx(), place(), &writer).await;
+        assert_eq!(refused(late).kind, ErrorKind::NotAllowed);
+        let newest = scene.world.newest(&domain).await;
+        scene.world.assert_restores(&domain, &newest, &tree()).await;
+        scene.world.assert_sound(&domain).await;
+        let writer = scene.admitted(9, Role::Writer).await;
+        let above = scene.world.open().await;
         // Those who belong when a domain is made open it at once.
         let store = Arc::new(MemoryStore::new());
         Repository::create_domain(&ctx, store.clone(), &above, Vec::new()).await.unwrap();
@@ -155,7 +172,7 @@ fn a_domain_of_a_stranger_is_refused() {
         let again = Repository::create_domain(&scene.world.ctx(), store, &scene.above, Vec::new()).await;
         assert_eq!(refused(again).kind, ErrorKind::RepositoryExists);
         let taken = Arc::new(MemoryStore::new());
-        taken.put_new(&Key::new("packs/x").unwrap(), "left".into()).await.unwrap();
+        let _ = taken.put_new(&Key::new("packs/x").unwrap(), "left".into()).await.unwrap();
         let again = Repository::create_domain(&scene.world.ctx(), taken, &scene.above, Vec::new()).await;
         assert_eq!(refused(again).kind, ErrorKind::RepositoryExists);
     });
@@ -202,7 +219,8 @@ fn a_hold_stops_it() {
         }
         let newest = scene.world.newest(&domain).await;
         scene.world.assert_restores(&domain, &newest, &tree()).await;
-        scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        let outcome = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        assert_eq!(outcome.value.left, 0);
     });
 }
 
@@ -211,7 +229,7 @@ fn a_shred_that_dies_at_any_call_is_ended_by_the_next() {
     run(|| async {
         let scene = Scene::new().await;
         let measured = FaultStore::new(Arc::new(scene.fork()), |_| Fault::None);
-        scene.shred_on(Arc::new(measured.clone())).await.unwrap();
+        let _ = scene.shred_on(Arc::new(measured.clone())).await.unwrap();
         assert!(measured.calls() > 20, "{}", measured.calls());
         for at in 0..measured.calls() {
             let store = scene.fork();
