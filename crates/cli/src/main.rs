@@ -11,6 +11,7 @@ mod fault;
 mod guarded;
 mod hands;
 mod ink;
+mod opening;
 mod outlet;
 mod secrets;
 mod settings;

@@ -7,6 +7,7 @@ use crate::args::{FromArgs, Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
 use crate::wire_up::{Address, BadNetwork, Network, PROXIES, Reach};
+use holdfast_core::name::{DOMAINS, is_domain_name};
 use holdfast_core::page::KeySpace;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -28,6 +29,37 @@ impl RepositoryPlace {
         match self {
             Self::Folder(path) => Some(path),
             Self::Bucket(_) => None,
+        }
+    }
+
+    /// Where a domain of the repository lies.
+    pub(crate) fn domain(&self, name: &str) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(path.join(DOMAINS).join(name)),
+            Self::Bucket(address) => {
+                let prefix = format!("{}{DOMAINS}{name}/", address.prefix);
+                Self::Bucket(Address { prefix, ..address.clone() })
+            }
+        }
+    }
+
+    /// Where the repository lies that this would be a domain of, and its name there.
+    pub(crate) fn above(&self) -> Option<(Self, String)> {
+        let of = |words: &str| {
+            let (above, name) = words.rsplit_once('/')?;
+            let above = above.strip_suffix(DOMAINS.trim_end_matches('/'))?;
+            let whole = above.is_empty() || above.ends_with('/');
+            (whole && is_domain_name(name)).then(|| (above.to_owned(), name.to_owned()))
+        };
+        match self {
+            Self::Folder(path) => {
+                let (above, name) = of(path.to_str()?)?;
+                Some((Self::Folder(PathBuf::from(above.strip_suffix('/')?)), name))
+            }
+            Self::Bucket(address) => {
+                let (prefix, name) = of(address.prefix.strip_suffix('/')?)?;
+                Some((Self::Bucket(Address { prefix, ..address.clone() }), name))
+            }
         }
     }
 
@@ -54,8 +86,14 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Finds the repository's place: from the options, else from the environment.
+/// Finds the place that the run is about: the repository's, or that of a domain of it.
 pub(crate) fn repository_place(global: &Global) -> Result<RepositoryPlace, Fault> {
+    let above = place_above(global)?;
+    Ok(global.domain.as_ref().map_or(above.clone(), |name| above.domain(name)))
+}
+
+/// Finds the repository's place, whatever domain is meant: from the options, else from the environment.
+pub(crate) fn place_above(global: &Global) -> Result<RepositoryPlace, Fault> {
     let names = ["HOLDFAST_REPOSITORY", "HOLDFAST_REPOSITORY_FILE"];
     place(global.repo.as_ref(), global.repository_file.as_deref(), names, || {
         Fault::usage(

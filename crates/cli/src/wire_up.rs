@@ -41,7 +41,7 @@ pub(crate) use holdfast_source_s3::{
     parse_source,
 };
 pub(crate) use holdfast_store_s3::{
-    Address, BadNetwork, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
+    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
 };
 
 use crate::args::Global;
@@ -64,11 +64,11 @@ use holdfast_source_s3::target::{BucketTarget, open_object};
 use holdfast_source_s3::unfold::{Folder, Unfolded};
 use holdfast_source_s3::{BucketSource, encoding};
 use holdfast_store::{ErrorKind as StoreErrorKind, Key, LocalStore, ObjectStore, StoreError};
-use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, inspect, probe, probe_puts};
+use holdfast_store_s3::{PROVED, PROVED_PUT, S3Store, erase_versions, inspect, probe, probe_puts};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -192,6 +192,36 @@ pub(crate) async fn create_store(place: &RepositoryPlace, reach: &Reach) -> Resu
     })?;
     let shared = store.shared_file_system().await;
     Ok(Founded { store: Arc::new(store), shared, proved: Vec::new() })
+}
+
+/// Makes the folder in which a domain's folder is to be made, as private as that.
+pub(crate) fn make_folder_above(path: &Path) -> Result<(), Fault> {
+    let Some(above) = path.parent() else { return Ok(()) };
+    match std::fs::DirBuilder::new().mode(0o700).create(above) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            let what = format!("cannot make the folder {}", above.display());
+            Err(Fault::failed(what, "check who may write in the repository").because(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Deletes old versions of a domain's keys, where the bucket keeps them.
+pub(crate) async fn erase_key_versions(address: &Address, reach: &Reach) -> Result<Erased, String> {
+    let network = reach.as_ref().map_err(ToString::to_string)?;
+    let store = S3Store::new(address, None, network).await;
+    erase_versions(&store, "members/").await
+}
+
+/// Removes a local copy of what is not there any more.
+pub(crate) fn remove_cache(folder: &Path) -> Result<(), Fault> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let what = format!("the local cache {} could not be removed", folder.display());
+            Err(Fault::failed(what, "remove it by hand: it holds names of files").because(&error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a source of files; a path that does not answer makes only this thread's work wait.

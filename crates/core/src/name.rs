@@ -10,6 +10,32 @@ pub const REPOSITORY: &str = "holdfast.json";
 /// How to get back in, in clear.
 pub const RECOVER: &str = "RECOVER.txt";
 
+/// Below this lie the domains: repositories of their own, each under its name.
+pub const DOMAINS: &str = "domains/";
+
+/// In a domain that is being erased: says so, to whoever comes after.
+pub const SHREDDED: &str = "shredded";
+
+/// Longest name of a domain.
+pub const DOMAIN_NAME_BYTES_MAX: usize = 63;
+
+/// Whether a domain may have this name: lower-case letters, digits, `-`, `_` and `.`, the first a
+/// letter or digit, so that no store and no file system takes it for something else.
+#[must_use]
+pub fn is_domain_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=DOMAIN_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'_' | b'.'))
+        && name.bytes().next().is_some_and(plain)
+}
+
+/// The domain that an object belongs to, by its name in the repository above.
+#[must_use]
+pub fn domain_of(name: &str) -> Option<&str> {
+    let (domain, _) = name.strip_prefix(DOMAINS)?.split_once('/')?;
+    is_domain_name(domain).then_some(domain)
+}
+
 /// Whether a pack holds data or the pages of trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -408,6 +434,18 @@ mod tests {
         ] {
             assert_eq!(parse(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn domains_have_plain_names() {
+        for name in ["hr", "tenant-7", "a.b_c", &"a".repeat(DOMAIN_NAME_BYTES_MAX)] {
+            assert!(is_domain_name(name), "{name}");
+            assert_eq!(domain_of(&format!("domains/{name}/packs/x")), Some(name));
+        }
+        for name in ["", ".", "..", "-a", ".a", "A", "a/b", "a b", "\u{e9}", &"a".repeat(64)] {
+            assert!(!is_domain_name(name), "{name}");
+        }
+        assert_eq!((domain_of("domains/hr"), domain_of("packs/data/x")), (None, None));
     }
 
     #[test]

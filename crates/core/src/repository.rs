@@ -20,6 +20,10 @@ pub struct Features {
     pub compat: Vec<String>,
 }
 
+/// The feature, of those that nobody may pass over, of a domain: the keys that open it lie in the
+/// repository above.
+pub const DOMAIN: &str = "domain";
+
 /// The JSON as it lies there; the one place where a derive defines bytes, and they are checked
 /// to be exactly those that writing gives.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,7 +53,7 @@ pub struct Repository {
     pub id: RepositoryId,
     /// Features that it uses; unknown ones of `compat` are kept.
     pub features: Features,
-    /// The slot that `init` made.
+    /// The slot that `init` made; zeros in a domain, which has none.
     pub key_slot: ObjectId,
     /// The owner's entry that `init` made.
     pub member: ObjectId,
@@ -58,6 +62,12 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// Whether it is a domain of the repository above.
+    #[must_use]
+    pub fn is_domain(&self) -> bool {
+        self.features.incompat.iter().any(|feature| feature == DOMAIN)
+    }
+
     /// Returns the text of the file.
     ///
     /// # Panics
@@ -93,8 +103,8 @@ impl Repository {
             return Err(FormatError::Newer(format!("format {format}, draft {draft}")));
         }
         let json: Json = serde_json::from_slice(bytes).map_err(|_| malformed())?;
-        let unknown = json.features.incompat.iter().chain(&json.features.ro_compat).next();
-        if let Some(feature) = unknown {
+        let mut needed = json.features.incompat.iter().chain(&json.features.ro_compat);
+        if let Some(feature) = needed.find(|feature| *feature != DOMAIN) {
             return Err(FormatError::Newer(format!("feature {feature}")));
         }
         let id = |text: &str| parse_hex::<16>(text).map_err(|_| malformed());
@@ -172,6 +182,14 @@ mod tests {
             let refused = Repository::decode(with(features).encode().as_bytes());
             assert_eq!(refused, Err(FormatError::Newer("feature parity".into())));
         }
+    }
+
+    #[test]
+    fn a_domain_says_so() {
+        let features = Features { incompat: vec![DOMAIN.to_owned()], ..Features::default() };
+        let domain = Repository { features, key_slot: ObjectId([0; 16]), ..repository() };
+        assert_eq!(Repository::decode(domain.encode().as_bytes()), Ok(domain.clone()));
+        assert!(domain.is_domain() && !repository().is_domain());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod claims;
 mod copy;
 pub mod ctx;
 mod diff;
+mod domain;
 mod dump;
 pub mod error;
 pub mod event;
@@ -46,6 +47,7 @@ mod rights;
 mod rollback_tests;
 mod roots;
 mod session;
+mod shred;
 mod snapshots;
 pub mod source;
 mod standing;
@@ -69,6 +71,7 @@ pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
     TakeChange, diff, diff_live,
 };
+pub use domain::{Granted, domains, grant, is_domain};
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
@@ -85,6 +88,7 @@ pub use restore::{
     restore, restored_file, verify,
 };
 pub use rights::Right;
+pub use shred::{ShredReport, shred};
 pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};

@@ -235,7 +235,7 @@ fn next_without(standing: &Standing, own: MemberId, epoch: u32) -> Option<&Membe
 }
 
 /// Seals the part of a bundle that a role holds.
-fn seal_to(
+pub(crate) fn seal_to(
     ctx: &Ctx,
     repository: &Repository,
     bundle: &KeyBundle,
@@ -246,7 +246,7 @@ fn seal_to(
     Ok((bundle.key_epoch, sealed.map_err(|error| Error::format("the new keys", error))?))
 }
 
-fn require_owner(repository: &Repository, what: &str) -> Result<()> {
+pub(crate) fn require_owner(repository: &Repository, what: &str) -> Result<()> {
     if repository.role() == Role::Owner {
         return Ok(());
     }
@@ -255,7 +255,7 @@ fn require_owner(repository: &Repository, what: &str) -> Result<()> {
 
 /// Puts an entry at the end of the chain, in our name; `entry` says what, by the chain as it is, and
 /// false comes back if it says that there is nothing to do.
-async fn append(
+pub(crate) async fn append(
     ctx: &Ctx,
     repository: &Repository,
     entry: impl Fn(&Standing) -> Result<Option<MemberEntry>>,

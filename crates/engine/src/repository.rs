@@ -119,6 +119,24 @@ pub(crate) async fn list_all(store: &dyn ObjectStore, prefix: &str) -> Result<Ve
     list_after(store, prefix, None).await
 }
 
+/// Lists everything of a repository; its domains are repositories of their own.
+pub(crate) async fn list_own(store: &dyn ObjectStore) -> Result<Vec<ObjectMeta>> {
+    const PAGE: usize = 10_000;
+    let (mut all, mut after): (Vec<ObjectMeta>, Option<ObjectKey>) = (Vec::new(), None);
+    loop {
+        let page = store.list("", after.as_ref(), PAGE).await?;
+        let done = page.len() < PAGE;
+        let Some(last) = page.last().map(|meta| meta.key.clone()) else { return Ok(all) };
+        let is_below = last.as_str().starts_with(name::DOMAINS);
+        all.extend(page.into_iter().filter(|meta| !meta.key.as_str().starts_with(name::DOMAINS)));
+        if done {
+            return Ok(all);
+        }
+        // Behind all domains: `0` is the character that follows `/`.
+        after = Some(if is_below { object_key("domains0") } else { last });
+    }
+}
+
 /// Lists everything under a prefix whose name is greater than a text.
 pub(crate) async fn list_after(
     store: &dyn ObjectStore,
@@ -243,11 +261,15 @@ impl Repository {
         let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+        if description.is_domain() {
+            let what = format!("{} is a domain: the repository above it opens it", store.location());
+            return Err(Error::new(ErrorKind::Usage, what));
+        }
         let opened = open_slot(&*store, &description, secret).await?;
         Self::with_keys(ctx, store, description, hash(&text), opened, roll_back).await
     }
 
-    async fn with_keys(
+    pub(crate) async fn with_keys(
         ctx: &Ctx,
         store: Arc<dyn ObjectStore>,
         description: Description,
@@ -424,11 +446,11 @@ fn not_allowed(what: &str) -> Error {
     Error::new(ErrorKind::NotAllowed, format!("this key does not allow to {what}"))
 }
 
-fn no_repository(store: &dyn ObjectStore) -> Error {
+pub(crate) fn no_repository(store: &dyn ObjectStore) -> Error {
     Error::new(ErrorKind::NoRepository, format!("there is no repository at {}", store.location()))
 }
 
-async fn put_recover_text(store: &dyn ObjectStore) -> Result<()> {
+pub(crate) async fn put_recover_text(store: &dyn ObjectStore) -> Result<()> {
     match put_or_mine(store, name::RECOVER, RECOVER_TEXT.into()).await? {
         Put::Created => Ok(()),
         Put::Exists => Err(Error::new(

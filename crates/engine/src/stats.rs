@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::index::{IdMap, Index};
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::reader::Reader;
-use crate::repository::{Repository, list_all};
+use crate::repository::{Repository, list_own};
 use crate::restore::chain;
 use crate::snapshots::Snapshot;
 use holdfast_core::entry::{Content, Extent};
@@ -110,7 +110,7 @@ pub async fn stats(
     let (chosen, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_wanted);
     let mut report =
         StatsReport { snapshots_all: (chosen.len() + others.len()) as u64, ..StatsReport::default() };
-    for meta in list_all(&**repository.store(), "").await? {
+    for meta in list_own(&**repository.store()).await? {
         report.repository_bytes += meta.size;
         match meta.key.as_str().split('/').next() {
             Some("packs") => report.pack_bytes += meta.size,

@@ -17,6 +17,7 @@ mod policy;
 mod probe;
 mod unfinished;
 mod upload;
+mod versions;
 
 pub use address::{Address, BadAddress};
 pub use body::whole;
@@ -29,3 +30,4 @@ pub use meter::Meter;
 pub use network::{BadNetwork, Network, PROXIES};
 pub use policy::{PolicyRole, policy};
 pub use probe::{PROVED, PROVED_PUT, probe, probe_puts};
+pub use versions::{Erased, erase_versions};

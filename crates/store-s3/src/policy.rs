@@ -43,7 +43,9 @@ pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, princip
     let bucket = format!("arn:aws:s3:::{}", address.bucket);
     let below = |names: &[&str]| {
         let prefix = &address.prefix;
-        names.iter().map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
+        let domains = names.iter().filter(|name| **name != "*").map(|name| format!("domains/*/{name}"));
+        let names = names.iter().map(|&name| name.to_owned()).chain(domains);
+        names.map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
     };
     let mut statements = vec![
         statement("Look", &["s3:ListBucket"], std::slice::from_ref(&bucket), &listed(&address.prefix)),

@@ -39,6 +39,7 @@ mod cluster_wal;
 mod compare;
 mod copy;
 mod damage;
+mod domain;
 mod drill;
 mod drill_bucket;
 mod drill_files;

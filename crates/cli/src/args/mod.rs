@@ -7,6 +7,7 @@ mod backup;
 mod copy;
 mod databases;
 mod diff;
+mod domain;
 mod drill;
 mod dump;
 mod evidence;
@@ -33,6 +34,7 @@ pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
 pub(crate) use diff::DiffArgs;
+pub(crate) use domain::{DomainArgs, DomainGrantArgs, DomainVerb, ShredArgs};
 pub(crate) use drill::DrillArgs;
 pub(crate) use dump::{Archive, DumpArgs};
 pub(crate) use evidence::{
@@ -59,6 +61,7 @@ pub(crate) use wal_stream::{WalDropSlotArgs, WalStreamArgs};
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};
+use domain::domain_name;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -117,6 +120,9 @@ pub(crate) struct Global {
     /// Read the repository's URL from FILE [HOLDFAST_REPOSITORY_FILE]
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "repo")]
     pub(crate) repository_file: Option<PathBuf>,
+    /// Work in the domain NAME of the repository, which has keys of its own
+    #[arg(long, value_name = "NAME", global = true, value_parser = domain_name)]
+    pub(crate) domain: Option<String>,
     /// Read the password from FILE; a newline at its end does not count
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) password_file: Option<PathBuf>,
@@ -184,6 +190,8 @@ pub(crate) enum Verb {
     Preflight(PreflightArgs),
     Policy(PolicyArgs),
     Key(KeyArgs),
+    Domain(DomainArgs),
+    Shred(ShredArgs),
     Wal(Box<WalArgs>),
     Run(Box<RunArgs>),
     Drill(Box<DrillArgs>),

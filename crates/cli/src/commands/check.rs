@@ -5,6 +5,7 @@ use crate::args::CheckArgs;
 use crate::engine::{CheckReport, Finding, ReadData, check};
 use crate::fault::Fault;
 use crate::ink::{CheckSummary, FindingLine, Ink, count, counted, duration, escape, parse_size, rate, size};
+use holdfast_core::name::DOMAINS;
 use std::time::{Duration, Instant};
 
 /// Checks, and shows what was found.
@@ -68,6 +69,9 @@ fn show(ink: &Ink, report: &CheckReport, took: Duration, read_data: ReadData) {
             .filter(|finding| !finding.is_error)
             .for_each(|finding| ink.data(&line(finding)));
     } else if report.notices > 0 {
+        // What was not looked at has to be known to whoever reads "no errors found".
+        let unseen = report.findings.iter().filter(|finding| finding.subject.starts_with(DOMAINS));
+        unseen.for_each(|finding| ink.talk(&line(finding)));
         ink.talk(&format!(
             "{}, nothing is lost; see them with -v",
             counted(report.notices, "notice", "notices")

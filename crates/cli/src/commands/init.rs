@@ -13,6 +13,9 @@ use holdfast_core::keys::Role;
 
 /// Makes the repository; the kit's file first, so that a repository never lacks a kit for a typing error.
 pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
+    if let Some(name) = &run.global.domain {
+        return super::domain::make(run, args, name).await;
+    }
     let place = run.repository_place()?;
     let looking = run.watchdog.repository();
     if wire_up::open_store(&place, &run.reach).await?.is_some() {

@@ -3,6 +3,7 @@
 //! On purpose not here: how it is done so that a key is always left; the engine knows.
 
 use super::Run;
+use super::domain::{Changed, follow};
 use super::init::cost;
 use super::kit::{Kit, KitFile, is_key_file, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
@@ -34,9 +35,18 @@ const LABEL_CHARS_SHOWN_MAX: usize = 60;
 
 /// Carries out what is to be done with keys.
 pub(crate) async fn run(run: &Run, verb: &KeyVerb) -> Result<(), Fault> {
+    if !matches!(verb, KeyVerb::Rotate) {
+        run.refuse_domain("the keys of the repository open its domains")?;
+    }
     match verb {
         KeyVerb::List => list(run).await,
-        KeyVerb::Add(args) => add(run, args).await,
+        KeyVerb::Add(args) => {
+            let repository = add(run, args).await?;
+            match args.role {
+                Some(_) => follow(run, &repository, Changed::Members).await,
+                None => Ok(()),
+            }
+        }
         KeyVerb::Remove(args) => remove(run, args).await,
         KeyVerb::Rotate => rotate_keys(run, &run.open().await?).await,
         KeyVerb::Passwd(args) => passwd(run, args).await,
@@ -129,7 +139,7 @@ fn new_key(new: &NewSecret) -> Result<NewKey, Fault> {
 }
 
 /// Opens the repository before a new password is asked for; the kit's file is made before the key is.
-async fn add(run: &Run, args: &KeyAddArgs) -> Result<(), Fault> {
+async fn add(run: &Run, args: &KeyAddArgs) -> Result<Repository, Fault> {
     let repository = run.open().await?;
     let new = new_key(&args.new)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
@@ -145,7 +155,7 @@ async fn add(run: &Run, args: &KeyAddArgs) -> Result<(), Fault> {
     if run.ink.tone.json {
         let kit = kit_file.is_none().then_some(text);
         run.ink.json(&KeyAddedLine::new(&key, kit, kit_file));
-        return Ok(());
+        return Ok(repository);
     }
     run.ink.talk(&format!("added key {}; it was read back and opens the repository", short(key.id)));
     if args.role.is_some() {
@@ -153,11 +163,11 @@ async fn add(run: &Run, args: &KeyAddArgs) -> Result<(), Fault> {
     }
     if let Some(file) = kit_file {
         run.ink.talk(&format!("recovery kit written to {file}: keep it apart from this machine"));
-        return Ok(());
+        return Ok(repository);
     }
     run.ink.talk("keep this recovery kit apart from this machine:\n");
     run.ink.data(text.trim_end());
-    Ok(())
+    Ok(repository)
 }
 
 fn kit_text(repository: &Repository, key: &KeyInfo, new: &NewKey) -> String {
@@ -185,6 +195,7 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
     if let Some(member) = member {
         let removed = remove_member(&run.ctx, &repository, member).await?;
         tell_member(run, &removed, args.rotate);
+        follow(run, &repository, Changed::Members).await?;
         return if args.rotate { rotate_keys(run, &repository).await } else { Ok(()) };
     }
     if args.rotate {
@@ -253,6 +264,9 @@ fn tell_member(run: &Run, removed: &RemovedMember, rotates: bool) {
 
 async fn rotate_keys(run: &Run, repository: &Repository) -> Result<(), Fault> {
     let rotated = rotate(&run.ctx, repository).await?;
+    if !repository.is_domain() {
+        follow(run, repository, Changed::Keys).await?;
+    }
     if run.ink.tone.json {
         run.ink.json(&KeysRotatedLine::from(&rotated));
         return Ok(());

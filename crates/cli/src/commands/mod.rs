@@ -8,6 +8,7 @@ mod check;
 mod cluster;
 mod copy;
 mod diff;
+mod domain;
 mod drill;
 mod dump;
 mod evidence;
@@ -49,7 +50,7 @@ use crate::ink::{ExitError, Ink, Progress, Tone, TrafficLine, size, tell_notices
 use crate::settings::RepositoryPlace;
 use crate::stuck::Watchdog;
 use crate::wire_up::{Network, Reach};
-use crate::{secrets, settings, wire_up};
+use crate::{opening, secrets, settings, wire_up};
 use clap::Parser;
 use holdfast_store::ObjectStore;
 use std::ffi::OsString;
@@ -194,6 +195,8 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Preflight(args) => preflight::run(run, &args).await,
         Verb::Policy(args) => policy::run(run, &args.verb).await,
         Verb::Key(args) => key::run(run, &args.verb).await,
+        Verb::Domain(args) => domain::run(run, &args.verb).await,
+        Verb::Shred(args) => domain::destroy(run, &args).await,
         Verb::Wal(args) => wal::run(run, &args.verb).await,
         Verb::Run(args) => run::run(run, &args).await,
         Verb::Drill(args) => drill::run(run, &args).await,
@@ -244,7 +247,23 @@ impl Run {
 
     /// Opens the repository, and hands out what opened it.
     pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
-        let place = self.repository_place()?;
+        self.open_at(self.repository_place()?).await
+    }
+
+    /// Opens the repository, whatever domain of it is meant.
+    pub(crate) async fn open_above(&self) -> Result<Repository, Fault> {
+        Ok(self.open_at(settings::place_above(&self.global)?).await?.0)
+    }
+
+    /// Refuses `--domain` where it means nothing.
+    pub(crate) fn refuse_domain(&self, why: &str) -> Result<(), Fault> {
+        match self.global.domain {
+            Some(_) => Err(Fault::usage(format!("--domain is of no use here: {why}"), "leave it out")),
+            None => Ok(()),
+        }
+    }
+
+    async fn open_at(&self, place: RepositoryPlace) -> Result<(Repository, Secret), Fault> {
         // Asked before a person is asked for the password.
         let opening = self.watchdog.repository();
         let Some(store) = wire_up::open_store(&place, &self.reach).await? else {
@@ -256,7 +275,10 @@ impl Run {
         self.listen()?;
         let store = self.guard(store);
         let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
-        Ok((Repository::open_or_accept(&self.ctx, store, &secret, roll_back).await?, secret))
+        let guard = |store| self.guard(store);
+        let opener = (&secret, None, roll_back);
+        let opened = opening::open(&self.ctx, &place, store, opener, &self.reach, guard).await?;
+        Ok((opened, secret))
     }
 
     /// Puts the watch and the stated rates before a store.
@@ -286,15 +308,17 @@ impl Run {
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
         let keys = secrets::bucket_keys("FROM")?;
-        let Some(store) = wire_up::open_store_with(&place, keys, &self.reach).await.map_err(of_from)? else {
+        let opened = wire_up::open_store_with(&place, keys.clone(), &self.reach).await.map_err(of_from)?;
+        let Some(store) = opened else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
         drop(opening);
         let secret = secrets::get_from(from)?;
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
-        let store = wire_up::guard_other(store, &self.global, &self.watchdog, &place);
-        Repository::open(&self.ctx, store, &secret).await.map_err(|error| of_from(Fault::from(error)))
+        let guard = |store| wire_up::guard_other(store, &self.global, &self.watchdog, &place);
+        let opener = (&secret, keys, RollBack::Refuse);
+        opening::open(&self.ctx, &place, guard(store), opener, &self.reach, guard).await.map_err(of_from)
     }
 
     /// Signals are ours from here on. Not earlier: whoever is asked for a password can leave.

@@ -4,10 +4,10 @@
 
 use super::OwnHands;
 use super::environment::{credential, read};
-use crate::engine::{Error, ErrorKind, Repository, Secret};
+use crate::engine::{Error, ErrorKind, RollBack, Secret};
 use crate::fault::Fault;
 use crate::wire_up::{Keys, open_store_with};
-use crate::{secrets, settings};
+use crate::{opening, secrets, settings};
 use holdfast_engine::evidence;
 use holdfast_scheduler::hands::{Opens, Place};
 use holdfast_scheduler::policy::secret::{Credentials, KeyRef};
@@ -17,12 +17,13 @@ use std::ffi::OsStr;
 pub(super) async fn append(hands: &OwnHands, place: &Place, kind: &str, text: &str) -> Result<String, Fault> {
     let address = settings::parse_repository(OsStr::new(&place.address()), &settings::current_dir()?)?;
     let keys = tokio::task::block_in_place(|| keys_of(hands, place.credentials.as_ref()))?;
-    let Some(store) = open_store_with(&address, keys, &hands.reach).await? else {
+    let Some(store) = open_store_with(&address, keys.clone(), &hands.reach).await? else {
         let what = format!("there is no repository at {address}");
         return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
     };
     let secret = tokio::task::block_in_place(|| opener(hands, place))?;
-    let repository = Repository::open(&hands.ctx, store, &secret).await?;
+    let opener = (&secret, keys, RollBack::Refuse);
+    let repository = opening::open(&hands.ctx, &address, store, opener, &hands.reach, |store| store).await?;
     Ok(evidence::append(&hands.ctx, &repository, kind, text.as_bytes()).await?)
 }
 

@@ -7,6 +7,7 @@ mod json;
 mod json_bucket;
 mod json_contents;
 mod json_copy;
+mod json_domain;
 mod json_evidence;
 mod json_keys;
 mod json_maintain;
@@ -34,6 +35,7 @@ pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
 pub(crate) use json_copy::{CopiedLine, CopySummary};
+pub(crate) use json_domain::{DomainLine, GrantedLine, ShredSummary};
 pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine,

@@ -246,6 +246,14 @@ impl Members {
         }
     }
 
+    /// Whether a member was an owner at some time, with this key.
+    #[must_use]
+    pub fn was_owner(&self, member: MemberId, sign: &SignPublic) -> bool {
+        let admitted =
+            |entry: &&MemberEntry| entry.action == MemberAction::Admit && entry.role == Role::Owner;
+        self.entries.iter().filter(admitted).any(|entry| entry.member == member && entry.sign == *sign)
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

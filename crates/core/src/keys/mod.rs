@@ -403,10 +403,27 @@ pub fn found(
     random: &FoundingRandom,
     calls: &KemCalls,
 ) -> Result<Founding, FormatError> {
-    let kem =
-        |x25519: [u8; 32]| -> Result<KemSecret, FormatError> { KemSecret::new(x25519, &(calls.generate)()?) };
-    let [own, data, meta] = random.x25519;
-    let (own, data, meta) = (kem(own)?, kem(data)?, kem(meta)?);
+    let kem = fresh_kem(random.x25519[0], calls)?;
+    let signer = Signer::from_seed(Secret::new(random.sign));
+    let owner = MemberKeys { member, owner: signer.public(), signer, kem };
+    let (bundle, entry) = found_domain(repository, &owner, label, random, calls)?;
+    Ok(Founding { owner, bundle, entry })
+}
+
+/// Makes the keys of a new domain and its first member entry, for an owner of the repository above:
+/// its own keys open both. Of the randomness, what is for an owner's keys is not used.
+///
+/// # Errors
+/// The library could not make a key.
+pub fn found_domain(
+    repository: RepositoryId,
+    owner: &MemberKeys,
+    label: &str,
+    random: &FoundingRandom,
+    calls: &KemCalls,
+) -> Result<(KeyBundle, MemberEntry), FormatError> {
+    let [_, data, meta] = random.x25519;
+    let (data, meta) = (fresh_kem(data, calls)?, fresh_kem(meta, calls)?);
     let [k_id, k_cdc, k_idx, k_ref] = random.keys.map(Secret::new);
     let bundle = KeyBundle {
         key_epoch: 0,
@@ -419,20 +436,23 @@ pub fn found(
         sk_data: Some(data),
         sk_meta: Some(meta),
     };
-    let signer = Signer::from_seed(Secret::new(random.sign));
+    let sealed = seal_bundle(&bundle, repository, owner.kem.public(), &random.ephemeral, calls)?;
     let entry = MemberEntry {
         number: 0,
         previous: [0; 32],
         action: MemberAction::Admit,
-        member,
+        member: owner.member,
         role: Role::Owner,
         label: label.to_owned(),
-        sign: signer.public(),
-        kem: own.public().clone(),
-        bundles: vec![(0, seal_bundle(&bundle, repository, own.public(), &random.ephemeral, calls)?)],
+        sign: owner.signer.public(),
+        kem: owner.kem.public().clone(),
+        bundles: vec![(0, sealed)],
     };
-    let owner = MemberKeys { member, owner: signer.public(), signer, kem: own };
-    Ok(Founding { owner, bundle, entry })
+    Ok((bundle, entry))
+}
+
+fn fresh_kem(x25519: [u8; 32], calls: &KemCalls) -> Result<KemSecret, FormatError> {
+    KemSecret::new(x25519, &(calls.generate)()?)
 }
 
 /// Header of an object written while a repository is founded or its members change.

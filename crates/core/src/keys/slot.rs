@@ -26,6 +26,13 @@ pub struct MemberKeys {
 }
 
 impl MemberKeys {
+    /// The same keys, with trust in another founder: those of a domain of the repository.
+    #[must_use]
+    pub fn trusting(&self, owner: SignPublic) -> Self {
+        let signer = Signer::from_seed(self.signer.seed().clone());
+        Self { member: self.member, signer, kem: self.kem.clone(), owner }
+    }
+
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::new();
         writer.raw(self.member.bytes());

@@ -11,11 +11,12 @@ mod refs;
 mod trees;
 
 use crate::ctx::Ctx;
+use crate::domain::domains;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::index::{PackState, verify_segment};
 use crate::reader::Reader;
-use crate::repository::{Repository, WHOLE, list_all, read_slot};
+use crate::repository::{Repository, WHOLE, list_all, list_own, read_slot};
 use crate::restore::chain;
 use crate::rights::Right;
 use crate::snapshots::Snapshot;
@@ -171,9 +172,14 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     // Before the listing: what a session names was stored before it was named, so all that the
     // view knows of is listed, whatever runs beside this.
     let view = repository.view().await?;
-    let objects = list_all(&**repository.store(), "").await?;
-    for foreign in repository.store().foreign().await? {
+    let objects = list_own(&**repository.store()).await?;
+    let below = |name: &String| name.starts_with(name::DOMAINS);
+    for foreign in repository.store().foreign().await?.into_iter().filter(|name| !below(name)) {
         report.notice(foreign, "is nothing of holdfast's; it does no harm");
+    }
+    for domain in domains(repository).await? {
+        let what = format!("has keys of its own and was not looked at: holdfast --domain {domain} check");
+        report.notice(format!("{}{domain}", name::DOMAINS), what);
     }
     report.objects = objects.len() as u64;
     report.bytes = objects.iter().map(|meta| meta.size).sum();
@@ -297,7 +303,10 @@ async fn check_objects(
     check_segments(ctx, repository, view, objects, report).await?;
     let description = repository.description();
     for (seen, name) in [
-        (slots > 0 || has_slot(repository).await?, name::key_slot(description.key_slot)),
+        (
+            description.is_domain() || slots > 0 || has_slot(repository).await?,
+            name::key_slot(description.key_slot),
+        ),
         (member, name::member(0, description.member)),
         (recover, name::RECOVER.to_owned()),
     ] {

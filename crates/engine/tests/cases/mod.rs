@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod dedup;
 mod details;
+mod domain;
 mod find;
 mod in_place;
 mod incremental;

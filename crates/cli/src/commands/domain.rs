@@ -1,0 +1,213 @@
+//! `init --domain`, `domain` and `shred`: parts of a repository with keys of their own are made,
+//! listed, opened to its members, and destroyed.
+//!
+//! On purpose not here: work in a domain. Every verb does that as in any repository.
+
+use super::Run;
+use crate::args::{DomainGrantArgs, DomainVerb, InitArgs, ShredArgs};
+use crate::engine::Repository;
+use crate::fault::Fault;
+use crate::ink::{DomainLine, GrantedLine, ShredSummary, counted, escape};
+use crate::settings::RepositoryPlace;
+use crate::wire_up::{self, Erased, Founded};
+use holdfast_core::crypto::KdfCost;
+use holdfast_engine::{Granted, domains, grant, rotate, shred};
+use holdfast_store::ObjectStore;
+use std::sync::Arc;
+
+/// Makes a domain of the repository.
+pub(super) async fn make(run: &Run, args: &InitArgs, name: &str) -> Result<(), Fault> {
+    refuse_options(args)?;
+    let above = run.open_above().await?;
+    let place = run.repository_place()?;
+    if let RepositoryPlace::Folder(path) = &place {
+        wire_up::make_folder_above(path)?;
+    }
+    let Founded { store, proved, .. } = {
+        let _making = run.watchdog.repository();
+        wire_up::create_store(&place, &run.reach).await?
+    };
+    let domain = Repository::create_domain(&run.ctx, run.guard(store), &above, proved).await?;
+    let (id, location) = (domain.id().to_string(), domain.location());
+    if run.ink.tone.json {
+        run.ink.json(&DomainLine { message_type: "domain_made", name, id: Some(id), repository: &location });
+    } else {
+        run.ink.talk(&format!("made domain {name} at {location}"));
+        run.ink.talk(&format!("back up into it: holdfast --domain {name} backup ..."));
+    }
+    Ok(())
+}
+
+/// A domain is opened by the keys that are there.
+fn refuse_options(args: &InitArgs) -> Result<(), Fault> {
+    let from = &args.from;
+    let stated = [
+        ("--kit", args.kit.is_some()),
+        ("--kdf-memory", args.kdf_memory << 10 != KdfCost::DEFAULT.memory_kib),
+        ("--label", args.label != "owner"),
+        ("--from", from.from.is_some() || from.from_repository_file.is_some()),
+    ];
+    match stated.iter().find(|(_, stated)| *stated) {
+        Some((option, _)) => {
+            let what = format!("{option} is of no use for a domain: the keys of the repository open it");
+            Err(Fault::usage(what, "leave it out"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Carries out what is to be done with domains.
+pub(crate) async fn run(run: &Run, verb: &DomainVerb) -> Result<(), Fault> {
+    run.refuse_domain("the domains of a repository are all in it")?;
+    let above = run.open().await?;
+    match verb {
+        DomainVerb::List => list(run, &above).await,
+        DomainVerb::Grant(args) => grant_to(run, &above, args).await,
+    }
+}
+
+async fn list(run: &Run, above: &Repository) -> Result<(), Fault> {
+    let names = domains(above).await?;
+    let place = run.repository_place()?;
+    for name in &names {
+        if run.ink.tone.json {
+            let repository = place.domain(name).to_string();
+            run.ink.json(&DomainLine { message_type: "domain", name, id: None, repository: &repository });
+        } else {
+            run.ink.data(name);
+        }
+    }
+    if names.is_empty() && !run.ink.tone.json {
+        run.ink.talk("there are no domains; make one: holdfast init --domain NAME");
+    }
+    Ok(())
+}
+
+async fn grant_to(run: &Run, above: &Repository, args: &DomainGrantArgs) -> Result<(), Fault> {
+    let names = if args.names.is_empty() { domains(above).await? } else { args.names.clone() };
+    for name in &names {
+        let granted = align(run, above, name).await?;
+        if run.ink.tone.json {
+            run.ink.json(&GrantedLine::new(name, granted));
+        } else {
+            let Granted { admitted, removed } = granted;
+            run.ink.data(&format!("{name}: {admitted} admitted, {removed} removed"));
+        }
+    }
+    Ok(())
+}
+
+/// Brings the members of one domain in line with the repository.
+async fn align(run: &Run, above: &Repository, name: &str) -> Result<Granted, Fault> {
+    let place = run.repository_place()?.domain(name);
+    let store = store_of(run, &place).await?;
+    let domain = Repository::open_domain(&run.ctx, store, above).await?;
+    Ok(grant(&run.ctx, above, &domain).await?)
+}
+
+async fn store_of(run: &Run, place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, Fault> {
+    let Some(store) = wire_up::open_store(place, &run.reach).await? else {
+        return Err(Fault::failed(
+            format!("there is no domain at {place}"),
+            "see which there are: holdfast domain list",
+        ));
+    };
+    Ok(run.guard(store))
+}
+
+/// Destroys the keys of a domain.
+pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
+    run.refuse_domain("the domain to destroy is the argument")?;
+    let name = &*args.name;
+    if args.confirm != name {
+        let what = format!("--confirm says `{}` and not {name}", escape(args.confirm.as_bytes()));
+        return Err(Fault::usage(what, "name the domain twice: nothing brings it back"));
+    }
+    let reason = args.reason.trim();
+    if reason.is_empty() {
+        return Err(Fault::usage("--reason is empty", "say it for whoever reads the evidence"));
+    }
+    let above = run.open().await?;
+    let place = run.repository_place()?.domain(name);
+    let store = store_of(run, &place).await?;
+    let outcome = run.follow("shred", shred(&run.ctx, &above, store, name, reason)).await?;
+    let (report, problems) = (outcome.value, outcome.problems.problem_count);
+    let versions = erase_versions(run, &place).await;
+    if let Some(cache) = &run.ctx.cache {
+        wire_up::remove_cache(&cache.join(report.id.to_string()))?;
+    }
+    let left = versions.as_ref().map_or(0, |erased| erased.left);
+    if run.ink.tone.json {
+        run.ink.json(&ShredSummary::new(name, &report, left));
+    } else {
+        let snapshots = report.snapshots.map(|number| counted(number, "snapshot", "snapshots"));
+        let snapshots = snapshots.unwrap_or_else(|| "what was in it".to_owned());
+        run.ink.talk(&format!("destroyed the keys of {name}: {snapshots} can be read no more"));
+        run.ink.talk(&format!(
+            "{} deleted; recorded as {}",
+            counted(report.deleted, "object", "objects"),
+            report.evidence
+        ));
+    }
+    match (versions, problems) {
+        (Err(what), _) => {
+            let what =
+                format!("whether old versions of the keys are left in the bucket is not known: {what}");
+            Err(Fault::incomplete(what, "delete all versions below its members/ by hand, and look"))
+        }
+        (Ok(Erased { left: 1.., .. }), _) => {
+            let what = format!(
+                "{} of the keys are left in the bucket",
+                counted(left, "old version", "old versions")
+            );
+            Err(Fault::incomplete(what, "delete them, or wait for their locks to end, and look"))
+        }
+        (_, 1..) => {
+            let what = format!("{} could not be deleted", counted(problems, "object", "objects"));
+            Err(Fault::incomplete(what, "nobody can read them; run it again when their locks have ended"))
+        }
+        (Ok(_), 0) => Ok(()),
+    }
+}
+
+/// Old versions of the keys, where a bucket keeps them; what the server said if it cannot be told.
+async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<Erased, String> {
+    match place {
+        RepositoryPlace::Folder(_) => Ok(Erased::default()),
+        RepositoryPlace::Bucket(address) => wire_up::erase_key_versions(address, &run.reach).await,
+    }
+}
+
+/// What changed in the repository, so that its domains follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Who belongs to it.
+    Members,
+    /// The keys that all its members have.
+    Keys,
+}
+
+/// After members of the repository, or their keys, changed: the same for its domains.
+pub(super) async fn follow(run: &Run, above: &Repository, changed: Changed) -> Result<(), Fault> {
+    for name in domains(above).await? {
+        follow_in(run, above, &name, changed).await.map_err(|fault| {
+            let hint = match changed {
+                Changed::Members => format!("run: holdfast domain grant {name}"),
+                Changed::Keys => format!("run: holdfast --domain {name} key rotate"),
+            };
+            let what = format!("the repository was changed, and its domain {name} was not: {fault}");
+            Fault::incomplete(what, hint)
+        })?;
+    }
+    Ok(())
+}
+
+async fn follow_in(run: &Run, above: &Repository, name: &str, changed: Changed) -> Result<(), Fault> {
+    let store = store_of(run, &run.repository_place()?.domain(name)).await?;
+    let domain = Repository::open_domain(&run.ctx, store, above).await?;
+    grant(&run.ctx, above, &domain).await?;
+    if changed == Changed::Keys {
+        rotate(&run.ctx, &domain).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Domains: parts of a repository with keys of their own, so that whoever destroys these keys has
+//! erased the part, and nothing else.
+//!
+//! A domain is a repository of its own below `domains/<name>/`: own chunks, packs, index, sessions,
+//! roots. Only the way in is shared. The slots of the repository above open it, because its member
+//! entries seal its keys to the same members. On purpose not here: destroying one
+//! ([`crate::shred`]).
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::maintain::shut_out_removed;
+use crate::members::{append, remove_member, require_owner, seal_to};
+use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
+use crate::standing::Standing;
+use holdfast_core::crypto::hash;
+use holdfast_core::id::{ObjectId, RepositoryId};
+use holdfast_core::keys::{FoundingRandom, MemberEntry, found_domain, member_header};
+use holdfast_core::name;
+use holdfast_core::object::{Object, ObjectType};
+use holdfast_core::repository::{DOMAIN, Features, RECOVER_TEXT, Repository as Description};
+use holdfast_store::{ObjectStore, Put};
+use std::sync::Arc;
+
+/// What bringing the members of a domain in line did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Members that open it now and did not before.
+    pub admitted: u64,
+    /// Members that opened it and do not any more.
+    pub removed: u64,
+}
+
+/// Whether what lies in a store says that it is a domain.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn is_domain(store: &dyn ObjectStore) -> Result<bool> {
+    let text = get_optional(store, name::REPOSITORY).await?;
+    Ok(text.is_some_and(|text| Description::decode(&text).is_ok_and(|description| description.is_domain())))
+}
+
+/// The names of the domains, in order; also of those that were not erased to the end.
+///
+/// # Errors
+/// The repository cannot be listed.
+pub async fn domains(repository: &Repository) -> Result<Vec<String>> {
+    let store = repository.store();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        // One request a domain: the listing goes on behind all that lies in it.
+        let page = store.list(name::DOMAINS, after.as_ref(), 1).await?;
+        let Some(meta) = page.into_iter().next() else { return Ok(found) };
+        after = Some(match name::domain_of(meta.key.as_str()) {
+            Some(domain) => {
+                found.push(domain.to_owned());
+                // The character behind `/`.
+                object_key(format!("{}{domain}0", name::DOMAINS))
+            }
+            None => meta.key,
+        });
+    }
+}
+
+impl Repository {
+    /// Makes a domain in an empty store below `above`: keys, an entry for each member of the
+    /// repository above, `RECOVER.txt`, and last `holdfast.json`, whose creation is the commit.
+    ///
+    /// # Errors
+    /// We are no owner, there is one already or something else lies there, or the store failed.
+    pub async fn create_domain(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        proved: Vec<String>,
+    ) -> Result<Self> {
+        require_owner(above, "make a domain")?;
+        refuse_taken(&*store).await?;
+        let (id, object) = (RepositoryId(ctx.random()), ObjectId(ctx.random()));
+        let description = Description {
+            id,
+            features: Features { incompat: vec![DOMAIN.to_owned()], compat: proved, ..Features::default() },
+            key_slot: ObjectId([0; 16]),
+            member: object,
+            recover: hash(RECOVER_TEXT.as_bytes()),
+        };
+        let random = FoundingRandom {
+            x25519: [ctx.random(), ctx.random(), ctx.random()],
+            sign: [0; 32],
+            keys: [ctx.random(), ctx.random(), ctx.random(), ctx.random()],
+            ephemeral: ctx.random(),
+        };
+        let keys = above.member_keys();
+        let standing = above.standing();
+        let label = standing.members.active(keys.member).map_or("", |entry| &entry.label);
+        let failed = |error| Error::format("the new keys", error);
+        let (_, entry) = found_domain(id, keys, label, &random, &ctx.kem).map_err(failed)?;
+        let header = member_header(ObjectType::Member, id, object, keys.member, ctx.random());
+        let bytes = entry.encode(&header, &keys.signer);
+        if put_or_mine(&*store, &name::member(0, object), bytes).await? == Put::Exists {
+            let what = "a random name was taken: the source of randomness is broken";
+            return Err(Error::new(ErrorKind::Store, what));
+        }
+        let own = Self::domain_with(ctx, Arc::clone(&store), above, description, [0; 32]).await?;
+        grant(ctx, above, &own).await?;
+        put_recover_text(&*store).await?;
+        let text = own.description().encode();
+        if put_or_mine(&*store, name::REPOSITORY, text.into()).await? == Put::Exists {
+            return Err(taken(&*store));
+        }
+        Self::open_domain(ctx, store, above).await
+    }
+
+    /// Opens a domain with the keys that opened the repository above.
+    ///
+    /// # Errors
+    /// There is none or it was erased, its members do not count us among them, or nobody who was an
+    /// owner of the repository above made it.
+    pub async fn open_domain(ctx: &Ctx, store: Arc<dyn ObjectStore>, above: &Self) -> Result<Self> {
+        let text = get_optional(&*store, name::REPOSITORY).await?;
+        let text = text.ok_or_else(|| no_repository(&*store))?;
+        if let Some(said) = get_optional(&*store, name::SHREDDED).await? {
+            let said = String::from_utf8_lossy(&said).trim_end().escape_debug().to_string();
+            let what = format!("the keys of {} were destroyed: {said}", store.location());
+            return Err(Error::new(ErrorKind::NoRepository, what));
+        }
+        let description =
+            Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+        if !description.is_domain() {
+            let what = format!("{} is a repository of its own and no domain", store.location());
+            return Err(Error::new(ErrorKind::Usage, what));
+        }
+        Self::domain_with(ctx, store, above, description, hash(&text)).await
+    }
+
+    async fn domain_with(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        description: Description,
+        description_hash: [u8; 32],
+    ) -> Result<Self> {
+        let object = name::member(0, description.member);
+        let bytes = get_optional(&*store, &object).await?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::Damaged, format!("{object} is missing: nobody's rights can be told"))
+        })?;
+        let first = Object::parse(&bytes).and_then(|parsed| MemberEntry::decode(parsed.body));
+        let first = first.map_err(|error| Error::format(&object, error))?;
+        if !above.standing().members.was_owner(first.member, &first.sign) {
+            let what = format!("{} was not made by an owner of the repository", store.location());
+            return Err(Error::new(ErrorKind::Damaged, what));
+        }
+        let keys = above.member_keys().trusting(first.sign);
+        let location = store.location();
+        let opened = Self::with_keys(ctx, store, description, description_hash, (above.slot(), keys)).await;
+        opened.map_err(|error| match error.kind {
+            ErrorKind::NotAllowed => {
+                let what = format!(
+                    "this key does not open {location} (yet): an owner has to run `holdfast domain grant`"
+                );
+                Error { what, ..error }
+            }
+            _ => error,
+        })
+    }
+
+    /// Whether it is a domain.
+    #[must_use]
+    pub fn is_domain(&self) -> bool {
+        self.description().is_domain()
+    }
+}
+
+/// Brings the members of a domain in line with those of the repository above: who belongs there
+/// opens it, with the same role; who does not, does not. A new one gets the keys of all generations.
+///
+/// # Errors
+/// We are no owner of both, others changed the members at every attempt, or the store failed.
+pub async fn grant(ctx: &Ctx, above: &Repository, domain: &Repository) -> Result<Granted> {
+    require_owner(above, "change who opens a domain")?;
+    above.refresh_members().await?;
+    domain.refresh_members().await?;
+    let (there, mut granted) = (above.standing(), Granted::default());
+    for entry in there.members.all_active() {
+        granted.admitted += u64::from(append(ctx, domain, |here| admission(ctx, domain, here, entry)).await?);
+    }
+    let here = domain.standing();
+    for own in here.members.all_active() {
+        if there.members.active(own.member).is_none() {
+            remove_member(ctx, domain, own.member).await?;
+            granted.removed += 1;
+        }
+    }
+    // What an earlier removal had begun is ended too.
+    shut_out_removed(ctx, domain).await?;
+    Ok(granted)
+}
+
+/// The entry that lets a member of the repository above in; none if it is in already.
+fn admission(
+    ctx: &Ctx,
+    domain: &Repository,
+    here: &Standing,
+    above: &MemberEntry,
+) -> Result<Option<MemberEntry>> {
+    let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (above.role, above.sign, &above.kem);
+    if here.members.active(above.member).is_some_and(same) {
+        return Ok(None);
+    }
+    let sealed = here.ring.all().map(|bundle| seal_to(ctx, domain, bundle, above.role, &above.kem));
+    Ok(Some(MemberEntry { bundles: sealed.collect::<Result<_>>()?, ..above.clone() }))
+}
+
+/// Refuses a place where something lies already: what is left of an erased domain opens nothing and
+/// would only be in the way.
+async fn refuse_taken(store: &dyn ObjectStore) -> Result<()> {
+    if get_optional(store, name::REPOSITORY).await?.is_some() {
+        return Err(taken(store));
+    }
+    if store.list("", None, 1).await?.is_empty() {
+        return Ok(());
+    }
+    let what = format!("something lies at {} already; choose another name", store.location());
+    Err(Error::new(ErrorKind::RepositoryExists, what))
+}
+
+fn taken(store: &dyn ObjectStore) -> Error {
+    Error::new(ErrorKind::RepositoryExists, format!("there is a domain already at {}", store.location()))
+}

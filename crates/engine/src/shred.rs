@@ -1,0 +1,170 @@
+//! Erasure by key: destroys the keys of a domain, so that nobody reads it any more, and then deletes
+//! what lies there.
+//!
+//! The keys lie in the domain's member entries and nowhere else in the repository; they go first.
+//! Everything behind them is bytes without meaning from then on, also where the store deletes
+//! nothing yet. On purpose not here: copies that were made elsewhere, and what a store keeps as old
+//! versions.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::evidence;
+use crate::maintain::{Hold, holds};
+use crate::members::require_owner;
+use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
+use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
+use futures::stream::{self, StreamExt};
+use holdfast_core::id::RepositoryId;
+use holdfast_core::name;
+use holdfast_core::repository::Repository as Description;
+use holdfast_store::ObjectStore;
+use serde_json::json;
+use std::sync::Arc;
+
+const DELETES_AT_ONCE: usize = 16;
+
+/// What was destroyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShredReport {
+    /// Which repository the domain was.
+    pub id: RepositoryId,
+    /// So many snapshots can be read no more; unknown where an earlier run destroyed the keys.
+    pub snapshots: Option<u64>,
+    /// Objects that are deleted, keys included.
+    pub deleted: u64,
+    /// Objects that could not be deleted yet; nobody can read them.
+    pub left: u64,
+    /// The record of it in the evidence of the repository above.
+    pub evidence: String,
+}
+
+/// Destroys the keys of a domain and deletes it. Cut off anywhere, it is finished by the next run.
+///
+/// What could not be deleted is a problem of the outcome: the keys are gone, the bytes are not.
+///
+/// # Errors
+/// We are no owner, a hold stands, or the keys could not be destroyed: then the domain is as it was
+/// or is marked, and nothing that says so counts as erased.
+pub async fn shred(
+    ctx: &Ctx,
+    above: &Repository,
+    store: Arc<dyn ObjectStore>,
+    domain: &str,
+    reason: &str,
+) -> Result<Outcome<ShredReport>> {
+    require_owner(above, "destroy the keys of a domain")?;
+    let id = described(&*store).await?;
+    let begun = get_optional(&*store, name::SHREDDED).await?.is_some();
+    let snapshots = if begun { None } else { Some(weigh(ctx, &store, above, domain).await?) };
+    let record = |step: &str, more: serde_json::Value| {
+        let text = json!({
+            "record": "shred", "domain": domain, "repository": id.to_string(), "reason": reason,
+            "step": step, "more": more,
+        });
+        text.to_string()
+    };
+    evidence::append(ctx, above, "shred", record("begin", json!({ "snapshots": snapshots })).as_bytes())
+        .await?;
+    let text = format!("by an owner, at {} seconds since 1970: {reason}\n", ctx.clock.now().seconds);
+    // Whoever wrote one before meant the same.
+    let _ = put_or_mine(&*store, name::SHREDDED, text.into_bytes()).await?;
+    ctx.monitor.on(&Event::Phase("destroying keys"));
+    let mut deleted = destroy(&*store, "members/").await? + destroy(&*store, "keys/").await?;
+    ctx.monitor.on(&Event::Phase("deleting"));
+    let mut problems = Problems::default();
+    let left = delete_rest(ctx, &store, &mut deleted, &mut problems).await?;
+    let text = record("end", json!({ "deleted": deleted, "left": left }));
+    let evidence = evidence::append(ctx, above, "shred", text.as_bytes()).await?;
+    Ok(Outcome { value: ShredReport { id, snapshots, deleted, left, evidence }, problems })
+}
+
+/// Which repository lies there, if it is a domain.
+async fn described(store: &dyn ObjectStore) -> Result<RepositoryId> {
+    let text = get_optional(store, name::REPOSITORY).await?;
+    let text = text.ok_or_else(|| {
+        Error::new(ErrorKind::NoRepository, format!("there is no domain at {}", store.location()))
+    })?;
+    let description = Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+    if description.is_domain() {
+        return Ok(description.id);
+    }
+    let what = format!("{} is a repository of its own and no domain", store.location());
+    Err(Error::new(ErrorKind::Usage, what))
+}
+
+/// Counts what will be lost, and refuses while a hold stands on any of it.
+async fn weigh(ctx: &Ctx, store: &Arc<dyn ObjectStore>, above: &Repository, name: &str) -> Result<u64> {
+    let domain = Repository::open_domain(ctx, Arc::clone(store), above).await?;
+    let standing =
+        [holds(ctx, &domain).await?, holds(ctx, above).await?.into_iter().filter(of_all).collect()];
+    if let Some(hold) = standing.concat().first() {
+        let what = format!("domain {name} is held: {}; release the hold first", hold.reason.escape_debug());
+        return Err(Error::new(ErrorKind::NotAllowed, what));
+    }
+    Ok(domain.view().await?.snapshots().len() as u64)
+}
+
+/// Whether a hold of the repository above is on everything: that is meant for its domains too.
+fn of_all(hold: &Hold) -> bool {
+    hold.scope == crate::maintain::HoldScope::All
+}
+
+/// Deletes all objects below a prefix; none may be left.
+async fn destroy(store: &dyn ObjectStore, prefix: &str) -> Result<u64> {
+    let mut deleted = 0;
+    loop {
+        // Somebody may have been admitted meanwhile.
+        let listed = list_all(store, prefix).await?;
+        if listed.is_empty() {
+            return Ok(deleted);
+        }
+        for meta in listed {
+            store.delete(&meta.key).await.map_err(|error| {
+                let error = Error::from(error);
+                let what = format!("the key in {} could not be destroyed: {}", meta.key, error.what);
+                Error { what, ..error }
+            })?;
+            deleted += 1;
+        }
+    }
+}
+
+/// Deletes what is left, and last what says that something was here; returns how much stays.
+async fn delete_rest(
+    ctx: &Ctx,
+    store: &Arc<dyn ObjectStore>,
+    deleted: &mut u64,
+    problems: &mut Problems,
+) -> Result<u64> {
+    let is_last = |key: &str| key == name::REPOSITORY || key == name::SHREDDED;
+    let listed = list_all(&**store, "").await?;
+    let rest = listed.into_iter().filter(|meta| !is_last(meta.key.as_str()));
+    let mut deletes = stream::iter(rest)
+        .map(|meta| async move { (store.delete(&meta.key).await, meta) })
+        .buffer_unordered(DELETES_AT_ONCE);
+    let mut left = 0;
+    while let Some((result, meta)) = deletes.next().await {
+        if ctx.cancel.is_raised() {
+            return Err(Error::interrupted());
+        }
+        match result {
+            Ok(()) => *deleted += 1,
+            Err(error) => {
+                left += 1;
+                problems.problem(Problem {
+                    path: meta.key.as_str().as_bytes().to_vec(),
+                    kind: ProblemKind::Unreadable,
+                    what: format!("cannot be deleted yet, and cannot be read any more: {error}"),
+                });
+            }
+        }
+    }
+    if left == 0 {
+        for last in [name::REPOSITORY, name::SHREDDED] {
+            store.delete(&object_key(last)).await?;
+            *deleted += 1;
+        }
+    }
+    Ok(left)
+}

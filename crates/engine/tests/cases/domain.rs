@@ -1,0 +1,294 @@
+//! Domains: the keys of the repository open them, nothing is shared with them, and whoever destroys
+//! their keys has erased them and nothing else.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use crate::harness::{Node, START_SECONDS, Tree, World, chain, noise, run, secret};
+use holdfast_core::crypto::KdfCost;
+use holdfast_core::keys::Role;
+use holdfast_engine::error::{Error, ErrorKind, Result};
+use holdfast_engine::maintain::{HoldScope, hold, holds, release};
+use holdfast_engine::outcome::Outcome;
+use holdfast_engine::workers::Workers;
+use holdfast_engine::{
+    Granted, NewKey, Repository, Secret, ShredReport, admit, evidence, grant, members, remove_member, rotate,
+    shred,
+};
+use holdfast_store::fault::{Call, Fault, Operation};
+use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
+use std::sync::Arc;
+
+fn tree() -> Tree {
+    let mut tree = Tree::default();
+    tree.put("small", Node::file("the same words"));
+    tree.put("large", Node::file(noise(7, 300_000)));
+    for node in tree.0.values_mut() {
+        node.mtime.seconds = START_SECONDS - 10_000;
+        node.ctime = node.mtime;
+    }
+    tree
+}
+
+/// A repository with a snapshot, and a domain of it with a snapshot of the same tree.
+struct Scene {
+    world: World,
+    above: Repository,
+    store: MemoryStore,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (world, above) = World::made(Workers::inline()).await;
+        let scene = Self { world, above, store: MemoryStore::new() };
+        let place: Arc<dyn ObjectStore> = Arc::new(scene.store.clone());
+        let domain = Repository::create_domain(&scene.world.ctx(), place, &scene.above, Vec::new()).await;
+        scene.world.keep(&scene.above, &tree()).await;
+        scene.world.keep(&domain.unwrap(), &tree()).await;
+        scene
+    }
+
+    /// The domain once more.
+    fn fork(&self) -> MemoryStore {
+        MemoryStore::with_objects(self.store.objects())
+    }
+
+    async fn open(&self, store: &MemoryStore) -> Result<Repository> {
+        Repository::open_domain(&self.world.ctx(), Arc::new(store.clone()), &self.above).await
+    }
+
+    async fn admitted(&self, byte: u8, role: Role) -> Repository {
+        let new = NewKey {
+            secret: Secret::KeyFile(vec![byte; 32]),
+            label: Some(role.word().into()),
+            cost: Some(KdfCost { memory_kib: 32, passes: 1, lanes: 1 }),
+        };
+        admit(&self.world.ctx(), &self.world.open().await, role, &new).await.unwrap();
+        self.as_member(byte).await
+    }
+
+    async fn as_member(&self, byte: u8) -> Repository {
+        let store = Arc::new(self.world.store.clone());
+        Repository::open(&self.world.ctx(), store, &Secret::KeyFile(vec![byte; 32])).await.unwrap()
+    }
+
+    async fn shred_on(&self, store: Arc<dyn ObjectStore>) -> Result<Outcome<ShredReport>> {
+        shred(&self.world.ctx(), &self.above, store, "hr", "contract ended").await
+    }
+
+    /// What is outside is as it was.
+    async fn assert_outside_is_whole(&self) {
+        let newest = self.world.newest(&self.above).await;
+        self.world.assert_restores(&self.above, &newest, &tree()).await;
+        self.world.assert_sound(&self.above).await;
+    }
+}
+
+fn refused<T>(result: Result<T>) -> Error {
+    result.err().expect("it is refused")
+}
+
+#[test]
+fn a_domain_shares_nothing_but_the_way_in() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let domain = scene.open(&scene.store).await.unwrap();
+        assert!(domain.is_domain() && domain.id() != scene.above.id());
+        let newest = scene.world.newest(&domain).await;
+        scene.world.assert_restores(&domain, &newest, &tree()).await;
+        scene.world.assert_sound(&domain).await;
+        // All of it is stored twice, and no chunk has the same name in both.
+        let bytes = |objects: std::collections::BTreeMap<Key, bytes::Bytes>| -> usize {
+            objects
+                .iter()
+                .filter(|(key, _)| key.as_str().starts_with("packs/data"))
+                .map(|(_, body)| body.len())
+                .sum()
+        };
+        assert!(bytes(scene.store.objects()) > 300_000 && bytes(scene.world.store.objects()) > 300_000);
+        assert!(scene.store.objects().keys().all(|key| !key.as_str().starts_with("keys/")));
+        // Nobody takes it for a repository that a password opens.
+        let alone = Repository::open(&scene.world.ctx(), Arc::new(scene.store.clone()), &secret()).await;
+        assert_eq!(refused(alone).kind, ErrorKind::Usage);
+    });
+}
+
+#[test]
+fn members_open_it_with_their_roles() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let writer = scene.admitted(8, Role::Writer).await;
+        let place = || Arc::new(scene.store.clone());
+        // Not before an owner says so, and only an owner can.
+        let early = Repository::open_domain(&scene.world.ctx(), place(), &writer).await;
+        assert_eq!(refused(early).kind, ErrorKind::NotAllowed);
+        let above = scene.world.open().await;
+        let domain = Repository::open_domain(&scene.world.ctx(), place(), &above).await.unwrap();
+        assert_eq!(
+            grant(&scene.world.ctx(), &above, &domain).await.unwrap(),
+            Granted { admitted: 1, removed: 0 }
+        );
+        assert_eq!(grant(&scene.world.ctx(), &above, &domain).await.unwrap(), Granted::default());
+        let opened = Repository::open_domain(&scene.world.ctx(), place(), &writer).await.unwrap();
+        assert_eq!(opened.role(), Role::Writer);
+        assert_eq!(refused(grant(&scene.world.ctx(), &writer, &opened).await).kind, ErrorKind::NotAllowed);
+        let (ctx, empty) = (scene.world.ctx(), Arc::new(MemoryStore::new()));
+        let made = Repository::create_domain(&ctx, empty, &writer, Vec::new()).await;
+        assert_eq!(refused(made).kind, ErrorKind::NotAllowed);
+        let report = shred(&scene.world.ctx(), &writer, place(), "hr", "revenge").await;
+        assert_eq!(refused(report).kind, ErrorKind::NotAllowed);
+        scene.open(&scene.store).await.unwrap();
+        // Who is removed is shut out of the domain too, and new keys are given to who belongs.
+        let removed = members(&above).into_iter().find(|member| member.role == Role::Writer).unwrap();
+        remove_member(&scene.world.ctx(), &above, removed.id).await.unwrap();
+        let domain = Repository::open_domain(&scene.world.ctx(), place(), &above).await.unwrap();
+        let granted = grant(&scene.world.ctx(), &above, &domain).await.unwrap();
+        assert_eq!(granted, Granted { admitted: 0, removed: 1 });
+        assert_eq!(rotate(&scene.world.ctx(), &domain).await.unwrap().members, 1);
+        let late = Repository::open_domain(&scene.world.ctx(), place(), &writer).await;
+        assert_eq!(refused(late).kind, ErrorKind::NotAllowed);
+        let newest = scene.world.newest(&domain).await;
+        scene.world.assert_restores(&domain, &newest, &tree()).await;
+        scene.world.assert_sound(&domain).await;
+        let writer = scene.admitted(9, Role::Writer).await;
+        let above = scene.world.open().await;
+        // Those who belong when a domain is made open it at once.
+        let store = Arc::new(MemoryStore::new());
+        Repository::create_domain(&ctx, store.clone(), &above, Vec::new()).await.unwrap();
+        let opened = Repository::open_domain(&scene.world.ctx(), store, &writer).await.unwrap();
+        assert_eq!(opened.role(), Role::Writer);
+    });
+}
+
+#[test]
+fn a_domain_of_a_stranger_is_refused() {
+    run(|| async {
+        let (scene, stranger) = (Scene::new().await, World::with_seed(Workers::inline(), 99));
+        let theirs = stranger.create().await;
+        let store = Arc::new(MemoryStore::new());
+        Repository::create_domain(&stranger.ctx(), store.clone(), &theirs, Vec::new()).await.unwrap();
+        let error = refused(Repository::open_domain(&scene.world.ctx(), store.clone(), &scene.above).await);
+        assert!(error.to_string().contains("not made by an owner"), "{error}");
+        // Nor does anything else that lies there make way.
+        let again = Repository::create_domain(&scene.world.ctx(), store, &scene.above, Vec::new()).await;
+        assert_eq!(refused(again).kind, ErrorKind::RepositoryExists);
+        let taken = Arc::new(MemoryStore::new());
+        let _ = taken.put_new(&Key::new("packs/x").unwrap(), "left".into()).await.unwrap();
+        let again = Repository::create_domain(&scene.world.ctx(), taken, &scene.above, Vec::new()).await;
+        assert_eq!(refused(again).kind, ErrorKind::RepositoryExists);
+    });
+}
+
+#[test]
+fn what_is_shredded_is_gone_and_nothing_else() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let outcome = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        let (report, problems) = (outcome.value, outcome.problems.problem_count);
+        assert_eq!((report.snapshots, report.left, problems), (Some(1), 0, 0));
+        assert!(report.deleted > 5 && scene.store.objects().is_empty(), "{report:?}");
+        scene.assert_outside_is_whole().await;
+        let book = evidence::records(&scene.world.ctx(), &scene.above).await.unwrap();
+        let records = book.records();
+        assert_eq!(records.len(), 2);
+        for record in &records {
+            let text = String::from_utf8(record.text.clone()).unwrap();
+            assert!(
+                record.kind == "shred" && text.contains("contract ended") && text.contains("hr"),
+                "{text}"
+            );
+        }
+        assert_eq!(records[1].name, report.evidence);
+    });
+}
+
+#[test]
+fn a_hold_stops_it() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let domain = scene.open(&scene.store).await.unwrap();
+        for repository in [&domain, &scene.above] {
+            hold(&scene.world.ctx(), repository, &[HoldScope::All], "a lawsuit", None).await.unwrap();
+            let error = refused(scene.shred_on(Arc::new(scene.store.clone())).await);
+            assert!(
+                error.kind == ErrorKind::NotAllowed && error.to_string().contains("a lawsuit"),
+                "{error}"
+            );
+            let ids: Vec<_> =
+                holds(&scene.world.ctx(), repository).await.unwrap().iter().map(|hold| hold.id).collect();
+            release(&scene.world.ctx(), repository, &ids).await.unwrap();
+        }
+        let newest = scene.world.newest(&domain).await;
+        scene.world.assert_restores(&domain, &newest, &tree()).await;
+        let outcome = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        assert_eq!(outcome.value.left, 0);
+    });
+}
+
+#[test]
+fn a_shred_that_dies_at_any_call_is_ended_by_the_next() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let measured = FaultStore::new(Arc::new(scene.fork()), |_| Fault::None);
+        let _ = scene.shred_on(Arc::new(measured.clone())).await.unwrap();
+        assert!(measured.calls() > 20, "{}", measured.calls());
+        for at in 0..measured.calls() {
+            let store = scene.fork();
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            let dying = FaultStore::new(Arc::new(store.clone()), plan);
+            let _ = scene.shred_on(Arc::new(dying.clone())).await;
+            assert!(dying.crashed(), "call {at} was not made");
+            let names: Vec<_> = store.objects().into_keys().map(|key| key.as_str().to_owned()).collect();
+            let begun = names.iter().any(|name| name == "shredded");
+            let keys = names.iter().filter(|name| name.starts_with("members/")).count();
+            match scene.open(&store).await {
+                // Nothing was destroyed, or it would not open.
+                Ok(domain) => {
+                    assert!(!begun, "crash at call {at}");
+                    let newest = scene.world.newest(&domain).await;
+                    scene.world.assert_restores(&domain, &newest, &tree()).await;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::NoRepository, "crash at call {at}: {}", chain(&error));
+                    let whole = names.iter().filter(|name| name.starts_with("packs/")).count() > 0;
+                    assert!(whole || keys == 0, "crash at call {at}: packs went before keys");
+                }
+            }
+            match scene.shred_on(Arc::new(store.clone())).await {
+                Ok(outcome) => assert_eq!(outcome.value.left, 0, "crash at call {at}"),
+                // The very last calls: nothing but the word that it was shredded is left.
+                Err(error) => assert_eq!(error.kind, ErrorKind::NoRepository, "crash at call {at}"),
+            }
+            let left: Vec<_> = store.objects().into_keys().map(|key| key.as_str().to_owned()).collect();
+            assert!(left.iter().all(|name| name == "shredded"), "crash at call {at}: {left:?}");
+        }
+        scene.assert_outside_is_whole().await;
+    });
+}
+
+#[test]
+fn a_store_that_deletes_nothing_is_told_of() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let store = scene.fork();
+        // A lock on everything: the keys cannot be destroyed, so nothing is erased.
+        let locked = |call: &Call| match call.operation {
+            Operation::Delete => Fault::FailBefore(StoreErrorKind::Denied),
+            _ => Fault::None,
+        };
+        let error = refused(scene.shred_on(Arc::new(FaultStore::new(Arc::new(store.clone()), locked))).await);
+        assert!(error.to_string().contains("could not be destroyed"), "{error}");
+        // A lock on packs: they stay, unreadable, and are told of.
+        let packs = |call: &Call| match call.operation {
+            Operation::Delete if call.key.starts_with("packs/") => Fault::FailBefore(StoreErrorKind::Denied),
+            _ => Fault::None,
+        };
+        let outcome =
+            scene.shred_on(Arc::new(FaultStore::new(Arc::new(store.clone()), packs))).await.unwrap();
+        assert!(outcome.value.left > 0 && outcome.problems.problem_count == outcome.value.left);
+        assert_eq!(outcome.value.snapshots, None);
+        let error = refused(scene.open(&store).await);
+        assert!(error.to_string().contains("destroyed"), "{error}");
+        let outcome = scene.shred_on(Arc::new(store.clone())).await.unwrap();
+        assert!(outcome.value.left == 0 && store.objects().is_empty());
+    });
+}

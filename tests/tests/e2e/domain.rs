@@ -1,0 +1,149 @@
+//! Domains through the program: what is in one is apart, every verb works in it, and `shred` makes it
+//! unreadable and nothing else.
+
+use super::tree::put;
+use super::world::{World, within};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// A repository with a snapshot, and a domain with another.
+fn with_domain() -> World {
+    let world = World::new();
+    put(world.path("source/file"), b"what is outside");
+    put(world.path("tenant/letter"), b"what is inside");
+    world.backup(&world.path("source"));
+    world.run(&[&"init", &"--domain", &"tenant-7"]).ends(0).says(&["--domain tenant-7 backup"]);
+    let tenant = world.path("tenant");
+    world.run(&[&"--domain", &"tenant-7", &"backup", &tenant]).ends(0);
+    world
+}
+
+fn shown(world: &World, options: &[&str]) -> Vec<Value> {
+    let mut words: Vec<super::world::Word<'_>> = vec![&"snapshots", &"--json"];
+    words.extend(options.iter().map(|word| word as super::world::Word<'_>));
+    world.run(&words).ends(0).lines()
+}
+
+fn restored(world: &World, options: &[&str], source: &Path, target: &str) -> String {
+    let (from, target) = (within("latest", source), world.path(target));
+    let mut words: Vec<super::world::Word<'_>> = vec![&"restore", &from, &"--target", &target];
+    words.extend(options.iter().map(|word| word as super::world::Word<'_>));
+    world.run(&words).ends(0);
+    let file = fs::read_dir(&target).unwrap().next().unwrap().unwrap().path();
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn a_domain_is_apart_and_every_verb_works_in_it() {
+    let world = with_domain();
+    assert_eq!((shown(&world, &[]).len(), shown(&world, &["--domain", "tenant-7"]).len()), (1, 1));
+    let tenant = world.path("tenant");
+    assert_eq!(restored(&world, &["--domain", "tenant-7"], &tenant, "out"), "what is inside");
+    assert_eq!(world.run(&[&"domain", &"list"]).ends(0).out.trim(), "tenant-7");
+    world.run(&[&"check", &"--read-data"]).ends(0).says(&["tenant-7"]);
+    let inside = |words: &[super::world::Word<'_>]| {
+        let mut all: Vec<super::world::Word<'_>> = vec![&"--domain", &"tenant-7"];
+        all.extend(words);
+        world.run(&all)
+    };
+    inside(&[&"check", &"--read-data"]).ends(0);
+    let summary = inside(&[&"backup", &"--json", &tenant]).ends(0).summary();
+    assert_eq!(summary["files_unmodified"], 1, "{summary}");
+    inside(&[&"forget", &"--keep-last", &"1", &"--prune"]).ends(0);
+    inside(&[&"repair", &"index"]).ends(0);
+    inside(&[&"evidence", &"verify"]).ends(0);
+    // The place of a domain is as good as its name.
+    let place = world.repo.join("domains/tenant-7");
+    let through = world.run(&[&"-r", &place, &"snapshots", &"--json"]).ends(0).lines();
+    assert_eq!(through, shown(&world, &["--domain", "tenant-7"]));
+    // And it may be copied from, by whoever may read it.
+    let mut copy = world.command();
+    copy.env("HOLDFAST_FROM_PASSWORD", "correct horse");
+    world.run_as(&mut copy, &[&"copy", &"--from", &place]).ends(0);
+    assert_eq!(shown(&world, &[]).len(), 2);
+    for (words, said) in [
+        (&[&"key" as super::world::Word<'_>, &"list"][..], "keys of the repository"),
+        (&[&"domain", &"list"], "--domain is of no use"),
+        (&[&"init", &"--label", &"x"], "--label is of no use"),
+    ] {
+        inside(words).ends(2).says(&[said]);
+    }
+    inside(&[&"init"]).ends(11);
+    world.run(&[&"--domain", &"no/name", &"snapshots"]).ends(2);
+    world.run(&[&"--domain", &"nobody", &"snapshots"]).ends(10);
+}
+
+#[test]
+fn a_wrong_password_opens_no_domain() {
+    let world = with_domain();
+    let mut command = world.command();
+    command.env("HOLDFAST_PASSWORD", "wrong");
+    world.run_as(&mut command, &[&"--domain", &"tenant-7", &"snapshots"]).ends(12);
+}
+
+#[test]
+fn keys_of_the_repository_are_those_of_its_domains() {
+    let world = with_domain();
+    let with = |password: &str, new: &str| {
+        let mut command = world.command();
+        command.env("HOLDFAST_PASSWORD", password).env("HOLDFAST_NEW_PASSWORD", new);
+        command
+    };
+    let inside = |password: &str| {
+        world
+            .run_as(&mut with(password, ""), &[&"--domain", &"tenant-7", &"restore", &"latest", &"--dry-run"])
+    };
+    world.run_as(&mut with("correct horse", "second"), &[&"key", &"add", &"--kdf-memory", &"1"]).ends(0);
+    let words: [super::world::Word<'_>; 6] = [&"key", &"add", &"--role", &"reader", &"--kdf-memory", &"1"];
+    world.run_as(&mut with("correct horse", "reading"), &words).ends(0);
+    for password in ["second", "reading"] {
+        world.run_as(&mut with(password, ""), &[&"--domain", &"tenant-7", &"ls", &"latest"]).ends(0);
+    }
+    world.run(&[&"key", &"rotate"]).ends(0);
+    let listed = world.run(&[&"key", &"list", &"--json"]).ends(0).lines();
+    let reader =
+        listed.iter().find(|line| line["message_type"] == "member" && line["role"] == "reader").unwrap();
+    let reader = reader["member"].as_str().unwrap();
+    world.run(&[&"key", &"remove", &"--member", &reader, &"--rotate"]).ends(0);
+    assert_ne!(inside("reading").code, 0);
+    world.run(&[&"--domain", &"tenant-7", &"key", &"rotate"]).ends(0);
+    let tenant = world.path("tenant");
+    assert_eq!(restored(&world, &["--domain", "tenant-7"], &tenant, "again"), "what is inside");
+    world.run(&[&"--domain", &"tenant-7", &"check", &"--read-data"]).ends(0);
+}
+
+#[test]
+fn what_is_shredded_cannot_be_read_and_the_rest_can() {
+    let world = with_domain();
+    let kept = world.path("kept");
+    super::world::run_tool(std::process::Command::new("cp").arg("-a").arg(&world.repo).arg(&kept));
+    let before: Vec<_> = world.objects().into_iter().filter(|name| !name.starts_with("domains/")).collect();
+    world.run(&[&"shred", &"tenant-7", &"--confirm", &"tenant-8", &"--reason", &"over"]).ends(2);
+    world.run(&[&"shred", &"tenant-8", &"--confirm", &"tenant-8", &"--reason", &"over"]).ends(1);
+    let words: [super::world::Word<'_>; 7] =
+        [&"shred", &"tenant-7", &"--confirm", &"tenant-7", &"--reason", &"contract ended", &"--json"];
+    let summary = world.run(&words).ends(0).lines().pop().unwrap();
+    assert_eq!((&summary["snapshots"], &summary["objects_left"]), (&1.into(), &0.into()), "{summary}");
+    world.run(&[&"--domain", &"tenant-7", &"snapshots"]).ends(10);
+    assert!(world.run(&[&"domain", &"list"]).ends(0).out.is_empty());
+    assert!(
+        !world.repo.join("domains/tenant-7/members").exists() || {
+            fs::read_dir(world.repo.join("domains/tenant-7/members")).unwrap().next().is_none()
+        }
+    );
+    // No local copy remembers what was in it.
+    assert!(!world.cache.join(summary["id"].as_str().unwrap()).exists());
+    let evidence = world.run(&[&"evidence", &"show", &"--json"]).ends(0).out;
+    assert!(evidence.contains("contract ended") && evidence.contains("\"shred\""), "{evidence}");
+    world.run(&[&"evidence", &"verify"]).ends(0);
+    world.check();
+    assert_eq!(restored(&world, &[], &world.path("source"), "out"), "what is outside");
+    let after = world.objects();
+    assert!(before.iter().all(|name| after.contains(name)));
+    // All that a thief of the packs can bring back without the members is bytes.
+    let thief = World::bare();
+    super::world::run_tool(std::process::Command::new("cp").arg("-a").arg(&kept).arg(&thief.repo));
+    fs::remove_dir_all(thief.repo.join("domains/tenant-7/members")).unwrap();
+    thief.run(&[&"--domain", &"tenant-7", &"snapshots"]).ends(1).says(&["nobody's rights"]);
+}
