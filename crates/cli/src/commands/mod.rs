@@ -225,7 +225,7 @@ impl Run {
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
         drop(opening);
-        let secret = secrets::get(&self.global, false)?;
+        let secret = secrets::get(&self.global, &self.reach, false)?;
         self.listen()?;
         let store = self.guard(store);
         Ok((Repository::open(&self.ctx, store, &secret).await?, secret))
@@ -257,13 +257,13 @@ impl Run {
         let place = settings::from_place(from)?;
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
-        let keys = secrets::bucket_keys("FROM")?;
+        let keys = secrets::bucket_keys("FROM_")?;
         let Some(store) = wire_up::open_store_with(&place, keys, &self.reach).await.map_err(of_from)? else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
         drop(opening);
-        let secret = secrets::get_from(from)?;
+        let secret = secrets::get_from(from, &self.reach)?;
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let store = wire_up::guard_other(store, &self.global, &self.watchdog, &place);
         Repository::open(&self.ctx, store, &secret).await.map_err(|error| of_from(Fault::from(error)))
