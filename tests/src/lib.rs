@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: running the real program, which is in `tests/e2e/world.rs`.
 
+pub mod bao;
 pub mod forward;
 pub mod fuzz;
 pub mod postgres;

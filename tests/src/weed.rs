@@ -214,7 +214,7 @@ impl Weed {
     /// What opens it.
     #[must_use]
     pub fn keys() -> Keys {
-        Keys { access: ACCESS.to_owned(), secret: SECRET.to_owned() }
+        Keys { access: ACCESS.to_owned(), secret: SECRET.to_owned().into(), token: None }
     }
 }
 

@@ -21,7 +21,7 @@ async fn a_bucket_keeps_the_contract() {
 async fn errors_say_what_to_do() {
     let weed = tokio::task::spawn_blocking(Weed::start).await.expect("a server");
     let key = Key::new("a/b").expect("a key");
-    let wrong = Keys { secret: "wrong".into(), ..Weed::keys() };
+    let wrong = Keys { secret: "wrong".to_owned().into(), ..Weed::keys() };
     let store = S3Store::new(&weed.address("x"), Some(wrong), &Network::default()).await;
     let error = store.get(&key, ByteRange::All).await.expect_err("a wrong key");
     assert_eq!(error.kind, ErrorKind::Denied, "{error:?}");

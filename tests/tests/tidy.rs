@@ -16,6 +16,7 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("core", Some(&[])),
     ("store", Some(&[])),
     ("store-s3", Some(&["store"])),
+    ("vault", Some(&["store-s3"])),
     ("engine", Some(&["core", "store"])),
     ("source-files", Some(&["core", "engine"])),
     ("source-s3", Some(&["core", "engine", "store", "store-s3"])),
@@ -43,7 +44,6 @@ const BANNED_WORDS: &[(&str, &str)] = &[
     ("blob", "chunk"),
     ("blobs", "chunks"),
     ("backend", "store"),
-    ("vault", "repository"),
     ("lease", "nothing: holdfast has no locks"),
     ("utils", "the name of what it does"),
 ];

@@ -64,12 +64,18 @@ impl Conducting {
 /// A policy names its repositories; one from elsewhere would be passed over in silence.
 fn refuse_repository(global: &Global) -> Result<(), Fault> {
     let Global { repo, repository_file, password_file, password_command, key_file, .. } = global;
+    let Global { password_credential, password_vault, key_credential, key_vault, key_transit, .. } = global;
     let stated = [
         (repo.is_some(), "--repo"),
         (repository_file.is_some(), "--repository-file"),
         (password_file.is_some(), "--password-file"),
         (password_command.is_some(), "--password-command"),
+        (password_credential.is_some(), "--password-credential"),
+        (password_vault.is_some(), "--password-vault"),
         (key_file.is_some(), "--key-file"),
+        (key_credential.is_some(), "--key-credential"),
+        (key_vault.is_some(), "--key-vault"),
+        (key_transit.is_some(), "--key-transit"),
     ];
     match stated.into_iter().find(|(stated, _)| *stated) {
         Some((_, name)) => {

@@ -17,6 +17,7 @@ mod secrets;
 mod settings;
 mod stdin;
 mod stuck;
+mod undumped;
 mod wire_up;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ const _: () =
     assert!(holdfast_engine::MUTANT.is_none(), "a program is never built with a mistake on purpose");
 
 fn main() -> ExitCode {
+    undumped::keep();
     hands::leash::heed();
     commands::main(std::env::args_os().collect())
 }

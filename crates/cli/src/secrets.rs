@@ -1,80 +1,128 @@
-//! What opens a repository: from a file, a command, the environment or a person.
+//! What opens a repository: from a file, a command, a credential, Vault, the environment or a person.
 //!
-//! Secrets are never arguments and never shown. On purpose not here: what is done with them.
+//! Secrets are never arguments and never shown. On purpose not here: what is done with them, and how each
+//! is read, which has files of its own.
+
+mod around;
+mod bytes;
+pub(crate) mod handed;
+pub(crate) mod vault;
+
+pub(crate) use around::{TAKEN, ambient_keys, bucket_keys, is_ours, is_persons, keep_from, of_server, value};
+pub(crate) use bytes::{Bytes, credential, file, printed};
 
 use crate::args::{FromArgs, Global, NewSecret};
 use crate::engine::Secret;
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::settings::variable;
-use crate::wire_up::{Keys, ServerSecrets};
+use crate::wire_up::Reach;
 use holdfast_core::keys::KEY_FILE_BYTES_MIN;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use zeroize::Zeroizing;
-
-/// Nobody types more than this; a larger file is the wrong one.
-const SECRET_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin {
     PasswordFile(PathBuf),
     PasswordCommand(OsString),
+    PasswordCredential(OsString),
+    PasswordVault(OsString),
     KeyFile(PathBuf),
-    Environment,
+    KeyCredential(OsString),
+    KeyVault(OsString),
+    /// It stands in the environment, or was handed over.
+    Password,
+    /// A key file that was handed over.
+    Key,
     Person,
 }
 
-/// What a command line says of the secret of a repository, and how its variables begin.
-#[derive(Debug, Clone, Copy)]
+/// What a command line says of a secret, and how its options and variables begin.
+#[derive(Debug, Clone)]
 struct Stated<'a> {
-    key_file: Option<&'a PathBuf>,
-    password_file: Option<&'a PathBuf>,
-    password_command: Option<&'a OsString>,
+    options: [(&'static str, Option<Origin>); 7],
+    /// What opens the key file before it opens anything.
+    transit: Option<&'a OsString>,
+    /// Of variables; empty where the environment is not asked for all of them.
     prefix: &'static str,
+    /// Whether only the password itself may come from the environment.
+    bare: bool,
+    reach: &'a Reach,
 }
 
-impl<'a> From<&'a Global> for Stated<'a> {
-    fn from(global: &'a Global) -> Self {
-        Self {
-            key_file: global.key_file.as_ref(),
-            password_file: global.password_file.as_ref(),
-            password_command: global.password_command.as_ref(),
-            prefix: "HOLDFAST_",
-        }
+impl<'a> Stated<'a> {
+    fn of(global: &'a Global, reach: &'a Reach) -> Self {
+        let Global { key_file, key_credential, key_vault, .. } = global;
+        let Global { password_file, password_command, password_credential, password_vault, .. } = global;
+        let options = [
+            ("--key-file", key_file.clone().map(Origin::KeyFile)),
+            ("--key-credential", key_credential.clone().map(Origin::KeyCredential)),
+            ("--key-vault", key_vault.clone().map(Origin::KeyVault)),
+            ("--password-file", password_file.clone().map(Origin::PasswordFile)),
+            ("--password-command", password_command.clone().map(Origin::PasswordCommand)),
+            ("--password-credential", password_credential.clone().map(Origin::PasswordCredential)),
+            ("--password-vault", password_vault.clone().map(Origin::PasswordVault)),
+        ];
+        let transit = global.key_transit.as_ref();
+        Self { options, transit, prefix: "HOLDFAST_", bare: false, reach }
     }
-}
 
-impl<'a> From<&'a FromArgs> for Stated<'a> {
-    fn from(from: &'a FromArgs) -> Self {
-        Self {
-            key_file: from.from_key_file.as_ref(),
-            password_file: from.from_password_file.as_ref(),
-            password_command: from.from_password_command.as_ref(),
-            prefix: "HOLDFAST_FROM_",
-        }
+    fn of_from(from: &'a FromArgs, reach: &'a Reach) -> Self {
+        let options = [
+            ("--from-key-file", from.from_key_file.clone().map(Origin::KeyFile)),
+            ("--from-key-credential", from.from_key_credential.clone().map(Origin::KeyCredential)),
+            ("--from-key-vault", from.from_key_vault.clone().map(Origin::KeyVault)),
+            ("--from-password-file", from.from_password_file.clone().map(Origin::PasswordFile)),
+            ("--from-password-command", from.from_password_command.clone().map(Origin::PasswordCommand)),
+            (
+                "--from-password-credential",
+                from.from_password_credential.clone().map(Origin::PasswordCredential),
+            ),
+            ("--from-password-vault", from.from_password_vault.clone().map(Origin::PasswordVault)),
+        ];
+        let transit = from.from_key_transit.as_ref();
+        Self { options, transit, prefix: "HOLDFAST_FROM_", bare: false, reach }
+    }
+
+    fn of_new(new: &'a NewSecret, reach: &'a Reach) -> Self {
+        let options = [
+            ("--new-key-file", new.new_key_file.clone().map(Origin::KeyFile)),
+            ("--new-key-credential", new.new_key_credential.clone().map(Origin::KeyCredential)),
+            ("--new-key-vault", new.new_key_vault.clone().map(Origin::KeyVault)),
+            ("--new-password-file", new.new_password_file.clone().map(Origin::PasswordFile)),
+            ("--new-password-command", new.new_password_command.clone().map(Origin::PasswordCommand)),
+            (
+                "--new-password-credential",
+                new.new_password_credential.clone().map(Origin::PasswordCredential),
+            ),
+            ("--new-password-vault", new.new_password_vault.clone().map(Origin::PasswordVault)),
+        ];
+        let transit = new.new_key_transit.as_ref();
+        Self { options, transit, prefix: "HOLDFAST_NEW_", bare: true, reach }
     }
 }
 
 /// Gets what opens the repository. `confirm` asks a person twice.
-pub(crate) fn get(global: &Global, confirm: bool) -> Result<Secret, Fault> {
-    stated(
-        global.into(),
-        || if confirm { ask_new("New password for the repository: ", USUAL) } else { ask() },
-    )
+pub(crate) fn get(global: &Global, reach: &Reach, confirm: bool) -> Result<Secret, Fault> {
+    stated(&Stated::of(global, reach), || match confirm {
+        true => bytes::prompt_twice("New password for the repository: ", USUAL),
+        false => bytes::prompt("Password of the repository: ", USUAL),
+    })
 }
 
 /// Gets what opens the repository that is copied from.
-pub(crate) fn get_from(from: &FromArgs) -> Result<Secret, Fault> {
+pub(crate) fn get_from(from: &FromArgs, reach: &Reach) -> Result<Secret, Fault> {
     const HINT: &str = "use --from-password-file, --from-password-command or --from-key-file, or set \
                         HOLDFAST_FROM_PASSWORD_FILE";
     let text = "Password of the repository to copy from: ";
-    stated(from.into(), || password_of(prompt(text, HINT)?.into_bytes(), "the password"))
+    stated(&Stated::of_from(from, reach), || bytes::prompt(text, HINT))
+}
+
+/// Gets what shall open the repository from now on.
+pub(crate) fn get_new(new: &NewSecret, reach: &Reach) -> Result<Secret, Fault> {
+    const HINT: &str =
+        "use --new-password-file, --new-password-command or --new-key-file, or set HOLDFAST_NEW_PASSWORD";
+    stated(&Stated::of_new(new, reach), || bytes::prompt_twice("New password: ", HINT))
 }
 
 /// What opens the repository also for another program, later and without anybody.
@@ -87,8 +135,10 @@ pub(crate) enum Lasting {
 }
 
 /// Tells what would open the repository for a program that is started from somewhere else.
-pub(crate) fn lasting(global: &Global) -> Result<Lasting, Fault> {
-    Ok(match origin(global.into(), variable)? {
+pub(crate) fn lasting(global: &Global, reach: &Reach) -> Result<Lasting, Fault> {
+    let stated = Stated::of(global, reach);
+    Ok(match origin(&stated, variable)? {
+        Origin::KeyFile(_) if transit(&stated).is_some() => Lasting::Passing("Vault"),
         Origin::KeyFile(path) => Lasting::KeyFile(path),
         Origin::PasswordFile(path) => Lasting::PasswordFile(path),
         // What stands in the environment may be a secret itself; an argument is none.
@@ -96,296 +146,153 @@ pub(crate) fn lasting(global: &Global) -> Result<Lasting, Fault> {
             Lasting::PasswordCommand(command)
         }
         Origin::PasswordCommand(_) => Lasting::Passing("HOLDFAST_PASSWORD_COMMAND"),
-        Origin::Environment => Lasting::Passing("HOLDFAST_PASSWORD"),
+        Origin::PasswordCredential(_) | Origin::KeyCredential(_) => {
+            Lasting::Passing("a credential of this service")
+        }
+        Origin::PasswordVault(_) | Origin::KeyVault(_) => Lasting::Passing("Vault"),
+        Origin::Password | Origin::Key => Lasting::Passing("HOLDFAST_PASSWORD"),
         Origin::Person => Lasting::Passing("a person"),
     })
 }
 
-fn stated(stated: Stated<'_>, ask: impl FnOnce() -> Result<Secret, Fault>) -> Result<Secret, Fault> {
-    match origin(stated, variable)? {
+fn stated(stated: &Stated<'_>, ask: impl FnOnce() -> Result<Bytes, Fault>) -> Result<Secret, Fault> {
+    let credential = |name: &OsStr| {
+        let found = credential(&name.to_string_lossy(), variable);
+        found.map_err(|(what, next)| Fault::usage(what, next))
+    };
+    let vault = |text: &OsStr, what: &str| vault::read(&vault::parse(text)?, what, stated.reach, variable);
+    let origin = origin(stated, variable)?;
+    let transit = transit(stated);
+    if transit.is_some() && !matches!(origin, Origin::KeyFile(_) | Origin::KeyCredential(_)) {
+        let what = "a key of Vault's transit engine is given, and no key file that it could open";
+        return Err(Fault::usage(
+            what,
+            "name the file too: --key-file, --key-credential or HOLDFAST_KEY_FILE",
+        ));
+    }
+    let key_file = |path: &Path| match &transit {
+        None => key_file(path),
+        Some(key) => {
+            let sealed = file(path, "key file")?;
+            let what = format!("the key file {}", path.display());
+            key_of(vault::open(&vault::parse_key(key)?, &sealed, &what, stated.reach, variable)?, &what)
+        }
+    };
+    match origin {
         Origin::KeyFile(path) => key_file(&path),
+        Origin::KeyCredential(name) => key_file(&credential(&name)?),
+        Origin::KeyVault(text) => key_of(vault(&text, "the key")?, "the key in Vault"),
+        Origin::Key => {
+            let name = format!("{}KEY_ITSELF", stated.prefix);
+            key_of(handed::get(&name).unwrap_or_default(), "the key that was handed over")
+        }
         Origin::PasswordFile(path) => password_file(&path),
-        Origin::PasswordCommand(command) => password_command(&command),
-        Origin::Environment => {
+        Origin::PasswordCredential(name) => password_file(&credential(&name)?),
+        Origin::PasswordCommand(command) => {
+            password_of(bytes::of_shell(&command)?, "what the password command printed")
+        }
+        Origin::PasswordVault(text) => password_of(vault(&text, "the password")?, "the password in Vault"),
+        Origin::Password => {
             let name = format!("{}PASSWORD", stated.prefix);
-            password_of(variable(&name).unwrap_or_default().into_vec(), &name)
+            password_of(value(&name).unwrap_or_default(), &name)
         }
-        Origin::Person => ask(),
+        Origin::Person => password_of(ask()?, "the password"),
     }
 }
 
-/// Gets the keys of a bucket that has keys of its own: `whose` is SOURCE, TARGET or FROM.
-pub(crate) fn bucket_keys(whose: &str) -> Result<Option<Keys>, Fault> {
-    let names = ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"].map(|what| format!("HOLDFAST_{whose}_AWS_{what}"));
-    let text = |name: &str| {
-        let text = variable(name).map(OsString::into_string).transpose();
-        text.map_err(|_| Fault::usage(format!("{name} is no text"), "check how it is set"))
-    };
-    match (text(&names[0])?, text(&names[1])?) {
-        (Some(access), Some(secret)) => Ok(Some(Keys { access, secret })),
-        (None, None) => Ok(None),
-        (Some(_), None) | (None, Some(_)) => {
-            let what = format!("of {} and {} only one is set", names[0], names[1]);
-            Err(Fault::usage(what, "set both, or none and use profile= in the URL"))
-        }
-    }
-}
-
-/// Gets what lets us in to a server of PostgreSQL, by the names that its own programs use.
-pub(crate) fn of_server() -> Result<ServerSecrets, Fault> {
-    let password = variable("PGPASSWORD").map(|password| Zeroizing::new(password.into_vec()));
-    let stated = variable("PGPASSFILE").map(PathBuf::from);
-    let usual = || variable("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists());
-    let passfile = match stated.or_else(usual) {
-        Some(path) if password.is_none() => {
-            refuse_open(&path)?;
-            Some(Zeroizing::new(read_file(&path, "password file")?))
-        }
-        _ => None,
-    };
-    Ok(ServerSecrets { password, passfile })
-}
-
-/// A file of passwords that others can read is not used, as the server's own programs do not.
-fn refuse_open(path: &Path) -> Result<(), Fault> {
-    match std::fs::metadata(path) {
-        Ok(file) if file.is_file() && file.mode() & 0o077 != 0 => Err(Fault::usage(
-            format!("the password file {} can be read by others", path.display()),
-            "make it your own: chmod 600",
-        )),
-        // What is missing is told of when it is read.
-        _ => Ok(()),
-    }
-}
-
-/// Gets what shall open the repository from now on.
-pub(crate) fn get_new(new: &NewSecret) -> Result<Secret, Fault> {
-    if let Some(path) = &new.new_key_file {
-        return key_file(path);
-    }
-    if let Some(path) = &new.new_password_file {
-        return password_file(path);
-    }
-    if let Some(command) = &new.new_password_command {
-        return password_command(command);
-    }
-    match variable("HOLDFAST_NEW_PASSWORD") {
-        Some(password) => password_of(password.into_vec(), "HOLDFAST_NEW_PASSWORD"),
-        None => ask_new(
-            "New password: ",
-            "use --new-password-file, --new-password-command or --new-key-file, or set HOLDFAST_NEW_PASSWORD",
-        ),
-    }
+/// The key that opens the key file, if it is sealed.
+fn transit(stated: &Stated<'_>) -> Option<OsString> {
+    let named = || variable(&format!("{}KEY_TRANSIT", stated.prefix)).filter(|_| !stated.bare);
+    stated.transit.cloned().or_else(named)
 }
 
 /// Options go before the environment; two of the same rank are one too many.
-fn origin(stated: Stated<'_>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Origin, Fault> {
-    let options = [
-        stated.key_file.cloned().map(Origin::KeyFile),
-        stated.password_file.cloned().map(Origin::PasswordFile),
-        stated.password_command.cloned().map(Origin::PasswordCommand),
-    ];
-    if let Some(origin) = options.into_iter().flatten().next() {
+fn origin(stated: &Stated<'_>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Origin, Fault> {
+    let options =
+        stated.options.iter().filter_map(|(name, origin)| Some(((*name).to_owned(), origin.clone()?)));
+    if let Some(origin) = only(options, "given", "leave out the one that is not meant")? {
         return Ok(origin);
     }
-    let name = |what| format!("{}{what}", stated.prefix);
-    let path = |what| variable(&name(what)).map(PathBuf::from);
+    let name = |what: &str| format!("{}{what}", stated.prefix);
+    let get = |what: &str| variable(&name(what)).filter(|_| !stated.bare);
+    let itself = variable(&name("PASSWORD")).is_some() || handed::get(&name("PASSWORD")).is_some();
     let named = [
-        ("KEY_FILE", path("KEY_FILE").map(Origin::KeyFile)),
-        ("PASSWORD_FILE", path("PASSWORD_FILE").map(Origin::PasswordFile)),
-        ("PASSWORD_COMMAND", variable(&name("PASSWORD_COMMAND")).map(Origin::PasswordCommand)),
-        ("PASSWORD", variable(&name("PASSWORD")).map(|_| Origin::Environment)),
+        ("KEY_FILE", get("KEY_FILE").map(PathBuf::from).map(Origin::KeyFile)),
+        ("KEY_CREDENTIAL", get("KEY_CREDENTIAL").map(Origin::KeyCredential)),
+        ("KEY_VAULT", get("KEY_VAULT").map(Origin::KeyVault)),
+        ("PASSWORD_FILE", get("PASSWORD_FILE").map(PathBuf::from).map(Origin::PasswordFile)),
+        ("PASSWORD_COMMAND", get("PASSWORD_COMMAND").map(Origin::PasswordCommand)),
+        ("PASSWORD_CREDENTIAL", get("PASSWORD_CREDENTIAL").map(Origin::PasswordCredential)),
+        ("PASSWORD_VAULT", get("PASSWORD_VAULT").map(Origin::PasswordVault)),
+        ("PASSWORD", itself.then_some(Origin::Password)),
+        ("KEY_ITSELF", handed::get(&name("KEY_ITSELF")).map(|_| Origin::Key)),
     ];
-    let mut set = named.into_iter().filter_map(|(what, origin)| Some((name(what), origin?)));
-    match (set.next(), set.next()) {
+    let named = named.into_iter().filter_map(|(what, origin)| Some((name(what), origin?)));
+    Ok(only(named, "set", "unset the one that is not meant")?.unwrap_or(Origin::Person))
+}
+
+/// The only one of them, if there is one.
+fn only(
+    all: impl IntoIterator<Item = (String, Origin)>,
+    how: &str,
+    next: &str,
+) -> Result<Option<Origin>, Fault> {
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
         (Some((first, _)), Some((second, _))) => {
-            Err(Fault::usage(format!("{first} and {second} are both set"), "unset the one that is not meant"))
+            Err(Fault::usage(format!("{first} and {second} are both {how}"), next))
         }
-        (Some((_, origin)), None) => Ok(origin),
-        (None, _) => Ok(Origin::Person),
+        (first, _) => Ok(first.map(|(_, origin)| origin)),
     }
 }
 
 /// Reads a key file.
 pub(crate) fn key_file(path: &Path) -> Result<Secret, Fault> {
-    let bytes = read_file(path, "key file")?;
+    key_of(file(path, "key file")?, &format!("the key file {}", path.display()))
+}
+
+/// Takes bytes for those of a key file.
+pub(crate) fn key_of(mut bytes: Bytes, origin: &str) -> Result<Secret, Fault> {
     if bytes.len() < KEY_FILE_BYTES_MIN {
-        let what = format!("the key file {} has {} bytes, too few", path.display(), bytes.len());
+        let what = format!("{origin} has {} bytes, too few", bytes.len());
         return Err(Fault::usage(
             what,
             format!("it needs {KEY_FILE_BYTES_MIN}; make one: head -c 64 /dev/urandom > FILE"),
         ));
     }
-    Ok(Secret::KeyFile(bytes))
+    Ok(Secret::KeyFile(std::mem::take(&mut *bytes)))
 }
 
 fn password_file(path: &Path) -> Result<Secret, Fault> {
-    password_of(read_file(path, "password file")?, &format!("the password file {}", path.display()))
-}
-
-/// Reads a file with a secret, as it is.
-pub(crate) fn file(path: &Path, what: &str) -> Result<Vec<u8>, Fault> {
-    read_file(path, what)
-}
-
-fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Fault> {
-    let fault = |error: io::Error| {
-        Fault::usage(
-            format!("cannot read the {what} {}", path.display()),
-            "check its name and its permissions",
-        )
-        .because(&error)
-    };
-    let bytes = File::open(path).and_then(read_bounded).map_err(fault)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(Fault::usage(
-            format!("the {what} {} is too large", path.display()),
-            "is it the right file?",
-        ));
-    }
-    Ok(bytes)
-}
-
-fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Runs a command; its standard input is the terminal or nothing, never the data of a backup.
-fn password_command(command: &OsString) -> Result<Secret, Fault> {
-    let stdin = if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).stdin(stdin).stderr(Stdio::inherit());
-    // What it prints may be the secret; its text may be one too: neither is repeated.
-    let fault = || Fault::failed("the password command failed", "run it yourself to see what it prints");
-    let output = shell.output().map_err(|error| fault().because(&error))?;
-    if !output.status.success() {
-        return Err(Fault { why: vec![output.status.to_string()], ..fault() });
-    }
-    password_of(output.stdout, "what the password command printed")
-}
-
-/// Runs a program without a shell, and takes what it prints. Neither its words nor what it prints is repeated.
-pub(crate) fn printed(words: &[String]) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let fault = || Fault::failed("the command for it failed", "run it yourself to see what it prints");
-    let (program, arguments) = words.split_first().ok_or_else(fault)?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| fault().because(&error))?;
-    match output.status.success() {
-        true => Ok(Zeroizing::new(output.stdout)),
-        false => Err(Fault { why: vec![output.status.to_string()], ..fault() }),
-    }
+    password_of(file(path, "password file")?, &format!("the password file {}", path.display()))
 }
 
 /// What else gives a password.
 const USUAL: &str = "use --password-file, --password-command or --key-file, or set HOLDFAST_PASSWORD_FILE";
 
-fn ask() -> Result<Secret, Fault> {
-    password_of(prompt("Password of the repository: ", USUAL)?.into_bytes(), "the password")
-}
-
-/// Asks twice: nobody sees what is typed.
-fn ask_new(text: &str, hint: &str) -> Result<Secret, Fault> {
-    let password = Zeroizing::new(prompt(text, hint)?);
-    if *Zeroizing::new(prompt("The same again: ", hint)?) != *password {
-        return Err(Fault::usage("the two passwords differ", "try again; nothing was changed"));
-    }
-    password_of(password.as_bytes().to_vec(), "the new password")
-}
-
-fn prompt(text: &str, hint: &str) -> Result<String, Fault> {
-    if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
-        return Err(Fault::usage("no password given, and nobody to ask", hint));
-    }
-    rpassword::prompt_password(text).map_err(|error| match error.kind() {
-        // Once signals are ours they do not end the program, but what waits for input.
-        io::ErrorKind::Interrupted => Fault::new(Code::Interrupted, "interrupted", "nothing was changed"),
-        _ => Fault::usage("cannot ask for the password", hint).because(&error),
-    })
-}
-
 /// Takes the newline from a password's end.
-fn password_of(mut bytes: Vec<u8>, origin: &str) -> Result<Secret, Fault> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
+fn password_of(bytes: Bytes, origin: &str) -> Result<Secret, Fault> {
+    let mut bytes = trimmed(bytes);
     if bytes.is_empty() {
         return Err(Fault::usage(
             format!("{origin} is empty"),
             "a repository without a password is not made or opened",
         ));
     }
-    Ok(Secret::Password(bytes))
+    Ok(Secret::Password(std::mem::take(&mut *bytes)))
+}
+
+/// A newline at the end of a secret does not count.
+pub(crate) fn trimmed(mut bytes: Bytes) -> Bytes {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test")]
-    use super::*;
-    use std::io::Write;
-
-    fn password(bytes: &[u8]) -> Option<Vec<u8>> {
-        match password_of(bytes.to_vec(), "it") {
-            Ok(Secret::Password(ref bytes)) => Some(bytes.clone()),
-            _ => None,
-        }
-    }
-
-    fn origin_of<'a>(stated: impl Into<Stated<'a>>, set: &[(&str, &str)]) -> Result<Origin, Fault> {
-        origin(stated.into(), |name| {
-            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
-        })
-    }
-
-    #[test]
-    fn one_newline_does_not_count() {
-        assert_eq!(password(b"pass word\n").unwrap(), b"pass word");
-        assert_eq!(password(b"a\r\n").unwrap(), b"a");
-        assert_eq!(password(b" a\n\n").unwrap(), b" a\n");
-        assert_eq!((password(b""), password(b"\n")), (None, None));
-    }
-
-    #[test]
-    fn options_go_before_the_environment() {
-        let global = Global { password_file: Some("/p".into()), ..Global::default() };
-        let set = [("HOLDFAST_KEY_FILE", "/k"), ("HOLDFAST_PASSWORD", "x")];
-        assert_eq!(origin_of(&global, &set).unwrap(), Origin::PasswordFile("/p".into()));
-        assert_eq!(origin_of(&Global::default(), &set).unwrap_err().code, Code::Usage);
-        assert_eq!(origin_of(&Global::default(), &set[1..]).unwrap(), Origin::Environment);
-        assert_eq!(origin_of(&Global::default(), &[]).unwrap(), Origin::Person);
-    }
-
-    #[test]
-    fn two_repositories_have_variables_of_their_own() {
-        let set = [("HOLDFAST_KEY_FILE", "/k"), ("HOLDFAST_FROM_PASSWORD", "x")];
-        assert_eq!(origin_of(&FromArgs::default(), &set).unwrap(), Origin::Environment);
-        assert_eq!(origin_of(&FromArgs::default(), &set[..1]).unwrap(), Origin::Person);
-        assert_eq!(origin_of(&Global::default(), &set).unwrap(), Origin::KeyFile("/k".into()));
-        let from = FromArgs { from_key_file: Some("/f".into()), ..FromArgs::default() };
-        assert_eq!(origin_of(&from, &set).unwrap(), Origin::KeyFile("/f".into()));
-    }
-
-    #[test]
-    fn a_command_prints_the_password() {
-        let printed = password_command(&"printf 'se cret\\n'".into());
-        assert!(matches!(&printed, Ok(Secret::Password(bytes)) if bytes == b"se cret"));
-        assert_eq!(password_command(&"echo hunter2; exit 3".into()).err().unwrap().code, Code::Failed);
-    }
-
-    #[test]
-    fn a_key_file_has_enough_bytes() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&[b'\n'; KEY_FILE_BYTES_MIN - 1]).unwrap();
-        assert_eq!(key_file(file.path()).err().unwrap().code, Code::Usage);
-        file.write_all(b"\n").unwrap();
-        assert!(
-            matches!(&key_file(file.path()), Ok(Secret::KeyFile(bytes)) if bytes.len() == KEY_FILE_BYTES_MIN)
-        );
-        assert_eq!(key_file(Path::new("/nowhere/at all")).err().unwrap().code, Code::Usage);
-    }
-}
+#[path = "secrets_tests.rs"]
+mod tests;

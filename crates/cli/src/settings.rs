@@ -6,6 +6,7 @@
 use crate::args::{FromArgs, Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
+use crate::secrets;
 use crate::wire_up::{Address, BadNetwork, Network, PROXIES, Reach};
 use holdfast_core::name::{DOMAINS, is_domain_name};
 use holdfast_core::page::KeySpace;
@@ -160,8 +161,13 @@ pub(crate) fn reach(global: &Global) -> Reach {
         Some(path) => (Some(path.clone()), "--cacert"),
         None => (variable("AWS_CA_BUNDLE").map(PathBuf::from), "AWS_CA_BUNDLE"),
     };
+    Ok(network(path.as_deref(), name)?.with_ambient(secrets::ambient_keys()))
+}
+
+/// Finds how servers are reached whose certificates are in a file; `name` is what named that.
+pub(crate) fn network(path: Option<&Path>, name: &str) -> Reach {
     let proxies = PROXIES.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?)));
-    Network::new(path.as_deref(), proxies).map_err(|error| {
+    Network::new(path, proxies).map_err(|error| {
         let hint = "the file holds certificates in PEM; a proxy is http://host:port or https://host:port";
         let what = match error {
             BadNetwork::NoProxy(_) => "servers cannot be reached through the proxy".to_owned(),

@@ -43,6 +43,9 @@ pub(crate) use holdfast_source_s3::{
 pub(crate) use holdfast_store_s3::{
     Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
 };
+pub(crate) use holdfast_vault::{
+    Login, Reference, Server as VaultServer, TransitKey, VaultError, open_sealed, read as read_from_vault,
+};
 
 use crate::args::Global;
 use crate::engine::{
@@ -51,6 +54,7 @@ use crate::engine::{
 use crate::fault::{Code, Fault};
 use crate::guarded::{Guarded, Valve};
 use crate::ink::Progress;
+use crate::secrets;
 use crate::settings::RepositoryPlace;
 use crate::stuck::{Here, Watchdog, WatchedSource};
 use holdfast_core::crypto::KemCalls;
@@ -83,7 +87,7 @@ pub(crate) async fn open_store(
     place: &RepositoryPlace,
     reach: &Reach,
 ) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
-    open_store_with(place, None, reach).await
+    open_store_with(place, secrets::bucket_keys("")?, reach).await
 }
 
 /// Opens the store of a repository with keys of its own for a bucket; none if no repository is there.
@@ -161,7 +165,8 @@ pub(crate) async fn preflight(place: &RepositoryPlace, reach: &Reach) -> Result<
 
 /// A bucket whose server was seen to keep its word.
 async fn probed(address: &Address, reach: &Reach) -> Result<S3Store, Fault> {
-    let store = S3Store::new(address, None, reach.as_ref().map_err(Fault::clone)?).await;
+    let keys = secrets::bucket_keys("")?;
+    let store = S3Store::new(address, keys, reach.as_ref().map_err(Fault::clone)?).await;
     probe(&store, nonce()).await.map_err(of_bucket)?;
     Ok(store)
 }

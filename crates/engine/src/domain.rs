@@ -10,6 +10,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::shut_out_removed;
 use crate::members::{append, remove_member, require_owner, seal_to};
+use crate::remember::RollBack;
 use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
 use crate::standing::Standing;
 use holdfast_core::crypto::hash;
@@ -100,10 +101,10 @@ impl Repository {
             let what = "a random name was taken: the source of randomness is broken";
             return Err(Error::new(ErrorKind::Store, what));
         }
-        let own = Self::domain_with(ctx, Arc::clone(&store), above, description, [0; 32]).await?;
+        let text = description.encode();
+        let own = Self::domain_with(ctx, Arc::clone(&store), above, (description, hash(text.as_bytes())), RollBack::Refuse).await?;
         grant(ctx, above, &own).await?;
         put_recover_text(&*store).await?;
-        let text = own.description().encode();
         if put_or_mine(&*store, name::REPOSITORY, text.into()).await? == Put::Exists {
             return Err(taken(&*store));
         }
@@ -116,6 +117,19 @@ impl Repository {
     /// There is none or it was erased, its members do not count us among them, or nobody who was an
     /// owner of the repository above made it.
     pub async fn open_domain(ctx: &Ctx, store: Arc<dyn ObjectStore>, above: &Self) -> Result<Self> {
+        Self::open_domain_or_accept(ctx, store, above, RollBack::Refuse).await
+    }
+
+    /// The same, and says what is to become of a state that is older than what this host has seen.
+    ///
+    /// # Errors
+    /// As for [`Repository::open_domain`].
+    pub async fn open_domain_or_accept(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        roll_back: RollBack,
+    ) -> Result<Self> {
         let text = get_optional(&*store, name::REPOSITORY).await?;
         let text = text.ok_or_else(|| no_repository(&*store))?;
         if let Some(said) = get_optional(&*store, name::SHREDDED).await? {
@@ -129,15 +143,15 @@ impl Repository {
             let what = format!("{} is a repository of its own and no domain", store.location());
             return Err(Error::new(ErrorKind::Usage, what));
         }
-        Self::domain_with(ctx, store, above, description, hash(&text)).await
+        Self::domain_with(ctx, store, above, (description, hash(&text)), roll_back).await
     }
 
     async fn domain_with(
         ctx: &Ctx,
         store: Arc<dyn ObjectStore>,
         above: &Self,
-        description: Description,
-        description_hash: [u8; 32],
+        (description, description_hash): (Description, [u8; 32]),
+        roll_back: RollBack,
     ) -> Result<Self> {
         let object = name::member(0, description.member);
         let bytes = get_optional(&*store, &object).await?;
@@ -152,7 +166,8 @@ impl Repository {
         }
         let keys = above.member_keys().trusting(first.sign);
         let location = store.location();
-        let opened = Self::with_keys(ctx, store, description, description_hash, (above.slot(), keys)).await;
+        let opener = (above.slot(), keys);
+        let opened = Self::with_keys(ctx, store, description, description_hash, opener, roll_back).await;
         opened.map_err(|error| match error.kind {
             ErrorKind::NotAllowed => {
                 let what = format!(

@@ -19,6 +19,7 @@ use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use std::fmt;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// So often a request is tried.
 pub(crate) const ATTEMPTS: u32 = 6;
@@ -35,7 +36,9 @@ pub struct Keys {
     /// The id of the key.
     pub access: String,
     /// The key.
-    pub secret: String,
+    pub secret: Zeroizing<String>,
+    /// What belongs to it where it is lent for a time.
+    pub token: Option<Zeroizing<String>>,
 }
 
 impl fmt::Debug for Keys {
@@ -71,8 +74,12 @@ pub async fn connect(address: &Address, keys: Option<Keys>, network: &Network, m
             ProfileFileCredentialsProvider::builder().configure(&found).profile_name(profile).build();
         config = config.profile_name(profile).credentials_provider(credentials);
     }
-    if let Some(Keys { access, secret }) = keys {
-        config = config.credentials_provider(Credentials::new(access, secret, None, None, "stated"));
+    let ambient = || network.ambient().filter(|_| address.profile.is_none()).cloned();
+    if let Some(Keys { access, secret, token }) = keys.or_else(ambient) {
+        // The client library wipes what it is given.
+        let token = token.map(|token| token.to_string());
+        let keys = Credentials::new(access, secret.to_string(), token, None, "stated");
+        config = config.credentials_provider(keys);
     }
     let config = config.load().await;
     let path_style = address.path_style.unwrap_or(address.endpoint.is_some());

@@ -4,6 +4,7 @@
 //! Both hold for everything that is asked: of buckets, and of whoever gives out credentials. On
 //! purpose not here: looking for the file or the variables; the command line does that.
 
+use crate::client::Keys;
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -42,6 +43,8 @@ pub enum BadNetwork {
 #[derive(Debug, Clone)]
 pub struct Network {
     client: SharedHttpClient,
+    context: TlsContext,
+    ambient: Option<Keys>,
 }
 
 impl Default for Network {
@@ -72,6 +75,7 @@ impl Network {
 
     /// As the client library's own client, but for what it trusts.
     fn with(context: TlsContext) -> Self {
+        let trusted = context.clone();
         let client = Builder::new().build_with_connector_fn(move |settings, components| {
             let mut builder = ConnectorBuilder::default()
                 .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -83,7 +87,22 @@ impl Network {
             }
             builder.build()
         });
-        Self { client }
+        Self { client, context: trusted, ambient: None }
+    }
+
+    /// Opens buckets that state no keys and no profile with these, as with those of the environment:
+    /// whoever started this program handed them over by another way.
+    #[must_use]
+    pub fn with_ambient(self, ambient: Option<Keys>) -> Self {
+        Self { ambient, ..self }
+    }
+
+    pub(crate) fn context(&self) -> TlsContext {
+        self.context.clone()
+    }
+
+    pub(crate) const fn ambient(&self) -> Option<&Keys> {
+        self.ambient.as_ref()
     }
 
     pub(crate) fn client(&self) -> SharedHttpClient {

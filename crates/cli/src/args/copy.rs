@@ -23,9 +23,38 @@ pub(crate) struct FromArgs {
     /// Run COMMAND with sh and take what it prints as its password
     #[arg(long, value_name = "COMMAND", conflicts_with = "from_password_file")]
     pub(crate) from_password_command: Option<OsString>,
+    /// Take its password from a credential of this service [HOLDFAST_FROM_PASSWORD_CREDENTIAL]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_password_credential: Option<OsString>,
+    /// Take its password from Vault or OpenBao [HOLDFAST_FROM_PASSWORD_VAULT]
+    #[arg(long, value_name = "PATH#FIELD")]
+    pub(crate) from_password_vault: Option<OsString>,
+    /// Open it with a key file that is a credential of this service [HOLDFAST_FROM_KEY_CREDENTIAL]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_key_credential: Option<OsString>,
+    /// Open it with a key file whose text is in Vault or OpenBao [HOLDFAST_FROM_KEY_VAULT]
+    #[arg(long, value_name = "PATH#FIELD")]
+    pub(crate) from_key_vault: Option<OsString>,
+    /// Have Vault or OpenBao open its key file first [HOLDFAST_FROM_KEY_TRANSIT]
+    #[arg(long, value_name = "MOUNT/KEY")]
+    pub(crate) from_key_transit: Option<OsString>,
     /// Open it with the bytes of FILE [HOLDFAST_FROM_KEY_FILE]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from_password_file", "from_password_command"])]
     pub(crate) from_key_file: Option<PathBuf>,
+}
+
+impl FromArgs {
+    /// Whether an option says what opens it.
+    pub(crate) const fn says_what_opens_it(&self) -> bool {
+        self.from_password_file.is_some()
+            || self.from_password_command.is_some()
+            || self.from_password_credential.is_some()
+            || self.from_password_vault.is_some()
+            || self.from_key_file.is_some()
+            || self.from_key_credential.is_some()
+            || self.from_key_vault.is_some()
+            || self.from_key_transit.is_some()
+    }
 }
 
 /// Copy snapshots from another repository into this one.

@@ -70,6 +70,21 @@ pub(crate) struct NewSecret {
     /// Run COMMAND with sh and take what it prints as the new password
     #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
     pub(crate) new_password_command: Option<OsString>,
+    /// Take the new password from a credential that systemd gave to this service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) new_password_credential: Option<OsString>,
+    /// Take the new password from Vault or OpenBao: secret/data/PATH#FIELD
+    #[arg(long, value_name = "PATH#FIELD")]
+    pub(crate) new_password_vault: Option<OsString>,
+    /// A key file that is a credential of this service opens the repository
+    #[arg(long, value_name = "NAME", conflicts_with = "kdf_memory")]
+    pub(crate) new_key_credential: Option<OsString>,
+    /// A key file whose text is in Vault or OpenBao opens the repository
+    #[arg(long, value_name = "PATH#FIELD", conflicts_with = "kdf_memory")]
+    pub(crate) new_key_vault: Option<OsString>,
+    /// The new key file is sealed by a key of the transit engine of Vault or OpenBao, which opens it
+    #[arg(long, value_name = "MOUNT/KEY")]
+    pub(crate) new_key_transit: Option<OsString>,
     /// The bytes of FILE open the repository instead of a password
     #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
     pub(crate) new_key_file: Option<PathBuf>,

@@ -74,9 +74,17 @@ Environment:
   HOLDFAST_PASSWORD_FILE     instead of --password-file
   HOLDFAST_PASSWORD_COMMAND  instead of --password-command
   HOLDFAST_KEY_FILE          instead of --key-file
+  HOLDFAST_PASSWORD_CREDENTIAL, HOLDFAST_KEY_CREDENTIAL, HOLDFAST_PASSWORD_VAULT, HOLDFAST_KEY_VAULT,
+  HOLDFAST_KEY_TRANSIT       instead of the options of those names
+  VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT, VAULT_CLIENT_TIMEOUT; VAULT_TOKEN_FILE or VAULT_TOKEN
+                             where Vault is and what lets us in; BAO_ADDR and so on are OpenBao's
+  HOLDFAST_VAULT_ROLE_ID and HOLDFAST_VAULT_SECRET_ID_FILE; HOLDFAST_VAULT_KUBERNETES_ROLE
+                             let us in by another way (HOLDFAST_VAULT_MOUNT says where it is mounted)
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
+  HOLDFAST_AWS_ACCESS_KEY_ID, HOLDFAST_AWS_SECRET_ACCESS_KEY
+                             open the repository's bucket and no other, instead of AWS_ACCESS_KEY_ID
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
                              what opens a bucket that is backed up, beside the repository's
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
@@ -129,9 +137,24 @@ pub(crate) struct Global {
     /// Run COMMAND with sh and take what it prints as the password
     #[arg(long, value_name = "COMMAND", global = true, conflicts_with = "password_file")]
     pub(crate) password_command: Option<OsString>,
+    /// Take the password from a credential that systemd gave to this service
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) password_credential: Option<OsString>,
+    /// Take the password from Vault or OpenBao: secret/data/PATH#FIELD
+    #[arg(long, value_name = "PATH#FIELD", global = true)]
+    pub(crate) password_vault: Option<OsString>,
     /// Open the repository with the bytes of FILE instead of a password
     #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["password_file", "password_command"])]
     pub(crate) key_file: Option<PathBuf>,
+    /// Open it with a key file that is a credential of this service
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) key_credential: Option<OsString>,
+    /// Open it with a key file whose text is in Vault or OpenBao
+    #[arg(long, value_name = "PATH#FIELD", global = true)]
+    pub(crate) key_vault: Option<OsString>,
+    /// Have Vault or OpenBao open the key file first, which a key of their transit engine sealed
+    #[arg(long, value_name = "MOUNT/KEY", global = true)]
+    pub(crate) key_transit: Option<OsString>,
     /// Keep the cache in DIR [default: ~/.cache/holdfast]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) cache_dir: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::args::{BackupArgs, LeaveOut, Pick};
 use crate::engine::{BackupOptions, BackupReport, Outcome, Repository, Right, Source, backup};
 use crate::fault::Fault;
 use crate::ink::{Around, Summary, count, counted, duration, escape, parse_time, rate, size};
+use crate::secrets;
 use crate::settings;
 use crate::stdin::{Input, Label, StdinSource};
 use crate::wire_up::{self, Address, FileSourceOptions, Meter, Server};
@@ -254,7 +255,7 @@ fn command_input(words: &[OsString], current: &Path) -> Result<Input, Fault> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(current).stdin(Stdio::null()).stdout(Stdio::piped());
     // It does not need what opens the repository.
-    command.env_remove("HOLDFAST_PASSWORD").env_remove("HOLDFAST_NEW_PASSWORD");
+    secrets::keep_from(&mut command);
     let what = format!("cannot run {}", escape(program.as_bytes()));
     let mut child = command.spawn().map_err(|error| fault(&what).because(&error))?;
     let from = child.stdout.take().map(OwnedFd::from).ok_or_else(|| fault(&what))?;

@@ -146,7 +146,7 @@ impl Plan {
             accept_cold: args.objects.cold == Some(Cold::Accept),
             record,
         };
-        Ok(Self { options, keys: secrets::bucket_keys("SOURCE")? })
+        Ok(Self { options, keys: secrets::bucket_keys("SOURCE_")? })
     }
 
     /// Opens it.

@@ -32,7 +32,7 @@ const COLUMNS: [(&str, Align); 6] = [
 pub(crate) async fn run(run: &Run, args: &DrillArgs) -> Result<(), Fault> {
     let conducting = Conducting::new(run, &args.policy, &args.remembering).await?;
     run.listen()?;
-    let hands = OwnHands::new(run);
+    let hands = OwnHands::new(run).of(&conducting.policy);
     conducting.remember(run, hands.now()).await;
     let catalog = conducting.catalog.as_ref();
     if args.due && !args.now {

@@ -26,7 +26,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     let identifying = identifying(run, args).await?;
     let kdf = cost(args.kdf_memory)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
-    let secret = secrets::get(&run.global, true)?;
+    let secret = secrets::get(&run.global, &run.reach, true)?;
     run.listen()?;
     let Founded { store, shared, proved } = {
         let _making = run.watchdog.repository();
@@ -60,12 +60,11 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
 
 /// The keys that are another repository's, if it was named.
 async fn identifying(run: &Run, args: &InitArgs) -> Result<Option<Identifying>, Fault> {
-    let FromArgs { from, from_repository_file, from_password_file, from_password_command, from_key_file } =
-        &args.from;
+    let FromArgs { from, from_repository_file, .. } = &args.from;
     if from.is_some() || from_repository_file.is_some() {
         return Ok(Some(run.open_from(&args.from).await?.identifying()?));
     }
-    if from_password_file.is_some() || from_password_command.is_some() || from_key_file.is_some() {
+    if args.from.says_what_opens_it() {
         let hint = "name it with --from, or leave out what opens it";
         return Err(Fault::usage("no repository given to share keys with", hint));
     }

@@ -130,18 +130,18 @@ fn shown_label(label: &str) -> String {
     text.chars().take(LABEL_CHARS_SHOWN_MAX - 3).chain("...".chars()).collect()
 }
 
-fn new_key(new: &NewSecret) -> Result<NewKey, Fault> {
+fn new_key(run: &Run, new: &NewSecret) -> Result<NewKey, Fault> {
     Ok(NewKey {
         cost: new.kdf_memory.map(cost).transpose()?,
         label: new.label.clone(),
-        secret: secrets::get_new(new)?,
+        secret: secrets::get_new(new, &run.reach)?,
     })
 }
 
 /// Opens the repository before a new password is asked for; the kit's file is made before the key is.
 async fn add(run: &Run, args: &KeyAddArgs) -> Result<Repository, Fault> {
     let repository = run.open().await?;
-    let new = new_key(&args.new)?;
+    let new = new_key(run, &args.new)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let key = match args.role {
         None => add_key(&run.ctx, &repository, &new).await?,
@@ -305,7 +305,7 @@ fn copies(run: &Run) {
 
 async fn passwd(run: &Run, args: &KeyPasswdArgs) -> Result<(), Fault> {
     let (repository, secret) = run.open_with_secret().await?;
-    let new = new_key(&args.new)?;
+    let new = new_key(run, &args.new)?;
     let changed = change_key(&run.ctx, &repository, &secret, &new).await?;
     for id in &changed.unreadable {
         run.ink.warn(&format!("key {} is damaged: nobody can tell what opens it; remove it", short(*id)));

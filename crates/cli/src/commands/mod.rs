@@ -271,7 +271,7 @@ impl Run {
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
         drop(opening);
-        let secret = secrets::get(&self.global, false)?;
+        let secret = secrets::get(&self.global, &self.reach, false)?;
         self.listen()?;
         let store = self.guard(store);
         let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
@@ -307,14 +307,14 @@ impl Run {
         let place = settings::from_place(from)?;
         let name = Arc::new(place.bytes());
         let opening = self.watchdog.other_repository(&name);
-        let keys = secrets::bucket_keys("FROM")?;
+        let keys = secrets::bucket_keys("FROM_")?;
         let opened = wire_up::open_store_with(&place, keys.clone(), &self.reach).await.map_err(of_from)?;
         let Some(store) = opened else {
             let what = format!("there is no repository at {place}");
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
         drop(opening);
-        let secret = secrets::get_from(from)?;
+        let secret = secrets::get_from(from, &self.reach)?;
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let guard = |store| wire_up::guard_other(store, &self.global, &self.watchdog, &place);
         let opener = (&secret, keys, RollBack::Refuse);

@@ -20,7 +20,7 @@ const COLUMNS: [(&str, Align); 4] =
 pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
     let conducting = Conducting::new(run, &args.policy, &args.remembering).await?;
     run.listen()?;
-    let hands = OwnHands::new(run);
+    let hands = OwnHands::new(run).of(&conducting.policy);
     if !args.dry_run {
         conducting.remember(run, hands.now()).await;
     }

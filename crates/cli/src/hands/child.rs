@@ -1,10 +1,11 @@
 //! A child: started in a process group of its own, heard line by line, stopped in time.
 //!
 //! What it says is kept up to a bound, and what it says beyond is read and dropped, so that it never
-//! waits for us. On purpose not here: its environment, and what its lines mean.
+//! waits for us. On purpose not here: its environment, what it is handed, and what its lines mean.
 
 use crate::engine::Cancel;
 use crate::ink::escape;
+use crate::secrets::handed::hand_over;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
@@ -37,6 +38,8 @@ pub(super) struct Rules<'a> {
     pub(super) minds_its_own: bool,
     /// So long may it take to stop.
     pub(super) grace: Duration,
+    /// What it is handed first, by its standard input.
+    pub(super) hand: &'a [u8],
 }
 
 /// How it ended.
@@ -75,6 +78,7 @@ pub(super) fn run(
     // Held until the end: whoever is on a leash notices when it is gone.
     let leash = child.stdin.take();
     let lines = listen(&mut child)?;
+    leash.iter().for_each(|leash| hand_over(rules.hand, leash));
     let mut stop = Stop { rules, begun, asked: None, timed_out: false, killed: false };
     loop {
         match lines.recv_timeout(LOOK_EVERY) {
@@ -245,7 +249,7 @@ mod tests {
     }
 
     fn rules<'a>(cancel: &'a Cancel, timeout: Option<Duration>) -> Rules<'a> {
-        Rules { timeout, cancel, minds_its_own: false, grace: Duration::from_millis(200) }
+        Rules { timeout, cancel, minds_its_own: false, grace: Duration::from_millis(200), hand: &[] }
     }
 
     fn heard(text: &str, timeout: Option<Duration>) -> (End, Vec<String>, Vec<String>) {

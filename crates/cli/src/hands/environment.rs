@@ -1,15 +1,16 @@
-//! What a child finds in its environment: where its repositories lie and what opens them, and
-//! nothing of another's.
+//! What a child finds in its environment, and what it is handed: where its repositories lie and what
+//! opens them, and nothing of another's.
 //!
-//! A secret that lies in a file stays there: the child is told its name. Others are handed over in the
-//! child's environment, which only its own user can read. On purpose not here: starting it.
+//! A secret that lies in a file stays there: the child is told its name. Others are handed over by a
+//! pipe, and are in no environment and on no command line. On purpose not here: starting it.
 
 use crate::fault::Fault;
-use crate::secrets;
-use crate::wire_up::PROXIES;
+use crate::secrets::handed::Handed;
+use crate::secrets::{self, Bytes, TAKEN, is_ours, is_persons};
+use crate::wire_up::{PROXIES, Reach, Reference};
 use holdfast_scheduler::hands::{Call, Opens, Place, Program};
-use holdfast_scheduler::policy::secret::{AccessKey, Credentials, KeyRef, SecretRef};
-use std::collections::BTreeMap;
+use holdfast_scheduler::policy::secret::{AccessKey, Credentials, KeyRef, SecretRef, TransitRef, VaultRef};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,49 @@ use zeroize::Zeroizing;
 /// Variables by their names.
 pub(super) type Variables = BTreeMap<OsString, OsString>;
 
+/// What is around us.
+pub(super) struct Ours {
+    /// Our environment.
+    pub(super) variables: Variables,
+    /// Variables that policies take secrets from.
+    pub(super) taken: BTreeSet<OsString>,
+    /// How servers are reached.
+    pub(super) reach: Reach,
+}
+
+fn one_line(fault: Fault) -> String {
+    super::one_line(&fault)
+}
+
+impl Ours {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// Where systemd put a credential.
+    pub(super) fn credential(&self, name: &str) -> Result<PathBuf, String> {
+        secrets::credential(name, |name| self.variable(name)).map_err(|(what, next)| match next.as_str() {
+            "" => what,
+            next => format!("{what}: {next}"),
+        })
+    }
+
+    /// Reads what Vault keeps.
+    pub(super) fn stored(&self, stored: &VaultRef, what: &str) -> Result<Bytes, String> {
+        let reference = Reference::new(&stored.path, &stored.field);
+        let reference = reference.map_err(|why| format!("{what} is to come from Vault: {why}"))?;
+        let read = secrets::vault::read(&reference, what, &self.reach, |name| self.variable(name));
+        read.map_err(one_line)
+    }
+
+    /// Has Vault open a sealed key file.
+    pub(super) fn unsealed(&self, sealed: &TransitRef, what: &str) -> Result<Bytes, String> {
+        let key = secrets::vault::parse_key(sealed.key.as_ref()).map_err(one_line)?;
+        let bytes = secrets::file(&sealed.file, "key file").map_err(one_line)?;
+        secrets::vault::open(&key, &bytes, what, &self.reach, |name| self.variable(name)).map_err(one_line)
+    }
+}
+
 /// What also a restore that has nothing finds: where programs and folders are, how servers are reached.
 const BARE: [&str; 8] =
     ["PATH", "HOME", "TMPDIR", "NO_PROXY", "no_proxy", "AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -25,13 +69,11 @@ const BARE: [&str; 8] =
 /// What is ours and no secret of a repository.
 const SHARED: [&str; 1] = ["HOLDFAST_PG_BIN"];
 
-/// What says which keys of a bucket are used, in the usual words.
-const AMBIENT_KEYS: [&str; 5] =
-    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_PROFILE"];
-
-/// Makes what a verb finds, from what we find.
-pub(super) fn of_verb(call: &Call, ours: &Variables) -> Result<Variables, String> {
-    let mut set = if call.bare { bare(call, ours) } else { without_ours(ours) };
+/// Makes what a verb finds, and what it is handed, from what we find.
+pub(super) fn of_verb(call: &Call, ours: &Ours) -> Result<(Variables, Handed), String> {
+    let mut set = if call.bare { bare(call, &ours.variables) } else { without_ours(&ours.variables) };
+    // A person's own secrets are handed on; programs of hers do not find what a policy took.
+    set.retain(|name, _| is_persons(name) || !ours.taken.contains(name));
     if let Some(place) = &call.repository {
         set.insert("HOLDFAST_REPOSITORY".into(), place.address().into());
         opener(&mut set, "HOLDFAST_", place, ours)?;
@@ -42,12 +84,30 @@ pub(super) fn of_verb(call: &Call, ours: &Variables) -> Result<Variables, String
     }
     buckets(&mut set, call, ours)?;
     set.extend(call.env.iter().map(|(name, value)| (OsString::from(name), value.clone())));
-    Ok(set)
+    Ok(parted(set, &ours.taken))
+}
+
+/// Parts what is secret from what is not.
+fn parted(set: Variables, taken: &BTreeSet<OsString>) -> (Variables, Handed) {
+    let (mut open, mut handed) = (Variables::new(), Handed::new());
+    for (name, value) in set {
+        match name.to_str().filter(|_| is_ours(&name) || is_persons(&name)) {
+            Some(text) => _ = handed.insert(text.to_owned(), Zeroizing::new(value.into_vec())),
+            None => _ = open.insert(name, value),
+        }
+    }
+    let taken: Vec<_> =
+        taken.iter().filter(|name| is_persons(name)).filter_map(|name| name.to_str()).collect();
+    if !taken.is_empty() {
+        handed.insert(TAKEN.to_owned(), Zeroizing::new(taken.join("\n").into_bytes()));
+    }
+    (open, handed)
 }
 
 /// Makes what a program of the user's finds: nothing of what opens repositories.
-pub(super) fn of_program(program: &Program, ours: &Variables) -> Variables {
-    let mut set = without_ours(ours);
+pub(super) fn of_program(program: &Program, ours: &Ours) -> Variables {
+    let mut set = without_ours(&ours.variables);
+    set.retain(|name, _| !ours.taken.contains(name));
     set.extend(program.env.iter().map(|(name, value)| (OsString::from(name), value.clone())));
     set
 }
@@ -82,109 +142,81 @@ fn is_bucket(url: &str) -> bool {
 }
 
 /// Names what opens a repository.
-fn opener(set: &mut Variables, prefix: &str, place: &Place, ours: &Variables) -> Result<(), String> {
+fn opener(set: &mut Variables, prefix: &str, place: &Place, ours: &Ours) -> Result<(), String> {
     let (name, value) = match &place.opens {
         Opens::Key(KeyRef::File(path)) => ("KEY_FILE", path.clone().into_os_string()),
-        Opens::Key(KeyRef::Credential(name)) => ("KEY_FILE", credential(name, ours)?.into_os_string()),
+        Opens::Key(KeyRef::Credential(name)) => ("KEY_FILE", ours.credential(name)?.into_os_string()),
+        Opens::Key(KeyRef::Vault(stored)) => {
+            ("KEY_ITSELF", whole(ours.stored(stored, &format!("the key of {}", place.name))?))
+        }
+        Opens::Key(KeyRef::Transit(sealed)) => {
+            ("KEY_ITSELF", whole(ours.unsealed(sealed, &format!("the key of {}", place.name))?))
+        }
         Opens::Password(SecretRef::File(path)) => ("PASSWORD_FILE", path.clone().into_os_string()),
         Opens::Password(SecretRef::Credential(name)) => {
-            ("PASSWORD_FILE", credential(name, ours)?.into_os_string())
+            ("PASSWORD_FILE", ours.credential(name)?.into_os_string())
         }
-        Opens::Password(secret @ (SecretRef::Env(_) | SecretRef::Command(_))) => {
-            let what = format!("the password of {}", place.name);
-            ("PASSWORD", OsString::from_vec(read(secret, &what, ours)?.to_vec()))
+        Opens::Password(secret @ (SecretRef::Env(_) | SecretRef::Command(_) | SecretRef::Vault(_))) => {
+            ("PASSWORD", whole(read(secret, &format!("the password of {}", place.name), ours)?))
         }
     };
     set.insert(format!("{prefix}{name}").into(), value);
     Ok(())
 }
 
-/// Where systemd put a credential.
-pub(super) fn credential(name: &str, ours: &Variables) -> Result<PathBuf, String> {
-    let folder = ours.get(OsStr::new("CREDENTIALS_DIRECTORY")).filter(|folder| !folder.is_empty());
-    let Some(folder) = folder else {
-        return Err(format!(
-            "there is no credential `{name}`: CREDENTIALS_DIRECTORY is not set, as systemd does for a service with \
-             LoadCredential="
-        ));
-    };
-    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-        return Err(format!("`{name}` is no name of a credential"));
-    }
-    let path = Path::new(folder).join(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!(
-            "there is no credential `{name}` in {}: add LoadCredential={name}:FILE to the service",
-            Path::new(folder).display()
-        )),
-    }
+/// Takes a secret as it is, without a copy.
+fn whole(mut bytes: Bytes) -> OsString {
+    OsString::from_vec(std::mem::take(&mut *bytes))
 }
 
 /// Reads a secret; a newline at its end does not count. What goes wrong never repeats what was read.
-pub(super) fn read(secret: &SecretRef, what: &str, ours: &Variables) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(super) fn read(secret: &SecretRef, what: &str, ours: &Ours) -> Result<Bytes, String> {
     let (bytes, origin) = match secret {
         SecretRef::Env(name) => {
-            let value = ours.get(OsStr::new(name)).filter(|value| !value.is_empty());
+            let value = ours.variable(name);
             let value = value
                 .ok_or_else(|| format!("{what} is to come from the variable {name}, which is not set"))?;
-            (Zeroizing::new(value.clone().into_vec()), format!("the variable {name}"))
+            (Zeroizing::new(value.into_vec()), format!("the variable {name}"))
         }
         SecretRef::File(path) => (file(path, what)?, path.display().to_string()),
         SecretRef::Credential(name) => {
-            (file(&credential(name, ours)?, what)?, format!("the credential {name}"))
+            (file(&ours.credential(name)?, what)?, format!("the credential {name}"))
         }
         SecretRef::Command(words) => {
             let printed = secrets::printed(words).map_err(|fault| told(what, &fault))?;
             (printed, format!("what {} prints", words.first().map_or("the command", String::as_str)))
         }
+        SecretRef::Vault(stored) => (ours.stored(stored, what)?, format!("{} of Vault", stored.path)),
     };
-    let bytes = trimmed(bytes);
+    let bytes = secrets::trimmed(bytes);
     match bytes.is_empty() || bytes.contains(&0) {
         true => Err(format!("{what} is to come from {origin}, which is empty or no text")),
         false => Ok(bytes),
     }
 }
 
-fn file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    secrets::file(path, "file").map(Zeroizing::new).map_err(|fault| told(what, &fault))
+fn file(path: &Path, what: &str) -> Result<Bytes, String> {
+    secrets::file(path, "file").map_err(|fault| told(what, &fault))
 }
 
 fn told(what: &str, fault: &Fault) -> String {
     format!("{what} cannot be had: {fault}")
 }
 
-fn trimmed(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    bytes
-}
-
-/// Names what opens buckets: each has its own, and none finds another's.
-fn buckets(set: &mut Variables, call: &Call, ours: &Variables) -> Result<(), String> {
-    let repository = call.repository.as_ref().and_then(|place| place.credentials.as_ref());
-    let from = call.from.as_ref().and_then(|place| place.credentials.as_ref());
-    let others = [
-        ("HOLDFAST_FROM_AWS_", from, call.from.as_ref().is_some_and(|place| is_bucket(&place.url))),
-        ("HOLDFAST_SOURCE_AWS_", call.source.as_ref(), has_bucket(call)),
-        ("HOLDFAST_TARGET_AWS_", call.target.as_ref(), has_bucket(call)),
+/// Names what opens buckets: each has its own, and none finds another's. One of which nothing is said is
+/// opened by what the environment has, under the usual names.
+fn buckets(set: &mut Variables, call: &Call, ours: &Ours) -> Result<(), String> {
+    let of = |place: &Option<Place>| place.as_ref().and_then(|place| place.credentials.clone());
+    let all = [
+        ("HOLDFAST_AWS_", of(&call.repository)),
+        ("HOLDFAST_FROM_AWS_", of(&call.from)),
+        ("HOLDFAST_SOURCE_AWS_", call.source.clone()),
+        ("HOLDFAST_TARGET_AWS_", call.target.clone()),
     ];
-    let own = matches!(repository, Some(Credentials::AccessKey(_)));
-    for (prefix, credentials, is_used) in others {
-        match credentials {
-            Some(Credentials::AccessKey(key)) => keys(set, prefix, key, ours)?,
-            // The repository's keys take the usual names below; who is to use what was there gets it by its own.
-            None if own && is_used => inherit(set, prefix, ours),
-            Some(Credentials::Profile(_)) | None => {}
+    for (prefix, credentials) in all {
+        if let Some(Credentials::AccessKey(key)) = credentials {
+            keys(set, prefix, &key, ours)?;
         }
-    }
-    if let Some(Credentials::AccessKey(key)) = repository {
-        AMBIENT_KEYS.iter().for_each(|name| drop(set.remove(OsStr::new(name))));
-        keys(set, "AWS_", key, ours)?;
     }
     Ok(())
 }
@@ -194,19 +226,11 @@ fn has_bucket(call: &Call) -> bool {
     call.words.iter().any(|word| word.as_bytes().starts_with(b"s3://"))
 }
 
-fn keys(set: &mut Variables, prefix: &str, key: &AccessKey, ours: &Variables) -> Result<(), String> {
+fn keys(set: &mut Variables, prefix: &str, key: &AccessKey, ours: &Ours) -> Result<(), String> {
     let secret = read(&key.secret, &format!("the secret of the access key {}", key.id), ours)?;
     set.insert(format!("{prefix}ACCESS_KEY_ID").into(), OsString::from(&key.id));
-    set.insert(format!("{prefix}SECRET_ACCESS_KEY").into(), OsString::from_vec(secret.to_vec()));
+    set.insert(format!("{prefix}SECRET_ACCESS_KEY").into(), whole(secret));
     Ok(())
-}
-
-fn inherit(set: &mut Variables, prefix: &str, ours: &Variables) {
-    for name in ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"] {
-        if let Some(value) = ours.get(OsStr::new(&format!("AWS_{name}"))) {
-            set.insert(format!("{prefix}{name}").into(), value.clone());
-        }
-    }
 }
 
 #[cfg(test)]

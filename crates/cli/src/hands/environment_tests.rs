@@ -5,12 +5,32 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
+use crate::wire_up::Network;
 
 fn variables(set: &[(&str, &str)]) -> Variables {
     set.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
-fn ours() -> Variables {
+fn ours() -> Ours {
+    with_taken(&[])
+}
+
+fn with_taken(taken: &[&str]) -> Ours {
+    let taken = taken.iter().map(OsString::from).collect();
+    Ours { variables: around(), taken, reach: Ok(Network::default()) }
+}
+
+/// All that a verb comes to know, by whatever way; secrets have a mark.
+fn told_to(call: &Call, ours: &Ours) -> Variables {
+    let (mut set, handed) = of_verb(call, ours).unwrap();
+    for (name, value) in handed {
+        let marked = format!("handed: {}", str::from_utf8(&value).unwrap());
+        assert_eq!(set.insert(name.into(), marked.into()), None);
+    }
+    set
+}
+
+fn around() -> Variables {
     variables(&[
         ("PATH", "/bin"),
         ("HOME", "/root"),
@@ -21,6 +41,7 @@ fn ours() -> Variables {
         ("AWS_SESSION_TOKEN", "token"),
         ("AWS_CA_BUNDLE", "/ca"),
         ("PGPASSWORD", "of a server"),
+        ("VAULT_TOKEN", "of the person"),
         ("HOLDFAST_PASSWORD", "of something else"),
         ("HOLDFAST_NEW_PASSWORD", "x"),
         ("HOLDFAST_FROM_KEY_FILE", "/other"),
@@ -47,32 +68,54 @@ fn value<'a>(set: &'a Variables, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn a_verb_finds_its_own_secret_and_no_other() {
-    let set = of_verb(&Call::on(&place("/r", shop(), None), ["snapshots"]), &ours()).unwrap();
+fn a_verb_is_handed_its_own_secret_and_no_other() {
+    let set = told_to(&Call::on(&place("/r", shop(), None), ["snapshots"]), &ours());
     let names: Vec<_> = set.keys().filter(|name| name.as_bytes().starts_with(b"HOLDFAST_")).collect();
     assert_eq!(names, ["HOLDFAST_PASSWORD", "HOLDFAST_PG_BIN", "HOLDFAST_REPOSITORY"]);
-    assert_eq!((value(&set, "HOLDFAST_PASSWORD"), value(&set, "LANG")), (Some("correct"), Some("C")));
+    assert_eq!((value(&set, "HOLDFAST_PASSWORD"), value(&set, "LANG")), (Some("handed: correct"), Some("C")));
     let key = place("/r", Opens::Key(KeyRef::File("/key".into())), None);
     let call = Call { from: Some(place("/f", shop(), None)), ..Call::on(&key, ["copy"]) };
-    let set = of_verb(&call, &ours()).unwrap();
+    let set = told_to(&call, &ours());
     assert_eq!(value(&set, "HOLDFAST_KEY_FILE"), Some("/key"));
-    assert_eq!(value(&set, "HOLDFAST_FROM_PASSWORD"), Some("correct"));
+    assert_eq!(value(&set, "HOLDFAST_FROM_PASSWORD"), Some("handed: correct"));
     assert_eq!((value(&set, "HOLDFAST_PASSWORD"), value(&set, "HOLDFAST_FROM_KEY_FILE")), (None, None));
+}
+
+#[test]
+fn no_secret_is_in_the_environment_of_a_verb() {
+    let ours = with_taken(&["SHOP", "PGPASSWORD"]);
+    let call = Call {
+        source: Some(access("source")),
+        ..Call::on(&place("s3://r", shop(), Some(access("own"))), ["backup", "s3://media"])
+    };
+    let (set, handed) = of_verb(&call, &ours).unwrap();
+    let secrets =
+        ["correct", "ambient secret", "token", "of a server", "of the person", "of something else", "x"];
+    for (name, value) in &set {
+        assert!(!secrets.iter().any(|secret| value == secret), "{}", name.display());
+    }
+    // What a person has for herself reaches her programs all the same, but for what a policy took.
+    assert_eq!(handed["VAULT_TOKEN"].as_slice(), b"of the person");
+    assert_eq!(handed[TAKEN].as_slice(), b"PGPASSWORD");
+    assert_eq!(value(&told_to(&call, &ours), "SHOP"), None);
 }
 
 #[test]
 fn a_bare_verb_finds_nothing_but_the_repository() {
     let call = Call { bare: true, ..Call::on(&place("/r", shop(), None), ["restore"]) };
-    let set = of_verb(&call, &ours()).unwrap();
+    let set = told_to(&call, &ours());
     let names: Vec<_> = set.keys().map(|name| name.to_str().unwrap()).collect();
     let wanted = ["AWS_CA_BUNDLE", "HOLDFAST_PASSWORD", "HOLDFAST_REPOSITORY", "HOME", "HTTPS_PROXY", "PATH"];
     assert_eq!(names, wanted);
     // What opens the bucket is a part of it, and comes from the environment if nobody says otherwise.
     let call = Call { bare: true, ..Call::on(&place("s3://b", shop(), None), ["restore"]) };
-    assert_eq!(value(&of_verb(&call, &ours()).unwrap(), "AWS_SESSION_TOKEN"), Some("token"));
+    assert_eq!(value(&told_to(&call, &ours()), "AWS_SESSION_TOKEN"), Some("handed: token"));
     let call = Call { bare: true, ..Call::on(&place("s3://b", shop(), Some(access("own"))), ["restore"]) };
-    let set = of_verb(&call, &ours()).unwrap();
-    assert_eq!((value(&set, "AWS_ACCESS_KEY_ID"), value(&set, "AWS_SESSION_TOKEN")), (Some("own"), None));
+    let set = told_to(&call, &ours());
+    assert_eq!(
+        (value(&set, "HOLDFAST_AWS_ACCESS_KEY_ID"), value(&set, "AWS_SESSION_TOKEN")),
+        (Some("own"), None)
+    );
 }
 
 #[test]
@@ -82,13 +125,15 @@ fn each_bucket_has_keys_of_its_own() {
         source: Some(access("source")),
         ..Call::on(&place("s3://r", shop(), Some(access("own"))), ["backup", "s3://media"])
     };
-    let set = of_verb(&call, &ours()).unwrap();
-    let ids = ["AWS_", "HOLDFAST_SOURCE_AWS_", "HOLDFAST_FROM_AWS_", "HOLDFAST_TARGET_AWS_"];
-    let ids = ids.map(|prefix| value(&set, &format!("{prefix}ACCESS_KEY_ID")));
+    let set = told_to(&call, &ours());
+    let prefixes = ["HOLDFAST_AWS_", "HOLDFAST_SOURCE_AWS_", "HOLDFAST_FROM_AWS_", "AWS_"];
+    let ids = prefixes.map(|prefix| value(&set, &format!("{prefix}ACCESS_KEY_ID")));
     // The repository's keys are not those of the bucket that is copied from; its own are what was there.
-    assert_eq!(ids, [Some("own"), Some("source"), Some("ambient"), Some("ambient")]);
-    assert_eq!(value(&set, "AWS_SECRET_ACCESS_KEY"), Some("correct"));
-    assert_eq!((value(&set, "AWS_SESSION_TOKEN"), value(&set, "AWS_CA_BUNDLE")), (None, Some("/ca")));
+    assert_eq!(ids, [Some("own"), Some("source"), None, Some("ambient")]);
+    let keys = prefixes.map(|prefix| value(&set, &format!("{prefix}SECRET_ACCESS_KEY")));
+    let correct = Some("handed: correct");
+    assert_eq!(keys, [correct, correct, None, Some("handed: ambient secret")]);
+    assert_eq!(value(&set, "AWS_CA_BUNDLE"), Some("/ca"));
 }
 
 #[test]
@@ -113,13 +158,13 @@ fn a_credential_lies_where_systemd_put_it() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("drill"), "secret\n").unwrap();
     let mut ours = ours();
-    ours.insert("CREDENTIALS_DIRECTORY".into(), folder.path().into());
+    ours.variables.insert("CREDENTIALS_DIRECTORY".into(), folder.path().into());
     let place = place("/r", Opens::Key(KeyRef::Credential("drill".into())), None);
-    let set = of_verb(&Call::on(&place, ["snapshots"]), &ours).unwrap();
+    let (set, _) = of_verb(&Call::on(&place, ["snapshots"]), &ours).unwrap();
     assert_eq!(set[OsStr::new("HOLDFAST_KEY_FILE")], folder.path().join("drill"));
     let bytes = read(&SecretRef::Credential("drill".into()), "it", &ours).unwrap();
     assert_eq!(bytes.as_slice(), b"secret");
-    assert!(credential("../drill", &ours).is_err() && credential("other", &ours).is_err());
+    assert!(ours.credential("../drill").is_err() && ours.credential("other").is_err());
 }
 
 #[test]
@@ -127,5 +172,8 @@ fn a_program_of_the_users_finds_no_password_of_ours() {
     let program = Program { env: vec![("HOLDFAST_POLICY".into(), "shop".into())], ..Program::default() };
     let set = of_program(&program, &ours());
     assert_eq!((value(&set, "HOLDFAST_PASSWORD"), value(&set, "HOLDFAST_POLICY")), (None, Some("shop")));
-    assert_eq!(value(&set, "PGPASSWORD"), Some("of a server"));
+    // What is the person's own reaches her programs, but not what a policy takes its secrets from.
+    assert_eq!((value(&set, "PGPASSWORD"), value(&set, "SHOP")), (Some("of a server"), Some("correct")));
+    let set = of_program(&program, &with_taken(&["SHOP", "PGPASSWORD"]));
+    assert_eq!((value(&set, "PGPASSWORD"), value(&set, "SHOP")), (None, None));
 }

@@ -1,13 +1,14 @@
 //! A leash: a verb that was started by `run` or `drill` ends when whoever started it is gone, however
 //! that ended.
 //!
-//! Its standard input is a pipe that nobody writes to. The pipe ends with the process that holds its
+//! Its standard input is a pipe by which secrets come first, and then nothing. The pipe ends with the process that holds its
 //! other end, also one that was killed. On purpose not here: stopping in time, which signals do.
 
+use crate::secrets::handed;
 use crate::settings::variable;
 use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process};
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 /// Names the process that holds the other end.
@@ -19,8 +20,19 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Watches the leash, if there is one: in the process that was given it, and not in what that starts.
 pub(crate) fn heed() {
     if variable(LEASH).is_some_and(|holder| is_parent(&holder, getppid())) {
+        // What is missing then is missed by whoever needs it, if this is not ended before.
+        let _ = handed::take(Held);
         // Without a thread it is as with any other program whose caller is gone.
         let _ = std::thread::Builder::new().name("leash".into()).spawn(wait);
+    }
+}
+
+/// Our standard input, without a buffer that would keep what came.
+struct Held;
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
     }
 }
 
@@ -31,7 +43,7 @@ fn is_parent(holder: &OsStr, parent: Option<Pid>) -> bool {
 
 fn wait() {
     let mut buffer = [0; 64];
-    let mut input = std::io::stdin();
+    let mut input = io::stdin();
     while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
     // Once signals are heeded the first stops at a safe place and the second at once; before, either ends it.
     stop();

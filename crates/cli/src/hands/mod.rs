@@ -15,15 +15,19 @@ use crate::commands::Run;
 use crate::engine::{Cancel, Ctx, Event, Monitor};
 use crate::fault::Fault;
 use crate::ink::{Ink, Progress, StepLine, Tone, escape};
+use crate::secrets::Bytes;
+use crate::secrets::handed::frame;
 use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
-use environment::Variables;
+use environment::Ours;
 use holdfast_scheduler::hands::{Answer, Call, Cluster, ClusterProof, Ended, Hands, Place, Program, Said};
+use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::place::with_profile;
 use holdfast_scheduler::policy::secret::Credentials;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -53,8 +57,8 @@ pub(crate) struct OwnHands {
     /// What every verb is told beside its words.
     globals: Vec<OsString>,
     cache: Option<PathBuf>,
-    /// Our environment.
-    ours: Variables,
+    /// What is around us.
+    ours: Ours,
 }
 
 impl OwnHands {
@@ -69,8 +73,18 @@ impl OwnHands {
             program: PathBuf::from("/proc/self/exe"),
             globals: globals(&run.global),
             cache: run.ctx.cache.clone(),
-            ours: std::env::vars_os().collect(),
+            ours: Ours {
+                variables: std::env::vars_os().collect(),
+                taken: BTreeSet::new(),
+                reach: run.reach.clone(),
+            },
         }
+    }
+
+    /// The same for a policy: no program of the person's finds what it takes its secrets from.
+    pub(crate) fn of(mut self, policy: &Policy) -> Self {
+        self.ours.taken.extend(policy.secret_variables().into_iter().map(OsString::from));
+        self
     }
 
     /// The same, but nobody is told how far a verb is: what is asked for is short.
@@ -79,9 +93,9 @@ impl OwnHands {
         Self { progress: Arc::new(Progress::new(Arc::clone(&ink))), ink, ..Self::new(run) }
     }
 
-    /// A verb, ready to be started.
-    fn verb_command(&self, call: &Call) -> Result<Command, String> {
-        let mut variables = environment::of_verb(call, &self.ours)?;
+    /// A verb, ready to be started, and what it is handed then.
+    fn verb_command(&self, call: &Call) -> Result<(Command, Bytes), String> {
+        let (mut variables, handed) = environment::of_verb(call, &self.ours)?;
         let mut command = Command::new(&self.program);
         command.arg("--json").args(&self.globals);
         // A restore that has nothing but the repository has no cache either.
@@ -92,7 +106,7 @@ impl OwnHands {
         variables.insert(leash::LEASH.into(), std::process::id().to_string().into());
         command.args(words(call)).env_clear().envs(variables);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(command)
+        Ok((command, frame(&handed)))
     }
 }
 
@@ -220,18 +234,22 @@ async fn apart<T: Send + 'static>(
 }
 
 fn run_verb(
-    mut command: Command,
+    (mut command, hand): (Command, Bytes),
     call: &Call,
     progress: Arc<Progress>,
     cancel: &Cancel,
 ) -> Result<Answer, String> {
     let mut ear = Ear::new(progress);
-    let rules = Rules { timeout: call.timeout, cancel, minds_its_own: true, grace: VERB_GRACE };
+    let rules = Rules { timeout: call.timeout, cancel, minds_its_own: true, grace: VERB_GRACE, hand: &hand };
     let end = child::run(&mut command, &rules, |stream, line| ear.hear(stream, &line));
     ear.answer(&end.map_err(|error| format!("cannot start this program again: {error}"))?)
 }
 
-fn run_program(program: &Program, variables: Variables, cancel: &Cancel) -> Result<Ended, String> {
+fn run_program(
+    program: &Program,
+    variables: environment::Variables,
+    cancel: &Cancel,
+) -> Result<Ended, String> {
     let (name, arguments) = program.words.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(name);
     command.args(arguments).env_clear().envs(variables);
@@ -240,7 +258,8 @@ fn run_program(program: &Program, variables: Variables, cancel: &Cancel) -> Resu
         command.current_dir(folder);
     }
     let mut said = Kept::new(0, SAID_MAX);
-    let rules = Rules { timeout: program.timeout, cancel, minds_its_own: false, grace: PROGRAM_GRACE };
+    let rules =
+        Rules { timeout: program.timeout, cancel, minds_its_own: false, grace: PROGRAM_GRACE, hand: &[] };
     let end = child::run(&mut command, &rules, |_, line| said.push(line));
     let end = end.map_err(|error| format!("cannot run {}: {error}", escape(name.as_bytes())))?;
     Ok(Ended {

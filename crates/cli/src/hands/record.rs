@@ -3,7 +3,7 @@
 //! On purpose not here: what is recorded.
 
 use super::OwnHands;
-use super::environment::{credential, read};
+use super::environment::read;
 use crate::engine::{Error, ErrorKind, RollBack, Secret};
 use crate::fault::Fault;
 use crate::wire_up::{Keys, open_store_with};
@@ -29,14 +29,21 @@ pub(super) async fn append(hands: &OwnHands, place: &Place, kind: &str, text: &s
 
 fn opener(hands: &OwnHands, place: &Place) -> Result<Secret, Fault> {
     let of = |what: String| Fault::usage(what, "");
+    let ours = &hands.ours;
     match &place.opens {
         Opens::Key(KeyRef::File(path)) => secrets::key_file(path),
-        Opens::Key(KeyRef::Credential(name)) => {
-            secrets::key_file(&credential(name, &hands.ours).map_err(of)?)
+        Opens::Key(KeyRef::Credential(name)) => secrets::key_file(&ours.credential(name).map_err(of)?),
+        Opens::Key(KeyRef::Vault(stored)) => {
+            let what = format!("the key of {}", place.name);
+            secrets::key_of(ours.stored(stored, &what).map_err(of)?, &what)
+        }
+        Opens::Key(KeyRef::Transit(sealed)) => {
+            let what = format!("the key of {}", place.name);
+            secrets::key_of(ours.unsealed(sealed, &what).map_err(of)?, &what)
         }
         Opens::Password(secret) => {
-            let what = format!("the password of {}", place.name);
-            Ok(Secret::Password(read(secret, &what, &hands.ours).map_err(of)?.to_vec()))
+            let mut bytes = read(secret, &format!("the password of {}", place.name), ours).map_err(of)?;
+            Ok(Secret::Password(std::mem::take(&mut *bytes)))
         }
     }
 }
@@ -47,6 +54,6 @@ pub(super) fn keys_of(hands: &OwnHands, credentials: Option<&Credentials>) -> Re
     let what = format!("the secret of the access key {}", key.id);
     let no_text = |_| Fault::usage(format!("{what} is no text"), "");
     let secret = read(&key.secret, &what, &hands.ours).map_err(|what| Fault::usage(what, ""))?;
-    let secret = String::from_utf8(secret.to_vec()).map_err(no_text)?;
-    Ok(Some(Keys { access: key.id.clone(), secret }))
+    let secret = str::from_utf8(&secret).map_err(no_text)?.to_owned().into();
+    Ok(Some(Keys { access: key.id.clone(), secret, token: None }))
 }

@@ -7,6 +7,7 @@
 mod drill;
 pub mod kind;
 pub mod lint;
+mod named;
 mod nearest;
 mod order;
 pub mod place;

@@ -166,8 +166,10 @@ impl From<'_> {
         password.iter_mut().for_each(|password| self.secret(password));
         if let Some(keys) = keys {
             for key in [&mut keys.backup, &mut keys.maintain, &mut keys.read] {
-                if let Some(KeyRef::File(path)) = key {
-                    self.path(path);
+                match key {
+                    Some(KeyRef::File(path)) => self.path(path),
+                    Some(KeyRef::Transit(sealed)) => self.path(&mut sealed.file),
+                    _ => {}
                 }
             }
         }

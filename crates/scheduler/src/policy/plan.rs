@@ -3,7 +3,7 @@
 //! Words and times only. On purpose not here: doing it, and looking into the repository.
 
 use super::kind::Kind;
-use super::secret::{KeyRef, Keys, SecretRef};
+use super::secret::{KeyRef, Keys, SecretRef, VaultRef};
 use super::{Policy, Retention};
 use crate::schedule::{Clockwork, which};
 use jiff::{Timestamp, Zoned};
@@ -157,6 +157,7 @@ fn secret_from(secret: &SecretRef) -> String {
         SecretRef::File(path) => path.display().to_string(),
         SecretRef::Command(words) => format!("what {} prints", words.first().map_or("", String::as_str)),
         SecretRef::Credential(name) => format!("the credential {name}"),
+        SecretRef::Vault(stored) => stored_at(stored),
     }
 }
 
@@ -164,7 +165,13 @@ fn key_from(key: &KeyRef) -> String {
     match key {
         KeyRef::File(path) => path.display().to_string(),
         KeyRef::Credential(name) => format!("the credential {name}"),
+        KeyRef::Vault(stored) => stored_at(stored),
+        KeyRef::Transit(sealed) => format!("{}, opened by {} of Vault", sealed.file.display(), sealed.key),
     }
+}
+
+fn stored_at(stored: &VaultRef) -> String {
+    format!("{}#{} of Vault", stored.path, stored.field)
 }
 
 /// What is kept, rule by rule.

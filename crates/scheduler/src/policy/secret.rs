@@ -18,6 +18,18 @@ pub enum SecretRef {
     Command(Vec<String>),
     /// A credential that systemd hands to the service, by its name.
     Credential(String),
+    /// What a server of Vault or OpenBao keeps; `VAULT_ADDR` and so on say where that is.
+    Vault(VaultRef),
+}
+
+/// A field of a secret that Vault or OpenBao keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VaultRef {
+    /// Its path as the server's interface and its policies have it: `secret/data/backups/shop`.
+    pub path: String,
+    /// Which field of it.
+    pub field: String,
 }
 
 /// The place of a key file.
@@ -28,6 +40,20 @@ pub enum KeyRef {
     File(PathBuf),
     /// A credential that systemd hands to the service, by its name.
     Credential(String),
+    /// A text that a server of Vault or OpenBao keeps.
+    Vault(VaultRef),
+    /// A key file that is sealed, and that a server of Vault or OpenBao opens.
+    Transit(TransitRef),
+}
+
+/// A sealed key file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransitRef {
+    /// The key of the transit engine: `transit/holdfast`.
+    pub key: String,
+    /// The file with what it sealed.
+    pub file: PathBuf,
 }
 
 /// One key for each activity, so that a host can back up and not read. A missing one means that

@@ -13,9 +13,11 @@ use std::fmt::{self, Display};
 
 /// How a reference to a secret is written.
 const REFER: &str = "a secret never stands in a policy, only where it is: { env: NAME }, { file: /path }, \
-                     { command: [program, argument] } or { credential: NAME }";
+                     { command: [program, argument] }, { credential: NAME } or \
+                     { vault: { path: MOUNT/data/PATH, field: NAME } }";
 /// How a key file is named.
-const REFER_KEY: &str = "say where the key file is: { file: /path } or { credential: NAME }";
+const REFER_KEY: &str = "say where the key file is: { file: /path }, { credential: NAME }, \
+                         { vault: { path: MOUNT/data/PATH, field: NAME } } or { transit: { key: MOUNT/KEY, file: /path } }";
 
 /// Something that does not fit.
 #[derive(Debug, Clone, PartialEq)]

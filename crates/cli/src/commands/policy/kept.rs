@@ -33,7 +33,7 @@ pub(super) async fn look(run: &Run, policy: &Policy) -> Seen {
         seen.unseen = Some((what.to_owned(), String::new()));
         return seen;
     };
-    let hands = OwnHands::new(run);
+    let hands = OwnHands::new(run).of(policy);
     for (name, source) in &policy.sources.0 {
         let is_backed_up = source.kind().is_some_and(|kind| kind.is_backed_up());
         let Some(mut call) = words::forget(policy, name, retention, &place).filter(|_| is_backed_up) else {

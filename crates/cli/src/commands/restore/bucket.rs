@@ -95,7 +95,7 @@ pub(super) async fn ready(
     {
         return Err(is_repository(address, &repository.to_string()));
     }
-    let place = BucketPlace::open(address, secrets::bucket_keys("TARGET")?, run.network()?).await;
+    let place = BucketPlace::open(address, secrets::bucket_keys("TARGET_")?, run.network()?).await;
     let (watchdog, top) = (Arc::clone(&run.watchdog), format!("s3://{}/", address.bucket).into_bytes());
     let place = place.watched(Arc::new(WatchedPlace { watchdog, top }));
     let failed = |error: StoreError| {

@@ -9,7 +9,8 @@ use crate::ink::escape;
 use crate::secrets::{self, Lasting};
 use crate::settings::{self, variable};
 use crate::wire_up::{Timeline, shell_line};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn secret_words(run: &Run) -> Result<Vec<OsString>, Fault> {
-    let (option, value) = match secrets::lasting(&run.global)? {
+    let (option, value) = match secrets::lasting(&run.global, &run.reach)? {
         Lasting::KeyFile(path) => ("--key-file", absolute(&path)?.into_os_string()),
         Lasting::PasswordFile(path) => ("--password-file", absolute(&path)?.into_os_string()),
         Lasting::PasswordCommand(command) => ("--password-command", command),
@@ -113,7 +114,12 @@ pub(super) fn tried(dir: &Path, line: &str, segment: &str) -> Result<(), Fault> 
     let line = line.replace("\"%f\"", segment).replace("\"%p\"", TRIAL).replace("%%", "%");
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(&line).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).env_clear();
-    shell.envs(std::env::vars_os().filter(|(name, _)| KEPT.iter().any(|kept| name == kept)));
+    for name in KEPT {
+        // What was handed over is in no environment, but in the server's it will be.
+        if let Some(value) = secrets::value(name) {
+            shell.env(name, OsStr::from_bytes(&value));
+        }
+    }
     if rustix::process::geteuid().is_root() {
         let owner = std::fs::metadata(dir)
             .map_err(|error| fault("cannot try the archive".to_owned()).because(&error))?;

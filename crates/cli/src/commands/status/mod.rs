@@ -29,7 +29,7 @@ pub(crate) async fn run(run: &Run, args: &StatusArgs) -> Result<(), Fault> {
     }
     let (known, unreadable) = policies(args, catalog.as_ref()).await?;
     run.listen()?;
-    let hands = OwnHands::silent(run);
+    let hands = known.iter().fold(OwnHands::silent(run), |hands, known| hands.of(&known.policy));
     let status = look(&hands, &known, &unreadable, catalog.as_ref(), &TimeZone::system()).await;
     if run.ctx.cancel.is_raised() {
         return Err(Fault::new(Code::Interrupted, "interrupted", "run it again"));

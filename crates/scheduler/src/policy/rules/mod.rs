@@ -12,7 +12,7 @@ mod words;
 
 use super::tree::{MISTAKES_MAX, Mistake, Node};
 use super::{CatchUp, Hook, Hooks, Notify, Policy, Retention, Rto, Schedule};
-use crate::policy::secret::SecretRef;
+use crate::policy::secret::{SecretRef, VaultRef};
 use crate::policy::units::Span;
 use crate::schedule::{Cron, zone};
 use spot::Spot;
@@ -181,7 +181,20 @@ impl Judge<'_> {
                 self.wrong(&spot.key("credential"), "this is no name of a credential", next);
             }
             SecretRef::Command(words) => self.program(&spot.key("command"), words),
+            SecretRef::Vault(stored) => self.stored(&spot.key("vault"), stored),
             SecretRef::File(_) | SecretRef::Credential(_) => {}
+        }
+    }
+
+    /// What Vault keeps has a path and a field.
+    fn stored(&mut self, spot: &Spot<'_>, stored: &VaultRef) {
+        let parts: Vec<_> = stored.path.split('/').collect();
+        if parts.len() < 2 || parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+            let next = "write its path as the server's policies have it: secret/data/backups/shop";
+            self.wrong(&spot.key("path"), "this is no path of a mount and of a secret in it", next);
+        }
+        if stored.field.is_empty() {
+            self.wrong(&spot.key("field"), "no field is named", "write its name, as `password`");
         }
     }
 

@@ -91,6 +91,20 @@ fn keys(keys: &Keys, spot: &Spot<'_>, judge: &mut Judge<'_>) {
                 let next = "write the name that LoadCredential= gives it";
                 judge.wrong(&spot.key(name).key("credential"), "this is no name of a credential", next);
             }
+            Some(KeyRef::Transit(sealed)) => {
+                let spot = spot.key(name).key("transit");
+                if sealed.key.split('/').count() < 2 || sealed.key.split('/').any(str::is_empty) {
+                    judge.wrong(
+                        &spot.key("key"),
+                        "this is no key of a mount",
+                        "write MOUNT/KEY: transit/holdfast",
+                    );
+                }
+                if sealed.file.as_os_str().is_empty() {
+                    judge.wrong(&spot.key("file"), "no file is named", "write its path");
+                }
+            }
+            Some(KeyRef::Vault(stored)) => judge.stored(&spot.key(name).key("vault"), stored),
             _ => {}
         }
     }

@@ -1,0 +1,167 @@
+//! Reads secrets: from files, from what programs print, from a person. What held one is wiped.
+//!
+//! On purpose not here: where they are to come from.
+
+use crate::fault::{Code, Fault};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use zeroize::Zeroizing;
+
+/// Bytes that are wiped when they are dropped.
+pub(crate) type Bytes = Zeroizing<Vec<u8>>;
+
+/// Nobody types more than this; a larger file is the wrong one.
+const SECRET_BYTES_MAX: usize = 1 << 20;
+/// What most secrets fit in.
+const USUAL_BYTES: usize = 4096;
+
+/// Reads a file with a secret, as it is.
+pub(crate) fn file(path: &Path, what: &str) -> Result<Bytes, Fault> {
+    let fault = |error: io::Error| {
+        Fault::usage(
+            format!("cannot read the {what} {}", path.display()),
+            "check its name and its permissions",
+        )
+        .because(&error)
+    };
+    let bytes = File::open(path).and_then(bounded).map_err(fault)?;
+    if bytes.len() > SECRET_BYTES_MAX {
+        return Err(Fault::usage(
+            format!("the {what} {} is too large", path.display()),
+            "is it the right file?",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads to the end, or a bit more than a secret may have. What grows is wiped where it was.
+pub(super) fn bounded(mut from: impl Read) -> io::Result<Bytes> {
+    let mut bytes = Zeroizing::new(vec![0; USUAL_BYTES]);
+    let mut length = 0;
+    while length <= SECRET_BYTES_MAX {
+        if length == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; bytes.len() * 2]);
+            larger[..length].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match from.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Where systemd put a credential.
+pub(crate) fn credential(
+    name: &str,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, (String, String)> {
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return Err((format!("`{name}` is no name of a credential"), String::new()));
+    }
+    let Some(folder) = variable("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) else {
+        return Err((
+            format!("there is no credential `{name}`: CREDENTIALS_DIRECTORY is not set"),
+            format!("systemd sets it for a service with LoadCredential={name}:FILE"),
+        ));
+    };
+    let path = Path::new(&folder).join(name);
+    match path.exists() {
+        true => Ok(path),
+        false => Err((
+            format!("there is no credential `{name}` in {}", Path::new(&folder).display()),
+            format!("add LoadCredential={name}:FILE to the service"),
+        )),
+    }
+}
+
+/// Runs a command with a shell; its standard input is the terminal or nothing, never the data of a backup.
+pub(super) fn of_shell(command: &OsStr) -> Result<Bytes, Fault> {
+    let stdin = if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).stdin(stdin);
+    // What it prints may be the secret; its text may be one too: neither is repeated.
+    said_by(shell, || Fault::failed("the password command failed", "run it yourself to see what it prints"))
+}
+
+/// Runs a program without a shell, and takes what it prints. Neither its words nor what it prints is repeated.
+pub(crate) fn printed(words: &[String]) -> Result<Bytes, Fault> {
+    let fault = || Fault::failed("the command for it failed", "run it yourself to see what it prints");
+    let (program, arguments) = words.split_first().ok_or_else(fault)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    said_by(command, fault)
+}
+
+fn said_by(mut command: Command, fault: impl Fn() -> Fault) -> Result<Bytes, Fault> {
+    super::keep_from(&mut command);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+    let mut child = child.map_err(|error| fault().because(&error))?;
+    let said = child.stdout.take().map(bounded).transpose();
+    // Its end of the pipe is closed: a program that says too much does not wait for us.
+    let status = child.wait().map_err(|error| fault().because(&error))?;
+    let said = said.map_err(|error| fault().because(&error))?.unwrap_or_default();
+    match (status.success(), said.len() > SECRET_BYTES_MAX) {
+        (true, false) => Ok(said),
+        (true, true) => Err(Fault { why: vec!["it printed too much".to_owned()], ..fault() }),
+        (false, _) => Err(Fault { why: vec![status.to_string()], ..fault() }),
+    }
+}
+
+/// Asks a person; nobody sees what is typed.
+pub(super) fn prompt(text: &str, hint: &str) -> Result<Bytes, Fault> {
+    if !io::stderr().is_terminal() || File::open("/dev/tty").is_err() {
+        return Err(Fault::usage("no password given, and nobody to ask", hint));
+    }
+    let typed = rpassword::prompt_password(text).map_err(|error| match error.kind() {
+        // Once signals are ours they do not end the program, but what waits for input.
+        io::ErrorKind::Interrupted => Fault::new(Code::Interrupted, "interrupted", "nothing was changed"),
+        _ => Fault::usage("cannot ask for the password", hint).because(&error),
+    });
+    typed.map(|typed| Zeroizing::new(typed.into_bytes()))
+}
+
+/// Asks twice.
+pub(super) fn prompt_twice(text: &str, hint: &str) -> Result<Bytes, Fault> {
+    let password = prompt(text, hint)?;
+    match prompt("The same again: ", hint)? == password {
+        true => Ok(password),
+        false => Err(Fault::usage("the two passwords differ", "try again; nothing was changed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_to_its_end_and_not_without_one() {
+        for length in [0, 1, USUAL_BYTES, USUAL_BYTES + 1, 3 * USUAL_BYTES] {
+            let bytes = vec![7; length];
+            assert_eq!(*bounded(bytes.as_slice()).unwrap(), bytes);
+        }
+        let endless = bounded(io::repeat(7)).unwrap();
+        assert!(endless.len() > SECRET_BYTES_MAX && endless.len() <= 2 * SECRET_BYTES_MAX);
+        let words = ["sh", "-c", "yes"].map(str::to_owned);
+        assert!(printed(&words).is_err(), "it ends of the pipe that is closed");
+    }
+
+    #[test]
+    fn a_credential_has_a_plain_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("shop"), "x").unwrap();
+        let of = |name: &str| credential(name, |_| Some(folder.path().into()));
+        assert_eq!(of("shop").unwrap(), folder.path().join("shop"));
+        assert!(of("../shop").is_err() && of("").is_err() && of("..").is_err());
+        assert!(of("other").unwrap_err().1.contains("LoadCredential=other"));
+        assert!(credential("shop", |_| None).unwrap_err().0.contains("CREDENTIALS_DIRECTORY"));
+    }
+}
