@@ -163,10 +163,21 @@ pub enum SqlExpect {
     Keys(PathBuf),
 }
 
+/// Dumps that are loaded into a cluster that is made for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dumps {
+    /// Where they lie as files.
+    pub files: PathBuf,
+    /// Where they are loaded from.
+    pub from: Place,
+    /// The snapshot that they are in.
+    pub snapshot: String,
+}
+
 /// A restored cluster, to be started and looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
-    /// Its data directory, as `restore` left it, or another program.
+    /// Its data directory, as `restore` left it, or another program; of dumps, where one is made.
     pub folder: PathBuf,
     /// A folder of its own for its socket, logs and the log that it replays; below scratch, as short as
     /// may be.
@@ -184,6 +195,8 @@ pub struct Cluster {
     /// Where the log that it replays comes from, if it goes along one: the repository, and the timeline
     /// as `wal fetch --timeline` has it; empty if there is no choice.
     pub log: Option<(Place, String)>,
+    /// What is loaded into it, if it is to be made.
+    pub dumps: Option<Dumps>,
     /// What has to hold in it.
     pub assertions: Vec<SqlAssertion>,
     /// How long the checks may take.
@@ -195,7 +208,7 @@ pub struct Cluster {
 pub struct ClusterProof {
     /// What was looked at.
     pub probes: Vec<Probe>,
-    /// What took how long: `fetch log`, `replay`, `checks`.
+    /// What took how long: `fetch log`, `replay`, `checks`; of dumps `start`, `load`, `checks`.
     pub phases: Vec<(String, f64)>,
     /// The level up to which everything was looked at.
     pub reached: Option<Level>,

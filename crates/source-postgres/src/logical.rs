@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOCK_MILLISECONDS: u32 = 600_000;
 
 /// From this version on dumps set what older servers do not know (`transaction_timeout`).
-const NEW_SETTING: u32 = 17;
+pub(crate) const NEW_SETTING: u32 = 17;
 
 /// What to dump, and with what.
 #[derive(Clone)]
@@ -144,7 +144,13 @@ impl LogicalSource {
             problems.notice(with_newer(dump.major, major));
         }
         let mut facts = vec![("server version".to_owned(), version)];
-        let known = [("system identifier", &about.system), ("timeline", &about.timeline)];
+        // Grants name it: whoever loads them needs a superuser of the same name.
+        let first = main.known("SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10").await?;
+        let known = [
+            ("system identifier", &about.system),
+            ("timeline", &about.timeline),
+            ("bootstrap superuser", &first),
+        ];
         let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         facts.extend(known);
         facts.push(("standby".to_owned(), about.follows.to_string()));

@@ -289,6 +289,11 @@ fn tls_mode(text: &str) -> Option<TlsMode> {
 }
 
 /// A name as a URL has it.
+/// The URL of a server by the folder of its socket.
+pub(crate) fn socket_url(user: &str, folder: &str, port: u16) -> String {
+    format!("postgres://{}@/?host={}&port={port}", encoded(user), encoded(folder))
+}
+
 fn encoded(name: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     let one = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

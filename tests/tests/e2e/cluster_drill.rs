@@ -85,6 +85,7 @@ fn drill<'a>(version: Version, folder: &Path) -> Drill<'a> {
         verified: true,
         along: false,
         fetch: None,
+        dumps: None,
         assertions: Vec::new(),
         budget: None,
         turn: 7,

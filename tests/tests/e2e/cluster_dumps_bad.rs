@@ -18,7 +18,7 @@ fn snapshots(world: &World) -> usize {
 }
 
 /// Programs of which `pg_dump` does something else than it should.
-fn broken(world: &World, name: &str, real: &Path, words: &str) -> PathBuf {
+pub(super) fn broken(world: &World, name: &str, real: &Path, words: &str) -> PathBuf {
     let folder = world.path(name);
     fs::create_dir(&folder).unwrap();
     for name in ["pg_dumpall", "pg_restore", "psql"] {

@@ -25,6 +25,8 @@ mod cluster;
 mod cluster_bad;
 mod cluster_blocks;
 mod cluster_drill;
+mod cluster_drill_dumps;
+mod cluster_drill_policy;
 mod cluster_dumps;
 mod cluster_dumps_bad;
 mod cluster_facts;

@@ -1,12 +1,13 @@
 //! A restored cluster, started and looked at by the source that knows clusters.
 //!
-//! Its log is fetched by `wal fetch`, in processes of its own with the key of the drill. On purpose not
-//! here: restoring it, and what follows from what was found.
+//! Its log is fetched by `wal fetch`, and dumps are loaded by `restore`, in processes of their own with
+//! the key of the drill. On purpose not here: restoring it, and what follows from what was found.
 
+use super::dumps::Restoring;
 use crate::commands::tool_places;
 use crate::engine::{Cancel, Clock, Ctx};
 use crate::wire_up::drill::{
-    Assertion, Drill, Expect, FetchLog, Fetched, Proved, User, prove as prove_cluster,
+    Assertion, Drill, Dumps, Expect, FetchLog, Fetched, Proved, User, prove as prove_cluster,
 };
 use crate::wire_up::owner_numbers;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -43,6 +44,9 @@ pub(crate) async fn prove(hands: &dyn Hands, ctx: &Ctx, cluster: Cluster) -> Clu
         system: cluster.facts.get("system identifier").cloned(),
         cancel: &ctx.cancel,
     });
+    let restoring = cluster.dumps.as_ref().map(|dumps| Restoring { hands, dumps });
+    let loaded = cluster.dumps.as_ref().zip(restoring.as_ref());
+    let dumps = loaded.map(|(dumps, load)| Dumps { files: &dumps.files, load });
     let drill = Drill {
         folder: cluster.folder,
         work: cluster.work,
@@ -55,6 +59,7 @@ pub(crate) async fn prove(hands: &dyn Hands, ctx: &Ctx, cluster: Cluster) -> Clu
         facts: cluster.facts,
         along: cluster.log.is_some(),
         fetch: fetch.as_ref().map(|fetch| fetch as &dyn FetchLog),
+        dumps,
         assertions: cluster.assertions.iter().map(assertion).collect(),
         budget: cluster.budget,
         turn: turn(&*ctx.clock),

@@ -6,6 +6,7 @@
 mod bucket;
 mod child;
 mod cluster;
+mod dumps;
 mod environment;
 pub(crate) mod leash;
 mod record;

@@ -80,6 +80,15 @@ impl<'a> ConfigurationLine<'a> {
     }
 }
 
+/// What was compared after a restore.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Verified {
+    /// Files whose content is right.
+    pub(crate) files: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
 /// What a restore made, or would make.
 #[derive(Debug, Serialize)]
 pub(crate) struct RestoreSummary {
@@ -102,6 +111,8 @@ pub(crate) struct RestoreSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     files_verified: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_verified: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     objects_newer: Option<u64>,
     seconds_elapsed: f64,
     error_count: u64,
@@ -112,7 +123,7 @@ impl RestoreSummary {
     pub(crate) fn new(
         snapshot: &Snapshot,
         report: &RestoreReport,
-        verified: Option<u64>,
+        verified: Option<Verified>,
         newer: Option<u64>,
         around: Around,
     ) -> Self {
@@ -133,7 +144,8 @@ impl RestoreSummary {
             bytes_written: report.tally.bytes_written,
             bytes_fetched: report.bytes_fetched,
             packs_read: report.packs,
-            files_verified: verified,
+            files_verified: verified.map(|verified| verified.files),
+            seconds_verified: verified.map(|verified| verified.seconds),
             objects_newer: newer,
             seconds_elapsed: around.seconds,
             error_count: around.errors,

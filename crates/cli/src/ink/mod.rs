@@ -51,7 +51,9 @@ pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
     RepairSnapshotsSummary,
 };
-pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
+pub(crate) use json_restore::{
+    ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary, Verified,
+};
 pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
 pub(crate) use json_status::{CopyStatusLine, ProblemLine, SourceStatusLine, StatusSummary};
 pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};

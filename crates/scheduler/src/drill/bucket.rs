@@ -5,8 +5,8 @@
 //! touched: what follows from it changing is the next backup's affair. On purpose not here: whether
 //! its configuration would come back.
 
-use super::files::{checks, look_on, nothing};
-use super::restored::{Restored, Unset, bare, ends_badly, number, restore, words};
+use super::files::{checks, look_on};
+use super::restored::{Restored, Unset, bare, ends_badly, nothing, number, restore, words};
 use super::{Proof, Recorded, Subject, asserted};
 use crate::hands::Hands;
 use crate::policy::ScratchBucket;

@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: starting it, which the hands do, and which snapshot and point are drilled.
 
+use super::restored::{ends_badly, nothing};
 use super::scratch::folder_name;
 use super::{Phase, Point, Proof, Recorded, Subject, asserted, dumps};
 use crate::hands::{Answer, Call, Cluster, Hands, SqlAssertion, SqlExpect};
@@ -17,11 +18,8 @@ const STATEMENT: Duration = Duration::from_secs(10 * 60);
 /// So many things are told by name.
 const TOLD_MAX: usize = 20;
 
-/// Restores a snapshot of a cluster, or of dumps of one, and proves it up to the level that is asked for.
+/// Restores a snapshot of a cluster, and proves it up to the level that is asked for.
 pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
-    if subject.source.postgres.as_ref().is_some_and(|postgres| postgres.logical.is_some()) {
-        return dumps::prove(hands, subject).await;
-    }
     let mut proof = Proof::default();
     let Some(snapshot) = subject.snapshot else {
         proof.probes.push(nothing());
@@ -29,7 +27,7 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
     };
     let data = subject.scratch.join("data");
     let words = words(subject, snapshot, &data);
-    if let Some(probe) = too_large(hands, subject, &words).await {
+    if let Some(probe) = too_large(hands, subject, &words, ("a cluster is", 1)).await {
         proof.probes.push(probe);
         return proof;
     }
@@ -52,13 +50,6 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
     proof
 }
 
-/// There is no snapshot: whatever is promised of this source is not kept.
-pub(super) fn nothing() -> Probe {
-    let mut probe = Probe::new("restore", Level::Read);
-    probe.finds(Cause::Backup, "there is no snapshot of this source", "back it up: holdfast run");
-    probe
-}
-
 /// The words of its restore.
 fn words(subject: Subject<'_>, snapshot: &Recorded, data: &Path) -> Vec<OsString> {
     let to = match subject.point {
@@ -78,15 +69,24 @@ fn words(subject: Subject<'_>, snapshot: &Recorded, data: &Path) -> Vec<OsString
     words
 }
 
-/// A cluster is restored as a whole or not at all.
-async fn too_large(hands: &dyn Hands, subject: Subject<'_>, words: &[OsString]) -> Option<Probe> {
+/// A cluster is restored as a whole or not at all, and so are dumps; what it is, and how often it is
+/// fetched.
+pub(super) async fn too_large(
+    hands: &dyn Hands,
+    subject: Subject<'_>,
+    words: &[OsString],
+    (what_is, times): (&str, u64),
+) -> Option<Probe> {
     let most = subject.policy.drill.as_ref()?.max_download?;
     let mut words = words.to_vec();
     words.push("--dry-run".into());
     let answer = hands.verb(Call { bare: true, ..Call::on(subject.from, words) }).await.ok()?;
-    let fetched = answer.line("summary")?["bytes_fetched"].as_u64().filter(|fetched| *fetched > most.0)?;
+    let fetched = answer.line("summary")?["bytes_fetched"].as_u64()?.saturating_mul(times);
+    if fetched <= most.0 {
+        return None;
+    }
     let mut probe = Probe::new("restore", Level::Read);
-    let what = format!("a cluster is restored as a whole: {fetched} bytes, and max_download is {}", most.0);
+    let what = format!("{what_is} restored as a whole: {fetched} bytes, and max_download is {}", most.0);
     probe.finds(
         Cause::Environment,
         what,
@@ -115,8 +115,15 @@ pub(super) async fn restore(
             return None;
         }
     };
+    // Who has it back compares nothing: that is a check.
+    let compared = answer.line("summary").and_then(|line| line["seconds_verified"].as_f64());
+    let compared = compared.unwrap_or_default().max(0.0).min(answer.seconds);
     probe.seconds = answer.seconds;
-    proof.phases.push(Phase { name: "restore".into(), seconds: answer.seconds, counts: true });
+    let phase = |name: &str, seconds, counts| Phase { name: name.into(), seconds, counts };
+    proof.phases.push(phase("restore", answer.seconds - compared, true));
+    if compared > 0.0 {
+        proof.phases.push(phase("compare", compared, false));
+    }
     if let Some(summary) = answer.line("summary") {
         for (name, field) in
             [("files", "files_restored"), ("bytes", "bytes_restored"), ("files compared", "files_verified")]
@@ -131,7 +138,7 @@ pub(super) async fn restore(
     problems(&answer, &mut probe);
     let whole = matches!(answer.code, 0 | 3) && probe.findings.is_empty();
     if !matches!(answer.code, 0 | 3) && probe.findings.is_empty() {
-        ends_badly(&answer, &mut probe);
+        ends_badly(&mut probe, &answer, "it could not be restored");
     }
     proof.probes.push(probe);
     if whole {
@@ -168,21 +175,6 @@ fn problems(answer: &Answer, probe: &mut Probe) {
     }
 }
 
-fn ends_badly(answer: &Answer, probe: &mut Probe) {
-    let (said, next) = answer.failure();
-    let silent = !answer.problems.iter().any(|line| line["message_type"] == "exit_error");
-    let (cause, what) = match answer.code {
-        12 => (Cause::Backup, format!("the key does not open the repository: {said}")),
-        10 => (Cause::Backup, format!("the repository is not there: {said}")),
-        2 | 130 => (Cause::Environment, format!("it could not be restored: {said}")),
-        _ if silent || said.starts_with("the target failed") => {
-            (Cause::Environment, format!("it could not be restored: {said}"))
-        }
-        _ => (Cause::Backup, format!("it could not be restored: {said}")),
-    };
-    probe.finds(cause, what, next);
-}
-
 /// A restored folder, and how it is to be looked at; without facts and a log.
 pub(super) fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
     let drill = subject.policy.drill.as_ref();
@@ -195,6 +187,7 @@ pub(super) fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
         bin_dirs: bin_dirs(subject.source),
         facts: std::collections::BTreeMap::new(),
         log: None,
+        dumps: None,
         assertions: drill.map(|drill| assertions(subject, drill)).unwrap_or_default(),
         budget: drill.and_then(|drill| drill.budget).map(|span| span.0),
     }
@@ -227,7 +220,7 @@ fn assertion(subject: Subject<'_>, number: usize, stated: &Assertion) -> Option<
     };
     Some(SqlAssertion {
         name: stated.name.clone().unwrap_or_else(|| (number + 1).to_string()),
-        database: stated.database.clone().unwrap_or_else(|| "postgres".to_owned()),
+        database: stated.database.clone().unwrap_or_else(|| dumps::usual_database(subject)),
         sql,
         expect,
         timeout: stated.timeout.map_or(STATEMENT, |span| span.0),
@@ -239,7 +232,8 @@ pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof)
     let found = hands.cluster(cluster).await;
     proof.probes.extend(found.probes);
     proof.phases.extend(found.phases.into_iter().map(|(name, seconds)| {
-        let counts = name != "checks";
+        // Who has databases back has a server for them.
+        let counts = !matches!(name.as_str(), "checks" | "start");
         Phase { name, seconds, counts }
     }));
     proof.reached = proof.reached.max(found.reached);
@@ -248,7 +242,6 @@ pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof)
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
-    use super::super::verdict::Verdict;
     use super::*;
     use crate::hands::{ClusterProof, Ended, Opens, Place, Program, Said};
     use crate::policy::Policy;
@@ -335,10 +328,10 @@ mod tests {
             facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         };
         let source = policy.sources.get(name).unwrap();
-        let scratch = PathBuf::from("/scratch/drill-1/db");
+        let scratch = PathBuf::from("/scratch/drill-1").join(name);
         let (snapshot, point, scratch) = (Some(&snapshot), &point, &scratch);
-        prove(fake, Subject { policy: &policy, name, source, from: &from, snapshot, point, level, scratch })
-            .await
+        let subject = Subject { policy: &policy, name, source, from: &from, snapshot, point, level, scratch };
+        super::super::prove::prove(fake, subject).await
     }
 
     fn line(call: &Call) -> String {
@@ -417,14 +410,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_dumps_the_bytes_are_proved() {
+    async fn comparing_is_no_part_of_having_it_back() {
+        let mut lines = restored();
+        lines[1]["seconds_verified"] = json!(1.25);
+        let hands = fake(0, lines, Vec::new());
+        let proof = proved(&hands, "db", Point::Snapshot, Level::Restore, "").await;
+        let phases: Vec<_> = proof.phases.iter().map(|phase| (phase.name.as_str(), phase.seconds)).collect();
+        assert_eq!(phases, [("restore", 1.75), ("compare", 1.25)]);
+        assert!(proof.phases[0].counts && !proof.phases[1].counts);
+    }
+
+    #[tokio::test]
+    async fn dumps_are_loaded_and_asked() {
         let hands = fake(0, restored(), Vec::new());
-        let proof = proved(&hands, "dumps", Point::Snapshot, Level::Full, "").await;
-        assert_eq!((proof.reached, hands.clusters.lock().unwrap().len()), (Some(Level::Restore), 0));
-        assert!(!proof.probes.last().unwrap().not_provable.is_empty());
-        // What a server was to answer nobody answers: that is no pass.
         let asks = "assert:\n    - { source: dumps, sql: 'select 1', expect: 1 }\n  #";
         let proof = proved(&hands, "dumps", Point::Snapshot, Level::Full, asks).await;
-        assert_eq!(Verdict::of(&proof.probes), Verdict::Inconclusive, "{:?}", proof.probes);
+        assert_eq!(proof.reached, Some(Level::Full));
+        let cluster = hands.clusters.lock().unwrap()[0].clone();
+        let dumps = cluster.dumps.unwrap();
+        assert_eq!((dumps.snapshot.as_str(), dumps.from.name.as_str()), ("abcd", "offsite"));
+        assert_eq!(dumps.files, PathBuf::from("/scratch/drill-1/dumps/dumps"));
+        assert_eq!((cluster.assertions.len(), cluster.log), (1, None));
+        assert_eq!(
+            line(&hands.calls.lock().unwrap()[0]),
+            "restore abcd --target /scratch/drill-1/dumps/dumps --verify"
+        );
+        let hands = fake(0, restored(), Vec::new());
+        let proof = proved(&hands, "dumps", Point::Snapshot, Level::Restore, "").await;
+        assert_eq!((proof.reached, hands.clusters.lock().unwrap().len()), (Some(Level::Restore), 0));
     }
 }

@@ -5,8 +5,8 @@
 
 use super::asserted::{self, Run};
 use super::compare::{Sides, below, compare};
-use super::files::{checks, look_on, nothing};
-use super::restored::{restore, words};
+use super::files::{checks, look_on};
+use super::restored::{nothing, restore, words};
 use super::{Phase, Proof, Subject};
 use crate::hands::Hands;
 use holdfast_engine::proof::{Level, Probe};

@@ -11,7 +11,7 @@ use super::past::{Past, past, record_missed};
 use super::pick::{self, How, Log, Picked};
 use super::scratch::{Needs, Owner, Scratch, leaks};
 use super::verdict::Verdict;
-use super::{Point, Proof, Recorded, Subject, prove};
+use super::{Point, Proof, Recorded, Subject, dumps, prove};
 use crate::catalog::Catalog;
 use crate::evidence::{Objective, RECORD_VERSION, Record, SourceRecord};
 use crate::hands::{Answer, Call, Hands, Place, Said};
@@ -399,8 +399,10 @@ impl<'a> Case<'a> {
         let is_cluster = |one: &Chosen<'_>| {
             one.source.postgres.as_ref().is_some_and(|postgres| postgres.logical.is_none())
         };
+        let loaded = if self.level() < Level::Boot { 0 } else { sum(&picked, dumps::room) };
+        let most = self.drill.max_download.map_or(u64::MAX, |most| most.0);
         let needs = Needs {
-            bytes: self.drill.max_download.map_or(u64::MAX, |most| most.0).min(sum(&picked, |one| one.bytes)),
+            bytes: most.min(sum(&picked, |one| one.bytes)).saturating_add(loaded),
             files: sum(&picked, |one| one.files),
             cluster: chosen.iter().any(is_cluster),
             repository: (!self.from.url.contains("://")).then(|| PathBuf::from(&self.from.url)),

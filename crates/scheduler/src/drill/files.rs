@@ -4,7 +4,7 @@
 
 use super::compare::{Sides, compare, includes};
 use super::parts::{self, Measure, Parts};
-use super::restored::{Restored, ends_badly, restore, words};
+use super::restored::{Restored, ends_badly, nothing, restore, words};
 use super::sample::sample;
 use super::{Phase, Proof, Recorded, Subject, asserted};
 use crate::hands::Hands;
@@ -67,13 +67,6 @@ pub(super) fn look_on(proof: &mut Proof, restored: &Restored, level: Level) -> b
 /// A phase that is not a part of having it back.
 pub(super) fn checks(name: &str, probe: &Probe) -> Phase {
     Phase { name: name.into(), seconds: probe.seconds, counts: false }
-}
-
-/// There is no snapshot: whatever is promised of this source is not kept.
-pub(super) fn nothing() -> Probe {
-    let mut probe = Probe::new("restore", Level::Read);
-    probe.finds(Cause::Backup, "there is no snapshot of this source", "back it up: holdfast run");
-    probe
 }
 
 /// Which part is restored; none if all is.

@@ -189,6 +189,13 @@ impl Restored {
     }
 }
 
+/// There is no snapshot: whatever is promised of this source is not kept.
+pub(crate) fn nothing() -> Probe {
+    let mut probe = Probe::new("restore", Level::Read);
+    probe.finds(Cause::Backup, "there is no snapshot of this source", "back it up: holdfast run");
+    probe
+}
+
 /// What the end of a verb means, where it said nothing of single things.
 pub(crate) fn ends_badly(probe: &mut Probe, answer: &Answer, what: &str) {
     let (said, next) = answer.failure();

@@ -11,7 +11,7 @@ use super::{Drill, trail::Trail};
 use crate::error::PgError;
 use crate::lsn::Lsn;
 use crate::sql::Session;
-use crate::url::{Binding, Host, Roots, Server};
+use crate::url::{Binding, Host, Roots, Server, socket_url};
 use holdfast_core::entry::Time;
 use holdfast_engine::ctx::Clock;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Bytes that the path of a socket has at most.
 const SOCKET_BYTES: usize = 107;
 const SOCKET: &str = ".s.PGSQL.5432";
-const PORT: u16 = 5432;
+pub(super) const PORT: u16 = 5432;
 
 /// Where the server has its socket, by a path that is short enough for either side.
 #[derive(Debug, Clone)]
@@ -58,6 +58,19 @@ impl Sockets {
                 Ok(Self { folder: ground.folder.clone(), told: ".".to_owned(), ours, _open: Some(open) })
             }
         }
+    }
+
+    /// Its folder, as another process of ours reaches it.
+    pub(super) fn for_others(&self) -> String {
+        match &self._open {
+            Some(open) => format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd()),
+            None => self.ours.clone(),
+        }
+    }
+
+    /// The URL of the server, for another process of ours.
+    pub(super) fn url(&self, user: &str) -> String {
+        socket_url(user, &self.for_others(), PORT)
     }
 
     /// The server behind it.
@@ -154,14 +167,25 @@ impl Bench<'_> {
         tokio::task::spawn_blocking(job).await.map_err(io::Error::other)?
     }
 
+    /// Whether it was made here, of dumps.
+    pub(super) fn is_of_dumps(&self) -> bool {
+        self.drill.dumps.is_some()
+    }
+
     /// Whose fault it is if something is broken inside.
     pub(super) fn blame(&self) -> Cause {
-        if self.drill.verified { Cause::Source } else { Cause::Backup }
+        match () {
+            () if self.is_of_dumps() => Cause::Environment,
+            () if self.drill.verified => Cause::Source,
+            () => Cause::Backup,
+        }
     }
 
     /// What to do about something that is broken inside.
     pub(super) fn advice(&self) -> &'static str {
-        if self.drill.verified {
+        if self.is_of_dumps() {
+            "it was built here, of a dump that loaded without an error: check this host, and drill on another one"
+        } else if self.drill.verified {
             "the bytes are as they were backed up: production is damaged too, and backups copy it faithfully. Check it \
              there; do not forget snapshots from before it was damaged"
         } else {

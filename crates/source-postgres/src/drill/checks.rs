@@ -5,7 +5,7 @@
 
 use super::amcheck;
 use super::bench::{Bench, Watch, check, told, unasked};
-use super::counts;
+use super::{counts, loaded};
 use crate::databases::{self, Listed};
 use crate::error::PgError;
 use crate::sql::{Session, USUAL, literal, quoted};
@@ -13,8 +13,16 @@ use holdfast_engine::proof::{Cause, Probe};
 use std::collections::BTreeMap;
 
 /// Words of programs about what this host lacks.
-const LACKS: [&str; 4] =
-    ["could not load library", "could not access file", "no space left", "out of memory"];
+const LACKS: [&str; 5] = [
+    "could not load library",
+    "could not access file",
+    "no space left",
+    "out of memory",
+    "out of shared memory",
+];
+
+/// What to do where texts are sorted otherwise.
+const ELSEWHERE: &str = "drill on a host with the C library or ICU of production; a real restore there needs REINDEX of text indexes";
 
 /// Looks at all of it, but for checksums, which need a server that has stopped.
 pub(super) async fn look(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
@@ -27,10 +35,16 @@ pub(super) async fn look(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
             return;
         }
     };
-    probes.push(counts::present(bench, &listed));
-    let (sorting, drifted) = sorting(&listed, &bench.drill.facts);
-    probes.push(sorting);
-    for one in &listed {
+    let facts = &bench.drill.facts;
+    let of_dumps = bench.is_of_dumps();
+    let (present, (sorting, drifted)) = match of_dumps {
+        true => (loaded::present(facts, &listed), (loaded::sorting(facts, &listed), Vec::new())),
+        false => (counts::present(bench, &listed), sorting(&listed, facts)),
+    };
+    probes.extend([present, sorting]);
+    probes.extend(loaded::uncounted(facts).filter(|_| of_dumps));
+    let dumped = loaded::databases(facts);
+    for one in listed.iter().filter(|one| !of_dumps || dumped.contains(&one.name)) {
         if !one.is_alive {
             let mut probe = check(format!("database {}", quoted(&one.name)));
             probe
@@ -74,7 +88,9 @@ async fn database(bench: &Bench<'_>, one: &Listed, drifted: bool, probes: &mut V
         }
     };
     let given_up = give_up(&mut session).await;
-    let drifted = drifted || own_drift(&mut session).await;
+    let drift = own_drift(&mut session, &shown).await;
+    let drifted = drifted || drift.as_ref().is_some_and(|probe| !probe.findings.is_empty());
+    probes.extend(drift);
     let watch = Watch::begin(&*bench.drill.clock);
     let mut looked = amcheck::look(bench, &mut session, drifted).await;
     looked.seconds = watch.seconds();
@@ -107,11 +123,31 @@ async fn give_up(session: &mut Session) -> Result<usize, PgError> {
     Ok(found.len())
 }
 
-/// Whether a collation of a database sorts otherwise here.
-async fn own_drift(session: &mut Session) -> bool {
-    const ANY: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_collation WHERE collversion <> \
-        pg_catalog.pg_collation_actual_version(oid))";
-    matches!(session.known(ANY).await, Ok(Some(any)) if any == "t")
+/// Collations of a database's own that indexes are sorted by, and that sort otherwise here; none if there
+/// are none.
+async fn own_drift(session: &mut Session, shown: &str) -> Option<Probe> {
+    const ALL: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.collname), c.collversion, a.version, \
+        pg_catalog.count(DISTINCT i.indexrelid) FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = \
+        c.collnamespace JOIN pg_catalog.pg_index i ON c.oid = ANY (i.indcollation), LATERAL (SELECT \
+        pg_catalog.pg_collation_actual_version(c.oid) AS version) a WHERE c.collversion <> a.version GROUP BY 1, 2, 3 \
+        ORDER BY 1";
+    let mut probe = check(format!("collations of {shown}"));
+    let rows = match session.rows("compare versions of collations", ALL).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            probe.not_provable.push(format!("versions of collations: {}", told(&error)));
+            return Some(probe);
+        }
+    };
+    for row in &rows {
+        let text = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let (name, was, is, indexes) = (text(0), text(1), text(2), text(3));
+        let what = format!(
+            "the collation {name} of {shown} is of version {was}, here {is}; indexes sorted by it: {indexes}"
+        );
+        probe.finds(Cause::Environment, what, ELSEWHERE);
+    }
+    (!rows.is_empty()).then_some(probe)
 }
 
 /// Which databases sort otherwise here than where they come from.
@@ -131,11 +167,7 @@ fn sorting(listed: &[Listed], facts: &BTreeMap<String, String>) -> (Probe, Vec<S
             _ => one.collation.replace(", now ", ", here "),
         };
         let what = format!("the database {} is sorted by {was}", quoted(&one.name));
-        probe.finds(
-            Cause::Environment,
-            what,
-            "drill on a host with the C library or ICU of production; a real restore there needs REINDEX of text indexes",
-        );
+        probe.finds(Cause::Environment, what, ELSEWHERE);
     }
     probe.counts.insert("databases".to_owned(), listed.len() as u64);
     (probe, drifted)

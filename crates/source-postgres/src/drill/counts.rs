@@ -70,7 +70,7 @@ pub(super) fn is_same_moment(between: Option<(Lsn, Lsn)>, replayed: Option<Lsn>,
 pub(super) fn compare(name: &str, recorded: u64, restored: u64, exact: bool, probe: &mut Probe) {
     let both = format!("{name}: recorded {recorded}, restored {restored}");
     if exact && recorded != restored {
-        let what = format!("{both}; nothing was committed in between");
+        let what = format!("{both}; both are of one moment");
         probe.finds(Cause::Backup, what, "look into other snapshots, and what production has");
     } else if restored == 0 && recorded >= MANY {
         probe.finds(
@@ -122,12 +122,20 @@ pub(super) async fn rows(bench: &Bench<'_>, session: &mut Session, probe: &mut P
             continue;
         }
         match count(bench, session, &one.of).await {
-            Ok(Some(restored)) => {
+            Ok(Counted::Rows(restored)) => {
                 *probe.counts.entry("tables counted".to_owned()).or_default() += 1;
-                let exact = is_same_moment(one.between, bench.replayed, &bench.trail);
+                // A dump has what was counted in its own snapshot.
+                let exact = bench.is_of_dumps() || is_same_moment(one.between, bench.replayed, &bench.trail);
                 compare(&name, one.rows, restored, exact, probe);
             }
-            Ok(None) => {
+            Ok(Counted::MadeAnew(restored)) => {
+                let what = format!("{name}: recorded {}, made anew here: {restored}", one.rows);
+                probe.notes.push(what);
+            }
+            Ok(Counted::Elsewhere) => {
+                probe.not_provable.push(format!("{name}: its rows lie on another server"));
+            }
+            Ok(Counted::Missing) => {
                 let what = format!("{name}: recorded {} rows, and there is no such table", one.rows);
                 match bench.drill.along {
                     true => probe.notes.push(format!("{what}; it may have been dropped along the log")),
@@ -146,17 +154,34 @@ pub(super) async fn rows(bench: &Bench<'_>, session: &mut Session, probe: &mut P
     }
 }
 
-async fn count(bench: &Bench<'_>, session: &mut Session, of: &RowsOf) -> Result<Option<u64>, PgError> {
-    // What lies on other servers is not asked for.
+/// What counting gave.
+enum Counted {
+    Rows(u64),
+    /// Of what a load fills from elsewhere than the dump: a view that is computed, a table of an extension.
+    MadeAnew(u64),
+    /// It is not here.
+    Elsewhere,
+    Missing,
+}
+
+async fn count(bench: &Bench<'_>, session: &mut Session, of: &RowsOf) -> Result<Counted, PgError> {
     let text = format!(
-        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = \
-         {} AND c.relname = {} AND c.relkind IN ('r', 'p', 'm')",
+        "SELECT c.relkind, EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = \
+         'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e') FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {} AND c.relkind IN \
+         ('r', 'p', 'm', 'f')",
         literal(&of.schema),
         literal(&of.table)
     );
-    if session.one("look for a table", &text).await?.is_none() {
-        return Ok(None);
+    let Some(row) = session.rows("look for a table", &text).await?.into_iter().next() else {
+        return Ok(Counted::Missing);
+    };
+    let is = |at: usize, text: &str| row.get(at).and_then(Option::as_deref) == Some(text);
+    // What lies on other servers is not asked for.
+    if is(0, "f") {
+        return Ok(Counted::Elsewhere);
     }
+    let made_anew = bench.is_of_dumps() && (is(0, "m") || is(1, "t"));
     let limit = bench.left().map_or(0, |left| left.as_millis().max(1));
     // An index may say less than the table has.
     let begin = format!(
@@ -170,7 +195,8 @@ async fn count(bench: &Bench<'_>, session: &mut Session, of: &RowsOf) -> Result<
     session.run("end the count", "ROLLBACK").await?;
     let number = counted?.into_iter().next().and_then(|row| row.into_iter().next().flatten());
     let number = number.and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| PgError::protocol("a count that is no number"))
+    let counted = if made_anew { Counted::MadeAnew } else { Counted::Rows };
+    number.map(counted).ok_or_else(|| PgError::protocol("a count that is no number"))
 }
 
 #[cfg(test)]

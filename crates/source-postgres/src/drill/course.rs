@@ -10,11 +10,11 @@ use super::links::{Ground, survey};
 use super::programs::Programs;
 use super::run::{Ran, run};
 use super::server::Running;
-use super::start::{self, Opened};
+use super::start::{self, Opened, USUAL_ROLE};
 use super::trail::Trail;
 use super::user::{Owners, User};
 use super::walls::{Cover, covers};
-use super::{Drill, Proved, assertions, checks, manifest, way};
+use super::{Drill, Proved, assertions, checks, dumps, manifest, way};
 use crate::lsn::Lsn;
 use holdfast_engine::ctx::Cancel;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -34,7 +34,13 @@ pub async fn prove(drill: &Drill<'_>) -> Proved {
     let mut proved = Proved::default();
     let mut server = None;
     let stopped = {
-        let course = course(drill, &mut proved, &mut server);
+        let (proved, server) = (&mut proved, &mut server);
+        let course = async move {
+            match &drill.dumps {
+                Some(dumps) => dumps::course(drill, dumps, proved, server).await,
+                None => course(drill, proved, server).await,
+            }
+        };
         tokio::pin!(course);
         tokio::select! {
             _ = &mut course => false,
@@ -69,6 +75,8 @@ pub(super) struct Prepared {
     pub control: Control,
     pub isolation: Isolation,
     pub trail: Trail,
+    /// The superuser that is tried first.
+    pub role: String,
 }
 
 async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Running>) -> Option<()> {
@@ -83,7 +91,7 @@ async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Runn
     proved.phases.push(("replay".to_owned(), watch.seconds()));
     probe.seconds = watch.seconds();
     let opened = keep(proved, probe, opened)?;
-    let Prepared { ground, programs, control, isolation, trail } = prepared;
+    let Prepared { ground, programs, control, isolation, trail, .. } = prepared;
     let Opened { sockets, role, replayed } = opened;
     let watch = Watch::begin(clock);
     let bench = Bench { drill, ground, programs, isolation, sockets, role, trail, replayed, watch };
@@ -92,17 +100,7 @@ async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Runn
     if drill.level < Level::Check {
         return Some(());
     }
-    let (one, first) = (Watch::begin(clock), proved.probes.len());
-    checks::look(&bench, &mut proved.probes).await;
-    stamp(&mut proved.probes[first..], &one);
-    if drill.level >= Level::Full {
-        for assertion in &drill.assertions {
-            let one = Watch::begin(clock);
-            let mut probe = assertions::look(&bench, assertion).await;
-            probe.seconds = one.seconds();
-            proved.probes.push(probe);
-        }
-    }
+    looked_through(&bench, &mut proved.probes).await;
     let is_whole = match server {
         Some(running) => running.stop().await.unwrap_or(false),
         None => false,
@@ -119,6 +117,23 @@ async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Runn
     Some(())
 }
 
+/// Looks at all that is in it, and asks what its users state.
+pub(super) async fn looked_through(bench: &Bench<'_>, probes: &mut Vec<Probe>) {
+    let (drill, first) = (bench.drill, probes.len());
+    let one = Watch::begin(&*drill.clock);
+    checks::look(bench, probes).await;
+    stamp(&mut probes[first..], &one);
+    if drill.level < Level::Full {
+        return;
+    }
+    for assertion in &drill.assertions {
+        let one = Watch::begin(&*drill.clock);
+        let mut probe = assertions::look(bench, assertion).await;
+        probe.seconds = one.seconds();
+        probes.push(probe);
+    }
+}
+
 /// Shares the time that probes took together among those that say none themselves.
 fn stamp(probes: &mut [Probe], watch: &Watch<'_>) {
     let silent = probes.iter().filter(|probe| probe.seconds == 0.0).count().max(1);
@@ -128,7 +143,7 @@ fn stamp(probes: &mut [Probe], watch: &Watch<'_>) {
 }
 
 /// Keeps a probe, and goes on if there is something to go on with.
-fn keep<T>(proved: &mut Proved, probe: Probe, outcome: Option<T>) -> Option<T> {
+pub(super) fn keep<T>(proved: &mut Proved, probe: Probe, outcome: Option<T>) -> Option<T> {
     proved.probes.push(probe);
     outcome
 }
@@ -155,7 +170,7 @@ async fn prepare(drill: &Drill<'_>, proved: &mut Proved) -> Option<Prepared> {
     probe.seconds = watch.seconds();
     proved.phases.push(("fetch log".to_owned(), watch.seconds()));
     let (isolation, trail) = keep(proved, probe, found)?;
-    Some(Prepared { ground, programs, control, isolation, trail })
+    Some(Prepared { ground, programs, control, isolation, trail, role: USUAL_ROLE.to_owned() })
 }
 
 /// Runs what may wait for a disk where that keeps nobody else waiting.
@@ -264,6 +279,16 @@ async fn isolate(
         probe.finds(Cause::Environment, what, "restore its tablespaces and its log below scratch too");
         return None;
     }
+    walled(drill, ground, programs, probe).await
+}
+
+/// The same on a ground that leads nowhere else.
+pub(super) async fn walled(
+    drill: &Drill<'_>,
+    ground: Ground,
+    programs: &Programs,
+    probe: &mut Probe,
+) -> Option<(Ground, Isolation, bool)> {
     let (user, is_other) = match user(drill) {
         Ok(found) => found,
         Err(why) => {
@@ -369,7 +394,7 @@ async fn cover(
     }
 }
 
-fn covered(
+pub(super) fn covered(
     ground: &Ground,
     programs: &Programs,
     isolation: Isolation,

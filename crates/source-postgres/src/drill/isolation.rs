@@ -16,8 +16,9 @@ use std::time::Duration;
 
 /// So long building the walls may take; a mount whose server is gone never answers.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Proves that the cluster can be read and its folder written.
-const TRIAL: &str = "test -r \"$1\"/PG_VERSION && : > \"$2\"/trial && rm \"$2\"/trial";
+/// Proves that the cluster can be read, as far as there is one, and its folder written.
+const TRIAL: &str = "test -r \"$1\" && { ! test -e \"$1\"/PG_VERSION || test -r \"$1\"/PG_VERSION; } && \
+    : > \"$2\"/trial && rm \"$2\"/trial";
 
 /// Where programs of a drill run.
 #[derive(Debug, Clone, PartialEq, Eq)]

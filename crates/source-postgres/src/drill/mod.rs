@@ -1,5 +1,6 @@
 //! Drills of a restored cluster: it is started where it can reach nothing, brought to its point, and
-//! looked through. Production is never touched, whatever stands in what was restored.
+//! looked through; dumps are loaded into a cluster that is made for them in the same place. Production is
+//! never touched, whatever stands in what was restored.
 //!
 //! Everything that goes wrong is a finding with a cause, none an error. On purpose not here:
 //! restoring it, where its log is kept, and what follows from what was found.
@@ -8,17 +9,22 @@ mod amcheck;
 mod assertions;
 mod bench;
 mod checks;
+mod clients;
 mod control;
 mod counts;
 mod course;
+mod dumps;
 mod isolation;
 mod links;
+mod loaded;
 mod manifest;
 mod programs;
+mod refused;
 mod run;
 mod said;
 mod server;
 mod settings;
+mod spaces;
 mod start;
 mod trail;
 mod user;
@@ -30,7 +36,7 @@ pub use user::User;
 
 use crate::tools::ToolPlaces;
 use holdfast_engine::ctx::{Cancel, Clock};
-use holdfast_engine::proof::{Level, Probe};
+use holdfast_engine::proof::{Cause, Level, Probe};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -57,6 +63,37 @@ pub trait FetchLog: Send + Sync {
     /// Fetches it.
     fn fetch<'a>(&'a self, name: &'a str, to: &'a Path)
     -> Pin<Box<dyn Future<Output = Fetched> + Send + 'a>>;
+}
+
+/// How loading dumps ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// All databases are in the server; which statements about roles and tablespaces failed.
+    There(Vec<String>),
+    /// The server or its programs did not take it: why, in their own words.
+    Refused(String),
+    /// It could not be tried, or not to its end: whose fault that is, why, and what to do.
+    Failed(Cause, String, String),
+}
+
+/// What loads dumps into a server, by the road that is taken on the worst day.
+pub trait LoadDumps: Send + Sync {
+    /// Loads all of them, and what they need of roles: the URL of the server, and the folder of the
+    /// programs that are used for it.
+    fn load<'a>(
+        &'a self,
+        server: &'a str,
+        programs: &'a Path,
+    ) -> Pin<Box<dyn Future<Output = Loaded> + Send + 'a>>;
+}
+
+/// Dumps, in the place of the files of a cluster.
+#[derive(Clone, Copy)]
+pub struct Dumps<'a> {
+    /// Where they lie as files.
+    pub files: &'a Path,
+    /// What loads them.
+    pub load: &'a dyn LoadDumps,
 }
 
 /// Something that has to hold in a cluster.
@@ -88,7 +125,7 @@ pub enum Expect {
 /// A restored cluster, and how it is to be looked at.
 #[derive(Clone)]
 pub struct Drill<'a> {
-    /// Its data directory.
+    /// Its data directory; of dumps, where one is made.
     pub folder: PathBuf,
     /// A folder of its own for its socket, log and settings, below the same scratch.
     pub work: PathBuf,
@@ -110,6 +147,8 @@ pub struct Drill<'a> {
     pub along: bool,
     /// What fetches its log; without it the command that its own settings have, if any.
     pub fetch: Option<&'a dyn FetchLog>,
+    /// What is loaded, if it is made of dumps.
+    pub dumps: Option<Dumps<'a>>,
     /// What has to hold in it.
     pub assertions: Vec<Assertion>,
     /// How long the checks may take.
@@ -133,7 +172,7 @@ impl fmt::Debug for Drill<'_> {
 pub struct Proved {
     /// What was looked at.
     pub probes: Vec<Probe>,
-    /// What took how long, in seconds: `fetch log`, `replay`, `checks`.
+    /// What took how long, in seconds: `fetch log`, `replay`, `checks`; of dumps `start`, `load`, `checks`.
     pub phases: Vec<(String, f64)>,
     /// The level up to which everything was looked at.
     pub reached: Option<Level>,

@@ -107,7 +107,8 @@ fn version_of(path: &Path, environment: &[(OsString, OsString)], work: &Path) ->
     Some(version.to_owned())
 }
 
-fn first_number(text: &str) -> Option<u32> {
+/// The first number of a version: of `15.18 (Debian …)` 15.
+pub(super) fn first_number(text: &str) -> Option<u32> {
     let end = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
 }

@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// So long it may take to say who its superuser is.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The superuser that most clusters have.
-const USUAL_ROLE: &str = "postgres";
+pub(super) const USUAL_ROLE: &str = "postgres";
 const HBA: &str = "local all all trust\n";
 
 /// A server that is open.
@@ -57,7 +57,7 @@ pub(super) async fn open(
         command.args(&words);
         Running::start(command, prepared.ground.work.join(format!("log.{number}")))
     };
-    let mut role = USUAL_ROLE.to_owned();
+    let mut role = prepared.role.clone();
     for number in 0..2 {
         match begin(number) {
             Ok(running) => *slot = Some(running),
@@ -97,7 +97,8 @@ pub(super) async fn open(
     None
 }
 
-fn ended(running: &Running, probe: &mut Probe) {
+/// Why a server ended that should not have.
+pub(super) fn ended(running: &Running, probe: &mut Probe) {
     let said = running.said();
     let (cause, why) = cause(&lines(&said)).unwrap_or_else(|| {
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
@@ -221,7 +222,7 @@ async fn told_to(prepared: &Prepared, probe: &mut Probe) -> io::Result<(Sockets,
 }
 
 /// Gives a file, or a folder with the files in it, to the server's user, where it is there.
-fn own(path: &PathBuf, uid: u32, gid: u32) -> io::Result<()> {
+pub(super) fn own(path: &PathBuf, uid: u32, gid: u32) -> io::Result<()> {
     let give = |path: &PathBuf| {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(CWD, path, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)

@@ -11,7 +11,7 @@ use crate::args::RestoreArgs;
 use crate::commands::logical::tool_places;
 use crate::engine::{Carry, Problems, Repository, RestoreReport, Selection, Snapshot, Tally};
 use crate::fault::Fault;
-use crate::ink::{counted, escape};
+use crate::ink::{Verified, counted, escape};
 use crate::settings;
 use crate::wire_up::{Binaries, Record, Space, is_known_user, restored_cluster, server_binaries};
 use std::ffi::{OsStr, OsString};
@@ -221,7 +221,7 @@ fn start_line(target: &Path, major: u32) -> String {
 struct Sum {
     report: RestoreReport,
     problems: Problems,
-    verified: Option<u64>,
+    verified: Option<Verified>,
 }
 
 impl Sum {
@@ -232,7 +232,8 @@ impl Sum {
         let mut problems = outcome.problems;
         if job.args.verify {
             let verified = job.verify(&mut problems).await?;
-            *self.verified.get_or_insert(0) += verified;
+            let sum = self.verified.get_or_insert_default();
+            (sum.files, sum.seconds) = (sum.files + verified.files, sum.seconds + verified.seconds);
         }
         self.problems.absorb(problems);
         add(&mut self.report, &outcome.value);

@@ -21,7 +21,7 @@ use crate::engine::{
     Selection, Selector, Silent, Snapshot, Target, VersionChoice, restore, verify,
 };
 use crate::fault::{Code, Fault};
-use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, counted, escape, rfc3339};
+use crate::ink::{Around, DeletedLine, PlanLine, RestoreSummary, Verified, counted, escape, rfc3339};
 use crate::settings;
 use crate::wire_up::{self, Address, Excludes, FileTargetOptions, Overwrite};
 use holdfast_core::entry::Time;
@@ -326,7 +326,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn verify(&self, problems: &mut Problems) -> Result<u64, Fault> {
+    async fn verify(&self, problems: &mut Problems) -> Result<Verified, Fault> {
+        let begun = Instant::now();
         let open = match &self.place {
             Ready::Folder(path) => wire_up::open_restored(path.clone(), self.opaque),
             Ready::Bucket(bucket) => wire_up::open_restored_object(bucket.place.clone(), self.opaque),
@@ -336,10 +337,10 @@ impl Job<'_> {
         forget_known(&mut outcome.problems, problems, &self.options.path);
         self.run.tell(&outcome.problems);
         problems.absorb(outcome.problems);
-        Ok(outcome.value.verified_files)
+        Ok(Verified { files: outcome.value.verified_files, seconds: begun.elapsed().as_secs_f64() })
     }
 
-    fn show(&self, report: &RestoreReport, verified: Option<u64>, problems: &Problems, took: Duration) {
+    fn show(&self, report: &RestoreReport, verified: Option<Verified>, problems: &Problems, took: Duration) {
         let ink = &self.run.ink;
         let around = Around {
             dry_run: self.args.dry_run,
@@ -357,6 +358,7 @@ impl Job<'_> {
                 ink.data(&show::newer(newer));
             }
         } else if !ink.tone.quiet {
+            let verified = verified.map(|verified| verified.files);
             show::summary(&show::DID, report, verified, Some(took)).iter().for_each(|line| ink.data(line));
         }
     }
