@@ -38,6 +38,7 @@ mod compare;
 mod copy;
 mod damage;
 mod drill;
+mod drill_alone_bucket;
 mod drill_bucket;
 mod drill_files;
 mod evidence;

@@ -34,7 +34,9 @@ pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,
 };
 pub(crate) use json_copy::{CopiedLine, CopySummary};
-pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
+pub(crate) use json_evidence::{
+    ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine, ProofField,
+};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
     TagSummary,
@@ -43,6 +45,7 @@ pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary,
 pub(crate) use json_policy::{
     CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
     PolicyLintLine, PolicyMistakeLine, PolicyRunLine, PolicySchemaLine, PolicyUnseenLine,
+    PolicyReplayLine, PolicyRoomLine, PolicyTrafficLine,
 };
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
@@ -51,8 +54,8 @@ pub(crate) use json_repair::{
 };
 pub(crate) use json_restore::{ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary};
 pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
-pub(crate) use json_status::{CopyStatusLine, ProblemLine, SourceStatusLine, StatusSummary};
-pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
+pub(crate) use json_status::{CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary};
+pub(crate) use json_stream::{SlotDroppedLine, SlotLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
 };
