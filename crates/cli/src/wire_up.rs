@@ -19,7 +19,8 @@ pub(crate) use holdfast_source_postgres::records::{Event as LogEvent, EventKind 
 pub(crate) use holdfast_source_postgres::recovering::{Recovering, Recovery, Then, shell_line};
 pub(crate) use holdfast_source_postgres::restored::finish as restored_cluster;
 pub(crate) use holdfast_source_postgres::stream::{
-    StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot, is_slot_name, stream as stream_log,
+    Kept as SlotKept, SlotTold, StreamError, StreamEvent, StreamOptions, Streamed, Until, drop_slot,
+    is_slot_name, slot_told, stream as stream_log,
 };
 pub(crate) use holdfast_source_postgres::{
     Binaries, Dumped, Feeding, GLOBALS, KEPT_CONFIG, LOGICAL_KIND, LoadOptions, Loader, LogicalOptions,
@@ -37,11 +38,12 @@ pub(crate) use holdfast_source_s3::target::{
     configure,
 };
 pub(crate) use holdfast_source_s3::{
-    BucketOptions, COUNTED, Keep, KeepConfiguration, Overlap, Sweep, Versions, overlap, parse_metadata,
-    parse_source,
+    BucketOptions, COUNTED, Keep, KeepConfiguration, Overlap, Sweep, Versions, at_one_server, overlap,
+    parse_metadata, parse_source,
 };
 pub(crate) use holdfast_store_s3::{
-    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, policy,
+    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told, buckets as list_buckets,
+    policy,
 };
 pub(crate) use holdfast_vault::{
     Login, Reference, Server as VaultServer, TransitKey, VaultError, open_sealed, read as read_from_vault,

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod drill;
 pub mod evidence;
 pub mod hands;
+pub mod outlook;
 pub mod policy;
 pub mod run;
 pub mod schedule;

@@ -23,5 +23,5 @@ mod untagged;
 mod wanted;
 
 pub use keep::{Keep, KeepConfiguration, Sweep, parse_metadata};
-pub use place::{Overlap, overlap, parse_source};
+pub use place::{Overlap, at_one_server, overlap, parse_source};
 pub use source::{BucketOptions, BucketSource, COUNTED, LeftOut, Versions};

@@ -56,6 +56,12 @@ fn is_same_server(one: Option<&str>, other: Option<&str>) -> bool {
     }
 }
 
+/// Whether two buckets lie at one server, so that one name is one bucket.
+#[must_use]
+pub fn at_one_server(one: &Address, other: &Address) -> bool {
+    is_same_server(one.endpoint.as_deref(), other.endpoint.as_deref())
+}
+
 /// How a source and a repository lie to each other, if they are in one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {

@@ -4,6 +4,7 @@
 //! library, which is larger than all the rest together. On purpose not here: buckets as something
 //! to back up.
 
+mod account;
 mod address;
 mod body;
 mod bucket;
@@ -20,6 +21,7 @@ mod unfinished;
 mod upload;
 mod versions;
 
+pub use account::buckets;
 pub use address::{Address, BadAddress};
 pub use body::whole;
 pub use bucket::S3Store;

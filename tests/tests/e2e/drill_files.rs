@@ -96,6 +96,37 @@ fn pack(repo: &Path) -> PathBuf {
 }
 
 #[test]
+fn a_drill_needs_no_source_and_says_what_it_could_not_look_at() {
+    let case = Case::new();
+    case.back_up();
+    let probe = |ran: &Ran| {
+        let drill = line(ran);
+        let probes = drill["record"]["sources"][0]["probes"].as_array().unwrap().clone();
+        probes.into_iter().find(|probe| probe["name"] == "sample of the source").unwrap()
+    };
+    // While the source is there it is looked at, and nothing is left open.
+    let looked = probe(&case.drill("").ends(0));
+    assert!(looked["not_provable"].is_null() && looked["counts"].is_object(), "{looked}");
+    // The disk of the source is gone: what was backed up comes back, and of the source nothing is proved.
+    let away = case.world.path("away");
+    fs::rename(&case.tree, &away).unwrap();
+    let junit = case.world.path("junit.xml");
+    let policy = case.policy("files: { paths: [tree] }", "");
+    let ran = case.world.run(&[&"--json", &"drill", &policy, &"--junit", &junit]).ends(0);
+    let source = &line(&ran)["record"]["sources"][0];
+    assert_eq!((&source["verdict"], &source["reached"]), (&"pass".into(), &"full".into()), "{source:#}");
+    let blind = probe(&ran);
+    assert!(blind["counts"].is_null() && blind["findings"].is_null(), "{blind}");
+    assert!(!blind["not_provable"].as_array().unwrap().is_empty(), "{blind}");
+    let text = fs::read_to_string(&junit).unwrap();
+    let case_of_it = text.split("<testcase").find(|part| part.contains("sample of the source")).unwrap();
+    assert!(case_of_it.contains("<skipped"), "{text}");
+    assert_eq!(case.left(), 0);
+    // It was not touched, neither is anything made where it was.
+    assert!(!case.tree.exists() && away.join("large").exists());
+}
+
+#[test]
 fn a_healthy_tree_is_proved_and_nothing_stays() {
     let case = Case::new();
     case.back_up();

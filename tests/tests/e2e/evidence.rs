@@ -164,6 +164,69 @@ fn records_are_listed_shown_and_noted_on() {
     world.check();
 }
 
+/// What a page must be for a parser that is not ours: each element is closed in its turn, and nothing comes from
+/// elsewhere or runs.
+const LOOK_AT_PAGE: &str = r#"
+import sys
+from html.parser import HTMLParser
+
+VOID = {'meta', 'br', 'hr', 'img', 'input', 'col', 'wbr'}
+LEADS = {'src', 'href', 'srcset', 'action', 'formaction', 'data', 'poster', 'background', 'xlink:href', 'cite', 'ping'}
+NEVER = {'script', 'iframe', 'object', 'embed', 'base', 'link', 'form', 'img', 'audio', 'video'}
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.seen, self.wrong, self.declared = [], {}, [], []
+
+    def look(self, tag, attributes):
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        names = [name for name, _ in attributes]
+        if tag in NEVER or len(names) != len(set(names)):
+            self.wrong.append((tag, names))
+        for name, value in attributes:
+            leads = name in LEADS and not (value or '').startswith('#')
+            if leads or name.startswith('on') or 'url(' in (value or '') and name == 'style':
+                self.wrong.append((tag, name, value))
+
+    def handle_starttag(self, tag, attributes):
+        self.look(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.look(tag, attributes)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(('closed out of turn', tag, self.getpos()))
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == 'style' and ('url(' in data or '@import' in data):
+            self.wrong.append(('style', data))
+
+    def handle_decl(self, decl):
+        self.declared.append(decl.lower())
+
+page = Page()
+page.feed(open(sys.argv[1], encoding='utf-8').read())
+page.close()
+once = {tag: page.seen.get(tag) for tag in ('html', 'head', 'title', 'body', 'h1', 'main')}
+assert page.declared == ['doctype html'], page.declared
+assert not page.open and not page.wrong, (page.open, page.wrong)
+assert all(count == 1 for count in once.values()), once
+print(sum(page.seen.values()))
+"#;
+
+/// Holds a page of evidence against that.
+#[track_caller]
+pub(crate) fn assert_page(path: &std::path::Path) {
+    let output = std::process::Command::new("python3").args(["-c", LOOK_AT_PAGE]).arg(path).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(told.parse::<usize>().unwrap() > 40, "{told}");
+}
+
 #[test]
 fn reports_are_written_for_ci_and_for_people() {
     let (world, names) = with_drills();
@@ -183,6 +246,7 @@ fn reports_are_written_for_ci_and_for_people() {
         ])
         .ends(0);
     assert_eq!(ran.out, "");
+    assert_page(&html);
     let read = |path| fs::read_to_string(path).unwrap();
     let (xml, html, markdown) = (read(&xml), read(&html), read(&markdown));
     assert!(

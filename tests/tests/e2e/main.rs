@@ -43,6 +43,7 @@ mod copy;
 mod damage;
 mod domain;
 mod drill;
+mod drill_alone_bucket;
 mod drill_bucket;
 mod drill_files;
 mod evidence;

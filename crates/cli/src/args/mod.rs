@@ -44,7 +44,7 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
-pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
+pub(crate) use policy::{Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
@@ -57,7 +57,7 @@ pub(crate) use status::StatusArgs;
 pub(crate) use tag::TagArgs;
 pub(crate) use versions::VersionPick;
 pub(crate) use wal::{WalAdoptArgs, WalArgs, WalFetchArgs, WalLsArgs, WalPushArgs, WalStatusArgs, WalVerb};
-pub(crate) use wal_stream::{WalDropSlotArgs, WalStreamArgs};
+pub(crate) use wal_stream::{WalDropSlotArgs, WalSlotArgs, WalStreamArgs};
 
 use crate::engine::maintain::GroupBy;
 use clap::{Args, Parser, Subcommand};

@@ -1,6 +1,7 @@
 //! The options of `policy`.
 
 use clap::{Args, Subcommand};
+use jiff::civil::Date;
 use std::path::PathBuf;
 
 /// Read policies: what is wrong with them, what they come down to, and what has none.
@@ -54,7 +55,10 @@ pub(crate) struct PolicyCheckArgs {
 /// Say what a policy comes down to: when what runs, which key does it, what is kept and why.
 ///
 /// A key that is missing means that its activity is not for this host. Where the repository can be
-/// opened by the key that forgets, each snapshot is told with the rules that keep it.
+/// opened by the key that forgets, each snapshot is told with the rules that keep it. Where it can be
+/// read, bytes and requests of a month are foreseen for each repository, the room that a drill takes
+/// is compared with what scratch has, and the log of clusters with how fast the last drill replayed
+/// it. What could not be looked at is said.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -72,35 +76,77 @@ pub(crate) struct PolicyPlanArgs {
     pub(crate) offline: bool,
 }
 
-/// Say what on this machine no policy backs up.
+/// Say what on this machine and in its accounts of buckets no policy backs up.
 ///
 /// Looked at are the file systems that are mounted, without those that hold no data of their own,
 /// and the clusters of PostgreSQL that run. A file system is protected where a policy backs up its
 /// top or a folder above it, and partly where it backs up folders in it. A cluster is protected where
-/// the server of a policy's source is this machine, at its port. Buckets are not looked at: which
-/// there are only their provider knows.
+/// the server of a policy's source is this machine, at its port. Where a policy backs up a bucket, the
+/// account is asked for the names of all that it has; a bucket that holds backups needs none.
 ///
-/// Exit code 1: something is not protected. What nobody wants back is left out with --ignore, and why.
+/// Exit code 1: something is not protected. 3: an account does not say what it has. What nobody wants
+/// back is left out with --ignore, for a time and with a reason; after that day it counts again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   holdfast policy coverage /etc/holdfast/*.yaml
-  holdfast policy coverage shop.yaml --ignore '/mnt/cache=can be made anew'")]
+  holdfast policy coverage shop.yaml --ignore '/mnt/cache=2027-06-30: can be made anew'
+  holdfast policy coverage shop.yaml --ignore 's3://tmp=2027-06-30: emptied each night'")]
 pub(crate) struct PolicyCoverageArgs {
     /// Policies
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Leave out a place of a file system or the folder of a cluster, and say why; may be given several times
-    #[arg(long, value_name = "PATH=REASON", value_parser = ignored)]
-    pub(crate) ignore: Vec<(PathBuf, String)>,
+    /// Leave out a file system, a cluster or a bucket, as they are listed, up to a day, and say why; may be
+    /// given several times
+    #[arg(long, value_name = "PATH=DATE:REASON", value_parser = ignored)]
+    pub(crate) ignore: Vec<Ignored>,
+    /// Do not ask accounts which buckets they have
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
-/// Reads what is left out; a reason has to be there.
-fn ignored(text: &str) -> Result<(PathBuf, String), String> {
-    match text.split_once('=').map(|(path, reason)| (path, reason.trim())) {
-        Some((path, reason)) if path.starts_with('/') && !reason.is_empty() => {
-            Ok((PathBuf::from(path), reason.to_owned()))
+/// Something that nobody wants back, for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    /// As it is listed.
+    pub(crate) path: String,
+    /// The last day on which it is left out.
+    pub(crate) until: Date,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// Reads what is left out; a day and a reason have to be there. A path may hold the sign that ends it.
+fn ignored(text: &str) -> Result<Ignored, String> {
+    const WRONG: &str =
+        "write what is left out, until when, and why: '/mnt/cache=2027-06-30: can be made anew'";
+    let at = |(at, _): (usize, &str)| {
+        let (until, reason) = text[at + 1..].split_once(':')?;
+        Some((&text[..at], until.trim().parse::<Date>().ok()?, reason.trim()))
+    };
+    match text.match_indices('=').find_map(at) {
+        Some((path, until, reason))
+            if (path.starts_with('/') || path.starts_with("s3://")) && !reason.is_empty() =>
+        {
+            Ok(Ignored { path: path.to_owned(), until, reason: reason.to_owned() })
         }
-        _ => Err("write an absolute path and a reason: '/mnt/cache=can be made anew'".to_owned()),
+        _ => Err(WRONG.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_names_a_day_and_a_reason() {
+        let read = |text: &str| ignored(text).map(|it| format!("{} {} {}", it.path, it.until, it.reason));
+        assert_eq!(read("/a=2027-06-30: can go"), Ok("/a 2027-06-30 can go".to_owned()));
+        assert_eq!(read("/a=b=2027-06-30:x: y"), Ok("/a=b 2027-06-30 x: y".to_owned()));
+        let bucket = "s3://tmp?endpoint=http://h:1=2027-01-01: x";
+        assert_eq!(read(bucket), Ok("s3://tmp?endpoint=http://h:1 2027-01-01 x".to_owned()));
+        for wrong in ["/a", "/a=x", "/a=2027-06-30", "/a=2027-06-30: ", "a=2027-06-30: x", "/a=2027-13-01: x"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

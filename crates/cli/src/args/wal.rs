@@ -1,6 +1,6 @@
 //! The options of `wal`.
 
-use super::wal_stream::{WalDropSlotArgs, WalStreamArgs};
+use super::wal_stream::{WalDropSlotArgs, WalSlotArgs, WalStreamArgs};
 use crate::ink::parse_duration;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -31,6 +31,7 @@ pub(crate) enum WalVerb {
     Ls(WalLsArgs),
     Adopt(WalAdoptArgs),
     Stream(Box<WalStreamArgs>),
+    Slot(WalSlotArgs),
     DropSlot(WalDropSlotArgs),
 }
 

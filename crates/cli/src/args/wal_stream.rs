@@ -1,4 +1,4 @@
-//! The options of `wal stream` and `wal drop-slot`.
+//! The options of `wal stream`, `wal slot` and `wal drop-slot`.
 
 use crate::ink::{parse_duration, parse_size};
 use clap::Args;
@@ -49,6 +49,26 @@ pub(crate) struct WalStreamArgs {
     /// End when all up to this place is stored: 0/3000060
     #[arg(long, value_name = "LSN", conflicts_with = "once")]
     pub(crate) until: Option<String>,
+}
+
+/// Say how much log a server keeps for a replication slot.
+///
+/// Asked is the server alone, by the protocol of replication; no repository is needed. `status` asks
+/// this for each source of a policy that streams by a slot.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast wal slot 'postgres://backup@db1?sslmode=verify-full' --slot holdfast")]
+pub(crate) struct WalSlotArgs {
+    /// The cluster: postgres://USER@HOST:PORT
+    #[arg(value_name = "URL")]
+    pub(crate) server: OsString,
+    /// The replication slot
+    #[arg(long, value_name = "NAME")]
+    pub(crate) slot: String,
+    /// Give up after so long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// Drop a replication slot, so that the server keeps nothing for it any more.

@@ -1,15 +1,16 @@
 //! `snapshots`: which ones there are.
 
+use super::evidence::proven::{Proof, Proofs};
 use super::{Run, groups, pick};
 use crate::args::SnapshotsArgs;
 use crate::engine::maintain::{GroupBy, GroupKey, Hold, HoldScope, holds};
 use crate::engine::{Repository, Snapshot, details, snapshots};
 use crate::fault::Fault;
-use crate::ink::{Align, SnapshotLine, Table, counted, escape, local, size};
+use crate::ink::{Align, ProofField, SnapshotLine, Table, counted, escape, local, size};
 use holdfast_core::id::SessionId;
 use std::collections::{BTreeMap, HashMap};
 
-const COLUMNS: [(&str, Align); 7] = [
+const COLUMNS: [(&str, Align); 8] = [
     ("ID", Align::Left),
     ("TIME", Align::Left),
     ("HOST", Align::Left),
@@ -17,6 +18,7 @@ const COLUMNS: [(&str, Align); 7] = [
     ("TAGS", Align::Left),
     ("SIZE", Align::Right),
     ("STATUS", Align::Left),
+    ("PROVEN", Align::Left),
 ];
 
 /// The columns that are left where room is scarce.
@@ -33,7 +35,8 @@ pub(crate) async fn run(run: &Run, args: &SnapshotsArgs) -> Result<(), Fault> {
     let by = args.group_by.unwrap_or(GroupBy::NOTHING);
     let listed = newest(chosen, args.latest, by);
     let facts = if args.facts { facts(run, &repository, &listed).await? } else { Facts::new() };
-    let listing = Listing { run, args, holds: standing(run, &repository).await, facts };
+    let holds = standing(run, &repository).await;
+    let listing = Listing { run, args, holds, facts, proofs: proofs(run, &repository, &listed).await };
     if by == GroupBy::NOTHING || listed.is_empty() {
         listing.show(&listed);
     } else {
@@ -83,12 +86,34 @@ async fn standing(run: &Run, repository: &Repository) -> Vec<Hold> {
     })
 }
 
+/// What drills found; none if nobody can tell. The list is of use without that too.
+async fn proofs(run: &Run, repository: &Repository, listed: &[Snapshot]) -> Option<Proofs> {
+    if listed.is_empty() {
+        return Some(Proofs::default());
+    }
+    match Proofs::read(run, repository).await {
+        Ok(proofs) => {
+            if proofs.lost > 0 {
+                let records = counted(proofs.lost, "record is", "records are");
+                let what = format!("{records} not as it should be, and may have proved something");
+                run.ink.warn(&format!("{what}; see which: holdfast evidence verify"));
+            }
+            Some(proofs)
+        }
+        Err(error) => {
+            run.ink.warn(&format!("cannot tell what drills proved: {error}"));
+            None
+        }
+    }
+}
+
 /// How snapshots are listed.
 struct Listing<'a> {
     run: &'a Run,
     args: &'a SnapshotsArgs,
     holds: Vec<Hold>,
     facts: Facts,
+    proofs: Option<Proofs>,
 }
 
 impl Listing<'_> {
@@ -113,7 +138,8 @@ impl Listing<'_> {
         if ink.tone.json {
             let line = |snapshot: &Snapshot| {
                 let facts = self.facts.get(&snapshot.id).cloned();
-                SnapshotLine::with_held(snapshot, self.is_held(snapshot)).with_facts(facts)
+                let line = SnapshotLine::with_held(snapshot, self.is_held(snapshot)).with_facts(facts);
+                line.with_proof(proof_field(self.proof(snapshot)))
             };
             return listed.iter().for_each(|snapshot| ink.json(&line(snapshot)));
         }
@@ -147,6 +173,13 @@ impl Listing<'_> {
         })
     }
 
+    /// What drills found of a snapshot; else a word that says why there is nothing.
+    fn proof(&self, snapshot: &Snapshot) -> Result<&Proof, &'static str> {
+        let Some(proofs) = &self.proofs else { return Err("unknown") };
+        // Where records are lost nobody can tell that nothing was proved.
+        proofs.of_snapshot(snapshot).ok_or(if proofs.lost > 0 { "unknown" } else { "never" })
+    }
+
     fn cells(&self, snapshot: &Snapshot) -> Vec<String> {
         let summary = &snapshot.summary;
         let status = match (summary.incomplete, summary.problems) {
@@ -162,6 +195,30 @@ impl Listing<'_> {
             escape(summary.tags.join(",").as_bytes()),
             size(summary.counts.bytes),
             format!("{status}{held}"),
+            proven(self.proof(snapshot)),
         ]
+    }
+}
+
+/// What was proved and when: the level of a proof, else the verdict.
+fn proven(proof: Result<&Proof, &str>) -> String {
+    let shown = match proof {
+        Err("unknown") => return "cannot tell".to_owned(),
+        Err(word) => return word.to_owned(),
+        Ok(proof) => match (proof.verdict.as_str(), &proof.level) {
+            ("pass", Some(level)) => format!("{level} {}", local(proof.time)),
+            ("fail", _) => format!("FAIL {}", local(proof.time)),
+            (verdict, _) => format!("{verdict} {}", local(proof.time)),
+        },
+    };
+    escape(shown.as_bytes())
+}
+
+fn proof_field(proof: Result<&Proof, &str>) -> ProofField {
+    match proof {
+        Err(word) => ProofField::without(word),
+        Ok(Proof { time, verdict, level, record, .. }) => {
+            ProofField::new(verdict, *time, level.as_deref(), record)
+        }
     }
 }

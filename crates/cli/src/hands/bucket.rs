@@ -1,4 +1,4 @@
-//! Empties the scratch prefix of a bucket after a drill.
+//! Empties the scratch prefix of a bucket after a drill; asks which buckets there are.
 //!
 //! Only a prefix that a drill named is emptied: one of its folders begins with `drill-`. On purpose not here:
 //! deleting, which the target does.
@@ -7,7 +7,7 @@ use super::OwnHands;
 use super::record::keys_of;
 use crate::fault::Fault;
 use crate::settings;
-use crate::wire_up::{Address, BucketPlace};
+use crate::wire_up::{Address, BucketPlace, list_buckets};
 use holdfast_scheduler::policy::place::with_profile;
 use holdfast_scheduler::policy::secret::Credentials;
 
@@ -35,6 +35,17 @@ pub(super) async fn empty(
         Fault::failed(format!("{address} cannot be emptied"), "delete by hand what is there").because(&error)
     })?;
     Ok(format!("{address}: {count} objects and versions were deleted, and nothing is left"))
+}
+
+/// The names of the buckets that an account has, by what opens one of them.
+pub(super) async fn names(
+    hands: &OwnHands,
+    address: &Address,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<String>, Fault> {
+    let keys = tokio::task::block_in_place(|| keys_of(hands, credentials))?;
+    let network = hands.reach.as_ref().map_err(Fault::clone)?;
+    list_buckets(address, keys, network).await.map_err(|why| Fault::failed(why, ""))
 }
 
 fn is_of_drill(prefix: &str) -> bool {

@@ -94,6 +94,15 @@ impl OwnHands {
         Self { progress: Arc::new(Progress::new(Arc::clone(&ink))), ink, ..Self::new(run) }
     }
 
+    /// The names of the buckets that an account has.
+    pub(crate) async fn buckets(
+        &self,
+        address: &wire_up::Address,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<String>, Fault> {
+        bucket::names(self, address, credentials).await
+    }
+
     /// A verb, ready to be started, and what it is handed then.
     fn verb_command(&self, call: &Call) -> Result<(Command, Bytes), String> {
         let (mut variables, handed) = environment::of_verb(call, &self.ours)?;

@@ -3,6 +3,7 @@
 //! Names are those of restic where the meaning is the same. On purpose not here: types of the
 //! engine with serde on them; what programs read must not change with our insides.
 
+use super::json_evidence::ProofField;
 use super::moment::rfc3339;
 use crate::engine::{BackupReport, CheckReport, Finding, Notice, NoticeKind, Problem, ProblemKind, Snapshot};
 use crate::fault::Fault;
@@ -263,6 +264,9 @@ pub(crate) struct SnapshotLine {
     /// What was recorded beside it, where that is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<BTreeMap<String, String>>,
+    /// What drills found of it, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofField>,
     summary: SnapshotSummary,
 }
 
@@ -304,6 +308,7 @@ impl From<&Snapshot> for SnapshotLine {
             error_count: summary.problems,
             held: None,
             facts: None,
+            proof: None,
             summary: SnapshotSummary::from(snapshot),
         }
     }
@@ -318,6 +323,11 @@ impl SnapshotLine {
     /// Says too what was recorded beside it.
     pub(crate) fn with_facts(self, facts: Option<BTreeMap<String, String>>) -> Self {
         Self { facts, ..self }
+    }
+
+    /// Says too what drills found of it.
+    pub(crate) fn with_proof(self, proof: ProofField) -> Self {
+        Self { proof: Some(proof), ..self }
     }
 }
 

@@ -4,9 +4,40 @@
 
 use super::moment::rfc3339;
 use crate::engine::evidence::{EvidenceBook, EvidenceChain, EvidenceProblem, EvidenceRecord};
+use holdfast_core::entry::Time;
 use holdfast_core::id::hex;
 use serde::Serialize;
 use serde_json::Value;
+
+/// What drills found of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ProofField {
+    /// `pass`, `fail`, `inconclusive`; `never`; `unknown` if nobody can tell.
+    verdict: String,
+    /// When that was written down.
+    time: Option<String>,
+    /// The level up to which everything was looked at.
+    level: Option<String>,
+    /// The name of the record.
+    record: Option<String>,
+}
+
+impl ProofField {
+    /// There is no record of one, in a word that says why.
+    pub(crate) fn without(verdict: &str) -> Self {
+        Self { verdict: verdict.to_owned(), time: None, level: None, record: None }
+    }
+
+    /// What a record says.
+    pub(crate) fn new(verdict: &str, time: Time, level: Option<&str>, record: &str) -> Self {
+        Self {
+            verdict: verdict.to_owned(),
+            time: Some(rfc3339(time)),
+            level: level.map(str::to_owned),
+            record: Some(record.to_owned()),
+        }
+    }
+}
 
 /// A record.
 #[derive(Debug, Serialize)]

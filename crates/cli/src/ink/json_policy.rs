@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: what is judged.
 
+use holdfast_scheduler::outlook::{Replay, Room, Traffic};
 use holdfast_scheduler::policy::lint::Lint;
 use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept};
 use holdfast_scheduler::policy::read::Wrong;
@@ -126,6 +127,87 @@ pub(crate) struct PolicyUnseenLine<'a> {
     pub(crate) hint: &'a str,
 }
 
+/// What goes to or from a repository in a month.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyTrafficLine<'a> {
+    message_type: &'static str,
+    place: &'a str,
+    what: &'static str,
+    times: Option<u64>,
+    bytes: Option<u64>,
+    requests: Option<u64>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Traffic> for PolicyTrafficLine<'a> {
+    fn from(traffic: &'a Traffic) -> Self {
+        let Traffic { place, what, times, bytes, requests, says } = traffic;
+        Self {
+            message_type: "policy_traffic",
+            place,
+            what,
+            times: *times,
+            bytes: *bytes,
+            requests: *requests,
+            message: says,
+        }
+    }
+}
+
+/// The room that a drill takes, and that there is.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyRoomLine<'a> {
+    message_type: &'static str,
+    path: Option<String>,
+    needed_bytes: u64,
+    snapshot_bytes: u64,
+    log_bytes: u64,
+    free_bytes: Option<u64>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Room> for PolicyRoomLine<'a> {
+    fn from(room: &'a Room) -> Self {
+        Self {
+            message_type: "policy_room",
+            path: room.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            needed_bytes: room.needed(),
+            snapshot_bytes: room.snapshots,
+            log_bytes: room.log,
+            free_bytes: room.free,
+            message: &room.lacks,
+        }
+    }
+}
+
+/// How long the log of a cluster takes to be replayed.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyReplayLine<'a> {
+    message_type: &'static str,
+    source: &'a str,
+    log_bytes: Option<u64>,
+    bytes_per_second: Option<f64>,
+    replay_seconds: Option<f64>,
+    between_seconds: Option<f64>,
+    worst_seconds: Option<f64>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Replay> for PolicyReplayLine<'a> {
+    fn from(replay: &'a Replay) -> Self {
+        Self {
+            message_type: "policy_replay",
+            source: &replay.source,
+            log_bytes: replay.log,
+            bytes_per_second: replay.rate,
+            replay_seconds: replay.now.map(|time| time.as_secs_f64()),
+            between_seconds: replay.worst.map(|(between, _)| between.as_secs_f64()),
+            worst_seconds: replay.worst.map(|(_, takes)| takes.as_secs_f64()),
+            message: &replay.says,
+        }
+    }
+}
+
 /// The schema of a policy.
 #[derive(Debug, Serialize)]
 pub(crate) struct PolicySchemaLine {
@@ -154,4 +236,5 @@ pub(crate) struct CoverageSummary {
     pub(crate) partly: usize,
     pub(crate) not_protected: usize,
     pub(crate) ignored: usize,
+    pub(crate) unknown: usize,
 }

@@ -107,6 +107,7 @@ pub(crate) struct RestoreSummary {
     items_deleted: u64,
     bytes_written: u64,
     bytes_fetched: u64,
+    ranges_fetched: u64,
     packs_read: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     files_verified: Option<u64>,
@@ -143,6 +144,7 @@ impl RestoreSummary {
             items_deleted: report.tally.deleted,
             bytes_written: report.tally.bytes_written,
             bytes_fetched: report.bytes_fetched,
+            ranges_fetched: report.ranges,
             packs_read: report.packs,
             files_verified: verified.map(|verified| verified.files),
             seconds_verified: verified.map(|verified| verified.seconds),

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: those that only say how far some work is, which are called `status` too.
 
-use holdfast_scheduler::status::{CopyState, GoodBy, Problem, SourceState, State, Status};
+use holdfast_scheduler::status::{CopyState, GoodBy, Problem, SlotState, SourceState, State, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -78,6 +78,36 @@ impl<'a> CopyStatusLine<'a> {
             behind_snapshots: copy.behind,
             lag_seconds: copy.oldest.map(lag),
             max_lag_seconds: seconds(copy.max_lag),
+        }
+    }
+}
+
+/// What a server keeps for a slot.
+#[derive(Debug, Serialize)]
+pub(crate) struct SlotStatusLine<'a> {
+    message_type: &'static str,
+    policy: &'a str,
+    source: &'a str,
+    slot: &'a str,
+    host: &'a str,
+    state: Option<State>,
+    retained_bytes: Option<u64>,
+    limit_bytes: Option<u64>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a SlotState> for SlotStatusLine<'a> {
+    fn from(slot: &'a SlotState) -> Self {
+        Self {
+            message_type: "slot_status",
+            policy: &slot.policy,
+            source: &slot.source,
+            slot: &slot.slot,
+            host: &slot.host,
+            state: slot.state,
+            retained_bytes: slot.kept,
+            limit_bytes: slot.limit,
+            message: &slot.says,
         }
     }
 }

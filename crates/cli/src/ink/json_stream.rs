@@ -40,6 +40,18 @@ pub(crate) struct WalStreamSummary {
     pub(crate) reconnects: u64,
 }
 
+/// What a server keeps for a slot.
+#[derive(Debug, Serialize)]
+pub(crate) struct SlotLine<'a> {
+    pub(crate) message_type: &'static str,
+    pub(crate) slot: &'a str,
+    pub(crate) host: &'a str,
+    /// `keeps`, `nothing`, `missing`, `untold`.
+    pub(crate) state: &'static str,
+    pub(crate) retained_bytes: Option<u64>,
+    pub(crate) limit_bytes: Option<u64>,
+}
+
 /// A slot is gone.
 #[derive(Debug, Serialize)]
 pub(crate) struct SlotDroppedLine<'a> {

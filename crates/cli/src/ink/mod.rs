@@ -36,7 +36,9 @@ pub(crate) use json_contents::{
 };
 pub(crate) use json_copy::{CopiedLine, CopySummary};
 pub(crate) use json_domain::{DomainLine, GrantedLine, ShredSummary};
-pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
+pub(crate) use json_evidence::{
+    ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine, ProofField,
+};
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine,
     KeysRotatedLine, ManLine, MemberLine, MemberRemovedLine, TagSummary,
@@ -45,6 +47,7 @@ pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary,
 pub(crate) use json_policy::{
     CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
     PolicyLintLine, PolicyMistakeLine, PolicyRunLine, PolicySchemaLine, PolicyUnseenLine,
+    PolicyReplayLine, PolicyRoomLine, PolicyTrafficLine,
 };
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
@@ -55,8 +58,8 @@ pub(crate) use json_restore::{
     ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary, Verified,
 };
 pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
-pub(crate) use json_status::{CopyStatusLine, ProblemLine, SourceStatusLine, StatusSummary};
-pub(crate) use json_stream::{SlotDroppedLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
+pub(crate) use json_status::{CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary};
+pub(crate) use json_stream::{SlotDroppedLine, SlotLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{
     AdoptedLine, WalFetchedLine, WalFileLine, WalPushedLine, WalStatusSummary, WalTimelineLine, WalWindowLine,
 };

@@ -110,6 +110,8 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// Bytes read from packs.
     pub bytes_fetched: u64,
+    /// In so many ranges, each a request of its own.
+    pub ranges: u64,
     /// Packs that they lie in.
     pub packs: u64,
     /// Packs that were needed and lie in an archive, by name; of a rehearsal those of

@@ -278,6 +278,7 @@ impl<'a> Writer<'a> {
             }
         }
         let ranges = coalesce(wanted);
+        self.report.ranges += ranges.len() as u64;
         for range in &ranges {
             self.packs.insert(range.pack);
             self.report.bytes_fetched += range.length;

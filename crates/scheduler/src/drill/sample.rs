@@ -16,6 +16,9 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 /// A snapshot of so many files at most is compared whole.
 const SAMPLE_FILES: u64 = 20_000;
 
+const CHANGED: &str = "files changed since";
+const GONE: &str = "files gone since";
+
 const NEXT: &str = "look at the file and its disk: restore it from an older snapshot if it is damaged, and do not \
                     forget the snapshots that have it whole";
 
@@ -30,7 +33,7 @@ pub(super) async fn sample(
     let here = hands.host();
     if host.is_some_and(|host| host != here) {
         let host = host.unwrap_or_default();
-        probe.notes.push(format!("the source is on {host}, this is {here}: it was not looked at"));
+        probe.not_provable.push(format!("the source is on {host}, this is {here}: it was not looked at"));
         return probe;
     }
     let whole = snapshot.bytes <= SAMPLE_BYTES && snapshot.files <= SAMPLE_FILES;
@@ -41,7 +44,7 @@ pub(super) async fn sample(
         match parts::pick(hands, subject, what, SAMPLE_BYTES, Measure::Restored).await {
             Ok(parts) => parts.paths.into_iter().map(|path| format!("{}:{path}", snapshot.id)).collect(),
             Err(finding) => {
-                probe.notes.push(format!("the source was not looked at: {}", finding.what));
+                probe.not_provable.push(format!("the source was not looked at: {}", finding.what));
                 return probe;
             }
         }
@@ -49,17 +52,29 @@ pub(super) async fn sample(
     for one in picked {
         let words = vec!["diff".into(), one.into(), "--live".into(), "--read-data".into()];
         match hands.verb(bare(subject, words, None)).await {
-            Err(why) => probe.notes.push(format!("the source was not looked at: {why}")),
+            Err(why) => probe.not_provable.push(format!("the source was not looked at: {why}")),
             Ok(answer) => take(&mut probe, &answer),
         }
     }
+    if whole {
+        nothing_left(&mut probe, snapshot.files);
+    }
     probe
+}
+
+/// Where nothing is as it was backed up nothing was compared: that proves nothing of the source.
+fn nothing_left(probe: &mut Probe, files: u64) {
+    let other: u64 = [CHANGED, GONE].iter().filter_map(|name| probe.counts.get(*name)).sum();
+    if files > 0 && other >= files && probe.findings.is_empty() {
+        probe.counts.clear();
+        probe.not_provable.push(format!("no file of the source is as it was backed up: {other} changed or gone"));
+    }
 }
 
 fn take(probe: &mut Probe, answer: &Answer) {
     probe.seconds += answer.seconds;
     if !matches!(answer.code, 0 | 3) {
-        return probe.notes.push(format!("the source was not looked at: {}", answer.failure().0));
+        return probe.not_provable.push(format!("the source was not looked at: {}", answer.failure().0));
     }
     let marked = |line: &&serde_json::Value| line["modifier"].as_str().is_some_and(|mark| mark.contains('?'));
     let rotten = answer.all("change").filter(marked).filter_map(|line| line["path"].as_str());
@@ -75,12 +90,12 @@ fn take(probe: &mut Probe, answer: &Answer) {
     told::add(probe, &found, NEXT);
     let unread = told(answer).count();
     if unread > 0 {
-        probe.notes.push(format!("{unread} things of the source could not be read"));
+        probe.not_provable.push(format!("{unread} things of the source could not be read"));
     }
     let changed = number(answer, "statistics", "changed_files").saturating_sub(found.len() as u64);
     let gone =
         answer.line("statistics").and_then(|line| line["removed"]["files"].as_u64()).unwrap_or_default();
-    for (name, count) in [("files changed since", changed), ("files gone since", gone)] {
+    for (name, count) in [(CHANGED, changed), (GONE, gone)] {
         *probe.counts.entry(name.into()).or_default() += count;
     }
 }
@@ -113,9 +128,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_source_that_is_gone_proves_nothing() {
+        let fake = Fake::new(|_| {
+            ok(vec![json!({ "message_type": "statistics", "changed_files": 0, "removed": { "files": 2 } })])
+        });
+        let stage = Stage::files(&["/srv"]);
+        let probe = sample(&fake, stage.subject(), stage.snapshot.as_ref().unwrap(), None).await;
+        assert!(probe.counts.is_empty() && probe.findings.is_empty(), "{probe:?}");
+        assert_eq!(probe.not_provable, ["no file of the source is as it was backed up: 2 changed or gone"]);
+    }
+
+    #[tokio::test]
     async fn another_hosts_files_are_not_looked_at() {
         let probe = sampled("web2").await;
-        assert!(probe.findings.is_empty() && probe.notes[0].contains("web2"), "{probe:?}");
+        assert!(probe.findings.is_empty() && probe.not_provable[0].contains("web2"), "{probe:?}");
         assert!(probe.counts.is_empty());
     }
 }

@@ -103,6 +103,11 @@ fn gaps_of(clock: &Clockwork) -> Option<(Duration, Duration)> {
     extremes(year).or_else(|| extremes(few))
 }
 
+/// The longest time between two runs of a clockwork, over a year.
+pub(crate) fn longest_gap(clock: &Clockwork) -> Option<Duration> {
+    gaps_of(clock).map(|gaps| gaps.0)
+}
+
 /// A time in the words of a policy.
 fn span(time: Duration) -> String {
     Span(time).to_string()

@@ -78,7 +78,7 @@ fn of_postgres(postgres: &Postgres) -> Vec<OsString> {
 }
 
 /// Where the passwords of a server are.
-fn passfile(postgres: &Postgres) -> Option<(String, OsString)> {
+pub(crate) fn passfile(postgres: &Postgres) -> Option<(String, OsString)> {
     postgres.passfile.as_ref().map(|path| ("PGPASSFILE".to_owned(), path.into()))
 }
 

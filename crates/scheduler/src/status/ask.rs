@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: what follows from it.
 
+use super::slots::{self, Told};
 use super::{Held, Known};
 use crate::catalog::{Catalog, Last};
 use crate::evidence::{RECORD_VERSION, Record};
@@ -70,6 +71,8 @@ pub(super) struct Seen {
     pub(super) holds: Vec<Held>,
     /// The last backups of each source, as this host remembers them.
     pub(super) backups: BTreeMap<String, Last>,
+    /// What servers keep for slots.
+    pub(super) slots: Vec<Told>,
     /// What could not be found out beside that, in words.
     pub(super) gaps: Vec<String>,
 }
@@ -94,6 +97,7 @@ pub(super) async fn ask(hands: &dyn Hands, known: &Known, memory: Option<&Catalo
         logs: Logs::default(),
         holds: Vec::new(),
         backups: BTreeMap::new(),
+        slots: slots::ask(hands, policy).await,
         gaps: Vec::new(),
     };
     remembered(policy, memory, &mut seen).await;

@@ -6,7 +6,7 @@ use super::ask::{Seen, Trouble};
 use super::problem::{Problem, drill};
 use super::source::Judged;
 use super::words::{quoted, span, span_in_words};
-use super::{Known, Next, State, Status, copies, source};
+use super::{Known, Next, State, Status, copies, slots, source};
 use crate::schedule::which;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +28,15 @@ pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen, zone: &TimeZo
         let full = format!("{}/{}", policy.name, judged.state.source);
         judged.state.copied_until = copied.until(&full, now);
         judged.state.max_lag = policy.copies.iter().filter_map(|copy| copy.max_lag).map(|lag| lag.0).min();
+    }
+    for (slot, problem) in slots::judge(known, &seen.slots) {
+        if let Some(judged) = judged.iter_mut().find(|judged| judged.state.source == slot.source)
+            && let Some(problem) = problem
+        {
+            judged.state.state = judged.state.state.max(problem.state);
+            judged.problems.push(problem);
+        }
+        status.slots.push(slot);
     }
     status.problems.extend(overdue(known, &mut judged, now));
     for judged in judged {

@@ -11,12 +11,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What is written: names, and what they mean.
-pub const METRICS: [(&str, &str); 11] = [
+pub const METRICS: [(&str, &str); 13] = [
     (LAST_GOOD, "Up to when nothing is lost: the end of the last whole backup, or of its log. 0 for never."),
     (PROVEN, "When a restore was last proved by a drill. 0 for never."),
     (LOG, "When something of a cluster's log was last stored."),
     (DRILL_DUE, "When a drill is due; it may lie in the past."),
     (COPIED, "Up to when every copy has everything: now, or the oldest snapshot that one lacks."),
+    (SLOT, "So much log does a server keep for the slot that is streamed by."),
+    (SLOT_MAX, "So much may it keep."),
     (RPO, "So much is lost at most, as promised."),
     (PROVEN_MAX, "So old may the last proven restore be, as promised."),
     (RTO, "So long may a restore take, as promised."),
@@ -30,6 +32,8 @@ const PROVEN: &str = "holdfast_last_proven_restore_timestamp_seconds";
 const LOG: &str = "holdfast_wal_flushed_timestamp_seconds";
 const DRILL_DUE: &str = "holdfast_drill_due_timestamp_seconds";
 const COPIED: &str = "holdfast_copied_timestamp_seconds";
+const SLOT: &str = "holdfast_slot_retained_bytes";
+const SLOT_MAX: &str = "holdfast_slot_limit_bytes";
 const RPO: &str = "holdfast_objective_rpo_seconds";
 const PROVEN_MAX: &str = "holdfast_objective_verified_restore_max_age_seconds";
 const RTO: &str = "holdfast_objective_rto_seconds";
@@ -62,6 +66,7 @@ fn of_source(name: &str, source: &SourceState, status: &Status) -> Option<String
         Some(moment) => Some(seconds(moment)),
         None => readable.then(|| "0".to_owned()),
     };
+    let slot = status.slots.iter().find(|slot| slot.policy == source.policy && slot.source == source.source);
     let value = match name {
         LAST_GOOD if source.elsewhere => None,
         LAST_GOOD => or_never(source.last_good.as_ref().map(|good| good.at)),
@@ -69,6 +74,8 @@ fn of_source(name: &str, source: &SourceState, status: &Status) -> Option<String
         LOG => source.log_flushed.map(seconds),
         DRILL_DUE => source.drill_due.map(seconds),
         COPIED => source.copied_until.map(seconds),
+        SLOT => slot.and_then(|slot| slot.kept).map(|bytes| bytes.to_string()),
+        SLOT_MAX => slot.and_then(|slot| slot.limit).map(|bytes| bytes.to_string()),
         RPO => source.rpo.map(whole),
         PROVEN_MAX => source.proven_max_age.map(whole),
         RTO => source.rto.map(whole),

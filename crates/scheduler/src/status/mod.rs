@@ -10,6 +10,7 @@ mod judge;
 mod metrics;
 mod problem;
 mod screen;
+mod slots;
 mod source;
 mod words;
 
@@ -167,6 +168,27 @@ pub struct CopyState {
     pub max_lag: Option<Duration>,
 }
 
+/// What a server keeps for the slot of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotState {
+    /// The policy.
+    pub policy: String,
+    /// The source in it that streams by the slot.
+    pub source: String,
+    /// The slot.
+    pub slot: String,
+    /// Its server.
+    pub host: String,
+    /// How bad it is; none where nobody can tell and this host is not meant to.
+    pub state: Option<State>,
+    /// So much log is kept, in bytes; none where nobody can tell, or nothing is.
+    pub kept: Option<u64>,
+    /// So much may be kept.
+    pub limit: Option<u64>,
+    /// What there is to say where no number is.
+    pub says: String,
+}
+
 /// A hold that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -206,6 +228,8 @@ pub struct Status {
     pub sources: Vec<SourceState>,
     /// Copies.
     pub copies: Vec<CopyState>,
+    /// Slots.
+    pub slots: Vec<SlotState>,
     /// Holds that stand.
     pub holds: Vec<Held>,
     /// What comes next.
@@ -237,6 +261,7 @@ pub async fn look(
         now,
         sources: Vec::new(),
         copies: Vec::new(),
+        slots: Vec::new(),
         holds: Vec::new(),
         next: Vec::new(),
         problems: unreadable.iter().map(problem::unreadable).collect(),

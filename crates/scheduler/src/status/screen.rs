@@ -2,8 +2,8 @@
 //!
 //! On purpose not here: colours, and where it is shown.
 
-use super::words::{moment, passed, plain, span};
-use super::{CopyState, GoodBy, Held, LastGood, Next, Problem, SourceState, State, Status};
+use super::words::{kept_of, moment, passed, plain, span};
+use super::{CopyState, GoodBy, Held, LastGood, Next, Problem, SlotState, SourceState, State, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub fn screen(status: &Status, zone: &TimeZone) -> String {
         lines.extend(rows.iter().map(|row| line(row, &widths)));
     }
     lines.extend(status.copies.iter().map(|copy| screen.copy(copy, last)));
+    lines.extend(status.slots.iter().map(|slot| self::slot(slot, last)));
     lines.extend(status.holds.iter().map(|hold| screen.hold(hold)));
     lines.extend(status.next.iter().filter_map(|next| screen.next(next)));
     lines.extend(status.problems.iter().flat_map(problem));
@@ -123,6 +124,22 @@ impl Screen<'_> {
         let parts: Vec<String> =
             [at("run", next.run), at("drill", next.drill)].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| plain(&format!("next {}: {}", next.policy, parts.join(", "))))
+    }
+}
+
+/// `slot holdfast on db1: keeps 1.2 of 50 GiB`, and how bad that is where it is not well.
+fn slot(slot: &SlotState, last: usize) -> String {
+    let told = match slot.kept {
+        Some(kept) => format!("keeps {}", kept_of(kept, slot.limit)),
+        None => slot.says.clone(),
+    };
+    let told = plain(&format!("slot {} on {}: {told}", slot.slot, slot.host));
+    match slot.state {
+        None | Some(State::Ok) => told,
+        Some(state) => {
+            let room = last.saturating_sub(told.chars().count()).max(GAP.len());
+            format!("{told}{}{}", " ".repeat(room), state.word())
+        }
     }
 }
 

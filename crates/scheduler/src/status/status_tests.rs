@@ -54,7 +54,7 @@ impl Fake {
 impl Hands for Fake {
     async fn verb(&self, call: Call) -> Result<Answer, String> {
         let words: Vec<_> = call.words.iter().map(|word| word.to_string_lossy()).collect();
-        let place = call.repository.unwrap().name;
+        let place = call.repository.map(|place| place.name).unwrap_or_default();
         self.answers.get(&(place, words.join(" "))).cloned().unwrap_or_else(|| Ok(Answer::default()))
     }
 
@@ -449,6 +449,65 @@ async fn what_cannot_be_looked_at_is_never_well() {
     assert!(shown(&status).contains("copy offsite: cannot be read"));
 }
 
+/// The same policy with a slot.
+fn slotted() -> String {
+    POLICY.replace("wal: stream", "wal: stream, slot: holdfast, slot_limit: 50GiB")
+}
+
+const SLOT: &str = "wal slot --slot=holdfast --timeout=5s -- postgres://backup@db1/";
+
+/// A server that keeps so many GiB for the slot.
+fn keeps(gib: f64) -> Fake {
+    let bytes = (gib * f64::from(1 << 30)) as u64;
+    let line = json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": "keeps",
+                      "retained_bytes": bytes, "limit_bytes": 100_u64 << 30});
+    well().says("", SLOT, vec![line])
+}
+
+#[tokio::test]
+async fn a_slot_that_fills_is_told_before_it_is_full() {
+    let status = stands(&keeps(1.2), &slotted()).await;
+    assert!(shown(&status).contains("\nslot holdfast on db1: keeps 1.2 of 50 GiB\n"), "{}", shown(&status));
+    assert_eq!((conditions(&status), status.state()), (Vec::new(), State::Ok));
+    let text = metrics(&status);
+    assert!(text.contains("holdfast_slot_retained_bytes{policy=\"shop\",source=\"db\"} 1288490188\n"), "{text}");
+    assert!(text.contains("holdfast_slot_limit_bytes{policy=\"shop\",source=\"db\"} 53687091200\n"), "{text}");
+    for (gib, state) in [(24.9, None), (25.0, Some(State::Warning)), (39.9, Some(State::Warning)), (40.0, Some(State::High))] {
+        let status = stands(&keeps(gib), &slotted()).await;
+        let found: Vec<_> = state.into_iter().map(|state| ("slot-fills", state)).collect();
+        assert_eq!(conditions(&status), found, "{gib}");
+        assert_eq!(of(&status, "db").state, state.unwrap_or(State::Ok));
+    }
+    let told = shown(&stands(&keeps(40.0), &slotted()).await);
+    let line = told.lines().find(|line| line.starts_with("slot holdfast")).unwrap();
+    assert!(line.starts_with("slot holdfast on db1: keeps 40 of 50 GiB  ") && line.ends_with("  HIGH"), "{told}");
+}
+
+#[tokio::test]
+async fn what_a_slot_keeps_may_be_nothing_and_nobody_may_know() {
+    let line = |state: &str| json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": state});
+    for (state, condition, says) in [
+        ("missing", ("slot-missing", State::Warning), "slot holdfast on db1: is not there"),
+        ("nothing", ("slot-lost", State::High), "slot holdfast on db1: keeps nothing"),
+        ("untold", ("slot-unseen", State::Warning), "slot holdfast on db1: cannot tell: a server before 15"),
+    ] {
+        let status = stands(&well().says("", SLOT, vec![line(state)]), &slotted()).await;
+        assert_eq!(conditions(&status), [condition]);
+        assert!(shown(&status).contains(says), "{}", shown(&status));
+        assert!(!metrics(&status).contains("holdfast_slot_retained_bytes{"));
+    }
+    // A server that is out of reach is no failure of the look, and no good news.
+    let away = || well().fails("", SLOT, 1, "the server did not answer within 5 s", "");
+    let status = stands(&away(), &slotted()).await;
+    assert_eq!((conditions(&status), status.state().code()), (vec![("slot-unseen", State::Warning)], 1));
+    assert!(shown(&status).contains("cannot tell: the server did not answer within 5 s"));
+    // Of a host that only reads it is not asked that it reaches the server.
+    let text = slotted().replacen("password: { env: X }", "keys: { read: { file: /k } }", 1);
+    let status = stands(&away(), &text).await;
+    assert_eq!(conditions(&status), []);
+    assert!(shown(&status).contains("slot holdfast on db1: cannot tell"));
+}
+
 /// The rules that are shipped, as far as they are looked at.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -497,7 +556,7 @@ async fn the_rules_that_are_shipped_know_what_is_written() {
     let names: BTreeSet<&str> = all.iter().map(|rule| &*rule.alert).collect();
     assert_eq!(names.len(), all.len());
 
-    let text = metrics(&stands(&well(), POLICY).await);
+    let text = metrics(&stands(&keeps(1.0), &slotted()).await);
     assert_eq!(named(&text), written);
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();

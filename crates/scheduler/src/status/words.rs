@@ -34,6 +34,34 @@ fn parts(time: Duration) -> (u64, &'static str, &'static str) {
     }
 }
 
+/// Units of sizes, each 1024 of the one before.
+const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/// Which unit suits a size, by its place among them.
+fn unit_of(bytes: u64) -> usize {
+    (0..UNITS.len()).rev().find(|unit| bytes >> (10 * unit) > 0).unwrap_or(0)
+}
+
+fn in_unit(bytes: u64, unit: usize) -> String {
+    let number = bytes as f64 / (1_u64 << (10 * unit)) as f64;
+    let number = format!("{number:.1}");
+    number.strip_suffix(".0").unwrap_or(&number).to_owned()
+}
+
+/// A size beside what it may be at most, in one unit where that can be: `1.2 of 50 GiB`.
+pub(super) fn kept_of(bytes: u64, most: Option<u64>) -> String {
+    let own = unit_of(bytes);
+    let alone = format!("{} {}", in_unit(bytes, own), UNITS[own]);
+    let Some(most) = most else { return format!("{alone}, and nothing limits it") };
+    let unit = unit_of(most);
+    let shown = match in_unit(bytes, unit) {
+        // So little of that unit that it would look like nothing.
+        little if little == "0" && bytes > 0 => alone,
+        number => number,
+    };
+    format!("{shown} of {} {}", in_unit(most, unit), UNITS[unit])
+}
+
 /// A moment as it is told on a day: its time on the same day, with its date else.
 pub(super) fn moment(moment: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let (then, today) = (zone.to_datetime(moment), zone.to_datetime(now));
@@ -97,6 +125,16 @@ mod tests {
         }
         assert_eq!(span_in_words(Duration::from_secs(3600)), "1 hour");
         assert_eq!(span_in_words(Duration::from_secs(3 * 86_400)), "3 days");
+    }
+
+    #[test]
+    fn what_is_kept_stands_beside_what_may_be() {
+        let gib = |tenths: u64| (tenths << 30) / 10;
+        assert_eq!(kept_of(gib(12), Some(50 << 30)), "1.2 of 50 GiB");
+        assert_eq!(kept_of(0, Some(50 << 30)), "0 of 50 GiB");
+        assert_eq!(kept_of(16 << 20, Some(50 << 30)), "16 MiB of 50 GiB");
+        assert_eq!(kept_of(3 << 40, Some(1 << 30)), "3072 of 1 GiB");
+        assert_eq!(kept_of(gib(12), None), "1.2 GiB, and nothing limits it");
     }
 
     #[test]

@@ -423,7 +423,11 @@ fn point(bench: &Bench<'_>) -> Probe {
         probe.notes.push(format!("the log was replayed up to {replayed}"));
         probe.counts.insert("segments fetched".to_owned(), bench.trail.segments);
     }
-    let stop = facts.get("stop LSN").and_then(|text| Lsn::parse(text));
+    let recorded = |name: &str| facts.get(name).and_then(|text| Lsn::parse(text));
+    if let Some((start, replayed)) = recorded("start LSN").zip(bench.replayed) {
+        probe.counts.insert("log bytes replayed".to_owned(), replayed.0.saturating_sub(start.0));
+    }
+    let stop = recorded("stop LSN");
     if let Some((stop, replayed)) = stop.zip(bench.replayed).filter(|(stop, replayed)| replayed < stop) {
         let what = format!("it was replayed up to {replayed}, and the backup ended at {stop}");
         probe.finds(Cause::Backup, what, "");

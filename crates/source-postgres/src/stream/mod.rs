@@ -7,6 +7,7 @@
 mod chain;
 mod course;
 mod keeper;
+mod kept;
 mod options;
 mod segment;
 mod shelf;
@@ -14,6 +15,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
+pub use kept::{Kept, SlotTold, slot_told};
 pub use options::{StreamError, StreamEvent, StreamOptions, Streamed, Tell, Until};
 pub use slot::is_slot_name;
 

@@ -1,25 +1,30 @@
-//! `policy coverage`: what on this machine no policy backs up.
+//! `policy coverage`: what on this machine, and beside the buckets of policies, no policy backs up.
 //!
 //! On purpose not here: whether a backup of it ever ran; `status` says that.
 
 use super::super::Run;
+use super::buckets;
 use super::clusters::{Running, running};
 use super::mounts::{self, Mount};
 use super::{all, settle};
-use crate::args::PolicyCoverageArgs;
+use crate::args::{Ignored, PolicyCoverageArgs};
 use crate::fault::Fault;
 use crate::ink::{Align, CoverageLine, CoverageSummary, Ink, Table, counted, escape};
 use crate::wire_up::{Host, parse_server};
+use jiff::Zoned;
+use jiff::civil::Date;
 use holdfast_scheduler::policy::{Kind, Policy};
 use std::path::{Path, PathBuf};
 
 /// How far something is backed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Protected,
     Partly,
     Not,
     Ignored,
+    /// Nobody can tell.
+    Unknown,
 }
 
 impl State {
@@ -29,27 +34,29 @@ impl State {
             Self::Partly => "partly",
             Self::Not => "NOT PROTECTED",
             Self::Ignored => "ignored",
+            Self::Unknown => "UNKNOWN",
         }
     }
 
     const fn json(self) -> &'static str {
         match self {
             Self::Not => "not_protected",
+            Self::Unknown => "unknown",
             other => other.words(),
         }
     }
 }
 
-/// Something on this machine, and who backs it up.
+/// Something that can be backed up, and who does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Covered {
-    kind: &'static str,
-    path: String,
-    about: String,
-    state: State,
+pub(super) struct Covered {
+    pub(super) kind: &'static str,
+    pub(super) path: String,
+    pub(super) about: String,
+    pub(super) state: State,
     /// `shop/tree`, and the folder where it is only a part.
-    by: Vec<String>,
-    reason: Option<String>,
+    pub(super) by: Vec<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// A folder that a policy backs up.
@@ -70,8 +77,8 @@ struct Server {
     hosts: Vec<Host>,
 }
 
-/// Looks at this machine, and says what no policy backs up.
-pub(super) fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Fault> {
+/// Looks at this machine and at accounts of buckets, and says what no policy backs up.
+pub(super) async fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Fault> {
     let mut policies = all(run, &args.files)?;
     policies.iter_mut().try_for_each(|(text, policy)| settle(text, policy))?;
     let folders: Vec<_> = policies.iter().flat_map(|(_, policy)| folders(policy)).collect();
@@ -84,10 +91,15 @@ pub(super) fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Fault> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut covered: Vec<_> = mounts.iter().map(|mount| of_mount(mount, &mounts, &folders)).collect();
     covered.extend(running().iter().map(|cluster| of_cluster(cluster, &servers, &host)));
-    let unknown = ignore(&mut covered, &args.ignore);
+    if !args.offline {
+        let policies: Vec<_> = policies.iter().map(|(_, policy)| policy).collect();
+        covered.extend(buckets::look(run, &policies).await);
+    }
+    let unknown = ignore(&mut covered, &args.ignore, Zoned::now().date());
     show(&run.ink, &covered);
     for path in unknown {
-        run.ink.warn(&format!("--ignore {}: there is no such mount point or cluster", path.display()));
+        let path = escape(path.as_bytes());
+        run.ink.warn(&format!("--ignore {path}: there is no such mount point, cluster or bucket"));
     }
     judged(&run.ink, &covered, args.files.is_empty())
 }
@@ -163,19 +175,21 @@ fn is_here(at: &Host, cluster: &Running, host: &str) -> bool {
     local || (!is_address && short(&at.name) == short(host))
 }
 
-/// Marks what nobody wants back; hands out what is not there.
-fn ignore<'a>(covered: &mut [Covered], ignored: &'a [(PathBuf, String)]) -> Vec<&'a PathBuf> {
+/// Marks what nobody wants back for now; hands out what is not there.
+fn ignore<'a>(covered: &mut [Covered], ignored: &'a [Ignored], today: Date) -> Vec<&'a str> {
     let mut unknown = Vec::new();
-    for (path, reason) in ignored {
-        match covered.iter_mut().find(|one| Path::new(&one.path) == path) {
-            Some(one) => {
-                // What is protected needs no excuse.
-                if one.state != State::Protected {
-                    one.state = State::Ignored;
-                }
-                one.reason = Some(reason.clone());
+    for Ignored { path, until, reason } in ignored {
+        match covered.iter_mut().find(|one| one.path == *path) {
+            // What is protected needs no excuse.
+            Some(one) if one.state == State::Protected => {}
+            Some(one) if *until < today => {
+                one.reason = Some(format!("was left out until {until}, which is over: {reason}"));
             }
-            None => unknown.push(path),
+            Some(one) => {
+                one.state = State::Ignored;
+                one.reason = Some(format!("until {until}: {reason}"));
+            }
+            None => unknown.push(path.as_str()),
         }
     }
     unknown
@@ -192,7 +206,7 @@ fn show(ink: &Ink, covered: &[Covered]) {
     }
     let mut table = Table::new(&["WHAT", "PATH", "STATE", "BY"].map(|name| (name, Align::Left)));
     for one in covered {
-        let by = one.reason.clone().unwrap_or_else(|| one.by.join(", "));
+        let by = one.by.iter().chain(&one.reason).cloned().collect::<Vec<_>>().join("; ");
         let cells = [&one.about, &one.path, one.state.words(), &by];
         table.row(cells.map(|cell: &str| escape(cell.as_bytes())).to_vec());
     }
@@ -209,17 +223,24 @@ fn judged(ink: &Ink, covered: &[Covered], without: bool) -> Result<(), Fault> {
             partly: count(State::Partly),
             not_protected,
             ignored: count(State::Ignored),
+            unknown: count(State::Unknown),
         });
+    }
+    let unknown = count(State::Unknown) as u64;
+    if not_protected == 0 && unknown > 0 {
+        let what = format!("{} not be looked at", counted(unknown, "account could", "accounts could"));
+        let hint = "allow whoever reads the bucket s3:ListAllMyBuckets, or leave the account out: --ignore PATH=DATE: why";
+        return Err(Fault::incomplete(what, hint));
     }
     if not_protected == 0 {
         return Ok(());
     }
-    let things = counted(not_protected as u64, "thing on this machine is", "things on this machine are");
+    let things = counted(not_protected as u64, "thing is", "things are");
     let what = format!("{things} not protected");
     let hint = if without {
         "name the policies of this host: holdfast policy coverage /etc/holdfast/*.yaml"
     } else {
-        "add it to a policy, or leave it out and say why: --ignore '/mnt/cache=can be made anew'"
+        "add it to a policy, or leave it out for a time: --ignore '/mnt/cache=2027-06-30: can be made anew'"
     };
     Err(Fault::failed(what, hint))
 }
@@ -276,14 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_a_reason_and_is_there() {
+    fn what_is_left_out_has_a_reason_a_date_and_is_there() {
         let mounts = [mount("/"), mount("/srv")];
         let folders = [folder("/srv")];
         let mut covered: Vec<_> = mounts.iter().map(|one| of_mount(one, &mounts, &folders)).collect();
+        let until = Date::constant(2026, 11, 26);
         let ignored = [("/", "no data"), ("/srv", "x"), ("/nowhere", "y")];
-        let ignored = ignored.map(|(path, reason)| (PathBuf::from(path), reason.to_owned()));
-        assert_eq!(ignore(&mut covered, &ignored), [Path::new("/nowhere")]);
-        let told: Vec<_> = covered.iter().map(|one| (one.state, one.reason.as_deref())).collect();
-        assert_eq!(told, [(State::Ignored, Some("no data")), (State::Protected, Some("x"))]);
+        let ignored =
+            ignored.map(|(path, reason)| Ignored { path: path.to_owned(), until, reason: reason.to_owned() });
+        assert_eq!(ignore(&mut covered, &ignored, until), ["/nowhere"]);
+        let told = |covered: &[Covered]| -> Vec<_> {
+            covered.iter().map(|one| (one.state, one.reason.clone().unwrap_or_default())).collect()
+        };
+        let wanted = [(State::Ignored, "until 2026-11-26: no data".to_owned()), (State::Protected, String::new())];
+        assert_eq!(told(&covered), wanted);
+        // The day after it counts again.
+        let mut covered: Vec<_> = mounts.iter().map(|one| of_mount(one, &mounts, &folders)).collect();
+        ignore(&mut covered, &ignored[..1], Date::constant(2026, 11, 27));
+        assert_eq!(covered[0].state, State::Not);
+        assert!(covered[0].reason.as_ref().is_some_and(|reason| reason.contains("is over: no data")));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Nothing here changes anything. On purpose not here: carrying policies out.
 
+mod buckets;
 mod check;
 pub(crate) mod clusters;
 mod coverage;
 mod kept;
 mod mounts;
+mod outlook;
 mod plan;
 
 use super::Run;
@@ -25,7 +27,7 @@ pub(crate) async fn run(run: &Run, verb: &PolicyVerb) -> Result<(), Fault> {
     match verb {
         PolicyVerb::Check(args) => check::run(run, args),
         PolicyVerb::Plan(args) => plan::run(run, args).await,
-        PolicyVerb::Coverage(args) => coverage::run(run, args),
+        PolicyVerb::Coverage(args) => coverage::run(run, args).await,
         PolicyVerb::Schema => {
             if run.ink.tone.json {
                 let schema = schema::value();

@@ -1,9 +1,10 @@
 //! `policy plan`: what a policy comes down to.
 //!
-//! On purpose not here: what the rules say of the snapshots that there are (`kept`).
+//! On purpose not here: what the rules say of the snapshots that there are (`kept`), and what it comes
+//! down to in numbers (`outlook`).
 
 use super::super::Run;
-use super::{Lines, Text, all, kept, settle, tell_lint};
+use super::{Lines, Text, all, kept, outlook, settle, tell_lint};
 use crate::args::PolicyPlanArgs;
 use crate::fault::Fault;
 use crate::ink::{
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 /// Shows what a policy comes down to.
 pub(super) async fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
     let (text, mut policy) = all(run, &[&args.file])?.remove(0);
-    let lints = lint(&policy);
+    let mut lints = lint(&policy);
     let now = timestamp(run.ctx.clock.now());
     let coming = coming(&policy, now, args.next.into()).map_err(|why| Fault::usage(why, ""))?;
     let (follows, hands, rules_of) = (follows(&policy), hands(&policy), plan::kept(&policy));
@@ -39,6 +40,10 @@ pub(super) async fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
         run.listen()?;
         settle(&text, &mut policy)?;
         kept::show(ink, &kept::look(run, &policy).await);
+        let outlook = outlook::look(run, &policy).await;
+        outlook::show(ink, &outlook);
+        lints.extend(outlook.lints);
+        lints.sort_by_key(|lint| lint.severity);
     }
     tell_lints(ink, &text, &lints);
     Ok(())

@@ -10,7 +10,7 @@ use crate::args::{Cli, StatusArgs};
 use crate::conducting::catalog_place;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
-use crate::ink::{CopyStatusLine, ProblemLine, SourceStatusLine, StatusSummary, counted, escape};
+use crate::ink::{CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary, counted, escape};
 use crate::settings::{current_dir, normalise, variable};
 use clap::CommandFactory;
 use holdfast_scheduler::catalog::{Catalog, Remembered};
@@ -135,6 +135,7 @@ fn show(run: &Run, status: &Status) {
     }
     status.sources.iter().for_each(|source| ink.json(&SourceStatusLine::new(source, status.now)));
     status.copies.iter().for_each(|copy| ink.json(&CopyStatusLine::new(copy, status.now)));
+    status.slots.iter().for_each(|slot| ink.json(&SlotStatusLine::from(slot)));
     status.holds.iter().for_each(|hold| ink.json(&hold.line));
     status.problems.iter().for_each(|problem| ink.json(&ProblemLine::from(problem)));
     ink.json(&StatusSummary::from(status));

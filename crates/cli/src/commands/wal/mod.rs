@@ -14,6 +14,7 @@ mod notes;
 mod prefetch;
 mod push;
 mod ready;
+mod slot;
 mod status;
 mod stream;
 mod window;
@@ -40,6 +41,7 @@ pub(crate) async fn run(run: &Run, verb: &WalVerb) -> Result<(), Fault> {
         WalVerb::Ls(args) => ls::run(run, args).await,
         WalVerb::Adopt(args) => adopt::run(run, args),
         WalVerb::Stream(args) => stream::run(run, args).await,
+        WalVerb::Slot(args) => slot::run(run, args).await,
         WalVerb::DropSlot(args) => stream::drop_slot(run, args).await,
     }
 }
@@ -64,7 +66,7 @@ pub(crate) fn recovery(verb: &Verb) -> Option<Recovery> {
 /// Whether a command line that cannot be understood may be that of a server that recovers. What has
 /// the words of another verb of `wal` is not; a misspelt verb is.
 pub(crate) fn may_be_recovery(words: &[OsString]) -> bool {
-    const OTHERS: [&str; 6] = ["push", "stream", "status", "ls", "adopt", "drop-slot"];
+    const OTHERS: [&str; 7] = ["push", "stream", "status", "ls", "adopt", "slot", "drop-slot"];
     let has = |text: &str| words.iter().skip(1).any(|word| word == text);
     has("fetch") || has("wal") && !OTHERS.into_iter().any(has)
 }

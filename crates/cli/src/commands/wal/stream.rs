@@ -74,14 +74,14 @@ pub(super) async fn drop_slot(run: &Run, args: &WalDropSlotArgs) -> Result<(), F
     Ok(())
 }
 
-fn server(text: &OsStr) -> Result<Server, Fault> {
+pub(super) fn server(text: &OsStr) -> Result<Server, Fault> {
     cluster::server(text)?.ok_or_else(|| {
         let what = format!("{} is no URL of a cluster", text.display());
         Fault::usage(what, "write postgres://USER@HOST:PORT")
     })
 }
 
-fn slot(name: &str) -> Result<String, Fault> {
+pub(super) fn slot(name: &str) -> Result<String, Fault> {
     if is_slot_name(name) {
         return Ok(name.to_owned());
     }

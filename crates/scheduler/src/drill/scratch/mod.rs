@@ -9,7 +9,7 @@ mod place;
 mod remove;
 
 pub use leaks::{Leak, leaks};
-pub use place::Needs;
+pub use place::{Foreseen, Needs, foresee};
 
 use crate::policy;
 use holdfast_engine::proof::{Cause, Finding};
@@ -17,11 +17,13 @@ use jiff::Timestamp;
 use leaks::Marker;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Nobody but the user that drills may look in.
 const MODE: u32 = 0o700;
+/// The same, and the group of a server that was started may pass through.
+const MODE_WITH_SERVER: u32 = 0o710;
 /// Names of policies and sources are cut to so many bytes: the socket of a server needs a short path.
 const NAME_BYTES_MAX: usize = 24;
 /// So many digits of the drill's id are in the name of its folder.
@@ -124,7 +126,7 @@ impl Scratch {
     /// what is wrong if something is left.
     pub async fn remove(self) -> (Vec<String>, Option<Finding>) {
         let shown = self.path.display().to_string();
-        let mut lines = vec![format!("{shown}: only the user that drilled could look in (mode 0700)")];
+        let mut lines = vec![format!("{shown}: {}", guarded(&self.path, "could"))];
         lines.extend(self.notes);
         let path = self.path;
         let removed = match blocking(move || remove::tree(&path)).await {
@@ -154,11 +156,26 @@ impl Scratch {
                 "{path}: kept until {until} because the drill failed; what was restored is in it, in one folder a source"
             ),
             format!(
-                "{path}: only the user that drilled can look in (mode 0700); the next drill after that time removes it"
+                "{path}: {}; the next drill after that time removes it",
+                guarded(&self.path, "can")
             ),
         ];
         lines.extend(self.notes);
         Ok(lines)
+    }
+}
+
+/// Who could look in, by what the folder says now: where a server was started its group may pass through.
+fn guarded(path: &Path, could: &str) -> String {
+    let only = format!("only the user that drilled {could} look in");
+    match fs::metadata(path).map(|found| (found.mode() & 0o777, found.gid())) {
+        Ok((MODE, _)) => format!("{only} (mode 0700)"),
+        Ok((mode, group)) if mode == MODE_WITH_SERVER => format!(
+            "{only}, and the server that it started: the cluster was given to that user, and group {group} {could} \
+             pass through this folder to it, not list it (mode 0710)"
+        ),
+        Ok((mode, group)) => format!("it has the mode {mode:04o} and the group {group}: others may have looked in"),
+        Err(error) => format!("nobody can tell who {could} look in: {error}"),
     }
 }
 

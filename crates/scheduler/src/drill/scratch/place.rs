@@ -70,9 +70,40 @@ pub(super) fn fits(
     Ok((path, notes))
 }
 
+/// What a drill would say of the place, without making anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// What is free there; none where no place is stated, or it cannot be looked at.
+    pub free: Option<u64>,
+    /// Why it would not do.
+    pub finding: Option<Finding>,
+}
+
+/// Says what [`super::Scratch::make`] would.
+#[must_use]
+pub fn foresee(options: &policy::Scratch, needs: &Needs) -> Foreseen {
+    let free = options.path.as_deref().and_then(|path| look(path).ok()).map(|seen| seen.free);
+    let finding = match &options.path {
+        Some(path) => fits(options, path, needs).err(),
+        None => chosen(needs).err(),
+    };
+    Foreseen { free, finding }
+}
+
 /// Where nothing is stated: good enough for little.
 fn usual(default_below: &Path, needs: &Needs) -> Result<PathBuf, Finding> {
-    let next = "state scratch.path: a folder with room, on a file system of its own";
+    chosen(needs)?;
+    fs::create_dir_all(default_below).map_err(|error| {
+        environment(format!("scratch {} cannot be made: {error}", default_below.display()), USUAL_NEXT)
+    })?;
+    Ok(default_below.to_owned())
+}
+
+const USUAL_NEXT: &str = "state scratch.path: a folder with room, on a file system of its own";
+
+/// What is large or a cluster goes to a place that somebody chose.
+fn chosen(needs: &Needs) -> Result<(), Finding> {
+    let next = USUAL_NEXT;
     if needs.cluster {
         return Err(environment("a cluster is to be restored, and the policy states no scratch.path", next));
     }
@@ -80,10 +111,7 @@ fn usual(default_below: &Path, needs: &Needs) -> Result<PathBuf, Finding> {
         let what = format!("{} are to be restored, and the policy states no scratch.path", size(needs.bytes));
         return Err(environment(what, next));
     }
-    fs::create_dir_all(default_below).map_err(|error| {
-        environment(format!("scratch {} cannot be made: {error}", default_below.display()), next)
-    })?;
-    Ok(default_below.to_owned())
+    Ok(())
 }
 
 fn look(path: &Path) -> Result<Seen, Finding> {
