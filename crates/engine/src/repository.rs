@@ -283,6 +283,12 @@ impl Repository {
         self.inner.role
     }
 
+    /// How our member is called, for people.
+    #[must_use]
+    pub fn member_label(&self) -> &str {
+        self.inner.members.active(self.member()).map_or("", |entry| &entry.label)
+    }
+
     /// Folder of local copies of this repository's objects.
     pub(crate) fn cache(&self) -> Option<&Path> {
         self.inner.cache.as_deref()

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
+mod access;
 mod archive;
 mod bucket;
 mod bucket_beside;
@@ -57,6 +58,7 @@ mod look;
 mod own_places;
 mod policy;
 mod prune;
+mod reader;
 mod repair;
 mod run;
 mod schema;

@@ -3,6 +3,7 @@
 //! On purpose not here: what the values mean. They are read as text and judged in `settings`
 //! and `commands`, because a parser's own message would repeat a URL with a password in it.
 
+mod access;
 mod backup;
 mod copy;
 mod databases;
@@ -29,6 +30,7 @@ mod versions;
 mod wal;
 mod wal_stream;
 
+pub(crate) use access::Because;
 pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
@@ -73,6 +75,7 @@ Environment:
   HOLDFAST_KEY_FILE          instead of --key-file
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
+  HOLDFAST_REASON            instead of --reason of `restore` and `dump`
   HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
                              what opens a bucket that is backed up, beside the repository's

@@ -6,6 +6,7 @@
 mod absorb;
 mod account;
 mod base;
+mod deadline;
 mod follow;
 mod foresee;
 mod forget;
@@ -32,6 +33,7 @@ mod whole;
 pub(crate) use absorb::absorb_many;
 
 pub use base::LostRoot;
+pub use deadline::{DEADLINE_WARNING_DAYS, Expiring, expiring};
 pub use follow::LostFile;
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};

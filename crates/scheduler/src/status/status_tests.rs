@@ -433,6 +433,37 @@ async fn backups_that_are_missing_or_lack_something() {
 }
 
 #[tokio::test]
+async fn that_nothing_will_be_left_is_told_two_weeks_before() {
+    let text = |days: u32| format!("{POLICY}retention: {{ keep_last: 3, delete_after: {days}d }}\n");
+    assert_eq!(conditions(&stands(&well(), &text(16)).await), []);
+    // The last of db and tree was made a day ago.
+    let status = stands(&well(), &text(14)).await;
+    let soon: Vec<_> = status.problems.iter().filter(|one| one.condition == "last-one-expires").collect();
+    let of: Vec<_> = soon.iter().map(|one| (one.source.as_deref().unwrap(), one.copy.as_deref())).collect();
+    let (db, tree) = (("db", None), ("tree", None));
+    assert_eq!(
+        of,
+        [
+            db,
+            tree,
+            ("media", None),
+            ("db", Some("offsite")),
+            ("tree", Some("offsite")),
+            ("media", Some("offsite"))
+        ]
+    );
+    assert!(soon[0].what.contains("12-05 02:16; after that nothing of it is left"), "{}", soon[0].what);
+    let held = json!({"message_type": "hold", "id": "ab".repeat(16), "short_id": "abababab", "scope": "all",
+        "source": null, "snapshot_id": null, "reason": "a court", "since": at(NOW), "until": null});
+    let status = stands(&well().says("repository", "hold", vec![held]), &text(14)).await;
+    assert!(
+        !conditions(&status).iter().any(|(what, _)| *what == "last-one-expires"),
+        "{:?}",
+        conditions(&status)
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_looked_at_is_never_well() {
     let gone =
         Unreadable { name: "old".into(), file: "/etc/old policy.yaml".into(), why: "no such file".into() };
