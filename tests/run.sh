@@ -118,6 +118,29 @@ if [ -z "${HOLDFAST_BAO:-}" ]; then
     fi
     export HOLDFAST_BAO="$tools/bao"
 fi
+# What the reader in Python needs: wheels, each compared with its checksum.
+if [ -z "${HOLDFAST_READER:-}" ]; then
+    python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/reader-$python"
+    if ! cmp -s tests/reader/requirements.txt "$tools/requirements.txt"; then
+        echo "installing what the reader in Python needs"
+        fetched=$(mktemp -d)
+        if PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --require-hashes --only-binary :all: --no-deps --target "$fetched" \
+            -r tests/reader/requirements.txt; then
+            cp tests/reader/requirements.txt "$fetched/"
+            chmod -R a+rX "$fetched"
+            mkdir -p "${tools%/*}"
+            # Whole before it has its name: another run may be installing it too.
+            cp -r "$fetched" "$tools.$$"
+            rm -rf "$tools"
+            mv -T "$tools.$$" "$tools" 2>/dev/null || rm -r "$tools.$$"
+        else
+            echo "not installed: what the reader in Python needs; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_READER="$tools"
+fi
 
 # The tests, and the real program for those that run it from outside.
 cargo build --locked --workspace --tests --bins

@@ -7,6 +7,7 @@ pub mod forward;
 pub mod fuzz;
 pub mod postgres;
 pub mod proxy;
+pub mod python;
 pub mod sim;
 pub mod tls;
 pub mod weed;

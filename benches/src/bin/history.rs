@@ -98,8 +98,13 @@ async fn report(world: &World, number: u64) -> Result<()> {
     }
     let rule = KeepRule { of: Period::Day, limit: KeepLimit::Newest(KeepCount::Number(30)) };
     let keep = KeepPolicy { rules: vec![rule], tags: Vec::new() };
-    let retention =
-        Retention { keep, group_by: GroupBy::default(), filter, local_offset: LocalOffset::utc() };
+    let retention = Retention {
+        keep,
+        delete_after: None,
+        group_by: GroupBy::default(),
+        filter,
+        local_offset: LocalOffset::utc(),
+    };
     let options = ForgetOptions {
         what: ForgetWhat::Policy(retention),
         allow_last: false,

@@ -102,7 +102,14 @@ impl Repository {
             return Err(Error::new(ErrorKind::Store, what));
         }
         let text = description.encode();
-        let own = Self::domain_with(ctx, Arc::clone(&store), above, (description, hash(text.as_bytes())), RollBack::Refuse).await?;
+        let own = Self::domain_with(
+            ctx,
+            Arc::clone(&store),
+            above,
+            (description, hash(text.as_bytes())),
+            RollBack::Refuse,
+        )
+        .await?;
         grant(ctx, above, &own).await?;
         put_recover_text(&*store).await?;
         if put_or_mine(&*store, name::REPOSITORY, text.into()).await? == Put::Exists {

@@ -159,6 +159,12 @@ impl Repository {
         self.ever(member, Role::writes)
     }
 
+    /// How our member is called, for people.
+    #[must_use]
+    pub fn member_label(&self) -> String {
+        self.label_of(self.member()).unwrap_or_default()
+    }
+
     /// What an owner called a member, removed ones included.
     pub(crate) fn label_of(&self, member: MemberId) -> Option<String> {
         self.standing().members.known(member).map(|entry| entry.label.clone())

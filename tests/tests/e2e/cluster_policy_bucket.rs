@@ -195,7 +195,10 @@ fn one_policy_is_run_and_drilled_to_random_moments() {
     let status = shop.run(&[&"status", &shop.policy, &"--json"]);
     assert!(status.code == 0, "{}\n{}", status.out, status.err);
     let slot = &status.of_type("slot_status")[0];
-    assert_eq!((&slot["slot"], &slot["state"], &slot["limit_bytes"]), (&"shop".into(), &"ok".into(), &(1 << 30).into()));
+    assert_eq!(
+        (&slot["slot"], &slot["state"], &slot["limit_bytes"]),
+        (&"shop".into(), &"ok".into(), &(1 << 30).into())
+    );
     assert!(slot["retained_bytes"].as_u64().unwrap() < 512 << 20, "{slot}");
     foreseen(&shop);
     a_slot_that_fills_is_told(shop);
@@ -213,15 +216,22 @@ fn foreseen(shop: &Shop) {
     let room = &planned.of_type("policy_room")[0];
     assert!(room["needed_bytes"].as_u64() > Some(10 << 20) && room["message"] == "", "{room}");
     let replay = &planned.of_type("policy_replay")[0];
-    assert!(replay["bytes_per_second"].as_f64() > Some(0.0) && replay["replay_seconds"].is_number(), "{replay}");
+    assert!(
+        replay["bytes_per_second"].as_f64() > Some(0.0) && replay["replay_seconds"].is_number(),
+        "{replay}"
+    );
     // Less than the cluster takes is told today.
     let text = fs::read_to_string(&shop.policy).unwrap();
     let small = shop.world.path("small.yaml");
-    fs::write(&small, text.replace("allow_same_filesystem: true", "allow_same_filesystem: true, max: 1MiB")).unwrap();
+    fs::write(&small, text.replace("allow_same_filesystem: true", "allow_same_filesystem: true, max: 1MiB"))
+        .unwrap();
     let planned = shop.run(&[&"policy", &"plan", &small]).ends(0);
     assert!(planned.out.contains("this drill would be inconclusive"), "{}", planned.out);
     let plan = shop.run(&[&"policy", &"plan", &shop.policy]).ends(0).out;
-    assert!(plan.contains("IN 30 DAYS") && plan.contains("a drill needs ") && plan.contains(" of replay at "), "{plan}");
+    assert!(
+        plan.contains("IN 30 DAYS") && plan.contains("a drill needs ") && plan.contains(" of replay at "),
+        "{plan}"
+    );
 }
 
 /// Nobody streams, and the log goes on; then the server is gone.
@@ -239,7 +249,11 @@ fn a_slot_that_fills_is_told(mut shop: Shop) {
             shop.cluster.sql("select pg_logical_emit_message(false, 'x', 'x'); select pg_switch_wal()");
         }
         let (line, problem, code) = slot(&shop);
-        assert_eq!((&line["state"], &problem.unwrap()["condition"]), (&state.into(), &"slot-fills".into()), "{line}");
+        assert_eq!(
+            (&line["state"], &problem.unwrap()["condition"]),
+            (&state.into(), &"slot-fills".into()),
+            "{line}"
+        );
         assert!(code >= 1, "{line}");
     }
     let shown = shop.run(&[&"status", &shop.policy]).ends(2).out;
@@ -252,6 +266,11 @@ fn a_slot_that_fills_is_told(mut shop: Shop) {
     let (line, problem, _) = slot(&shop);
     assert!(begun.elapsed().as_secs() < 60, "it waited for a server that is gone");
     assert!(line["message"].as_str().unwrap().starts_with("cannot tell: "), "{line}");
-    assert_eq!((&line["retained_bytes"], &problem.unwrap()["condition"]), (&Value::Null, &"slot-unseen".into()));
-    shop.run(&[&"wal", &"slot", &url, &"--slot", &"shop"]).ends(1).says(&["cannot tell what the slot shop keeps"]);
+    assert_eq!(
+        (&line["retained_bytes"], &problem.unwrap()["condition"]),
+        (&Value::Null, &"slot-unseen".into())
+    );
+    shop.run(&[&"wal", &"slot", &url, &"--slot", &"shop"])
+        .ends(1)
+        .says(&["cannot tell what the slot shop keeps"]);
 }

@@ -175,8 +175,7 @@ fn buckets_without_a_policy_are_told(guarded: &Guarded) {
     };
     let path = |name: &str, way: &Proxy| format!("s3://{name}?endpoint={}", way.endpoint());
     let line = |name: &str, state: &str| (path(name, &guarded.way), state.to_owned());
-    let mut wanted =
-        [line(BUCKET, "ignored"), line("forgotten", "not_protected"), line(MEDIA, "protected")];
+    let mut wanted = [line(BUCKET, "ignored"), line("forgotten", "not_protected"), line(MEDIA, "protected")];
     wanted.sort();
     let sorted = |mut told: Vec<_>| {
         told.sort();

@@ -239,3 +239,47 @@ fn what_cannot_be_meant_is_refused() {
     world.run(&[&"forget", &"0123456789abcdef"]).ends(1).says(&["no snapshot"]);
     assert_eq!(world.state(), before);
 }
+
+/// What a run warns of.
+fn warned(ran: &Ran) -> String {
+    ran.err.lines().filter(|line| line.starts_with("warning:")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_has_to_go_goes_and_only_a_hold_is_stronger() {
+    let world = World::new();
+    let (source, other) = (world.path("source"), world.path("other"));
+    put(source.join("file"), b"one");
+    put(other.join("file"), b"two");
+    let old = back_up_at(&world, &source, "2024-01-01T12:00:00Z", &[]);
+    let held = back_up_at(&world, &source, "2024-02-01T12:00:00Z", &[]);
+    let only = back_up_at(&world, &other, "2024-03-01T12:00:00Z", &[]);
+    let fresh = world.backup(&source)["snapshot_id"].as_str().unwrap().to_owned();
+    world.run(&[&"hold", &held, &"--reason", &"a court asked"]).ends(0);
+    let rules: [Word<'_>; 4] = [&"forget", &"--keep-last", &"9", &"--json"];
+    assert!(verdicts(&world.run(&rules).ends(0)).iter().all(|(_, keep, _)| *keep));
+    let ran = world.run(&[&rules[..], &[&"--delete-after", &"400d"]].concat()).ends(0);
+    let lines = ran.lines();
+    let verdict =
+        |id: &str| lines.iter().find(|line| line["message_type"] == "verdict" && line["id"] == id).unwrap();
+    assert_eq!(
+        [&old, &held, &only, &fresh].map(|id| verdict(id)["keep"] == true),
+        [false, true, false, true]
+    );
+    assert_eq!(verdict(&old)["delete_at"], "2025-02-04T12:00:00Z");
+    assert!(verdict(&held)["delete_at"].is_null(), "{}", verdict(&held));
+    let mut left = [held, fresh.clone()];
+    left.sort();
+    let mut found = listed(&world);
+    found.sort();
+    assert_eq!(found, left);
+    // The last one of a source is told of two weeks before, and goes.
+    world.run(&[&"forget", &"--undo", &only]).ends(0);
+    let days = (jiff::Timestamp::now().as_second() - 1_709_294_400) / 86_400;
+    let soon = format!("{}d", days + 5);
+    let ran = world.run(&[&"forget", &"--delete-after", &soon, &"--path", &other, &"--dry-run"]).ends(0);
+    assert!(warned(&ran).contains("after that nothing of it is left"), "{ran:?}");
+    let late = format!("{}d", days + 50);
+    let ran = world.run(&[&"forget", &"--delete-after", &late, &"--path", &other]).ends(0);
+    assert!(warned(&ran).is_empty() && ran.out.contains("younger than"), "{ran:?}");
+}

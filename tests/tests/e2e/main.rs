@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
+mod access;
 mod archive;
 mod bucket;
 mod bucket_beside;
@@ -64,6 +65,7 @@ mod members;
 mod own_places;
 mod policy;
 mod prune;
+mod reader;
 mod repair;
 mod roles;
 mod rollback;

@@ -1,6 +1,6 @@
 //! The options of `dump`.
 
-use super::{Pick, VersionPick};
+use super::{Because, Pick, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +10,9 @@ use std::path::PathBuf;
 /// A file comes out as it is, a folder as tar. The tar archive holds all that the snapshot holds
 /// but sockets: nanosecond times, owners, hard links, devices, extended attributes and ACLs
 /// (`tar --xattrs --xattrs-include='*' -xpf`). A zip archive holds files, folders and links.
+///
+/// Before anything is written a record of it is left in the repository's evidence, with --reason; where that
+/// cannot be, a warning says so.
 ///
 /// Every byte is verified. If one is damaged the output ends there and the exit code is 1: what
 /// was written is then not whole, and an archive ends so that no program takes it for whole.
@@ -31,6 +34,8 @@ pub(crate) struct DumpArgs {
     /// Write to FILE, which must not exist; it appears when it is whole
     #[arg(short, long, value_name = "FILE")]
     pub(crate) target: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) because: Because,
     /// Form of the archive, also for a single file [default for folders: tar]
     #[arg(short, long, value_name = "FORM")]
     pub(crate) archive: Option<Archive>,

@@ -4,13 +4,17 @@ use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Show and check the records of drills.
+/// Show and check the records of drills, and of who took contents out.
 ///
 /// Each drill leaves a record in the repository: signed by the key that it ran with, and chained to
 /// the record before, so that none can be changed, or taken out of the middle, unseen. That the last
 /// ones were taken away is seen only by who noted the head of the chain: `evidence verify` prints it,
 /// and proves with --expect that it is still there. `copy` does not copy evidence, and neither
 /// `forget` nor `prune` takes any away.
+///
+/// Each `restore` and `dump`, and each scratch that a drill keeps, leaves one of kind `access`: who, where,
+/// which snapshot, what of it, where to, and --reason. It is written before anything is restored, so it says
+/// what was begun. `wal fetch` leaves none.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -56,6 +60,7 @@ pub(crate) struct EvidenceVerifyArgs {
 Examples:
   holdfast evidence show --policy shop --since 2026-07-01
   holdfast evidence show latest
+  holdfast evidence show --kind access --since 30d
   holdfast evidence show 3f2a91bc --junit drill.xml --html drill.html
   holdfast evidence show latest --policy shop --quiet --markdown \"$GITHUB_STEP_SUMMARY\"")]
 pub(crate) struct EvidenceShowArgs {
@@ -65,6 +70,9 @@ pub(crate) struct EvidenceShowArgs {
     /// Only records of this policy
     #[arg(long, value_name = "NAME")]
     pub(crate) policy: Option<String>,
+    /// Only records of this kind: drill, missed, note, access
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
     /// Only records from this time on: 2026-07-01, or 30d for the last 30 days
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,

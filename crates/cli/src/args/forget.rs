@@ -16,7 +16,8 @@ use std::path::PathBuf;
 /// rule keeps. The rules are those of restic, in local time. A snapshot that is incomplete, or has half
 /// the files or bytes of the last whole one of its source or less, does not count: a rule that keeps
 /// it keeps another one besides. The newest whole one of a source is always kept, and so is what is
-/// held. Whose time is doubtful is forgotten by its id only.
+/// held. Whose time is doubtful is forgotten by its id only. --delete-after is stronger than all of that but
+/// what is held.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -98,12 +99,26 @@ pub(crate) struct Keep {
     /// The same for years
     #[arg(long, value_name = "SPAN", value_parser = keep_span)]
     keep_within_yearly: Option<KeepSpan>,
+    /// Forget all that is older than this, whatever a rule keeps, the last one of a source too; only a hold is
+    /// stronger. Told two weeks before. Alone it keeps all that is younger
+    #[arg(long, value_name = "SPAN", value_parser = keep_span)]
+    delete_after: Option<KeepSpan>,
     /// Keep all with this tag, or with all of several: a,b; may be given several times
     #[arg(long, value_name = "TAG[,TAG]", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     keep_tag: Vec<String>,
 }
 
 impl Keep {
+    /// What is older goes, whatever is kept.
+    pub(crate) const fn delete_after(&self) -> Option<KeepSpan> {
+        self.delete_after
+    }
+
+    /// Whether anything is stated.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policy().is_empty() && self.delete_after.is_none()
+    }
+
     /// The policy that the options state.
     pub(crate) fn policy(&self) -> KeepPolicy {
         use Period::{Day, Each, Hour, Month, Week, Year};

@@ -3,6 +3,7 @@
 //! On purpose not here: what the values mean. They are read as text and judged in `settings`
 //! and `commands`, because a parser's own message would repeat a URL with a password in it.
 
+mod access;
 mod backup;
 mod copy;
 mod databases;
@@ -30,6 +31,7 @@ mod versions;
 mod wal;
 mod wal_stream;
 
+pub(crate) use access::Because;
 pub(crate) use backup::{BackupArgs, Cold, LeaveOut, Objects, WhichVersions};
 pub(crate) use copy::{CopyArgs, FromArgs};
 pub(crate) use databases::{Databases, LoadDumps};
@@ -44,7 +46,9 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
-pub(crate) use policy::{Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
+pub(crate) use policy::{
+    Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb,
+};
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
@@ -82,6 +86,7 @@ Environment:
                              let us in by another way (HOLDFAST_VAULT_MOUNT says where it is mounted)
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
+  HOLDFAST_REASON            instead of --reason of `restore` and `dump`
   HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
   HOLDFAST_AWS_ACCESS_KEY_ID, HOLDFAST_AWS_SECRET_ACCESS_KEY
                              open the repository's bucket and no other, instead of AWS_ACCESS_KEY_ID

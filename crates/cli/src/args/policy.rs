@@ -145,7 +145,8 @@ mod tests {
         assert_eq!(read("/a=b=2027-06-30:x: y"), Ok("/a=b 2027-06-30 x: y".to_owned()));
         let bucket = "s3://tmp?endpoint=http://h:1=2027-01-01: x";
         assert_eq!(read(bucket), Ok("s3://tmp?endpoint=http://h:1 2027-01-01 x".to_owned()));
-        for wrong in ["/a", "/a=x", "/a=2027-06-30", "/a=2027-06-30: ", "a=2027-06-30: x", "/a=2027-13-01: x"] {
+        for wrong in ["/a", "/a=x", "/a=2027-06-30", "/a=2027-06-30: ", "a=2027-06-30: x", "/a=2027-13-01: x"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! The options of `restore`.
 
-use super::{LoadDumps, Pick, Recover, VersionPick};
+use super::{Because, LoadDumps, Pick, Recover, VersionPick};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,6 +30,9 @@ use std::path::PathBuf;
 ///
 /// Dumps of databases (`backup --logical`) become files, or with a server as the target databases again, each
 /// under its own name, by the server's own pg_restore.
+///
+/// Before anything is restored a record of it is left in the repository's evidence, with --reason; where that
+/// cannot be, a warning says so.
 ///
 /// `latest` is the newest whole snapshot that holds the path. Where several sources could be
 /// meant, say which with --host, --tag or --source.
@@ -83,6 +86,8 @@ pub(crate) struct RestoreArgs {
     /// Stop at the first thing that cannot be restored
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    #[command(flatten)]
+    pub(crate) because: Because,
     #[command(flatten)]
     pub(crate) versions: VersionPick,
     /// Restore all versions and delete markers, oldest first, into an empty prefix of a bucket that

@@ -1,5 +1,6 @@
 //! `dump`: a file as it is, a folder as an archive, on standard output or in a file.
 
+use super::access::{self, Access};
 use super::{Run, pick, versions};
 use crate::args::{Archive, DumpArgs};
 use crate::engine::{
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Writes what was asked for, and nothing else, to where it was asked for.
 pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
+    access::reason(&args.because)?;
     let (text, path) = settings::snapshot_and_path(&args.snapshot)?;
     let versions = versions::choice(&args.versions, &path)?;
     let archive = args.archive.map(format_of);
@@ -35,6 +37,16 @@ pub(crate) async fn run(run: &Run, args: &DumpArgs) -> Result<(), Fault> {
     run.ink.talk(&pick::described(snapshot, run.ctx.clock.now()));
     pick::passed_over(&resolved).iter().for_each(|text| run.ink.warn(text));
     versions::warning(snapshot, &options.versions).into_iter().for_each(|text| run.ink.warn(text));
+    let access = Access {
+        verb: "dump",
+        snapshot,
+        path: &options.path,
+        select: None,
+        databases: &[],
+        target: access::file(args.target.as_deref()),
+        because: &args.because,
+    };
+    access::record(run, &repository, &access).await?;
     let job = Job { run, repository: &repository, snapshot, options: &options };
     match target {
         Some((target, file)) => job.to_file(target, file).await,

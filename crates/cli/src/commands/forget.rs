@@ -4,8 +4,8 @@ use super::evidence::proven::proven;
 use super::{Run, groups, held, pick, prune};
 use crate::args::ForgetArgs;
 use crate::engine::maintain::{
-    Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, Retention, Verdict, forget,
-    forgotten, unforget,
+    Expiring, Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, Retention, Verdict,
+    expiring, forget, forgotten, unforget,
 };
 use crate::engine::{Repository, Right, Snapshot, SnapshotFilter};
 use crate::fault::{Code, Fault};
@@ -29,7 +29,8 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     let what = if args.snapshots.is_empty() {
         let (keep, group_by) = (args.keep.policy(), args.group_by.unwrap_or_default());
         let local_offset = LocalOffset(Arc::new(local_offset));
-        ForgetWhat::Policy(Retention { keep, group_by, filter, local_offset })
+        let delete_after = args.keep.delete_after();
+        ForgetWhat::Policy(Retention { keep, delete_after, group_by, filter, local_offset })
     } else {
         ForgetWhat::Snapshots(named(run, args, &repository).await?)
     };
@@ -59,7 +60,7 @@ fn guarded(fault: Fault) -> Fault {
 
 /// Refuses what cannot be meant, before anybody is asked for a password.
 fn judge_words(args: &ForgetArgs) -> Result<(), Fault> {
-    let rules = !args.keep.policy().is_empty();
+    let rules = !args.keep.is_empty();
     if args.how.is_stated() && !args.prune {
         return Err(Fault::usage("options of prune without --prune", "add --prune, or leave them out"));
     }
@@ -137,6 +138,7 @@ fn show(run: &Run, args: &ForgetArgs, report: &ForgetReport) {
         }
     }
     groups.iter().for_each(|(group, verdicts)| advise(run, group, verdicts));
+    expiring(&report.verdicts, run.ctx.clock.now()).iter().for_each(|soon| tell_expiring(run, soon));
     summary(args, report).iter().for_each(|line| run.ink.talk(line));
 }
 
@@ -213,6 +215,20 @@ fn advise(run: &Run, group: &GroupKey, verdicts: &[Verdict]) {
              right, say so: holdfast tag {id} --add size-accepted",
             groups::heading(group)
         ));
+    }
+}
+
+/// Says what has to go soon; that nothing will be left is a warning.
+fn tell_expiring(run: &Run, soon: &Expiring) {
+    let (group, number) = (groups::heading(&soon.group), counted(soon.snapshots, "snapshot", "snapshots"));
+    let reach = if soon.snapshots == 1 { "reaches" } else { "reach" };
+    if soon.leaves_nothing {
+        run.ink.warn(&format!(
+            "{group}: {number} {reach} --delete-after until {}; after that nothing of it is left: back it up, or hold what has to stay",
+            local(soon.last)
+        ));
+    } else {
+        run.ink.talk(&format!("{group}: {number} {reach} --delete-after from {} on", local(soon.first)));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: anything that two verbs do in different words.
 
+mod access;
 mod backup;
 mod bucket;
 mod check;

@@ -14,12 +14,15 @@ use std::time::Duration;
 /// Names the process that holds the other end.
 pub(crate) const LEASH: &str = "HOLDFAST_LEASH";
 
+/// Says that the verb is a part of a drill, which leaves a record of its own.
+pub(crate) const WITHIN_DRILL: &str = "HOLDFAST_WITHIN_DRILL";
+
 /// So long may a verb take to stop at a safe place.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Watches the leash, if there is one: in the process that was given it, and not in what that starts.
 pub(crate) fn heed() {
-    if variable(LEASH).is_some_and(|holder| is_parent(&holder, getppid())) {
+    if is_held() {
         // What is missing then is missed by whoever needs it, if this is not ended before.
         let _ = handed::take(Held);
         // Without a thread it is as with any other program whose caller is gone.
@@ -34,6 +37,11 @@ impl Read for Held {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(rustix::stdio::stdin(), buffer)?)
     }
+}
+
+/// Whether this process was given it.
+pub(crate) fn is_held() -> bool {
+    variable(LEASH).is_some_and(|holder| is_parent(&holder, getppid()))
 }
 
 fn is_parent(holder: &OsStr, parent: Option<Pid>) -> bool {

@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::ink::{Ink, Progress, StepLine, Tone, escape};
 use crate::secrets::Bytes;
 use crate::secrets::handed::frame;
+use crate::settings;
 use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
@@ -113,11 +114,19 @@ impl OwnHands {
             Some(cache) => _ = variables.insert("HOLDFAST_CACHE_DIR".into(), cache.into()),
             None => _ = command.arg("--no-cache"),
         }
+        if call.bare {
+            variables.insert(leash::WITHIN_DRILL.into(), "1".into());
+        }
         variables.insert(leash::LEASH.into(), std::process::id().to_string().into());
         command.args(words(call)).env_clear().envs(variables);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok((command, frame(&handed)))
     }
+}
+
+/// Whether this verb was started by a drill.
+pub(crate) fn is_within_drill() -> bool {
+    leash::is_held() && settings::variable(leash::WITHIN_DRILL).is_some()
 }
 
 /// The words of a call; the URL of a bucket with the profile that opens it.

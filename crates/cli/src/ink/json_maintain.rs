@@ -42,6 +42,8 @@ pub(crate) struct VerdictLine {
     keep: bool,
     reasons: Vec<String>,
     flaw: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delete_at: Option<String>,
 }
 
 impl From<&Verdict> for VerdictLine {
@@ -57,6 +59,7 @@ impl From<&Verdict> for VerdictLine {
             keep: verdict.keep,
             reasons: verdict.reasons.iter().map(ToString::to_string).collect(),
             flaw: verdict.flaw.map(flaw),
+            delete_at: verdict.delete_at.map(rfc3339),
         }
     }
 }

@@ -287,6 +287,8 @@ pub enum Reason {
     Held(String),
     /// Its time cannot be believed, so no rule can tell.
     TimeDoubtful,
+    /// It is younger than this, after which everything goes; no other rule is stated.
+    Younger(KeepSpan),
 }
 
 impl fmt::Display for Reason {
@@ -308,6 +310,7 @@ impl fmt::Display for Reason {
             Self::LastOfGroup => f.write_str("last of its group"),
             Self::Held(reason) => write!(f, "held: {reason}"),
             Self::TimeDoubtful => f.write_str("time doubtful"),
+            Self::Younger(span) => write!(f, "younger than {span}"),
         }
     }
 }

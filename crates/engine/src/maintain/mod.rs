@@ -6,6 +6,7 @@
 mod absorb;
 mod account;
 mod base;
+mod deadline;
 mod follow;
 mod foresee;
 mod forget;
@@ -34,6 +35,7 @@ pub(crate) use absorb::absorb_many;
 pub(crate) use shut_out::shut_out_removed;
 
 pub use base::LostRoot;
+pub use deadline::{DEADLINE_WARNING_DAYS, Expiring, expiring};
 pub use follow::LostFile;
 pub use forget::{ForgetOptions, ForgetReport, ForgetWhat, forget, forgotten, unforget};
 pub use hold::{Hold, HoldScope, hold, holds, release};

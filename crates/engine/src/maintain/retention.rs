@@ -13,9 +13,12 @@
 //! - Snapshots of a member that is no owner push out nobody else's: whoever can write can name any
 //!   host ([`Side`]).
 //!
-//! A snapshot whose time is doubtful takes no part, and stays. On purpose not here: forgetting, and
-//! any clock or time zone; the caller says what time it is and how far local time is from UTC.
+//! A snapshot whose time is doubtful takes no part, and stays. What is older than `delete_after` goes
+//! whatever rules and guards say, unless it is held: see [`super::deadline`]. On purpose not here:
+//! forgetting, and any clock or time zone; the caller says what time it is and how far local time is
+//! from UTC.
 
+use super::deadline::Deadline;
 use super::keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
@@ -40,7 +43,7 @@ impl LocalOffset {
         Self(Arc::new(|_| 0))
     }
 
-    fn at(&self, time: Time) -> i64 {
+    pub(super) fn at(&self, time: Time) -> i64 {
         i64::from((self.0)(time))
     }
 }
@@ -56,6 +59,8 @@ impl fmt::Debug for LocalOffset {
 pub struct Retention {
     /// What is to be kept.
     pub keep: KeepPolicy,
+    /// What is older goes, whatever is to be kept; only a hold is stronger.
+    pub delete_after: Option<KeepSpan>,
     /// It is kept of each of these groups.
     pub group_by: GroupBy,
     /// Only these snapshots are judged by it; the others stay.
@@ -90,6 +95,8 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
     /// Why it does not count, if it does not.
     pub flaw: Option<Flaw>,
+    /// When it goes whatever the rules say; none where nothing says so, or a hold stands on it.
+    pub delete_at: Option<Time>,
 }
 
 /// Decides which snapshots a policy keeps. All snapshots of the repository have to be given, since
@@ -104,26 +111,34 @@ pub fn decide(
     proven: &BTreeSet<SessionId>,
     now: Time,
 ) -> Result<Vec<Verdict>> {
-    if retention.keep.is_empty() {
+    if retention.keep.is_empty() && retention.delete_after.is_none() {
         let what = "no rule says what is to be kept: no snapshot is forgotten";
         return Err(Error::new(ErrorKind::Usage, what));
     }
-    let judged = judge(candidates, now);
-    let guarded = guarded(&judged, proven);
-    let mut groups: BTreeMap<GroupKey, Vec<&Judged<'_>>> = BTreeMap::new();
-    for one in judged.iter().filter(|one| retention.filter.matches(&one.snapshot().summary)) {
-        groups.entry(GroupKey::of(&one.snapshot().summary, retention.group_by)).or_default().push(one);
-    }
+    let deadline = Deadline::new(retention, now);
+    let (over, live): (Vec<_>, Vec<_>) =
+        judge(candidates, now).into_iter().partition(|one| deadline.is_over(one));
+    // What has to go guards nothing: the newest whole one is to be found among those that stay.
+    let guarded = guarded(&live, proven);
+    let mut groups: BTreeMap<GroupKey, (Vec<&Judged<'_>>, Vec<&Judged<'_>>)> = BTreeMap::new();
+    let group_of = |one: &Judged<'_>| GroupKey::of(&one.snapshot().summary, retention.group_by);
+    let fits = |one: &&Judged<'_>| retention.filter.matches(&one.snapshot().summary);
+    over.iter().filter(fits).for_each(|one| groups.entry(group_of(one)).or_default().0.push(one));
+    live.iter().filter(fits).for_each(|one| groups.entry(group_of(one)).or_default().1.push(one));
     let mut verdicts = Vec::new();
-    for (group, members) in groups {
-        let reasons = reasons_of_sides(&members, retention, &guarded, now);
-        verdicts.extend(members.iter().zip(reasons).map(|(one, reasons)| Verdict {
+    for (group, (over, live)) in groups {
+        let reasons = reasons_of_sides(&live, retention, &guarded, now);
+        let judged = over.into_iter().map(|one| (one, Vec::new())).chain(live.into_iter().zip(reasons));
+        let first = verdicts.len();
+        verdicts.extend(judged.map(|(one, reasons)| Verdict {
             snapshot: one.snapshot().clone(),
             group: group.clone(),
             keep: !reasons.is_empty(),
             reasons,
             flaw: one.flaw,
+            delete_at: deadline.of(one),
         }));
+        verdicts[first..].sort_by_key(|verdict| (verdict.snapshot.summary.end, verdict.snapshot.id));
     }
     Ok(verdicts)
 }
@@ -176,6 +191,8 @@ fn reasons_of_group(
         [members.iter().position(|one| one.is_believed()), members.iter().position(|one| one.counts())];
     let newest_first = members.iter().enumerate().rev().map(|(at, one)| {
         let mut reasons = by_tags(one, &retention.keep);
+        // Nothing but a deadline is stated: until then everything stays.
+        reasons.extend(retention.delete_after.filter(|_| retention.keep.is_empty()).map(Reason::Younger));
         if one.is_believed() {
             let moment = Moment::new(at, one.time(), &retention.local_offset);
             let is_oldest = oldest.contains(&Some(at));

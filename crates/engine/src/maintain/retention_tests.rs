@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::maintain::{SIZE_ACCEPTED_TAG, keep::KeepCount::Number};
+use crate::maintain::{SIZE_ACCEPTED_TAG, expiring, keep::KeepCount::Number};
 use holdfast_core::id::{ChunkId, MemberId, StreamId};
 use holdfast_core::page::KeySpace;
 use holdfast_core::session::{Counts, Summary};
@@ -92,6 +92,7 @@ fn retention(rules: &[(Period, KeepLimit)]) -> Retention {
     let rules = rules.iter().map(|&(of, limit)| KeepRule { of, limit }).collect();
     Retention {
         keep: KeepPolicy { rules, tags: Vec::new() },
+        delete_after: None,
         group_by: GroupBy::default(),
         filter: SnapshotFilter::default(),
         local_offset: LocalOffset::utc(),
@@ -420,6 +421,85 @@ fn a_held_snapshot_says_why_it_stays() {
     history[0].held = true;
     let verdicts = verdicts(&history, &retention(&[(Period::Each, newest(1))]));
     assert_eq!(words(&verdicts, 0), "held: audit");
+}
+
+fn until(text: &str, rules: &[(Period, KeepLimit)]) -> Retention {
+    Retention { delete_after: Some(text.parse().unwrap()), ..retention(rules) }
+}
+
+/// Now is 2030-03-17 17:46:40.
+fn days_ago(days: i64) -> Made {
+    Made { received: Some(NOW - days * DAY), ..Made::at(NOW - days * DAY) }
+}
+
+#[test]
+fn a_deadline_beats_rules_tags_and_guards_but_no_hold() {
+    let mut history = vec![days_ago(500), days_ago(401), days_ago(400), days_ago(399), days_ago(20)];
+    history[1].tags = vec!["keep".into()];
+    history[0].held = true;
+    history[4].incomplete = true;
+    let history = numbered(history);
+    let mut retention = until("400d", &[(Period::Year, newest(9)), (Period::Each, newest(9))]);
+    retention.keep.tags = vec![vec!["keep".into()]];
+    let verdicts = verdicts_with(&history, &retention, &[1]);
+    assert_eq!(kept(&verdicts), [0, 3, 4]);
+    assert!(words(&verdicts, 0).contains("held") && words(&verdicts, 1).is_empty());
+    let at = |number: usize| verdicts[number].delete_at.map(|time| (time.seconds - NOW) / DAY);
+    assert_eq!([at(0), at(1), at(3), at(4)], [None, Some(-1), Some(1), Some(380)]);
+    // The last one goes too, the newest whole and proven one.
+    let alone = numbered(vec![days_ago(402), days_ago(401)]);
+    assert_eq!(kept(&verdicts_with(&alone, &until("400d", &[(Period::Each, newest(9))]), &[1])), [0; 0]);
+}
+
+#[test]
+fn what_guards_is_found_among_what_may_stay() {
+    // The newest whole one is over; of what is left the newest is kept though no rule keeps it.
+    let mut history = vec![days_ago(401), days_ago(100), days_ago(50)];
+    history[1].incomplete = true;
+    history[2].incomplete = true;
+    let history = numbered(history);
+    let verdicts = verdicts(&history, &until("400d", &[(Period::Each, within("1h"))]));
+    assert!(kept(&verdicts).contains(&2) && !kept(&verdicts).contains(&0), "{:?}", kept(&verdicts));
+    assert!(expiring(&verdicts, Time { seconds: NOW, nanos: 0 }).is_empty());
+}
+
+#[test]
+fn a_deadline_alone_keeps_all_that_is_younger() {
+    let history = numbered(vec![days_ago(31), days_ago(29), days_ago(1)]);
+    let verdicts = verdicts(&history, &until("30d", &[]));
+    assert_eq!((kept(&verdicts), words(&verdicts, 1)), (vec![1, 2], "younger than 30d".to_owned()));
+    let months = until("1m", &[]);
+    // A month before March 17 is February 17.
+    assert_eq!(kept(&self::verdicts(&numbered(vec![days_ago(29), days_ago(27)]), &months)), [1]);
+}
+
+#[test]
+fn no_invented_time_moves_a_deadline() {
+    let mut early = days_ago(1000);
+    (early.owner, early.received) = (false, Some(NOW - 10 * DAY));
+    let mut late = days_ago(-3000);
+    (late.owner, late.received) = (true, Some(NOW - 31 * DAY));
+    let mut fresh = days_ago(1000);
+    (fresh.owner, fresh.received) = (false, None);
+    let history = numbered(vec![early, late, fresh]);
+    assert_eq!(kept(&verdicts(&history, &until("30d", &[]))), [0, 2]);
+}
+
+#[test]
+fn what_goes_soon_is_told_two_weeks_before() {
+    let now = Time { seconds: NOW, nanos: 0 };
+    let told = |ages: &[i64]| {
+        let history = numbered(ages.iter().map(|days| days_ago(*days)).collect());
+        let soon = expiring(&verdicts(&history, &until("100d", &[(Period::Each, newest(9))])), now);
+        let days = |time: Time| (time.seconds - NOW) / DAY;
+        soon.iter()
+            .map(|one| (one.snapshots, days(one.first), days(one.last), one.leaves_nothing))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[85, 1]), []);
+    assert_eq!(told(&[99, 90, 86, 85]), [(3, 1, 14, false)]);
+    assert_eq!(told(&[99, 90]), [(2, 1, 10, true)]);
+    assert_eq!(told(&[]), []);
 }
 
 #[test]

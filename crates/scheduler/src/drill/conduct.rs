@@ -231,7 +231,7 @@ impl<'a> Case<'a> {
                     let proof = self.proved(one, &mut scratch).await;
                     self.take(one, proof, &mut sources, &mut objectives);
                 }
-                let (told, left) = self.gone(scratch, verdict(&sources)).await;
+                let (told, left) = self.gone(scratch, verdict(&sources), &chosen).await;
                 lines.extend(told);
                 left.into_iter().for_each(|finding| add(&mut sources, finding));
             }
@@ -512,7 +512,12 @@ impl<'a> Case<'a> {
     }
 
     /// Removes scratch, or keeps it for a while where it failed and that is stated.
-    async fn gone(&self, scratch: Scratch, verdict: Verdict) -> (Vec<String>, Option<Finding>) {
+    async fn gone(
+        &self,
+        scratch: Scratch,
+        verdict: Verdict,
+        chosen: &[Chosen<'_>],
+    ) -> (Vec<String>, Option<Finding>) {
         let keep = self.drill.scratch.keep_on_failure.filter(|_| verdict == Verdict::Fail);
         let until = keep.and_then(|span| {
             let span = SignedDuration::try_from(span.0).ok()?;
@@ -520,7 +525,7 @@ impl<'a> Case<'a> {
         });
         match until {
             None => scratch.remove().await,
-            Some(until) => match scratch.keep(until) {
+            Some(until) => match self.kept(scratch, until, chosen).await {
                 Ok(lines) => {
                     lines.iter().for_each(|line| self.hands.say(Said::Note(line)));
                     (lines, None)

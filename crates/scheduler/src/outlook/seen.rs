@@ -193,12 +193,12 @@ fn place_in_log(value: &Value) -> Option<u64> {
 
 /// The log that leads from a snapshot to its end; of several timelines the one that goes furthest.
 fn log_behind(logs: &Answer, id: &str) -> Option<Log> {
-    let windows = logs.all("wal_window").filter(|line| line["snapshot_id"] == id && line["to_newest"] == true);
+    let windows =
+        logs.all("wal_window").filter(|line| line["snapshot_id"] == id && line["to_newest"] == true);
     let log = |window: &Value| {
         let bytes = place_in_log(&window["to_lsn"])?.saturating_sub(place_in_log(&window["from_lsn"])?);
-        let is_its = |line: &&Value| {
-            line["system"] == window["system"] && line["timeline"] == window["timeline"]
-        };
+        let is_its =
+            |line: &&Value| line["system"] == window["system"] && line["timeline"] == window["timeline"];
         let line = logs.all("wal_timeline").find(is_its)?;
         let (segments, all) = (line["segments"].as_u64()?.max(1), line["stored_bytes"].as_u64()?);
         // Segments are 16 MiB but for few clusters; where they are not, these figures are off by as much.

@@ -123,7 +123,9 @@ fn drills(policy: &Policy, seen: &Seen, now: Timestamp) -> Vec<Traffic> {
         }
         let says = match turns {
             1 => "by a rehearsed restore of the newest snapshots".to_owned(),
-            turns => format!("by a rehearsed restore of the newest snapshots; {turns} repositories take turns"),
+            turns => {
+                format!("by a rehearsed restore of the newest snapshots; {turns} repositories take turns")
+            }
         };
         sum.traffic(place, "drill", times, &says)
     };

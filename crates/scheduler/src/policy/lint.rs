@@ -255,10 +255,29 @@ fn retention(policy: &Policy, lints: &mut Lints) {
         return lints.warning("retention", "nothing is ever forgotten: the repository only grows", next);
     };
     window(policy, retention, "retention", &logs, lints);
+    deadline(retention, "retention", lints);
     for (number, copy) in policy.copies.iter().enumerate() {
         if let Some(retention) = &copy.retention {
             window(policy, retention, &format!("copies[{number}].retention"), &logs, lints);
+            deadline(retention, &format!("copies[{number}].retention"), lints);
         }
+    }
+}
+
+/// A rule that reaches beyond what has to be deleted promises what is not kept.
+fn deadline(retention: &Retention, path: &str, lints: &mut Lints) {
+    let Some(after) = retention.delete_after else { return };
+    let reach = reach(retention, None);
+    if reach > after.0 {
+        let what = format!(
+            "the keep rules reach back {}, and delete_after takes everything after {after}",
+            span(reach)
+        );
+        lints.warning(
+            format!("{path}.delete_after"),
+            what,
+            "make the keep rules shorter, or delete_after longer",
+        );
     }
 }
 

@@ -54,6 +54,7 @@ fn each_unwise_thing_is_told_once_where_it_is() {
         ("rpo: 26h", "rpo: 24h", Error, "objectives.rpo"),
         ("schedule: { cron: \"15 2 * * *\"", "schedule: { cron: \"15 2 * * 1-5\"", Error, "objectives.rpo"),
         ("jitter: 20m", "jitter: 1d", Warning, "schedule.jitter"),
+        ("keep_daily: 15", "keep_daily: 15, delete_after: 14d", Warning, "retention.delete_after"),
         ("max_age: 8d", "max_age: 7d", Error, "objectives.verified_restore_max_age"),
         ("drill: {", "drill: { from: [repository],", Warning, "drill.from"),
         ("heartbeat: { url: { file: /etc/holdfast/heartbeat } }", "", Warning, "heartbeat"),

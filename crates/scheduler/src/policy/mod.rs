@@ -368,6 +368,9 @@ pub struct Retention {
     /// All that are younger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<Span>,
+    /// What is older goes, whatever a rule keeps; only a hold is stronger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_after: Option<Span>,
     /// Every moment of so long can be restored of clusters whose log is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal: Option<Span>,

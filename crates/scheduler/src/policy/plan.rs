@@ -213,6 +213,19 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
             format!("the log that leads to every moment of the last {wal}, and the snapshot before it");
         kept.push(line(format!("wal: {wal}"), keeps));
     }
+    if let Some(after) = retention.delete_after {
+        let keeps = format!(
+            "nothing that is older than {after}, whatever the other rules say, the last one neither; told two weeks before"
+        );
+        kept.push(line(format!("delete_after: {after}"), keeps));
+        let alone = Retention { wal: None, delete_after: None, ..retention.clone() } == Retention::default();
+        if alone {
+            kept.push(line("no keep rule".to_owned(), format!("all that is younger than {after}")));
+        }
+        let held = "what is on hold; of what is younger also the newest whole snapshot of each source, and the newest that a drill proved there";
+        kept.push(line("always".to_owned(), held.to_owned()));
+        return kept;
+    }
     let always = "the newest whole snapshot of each source, the newest that a drill proved there, and what is on hold; a snapshot that lacks something \
                   counts for no rule";
     kept.push(line("always".to_owned(), always.to_owned()));

@@ -82,6 +82,10 @@ impl Runner<'_> {
             let retention = copy.retention.as_ref().or(own);
             match copied.contains(&copy.name) {
                 true => self.forget_in(&copy.name, retention, good).await,
+                // What has to go does not wait for a copy that works again.
+                false if retention.is_some_and(|retention| retention.delete_after.is_some()) => {
+                    self.forget_in(&copy.name, retention, &Names::new()).await;
+                }
                 false if retention.is_some() => {
                     let step = Step::new("forget", None, &copy.name);
                     self.done(step.ends(State::Skipped, "not everything was copied", "")).await;
@@ -98,17 +102,21 @@ impl Runner<'_> {
             return self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
         };
         let (mut forgotten, mut planned) = (0, false);
+        let deadline = Retention { delete_after: retention.delete_after, ..Retention::default() };
         for (source, _) in self.sources() {
             let Some(call) = words::forget(self.policy, source, retention, &place) else { break };
             let step = Step::new("forget", Some(source), name);
             if self.policy.sources.get(source).is_some_and(|source| source.restored_by.is_some()) {
                 continue;
             }
-            if !good.contains(source) {
+            // What has to go does not wait for a backup that works again; no rule forgets anything until then.
+            let alone = || words::forget(self.policy, source, &deadline, &place);
+            let call = if good.contains(source) { Some(call) } else { alone() };
+            let Some(call) = call else {
                 let why = "its backup failed: what is there is kept";
                 self.done(step.ends(State::Skipped, why, "")).await;
                 continue;
-            }
+            };
             let mut count = 0;
             let state = self.verb(step, call, |step, answer| judge_forget(step, answer, &mut count)).await;
             planned |= state == State::Planned;

@@ -57,8 +57,12 @@ fn well(hands: Fake) -> Fake {
 }
 
 fn carried_out(hands: &Fake, options: &Options) -> RunReport {
+    carried_out_of(hands, &policy(), options)
+}
+
+fn carried_out_of(hands: &Fake, policy: &Policy, options: &Options) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(run(hands, &policy(), None, options)).unwrap()
+    runtime.block_on(run(hands, policy, None, options)).unwrap()
 }
 
 /// What was run, and in which repository.
@@ -117,6 +121,26 @@ fn what_fails_keeps_only_what_builds_on_it() {
     assert_eq!((failed.message.as_str(), failed.next.as_str()), ("the disk is gone", "do this"));
     let around = hands.programs().into_iter().find(|program| program.words[0] == "failed").unwrap();
     assert!(around.env.contains(&("HOLDFAST_STATUS".into(), "failed".into())), "{around:?}");
+}
+
+#[test]
+fn what_has_to_be_deleted_waits_for_no_backup_and_no_copy() {
+    let hands = well(Fake::new(|call| match verb(call).as_str() {
+        "backup" if is_of(call, "tree") => fails(1, "the disk is gone"),
+        "copy" => fails(1, "no route"),
+        _ => ok(vec![backed_up()]),
+    }));
+    let text = TEXT.replace("keep_last: 3", "keep_last: 3, delete_after: 400d");
+    let policy = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(carried_out_of(&hands, &policy, &options()).code(), 1);
+    let calls = hands.calls().into_iter().filter(|call| verb(call) == "forget");
+    let rules = |call: &Call| call.words[3..].iter().map(|word| word.to_str().unwrap().to_owned()).collect();
+    let found: Vec<(String, Vec<String>)> =
+        calls.map(|call| (call.repository.as_ref().unwrap().name.clone(), rules(&call))).collect();
+    let alone = || vec!["--delete-after=9600h".to_owned()];
+    let all = vec!["--keep-last=3".to_owned(), "--delete-after=9600h".to_owned()];
+    let wanted = [(REPOSITORY, alone()), (REPOSITORY, all), ("offsite", alone()), ("offsite", alone())];
+    assert_eq!(found, wanted.map(|(place, rules)| (place.to_owned(), rules)));
 }
 
 #[test]

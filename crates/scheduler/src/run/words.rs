@@ -3,6 +3,7 @@
 //! On purpose not here: when and where they are said.
 
 use crate::hands::{Call, Place};
+use crate::policy::units::Span;
 use crate::policy::{CheckRule, Files, Policy, Postgres, PruneRule, Retention, Source};
 use std::ffi::OsString;
 
@@ -119,8 +120,11 @@ fn rules(retention: &Retention) -> Vec<OsString> {
     ];
     let counts = counts.into_iter().filter_map(|(name, count)| Some(option(name, count?.to_string())));
     // The verb knows hours and days; a part of an hour is kept as a whole one.
-    let within = retention.keep_within.map(|span| span.0.as_secs().div_ceil(3600));
-    counts.chain(within.map(|hours| option("keep-within", format!("{hours}h")))).collect()
+    let spans = [("keep-within", retention.keep_within), ("delete-after", retention.delete_after)];
+    let hours = |(name, span): (&str, Option<Span>)| {
+        Some(option(name, format!("{}h", span?.0.as_secs().div_ceil(3600))))
+    };
+    counts.chain(spans.into_iter().filter_map(hours)).collect()
 }
 
 /// Frees what no snapshot needs.
@@ -246,6 +250,9 @@ retention: { keep_last: 3, keep_daily: 14, keep_within: 90m, wal: 14d }
         assert_eq!(words(&prune(None, Some(retention), &place)), ["prune", "--wal-keep=1209600s"]);
         let only_log = Retention { wal: retention.wal, ..Retention::default() };
         assert!(forget(&policy, "tree", &only_log, &place).is_none());
+        let deadline = Retention { delete_after: "400d".parse().ok(), ..Retention::default() };
+        let call = forget(&policy, "tree", &deadline, &place).unwrap();
+        assert_eq!(words(&call)[3..], ["--delete-after=9600h"]);
     }
 
     #[test]

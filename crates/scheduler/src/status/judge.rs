@@ -6,7 +6,7 @@ use super::ask::{Seen, Trouble};
 use super::problem::{Problem, drill};
 use super::source::Judged;
 use super::words::{quoted, span, span_in_words};
-use super::{Known, Next, State, Status, copies, slots, source};
+use super::{Known, Next, State, Status, copies, deadline, slots, source};
 use crate::schedule::which;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,7 @@ pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen, zone: &TimeZo
     let (policy, now) = (&known.policy, status.now);
     status.problems.extend(repository(known, seen));
     status.problems.extend(gaps(known, seen));
+    status.problems.extend(deadline::judge(known, seen, (now, zone)));
     let at = (now, zone);
     let sources = policy.sources.0.iter();
     let mut judged: Vec<Judged> =

@@ -6,6 +6,7 @@
 
 mod ask;
 mod copies;
+mod deadline;
 mod judge;
 mod metrics;
 mod problem;

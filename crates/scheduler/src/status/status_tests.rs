@@ -433,6 +433,37 @@ async fn backups_that_are_missing_or_lack_something() {
 }
 
 #[tokio::test]
+async fn that_nothing_will_be_left_is_told_two_weeks_before() {
+    let text = |days: u32| format!("{POLICY}retention: {{ keep_last: 3, delete_after: {days}d }}\n");
+    assert_eq!(conditions(&stands(&well(), &text(16)).await), []);
+    // The last of db and tree was made a day ago.
+    let status = stands(&well(), &text(14)).await;
+    let soon: Vec<_> = status.problems.iter().filter(|one| one.condition == "last-one-expires").collect();
+    let of: Vec<_> = soon.iter().map(|one| (one.source.as_deref().unwrap(), one.copy.as_deref())).collect();
+    let (db, tree) = (("db", None), ("tree", None));
+    assert_eq!(
+        of,
+        [
+            db,
+            tree,
+            ("media", None),
+            ("db", Some("offsite")),
+            ("tree", Some("offsite")),
+            ("media", Some("offsite"))
+        ]
+    );
+    assert!(soon[0].what.contains("12-05 02:16; after that nothing of it is left"), "{}", soon[0].what);
+    let held = json!({"message_type": "hold", "id": "ab".repeat(16), "short_id": "abababab", "scope": "all",
+        "source": null, "snapshot_id": null, "reason": "a court", "since": at(NOW), "until": null});
+    let status = stands(&well().says("repository", "hold", vec![held]), &text(14)).await;
+    assert!(
+        !conditions(&status).iter().any(|(what, _)| *what == "last-one-expires"),
+        "{:?}",
+        conditions(&status)
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_looked_at_is_never_well() {
     let gone =
         Unreadable { name: "old".into(), file: "/etc/old policy.yaml".into(), why: "no such file".into() };
@@ -470,9 +501,17 @@ async fn a_slot_that_fills_is_told_before_it_is_full() {
     assert!(shown(&status).contains("\nslot holdfast on db1: keeps 1.2 of 50 GiB\n"), "{}", shown(&status));
     assert_eq!((conditions(&status), status.state()), (Vec::new(), State::Ok));
     let text = metrics(&status);
-    assert!(text.contains("holdfast_slot_retained_bytes{policy=\"shop\",source=\"db\"} 1288490188\n"), "{text}");
-    assert!(text.contains("holdfast_slot_limit_bytes{policy=\"shop\",source=\"db\"} 53687091200\n"), "{text}");
-    for (gib, state) in [(24.9, None), (25.0, Some(State::Warning)), (39.9, Some(State::Warning)), (40.0, Some(State::High))] {
+    assert!(
+        text.contains("holdfast_slot_retained_bytes{policy=\"shop\",source=\"db\"} 1288490188\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("holdfast_slot_limit_bytes{policy=\"shop\",source=\"db\"} 53687091200\n"),
+        "{text}"
+    );
+    for (gib, state) in
+        [(24.9, None), (25.0, Some(State::Warning)), (39.9, Some(State::Warning)), (40.0, Some(State::High))]
+    {
         let status = stands(&keeps(gib), &slotted()).await;
         let found: Vec<_> = state.into_iter().map(|state| ("slot-fills", state)).collect();
         assert_eq!(conditions(&status), found, "{gib}");
@@ -480,12 +519,16 @@ async fn a_slot_that_fills_is_told_before_it_is_full() {
     }
     let told = shown(&stands(&keeps(40.0), &slotted()).await);
     let line = told.lines().find(|line| line.starts_with("slot holdfast")).unwrap();
-    assert!(line.starts_with("slot holdfast on db1: keeps 40 of 50 GiB  ") && line.ends_with("  HIGH"), "{told}");
+    assert!(
+        line.starts_with("slot holdfast on db1: keeps 40 of 50 GiB  ") && line.ends_with("  HIGH"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn what_a_slot_keeps_may_be_nothing_and_nobody_may_know() {
-    let line = |state: &str| json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": state});
+    let line =
+        |state: &str| json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": state});
     for (state, condition, says) in [
         ("missing", ("slot-missing", State::Warning), "slot holdfast on db1: is not there"),
         ("nothing", ("slot-lost", State::High), "slot holdfast on db1: keeps nothing"),

@@ -3,12 +3,13 @@
 //! On purpose not here: changing what was noted. A second note says so.
 
 use super::super::Run;
+use super::super::access::user;
 use super::pick::{NOTE, all, one};
 use crate::args::EvidenceNoteArgs;
 use crate::engine::evidence::{append, records};
 use crate::fault::Fault;
 use crate::ink::{NotedLine, escape};
-use crate::{settings, wire_up};
+use crate::wire_up;
 use serde::Serialize;
 
 /// Longest note in bytes.
@@ -54,8 +55,5 @@ pub(super) async fn run(run: &Run, args: &EvidenceNoteArgs) -> Result<(), Fault>
 
 /// Who runs this.
 fn who() -> String {
-    let variables = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(settings::variable);
-    let mut names = variables.map(|name| name.to_string_lossy().into_owned());
-    let user = names.next().unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
-    format!("{user}@{}", wire_up::host_name())
+    format!("{}@{}", user(), wire_up::host_name())
 }

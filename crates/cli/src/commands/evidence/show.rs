@@ -22,6 +22,9 @@ pub(super) async fn run(run: &Run, args: &EvidenceShowArgs) -> Result<(), Fault>
     if let Some(policy) = &args.policy {
         chosen = of_policy(chosen, policy);
     }
+    if let Some(kind) = &args.kind {
+        chosen.retain(|one| one.record.kind == *kind);
+    }
     if let Some(since) = since {
         chosen.retain(|one| one.record.time >= since);
     }

@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: reports.
 
+use super::super::access::ACCESS;
 use super::pick::{NOTE, Told};
 use crate::ink::{Align, Table, duration, escape, local};
 use holdfast_scheduler::evidence::{Record, SourceRecord, words};
@@ -28,14 +29,23 @@ pub(super) fn table(told: &[Told<'_>]) -> Table {
             local(one.record.time),
             shown(&one.record.kind),
             cell("policy"),
-            if one.record.kind == NOTE { cell("action") } else { cell("verdict") },
-            cell("level"),
-            if one.record.kind == NOTE { cell("by") } else { cell("from") },
+            cell(fields(one)[0]),
+            cell(fields(one)[1]),
+            cell(fields(one)[2]),
             took(one),
             id(one),
         ]);
     }
     table
+}
+
+/// What of a record stands where a drill has its verdict, its level, and what it restored from.
+fn fields(told: &Told<'_>) -> [&'static str; 3] {
+    match &*told.record.kind {
+        NOTE => ["action", "level", "by"],
+        ACCESS => ["verb", "source", "user"],
+        _ => ["verdict", "level", "from"],
+    }
 }
 
 /// What names a record best: the beginning of a drill's id, else its name.

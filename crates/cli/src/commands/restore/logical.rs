@@ -4,6 +4,7 @@
 //! What a server has is never changed unless somebody said so, and then all at once. On purpose not
 //! here: the server's programs.
 
+use super::super::access::{self, Access};
 use super::super::{cluster, logical, pick};
 use super::{Job, Ready, Run};
 use crate::args::{RestoreArgs, When};
@@ -110,6 +111,7 @@ pub(super) async fn restore(run: &Run, args: &RestoreArgs, server: Server) -> Re
     let chosen = chosen(&args.dumps.database, &record)?;
     announce(run, args, &resolved, &server);
     let shown = server.to_string();
+    let target = shown.clone();
     let failed = |error: PgError| cluster::failed(&format!("cannot restore to {shown}"), &error);
     let options = LoadOptions {
         server,
@@ -128,6 +130,18 @@ pub(super) async fn restore(run: &Run, args: &RestoreArgs, server: Server) -> Re
     }
     if !args.dry_run && args.over.overwrite.is_none() {
         refuse_full(&plan)?;
+    }
+    if !args.dry_run {
+        let access = Access {
+            verb: "restore",
+            snapshot,
+            path: b"",
+            select: None,
+            databases: &args.dumps.database,
+            target,
+            because: &args.because,
+        };
+        access::record(run, &repository, &access).await?;
     }
     let mut job = Load { run, args, repository: &repository, snapshot, record: &record, loader, tool };
     job.all(plan).await

@@ -14,6 +14,7 @@ mod show;
 pub(super) mod told;
 mod wiring;
 
+use super::access::{self, Access};
 use super::{Run, lists, pick, versions};
 use crate::args::{RestoreArgs, Select};
 use crate::engine::{
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 /// Chooses, shows what was chosen, restores, and compares where that is asked for.
 pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
+    access::reason(&args.because)?;
     if let Some(server) = logical::stated(args)? {
         return logical::restore(run, args, server).await;
     }
@@ -97,6 +99,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
     job.kept = configuration::compare(run, args, &repository, snapshot, options, place).await?;
     if let Some(cluster) = cluster {
         archive::refuse(&job).await?;
+        job.record_access().await?;
         return cluster.restore(job).await;
     }
     if args.dry_run {
@@ -106,6 +109,7 @@ pub(crate) async fn run(run: &Run, args: &RestoreArgs) -> Result<(), Fault> {
         job.survey(limit).await?;
     }
     archive::refuse(&job).await?;
+    job.record_access().await?;
     job.restore().await
 }
 
@@ -214,6 +218,26 @@ impl Job<'_> {
         }
         let warning = versions::warning(self.snapshot, &self.options.versions);
         warning.into_iter().for_each(|text| ink.warn(text));
+    }
+
+    /// Leaves a record of what is about to be restored; a rehearsal restores nothing.
+    async fn record_access(&self) -> Result<(), Fault> {
+        if self.args.dry_run {
+            return Ok(());
+        }
+        let access = Access {
+            verb: "restore",
+            snapshot: self.snapshot,
+            path: &self.options.path,
+            select: Some(&self.args.select),
+            databases: &[],
+            target: match &self.place {
+                Ready::Folder(path) => path.display().to_string(),
+                Ready::Bucket(bucket) => bucket.place.address().to_string(),
+            },
+            because: &self.args.because,
+        };
+        access::record(self.run, self.repository, &access).await
     }
 
     /// Carries a restore out, or only counts what it would do.

@@ -3,8 +3,8 @@
 //! It asks a server that may not answer, for somebody who waits: there is a limit to that. On purpose
 //! not here: whether it is too much, which `status` says.
 
-use super::stream::{server, slot};
 use super::Run;
+use super::stream::{server, slot};
 use crate::args::WalSlotArgs;
 use crate::fault::Fault;
 use crate::ink::{SlotLine, duration, escape, size};

@@ -2,10 +2,14 @@
 //!
 //! On purpose not here: what it says.
 
-use super::{Case, Conducted};
+use super::super::scratch::Scratch;
+use super::{Case, Chosen, Conducted};
 use crate::catalog::Catalog;
 use crate::evidence::Record;
 use crate::hands::Said;
+use holdfast_engine::proof::Finding;
+use jiff::Timestamp;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 impl Case<'_> {
@@ -34,6 +38,31 @@ impl Case<'_> {
             self.hands.say(Said::Note(&format!("the catalog does not remember it: {error}")));
         }
         done
+    }
+
+    /// Keeps scratch, which holds what production holds: that is recorded as an access of its own.
+    pub(super) async fn kept(
+        &self,
+        scratch: Scratch,
+        until: Timestamp,
+        chosen: &[Chosen<'_>],
+    ) -> Result<Vec<String>, Finding> {
+        let path = scratch.path().to_owned();
+        let lines = scratch.keep(until)?;
+        let picked = chosen.iter().filter_map(|one| one.picked.as_ref().ok()?.as_ref());
+        let snapshots: Vec<_> = picked.map(|picked| picked.snapshot.id.clone()).collect();
+        let sources: Vec<_> = chosen.iter().map(|one| self.policy.label(one.name)).collect();
+        let text = json!({
+            "version": 1, "verb": "drill", "host": self.hands.host(), "user": self.here.user,
+            "program": format!("holdfast {}", self.here.program), "policy": self.policy.name, "drill": self.id,
+            "snapshots": snapshots, "source": sources.join(" "), "target": path.display().to_string(),
+            "until": until, "reason": "the drill failed and its scratch is kept",
+        });
+        if let Err(why) = self.hands.record(&self.from, "access", &text.to_string()).await {
+            let said = format!("{} does not take the record that scratch is kept: {why}", self.from.name);
+            self.hands.say(Said::Lacking(&said));
+        }
+        Ok(lines)
     }
 
     /// Writes the record into the folder that is stated for that.

@@ -147,8 +147,10 @@ impl Judge<'_> {
             self.wrong(&spot.key(key), "none cannot be kept", "leave the key out, or write 1 or more");
         }
         self.span(&spot.key("keep_within"), retention.keep_within);
+        self.span(&spot.key("delete_after"), retention.delete_after);
         self.span(&spot.key("wal"), retention.wal);
-        let says = counts.iter().any(|(_, count)| count.is_some()) || retention.keep_within.is_some();
+        let spans = [retention.keep_within, retention.delete_after];
+        let says = counts.iter().any(|(_, count)| count.is_some()) || spans.iter().any(Option::is_some);
         if !says && spot.is_whole() {
             let next = "write at least one keep rule: keep_daily: 14; to keep everything leave retention out";
             self.wrong(spot, "it keeps no snapshot", next);

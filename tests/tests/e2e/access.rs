@@ -1,0 +1,115 @@
+//! Who takes contents out leaves a record, before anything leaves; and is not stopped where none can be left.
+
+use super::tree::{noise, put};
+use super::world::{Ran, Word, World, within};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+
+/// The records of accesses, oldest first.
+fn records(world: &World) -> Vec<Value> {
+    let lines = world.run(&[&"evidence", &"show", &"--kind", &"access", &"--json"]).ends(0).lines();
+    lines.into_iter().map(|line| line["record"].clone()).collect()
+}
+
+fn restored(world: &World, words: &[Word<'_>]) -> Ran {
+    world.run(&[&[&"restore" as Word<'_>], words].concat()).ends(0)
+}
+
+#[test]
+fn each_restore_and_dump_is_recorded() {
+    let world = World::new();
+    let source = world.path("source");
+    put(source.join("a/file"), b"a secret");
+    let snapshot = world.backup(&source)["snapshot_id"].as_str().unwrap().to_owned();
+    assert!(records(&world).is_empty());
+    let (one, two) = (world.path("one"), world.path("two"));
+    restored(
+        &world,
+        &[
+            &within("latest", &source),
+            &"--target",
+            &one,
+            &"--reason",
+            &" ticket\n812 ",
+            &"--include",
+            &"file",
+        ],
+    );
+    restored(&world, &[&"latest", &"--target", &two, &"--dry-run"]);
+    assert_eq!(records(&world).len(), 1);
+    let mut command = world.command();
+    command.env("HOLDFAST_REASON", "an audit").env("SUDO_USER", "kim");
+    let ran = world.run_as(&mut command, &[&"dump", &within("latest", &source.join("a/file"))]).ends(0);
+    assert_eq!((&*ran.out, ran.err.contains("warning")), ("a secret", false));
+    let all = records(&world);
+    let text = |number: usize, field: &str| all[number][field].as_str().unwrap().to_owned();
+    assert_eq!((text(0, "verb"), text(0, "reason")), ("restore".into(), "ticket\n812".into()));
+    assert_eq!(
+        (text(0, "target"), text(0, "path")),
+        (one.display().to_string(), source.display().to_string())
+    );
+    assert_eq!((&all[0]["include"][0], &all[0]["snapshots"][0]), (&"file".into(), &snapshot.as_str().into()));
+    assert_eq!(
+        (text(1, "verb"), text(1, "reason"), text(1, "user")),
+        ("dump".into(), "an audit".into(), "kim".into())
+    );
+    assert_eq!(text(1, "target"), "-");
+    assert!(
+        ["host", "source", "program", "key"].iter().all(|field| !text(0, field).is_empty()),
+        "{}",
+        all[0]
+    );
+    // No byte of the contents is in it, the chain is sound, and a person reads it.
+    assert!(!all.iter().any(|record| record.to_string().contains("a secret")));
+    world.run(&[&"evidence", &"verify"]).ends(0);
+    world.check();
+    let shown = world.run(&[&"evidence", &"show"]).ends(0);
+    assert!(
+        ["access", "restore", "dump", "kim"].iter().all(|word| shown.out.contains(word)),
+        "{}",
+        shown.out
+    );
+    world.run(&[&"restore", &"latest", &"--target", &two, &"--reason", &" "]).ends(2).says(&["--reason"]);
+}
+
+#[test]
+fn what_is_killed_has_left_its_record_and_many_at_once_leave_theirs() {
+    let world = World::new();
+    let source = world.path("source");
+    for number in 0..40 {
+        put(source.join(format!("file {number}")), noise(number, 700_000));
+    }
+    world.backup(&source);
+    let targets: Vec<_> = (0..4).map(|number| world.path(format!("out {number}"))).collect();
+    let mut runs: Vec<_> =
+        targets.iter().map(|target| world.leash(&[&"restore", &"latest", &"--target", target])).collect();
+    let mut first = runs.remove(0);
+    let below = targets[0].join(source.strip_prefix("/").unwrap());
+    if first.wait_for(|| below.exists()) {
+        first.send(Signal::KILL);
+        first.wait_for(|| false);
+    }
+    for run in runs {
+        run.ends_alone(&[]).ends(0);
+    }
+    let mut found: Vec<_> =
+        records(&world).iter().map(|record| record["target"].as_str().unwrap().to_owned()).collect();
+    found.sort();
+    assert_eq!(found, targets.iter().map(|target| target.display().to_string()).collect::<Vec<_>>());
+    world.run(&[&"evidence", &"verify"]).ends(0);
+}
+
+#[test]
+fn where_no_record_can_be_left_it_is_restored_and_said() {
+    let world = World::new();
+    let source = world.path("source");
+    put(source.join("file"), b"content");
+    world.backup(&source);
+    // Where its folder would be lies a file: nothing can be put there, by root neither.
+    fs::write(world.repo.join("evidence"), b"").unwrap();
+    let target = world.path("out");
+    let ran = restored(&world, &[&within("latest", &source), &"--target", &target]);
+    assert!(ran.err.contains("warning: no record of this restore was left"), "{}", ran.err);
+    assert_eq!(fs::read(target.join("file")).unwrap(), b"content");
+}
