@@ -170,7 +170,7 @@ impl Enemy {
         let name = SessionName { epoch: epoch as u32, member: self.repository.member(), session };
         let begin = Begin { stream, process: self.ctx.process, started: Time::default() };
         let header = self.header(ObjectType::Begin, &name.begin(), epoch);
-        let bytes = begin.encode(&header, self.repository.k_ref().unwrap(), self.repository.signer());
+        let bytes = begin.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer());
         self.insert(name.begin(), bytes);
         let tables = IndexTables { sessions: vec![row.clone()], ..IndexTables::default() };
         Forged { name, row, secrets, tables, ordinal: 0 }
@@ -188,7 +188,7 @@ impl Enemy {
         let header = pack_header(self.repository.id(), &id, 0, 0, self.ctx.random());
         let mut builder = PackBuilder::new(header, &id, forged.row.wrapped(class).unwrap());
         fill(&id, &mut builder);
-        let (bytes, finished) = builder.finish(self.repository.k_idx().unwrap());
+        let (bytes, finished) = builder.finish(&self.repository.k_idx().unwrap());
         self.insert(id.name(), bytes);
         let FinishedPack { size, checksum, origins, rows } = finished;
         let row = PackRow { id, size, checksum, chunks: rows.len() as u32 };
@@ -201,7 +201,7 @@ impl Enemy {
         let secret = forged.secrets.meta.clone();
         self.pack(forged, PackClass::Tree, |pack, builder| {
             let repository = self.repository.id();
-            let refs_cipher = PackCipher::for_refs(self.repository.k_ref().unwrap(), repository, pack);
+            let refs_cipher = PackCipher::for_refs(&self.repository.k_ref().unwrap(), repository, pack);
             let body_cipher = PackCipher::new(&secret, repository, pack);
             let ciphers = PageCiphers { refs: refs_cipher, body: Some(body_cipher) };
             let text = PageText { refs: refs.encode(), body: body.to_vec() };
@@ -225,14 +225,14 @@ impl Enemy {
     fn delta(&self, forged: &Forged, tables: &IndexTables) {
         let name = forged.name.delta(0);
         let header = self.header(ObjectType::IndexDelta, &name, forged.name.epoch.into());
-        let (k_idx, signer) = (self.repository.k_idx().unwrap(), self.repository.signer());
+        let (k_idx, signer) = (&self.repository.k_idx().unwrap(), self.repository.signer());
         self.insert(name, encode_delta(&header, 0, tables, k_idx, signer));
     }
 
     fn pins(&self, forged: &Forged, number: u32, pins: &Pins) {
         let name = forged.name.pins(number);
         let header = self.header(ObjectType::Pins, &name, forged.name.epoch.into());
-        let bytes = pins.encode(&header, self.repository.k_ref().unwrap(), self.repository.signer());
+        let bytes = pins.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer());
         self.insert(name, bytes);
     }
 
@@ -251,7 +251,7 @@ impl Enemy {
             Published { deltas: 1, pins: 0 },
         );
         let end = End::Commit(Box::new(commit));
-        self.insert(name, end.encode(&header, self.repository.k_ref().unwrap(), self.repository.signer()));
+        self.insert(name, end.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer()));
         forged.name.session
     }
 
@@ -529,6 +529,7 @@ fn snapshots_in_another_s_name_push_out_none_of_its_own() {
             group_by: GroupBy::default(),
             filter: SnapshotFilter::default(),
             local_offset: LocalOffset::utc(),
+            delete_after: None,
         };
         let options = ForgetOptions {
             what: ForgetWhat::Policy(retention),
@@ -741,7 +742,7 @@ fn a_root_of_a_writer_s_is_refused_and_repaired() {
         let root = Root { number, previous: newest.hash, lists: Vec::new(), ..newest.root };
         let header =
             enemy.repository.header(&enemy.ctx, ObjectType::Root, name::root_object(number), number - 1);
-        let bytes = root.encode(&header, enemy.repository.k_ref().unwrap(), enemy.repository.signer());
+        let bytes = root.encode(&header, &enemy.repository.k_ref().unwrap(), enemy.repository.signer());
         enemy.insert(name::root(number), bytes);
         let error = fleet.prune().await.unwrap_err();
         assert!(error.what.contains("repair index"), "{error}");

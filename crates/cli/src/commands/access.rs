@@ -44,7 +44,7 @@ struct Text<'a> {
     host: String,
     user: String,
     uid: u32,
-    key: &'a str,
+    key: String,
     program: String,
     snapshots: [String; 1],
     source: &'a str,

@@ -49,14 +49,15 @@ pub(in crate::commands) struct Proofs {
 impl Proofs {
     /// Reads all that there is of evidence, once.
     pub(in crate::commands) async fn read(run: &Run, repository: &Repository) -> Result<Self, Fault> {
-        Ok(Self::of(&records(&run.ctx, repository).await.map_err(Fault::from)?))
+        let book = records(&run.ctx, repository).await.map_err(Fault::from)?;
+        Ok(Self::of(&all(&book, repository), book.problems().count() as u64))
     }
 
-    fn of(book: &EvidenceBook) -> Self {
-        let mut proofs = Self { found: BTreeMap::new(), lost: book.problems().count() as u64 };
-        for told in all(book) {
-            for source in sources(&told) {
-                proofs.take(&told, source);
+    fn of(told: &[Told<'_>], lost: u64) -> Self {
+        let mut proofs = Self { found: BTreeMap::new(), lost };
+        for told in told {
+            for source in sources(told) {
+                proofs.take(told, source);
             }
         }
         proofs
