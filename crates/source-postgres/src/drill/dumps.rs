@@ -18,8 +18,6 @@ use super::server::Running;
 use super::spaces::spaces;
 use super::start::{self, Opened};
 use super::trail::Trail;
-use super::user::{MARK, User};
-use super::walls::Cover;
 use super::{Drill, Dumps, Loaded, Proved};
 use crate::error::PgError;
 use crate::logical_record::GLOBALS;
@@ -32,8 +30,6 @@ use std::time::Duration;
 
 /// So long it may take to make a cluster.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Who is who on a host, for programs that ask.
-const USERS: &str = "/etc/passwd";
 /// So many things are locked at once at least: a dump of a database locks all of its tables.
 const LOCKS: u64 = 512;
 /// A database that every cluster has and no dump brings.
@@ -152,7 +148,7 @@ async fn place(
     let (ours, bins, tools) = (programs.clone(), drill.bin_dirs.clone(), drill.tools.clone());
     let (facts, cancel) = (Origin::of(&drill.facts)?, drill.cancel.clone());
     let readied = blocking(move || {
-        let isolation = known(isolation, &ground)?;
+        let isolation = isolation.known(&ground)?;
         if let Some(why) = isolation.tried(&ground, &ours, &cancel)? {
             return Err(io::Error::other(why));
         }
@@ -167,23 +163,6 @@ async fn place(
             None
         }
     }
-}
-
-/// The program that makes clusters refuses to run as somebody whom nobody knows.
-fn known(isolation: Isolation, ground: &Ground) -> io::Result<Isolation> {
-    let mut users = fs::read_to_string(USERS).unwrap_or_default();
-    let User { uid, gid, .. } = isolation.user;
-    let uids = users.lines().filter_map(|line| line.split(':').nth(2)?.parse::<u32>().ok());
-    if !isolation.walls.files || uids.into_iter().any(|known| known == uid) {
-        return Ok(isolation);
-    }
-    if !users.is_empty() && !users.ends_with('\n') {
-        users.push('\n');
-    }
-    users += &format!("{MARK}:x:{uid}:{gid}::/nonexistent:/bin/false\n");
-    let by = ground.work.join("passwd");
-    fs::write(&by, users)?;
-    isolation.covered(ground, &[Cover { by, over: USERS.into() }])
 }
 
 /// Makes a cluster, and starts it.

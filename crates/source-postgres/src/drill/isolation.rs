@@ -5,15 +5,18 @@
 use super::links::Ground;
 use super::programs::Programs;
 use super::run::run;
-use super::user::User;
+use super::user::{MARK, User};
 use super::walls::{Builder, Cover, Walls, mounts, words};
 use holdfast_engine::ctx::Cancel;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+/// Who is who on a host.
+const USERS: &str = "/etc/passwd";
 /// So long building the walls may take; a mount whose server is gone never answers.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Proves that the cluster can be read, as far as there is one, and its folder written.
@@ -28,6 +31,7 @@ pub(super) struct Isolation {
     /// Why there are not all.
     pub lacks: String,
     builder: Builder,
+    covers: Vec<Cover>,
     words: Vec<OsString>,
 }
 
@@ -45,7 +49,8 @@ impl Isolation {
         for (files, network) in [(true, true), (false, true), (false, false)] {
             let walls = Walls { files, network };
             let words = built(builder, walls, user, ground, &[])?;
-            let found = Self { user: user.clone(), walls, lacks: lacks.clone(), builder, words };
+            let (user, lacked, covers) = (user.clone(), lacks.clone(), Vec::new());
+            let found = Self { user, walls, lacks: lacked, builder, covers, words };
             match found.tried(ground, programs, cancel)? {
                 None => return Ok(Ok(found)),
                 Some(why) if lacks.is_empty() => lacks = why,
@@ -56,10 +61,29 @@ impl Isolation {
         Ok(Err(lacks))
     }
 
-    /// The same with folders of production's covered.
-    pub(super) fn covered(self, ground: &Ground, covers: &[Cover]) -> io::Result<Self> {
-        let words = built(self.builder, self.walls, &self.user, ground, covers)?;
+    /// The same with more covered: folders of production's, or files of the host's.
+    pub(super) fn covered(mut self, ground: &Ground, covers: &[Cover]) -> io::Result<Self> {
+        self.covers.extend_from_slice(covers);
+        let words = built(self.builder, self.walls, &self.user, ground, &self.covers)?;
         Ok(Self { words, ..self })
+    }
+
+    /// The same for programs that refuse to run as somebody whom nobody knows by name, as those do that
+    /// make a cluster or look into one without a server.
+    pub(super) fn known(self, ground: &Ground) -> io::Result<Self> {
+        let mut users = fs::read_to_string(USERS).unwrap_or_default();
+        let (uid, gid) = (self.user.uid, self.user.gid);
+        let mut uids = users.lines().filter_map(|line| line.split(':').nth(2)?.parse::<u32>().ok());
+        if !self.walls.files || uids.any(|known| known == uid) {
+            return Ok(self);
+        }
+        if !users.is_empty() && !users.ends_with('\n') {
+            users.push('\n');
+        }
+        users += &format!("{MARK}:x:{uid}:{gid}::/nonexistent:/bin/false\n");
+        let by = ground.work.join("passwd");
+        fs::write(&by, users)?;
+        self.covered(ground, &[Cover { by, over: USERS.into() }])
     }
 
     /// A program behind the walls.
@@ -130,6 +154,6 @@ fn built(
     ground: &Ground,
     covers: &[Cover],
 ) -> io::Result<Vec<OsString>> {
-    let mounts = if walls.files { mounts(&std::fs::read("/proc/self/mountinfo")?) } else { Vec::new() };
+    let mounts = if walls.files { mounts(&fs::read("/proc/self/mountinfo")?) } else { Vec::new() };
     Ok(words(builder, walls, user, &ground.writable(), covers, &mounts))
 }

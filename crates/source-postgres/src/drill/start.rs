@@ -57,7 +57,7 @@ pub(super) async fn open(
         command.args(&words);
         Running::start(command, prepared.ground.work.join(format!("log.{number}")))
     };
-    let mut role = prepared.role.clone();
+    let (mut role, mut why) = (prepared.role.clone(), "its server did not stop in order".to_owned());
     for number in 0..2 {
         match begin(number) {
             Ok(running) => *slot = Some(running),
@@ -80,9 +80,14 @@ pub(super) async fn open(
                 return None;
             }
             Waited::OtherRole if number == 0 => {
+                // What its files say counts only if it stopped in order.
                 let stopped = slot.as_mut()?.stop().await;
                 role = match (stopped, superuser(drill, prepared, &words).await) {
-                    (Ok(true), Ok(Some(role))) => role,
+                    (Ok(true), Ok(Ok(role))) => role,
+                    (Ok(true), Ok(Err(said))) => {
+                        why = said;
+                        break;
+                    }
                     _ => break,
                 };
             }
@@ -93,7 +98,8 @@ pub(super) async fn open(
             }
         }
     }
-    probe.finds(Cause::Environment, "the superuser of the cluster could not be told", "");
+    let what = format!("the superuser of the cluster could not be told: {why}");
+    probe.finds(Cause::Environment, what, "make a user holdfast-drill on this host");
     None
 }
 
@@ -169,9 +175,12 @@ async fn state(session: &mut Session) -> Result<State, PgError> {
 
 /// The command of a server, without what it is told.
 fn server(prepared: &Prepared) -> io::Result<Command> {
+    Ok(prepared.isolation.command(&prepared.programs, &program(prepared)?))
+}
+
+fn program(prepared: &Prepared) -> io::Result<PathBuf> {
     let program = prepared.programs.path("postgres");
-    let program = program.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "postgres is gone"))?;
-    Ok(prepared.isolation.command(&prepared.programs, &program))
+    program.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "postgres is gone"))
 }
 
 /// Writes its settings, and sets those of production aside; the words of its command line.
@@ -251,14 +260,19 @@ fn preload(folder: &Path, auto: &str, libraries: Option<&Path>) -> (Vec<String>,
     recorded.into_iter().partition(is_there)
 }
 
-/// Asks the cluster, without a server, what its first superuser is called.
-async fn superuser(drill: &Drill<'_>, prepared: &Prepared, words: &[String]) -> io::Result<Option<String>> {
-    let mut command = server(prepared)?;
+/// Asks the cluster, without a server, what its first superuser is called; else why it does not say.
+async fn superuser(
+    drill: &Drill<'_>,
+    prepared: &Prepared,
+    words: &[String],
+) -> io::Result<Result<String, String>> {
+    let isolation = prepared.isolation.clone().known(&prepared.ground)?;
+    let mut command = isolation.command(&prepared.programs, &program(prepared)?);
     command.arg("--single").args(words).arg("template1");
     let (work, cancel) = (prepared.ground.work.clone(), drill.cancel.clone());
     let ask = "SELECT rolname FROM pg_catalog.pg_authid WHERE oid = 10\n";
     let ran = blocking(move || run_with(command, ask, &work, Some(PATIENCE), &cancel)).await?;
-    Ok(role_of(&ran.out))
+    Ok(role_of(&ran.out).ok_or_else(|| ran.why()))
 }
 
 /// Out of what a server says that runs alone: its name, between quotes.

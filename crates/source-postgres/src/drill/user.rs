@@ -63,7 +63,26 @@ impl Owners {
     }
 }
 
-/// Servers that run here, but for those of drills.
+/// How far above a server is looked for who started it.
+const ABOVE: usize = 3;
+
+/// Whether it only makes a cluster, as another drill may do: it is started by `initdb`, or by its shell.
+fn makes(process: u32) -> bool {
+    let mut at = process;
+    for _ in 0..ABOVE {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{at}/stat")) else { return false };
+        let above = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let Some(above) = above else { return false };
+        let name = fs::read_to_string(format!("/proc/{above}/comm")).unwrap_or_default();
+        if name.trim() == "initdb" {
+            return true;
+        }
+        at = above;
+    }
+    false
+}
+
+/// Servers that run here, but for those of drills, and those of clusters that are being made.
 fn servers() -> Vec<(u32, u32)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let server = |process: u32| {
@@ -75,7 +94,7 @@ fn servers() -> Vec<(u32, u32)> {
         let words = fs::read(format!("{folder}/cmdline")).ok()?;
         let ours = words.windows(MARK.len()).any(|part| part == MARK.as_bytes());
         let owner = fs::metadata(&folder).ok()?.uid();
-        (!ours && !words.is_empty()).then_some((process, owner))
+        (!ours && !words.is_empty() && !makes(process)).then_some((process, owner))
     };
     entries.flatten().filter_map(|entry| server(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
