@@ -194,34 +194,49 @@ fn one_policy_is_run_and_drilled_to_random_moments() {
     }
     let status = shop.run(&[&"status", &shop.policy, &"--json"]);
     assert!(status.code == 0, "{}\n{}", status.out, status.err);
-    let slot = &status.of_type("slot_status")[0];
-    assert_eq!((&slot["slot"], &slot["state"], &slot["limit_bytes"]), (&"shop".into(), &"ok".into(), &(1 << 30).into()));
+    let slot = &of(&status, "slot_status")[0];
+    assert_eq!(
+        (&slot["slot"], &slot["state"], &slot["limit_bytes"]),
+        (&"shop".into(), &"ok".into(), &(1 << 30).into())
+    );
     assert!(slot["retained_bytes"].as_u64().unwrap() < 512 << 20, "{slot}");
     foreseen(&shop);
     a_slot_that_fills_is_told(shop);
 }
 
+/// The lines of one type.
+fn of(ran: &Ran, kind: &str) -> Vec<Value> {
+    ran.lines().into_iter().filter(|line| line["message_type"] == kind).collect()
+}
+
 /// What the policy comes down to in numbers, now that there were backups and drills.
 fn foreseen(shop: &Shop) {
     let planned = shop.run(&[&"--json", &"policy", &"plan", &shop.policy]).ends(0);
-    assert_eq!(planned.of_type("policy_unseen"), [Value::Null; 0], "{}", planned.out);
-    for line in planned.of_type("policy_traffic") {
+    assert_eq!(of(&planned, "policy_unseen"), [Value::Null; 0], "{}", planned.out);
+    for line in of(&planned, "policy_traffic") {
         // The policy has no schedule of its own, and says when it is drilled.
         let known = line["what"] == "drill";
         assert_eq!((line["times"].is_number(), line["bytes"].is_number()), (known, known), "{line}");
     }
-    let room = &planned.of_type("policy_room")[0];
+    let room = &of(&planned, "policy_room")[0];
     assert!(room["needed_bytes"].as_u64() > Some(10 << 20) && room["message"] == "", "{room}");
-    let replay = &planned.of_type("policy_replay")[0];
-    assert!(replay["bytes_per_second"].as_f64() > Some(0.0) && replay["replay_seconds"].is_number(), "{replay}");
+    let replay = &of(&planned, "policy_replay")[0];
+    assert!(
+        replay["bytes_per_second"].as_f64() > Some(0.0) && replay["replay_seconds"].is_number(),
+        "{replay}"
+    );
     // Less than the cluster takes is told today.
     let text = fs::read_to_string(&shop.policy).unwrap();
     let small = shop.world.path("small.yaml");
-    fs::write(&small, text.replace("allow_same_filesystem: true", "allow_same_filesystem: true, max: 1MiB")).unwrap();
+    fs::write(&small, text.replace("allow_same_filesystem: true", "allow_same_filesystem: true, max: 1MiB"))
+        .unwrap();
     let planned = shop.run(&[&"policy", &"plan", &small]).ends(0);
     assert!(planned.out.contains("this drill would be inconclusive"), "{}", planned.out);
     let plan = shop.run(&[&"policy", &"plan", &shop.policy]).ends(0).out;
-    assert!(plan.contains("IN 30 DAYS") && plan.contains("a drill needs ") && plan.contains(" of replay at "), "{plan}");
+    assert!(
+        plan.contains("IN 30 DAYS") && plan.contains("a drill needs ") && plan.contains(" of replay at "),
+        "{plan}"
+    );
 }
 
 /// Nobody streams, and the log goes on; then the server is gone.
@@ -230,28 +245,37 @@ fn a_slot_that_fills_is_told(mut shop: Shop) {
     fs::write(&shop.policy, text).unwrap();
     let slot = |shop: &Shop| {
         let status = shop.run(&[&"status", &shop.policy, &"--json"]);
-        let problems = status.of_type("problem");
+        let problems = of(&status, "problem");
         let is_slot = |line: &&Value| line["condition"].as_str().is_some_and(|it| it.starts_with("slot-"));
-        (status.of_type("slot_status").remove(0), problems.iter().find(is_slot).cloned(), status.code)
+        (of(&status, "slot_status").remove(0), problems.iter().find(is_slot).cloned(), status.code)
     };
-    for (segments, state) in [(4, "warning"), (3, "high")] {
+    for (segments, state) in [(5, "warning"), (3, "high")] {
         for _ in 0..segments {
             shop.cluster.sql("select pg_logical_emit_message(false, 'x', 'x'); select pg_switch_wal()");
         }
         let (line, problem, code) = slot(&shop);
-        assert_eq!((&line["state"], &problem.unwrap()["condition"]), (&state.into(), &"slot-fills".into()), "{line}");
+        assert_eq!(
+            (&line["state"], &problem.unwrap()["condition"]),
+            (&state.into(), &"slot-fills".into()),
+            "{line}"
+        );
         assert!(code >= 1, "{line}");
     }
     let shown = shop.run(&[&"status", &shop.policy]).ends(2).out;
     assert!(shown.contains("slot shop on ") && shown.contains(" of 100 MiB  "), "{shown}");
     let (url, missing) = (shop.cluster.url(), "nobody");
-    let told = shop.run(&[&"--json", &"wal", &"slot", &url, &"--slot", &missing]).ends(0).of_type("slot");
+    let told = of(&shop.run(&[&"--json", &"wal", &"slot", &url, &"--slot", &missing]).ends(0), "slot");
     assert_eq!((&told[0]["state"], &told[0]["retained_bytes"]), (&"missing".into(), &Value::Null));
     shop.cluster.stop();
     let begun = std::time::Instant::now();
     let (line, problem, _) = slot(&shop);
     assert!(begun.elapsed().as_secs() < 60, "it waited for a server that is gone");
     assert!(line["message"].as_str().unwrap().starts_with("cannot tell: "), "{line}");
-    assert_eq!((&line["retained_bytes"], &problem.unwrap()["condition"]), (&Value::Null, &"slot-unseen".into()));
-    shop.run(&[&"wal", &"slot", &url, &"--slot", &"shop"]).ends(1).says(&["cannot tell what the slot shop keeps"]);
+    assert_eq!(
+        (&line["retained_bytes"], &problem.unwrap()["condition"]),
+        (&Value::Null, &"slot-unseen".into())
+    );
+    shop.run(&[&"wal", &"slot", &url, &"--slot", &"shop"])
+        .ends(1)
+        .says(&["the slot shop cannot be asked for"]);
 }

@@ -156,10 +156,15 @@ fn what_has_no_policy_is_told() {
     }
     let refused = world.run(&[&"policy", &"coverage", &"--ignore", &"/="]).ends(2);
     shows(&refused, &["reason"]);
-    let ran = world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2999-12-31: nothing here is wanted"]);
+    let ran =
+        world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2999-12-31: nothing here is wanted"]);
     let root = lines(&ran).into_iter().find(|line| line["path"] == "/").unwrap();
-    assert_eq!((&root["state"], &root["reason"]), (&"ignored".into(), &"until 2999-12-31: nothing here is wanted".into()));
-    let over = world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2001-01-01: for a while"]).ends(1);
+    assert_eq!(
+        (&root["state"], &root["reason"]),
+        (&"ignored".into(), &"until 2999-12-31: nothing here is wanted".into())
+    );
+    let over =
+        world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2001-01-01: for a while"]).ends(1);
     let root = lines(&over).into_iter().find(|line| line["path"] == "/").unwrap();
     assert_eq!(root["state"], "not_protected");
     assert!(root["reason"].as_str().unwrap().contains("is over: for a while"), "{root}");

@@ -42,7 +42,9 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
-pub(crate) use policy::{Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb};
+pub(crate) use policy::{
+    Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb,
+};
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};

@@ -44,8 +44,8 @@ pub(crate) use json_keys::{
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
 pub(crate) use json_policy::{
     CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
-    PolicyLintLine, PolicyMistakeLine, PolicyRunLine, PolicySchemaLine, PolicyUnseenLine,
-    PolicyReplayLine, PolicyRoomLine, PolicyTrafficLine,
+    PolicyLintLine, PolicyMistakeLine, PolicyReplayLine, PolicyRoomLine, PolicyRunLine, PolicySchemaLine,
+    PolicyTrafficLine, PolicyUnseenLine,
 };
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{

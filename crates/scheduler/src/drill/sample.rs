@@ -67,7 +67,9 @@ fn nothing_left(probe: &mut Probe, files: u64) {
     let other: u64 = [CHANGED, GONE].iter().filter_map(|name| probe.counts.get(*name)).sum();
     if files > 0 && other >= files && probe.findings.is_empty() {
         probe.counts.clear();
-        probe.not_provable.push(format!("no file of the source is as it was backed up: {other} changed or gone"));
+        probe
+            .not_provable
+            .push(format!("no file of the source is as it was backed up: {other} changed or gone"));
     }
 }
 

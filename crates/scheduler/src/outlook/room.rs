@@ -48,7 +48,9 @@ pub(super) fn foresee(
         return outlook.unseen.push(format!("the room for drills is on {hosts}, and this is {host}"));
     }
     if seen.from.is_none() {
-        return outlook.unseen.push("how much room a drill takes is known from the repository only".to_owned());
+        return outlook
+            .unseen
+            .push("how much room a drill takes is known from the repository only".to_owned());
     }
     let room = measured(policy, drill, here, seen, &mut outlook.unseen);
     if !room.0.lacks.is_empty() {

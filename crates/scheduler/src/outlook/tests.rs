@@ -94,7 +94,10 @@ fn here() -> Surroundings {
 async fn what_nothing_is_known_of_is_said_to_be_unknown() {
     let empty = Fake::new(|_| ok(Vec::new()));
     let outlook = look(&empty, &policy("path: /", ""), &here()).await;
-    assert!(outlook.traffic.iter().all(|line| line.bytes.is_none() && line.requests.is_none()), "{outlook:?}");
+    assert!(
+        outlook.traffic.iter().all(|line| line.bytes.is_none() && line.requests.is_none()),
+        "{outlook:?}"
+    );
     assert!(outlook.traffic[0].says.contains("of shop/db, shop/tree nothing is known yet"), "{outlook:?}");
     assert_eq!(outlook.replays[0].says, "there is no base backup of it yet");
     assert!(outlook.unseen.iter().any(|what| what.contains("no whole snapshot")), "{outlook:?}");
@@ -103,7 +106,10 @@ async fn what_nothing_is_known_of_is_said_to_be_unknown() {
     hidden.repository.password = None;
     hidden.copies[0].password = None;
     let outlook = look(&empty, &hidden, &here()).await;
-    assert!(outlook.room.is_none() && outlook.unseen[0].contains("no key on this host reads it"), "{outlook:?}");
+    assert!(
+        outlook.room.is_none() && outlook.unseen[0].contains("no key on this host reads it"),
+        "{outlook:?}"
+    );
     let broken = Fake::new(|_| Ok(Answer { code: 12, ..Answer::default() }));
     let outlook = look(&broken, &policy("path: /", ""), &here()).await;
     assert!(outlook.room.is_none() && outlook.unseen.len() >= 2, "{outlook:?}");
@@ -113,18 +119,26 @@ async fn what_nothing_is_known_of_is_said_to_be_unknown() {
 async fn bytes_and_requests_of_a_month_follow_from_the_last_ones() {
     let outlook = look(&Fake::new(answer), &policy("path: /", ""), &here()).await;
     let lines: Vec<_> = outlook.traffic.iter().map(|line| (line.place.as_str(), line.what)).collect();
-    let wanted = [("repository", "back up"), ("offsite", "copy to it"), ("repository", "drill"), ("offsite", "drill")];
+    let wanted =
+        [("repository", "back up"), ("offsite", "copy to it"), ("repository", "drill"), ("offsite", "drill")];
     assert_eq!(lines, wanted);
     let backup = &outlook.traffic[0];
     let times = backup.times.unwrap();
     // The first backup of the cluster stored all of it, and says nothing of the next.
     assert_eq!((times, backup.bytes), (30, Some(times * (50 + 100) * MIB)), "{backup:?}");
+    assert!(
+        backup.says.ends_with("of shop/tree there is only the first one, which stores all"),
+        "{backup:?}"
+    );
     assert_eq!(backup.requests, Some(times * (2 + 6 + 4 + 6)));
     let drill = &outlook.traffic[2];
     let turns = drill.times.unwrap();
     assert!(turns == 2 || turns == 3, "{drill:?}");
     // 40 segments of 1 MiB as they are stored.
-    assert_eq!((drill.bytes, drill.requests), (Some(turns * (400 + 200 + 40) * MIB), Some(turns * (50 + 50 + 40))));
+    assert_eq!(
+        (drill.bytes, drill.requests),
+        (Some(turns * (400 + 200 + 40) * MIB), Some(turns * (50 + 50 + 40)))
+    );
 }
 
 #[tokio::test]
@@ -143,7 +157,10 @@ async fn a_drill_without_room_is_an_error_today() {
     assert_eq!((outlook.lints, outlook.room.unwrap().lacks), (Vec::new(), String::new()));
     // Elsewhere nobody can tell from here.
     let outlook = look(&Fake::new(answer), &policy(&scratch, ", hosts: [drill-1]"), &here()).await;
-    assert!(outlook.room.is_none() && outlook.unseen.iter().any(|what| what.contains("drill-1")), "{outlook:?}");
+    assert!(
+        outlook.room.is_none() && outlook.unseen.iter().any(|what| what.contains("drill-1")),
+        "{outlook:?}"
+    );
 }
 
 #[tokio::test]
@@ -157,7 +174,10 @@ async fn a_log_that_takes_longer_than_promised_is_told() {
     // 640 MiB in 10,000 s, a MiB of it a second.
     assert_eq!((between.as_secs(), takes.as_secs()), (86_400, 5_529));
     let warning = slow.lints.iter().find(|lint| lint.path == "objectives.rto").unwrap();
-    assert!(warning.what.contains("1d of log of db") && warning.what.contains("1h32m of replay"), "{warning:?}");
+    assert!(
+        warning.what.contains("1d of log of db") && warning.what.contains("1h32m of replay"),
+        "{warning:?}"
+    );
     assert!(warning.next.contains("back db up every 15h"), "{warning:?}");
     let fast = look(&Fake::new(|call| drilled(call, 100)), &policy, &here()).await;
     assert_eq!(fast.lints, []);

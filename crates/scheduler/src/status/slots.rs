@@ -189,7 +189,10 @@ fn missing(known: &Known, told: &Told) -> Problem {
     Problem::new(State::Warning, "slot-missing", name, what)
         .of(source)
         .why("nobody made it yet, somebody dropped it, or this server took the place of another")
-        .then(format!("{} --create-slot", stream(told)), "trust the log before `holdfast wal status` shows no gap")
+        .then(
+            format!("{} --create-slot", stream(told)),
+            "trust the log before `holdfast wal status` shows no gap",
+        )
         .back("not affected by this, up to the last log that was stored")
 }
 

@@ -470,9 +470,17 @@ async fn a_slot_that_fills_is_told_before_it_is_full() {
     assert!(shown(&status).contains("\nslot holdfast on db1: keeps 1.2 of 50 GiB\n"), "{}", shown(&status));
     assert_eq!((conditions(&status), status.state()), (Vec::new(), State::Ok));
     let text = metrics(&status);
-    assert!(text.contains("holdfast_slot_retained_bytes{policy=\"shop\",source=\"db\"} 1288490188\n"), "{text}");
-    assert!(text.contains("holdfast_slot_limit_bytes{policy=\"shop\",source=\"db\"} 53687091200\n"), "{text}");
-    for (gib, state) in [(24.9, None), (25.0, Some(State::Warning)), (39.9, Some(State::Warning)), (40.0, Some(State::High))] {
+    assert!(
+        text.contains("holdfast_slot_retained_bytes{policy=\"shop\",source=\"db\"} 1288490188\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("holdfast_slot_limit_bytes{policy=\"shop\",source=\"db\"} 53687091200\n"),
+        "{text}"
+    );
+    for (gib, state) in
+        [(24.9, None), (25.0, Some(State::Warning)), (39.9, Some(State::Warning)), (40.0, Some(State::High))]
+    {
         let status = stands(&keeps(gib), &slotted()).await;
         let found: Vec<_> = state.into_iter().map(|state| ("slot-fills", state)).collect();
         assert_eq!(conditions(&status), found, "{gib}");
@@ -480,12 +488,16 @@ async fn a_slot_that_fills_is_told_before_it_is_full() {
     }
     let told = shown(&stands(&keeps(40.0), &slotted()).await);
     let line = told.lines().find(|line| line.starts_with("slot holdfast")).unwrap();
-    assert!(line.starts_with("slot holdfast on db1: keeps 40 of 50 GiB  ") && line.ends_with("  HIGH"), "{told}");
+    assert!(
+        line.starts_with("slot holdfast on db1: keeps 40 of 50 GiB  ") && line.ends_with("  HIGH"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn what_a_slot_keeps_may_be_nothing_and_nobody_may_know() {
-    let line = |state: &str| json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": state});
+    let line =
+        |state: &str| json!({"message_type": "slot", "slot": "holdfast", "host": "db1:5432", "state": state});
     for (state, condition, says) in [
         ("missing", ("slot-missing", State::Warning), "slot holdfast on db1: is not there"),
         ("nothing", ("slot-lost", State::High), "slot holdfast on db1: keeps nothing"),

@@ -40,10 +40,15 @@ pub(super) async fn look(run: &Run, policies: &[&Policy]) -> Vec<Covered> {
         };
         match listed {
             // Two accounts of one server may see the same buckets.
-            Ok(names) => covered.extend(names.iter().filter_map(|name| {
-                let one = of_bucket(name, &account.address, &named);
-                (!covered.iter().any(|known| known.path == one.path)).then_some(one)
-            }).collect::<Vec<_>>()),
+            Ok(names) => covered.extend(
+                names
+                    .iter()
+                    .filter_map(|name| {
+                        let one = of_bucket(name, &account.address, &named);
+                        (!covered.iter().any(|known| known.path == one.path)).then_some(one)
+                    })
+                    .collect::<Vec<_>>(),
+            ),
             Err(why) => covered.push(unknown(account, &why)),
         }
     }
@@ -148,7 +153,10 @@ sources:
         let state = |name: &str, at: usize| of_bucket(name, &named[at].address, &named).state;
         assert_eq!(state("media", 0), State::Protected);
         assert_eq!(state("backups", 0), State::Ignored);
-        assert_eq!((state("other", 0), state("offsite", 0), state("media", 2)), (State::Not, State::Not, State::Not));
+        assert_eq!(
+            (state("other", 0), state("offsite", 0), state("media", 2)),
+            (State::Not, State::Not, State::Not)
+        );
         let part = of_bucket("logs", &named[0].address, &named);
         assert_eq!((part.state, part.by), (State::Partly, vec!["shop/logs (web/)".to_owned()]));
         assert_eq!(part.path, "s3://logs?endpoint=http://one:1");

@@ -11,9 +11,9 @@ use crate::args::{Ignored, PolicyCoverageArgs};
 use crate::fault::Fault;
 use crate::ink::{Align, CoverageLine, CoverageSummary, Ink, Table, counted, escape};
 use crate::wire_up::{Host, parse_server};
+use holdfast_scheduler::policy::{Kind, Policy};
 use jiff::Zoned;
 use jiff::civil::Date;
-use holdfast_scheduler::policy::{Kind, Policy};
 use std::path::{Path, PathBuf};
 
 /// How far something is backed up.
@@ -309,7 +309,8 @@ mod tests {
         let told = |covered: &[Covered]| -> Vec<_> {
             covered.iter().map(|one| (one.state, one.reason.clone().unwrap_or_default())).collect()
         };
-        let wanted = [(State::Ignored, "until 2026-11-26: no data".to_owned()), (State::Protected, String::new())];
+        let wanted =
+            [(State::Ignored, "until 2026-11-26: no data".to_owned()), (State::Protected, String::new())];
         assert_eq!(told(&covered), wanted);
         // The day after it counts again.
         let mut covered: Vec<_> = mounts.iter().map(|one| of_mount(one, &mounts, &folders)).collect();

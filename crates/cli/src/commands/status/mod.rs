@@ -10,7 +10,9 @@ use crate::args::{Cli, StatusArgs};
 use crate::conducting::catalog_place;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
-use crate::ink::{CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary, counted, escape};
+use crate::ink::{
+    CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary, counted, escape,
+};
 use crate::settings::{current_dir, normalise, variable};
 use clap::CommandFactory;
 use holdfast_scheduler::catalog::{Catalog, Remembered};

@@ -155,10 +155,7 @@ impl Scratch {
             format!(
                 "{path}: kept until {until} because the drill failed; what was restored is in it, in one folder a source"
             ),
-            format!(
-                "{path}: {}; the next drill after that time removes it",
-                guarded(&self.path, "can")
-            ),
+            format!("{path}: {}; the next drill after that time removes it", guarded(&self.path, "can")),
         ];
         lines.extend(self.notes);
         Ok(lines)
@@ -174,7 +171,9 @@ fn guarded(path: &Path, could: &str) -> String {
             "{only}, and the server that it started: the cluster was given to that user, and group {group} {could} \
              pass through this folder to it, not list it (mode 0710)"
         ),
-        Ok((mode, group)) => format!("it has the mode {mode:04o} and the group {group}: others may have looked in"),
+        Ok((mode, group)) => {
+            format!("it has the mode {mode:04o} and the group {group}: others may have looked in")
+        }
         Err(error) => format!("nobody can tell who {could} look in: {error}"),
     }
 }
