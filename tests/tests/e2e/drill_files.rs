@@ -119,7 +119,8 @@ fn a_drill_needs_no_source_and_says_what_it_could_not_look_at() {
     assert!(blind["counts"].is_null() && blind["findings"].is_null(), "{blind}");
     assert!(!blind["not_provable"].as_array().unwrap().is_empty(), "{blind}");
     let text = fs::read_to_string(&junit).unwrap();
-    let case_of_it = text.split("<testcase").find(|part| part.contains("sample of the source")).unwrap();
+    let case_of_it =
+        text.split("<testcase").skip(1).find(|part| part.contains("sample of the source")).unwrap();
     assert!(case_of_it.contains("<skipped"), "{text}");
     assert_eq!(case.left(), 0);
     // It was not touched, neither is anything made where it was.

@@ -244,6 +244,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["run", "SHOP"], 0),
     (&["drill", "SHOP"], 0),
     (&["drill", "SHOP", "--due"], 0),
+    (&["policy", "plan", "SHOP"], 0),
     (&["no-such-verb"], 2),
 ];
 
@@ -261,11 +262,14 @@ const RARE: &[&str] = &[
     "wal_streaming",
     "wal_stored",
     "summary_wal_stream",
+    "slot",
     "slot_dropped",
     "recovery",
     "wal_commit",
     "source_status",
     "copy_status",
+    "slot_status",
+    "policy_replay",
     "problem",
     "summary_status",
     "policy_unseen",

@@ -119,7 +119,7 @@ pub(crate) struct Ignored {
 /// Reads what is left out; a day and a reason have to be there. A path may hold the sign that ends it.
 fn ignored(text: &str) -> Result<Ignored, String> {
     const WRONG: &str =
-        "write what is left out, until when, and why: '/mnt/cache=2027-06-30: can be made anew'";
+        "write what is left out, until when, and the reason: '/mnt/cache=2027-06-30: can be made anew'";
     let at = |(at, _): (usize, &str)| {
         let (until, reason) = text[at + 1..].split_once(':')?;
         Some((&text[..at], until.trim().parse::<Date>().ok()?, reason.trim()))

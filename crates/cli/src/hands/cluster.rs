@@ -23,8 +23,9 @@ use std::sync::Arc;
 const OWN_USER: &str = "holdfast-drill";
 /// The user of nothing.
 const NOBODY: &str = "nobody";
-/// A number that no user has, of those that systems give to services for as long as they run.
-const NUMBER: u32 = 61_999;
+/// Numbers that no user has, of those that systems give to services for as long as they run: one for
+/// each of the drills that may run here side by side.
+const NUMBERS: std::ops::RangeInclusive<u32> = 61_992..=61_999;
 const SECONDS_A_DAY: i64 = 86_400;
 
 /// Starts it, looks at it, and stops it. Whatever goes wrong is a finding.
@@ -88,8 +89,9 @@ fn users(stated: Option<&str>) -> Result<Vec<User>, String> {
     if let Some(name) = stated {
         return known(name).map(|user| vec![user]).ok_or_else(|| format!("there is no user {name} here"));
     }
-    let number = User { name: format!("user {NUMBER}"), uid: NUMBER, gid: NUMBER };
-    Ok([known(OWN_USER), known(NOBODY), Some(number)].into_iter().flatten().collect())
+    let numbers =
+        NUMBERS.rev().map(|number| User { name: format!("user {number}"), uid: number, gid: number });
+    Ok([known(OWN_USER), known(NOBODY)].into_iter().flatten().chain(numbers).collect())
 }
 
 fn assertion(stated: &SqlAssertion) -> Assertion {
@@ -187,6 +189,7 @@ mod tests {
     fn the_server_runs_as_whoever_was_stated_or_as_nobody() {
         assert_eq!(users(Some("64123:64123")).unwrap()[0].uid, 64_123);
         assert!(users(Some("no such user")).unwrap_err().contains("no such user"));
-        assert_eq!(users(None).unwrap().last().unwrap().uid, NUMBER);
+        let users = users(None).unwrap();
+        assert!(NUMBERS.rev().eq(users.iter().rev().take(8).rev().map(|user| user.uid)), "{users:?}");
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct OfSource {
     pub(super) newest: Option<Newest>,
     /// What its last backups stored each, in bytes, newest first.
     pub(super) stored: Vec<u64>,
+    /// Those are of first backups, which store all of it.
+    pub(super) is_first: bool,
     pub(super) log: Option<Log>,
     pub(super) fetched: Option<Fetched>,
 }
@@ -180,9 +182,10 @@ fn of_source(listed: &Answer, label: &str) -> OfSource {
     });
     // The first backup of all stores everything; as soon as there are others it says nothing of the next.
     let later: Vec<_> = lines.iter().filter(|line| line["parent"].is_string()).collect();
-    let telling = if later.is_empty() { lines.iter().collect() } else { later };
+    let is_first = later.is_empty();
+    let telling = if is_first { lines.iter().collect() } else { later };
     let stored = telling.iter().take(BACKUPS_MAX).map(|line| number(line, "data_added_packed")).collect();
-    OfSource { newest, stored, ..OfSource::default() }
+    OfSource { newest, stored, is_first, ..OfSource::default() }
 }
 
 /// A place in a log, as servers write it: two numbers with 32 bits each.

@@ -126,6 +126,10 @@ async fn bytes_and_requests_of_a_month_follow_from_the_last_ones() {
     let times = backup.times.unwrap();
     // The first backup of the cluster stored all of it, and says nothing of the next.
     assert_eq!((times, backup.bytes), (30, Some(times * (50 + 100) * MIB)), "{backup:?}");
+    assert!(
+        backup.says.ends_with("of shop/tree there is only the first one, which stores all"),
+        "{backup:?}"
+    );
     assert_eq!(backup.requests, Some(times * (2 + 6 + 4 + 6)));
     let drill = &outlook.traffic[2];
     let turns = drill.times.unwrap();

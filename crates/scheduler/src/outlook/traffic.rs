@@ -35,6 +35,8 @@ struct Sum {
     bytes: u64,
     requests: u64,
     unknown: Vec<String>,
+    /// Sources of which there is only what says too much.
+    first: Vec<String>,
 }
 
 impl Sum {
@@ -47,7 +49,10 @@ impl Sum {
         let known = times.is_some() && self.unknown.is_empty();
         let says = match (times, &self.unknown[..]) {
             (None, _) => "when it runs is not in the policy".to_owned(),
-            (Some(_), []) => says.to_owned(),
+            (Some(_), []) if self.first.is_empty() => says.to_owned(),
+            (Some(_), []) => {
+                format!("{says}; of {} there is only the first one, which stores all", self.first.join(", "))
+            }
             (Some(_), unknown) => format!("of {} nothing is known yet", unknown.join(", ")),
         };
         let (bytes, requests) = (known.then_some(self.bytes), known.then_some(self.requests));
@@ -84,7 +89,11 @@ fn backups(
         }
         let Some(times) = times(which::of_source(policy, name).ok().flatten(), now) else { continue };
         runs = Some(runs.unwrap_or(0).max(times));
-        match mean(&seen.of(name)) {
+        let of = seen.of(name);
+        if of.is_first {
+            sum.first.push(format!("{}/{name}", policy.name));
+        }
+        match mean(&of) {
             Some(bytes) => sum.add(times, bytes, bytes.div_ceil(here.pack_bytes.max(1)) + OBJECTS_OF_A_RUN),
             None => sum.unknown.push(format!("{}/{name}", policy.name)),
         }

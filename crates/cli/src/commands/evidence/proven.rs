@@ -132,7 +132,9 @@ mod tests {
     }
 
     fn newest(found: &[(&str, &str)]) -> Option<(i64, String)> {
-        let proofs = Proofs::of(&book(found));
+        let book = book(found);
+        let told: Vec<_> = book.records().into_iter().map(Told::of).collect();
+        let proofs = Proofs::of(&told, 0);
         let proof = proofs.found.get(&ID.parse().unwrap())?;
         Some((proof.time.seconds, proof.verdict.clone()))
     }

@@ -18,7 +18,7 @@ pub(super) async fn run(run: &Run, args: &WalSlotArgs) -> Result<(), Fault> {
     let asked = async {
         slot_told(&server, &secrets, &name).await.map_err(|error| {
             let hint = error.advice().unwrap_or("see what `holdfast preflight URL` says of the server");
-            Fault::failed(format!("cannot tell what the slot {name} keeps"), hint).because(&error)
+            Fault::failed(format!("the slot {name} cannot be asked for"), hint).because(&error)
         })
     };
     let told = tokio::time::timeout(args.timeout, asked).await.map_err(|_| {

@@ -103,14 +103,20 @@ impl Guarded {
         let policy = self.world.path("shop.yaml");
         let text = format!(
             "name: shop\nrepository: {{ url: \"{}\", password: {{ env: HOLDFAST_PASSWORD }} }}\nsources:\n  tree: {{ files: \
-             {{ paths: [tree] }} }}\n  media: {{ s3: {{ url: \"{}\" }} }}\ndrill: {{ level: full, scratch: {{ path: scratch \
-             }} }}\n",
+             {{ paths: [tree] }} }}\n  media: {{ s3: {{ url: \"{}\" }} }}\ndrill: {{ level: full, scratch: {{ path: {} }} \
+             }}\n",
             Self::url(BUCKET, PREFIX, way),
             Self::url(MEDIA, "", way),
+            self.world.path("scratch").display(),
         );
         fs::write(&policy, text).unwrap();
         policy
     }
+}
+
+/// The lines of one type.
+fn of(ran: &Ran, kind: &str) -> Vec<Value> {
+    ran.lines().into_iter().filter(|line| line["message_type"] == kind).collect()
 }
 
 /// The record of the only drill.
@@ -144,7 +150,7 @@ fn a_drill_asks_for_nothing_but_the_repository() {
     assert_eq!(taken(&guarded.seen), [""; 0], "asked the source");
     assert_eq!(fs::read_dir(world.path("scratch")).unwrap().count(), 0);
     // The evidence is there, and what reads it says so.
-    let shown = guarded.run(guard, &[&"snapshots", &"--json"]).ends(0).of_type("snapshot");
+    let shown = of(&guarded.run(guard, &[&"snapshots", &"--json"]).ends(0), "snapshot");
     for snapshot in &shown {
         let proof = &snapshot["proof"];
         assert_eq!((&proof["verdict"], &proof["level"]), (&"pass".into(), &"full".into()), "{snapshot:#}");
@@ -170,7 +176,7 @@ fn buckets_without_a_policy_are_told(guarded: &Guarded) {
         let words: [Word<'_>; 4] = [&"--json", &"policy", &"coverage", &policy];
         let ran = guarded.run(way, &[&words[..], more].concat());
         let of_buckets = |line: &Value| line["kind"] == "bucket" || line["kind"] == "account";
-        let told: Vec<_> = ran.of_type("coverage").into_iter().filter(of_buckets).collect();
+        let told: Vec<_> = of(&ran, "coverage").into_iter().filter(of_buckets).collect();
         told.iter().map(|line| (text(&line["path"]), text(&line["state"]))).collect::<Vec<_>>()
     };
     let path = |name: &str, way: &Proxy| format!("s3://{name}?endpoint={}", way.endpoint());
