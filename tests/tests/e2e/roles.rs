@@ -25,7 +25,9 @@ impl Member {
         let cache = world.path(format!("cache of the {}", role.word()));
         put(&key, noise(role as u64, 64));
         let kit = world.path(format!("kit of the {}", role.word()));
-        world.run(&[&"key", &"add", &"--role", &role.word(), &"--new-key-file", &key, &"--kit", &kit]).ends(0);
+        world
+            .run(&[&"key", &"add", &"--role", &role.word(), &"--new-key-file", &key, &"--kit", &kit])
+            .ends(0);
         Self { key, cache }
     }
 
