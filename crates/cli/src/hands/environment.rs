@@ -183,7 +183,9 @@ pub(super) fn read(secret: &SecretRef, what: &str, ours: &Ours) -> Result<Bytes,
             (file(&ours.credential(name)?, what)?, format!("the credential {name}"))
         }
         SecretRef::Command(words) => {
-            let printed = secrets::printed(words).map_err(|fault| told(what, &fault))?;
+            // Who is asked for one secret finds no other, but may need what the person has: a token.
+            let hidden = ours.taken.iter().filter(|name| !is_persons(name));
+            let printed = secrets::printed(words, hidden).map_err(|fault| told(what, &fault))?;
             (printed, format!("what {} prints", words.first().map_or("the command", String::as_str)))
         }
         SecretRef::Vault(stored) => (ours.stored(stored, what)?, format!("{} of Vault", stored.path)),

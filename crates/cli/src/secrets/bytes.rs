@@ -92,11 +92,16 @@ pub(super) fn of_shell(command: &OsStr) -> Result<Bytes, Fault> {
 }
 
 /// Runs a program without a shell, and takes what it prints. Neither its words nor what it prints is repeated.
-pub(crate) fn printed(words: &[String]) -> Result<Bytes, Fault> {
+/// It does not find the variables that are `hidden`.
+pub(crate) fn printed<'a>(
+    words: &[String],
+    hidden: impl IntoIterator<Item = &'a OsString>,
+) -> Result<Bytes, Fault> {
     let fault = || Fault::failed("the command for it failed", "run it yourself to see what it prints");
     let (program, arguments) = words.split_first().ok_or_else(fault)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
+    hidden.into_iter().for_each(|name| _ = command.env_remove(name));
     said_by(command, fault)
 }
 
@@ -151,7 +156,7 @@ mod tests {
         let endless = bounded(io::repeat(7)).unwrap();
         assert!(endless.len() > SECRET_BYTES_MAX && endless.len() <= 2 * SECRET_BYTES_MAX);
         let words = ["sh", "-c", "yes"].map(str::to_owned);
-        assert!(printed(&words).is_err(), "it ends of the pipe that is closed");
+        assert!(printed(&words, []).is_err(), "it ends of the pipe that is closed");
     }
 
     #[test]
