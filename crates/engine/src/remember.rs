@@ -170,7 +170,7 @@ impl Repository {
         let shown = seen.root.number;
         if shown < number {
             let what = format!(
-                "{} shows root {shown} as the newest; this host has seen root {number}",
+                "root {number}, which this host has seen, is gone: root {shown} is the newest of {}",
                 self.location()
             );
             return Err(rolled_back(&what));
@@ -218,8 +218,9 @@ pub(crate) fn compare_members(memory: &Memory, signer: &Signer, members: &Member
 
 fn rolled_back(what: &str) -> Error {
     let what = format!(
-        "{what}: an older state was put back, or something is withheld. Nothing was read or written; \
-         put the newest state back, or accept this one once with `--accept-rollback`"
+        "{what}: an older state was put back, or something is withheld. It was left as it is; \
+         put the newest state back (where only roots were lost: `holdfast repair index`), or accept this one \
+         once with `--accept-rollback`"
     );
     Error::new(ErrorKind::RolledBack, what)
 }

@@ -22,7 +22,7 @@ fn a_repository_that_was_put_back_is_refused() {
 
     let (before, target) = (world.state(), world.path("restored"));
     let latest = within("latest", &source);
-    let refused = ["this host has seen root", "--accept-rollback", "nothing was read or written"];
+    let refused = ["which this host has seen, is gone", "--accept-rollback", "it was left as it is"];
     let refused = |ran: crate::world::Ran| {
         let said = ran.err.to_lowercase();
         assert!(refused.iter().all(|word| said.contains(&word.to_lowercase())), "{said}");
