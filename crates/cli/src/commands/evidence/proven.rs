@@ -4,7 +4,7 @@
 
 use super::super::Run;
 use super::pick::{DRILL, Told, all};
-use crate::engine::evidence::{EvidenceBook, records};
+use crate::engine::evidence::records;
 use crate::engine::{Repository, Snapshot};
 use crate::fault::Fault;
 use holdfast_core::entry::Time;
@@ -128,7 +128,7 @@ mod tests {
             }
         };
         let records = (0..).zip(found).map(record).collect();
-        EvidenceBook { chains: vec![EvidenceChain { member, records, problems: Vec::new() }] }
+        EvidenceBook { chains: vec![EvidenceChain { member, records, problems: Vec::new(), removed: None }] }
     }
 
     fn newest(found: &[(&str, &str)]) -> Option<(i64, String)> {
