@@ -106,7 +106,7 @@ fn snapshot(source: &Value) -> Option<SessionId> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
-    use crate::engine::evidence::{EvidenceChain, EvidenceRecord};
+    use crate::engine::evidence::{EvidenceBook, EvidenceChain, EvidenceRecord};
     use holdfast_core::id::MemberId;
     use holdfast_core::name;
     use serde_json::json;
