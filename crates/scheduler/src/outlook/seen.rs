@@ -147,9 +147,13 @@ async fn of_sources(
     for (name, source) in &policy.sources.0 {
         let mut of = of_source(listed, &policy.label(name));
         if let Some(newest) = &of.newest {
-            of.log = logs.as_ref().and_then(|logs| log_behind(logs, &newest.id));
+            let facts = facts(hands, place, source, &newest.id).await.unwrap_or_else(|why| {
+                unseen.push(format!("what was recorded beside the newest snapshot of {name}: {why}"));
+                BTreeMap::new()
+            });
+            of.log = logs.as_ref().filter(|_| keeps_log(source)).and_then(|logs| log_behind(logs, &facts));
             if drilled.is_some_and(|drilled| drilled.is_empty() || drilled.contains(name)) {
-                match fetched(hands, place, source, &newest.id, here).await {
+                match fetched(hands, place, source, (&newest.id, &facts), here).await {
                     Ok(fetched) => of.fetched = Some(fetched),
                     Err(why) => unseen.push(format!("what a restore of {name} fetches: {why}")),
                 }
@@ -189,17 +193,41 @@ fn of_source(listed: &Answer, label: &str) -> OfSource {
 }
 
 /// A place in a log, as servers write it: two numbers with 32 bits each.
-fn place_in_log(value: &Value) -> Option<u64> {
-    let (high, low) = value.as_str()?.split_once('/')?;
+fn place_in_log(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
     Some(u64::from(u32::from_str_radix(high, 16).ok()?) << 32 | u64::from(u32::from_str_radix(low, 16).ok()?))
 }
 
-/// The log that leads from a snapshot to its end; of several timelines the one that goes furthest.
-fn log_behind(logs: &Answer, id: &str) -> Option<Log> {
-    let windows =
-        logs.all("wal_window").filter(|line| line["snapshot_id"] == id && line["to_newest"] == true);
+/// What was recorded beside a snapshot of a cluster; nothing of anything else.
+async fn facts(
+    hands: &dyn Hands,
+    place: &Place,
+    source: &Source,
+    id: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    if source.postgres.as_ref().is_none_or(|postgres| postgres.logical.is_some()) {
+        return Ok(BTreeMap::new());
+    }
+    let answer = verb(hands, place, &["snapshots", "--facts", id]).await?;
+    let told = answer.line("snapshot").and_then(|line| line["facts"].as_object());
+    let told = told.into_iter().flatten();
+    Ok(told.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect())
+}
+
+/// The log that leads from the end of a snapshot to the newest; of several timelines the one that goes
+/// furthest. A window begins with the oldest snapshot that leads into it; later ones lie within.
+fn log_behind(logs: &Answer, facts: &BTreeMap<String, String>) -> Option<Log> {
+    let (system, stop) = (facts.get("system identifier")?, place_in_log(facts.get("stop LSN")?)?);
+    let at = |line: &Value, field: &str| line[field].as_str().and_then(place_in_log);
+    let is_within = |line: &&Value| {
+        line["system"] == system.as_str()
+            && line["to_newest"] == true
+            && at(line, "from_lsn").is_some_and(|from| from <= stop)
+            && at(line, "to_lsn").is_some_and(|to| stop <= to)
+    };
+    let windows = logs.all("wal_window").filter(is_within);
     let log = |window: &Value| {
-        let bytes = place_in_log(&window["to_lsn"])?.saturating_sub(place_in_log(&window["from_lsn"])?);
+        let bytes = at(window, "to_lsn")?.saturating_sub(stop);
         let is_its =
             |line: &&Value| line["system"] == window["system"] && line["timeline"] == window["timeline"];
         let line = logs.all("wal_timeline").find(is_its)?;
@@ -219,7 +247,7 @@ async fn fetched(
     hands: &dyn Hands,
     place: &Place,
     source: &Source,
-    id: &str,
+    (id, facts): (&str, &BTreeMap<String, String>),
     here: &Surroundings,
 ) -> Result<Fetched, String> {
     let target = &here.nowhere;
@@ -227,9 +255,7 @@ async fn fetched(
     words.push("--dry-run".into());
     if source.postgres.as_ref().is_some_and(|postgres| postgres.logical.is_none()) {
         words.extend(["--to", "immediate", "--then", "promote", "--without-restore-command"].map(Into::into));
-        let facts = verb(hands, place, &["snapshots", "--facts", id]).await?;
-        let facts = facts.line("snapshot").and_then(|line| line["facts"].as_object().cloned());
-        for name in facts.iter().flatten().filter_map(|(name, _)| name.strip_prefix("tablespace ")) {
+        for name in facts.keys().filter_map(|name| name.strip_prefix("tablespace ")) {
             let mut map = OsString::from(format!("{name}="));
             map.push(target.with_extension(format!("space-{name}")));
             words.extend(["--tablespace-map".into(), map]);

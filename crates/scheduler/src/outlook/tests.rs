@@ -46,12 +46,13 @@ fn answer(call: &Call) -> Result<Answer, String> {
             snapshot("d3", "shop/db", 22, 1024 * MIB, 60 * MIB, true),
             snapshot("t1", "shop/tree", 22, 512 * MIB, 100 * MIB, false),
         ],
-        ("snapshots", _) => vec![json!({ "message_type": "snapshot", "facts": { "tablespace 7": "/x" } })],
+        ("snapshots", _) => vec![json!({ "message_type": "snapshot", "facts": {
+            "tablespace 7": "/x", "system identifier": "7", "stop LSN": "0/30000000" } })],
         ("wal", _) => vec![
             json!({ "message_type": "wal_timeline", "system": "7", "timeline": "1", "segments": 80,
                     "stored_bytes": 80 * MIB, "newest": "2026-11-22T05:06:40Z" }),
-            json!({ "message_type": "wal_window", "system": "7", "timeline": "1", "snapshot_id": "d3",
-                    "from_lsn": "0/30000000", "to_lsn": "0/58000000", "to_newest": true }),
+            json!({ "message_type": "wal_window", "system": "7", "timeline": "1", "snapshot_id": "d1",
+                    "from_lsn": "0/10000000", "to_lsn": "0/58000000", "to_newest": true }),
         ],
         ("restore", Some(id)) => {
             let fetched = if id == "d3" { 400 * MIB } else { 200 * MIB };
