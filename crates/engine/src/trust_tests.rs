@@ -159,10 +159,11 @@ fn a_chunk_that_a_writer_poisoned_is_relied_on_by_nobody_else() {
 #[test]
 fn a_poisoned_copy_never_stays_for_a_good_one_however_often_it_is_repacked() {
     run(|| async {
-        let (world, owner, writers) = made(&[11, 12]).await;
+        let (world, ..) = made(&[11, 12]).await;
         world.admitted(Role::Maintainer, 13).await;
-        let maintainer = world.open_as(Arc::new(world.store.clone()), 13).await;
-        let (liar, other) = (&writers[0], &writers[1]);
+        let open = async |key| world.open_as(Arc::new(world.store.clone()), key).await;
+        let (owner, liar, other, maintainer) =
+            (world.open().await, &open(11).await, &open(12).await, open(13).await);
         // Before and after the good copies, so that either may come first.
         poison(&world, liar, &chunks(&owner)).await;
         let _ = world.backup(other, ModelSource::new(&tree()).of("other", "/")).await;

@@ -193,12 +193,13 @@ async fn assert_reads_nothing(world: &World, repository: &Repository, snapshot: 
     assert_refused(read_all(world, repository, snapshot).await, whose);
     assert_refused(details(&ctx, repository, snapshot).await, whose);
     assert_refused(list(&ctx, repository, snapshot, b"", true, &mut |_| {}).await, whose);
-    let filter = SnapshotFilter::default();
+    let filter = SnapshotFilter { hosts: vec![snapshot.summary.host.clone()], ..SnapshotFilter::default() };
     assert_refused(resolve(&ctx, repository, "latest", b"small", &filter).await, whose);
     // Which snapshots there are every member sees.
     let latest = resolve(&ctx, repository, "latest", b"", &filter).await.unwrap();
     assert_eq!(latest.snapshot.id, world.newest(repository).await.id);
-    let (other, to) = World::made(Workers::inline()).await;
+    let other = World::with_seed(Workers::inline(), 2);
+    let to = other.create().await;
     let all = world.snapshots(repository).await;
     assert_refused(copy(&ctx, repository, &to, &all, &copying(), &mut |_| {}).await, whose);
     assert_eq!(other.snapshots(&to).await.len(), 0);
@@ -378,7 +379,7 @@ fn a_reader_reads_everything_and_writes_nothing_but_evidence() {
         assert_refused(world.backup_with(&reader, source(), &world.options()).await, "reader");
         let dry = holdfast_engine::BackupOptions { dry_run: true, ..world.options() };
         assert_refused(world.backup_with(&reader, source(), &dry).await, "reader");
-        let (_other, from) = World::made(Workers::inline()).await;
+        let from = World::with_seed(Workers::inline(), 2).create().await;
         assert_refused(copy(&ctx, &from, &reader, &[], &copying(), &mut |_| {}).await, "reader");
         assert!(world.store.objects() == before, "something was written");
         evidence::append(&ctx, &reader, "drill", b"it came back").await.unwrap();
