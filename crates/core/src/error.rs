@@ -41,4 +41,9 @@ pub enum FormatError {
     /// The keys at hand do not include the one needed.
     #[error("the key does not allow it: {0}")]
     NotAllowed(&'static str),
+    /// It is sealed under a generation of keys of which we hold nothing.
+    #[error(
+        "it is sealed under key epoch {0}, and this key holds nothing of that epoch: ask an owner for a new one"
+    )]
+    KeyEpoch(u32),
 }

@@ -14,6 +14,7 @@ use crate::object::{
     CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, check_place, open_section, seal_section, signed_message,
 };
 use crate::wire::{Reader, Writer};
+use std::collections::BTreeMap;
 
 /// Longest plaintext of a block in bytes.
 pub const BLOCK_BYTES: usize = 1 << 20;
@@ -184,13 +185,29 @@ enum Part {
     Blocks(Header, SegmentHead, u32),
 }
 
+/// What opens a segment: one key, or those of several generations, of which its header names one.
+#[derive(Debug)]
+enum IndexKeys {
+    One(Secret),
+    ByEpoch(BTreeMap<u32, Secret>),
+}
+
+impl IndexKeys {
+    fn of(&self, header: &Header) -> Result<&Secret, FormatError> {
+        match self {
+            Self::One(key) => Ok(key),
+            Self::ByEpoch(keys) => keys.get(&header.key_epoch).ok_or(FormatError::KeyEpoch(header.key_epoch)),
+        }
+    }
+}
+
 /// Reads a segment whose bytes come in pieces of any length. It keeps a block, and 16 bytes for
 /// each pack.
 #[derive(Debug)]
 pub struct SegmentDecoder {
     repository: RepositoryId,
     object: ObjectId,
-    k_idx: Secret,
+    keys: IndexKeys,
     part: Part,
     buffer: Vec<u8>,
     hash: RunningHash,
@@ -201,10 +218,20 @@ impl SegmentDecoder {
     /// Begins to read the segment that its name says it is.
     #[must_use]
     pub fn new(repository: RepositoryId, object: ObjectId, k_idx: &Secret) -> Self {
+        Self::with(repository, object, IndexKeys::One(k_idx.clone()))
+    }
+
+    /// The same with the keys of several generations.
+    #[must_use]
+    pub fn with_keys(repository: RepositoryId, object: ObjectId, keys: BTreeMap<u32, Secret>) -> Self {
+        Self::with(repository, object, IndexKeys::ByEpoch(keys))
+    }
+
+    fn with(repository: RepositoryId, object: ObjectId, keys: IndexKeys) -> Self {
         Self {
             repository,
             object,
-            k_idx: k_idx.clone(),
+            keys,
             part: Part::Header,
             buffer: Vec::new(),
             hash: RunningHash::default(),
@@ -261,7 +288,8 @@ impl SegmentDecoder {
                 if bytes.len() < 4 + length {
                     return Ok(None);
                 }
-                let plain = open_section(&mut Reader::new(bytes), &self.k_idx, header, LABEL, BLOCK_BYTES)?;
+                let key = self.keys.of(header)?;
+                let plain = open_section(&mut Reader::new(bytes), key, header, LABEL, BLOCK_BYTES)?;
                 self.tables.push(&plain, take)?;
                 *left -= 1;
                 Ok(Some(4 + length))

@@ -7,13 +7,14 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "wire",
     "object",
     "name",
     "keys/mod",
     "keys/slot",
     "keys/member",
+    "keys/ring",
     "keys/session",
     "chunk",
     "chunker",

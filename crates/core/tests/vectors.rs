@@ -24,8 +24,9 @@ use holdfast_core::index::{
     ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, decode_delta, encode_delta,
 };
 use holdfast_core::keys::{
-    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Members, Opener, Role,
-    Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle,
+    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Keyring, MemberEntry,
+    Members, Opener, Role, Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle,
+    seal_bundle,
 };
 use holdfast_core::name::{PackClass, PackId};
 use holdfast_core::object::{Header, Object, ObjectType, encode_object, open_section, seal_section};
@@ -762,7 +763,22 @@ fn objects_of_members_and_records() {
     let mut members = Members::default();
     members.append(&made, REPOSITORY, &signer().public()).unwrap();
     assert_eq!(members.active(MEMBER), Some(&founding.entry));
-    book.hex("object id of entry 1", members.next_object().unwrap().bytes());
+    let next_object = members.next_object().unwrap();
+    book.hex("object id of entry 1", next_object.bytes());
+    // Rotated: entry 1 has the owner's bundles of both epochs.
+    let kem = |at: usize| KemSecret::new(array(&stored()[at].x25519_secret), &stored()[at].pair()).unwrap();
+    let next = founding.bundle.renewed(1, [[0xa5; 32], [0xa6; 32]], kem(3), kem(4));
+    let own = &founding.owner.kem;
+    let sealed = seal_bundle(&next, REPOSITORY, own.public(), &[0xb3; 32], &kem_calls()).unwrap();
+    let bundles = vec![founding.entry.bundles[0].clone(), (1, sealed)];
+    let rotated = MemberEntry { number: 1, previous: members.last_hash(), bundles, ..founding.entry.clone() };
+    let head = Header { object: next_object, ..header(ObjectType::Member) };
+    let made = book.hex("9 member, rotated", &rotated.encode(&head, &signer()));
+    members.append(&made, REPOSITORY, &signer().public()).unwrap();
+    let agreed = members.agreed_epoch();
+    let ring = Keyring::open(members.active(MEMBER).unwrap(), REPOSITORY, own, agreed).unwrap();
+    assert_eq!((agreed, ring.sealing().encode()), (Some(1), next.encode()));
+    book.hex("key bundle of epoch 1, plain", &next.encode());
 
     let plaintext = b"a segment of a log ".repeat(50);
     let content = identifier().wal(&plaintext);

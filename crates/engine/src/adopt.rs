@@ -122,11 +122,14 @@ pub(crate) async fn read_contents(repository: &Repository, id: PackId, size: u64
     let key = object_key(&*name);
     let damaged = |error| Error::format(&name, error);
     let read = |offset, length| repository.store().get(&key, ByteRange::From { offset, length });
-    let head = decode_head(&read(0, HEAD_BYTES as u64).await?, repository.id(), &id).map_err(damaged)?;
+    let head = read(0, HEAD_BYTES as u64).await?;
+    repository.know_author(&head).await?;
+    let head = decode_head(&head, repository.id(), &id).map_err(damaged)?;
     let tail = read(size.saturating_sub(TRAILER_BYTES as u64), TRAILER_BYTES as u64).await?;
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let footer = read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
-    let footer = open_footer(&footer, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
+    let key = repository.k_idx_for(&head.header)?;
+    let footer = open_footer(&footer, &trailer, &head.header, &key).map_err(damaged)?;
     Ok(PackContents { head, trailer, footer })
 }
 

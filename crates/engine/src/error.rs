@@ -71,7 +71,7 @@ impl Error {
         let kind = match source {
             FormatError::Newer(_) => ErrorKind::Newer,
             FormatError::WrongKey => ErrorKind::WrongKey,
-            FormatError::NotAllowed(_) => ErrorKind::NotAllowed,
+            FormatError::NotAllowed(_) | FormatError::KeyEpoch(_) => ErrorKind::NotAllowed,
             _ => ErrorKind::Damaged,
         };
         Self { kind, what: format!("cannot use {object}"), source: Some(Box::new(source)) }

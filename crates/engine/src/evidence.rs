@@ -59,7 +59,7 @@ pub async fn append(ctx: &Ctx, repository: &Repository, kind: &str, text: &[u8])
             Evidence { number, previous, time: ctx.clock.now(), kind: kind.to_owned(), text: text.to_vec() };
         // It looks at no root: nothing that a root says matters to it.
         let header = repository.header(ctx, ObjectType::Evidence, name::named_object(&object), 0);
-        let bytes = record.encode(&header, repository.k_ref()?, repository.signer());
+        let bytes = record.encode(&header, &repository.k_ref_for(&header)?, repository.signer());
         // Bytes that are the same hold the same nonce: they are ours, and only the answer was lost.
         if put_or_mine(&**repository.store(), &object, bytes).await? == Put::Created {
             return Ok(object);
@@ -89,6 +89,7 @@ async fn hash_of_last(ctx: &Ctx, repository: &Repository, number: u64) -> Result
         let what = format!("{object} was there and is gone: somebody deletes evidence");
         return Err(Error::new(ErrorKind::Conflict, what));
     };
+    repository.know_author(&bytes).await?;
     if let Err(amiss) = open(repository, member, number, &bytes)? {
         let what = format!("{object} {amiss}; the next record follows it as it is: holdfast evidence verify");
         ctx.monitor.on(&Event::Warning(&what));
@@ -168,7 +169,7 @@ pub enum Amiss {
     Signature,
     /// Another object lies in its place: of another name, number, author or repository.
     Another(FormatError),
-    /// Its author was removed from the repository, or never belonged to it.
+    /// Its author never belonged to the repository.
     Stranger,
     /// It does not follow the record before: one of the two was replaced.
     Chain,
@@ -218,9 +219,7 @@ impl fmt::Display for Amiss {
             Self::Changed(error) => write!(f, "was changed: {error}"),
             Self::Signature => f.write_str("was changed or forged: its signature is not that of its member"),
             Self::Another(error) => write!(f, "is not what was stored here: {error}"),
-            Self::Stranger => {
-                f.write_str("cannot be trusted: its member was removed, or never belonged here")
-            }
+            Self::Stranger => f.write_str("cannot be trusted: its member never belonged here"),
             Self::Chain => f.write_str("does not follow the record before it: one of the two was replaced"),
             Self::Newer(error) => write!(f, "cannot be checked: {error}"),
             Self::Unread(why) => write!(f, "cannot be read: {why}"),
@@ -246,6 +245,8 @@ pub struct EvidenceProblem {
 pub struct EvidenceChain {
     /// Whose they are.
     pub member: MemberId,
+    /// What people called the member, if it was removed since: its key still proves what it wrote.
+    pub removed: Option<String>,
     /// Those that are what they say they are, in their order.
     pub records: Vec<EvidenceRecord>,
     /// What is wrong, in the order of the chain.
@@ -348,7 +349,8 @@ async fn read_chain(
     member: MemberId,
     numbers: &BTreeSet<u64>,
 ) -> Result<EvidenceChain> {
-    let mut chain = EvidenceChain { member, records: Vec::new(), problems: Vec::new() };
+    let removed = repository.removed_label(member);
+    let mut chain = EvidenceChain { member, removed, records: Vec::new(), problems: Vec::new() };
     let mut walk = Walk { repository, chain: &mut chain, before: Some([0; 32]) };
     let mut reads = stream::iter(steps(numbers))
         .map(|step| async move {
@@ -368,7 +370,10 @@ async fn read_chain(
         match (step, bytes) {
             (Step::Gap(first, missing), _) => walk.amiss(first, Amiss::Missing(missing - 1)),
             (Step::Read(number), Ok(None)) => walk.amiss(number, Amiss::Missing(0)),
-            (Step::Read(number), Ok(Some(bytes))) => walk.take(number, &bytes)?,
+            (Step::Read(number), Ok(Some(bytes))) => {
+                repository.know_author(&bytes).await?;
+                walk.take(number, &bytes)?;
+            }
             (Step::Read(number), Err(error)) => walk.amiss(number, Amiss::Unread(self::chain(&error))),
         }
     }
@@ -424,7 +429,6 @@ fn open(
     number: u64,
     bytes: &[u8],
 ) -> Result<std::result::Result<Evidence, Amiss>> {
-    let key = repository.k_ref()?;
     let Some(author) = repository.key_of(member) else { return Ok(Err(Amiss::Stranger)) };
     let id = name::named_object(&name::evidence(member, number));
     let opened = Object::parse(bytes).and_then(|object| {
@@ -433,8 +437,14 @@ fn open(
             return Err(FormatError::Misplaced("its author"));
         }
         object.verify(&author)?;
-        let record = Evidence::decode(&object.header, object.body, key)?;
+        let key = repository.k_ref_of(object.header.key_epoch)?;
+        let record = Evidence::decode(&object.header, object.body, &key)?;
         if record.number == number { Ok(record) } else { Err(FormatError::Misplaced("its number")) }
     });
-    Ok(opened.map_err(Amiss::of))
+    match opened {
+        Err(error @ (FormatError::NotAllowed(_) | FormatError::KeyEpoch(_))) => {
+            Err(Error::format(&name::evidence(member, number), error))
+        }
+        opened => Ok(opened.map_err(Amiss::of)),
+    }
 }

@@ -360,7 +360,7 @@ impl Other {
     ) {
         let (kind, text) = ("drill".to_owned(), b"{}".to_vec());
         let record = Evidence { number, previous, time: Time { seconds: 1, nanos: 0 }, kind, text };
-        put(world, name, record.encode(header, repository.k_ref().unwrap(), &self.signer));
+        put(world, name, record.encode(header, &repository.k_ref().unwrap(), &self.signer));
     }
 }
 
@@ -392,10 +392,13 @@ fn each_member_has_a_chain_of_its_own_and_only_that() {
         assert_eq!(found, [(of(&repository, 0), "another"), (own.clone(), "another")].into());
         put(&world, &of(&repository, 0), mine);
         put(&world, &own, theirs);
-        // Once it is removed, nobody vouches for what it signed.
+        // Once it is removed, its key still proves what it wrote; the chain says that it is gone.
         let repository = world.open().await;
         other.enter(&world, &repository, MemberAction::Remove);
-        assert_eq!(problems(&world).await, [(own, "stranger")]);
+        assert_eq!(problems(&world).await, []);
+        let book = read(&world).await;
+        let gone = |member| book.chains.iter().find(|chain| chain.member == member).unwrap().removed.clone();
+        assert_eq!((gone(other.member).as_deref(), gone(repository.member())), (Some("drills"), None));
     });
 }
 

@@ -12,8 +12,8 @@
 //! alternative, to look after the delete whether one's own slot is still there, loses the last key
 //! when two runs that remove each other's slot both die between the delete and the look.
 //!
-//! On purpose not here: new member keys (a removed slot's keys are still valid to who copied it),
-//! and what opens the repository in the first place ([`crate::repository`]).
+//! On purpose not here: members that come and go ([`crate::members`]; a removed slot's keys are still
+//! valid to who copied it), and what opens the repository in the first place ([`crate::repository`]).
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +45,8 @@ pub struct KeyInfo {
     pub created: Option<Time>,
     /// Whether it opened the repository now.
     pub in_use: bool,
+    /// Whether its member was removed: it opens nothing any more.
+    pub is_removed: bool,
 }
 
 /// A key that is to be.
@@ -146,6 +148,10 @@ pub async fn remove_key(
     let own = repository.slot();
     refuse_own(&ids, target, own)?;
     refuse_foreign(repository, target).await?;
+    if let Some(member) = only_slot_of(repository, &ids, target).await? {
+        let what = format!("key {} is the last one of member {member}: remove the member", short(target));
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
     let (header, slot) = own_slot(repository).await?;
     let was = info(repository, own, &header, &slot);
     let fresh = write_slot(ctx, repository, secret, again(ctx, &slot), repository.member_keys()).await?;
@@ -162,6 +168,52 @@ pub async fn remove_key(
     let stays = delete_slot(repository, own).await.is_err();
     let in_use = KeyInfo { in_use: true, ..fresh };
     Ok(RemovedKey { removed: target, in_use, replaced: was.id, was_removed, stays })
+}
+
+/// Whose last key it is that a person means, if another member's: with it the member is to go.
+///
+/// # Errors
+/// There is no such key, there are several, or the store failed.
+pub async fn last_slot_of(repository: &Repository, text: &str) -> Result<Option<MemberId>> {
+    let ids = slot_ids(repository).await?;
+    let target = find(&ids, text)?;
+    only_slot_of(repository, &ids, target).await
+}
+
+/// The member that a slot says it is of, if that is another one that belongs and has no other slot.
+async fn only_slot_of(
+    repository: &Repository,
+    ids: &[ObjectId],
+    target: ObjectId,
+) -> Result<Option<MemberId>> {
+    let of = async |id: ObjectId| {
+        let slot = read(repository, id).await?;
+        Ok::<_, Error>(slot.and_then(std::result::Result::ok).map(|(header, _)| header.member))
+    };
+    let Some(member) = of(target).await? else { return Ok(None) };
+    if member == repository.member() || repository.standing().members.active(member).is_none() {
+        return Ok(None);
+    }
+    for id in ids.iter().filter(|id| **id != target) {
+        if of(*id).await? == Some(member) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(member))
+}
+
+/// Deletes all slots that say they are of a member that was removed; tells which.
+pub(crate) async fn delete_slots_of(repository: &Repository, member: MemberId) -> Result<Vec<ObjectId>> {
+    let mut deleted = Vec::new();
+    for id in slot_ids(repository).await? {
+        if let Some(Ok((header, _))) = read(repository, id).await?
+            && header.member == member
+        {
+            delete_slot(repository, id).await?;
+            deleted.push(id);
+        }
+    }
+    Ok(deleted)
 }
 
 /// Puts another key in the place of the one in use: the new one is written and proved first, then
@@ -247,13 +299,15 @@ fn info(repository: &Repository, id: ObjectId, header: &Header, slot: &KeySlot) 
         id,
         label: slot.label.clone(),
         member: header.member,
-        role: slot.role,
+        // The chain of members decides; a slot only claims.
+        role: repository.standing().members.known(header.member).map_or(slot.role, |entry| entry.role),
         password_cost: match slot.kdf {
             SlotKdf::Password(cost) => Some(cost),
             SlotKdf::KeyFile => None,
         },
         created: slot.created(),
         in_use: id == repository.slot(),
+        is_removed: repository.is_removed(header.member),
     }
 }
 

@@ -42,6 +42,7 @@ mod roots;
 mod session;
 mod snapshots;
 pub mod source;
+mod standing;
 mod stats;
 mod tag;
 pub mod target;
@@ -66,8 +67,10 @@ pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};
-pub use key_slots::{ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, remove_key};
-pub use members::admit;
+pub use key_slots::{
+    ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, last_slot_of, remove_key,
+};
+pub use members::{MemberInfo, RemovedMember, RotatedKeys, admit, members, remove_member, rotate};
 pub use paths::Scope;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{

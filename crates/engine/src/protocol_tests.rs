@@ -57,7 +57,7 @@ impl Maintainer {
         let root = Root { repository_hash: self.repository.description_hash(), ..root };
         let object = name::root_object(root.number);
         let header = self.repository.header(&self.ctx, ObjectType::Root, object, root.number);
-        let bytes = root.encode(&header, self.repository.k_ref().unwrap(), self.repository.signer());
+        let bytes = root.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer());
         self.insert(name::root(root.number), bytes);
     }
 
@@ -66,7 +66,7 @@ impl Maintainer {
         let id = ObjectId(self.ctx.random());
         let header = self.repository.header(&self.ctx, ObjectType::List, id, 0);
         let list = List::of_packs(kind, &packs.iter().copied().collect::<BTreeSet<_>>());
-        let bytes = list.encode(&header, self.repository.k_idx().unwrap(), self.repository.signer());
+        let bytes = list.encode(&header, &self.repository.k_idx().unwrap(), self.repository.signer());
         let row = NamedRow { kind: kind as u8, id, items: packs.len() as u64, hash: hash(&bytes), floor: 0 };
         self.insert(name::list(id), bytes);
         row
@@ -77,7 +77,7 @@ impl Maintainer {
         let id = ObjectId(self.ctx.random());
         let header = self.repository.header(&self.ctx, ObjectType::List, id, 0);
         let list = List { kind: ListKind::Forgotten, items: snapshot.id.0.to_vec() };
-        let bytes = list.encode(&header, self.repository.k_idx().unwrap(), self.repository.signer());
+        let bytes = list.encode(&header, &self.repository.k_idx().unwrap(), self.repository.signer());
         let row = NamedRow { kind: ListKind::Forgotten as u8, id, items: 1, hash: hash(&bytes), floor: 0 };
         self.insert(name::list(id), bytes);
         row
@@ -106,7 +106,7 @@ impl Maintainer {
         let object = name::named_object(&session.end());
         let header = self.repository.header(&self.ctx, ObjectType::End, object, 0);
         let end = holdfast_core::session::End::Abort { reason: "as planned".into() };
-        let bytes = end.encode(&header, self.repository.k_ref().unwrap(), self.repository.signer());
+        let bytes = end.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer());
         self.insert(session.end(), bytes);
     }
 }
@@ -354,7 +354,7 @@ fn below_the_fence_only_what_is_catalogued_counts() {
             summary: snapshot.summary.clone(),
         };
         let header = repository.header(&maintainer.ctx, ObjectType::SnapshotSegment, id, 1);
-        let bytes = encode_snapshots(&[row], &header, repository.k_ref().unwrap(), repository.signer());
+        let bytes = encode_snapshots(&[row], &header, &repository.k_ref().unwrap(), repository.signer());
         let snapshots = vec![NamedRow { kind: 0, id, items: 1, hash: hash(&bytes), floor: 0 }];
         maintainer.insert(name::snapshot_segment(id), bytes);
         let segments = vec![segment_of_the_delta(&world, &maintainer)];
@@ -378,7 +378,7 @@ fn segment_of_the_delta(world: &World, maintainer: &Maintainer) -> SegmentRow {
     let bytes = world.store.remove_raw(&delta).unwrap();
     let object_id = name::named_object(&session.delta(number));
     let object = repository.parse(&bytes, ObjectType::IndexDelta, object_id).unwrap();
-    let k_idx = repository.k_idx().unwrap();
+    let k_idx = &repository.k_idx().unwrap();
     let (_, tables) = holdfast_core::index::decode_delta(&object.header, object.body, k_idx).unwrap();
     let id = ObjectId(maintainer.ctx.random());
     let (rows, sum) = (tables.chunks.len() as u64, MultisetSum::of(&tables));

@@ -39,8 +39,9 @@ pub(crate) struct Reader {
     /// None where the key names no chunks.
     identifier: Option<Identifier>,
     opener: Opener,
-    k_ref: Secret,
     secrets: Arc<Mutex<HashMap<(u32, PackClass), Secret>>>,
+    /// Generations of keys of sessions.
+    epochs: Arc<Mutex<HashMap<u32, u32>>>,
     data_ciphers: Arc<Mutex<HashMap<u32, Arc<PackCipher>>>>,
     page_ciphers: Arc<Mutex<HashMap<u32, Arc<PageCiphers>>>>,
     /// Number of the root that the index follows from, where chunks may be looked for anew.
@@ -131,8 +132,8 @@ impl Reader {
             index,
             identifier: repository.identifier().ok().cloned(),
             opener: repository.opener(),
-            k_ref: repository.k_ref()?.clone(),
             secrets: Arc::default(),
+            epochs: Arc::default(),
             data_ciphers: Arc::default(),
             page_ciphers: Arc::default(),
             root: None,
@@ -180,6 +181,22 @@ impl Reader {
         Ok(cipher)
     }
 
+    fn key_epoch(&self, session: u32) -> Result<u32> {
+        if let Some(epoch) = lock(&self.epochs).get(&session) {
+            return Ok(*epoch);
+        }
+        let epoch = self.index.session(session)?.key_epoch;
+        lock(&self.epochs).insert(session, epoch);
+        Ok(epoch)
+    }
+
+    /// Opens references of pages that were sealed for a pack; its session says under which keys.
+    fn refs_cipher(&self, origin: &KnownPack) -> Result<PackCipher> {
+        let key = self.repository.k_ref_of(self.key_epoch(origin.session)?);
+        let key = key.map_err(|error| Error::format(&origin.row.id.name(), error))?;
+        Ok(PackCipher::for_refs(&key, self.repository.id(), &origin.row.id))
+    }
+
     fn page_ciphers(&self, origin: u32) -> Result<Arc<PageCiphers>> {
         if let Some(ciphers) = lock(&self.page_ciphers).get(&origin) {
             return Ok(Arc::clone(ciphers));
@@ -187,7 +204,7 @@ impl Reader {
         let known = self.index.pack(origin)?;
         let (secret, pack) = (self.secret(&known, PackClass::Tree)?, known.row.id);
         let ciphers = Arc::new(PageCiphers {
-            refs: PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack),
+            refs: self.refs_cipher(&known)?,
             body: Some(PackCipher::new(&secret, self.repository.id(), &pack)),
         });
         lock(&self.page_ciphers).insert(origin, Arc::clone(&ciphers));
@@ -371,8 +388,7 @@ impl Reader {
     }
 
     fn open_refs(&self, wanted: &Wanted, sealed: &mut [u8]) -> Result<Refs> {
-        let pack = self.index.pack(wanted.place.origin)?.row.id;
-        let refs = PackCipher::for_refs(&self.k_ref, self.repository.id(), &pack);
+        let refs = self.refs_cipher(&self.index.pack(wanted.place.origin)?)?;
         let ciphers = PageCiphers { refs, body: None };
         open_page_refs(&ciphers, &wanted.id, wanted.place.length, sealed)
             .and_then(|refs| Refs::decode(&refs))

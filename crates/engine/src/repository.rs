@@ -5,14 +5,14 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::Blocks;
-use crate::rights::{Right, may_sign};
+use crate::standing::{Standing, read_members};
 use bytes::Bytes;
 use holdfast_core::FormatError;
-use holdfast_core::crypto::{KdfCost, Secret as Key, SignPublic, Signer, hash};
+use holdfast_core::crypto::{KdfCost, Secret as Key, Signer, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{
-    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberEntry, MemberKeys, Members, Opener,
-    Role, Sealer, SlotKdf, SlotTerms, found, member_header, open_bundle,
+    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Role, SlotKdf, SlotTerms, found,
+    member_header,
 };
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, OBJECT_BYTES_MAX, Object, ObjectType, check_place};
@@ -23,7 +23,8 @@ use holdfast_store::{
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 /// What a person holds.
 #[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
@@ -85,9 +86,10 @@ struct Inner {
     description_hash: [u8; 32],
     keys: MemberKeys,
     slot: ObjectId,
-    role: Role,
-    bundle: KeyBundle,
-    members: Members,
+    /// Who belongs, and what we hold, as far as we know.
+    standing: RwLock<Arc<Standing>>,
+    /// The highest root that was met; 0 before any.
+    met_root: AtomicU64,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
     blocks: Arc<Blocks>,
@@ -238,23 +240,13 @@ impl Repository {
         (slot, keys): (ObjectId, MemberKeys),
     ) -> Result<Self> {
         let members = read_members(&*store, &description, &keys.owner).await?;
-        let entry = members.active(keys.member).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotAllowed,
-                "this key was removed from the repository; ask its owner for a new one",
-            )
-        })?;
-        let (_, sealed) = entry
-            .bundles
-            .last()
-            .ok_or_else(|| Error::new(ErrorKind::NotAllowed, "this key has no rights"))?;
-        let bundle = open_bundle(sealed, description.id, &keys.kem)
-            .map_err(|error| Error::format("the key bundle", error))?;
+        let standing = Standing::new(members, &keys, description.id)?;
+        // What names and cuts stays the same whatever is rotated.
+        let bundle = standing.ring.sealing();
         let identifier = match (&bundle.k_id, &bundle.k_cdc) {
             (Some(k_id), Some(k_cdc)) => Some(Identifier::new(k_id, k_cdc)),
             _ => None,
         };
-        let role = entry.role;
         let cache = ctx.cache.as_ref().map(|folder| folder.join(description.id.to_string()));
         let inner = Inner {
             store,
@@ -262,9 +254,8 @@ impl Repository {
             description_hash,
             keys,
             slot,
-            role,
-            bundle,
-            members,
+            standing: RwLock::new(Arc::new(standing)),
+            met_root: AtomicU64::new(0),
             identifier,
             cache,
             blocks: Arc::default(),
@@ -278,12 +269,6 @@ impl Repository {
         self.inner.description.id
     }
 
-    /// What we may do.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.inner.role
-    }
-
     /// Folder of local copies of this repository's objects.
     pub(crate) fn cache(&self) -> Option<&Path> {
         self.inner.cache.as_deref()
@@ -292,16 +277,6 @@ impl Repository {
     /// Blocks of the index that were read lately.
     pub(crate) fn blocks(&self) -> &Arc<Blocks> {
         &self.inner.blocks
-    }
-
-    /// What is in force for a member.
-    pub(crate) fn active(&self, member: MemberId) -> Option<&MemberEntry> {
-        self.inner.members.active(member)
-    }
-
-    /// The key that verifies what an active member signed.
-    pub(crate) fn key_of(&self, member: MemberId) -> Option<SignPublic> {
-        self.inner.members.active(member).map(|entry| entry.sign)
     }
 
     /// Where it lies, for people.
@@ -320,9 +295,14 @@ impl Repository {
         self.inner.slot
     }
 
-    /// The keys that we hold.
-    pub(crate) fn bundle(&self) -> &KeyBundle {
-        &self.inner.bundle
+    /// Notes that a root was met; whether it is newer than one that was met before.
+    pub(crate) fn meets_newer_root(&self, number: u64) -> bool {
+        let before = self.inner.met_root.fetch_max(number, Ordering::Relaxed);
+        before > 0 && number > before
+    }
+
+    pub(crate) fn held_standing(&self) -> &RwLock<Arc<Standing>> {
+        &self.inner.standing
     }
 
     pub(crate) fn member_keys(&self) -> &MemberKeys {
@@ -345,20 +325,6 @@ impl Repository {
         &self.inner.keys.signer
     }
 
-    pub(crate) fn key_epoch(&self) -> u32 {
-        self.inner.bundle.key_epoch
-    }
-
-    /// Seals the index.
-    pub(crate) fn k_idx(&self) -> Result<&Key> {
-        self.inner.bundle.k_idx.as_ref().ok_or_else(|| not_allowed("see the index"))
-    }
-
-    /// Seals references and summaries.
-    pub(crate) fn k_ref(&self) -> Result<&Key> {
-        self.inner.bundle.k_ref.as_ref().ok_or_else(|| not_allowed("see snapshots"))
-    }
-
     /// Names chunks.
     pub(crate) fn identifier(&self) -> Result<&Identifier> {
         self.inner.identifier.as_ref().ok_or_else(|| not_allowed("name chunks"))
@@ -369,50 +335,16 @@ impl Repository {
     /// # Errors
     /// The key does not hold it.
     pub fn identifying(&self) -> Result<Identifying> {
-        match (&self.inner.bundle.k_id, &self.inner.bundle.k_cdc) {
-            (Some(k_id), Some(k_cdc)) => Ok(Identifying { k_id: k_id.clone(), k_cdc: k_cdc.clone() }),
+        match self.bundle() {
+            KeyBundle { k_id: Some(k_id), k_cdc: Some(k_cdc), .. } => Ok(Identifying { k_id, k_cdc }),
             _ => Err(not_allowed("name chunks")),
         }
     }
 
     /// Whether chunks and pages have the same ids in both.
     pub(crate) fn names_alike(&self, other: &Self) -> bool {
-        let (own, other) = (&self.inner.bundle, &other.inner.bundle);
+        let (own, other) = (self.bundle(), other.bundle());
         own.k_id.is_some() && own.k_cdc.is_some() && own.k_id == other.k_id && own.k_cdc == other.k_cdc
-    }
-
-    pub(crate) fn sealer(&self) -> Result<Sealer> {
-        self.require(Right::BackUp)?;
-        Sealer::new(self.id(), self.member(), &self.inner.bundle).map_err(|_| not_allowed("write"))
-    }
-
-    pub(crate) fn opener(&self) -> Opener {
-        Opener::new(self.id(), &self.inner.bundle)
-    }
-
-    /// Takes an object apart: checksum, place, and the signature of an active member whose role
-    /// allows it.
-    pub(crate) fn parse<'a>(
-        &self,
-        bytes: &'a [u8],
-        object_type: ObjectType,
-        id: ObjectId,
-    ) -> std::result::Result<Object<'a>, FormatError> {
-        let object = Object::parse(bytes)?;
-        check_place(&object.header, object_type, self.id(), id)?;
-        if object_type.is_signed() {
-            let member = self.inner.members.active(object.header.member).ok_or(FormatError::Signature)?;
-            object.verify(&member.sign)?;
-            if !may_sign(member.role, object_type) {
-                return Err(FormatError::Misplaced("its author"));
-            }
-        }
-        Ok(object)
-    }
-
-    /// Number of member entries, and the hash of the last.
-    pub(crate) fn members_head(&self) -> (u64, [u8; 32]) {
-        (self.inner.members.len() as u64, self.inner.members.last_hash())
     }
 
     /// Header of an object that we write.
@@ -545,33 +477,4 @@ pub(crate) fn read_slot(
     let object = Object::parse(bytes)?;
     check_place(&object.header, ObjectType::KeySlot, repository, id)?;
     Ok((object.header.clone(), KeySlot::decode(object.body)?))
-}
-
-/// Reads the chain of members from the entry that `holdfast.json` names.
-async fn read_members(
-    store: &dyn ObjectStore,
-    description: &Description,
-    owner: &SignPublic,
-) -> Result<Members> {
-    let mut members = Members::default();
-    for meta in list_all(store, "members/").await? {
-        let Some(Place::Member(number, id)) = name::parse(meta.key.as_str()) else { continue };
-        let expected = members.next_object().unwrap_or(description.member);
-        if number != members.len() as u64 || id != expected {
-            continue;
-        }
-        let bytes = store.get(&meta.key, WHOLE).await?;
-        let placed = Object::parse(&bytes)
-            .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
-            .and_then(|()| members.append(&bytes, description.id, owner));
-        placed.map_err(|error| Error::format(meta.key.as_str(), error))?;
-    }
-    if members.is_empty() {
-        let name = name::member(0, description.member);
-        return Err(Error::new(
-            ErrorKind::Damaged,
-            format!("{name} is missing: nobody's rights can be told"),
-        ));
-    }
-    Ok(members)
 }

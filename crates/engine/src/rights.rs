@@ -1,15 +1,14 @@
-//! What a key may do, by its role; and what a role may sign.
+//! What a key may do, by its role.
 //!
 //! A verb asks before it does anything, so that what is refused leaves nothing behind, and the refusal
 //! says what the key is and which one would do. The keys that a role lacks are the lock; this is only
-//! the sign on the door. On purpose not here: who has which role ([`crate::members`]).
+//! the sign on the door. On purpose not here: who has which role, and what a role may sign
+//! ([`crate::standing`]).
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Repository;
-use holdfast_core::crypto::SignPublic;
 use holdfast_core::id::MemberId;
 use holdfast_core::keys::Role;
-use holdfast_core::object::ObjectType;
 
 /// What a verb needs of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,23 +61,6 @@ const fn described(role: Role) -> &'static str {
     }
 }
 
-/// Whether a role may sign such an object. Whose session it is of, and whether an end commits or
-/// aborts, is looked at where that is known.
-pub(crate) const fn may_sign(role: Role, object: ObjectType) -> bool {
-    match object {
-        ObjectType::Root | ObjectType::IndexSegment | ObjectType::SnapshotSegment | ObjectType::List => {
-            matches!(role, Role::Owner | Role::Maintainer)
-        }
-        ObjectType::IndexDelta | ObjectType::Pins | ObjectType::Wal => {
-            matches!(role, Role::Owner | Role::Writer)
-        }
-        ObjectType::Begin | ObjectType::End => !matches!(role, Role::Reader),
-        // Any member has evidence of its own; the chain of members looks at its authors itself; the
-        // rest is not signed.
-        ObjectType::Evidence | ObjectType::Member | ObjectType::Pack | ObjectType::KeySlot => true,
-    }
-}
-
 impl Repository {
     /// Whether the key allows something.
     #[must_use]
@@ -98,27 +80,11 @@ impl Repository {
         Err(Error::new(ErrorKind::NotAllowed, what))
     }
 
-    /// What a member may do now; `None` of one that was removed, or never was.
-    pub(crate) fn role_of(&self, member: MemberId) -> Option<Role> {
-        self.active(member).map(|entry| entry.role)
-    }
-
-    /// Whether a member is an owner now.
-    pub(crate) fn is_owner(&self, member: MemberId) -> bool {
-        self.role_of(member) == Some(Role::Owner)
-    }
-
     /// Whether our sessions may rely on chunks that a member sealed: an owner's on those of owners, a
     /// writer's on its own and those of owners. Whoever else says that it has a chunk may lie, and
     /// then nobody would have it.
     pub(crate) fn trusts(&self, member: MemberId) -> bool {
         member == self.member() || self.is_owner(member)
-    }
-
-    /// The key that verifies what an active member signed that may maintain.
-    pub(crate) fn key_of_maintainer(&self, member: MemberId) -> Option<SignPublic> {
-        let entry = self.active(member)?;
-        may_sign(entry.role, ObjectType::IndexSegment).then_some(entry.sign)
     }
 }
 
@@ -134,13 +100,5 @@ mod tests {
         assert_eq!(may(Right::BackUp), [true, true, false, false]);
         assert_eq!(may(Right::Rewrite), [true, false, false, false]);
         assert_eq!(may(Right::Maintain), [true, false, true, false]);
-        let signs = |object| roles.map(|role| may_sign(role, object));
-        assert_eq!(signs(ObjectType::Root), [true, false, true, false]);
-        assert_eq!(signs(ObjectType::List), [true, false, true, false]);
-        assert_eq!(signs(ObjectType::IndexDelta), [true, true, false, false]);
-        assert_eq!(signs(ObjectType::Pins), [true, true, false, false]);
-        assert_eq!(signs(ObjectType::Begin), [true, true, true, false]);
-        assert_eq!(signs(ObjectType::Wal), [true, true, false, false]);
-        assert_eq!(signs(ObjectType::Evidence), [true, true, true, true]);
     }
 }

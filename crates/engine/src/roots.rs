@@ -9,7 +9,7 @@ use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
 use holdfast_core::name::{self, Place};
-use holdfast_core::object::ObjectType;
+use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::root::Root;
 
 /// A root, with the hash of its object.
@@ -23,7 +23,9 @@ pub(crate) struct SeenRoot {
 fn unusable_root(number: u64, error: FormatError) -> Error {
     let name = name::root(number);
     match error {
-        FormatError::Newer(_) | FormatError::NotAllowed(_) => Error::format(&name, error),
+        FormatError::Newer(_) | FormatError::NotAllowed(_) | FormatError::KeyEpoch(_) => {
+            Error::format(&name, error)
+        }
         _ => Error {
             kind: ErrorKind::Damaged,
             what: format!("cannot use {name}, the newest root; run `holdfast repair index`"),
@@ -61,8 +63,48 @@ impl Repository {
             Error::new(ErrorKind::Damaged, what)
         };
         let bytes = bytes.ok_or_else(gone)?;
+        self.know_author(&bytes).await?;
+        if self.meets_newer_root(number) {
+            // Its author may have been removed since we looked.
+            self.refresh_members().await?;
+        }
         let root = self.decode_root(number, &bytes).map_err(|error| unusable_root(number, error))?;
+        self.know_members(&root).await?;
+        if self.is_late(&root, &bytes).await? {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "{} was published by a member after it had been removed: it does not count; run \
+                     `holdfast repair index`, and take its right to write to the repository's place away",
+                    name::root(number)
+                ),
+            ));
+        }
         Ok(SeenRoot { root, hash: hash(&bytes) })
+    }
+
+    /// Whether a root was published by a member that earlier roots had shut out. What a removed
+    /// member had published before counts.
+    pub(crate) async fn is_late(&self, root: &Root, bytes: &[u8]) -> Result<bool> {
+        let author_of = |bytes: &[u8]| Object::parse(bytes).map(|object| object.header.member);
+        let Ok(author) = author_of(bytes) else { return Ok(false) };
+        let standing = self.standing();
+        let Some(removal) = standing.members.removed(author) else { return Ok(false) };
+        let mut named = root.members.0;
+        for number in (1..root.number).rev() {
+            if named > removal {
+                break;
+            }
+            let Some(bytes) = get_optional(&**self.store(), &name::root(number)).await? else { continue };
+            // One that cannot be read says nothing; those before it do.
+            let Ok(earlier) = self.decode_root(number, &bytes) else { continue };
+            named = earlier.members.0;
+            // Whoever belongs names no fewer than were named before.
+            if author_of(&bytes).is_ok_and(|author| standing.members.removed(author).is_none()) {
+                break;
+            }
+        }
+        Ok(named > removal)
     }
 
     /// The newest root, read again; only what came after the one that is known is fetched.
@@ -76,8 +118,8 @@ impl Repository {
 
     pub(crate) fn decode_root(&self, number: u64, bytes: &[u8]) -> std::result::Result<Root, FormatError> {
         let object = self.parse(bytes, ObjectType::Root, name::root_object(number))?;
-        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see roots"))?;
-        let root = Root::decode(&object.header, object.body, key)?;
+        let key = self.k_ref_of(object.header.key_epoch)?;
+        let root = Root::decode(&object.header, object.body, &key)?;
         if root.number != number || root.repository_hash != self.description_hash() {
             return Err(FormatError::Misplaced("what it says of the repository"));
         }

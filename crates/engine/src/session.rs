@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::index::Index;
 use crate::packer::{Packer, Parcel};
 use crate::repository::{Repository, object_key, put_or_mine};
+use crate::standing::removed;
 use crate::trust::Reliable;
 use crate::view::View;
 use bytes::Bytes;
@@ -106,7 +107,10 @@ impl Session {
             let begin = Begin { stream: options.stream, process: ctx.process, started: options.started };
             let header = repository.header(ctx, ObjectType::Begin, name::named_object(&name.begin()), epoch);
             repository
-                .put_own(&name.begin(), begin.encode(&header, repository.k_ref()?, repository.signer()))
+                .put_own(
+                    &name.begin(),
+                    begin.encode(&header, &repository.k_ref_for(&header)?, repository.signer()),
+                )
                 .await?;
         }
         Ok(Self {
@@ -242,8 +246,8 @@ impl Session {
         let name = self.name.delta(self.deltas);
         let header =
             self.repository.header(&self.ctx, ObjectType::IndexDelta, name::named_object(&name), self.epoch);
-        let bytes =
-            encode_delta(&header, self.deltas, &tables, self.repository.k_idx()?, self.repository.signer());
+        let key = self.repository.k_idx_for(&header)?;
+        let bytes = encode_delta(&header, self.deltas, &tables, &key, self.repository.signer());
         self.repository.put_own(&name, bytes).await?;
         self.deltas += 1;
         Ok(())
@@ -300,16 +304,20 @@ impl Session {
             self.check_packs(&view, &pins.packs)?;
         }
         self.check_adopted().await?;
+        // Whoever removes us looks for sessions after its entry is there: it sees ours, or we see it.
+        self.repository.require_belonging().await?;
         if self.put_commit(summary, details).await? == Put::Exists {
             return Ok(false);
         }
         // W7.
         let root = self.repository.newest_root().await?;
-        if self.epoch >= root.fence {
+        let shut_out = self.repository.is_shut_out(self.name.member, &root);
+        if self.epoch >= root.fence && !shut_out {
             return Ok(true);
         }
         let view = self.repository.view().await?;
-        Ok(view.catalogued.iter().any(|row| row.session == self.name.session))
+        let counts = view.catalogued.iter().any(|row| row.session == self.name.session);
+        if shut_out && !counts { Err(removed()) } else { Ok(counts) }
     }
 
     /// Whether a root lets sessions of our age commit.
@@ -355,6 +363,7 @@ impl Session {
     /// A new session in the place of this one, with its packs: none of the rules for a session
     /// depend on who sealed what it names.
     async fn again(self) -> Result<Self> {
+        self.repository.require_belonging().await?;
         let view = self.repository.view().await?;
         let mut adopted = self.adopted;
         for class in [PackClass::Data, PackClass::Tree] {
@@ -390,7 +399,8 @@ impl Session {
         let header =
             self.repository.header(&self.ctx, ObjectType::Pins, name::named_object(&name), self.epoch);
         let repository = &self.repository;
-        repository.put_own(&name, pins.encode(&header, repository.k_ref()?, repository.signer())).await?;
+        let bytes = pins.encode(&header, &repository.k_ref_for(&header)?, repository.signer());
+        repository.put_own(&name, bytes).await?;
         self.pins += 1;
         Ok(())
     }
@@ -408,7 +418,8 @@ impl Session {
             repository.description_hash(),
             Published { deltas: self.deltas, pins: self.pins },
         );
-        let bytes = End::Commit(Box::new(commit)).encode(&header, repository.k_ref()?, repository.signer());
+        let key = repository.k_ref_for(&header)?;
+        let bytes = End::Commit(Box::new(commit)).encode(&header, &key, repository.signer());
         put_or_mine(&**repository.store(), &name, bytes).await
     }
 
@@ -460,7 +471,7 @@ impl Repository {
         let object = name.end();
         let header = self.header(ctx, ObjectType::End, name::named_object(&object), epoch);
         let end = End::Abort { reason: reason.to_owned() };
-        let bytes = end.encode(&header, self.k_ref()?, self.signer());
+        let bytes = end.encode(&header, &self.k_ref_for(&header)?, self.signer());
         // Losing the race is fine: the session has its end.
         put_or_mine(&**self.store(), &object, bytes).await.map(drop)
     }

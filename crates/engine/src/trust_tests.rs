@@ -241,7 +241,7 @@ fn what_a_writer_says_of_packs_of_others_does_not_count() {
             let session = SessionName { epoch: 0, member: author.member(), session: SessionId([7; 16]) };
             let id = name::named_object(&session.delta(0));
             let header = author.header(&world.ctx(), ObjectType::IndexDelta, id, 0);
-            let bytes = encode_delta(&header, 0, tables, author.k_idx().unwrap(), author.signer());
+            let bytes = encode_delta(&header, 0, tables, &author.k_idx().unwrap(), author.signer());
             owner.decode_delta(&session, 0, &bytes).map(drop)
         };
         let of_owner =
@@ -259,7 +259,7 @@ fn what_a_writer_says_of_packs_of_others_does_not_count() {
 /// An object of a type, signed by a member.
 fn signed(world: &World, author: &Repository, object_type: ObjectType) -> (Vec<u8>, ObjectId) {
     let session = SessionName { epoch: 0, member: author.member(), session: SessionId([7; 16]) };
-    let (k_ref, k_idx) = (author.k_ref().unwrap(), author.k_idx().unwrap());
+    let (k_ref, k_idx) = (&author.k_ref().unwrap(), &author.k_idx().unwrap());
     let id = match object_type {
         ObjectType::Root => name::root_object(1),
         ObjectType::Begin => name::named_object(&session.begin()),
@@ -321,7 +321,7 @@ fn what_a_role_may_not_sign_does_not_count_and_is_found() {
             let object = session.end();
             let header = author.header(&world.ctx(), ObjectType::End, name::named_object(&object), 0);
             let end = End::Abort { reason: "because".into() };
-            let bytes = end.encode(&header, author.k_ref().unwrap(), author.signer());
+            let bytes = end.encode(&header, &author.k_ref().unwrap(), author.signer());
             let decoded = owner.decode_end(&session, &bytes).map(drop);
             let expected = if may { Ok(()) } else { Err(FormatError::Misplaced("its author")) };
             assert_eq!(decoded, expected, "by a {}", author.role().word());

@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{Index, PackState, clean_copies, local_segment, verify_segment};
 use crate::lists::Lists;
 use crate::repository::{Repository, get_optional, list_after, object_key};
-use crate::rights::may_sign;
 use crate::roots::SeenRoot;
 use crate::session::AdoptedPack;
 use crate::trust::are_of;
@@ -21,7 +20,7 @@ use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::index::{IndexTables, decode_delta};
 use holdfast_core::name::{self, PackClass, Place, SessionName};
 use holdfast_core::object::{Header, Object, ObjectType};
-use holdfast_core::root::{CataloguedSnapshot, List, Root, SegmentRow, decode_snapshots};
+use holdfast_core::root::{CataloguedSnapshot, List, ListKind, Root, SegmentRow, decode_snapshots};
 use holdfast_core::session::{Begin, End, Pins};
 use holdfast_store::Key;
 use std::collections::{BTreeMap, HashSet};
@@ -172,7 +171,9 @@ impl Repository {
         if care == Care::Strict {
             view.refuse_roll_back()?;
         }
+        self.know_members(&view.root).await?;
         self.read_lists(view, care).await?;
+        view.leave_out_removed(self);
         self.read_root_parts(view, care).await?;
         self.read_ends(view, care).await?;
         view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
@@ -194,6 +195,7 @@ impl Repository {
             .buffer_unordered(READS_AT_ONCE);
         while let Some((name, bytes)) = ends.next().await {
             let Some(bytes) = bytes? else { continue };
+            self.know_author(&bytes).await?;
             let decoded = self.decode_end(&name, &bytes);
             match (decoded, view.sessions.get_mut(&name)) {
                 (Ok(end), Some(session)) => {
@@ -214,27 +216,15 @@ impl Repository {
         bytes: &[u8],
     ) -> std::result::Result<(Header, End), FormatError> {
         let object = self.parse(bytes, ObjectType::End, name::named_object(&name.end()))?;
-        let key = self.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see snapshots"))?;
-        let end = End::decode(&object.header, object.body, key)?;
+        let key = self.k_ref_of(object.header.key_epoch)?;
+        let end = End::decode(&object.header, object.body, &key)?;
         end.check_author(&object.header, name)?;
-        self.check_end(&object.header, name, &end)?;
-        Ok((object.header, end))
-    }
-
-    /// An owner or a writer commits its own session; a session is aborted by its own member, or by
-    /// who maintains.
-    fn check_end(
-        &self,
-        header: &Header,
-        name: &SessionName,
-        end: &End,
-    ) -> std::result::Result<(), FormatError> {
-        let may_sign = |object| self.role_of(header.member).is_none_or(|role| may_sign(role, object));
+        let author = object.header.member;
         let may = match end {
-            End::Commit(_) => may_sign(ObjectType::IndexDelta),
-            End::Abort { .. } => header.member == name.member || may_sign(ObjectType::Root),
+            End::Commit(_) => self.may_write(author),
+            End::Abort { .. } => author == name.member || self.maintainer_key_of(author).is_some(),
         };
-        if may { Ok(()) } else { Err(FormatError::Misplaced("its author")) }
+        if may { Ok((object.header, end)) } else { Err(FormatError::Misplaced("its author")) }
     }
 
     /// Takes apart an object of a session, which only the session's own member may have written.
@@ -256,10 +246,11 @@ impl Repository {
     /// Reads the begin of a session.
     pub(crate) async fn read_begin(&self, name: &SessionName) -> Result<Option<Begin>> {
         let Some(bytes) = get_optional(&**self.store(), &name.begin()).await? else { return Ok(None) };
-        let key = self.k_ref()?;
-        let begin = self
-            .parse_of_session(&bytes, ObjectType::Begin, &name.begin(), name)
-            .and_then(|object| Begin::decode(&object.header, object.body, key));
+        self.know_author(&bytes).await?;
+        let begin =
+            self.parse_of_session(&bytes, ObjectType::Begin, &name.begin(), name).and_then(|object| {
+                Begin::decode(&object.header, object.body, &self.k_ref_of(object.header.key_epoch)?)
+            });
         begin.map(Some).map_err(|error| Error::format(&name.begin(), error))
     }
 
@@ -281,6 +272,7 @@ impl Repository {
             .buffer_unordered(READS_AT_ONCE);
         while let Some((session, number, bytes)) = reads.next().await {
             let Some(bytes) = bytes? else { return Ok(false) };
+            self.know_author(&bytes).await?;
             let name = session.delta(number);
             match self.decode_delta(&session, number, &bytes) {
                 Ok(tables) => {
@@ -302,10 +294,10 @@ impl Repository {
         number: u32,
         bytes: &[u8],
     ) -> std::result::Result<IndexTables, FormatError> {
-        let key = self.k_idx().map_err(|_| FormatError::NotAllowed("it cannot see the index"))?;
         let name = session.delta(number);
         let object = self.parse_of_session(bytes, ObjectType::IndexDelta, &name, session)?;
-        let (stated, tables) = decode_delta(&object.header, object.body, key)?;
+        let key = self.k_idx_of(object.header.key_epoch)?;
+        let (stated, tables) = decode_delta(&object.header, object.body, &key)?;
         if stated != number {
             return Err(FormatError::Misplaced("its number"));
         }
@@ -367,16 +359,22 @@ impl Repository {
         }
     }
 
+    pub(crate) fn decode_pins(
+        &self,
+        session: &SessionName,
+        number: u32,
+        bytes: &[u8],
+    ) -> std::result::Result<Pins, FormatError> {
+        let object = self.parse_of_session(bytes, ObjectType::Pins, &session.pins(number), session)?;
+        Pins::decode(&object.header, object.body, &self.k_ref_of(object.header.key_epoch)?)
+    }
+
     /// Packs that a session took over from another are named by its delta and its pins alone.
     async fn read_pinned(&self, name: &SessionName, number: u32, index: &Index) -> Result<Vec<AdoptedPack>> {
         let object_name = name.pins(number);
         let Some(bytes) = get_optional(&**self.store(), &object_name).await? else { return Ok(Vec::new()) };
-        let key = self.k_ref()?;
-        let pins = self
-            .parse_of_session(&bytes, ObjectType::Pins, &object_name, name)
-            .and_then(|object| Pins::decode(&object.header, object.body, key));
         // Damaged pins are for `check` to name.
-        let Ok(pins) = pins else { return Ok(Vec::new()) };
+        let Ok(pins) = self.decode_pins(name, number, &bytes) else { return Ok(Vec::new()) };
         let mut packs = Vec::new();
         for id in pins.packs {
             if index.row_of(&id)?.is_some() {
@@ -395,12 +393,11 @@ impl Repository {
 
     /// Reads what the root names: segments of the index and of snapshots.
     async fn read_root_parts(&self, view: &mut View, care: Care) -> Result<()> {
-        let k_ref = self.k_ref()?;
         self.read_segments(view, care).await?;
         for row in view.root.snapshots.clone() {
             let name = name::snapshot_segment(row.id);
             let rows = self.read_named(&name, ObjectType::SnapshotSegment, row.id, &row.hash, |object| {
-                decode_snapshots(&object.header, object.body, k_ref)
+                decode_snapshots(&object.header, object.body, &self.k_ref_of(object.header.key_epoch)?)
             });
             match rows.await? {
                 Ok(rows) => view.catalogued.extend(rows),
@@ -471,20 +468,22 @@ impl Repository {
         if hash(&bytes) != *expected {
             return Ok(Err("it is not the object that the root names".into()));
         }
+        self.know_author(&bytes).await?;
         match self.parse(&bytes, object_type, id).and_then(|object| decode(&object)) {
             Ok(read) => Ok(Ok(read)),
-            Err(error @ FormatError::Newer(_)) => Err(Error::format(name, error)),
+            Err(error @ (FormatError::Newer(_) | FormatError::KeyEpoch(_))) => {
+                Err(Error::format(name, error))
+            }
             Err(error) => Ok(Err(error.to_string())),
         }
     }
 
     /// Reads the root's lists.
     async fn read_lists(&self, view: &mut View, care: Care) -> Result<()> {
-        let key = self.k_idx()?;
         for row in view.root.lists.clone() {
             let name = name::list(row.id);
             let list = self.read_named(&name, ObjectType::List, row.id, &row.hash, |object| {
-                List::decode(&object.header, object.body, key)
+                List::decode(&object.header, object.body, &self.k_idx_of(object.header.key_epoch)?)
             });
             match list.await? {
                 Ok(list) => view.lists.take(row, &list),
@@ -521,6 +520,22 @@ impl View {
             };
             apply(self.sessions.entry(session).or_insert(fresh));
         }
+    }
+
+    /// Leaves out sessions of members that are shut out, but for what roots have taken in. Where
+    /// nobody can tell any more what that was, all that there is stays.
+    fn leave_out_removed(&mut self, repository: &Repository) {
+        let rows = self.root.lists.iter().filter(|row| row.kind == ListKind::Absorbed as u8);
+        let names: Vec<_> = rows.map(|row| name::list(row.id)).collect();
+        if self.damage.iter().any(|damage| names.contains(&damage.object)) {
+            return;
+        }
+        let (root, absorbed) = (&self.root, &self.lists.absorbed);
+        self.sessions.retain(|name, _| {
+            u64::from(name.epoch) < root.fence
+                || absorbed.contains(&(name.member, name.session))
+                || !repository.is_shut_out(name.member, root)
+        });
     }
 
     fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {

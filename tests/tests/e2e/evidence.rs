@@ -34,9 +34,9 @@ impl Entropy for FromSystem {
     }
 }
 
-/// What the engine is given here.
-pub(crate) fn ctx() -> Ctx {
-    Ctx {
+/// Appends records as drills do; their names.
+pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
+    let ctx = Ctx {
         clock: Arc::new(Days(0.into())),
         entropy: Arc::new(FromSystem),
         kem: KemCalls::system(),
@@ -46,12 +46,7 @@ pub(crate) fn ctx() -> Ctx {
         process: Process { machine: [1; 16], boot: [2; 16], number: 1, start: 0 },
         is_alive: |_| true,
         cache: None,
-    }
-}
-
-/// Appends records as drills do; their names.
-pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
-    let ctx = ctx();
+    };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());
         let secret = Secret::Password(b"correct horse".to_vec());

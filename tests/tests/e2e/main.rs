@@ -56,6 +56,7 @@ mod keys;
 mod kill;
 mod log;
 mod look;
+mod members;
 mod own_places;
 mod policy;
 mod prune;

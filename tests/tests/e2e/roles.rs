@@ -5,16 +5,12 @@
 //! (`bucket_roles`, `cluster_roles`), and how members come and go.
 
 use super::compare::same;
-use super::evidence::ctx;
 use super::tree::{noise, ordinary, put};
 use super::world::{Ran, Word, World, count, objects, within};
 use holdfast_core::keys::Role;
-use holdfast_engine::{NewKey, Repository, Secret, admit};
-use holdfast_store::LocalStore;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 /// A member of a repository in a folder: the file that opens it.
 pub(super) struct Member {
@@ -27,17 +23,11 @@ impl Member {
     pub(super) fn admitted(world: &World, role: Role) -> Self {
         let key = world.path(format!("{}.key", role.word()));
         let cache = world.path(format!("cache of the {}", role.word()));
-        let bytes = noise(role as u64, 64);
-        put(&key, &bytes);
-        let ctx = ctx();
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());
-            let owner = Secret::Password(b"correct horse".to_vec());
-            let repository = Repository::open(&ctx, store, &owner).await.unwrap();
-            let label = Some(role.word().to_owned());
-            let new = NewKey { secret: Secret::KeyFile(bytes), label, cost: None };
-            admit(&ctx, &repository, role, &new).await.unwrap();
-        });
+        put(&key, noise(role as u64, 64));
+        let kit = world.path(format!("kit of the {}", role.word()));
+        world
+            .run(&[&"key", &"add", &"--role", &role.word(), &"--new-key-file", &key, &"--kit", &kit])
+            .ends(0);
         Self { key, cache }
     }
 

@@ -231,6 +231,11 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["key", "add", "--label", "second\u{1b}[2J"], 0),
     (&["key", "list"], 0),
     (&["key", "remove", "KEY"], 0),
+    (&["key", "add", "--role", "writer", "--label", "web1"], 0),
+    (&["key", "list"], 0),
+    (&["key", "remove", "KEY", "--rotate"], 0),
+    (&["key", "rotate"], 0),
+    (&["key", "list"], 0),
     (&["key", "passwd", "--kdf-memory", "2", "--label", "changed"], 0),
     (&["run", "SHOP"], 0),
     (&["drill", "SHOP"], 0),
@@ -430,7 +435,7 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
     assert!(["evidence", "help", "key", "policy", "repair", "wal"].iter().all(|verb| verbs.remove(*verb)));
-    verbs.extend(["list", "add", "remove", "passwd"].map(|verb| format!("key {verb}")));
+    verbs.extend(["list", "add", "remove", "rotate", "passwd"].map(|verb| format!("key {verb}")));
     verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
     verbs.extend(["check", "plan", "schema", "coverage"].map(|verb| format!("policy {verb}")));
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));

@@ -9,6 +9,7 @@ use crate::ink::InitLine;
 use crate::wire_up::Founded;
 use crate::{secrets, wire_up};
 use holdfast_core::crypto::KdfCost;
+use holdfast_core::keys::Role;
 
 /// Makes the repository; the kit's file first, so that a repository never lacks a kit for a typing error.
 pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
@@ -43,6 +44,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
         host: &wire_up::host_name(),
         with_key_file: is_key_file(&secret),
         key: "",
+        role: Role::Owner,
         program: program_hash(),
     };
     let text = kit.text();

@@ -1,4 +1,4 @@
-//! `key`: what opens the repository is listed, added, removed and changed.
+//! `key`: what opens the repository is listed, added, removed and changed, and who holds it.
 //!
 //! On purpose not here: how it is done so that a key is always left; the engine knows.
 
@@ -7,19 +7,22 @@ use super::init::cost;
 use super::kit::{Kit, KitFile, is_key_file, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 use crate::engine::{
-    ChangedKey, Error, ErrorKind, KeyInfo, NewKey, RemovedKey, Repository, add_key, change_key, keys,
-    remove_key,
+    ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository,
+    add_key, admit, change_key, keys, last_slot_of, members, remove_key, remove_member, rotate,
 };
 use crate::fault::Fault;
 use crate::ink::{
-    Align, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, Table, counted, escape, local, size,
+    Align, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, KeysRotatedLine, MemberLine,
+    MemberRemovedLine, Table, counted, escape, local, size,
 };
 use crate::{secrets, wire_up};
-use holdfast_core::id::ObjectId;
+use holdfast_core::id::{MemberId, ObjectId};
 
-const COLUMNS: [(&str, Align); 6] = [
+const COLUMNS: [(&str, Align); 8] = [
     ("ID", Align::Left),
     ("LABEL", Align::Left),
+    ("ROLE", Align::Left),
+    ("MEMBER", Align::Left),
     ("KIND", Align::Left),
     ("CREATED", Align::Left),
     ("MEMORY", Align::Right),
@@ -35,6 +38,7 @@ pub(crate) async fn run(run: &Run, verb: &KeyVerb) -> Result<(), Fault> {
         KeyVerb::List => list(run).await,
         KeyVerb::Add(args) => add(run, args).await,
         KeyVerb::Remove(args) => remove(run, args).await,
+        KeyVerb::Rotate => rotate_keys(run, &run.open().await?).await,
         KeyVerb::Passwd(args) => passwd(run, args).await,
     }
 }
@@ -45,8 +49,12 @@ async fn list(run: &Run) -> Result<(), Fault> {
     run.tell(&outcome.problems);
     if run.ink.tone.json {
         outcome.value.iter().for_each(|key| run.ink.json(&KeyLine::from(key)));
+        for member in members(&repository) {
+            let own = outcome.value.iter().filter(|key| key.member == member.id).count();
+            run.ink.json(&MemberLine::new(&member, own));
+        }
     } else {
-        show(run, &outcome.value);
+        show(run, &outcome.value, &members(&repository));
     }
     match outcome.problems.problem_count {
         0 => Ok(()),
@@ -57,10 +65,18 @@ async fn list(run: &Run) -> Result<(), Fault> {
     }
 }
 
-fn show(run: &Run, listed: &[KeyInfo]) {
+fn show(run: &Run, listed: &[KeyInfo], members: &[MemberInfo]) {
     let mut table = Table::new(&COLUMNS);
     listed.iter().for_each(|key| table.row(cells(key)));
     run.ink.table(&table);
+    let without =
+        |member: &&MemberInfo| !member.is_removed && listed.iter().all(|key| key.member != member.id);
+    for member in members.iter().filter(without) {
+        let (id, label, role) = (brief(member.id), shown_label(&member.label), member.role.word());
+        run.ink.talk(&format!(
+            "member {id} ({role}, {label}) has no key here: holdfast key remove --member {id} shuts it out"
+        ));
+    }
     if listed.len() == 1 {
         run.ink
             .talk("this is the only key: add another and keep it apart from this machine (holdfast key add)");
@@ -72,11 +88,23 @@ fn cells(key: &KeyInfo) -> Vec<String> {
     vec![
         short(key.id),
         shown_label(&key.label),
+        key.role.word().to_owned(),
+        brief(key.member),
         if key.password_cost.is_some() { "password" } else { "key file" }.to_owned(),
         key.created.map(local).unwrap_or_else(|| "not known".into()),
         memory.unwrap_or_else(|| "-".into()),
-        if key.in_use { "yes" } else { "" }.to_owned(),
+        match (key.in_use, key.is_removed) {
+            (_, true) => "removed",
+            (true, false) => "yes",
+            (false, false) => "",
+        }
+        .to_owned(),
     ]
+}
+
+/// The beginning of a member's id that people are shown.
+fn brief(member: MemberId) -> String {
+    member.to_string()[..8].to_owned()
 }
 
 fn short(id: ObjectId) -> String {
@@ -105,7 +133,10 @@ async fn add(run: &Run, args: &KeyAddArgs) -> Result<(), Fault> {
     let repository = run.open().await?;
     let new = new_key(&args.new)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
-    let key = add_key(&run.ctx, &repository, &new).await?;
+    let key = match args.role {
+        None => add_key(&run.ctx, &repository, &new).await?,
+        Some(role) => admit(&run.ctx, &repository, role.into(), &new).await?,
+    };
     let text = kit_text(&repository, &key, &new);
     if let Some(file) = file {
         file.write(&text, &format!("key {} was added", short(key.id)))?;
@@ -117,6 +148,9 @@ async fn add(run: &Run, args: &KeyAddArgs) -> Result<(), Fault> {
         return Ok(());
     }
     run.ink.talk(&format!("added key {}; it was read back and opens the repository", short(key.id)));
+    if args.role.is_some() {
+        run.ink.talk(&format!("it is of a new member, {}: {}", brief(key.member), key.role.word()));
+    }
     if let Some(file) = kit_file {
         run.ink.talk(&format!("recovery kit written to {file}: keep it apart from this machine"));
         return Ok(());
@@ -133,6 +167,7 @@ fn kit_text(repository: &Repository, key: &KeyInfo, new: &NewKey) -> String {
         host: &wire_up::host_name(),
         with_key_file: is_key_file(&new.secret),
         key: &shown_label(&key.label),
+        role: key.role,
         program: program_hash(),
     };
     kit.text()
@@ -140,7 +175,26 @@ fn kit_text(repository: &Repository, key: &KeyInfo, new: &NewKey) -> String {
 
 async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
     let (repository, secret) = run.open_with_secret().await?;
-    let removed = remove_key(&run.ctx, &repository, &secret, &args.id).await.map_err(with_hint)?;
+    let (member, id) = match (&args.member, &args.id) {
+        (Some(text), _) => (Some(find_member(&repository, text)?), String::new()),
+        (None, id) => {
+            let id = id.clone().unwrap_or_default();
+            (last_slot_of(&repository, &id).await.map_err(with_hint)?, id)
+        }
+    };
+    if let Some(member) = member {
+        let removed = remove_member(&run.ctx, &repository, member).await?;
+        tell_member(run, &removed, args.rotate);
+        return if args.rotate { rotate_keys(run, &repository).await } else { Ok(()) };
+    }
+    if args.rotate {
+        let what = "--rotate is for a member that is removed, and this is one key of several";
+        return Err(Fault::usage(
+            what,
+            "leave it out, or remove the member: holdfast key remove --member MEMBER",
+        ));
+    }
+    let removed = remove_key(&run.ctx, &repository, &secret, &id).await.map_err(with_hint)?;
     warn(run, &removed);
     if run.ink.tone.json {
         run.ink.json(&KeyRemovedLine::from(&removed));
@@ -154,6 +208,61 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
         short(*replaced)
     ));
     copies(run);
+    Ok(())
+}
+
+/// The member that a person means by its id or the beginning of one.
+fn find_member(repository: &Repository, text: &str) -> Result<MemberId, Fault> {
+    let all = members(repository);
+    let matching: Vec<_> = all.iter().filter(|member| member.id.to_string().starts_with(text)).collect();
+    let hint = "see which there are: holdfast key list";
+    let text = escape(text.as_bytes());
+    match matching[..] {
+        [member] if !text.is_empty() => Ok(member.id),
+        [] => Err(Fault::failed(format!("there is no member {text}"), hint)),
+        _ => Err(Fault::usage(format!("`{text}` could mean several members"), hint)),
+    }
+}
+
+fn tell_member(run: &Run, removed: &RemovedMember, rotates: bool) {
+    if run.ink.tone.json {
+        run.ink.json(&MemberRemovedLine::from(removed));
+        return;
+    }
+    let RemovedMember { member, slots, aborted, .. } = removed;
+    run.ink.talk(&format!(
+        "removed member {} ({}, {}): nothing that it writes from now on counts; what it had stored stays",
+        brief(member.id),
+        member.role.word(),
+        shown_label(&member.label)
+    ));
+    let (keys, sessions) = (slots.len() as u64, aborted.len() as u64);
+    run.ink.talk(&format!(
+        "{} removed, {} ended",
+        counted(keys, "key", "keys"),
+        counted(sessions, "open session", "open sessions")
+    ));
+    run.ink.talk("take its right to write to the repository's place away, where it has one of its own");
+    if !rotates {
+        run.ink.talk(
+            "it keeps the keys that it had: so that it cannot open what is stored later, holdfast key rotate",
+        );
+    }
+    copies(run);
+}
+
+async fn rotate_keys(run: &Run, repository: &Repository) -> Result<(), Fault> {
+    let rotated = rotate(&run.ctx, repository).await?;
+    if run.ink.tone.json {
+        run.ink.json(&KeysRotatedLine::from(&rotated));
+        return Ok(());
+    }
+    let members = counted(rotated.members.into(), "member", "members");
+    run.ink.talk(&format!(
+        "{members} got new keys (key epoch {}): what is stored from now on is sealed with them; what was stored \
+         before stays as it is, and readable",
+        rotated.key_epoch
+    ));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::fault::Fault;
 use crate::ink::escape;
 use aws_lc_rs::digest::{SHA256, digest};
 use holdfast_core::id::hex;
+use holdfast_core::keys::Role;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -16,7 +17,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What a kit tells.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Kit<'a> {
     pub(crate) location: &'a str,
     pub(crate) id: &'a str,
@@ -24,6 +25,8 @@ pub(crate) struct Kit<'a> {
     pub(crate) with_key_file: bool,
     /// What people call the key; empty where it does not matter.
     pub(crate) key: &'a str,
+    /// What its member may do.
+    pub(crate) role: Role,
     /// SHA-256 of this program, where it could be read.
     pub(crate) program: Option<String>,
 }
@@ -31,7 +34,7 @@ pub(crate) struct Kit<'a> {
 impl Kit<'_> {
     /// Writes the text.
     pub(crate) fn text(&self) -> String {
-        let Self { location, id, host, with_key_file, key, program } = self;
+        let Self { location, id, host, with_key_file, key, role, program } = self;
         let repository = quoted(OsStr::new(location));
         let (secret, variable) = match with_key_file {
             true => ("the key file", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
@@ -55,22 +58,84 @@ Made on host   {host}
 Program        holdfast {VERSION}, repository format {}
   SHA-256      {program}
 
-Needed to restore:
+{}
+Needed to {}:
   1. the files of the repository, all of them;
   2. {secret}{key}: kept where? ______________________________________
   3. the program holdfast, this version or a later one.
-Without the second nobody can read the backups: there is no other way in.
+{}
 
 The commands:
   export HOLDFAST_REPOSITORY={repository}
   export {variable}
   holdfast snapshots
-  holdfast ls latest
+{}",
+            format_name(),
+            can(*role),
+            purpose(*role),
+            without(*role),
+            commands(*role)
+        )
+    }
+}
+
+/// What a key can do and what it cannot; nothing where it can do all.
+const fn can(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "",
+        Role::Writer => {
+            "
+This key is a WRITER's. It backs up. It cannot read any backup, not even those
+that it made itself: nothing can be restored with it. For that an owner's or a
+reader's key is needed.
+"
+        }
+        Role::Maintainer => {
+            "
+This key is a MAINTAINER's. It forgets, prunes, repairs and checks. It sees
+neither names nor contents of files: nothing can be restored with it, and it
+backs up nothing. To restore, an owner's or a reader's key is needed.
+"
+        }
+        Role::Reader => {
+            "
+This key is a READER's. It restores, dumps, checks and drills. It backs up
+nothing, and forgets and frees nothing.
+"
+        }
+    }
+}
+
+const fn purpose(role: Role) -> &'static str {
+    match role {
+        Role::Owner | Role::Reader => "restore",
+        Role::Writer => "back up",
+        Role::Maintainer => "maintain",
+    }
+}
+
+const fn without(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "Without the second nobody can read the backups: there is no other way in.",
+        Role::Reader => {
+            "Without the second, or another reader's or owner's key, nobody can read the backups."
+        }
+        Role::Writer | Role::Maintainer => {
+            "If the second is lost, an owner makes another key and removes this one."
+        }
+    }
+}
+
+const fn commands(role: Role) -> &'static str {
+    match role {
+        Role::Owner | Role::Reader => {
+            "  holdfast ls latest
   holdfast restore latest --target /an/empty/folder --verify
   holdfast check --read-data
-",
-            format_name()
-        )
+"
+        }
+        Role::Writer => "  holdfast backup /path/to/what/is/backed/up\n",
+        Role::Maintainer => "  holdfast forget --help\n  holdfast prune\n  holdfast check\n",
     }
 }
 
@@ -143,6 +208,7 @@ mod tests {
             host: "web1",
             with_key_file: true,
             key: "a\nb",
+            role: Role::Owner,
             program: None,
         };
         let text = kit.text();
@@ -157,6 +223,12 @@ mod tests {
             assert!(text.contains(part), "{part}");
         }
         assert!(!text.contains("PASSWORD"));
+        let of = |role| Kit { role, ..kit.clone() }.text();
+        for role in [Role::Writer, Role::Maintainer] {
+            let text = of(role);
+            assert!(text.contains("nothing can be restored with it") && !text.contains("restore latest"));
+        }
+        assert!(of(Role::Reader).contains("restore latest") && of(Role::Writer).contains("holdfast backup"));
     }
 
     #[test]

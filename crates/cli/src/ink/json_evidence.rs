@@ -46,6 +46,7 @@ impl<'a> EvidenceLine<'a> {
 pub(crate) struct ChainLine {
     message_type: &'static str,
     member: String,
+    removed: bool,
     records: usize,
     problems: usize,
     head: Option<String>,
@@ -56,6 +57,7 @@ impl From<&EvidenceChain> for ChainLine {
         Self {
             message_type: "evidence_chain",
             member: chain.member.to_string(),
+            removed: chain.removed.is_some(),
             records: chain.records.len(),
             problems: chain.problems.len(),
             head: chain.head().map(|mark| mark.to_string()),

@@ -4,7 +4,7 @@
 //! On purpose not here: anything secret. A key is told of by its id and its label.
 
 use super::moment::rfc3339;
-use crate::engine::{ChangedKey, KeyInfo, RemovedKey, Tagged};
+use crate::engine::{ChangedKey, KeyInfo, MemberInfo, RemovedKey, RemovedMember, RotatedKeys, Tagged};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -16,6 +16,7 @@ pub(crate) struct KeyLine {
     #[serde(flatten)]
     key: KeyFields,
     in_use: bool,
+    member_removed: bool,
 }
 
 /// What a key says of itself.
@@ -26,6 +27,7 @@ struct KeyFields {
     label: String,
     kind: &'static str,
     role: &'static str,
+    member: String,
     created: Option<String>,
     kdf_memory: Option<u64>,
 }
@@ -39,6 +41,7 @@ impl From<&KeyInfo> for KeyFields {
             label: key.label.clone(),
             kind: if key.password_cost.is_some() { "password" } else { "key_file" },
             role: key.role.word(),
+            member: key.member.to_string(),
             created: key.created.map(rfc3339),
             kdf_memory: key.password_cost.map(|cost| u64::from(cost.memory_kib) << 10),
         }
@@ -47,7 +50,94 @@ impl From<&KeyInfo> for KeyFields {
 
 impl From<&KeyInfo> for KeyLine {
     fn from(key: &KeyInfo) -> Self {
-        Self { message_type: "key", key: KeyFields::from(key), in_use: key.in_use }
+        Self {
+            message_type: "key",
+            key: KeyFields::from(key),
+            in_use: key.in_use,
+            member_removed: key.is_removed,
+        }
+    }
+}
+
+/// A member, as `key list` tells of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberLine {
+    message_type: &'static str,
+    #[serde(flatten)]
+    member: MemberFields,
+    removed: bool,
+    own: bool,
+    keys: usize,
+    key_epochs: Vec<u32>,
+}
+
+/// What the chain of members says of one.
+#[derive(Debug, Serialize)]
+struct MemberFields {
+    member: String,
+    label: String,
+    role: &'static str,
+}
+
+impl From<&MemberInfo> for MemberFields {
+    fn from(member: &MemberInfo) -> Self {
+        Self { member: member.id.to_string(), label: member.label.clone(), role: member.role.word() }
+    }
+}
+
+impl MemberLine {
+    pub(crate) fn new(member: &MemberInfo, keys: usize) -> Self {
+        Self {
+            message_type: "member",
+            member: MemberFields::from(member),
+            removed: member.is_removed,
+            own: member.is_own,
+            keys,
+            key_epochs: member.key_epochs.clone(),
+        }
+    }
+}
+
+/// A member was removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberRemovedLine {
+    message_type: &'static str,
+    #[serde(flatten)]
+    member: MemberFields,
+    keys: Vec<String>,
+    aborted_sessions: Vec<String>,
+    resumed: bool,
+}
+
+impl From<&RemovedMember> for MemberRemovedLine {
+    fn from(removed: &RemovedMember) -> Self {
+        Self {
+            message_type: "member_removed",
+            member: MemberFields::from(&removed.member),
+            keys: removed.slots.iter().map(ToString::to_string).collect(),
+            aborted_sessions: removed.aborted.iter().map(ToString::to_string).collect(),
+            resumed: removed.was_begun,
+        }
+    }
+}
+
+/// All members have new keys.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeysRotatedLine {
+    message_type: &'static str,
+    key_epoch: u32,
+    members: u32,
+    resumed: bool,
+}
+
+impl From<&RotatedKeys> for KeysRotatedLine {
+    fn from(rotated: &RotatedKeys) -> Self {
+        Self {
+            message_type: "keys_rotated",
+            key_epoch: rotated.key_epoch,
+            members: rotated.members,
+            resumed: rotated.was_begun,
+        }
     }
 }
 

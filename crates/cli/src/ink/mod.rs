@@ -36,8 +36,8 @@ pub(crate) use json_contents::{
 pub(crate) use json_copy::{CopiedLine, CopySummary};
 pub(crate) use json_evidence::{ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine};
 pub(crate) use json_keys::{
-    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, ManLine,
-    TagSummary,
+    ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine,
+    KeysRotatedLine, ManLine, MemberLine, MemberRemovedLine, TagSummary,
 };
 pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary, VerdictLine};
 pub(crate) use json_policy::{

@@ -9,6 +9,7 @@ use crate::id::{MemberId, ObjectId, RepositoryId};
 use crate::name::member_object;
 use crate::object::{Header, Object, ObjectType, check_place, encode_object};
 use crate::wire::{Reader, Writer};
+use std::collections::BTreeSet;
 
 /// What an entry of the member chain does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,8 @@ impl MemberEntry {
 #[derive(Debug, Clone, Default)]
 pub struct Members {
     entries: Vec<MemberEntry>,
-    last_hash: [u8; 32],
+    /// Hash of each entry's whole object.
+    hashes: Vec<[u8; 32]>,
 }
 
 impl Members {
@@ -105,7 +107,7 @@ impl Members {
     #[must_use]
     pub fn next_object(&self) -> Option<ObjectId> {
         let number = self.entries.len() as u64;
-        (number > 0).then(|| member_object(&self.last_hash, number))
+        (number > 0).then(|| member_object(&self.last_hash(), number))
     }
 
     /// Appends the next entry, given as the bytes of its object.
@@ -126,7 +128,7 @@ impl Members {
         let id = self.next_object().unwrap_or(object.header.object);
         check_place(&object.header, ObjectType::Member, repository, id)?;
         let entry = MemberEntry::decode(object.body)?;
-        if (entry.number, entry.previous) != (self.entries.len() as u64, self.last_hash) {
+        if (entry.number, entry.previous) != (self.entries.len() as u64, self.last_hash()) {
             return Err(FormatError::Misplaced("its place in the chain of members"));
         }
         let author = object.header.member;
@@ -141,12 +143,19 @@ impl Members {
             active.ok_or(FormatError::Signature)?.sign
         };
         object.verify(&signer)?;
+        let same = self.known(entry.member).is_none_or(|known| known.sign == entry.sign);
         self.entries.push(entry);
-        if !self.has_owner() {
+        let wrong = match (self.has_owner(), same) {
+            (false, _) => Some("the removal of the last owner"),
+            // Otherwise what it signed before would not verify any more.
+            (_, false) => Some("the signing key of a member"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
             self.entries.pop();
-            return Err(FormatError::Malformed("the removal of the last owner"));
+            return Err(FormatError::Malformed(wrong));
         }
-        self.last_hash = hash(bytes);
+        self.hashes.push(hash(bytes));
         Ok(())
     }
 
@@ -163,6 +172,66 @@ impl Members {
         (last.action == MemberAction::Admit).then_some(last)
     }
 
+    /// What was last said of a member while it belonged; `None` if it never did. What it signed
+    /// verifies by it for ever; whether that counts is another question.
+    #[must_use]
+    pub fn known(&self, member: MemberId) -> Option<&MemberEntry> {
+        let admits = |entry: &&MemberEntry| entry.member == member && entry.action == MemberAction::Admit;
+        self.entries.iter().rev().find(admits)
+    }
+
+    /// The number of the entry that removed a member; `None` if it belongs, or never did.
+    #[must_use]
+    pub fn removed(&self, member: MemberId) -> Option<u64> {
+        let last = self.entries.iter().rev().find(|entry| entry.member == member)?;
+        (last.action == MemberAction::Remove).then_some(last.number)
+    }
+
+    /// Members that belong, in the order in which they were first admitted.
+    #[must_use]
+    pub fn all_active(&self) -> Vec<&MemberEntry> {
+        let mut seen = BTreeSet::new();
+        let firsts = self.entries.iter().filter(|entry| seen.insert(entry.member));
+        firsts.filter_map(|entry| self.active(entry.member)).collect()
+    }
+
+    /// Members that were removed, and the numbers of the entries that did it.
+    #[must_use]
+    pub fn all_removed(&self) -> Vec<(MemberId, u64)> {
+        let mut seen = BTreeSet::new();
+        let firsts = self.entries.iter().filter(|entry| seen.insert(entry.member));
+        firsts.filter_map(|entry| Some((entry.member, self.removed(entry.member)?))).collect()
+    }
+
+    /// The newest generation of keys of which all members hold a bundle: what is written is sealed
+    /// under it. So a rotation that was cut off changes nothing for anybody. Members without any
+    /// bundle open nothing anyway.
+    #[must_use]
+    pub fn agreed_epoch(&self) -> Option<u32> {
+        let epochs =
+            |entry: &MemberEntry| entry.bundles.iter().map(|(epoch, _)| *epoch).collect::<BTreeSet<_>>();
+        let held: Vec<_> =
+            self.all_active().into_iter().map(epochs).filter(|held| !held.is_empty()).collect();
+        let (first, others) = held.split_first()?;
+        first.iter().rev().find(|epoch| others.iter().all(|held| held.contains(epoch))).copied()
+    }
+
+    /// The highest generation of keys that any entry ever named.
+    #[must_use]
+    pub fn highest_epoch(&self) -> u32 {
+        self.entries.iter().flat_map(|entry| &entry.bundles).map(|(epoch, _)| *epoch).max().unwrap_or(0)
+    }
+
+    /// The number of entries that a root names, with the hash of the last of them; `None` if there
+    /// are not so many.
+    #[must_use]
+    pub fn head_at(&self, number: u64) -> Option<(u64, [u8; 32])> {
+        match number.checked_sub(1) {
+            None => Some((0, [0; 32])),
+            Some(last) => Some((number, *self.hashes.get(usize::try_from(last).ok()?)?)),
+        }
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -177,8 +246,8 @@ impl Members {
 
     /// Hash of the last entry.
     #[must_use]
-    pub const fn last_hash(&self) -> [u8; 32] {
-        self.last_hash
+    pub fn last_hash(&self) -> [u8; 32] {
+        self.hashes.last().copied().unwrap_or_default()
     }
 }
 
@@ -264,9 +333,76 @@ mod tests {
             assert_eq!(append(&entry, id, owner, signer), last_owner);
         }
         assert_eq!(append(&second, id, owner, signer), Ok(()));
+        assert_eq!((members.head_at(0), members.head_at(3)), (Some((0, [0; 32])), None));
+        assert_eq!(members.head_at(2), Some((2, members.last_hash())));
         let third = MemberEntry { number: 2, previous: members.last_hash(), ..second.clone() };
         let bytes = encoded(&third, members.next_object().unwrap(), second.member, &writer);
         let by_a_writer = members.append(&bytes, REPOSITORY, &founding.owner.owner);
         assert_eq!(by_a_writer, Err(FormatError::Signature));
+    }
+
+    /// A chain in which the founder admits and removes as told: action, member, its key epochs.
+    fn chain(told: &[(MemberAction, u8, &[u32])]) -> Result<Members, FormatError> {
+        let founding = founding();
+        let (owner, signer) = (founding.owner.member, &founding.owner.signer);
+        let mut members = Members::default();
+        members.append(
+            &encoded(&founding.entry, ObjectId([1; 16]), owner, signer),
+            REPOSITORY,
+            &signer.public(),
+        )?;
+        for (action, member, epochs) in told {
+            let member = if *member == 0 { owner } else { MemberId([*member; 16]) };
+            let known = if member == owner { signer.public() } else { key_of(member).public() };
+            let entry = MemberEntry {
+                number: members.len() as u64,
+                previous: members.last_hash(),
+                action: *action,
+                member,
+                role: if member == owner { Role::Owner } else { Role::Writer },
+                sign: known,
+                bundles: epochs.iter().map(|epoch| (*epoch, vec![1])).collect(),
+                ..founding.entry.clone()
+            };
+            let id = members.next_object().unwrap();
+            members.append(&encoded(&entry, id, owner, signer), REPOSITORY, &signer.public())?;
+        }
+        Ok(members)
+    }
+
+    fn key_of(member: MemberId) -> Signer {
+        Signer::from_seed(Secret::new([member.0[0]; 32]))
+    }
+
+    #[test]
+    fn what_is_written_takes_the_newest_keys_that_all_members_hold() {
+        let admit = MemberAction::Admit;
+        for (told, agreed) in [
+            (&[][..], 0),
+            (&[(admit, 9, &[0][..])][..], 0),
+            (&[(admit, 9, &[0]), (admit, 0, &[0, 1])], 0),
+            (&[(admit, 9, &[0]), (admit, 0, &[0, 1]), (admit, 9, &[0, 1])], 1),
+            // Another owner began anew where the first was cut off.
+            (&[(admit, 0, &[0, 1]), (admit, 9, &[0, 2]), (admit, 0, &[0, 1, 2])], 2),
+            // Who opens nothing, and who was removed, hinders nobody.
+            (&[(admit, 0, &[0, 1]), (admit, 9, &[])], 1),
+            (&[(admit, 9, &[0]), (admit, 0, &[0, 1]), (MemberAction::Remove, 9, &[])], 1),
+        ] {
+            assert_eq!(chain(told).unwrap().agreed_epoch(), Some(agreed), "{told:?}");
+        }
+        assert_eq!(chain(&[(admit, 9, &[0, 4])]).unwrap().highest_epoch(), 4);
+    }
+
+    #[test]
+    fn who_was_removed_is_known_and_does_not_belong() {
+        let told = [(MemberAction::Admit, 9, &[0][..]), (MemberAction::Remove, 9, &[])];
+        let members = chain(&told).unwrap();
+        let gone = MemberId([9; 16]);
+        assert!(members.active(gone).is_none());
+        assert_eq!(members.known(gone).unwrap().sign, key_of(gone).public());
+        assert_eq!((members.removed(gone), members.all_removed()), (Some(2), vec![(gone, 2)]));
+        assert_eq!(members.all_active().len(), 1);
+        let stranger = MemberId([8; 16]);
+        assert!(members.known(stranger).is_none() && members.removed(stranger).is_none());
     }
 }

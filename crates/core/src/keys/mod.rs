@@ -7,10 +7,12 @@
 //! On purpose not here: where passwords come from, and randomness.
 
 mod member;
+mod ring;
 mod session;
 mod slot;
 
 pub use member::{MemberAction, MemberEntry, Members};
+pub use ring::Keyring;
 pub use session::{Opener, Sealer, SessionRow, SessionSecrets, WrappedSecret};
 pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms};
 
@@ -40,8 +42,44 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role that a word means.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+
+    /// Whether it may publish roots, and what they name.
+    #[must_use]
+    pub const fn maintains(self) -> bool {
+        matches!(self, Self::Owner | Self::Maintainer)
+    }
+
+    /// Whether it may back up.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Owner | Self::Writer)
+    }
+
+    /// Whether it may sign objects of a type; whether the object is its own to sign is for who
+    /// reads it. Ends are of two kinds: a commit is for who writes.
+    #[must_use]
+    pub const fn may_sign(self, object_type: ObjectType) -> bool {
+        match object_type {
+            ObjectType::Root | ObjectType::IndexSegment | ObjectType::SnapshotSegment | ObjectType::List => {
+                self.maintains()
+            }
+            ObjectType::Pins | ObjectType::IndexDelta | ObjectType::Wal => self.writes(),
+            ObjectType::Begin | ObjectType::End => !matches!(self, Self::Reader),
+            ObjectType::Member => matches!(self, Self::Owner),
+            ObjectType::Pack | ObjectType::KeySlot | ObjectType::Evidence => true,
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader];
+
     fn from_byte(byte: u8) -> Result<Self, FormatError> {
-        [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader]
+        Self::ALL
             .into_iter()
             .find(|role| *role as u8 == byte)
             .ok_or_else(|| FormatError::Newer(format!("role {byte}")))
@@ -131,6 +169,24 @@ impl KeyBundle {
             pk_meta: self.pk_meta.clone().filter(|_| writes),
             sk_data: self.sk_data.clone().filter(|_| reads),
             sk_meta: self.sk_meta.clone().filter(|_| reads),
+        }
+    }
+
+    /// The keys of the next generation: what identifies and cuts stays, since all that is stored
+    /// would have other ids; what seals is new.
+    #[must_use]
+    pub fn renewed(&self, key_epoch: u32, keys: [[u8; 32]; 2], data: KemSecret, meta: KemSecret) -> Self {
+        let [k_idx, k_ref] = keys.map(Secret::new);
+        Self {
+            key_epoch,
+            k_id: self.k_id.clone(),
+            k_cdc: self.k_cdc.clone(),
+            k_idx: Some(k_idx),
+            k_ref: Some(k_ref),
+            pk_data: Some(data.public().clone()),
+            pk_meta: Some(meta.public().clone()),
+            sk_data: Some(data),
+            sk_meta: Some(meta),
         }
     }
 

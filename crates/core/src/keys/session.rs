@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: what is sealed under the secrets.
 
-use super::{Identifier, KeyBundle};
+use super::{Identifier, KeyBundle, Keyring};
 use crate::crypto::{
     Aead, KEM_CIPHERTEXT_BYTES, KemCalls, KemPublic, KemSecret, Secret, derive, encapsulate,
 };
@@ -10,6 +10,7 @@ use crate::error::FormatError;
 use crate::id::{MemberId, ObjectId, RepositoryId, SessionId};
 use crate::name::PackClass;
 use crate::wire::{Reader, Writer};
+use std::collections::BTreeMap;
 
 /// The two secrets of a session: contents, and bodies of pages.
 #[derive(Debug, Clone)]
@@ -264,15 +265,21 @@ impl Sealer {
 #[derive(Debug, Clone)]
 pub struct Opener {
     repository: RepositoryId,
-    sk_data: Option<KemSecret>,
-    sk_meta: Option<KemSecret>,
+    /// What opens contents and bodies of pages, by generation.
+    keys: BTreeMap<u32, [Option<KemSecret>; 2]>,
 }
 
 impl Opener {
     /// Takes from a bundle what reading needs.
     #[must_use]
     pub fn new(repository: RepositoryId, bundle: &KeyBundle) -> Self {
-        Self { repository, sk_data: bundle.sk_data.clone(), sk_meta: bundle.sk_meta.clone() }
+        Self { repository, keys: [private_of(bundle)].into() }
+    }
+
+    /// Takes from all bundles what reading needs.
+    #[must_use]
+    pub fn of_ring(repository: RepositoryId, ring: &Keyring) -> Self {
+        Self { repository, keys: ring.all().map(private_of).collect() }
     }
 
     /// Recovers a session's secret for a class of packs.
@@ -281,7 +288,7 @@ impl Opener {
     /// The key does not allow it, or what unwraps is not what the commitment binds.
     pub fn session_secret(&self, row: &SessionRow, class: PackClass) -> Result<Secret, FormatError> {
         let wrapped = row.wrapped(class).ok_or(FormatError::Malformed("the secrets of a session"))?;
-        self.unwrap_secret(row.member, row.session, class, wrapped)
+        self.unwrap_secret(row.key_epoch, row.member, row.session, class, wrapped)
     }
 
     /// Recovers what [`Sealer::wrap_alone`] wrapped.
@@ -290,11 +297,12 @@ impl Opener {
     /// As for [`Opener::session_secret`].
     pub fn unwrap_alone(
         &self,
+        key_epoch: u32,
         member: MemberId,
         object: ObjectId,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, FormatError> {
-        self.unwrap_secret(member, SessionId(object.0), PackClass::Data, wrapped)
+        self.unwrap_secret(key_epoch, member, SessionId(object.0), PackClass::Data, wrapped)
     }
 
     /// Recovers a secret from a wrap that stands alone, as in the header of a pack.
@@ -303,15 +311,14 @@ impl Opener {
     /// As for [`Opener::session_secret`].
     pub fn unwrap_secret(
         &self,
+        key_epoch: u32,
         member: MemberId,
         session: SessionId,
         class: PackClass,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, FormatError> {
-        let key = match class {
-            PackClass::Data => &self.sk_data,
-            PackClass::Tree => &self.sk_meta,
-        };
+        let keys = self.keys.get(&key_epoch).ok_or(FormatError::KeyEpoch(key_epoch))?;
+        let key = &keys[class as usize - 1];
         let key = key.as_ref().ok_or(FormatError::NotAllowed("it cannot read"))?;
         let shared = key.decapsulate(&wrapped.ciphertext)?;
         let mut sealed = wrapped.sealed;
@@ -324,6 +331,10 @@ impl Opener {
             Secret::new((&*plain).try_into().map_err(|_| FormatError::Malformed("a wrapped secret"))?);
         if session_commitment(&secret) == wrapped.commitment { Ok(secret) } else { Err(FormatError::Sealed) }
     }
+}
+
+fn private_of(bundle: &KeyBundle) -> (u32, [Option<KemSecret>; 2]) {
+    (bundle.key_epoch, [bundle.sk_data.clone(), bundle.sk_meta.clone()])
 }
 
 fn wrap_cipher(

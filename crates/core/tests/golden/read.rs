@@ -283,7 +283,10 @@ impl<'a> Repo<'a> {
             let bytes = &self.objects[name];
             verify_checksum(bytes).unwrap();
             let head = decode_head(&bytes[..HEAD_BYTES], REPOSITORY, &id).unwrap();
-            let secret = self.opener.unwrap_secret(id.member, id.session, id.class, &head.wrapped).unwrap();
+            let secret = self
+                .opener
+                .unwrap_secret(head.header.key_epoch, id.member, id.session, id.class, &head.wrapped)
+                .unwrap();
             assert_eq!(secret.expose().len(), 32);
             let trailer = decode_trailer(&bytes[bytes.len() - TRAILER_BYTES..], bytes.len() as u64).unwrap();
             let footer = &bytes[trailer.footer_offset as usize..][..trailer.footer_bytes as usize];
@@ -315,7 +318,13 @@ impl<'a> Repo<'a> {
             let session = SessionId(object.header.object.0);
             let secret = self
                 .opener
-                .unwrap_secret(object.header.member, session, PackClass::Data, &segment.wrapped)
+                .unwrap_secret(
+                    object.header.key_epoch,
+                    object.header.member,
+                    session,
+                    PackClass::Data,
+                    &segment.wrapped,
+                )
                 .unwrap();
             let plaintext = segment.open(&object.header, &secret).unwrap();
             assert_eq!(self.identifier.wal(&plaintext), segment.content);

@@ -57,6 +57,7 @@ pub(super) async fn check_logs(
             }
         };
         let opens = may_open && is_chosen(ctx, read_data, object);
+        repository.know_author(&bytes).await?;
         match check_one(ctx, &archive, repository, object, bytes, opens).await {
             Ok(length) => {
                 if let (Some(WalFile::Segment(_)), None) = (name.kind(), name.piece) {

@@ -29,7 +29,7 @@ use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
 use holdfast_core::repository::Repository as Description;
 use holdfast_core::root::{List, decode_snapshots};
-use holdfast_core::session::{Begin, End, Pins};
+use holdfast_core::session::{Begin, End};
 use holdfast_core::version::shown_key;
 use holdfast_store::ObjectMeta;
 use std::collections::{HashMap, HashSet};
@@ -281,7 +281,11 @@ async fn check_objects(
             Some(Place::Recover) => recover = true,
             _ => {}
         }
+        repository.know_author(&bytes).await?;
         match check_object(repository, name, &bytes) {
+            Ok(None) if is_left_out(repository, view, name) => {
+                report.notice(name, "is of a member that was removed: it does not count");
+            }
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
             Err(error) => tell_unreadable(view, name, &error, report),
@@ -313,6 +317,19 @@ fn tell_unreadable(view: &View, object: &str, error: &FormatError, report: &mut 
     } else {
         report.error(object, error.to_string());
     }
+}
+
+/// Whether an object is of a session that does not count since its member is shut out.
+fn is_left_out(repository: &Repository, view: &View, object: &str) -> bool {
+    let Some(
+        Place::Begin(session) | Place::Pins(session, _) | Place::End(session) | Place::Delta(session, _),
+    ) = name::parse(object)
+    else {
+        return false;
+    };
+    u64::from(session.epoch) >= view.root.fence
+        && repository.is_shut_out(session.member, &view.root)
+        && !view.is_absorbed(&session)
 }
 
 /// Whether another object stands for one, so that nobody reads it any more.
@@ -356,7 +373,6 @@ fn check_object(
     name: &str,
     bytes: &[u8],
 ) -> std::result::Result<Option<&'static str>, FormatError> {
-    let not_allowed = |_: Error| FormatError::NotAllowed("it cannot be checked with this key");
     let parse = |object_type, id| repository.parse(bytes, object_type, id);
     let Some(place) = name::parse(name) else {
         let ours = Object::parse(bytes).is_ok_and(|object| object.header.repository == repository.id());
@@ -384,22 +400,20 @@ fn check_object(
         Place::Root(number) => drop(repository.decode_root(number, bytes)?),
         Place::Begin(session) => {
             let object = repository.parse_of_session(bytes, ObjectType::Begin, &session.begin(), &session)?;
-            Begin::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+            Begin::decode(&object.header, object.body, &repository.k_ref_of(object.header.key_epoch)?)?;
         }
         Place::Pins(session, number) => {
-            let object =
-                repository.parse_of_session(bytes, ObjectType::Pins, &session.pins(number), &session)?;
-            Pins::decode(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+            repository.decode_pins(&session, number, bytes)?;
         }
         Place::End(session) => drop(repository.decode_end(&session, bytes)?),
         Place::Delta(session, number) => drop(repository.decode_delta(&session, number, bytes)?),
         Place::SnapshotSegment(id) => {
             let object = parse(ObjectType::SnapshotSegment, id)?;
-            decode_snapshots(&object.header, object.body, repository.k_ref().map_err(not_allowed)?)?;
+            decode_snapshots(&object.header, object.body, &repository.k_ref_of(object.header.key_epoch)?)?;
         }
         Place::List(id) => {
             let object = parse(ObjectType::List, id)?;
-            List::decode(&object.header, object.body, repository.k_idx().map_err(not_allowed)?)?;
+            List::decode(&object.header, object.body, &repository.k_idx_of(object.header.key_epoch)?)?;
         }
         // Those are read elsewhere.
         Place::Pack(_) | Place::IndexSegment(_) | Place::Wal(_) | Place::Evidence(..) => {}

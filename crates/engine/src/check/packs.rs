@@ -18,7 +18,7 @@ use holdfast_core::id::ObjectId;
 use holdfast_core::keys::{Identifier, WrappedSecret};
 use holdfast_core::name::{PackClass, PackId};
 use holdfast_core::pack::{
-    FooterRow, HEAD_BYTES, TRAILER_BYTES, Trailer, decode_head, decode_trailer, open_footer,
+    FooterRow, HEAD_BYTES, Origin, TRAILER_BYTES, Trailer, decode_head, decode_trailer, open_footer,
 };
 use holdfast_core::page::Page;
 use holdfast_store::ByteRange;
@@ -175,11 +175,13 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
     let tail = get(size.saturating_sub(TRAILER_BYTES as u64), (TRAILER_BYTES as u64).min(size)).await?;
     let trailer = decode_trailer(&tail, size).map_err(damaged)?;
     let head_bytes = get(0, HEAD_BYTES as u64).await?;
+    repository.know_author(&head_bytes).await?;
     let head = decode_head(&head_bytes, repository.id(), &id).map_err(damaged)?;
     let footer_bytes = get(trailer.footer_offset, trailer.footer_bytes.into()).await?;
-    let footer = open_footer(&footer_bytes, &trailer, &head.header, repository.k_idx()?).map_err(damaged)?;
-    let others = footer.origins.into_iter().map(|origin| (origin.pack, origin.wrapped));
-    let origins = std::iter::once((id, head.wrapped)).chain(others).collect();
+    let key = repository.k_idx_for(&head.header)?;
+    let footer = open_footer(&footer_bytes, &trailer, &head.header, &key).map_err(damaged)?;
+    let own = Origin { pack: id, key_epoch: head.header.key_epoch, wrapped: head.wrapped };
+    let origins = std::iter::once(own).chain(footer.origins).collect();
     let ciphers = Arc::new(ciphers(repository, id.class, origins).map_err(damaged)?);
     let mut findings = Found {
         what: check_rows(reader, id, &footer.rows)?,
@@ -220,18 +222,17 @@ async fn read_pack(ctx: &Ctx, reader: &Reader, id: PackId, size: u64, needs: &Ne
 fn ciphers(
     repository: &Repository,
     class: PackClass,
-    origins: Vec<(PackId, WrappedSecret)>,
+    origins: Vec<Origin>,
 ) -> std::result::Result<Ciphers, FormatError> {
     let (opener, id) = (repository.opener(), repository.id());
-    let k_ref = repository.k_ref().map_err(|_| FormatError::NotAllowed("it cannot see references"))?;
     let (mut data, mut page) = (Vec::new(), Vec::new());
-    for (pack, wrapped) in origins {
+    for Origin { pack, key_epoch, wrapped } in origins {
         if wrapped == WrappedSecret::none() {
             data.push(None);
             page.push(None);
             continue;
         }
-        let secret = match opener.unwrap_secret(pack.member, pack.session, class, &wrapped) {
+        let secret = match opener.unwrap_secret(key_epoch, pack.member, pack.session, class, &wrapped) {
             Err(FormatError::NotAllowed(_)) => return Ok(Ciphers::None),
             other => other?,
         };
@@ -239,7 +240,7 @@ fn ciphers(
         match class {
             PackClass::Data => data.push(Some(cipher)),
             PackClass::Tree => {
-                let refs = PackCipher::for_refs(k_ref, id, &pack);
+                let refs = PackCipher::for_refs(&repository.k_ref_of(key_epoch)?, id, &pack);
                 page.push(Some(PageCiphers { refs, body: Some(cipher) }));
             }
         }

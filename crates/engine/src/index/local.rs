@@ -74,7 +74,7 @@ async fn stream_segment(
     take: &mut (dyn FnMut(TableRow) + Send),
 ) -> Result<Option<std::result::Result<ReadSegment, FormatError>>> {
     let key = object_key(name::index_segment(id));
-    let mut decoder = SegmentDecoder::new(repository.id(), id, repository.k_idx()?);
+    let mut decoder = SegmentDecoder::with_keys(repository.id(), id, repository.index_keys());
     for part in 0.. {
         let range = ByteRange::From { offset: part * PART_BYTES, length: PART_BYTES };
         let bytes = match repository.store().get(&key, range).await {
@@ -89,7 +89,7 @@ async fn stream_segment(
             break;
         }
     }
-    Ok(Some(decoder.finish(|member| repository.key_of_maintainer(member))))
+    Ok(Some(decoder.finish(|member| repository.maintainer_key_of(member))))
 }
 
 /// Removes copies of segments that no root names any more, and what killed runs left. A run that
@@ -107,7 +107,7 @@ pub(crate) fn clean_copies(repository: &Repository, named: &[SegmentRow]) {
 }
 
 pub(super) fn terms(repository: &Repository) -> Result<CopyTerms> {
-    Ok(CopyTerms::new(repository.id(), repository.k_idx()?, repository.blocks()))
+    Ok(CopyTerms::new(repository.id(), &repository.copy_key()?, repository.blocks()))
 }
 
 pub(super) fn new_copy(repository: &Repository, terms: &CopyTerms, id: ObjectId) -> CopyWriter {

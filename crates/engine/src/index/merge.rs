@@ -218,7 +218,8 @@ async fn upload(
     let bytes = table_bytes(joined.session_bytes, joined.packs, joined.chunks);
     let (partition, level, rows, sum) = (row.partition, row.level, row.rows, row.sum);
     let head = SegmentHead { partition, level, rows, sum, blocks: SegmentHead::blocks_of(bytes) };
-    let mut encoder = SegmentEncoder::new(header, &head, repository.k_idx()?, repository.signer());
+    let key = repository.k_idx_for(header)?;
+    let mut encoder = SegmentEncoder::new(header, &head, &key, repository.signer());
     let mut upload = repository.store().begin(&object_key(name::index_segment(row.id))).await?;
     for table in [Table::Sessions, Table::Packs, Table::Chunks] {
         let count = segment.counts().of(table);

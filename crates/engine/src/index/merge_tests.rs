@@ -46,7 +46,7 @@ fn stored(world: &World, repository: &Repository, row: &SegmentRow) -> IndexTabl
     let bytes = world.store.objects()[&Key::new(name::index_segment(row.id)).unwrap()].clone();
     assert_eq!(hash(&bytes), row.hash);
     let object = repository.parse(&bytes, ObjectType::IndexSegment, row.id).unwrap();
-    let segment = IndexSegment::decode(&object.header, object.body, repository.k_idx().unwrap()).unwrap();
+    let segment = IndexSegment::decode(&object.header, object.body, &repository.k_idx().unwrap()).unwrap();
     assert_eq!(
         (segment.sum, segment.level, segment.tables.chunks.len() as u64),
         (row.sum, row.level, row.rows)
@@ -186,7 +186,7 @@ fn tree() -> Tree {
 
 /// Merges all deltas into a segment, removes them, and publishes the root that says so.
 async fn maintain(world: &World, repository: &Repository) -> SegmentRow {
-    let (ctx, k_idx) = (world.ctx(), repository.k_idx().unwrap());
+    let (ctx, k_idx) = (world.ctx(), &repository.k_idx().unwrap());
     let mut deltas = Vec::new();
     for delta in world.names("index/delta/") {
         let bytes = world.store.remove_raw(&delta).unwrap();
@@ -209,7 +209,7 @@ fn publish(world: &World, ctx: &Ctx, repository: &Repository, root: Root) {
         ..root
     };
     let header = repository.header(ctx, ObjectType::Root, name::root_object(root.number), root.number);
-    let bytes = root.encode(&header, repository.k_ref().unwrap(), repository.signer());
+    let bytes = root.encode(&header, &repository.k_ref().unwrap(), repository.signer());
     world.store.insert_raw(Key::new(name::root(root.number)).unwrap(), bytes);
 }
 
@@ -362,7 +362,7 @@ fn segment_of(
     let (partition, rows) = (Partition::ALL, tables.chunks.len() as u64);
     let header = repository.header(ctx, ObjectType::IndexSegment, id, 1);
     let segment = IndexSegment { partition, level: 1, sum, tables };
-    let bytes = segment.encode(&header, repository.k_idx().unwrap(), repository.signer());
+    let bytes = segment.encode(&header, &repository.k_idx().unwrap(), repository.signer());
     (SegmentRow { partition, level: 1, id, rows, hash: hash(&bytes), sum }, bytes)
 }
 

@@ -115,6 +115,10 @@ pub(super) async fn absorb(
         draft.set(ListKind::Absorbed, items).await?;
     }
     draft.root.watched = watch(ctx, scan);
+    // All that removed members committed is taken in by now: they may be shut out.
+    if scan.has_decided_removed(repository) && scan.members.0 > draft.root.members.0 {
+        draft.root.members = scan.members;
+    }
     Ok(absorbed)
 }
 

@@ -62,7 +62,12 @@ impl Base {
             if number == highest {
                 base.highest_hash = seen_hash;
             }
+            repository.know_author(&bytes).await?;
             match repository.decode_root(number, &bytes) {
+                Ok(root) if repository.is_late(&root, &bytes).await? => {
+                    let what = "it was published by a member that had been removed".to_owned();
+                    base.lost.push(LostRoot { number, what });
+                }
                 Ok(root) => {
                     base.seen = SeenRoot { root, hash: seen_hash };
                     break;

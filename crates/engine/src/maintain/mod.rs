@@ -25,11 +25,13 @@ mod retention;
 mod scan;
 mod segments;
 mod settle;
+mod shut_out;
 mod stock;
 mod sweep;
 mod whole;
 
 pub(crate) use absorb::absorb_many;
+pub(crate) use shut_out::shut_out_removed;
 
 pub use base::LostRoot;
 pub use follow::LostFile;

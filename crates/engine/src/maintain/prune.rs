@@ -251,7 +251,9 @@ impl Run<'_> {
             if dead.gone.len() * WASTE_SHARE > scan.packs.len() { Effort::All } else { Effort::Tiers };
         let intake = Intake { tables: repacked.tables.clone(), ours, gone: &gone, drop: &drop, effort };
         let absorbed = absorb(self.ctx, self.repository, &mut draft, scan, intake).await?;
+        let shuts_out = draft.root.members.0 > self.repository.members_to_name(&scan.view.root).0;
         let idle = condemned.is_empty()
+            && !shuts_out
             && absorbed.deltas == 0
             && gone.is_empty()
             && !dead.changed

@@ -49,7 +49,7 @@ impl<'a> Draft<'a> {
             number: newest.number + 1,
             previous: hash,
             repository_hash: repository.description_hash(),
-            members: repository.members_head(),
+            members: repository.members_to_name(newest),
             time: now,
             conservation: Vec::new(),
             holds: newest.holds.iter().filter(|hold| hold.stands(now)).cloned().collect(),
@@ -92,7 +92,7 @@ impl<'a> Draft<'a> {
         }
         let id = ObjectId(self.ctx.random());
         let header = self.repository.header(self.ctx, ObjectType::List, id, self.epoch());
-        let bytes = list.encode(&header, self.repository.k_idx()?, self.repository.signer());
+        let bytes = list.encode(&header, &self.repository.k_idx_for(&header)?, self.repository.signer());
         let items = (list.items.len() / list.kind.width()) as u64;
         let row = NamedRow { kind: list.kind as u8, id, items, hash: hash(&bytes), floor };
         self.repository.put_own(&name::list(id), bytes).await?;
@@ -107,7 +107,8 @@ impl<'a> Draft<'a> {
         }
         let id = ObjectId(self.ctx.random());
         let header = self.repository.header(self.ctx, ObjectType::SnapshotSegment, id, self.epoch());
-        let bytes = encode_snapshots(rows, &header, self.repository.k_ref()?, self.repository.signer());
+        let bytes =
+            encode_snapshots(rows, &header, &self.repository.k_ref_for(&header)?, self.repository.signer());
         let row = NamedRow { kind: 0, id, items: rows.len() as u64, hash: hash(&bytes), floor: 0 };
         self.repository.put_own(&name::snapshot_segment(id), bytes).await?;
         self.root.snapshots.push(row);
@@ -120,7 +121,7 @@ impl<'a> Draft<'a> {
         let number = self.root.number;
         let object = name::root_object(number);
         let header = self.repository.header(self.ctx, ObjectType::Root, object, self.epoch());
-        let bytes = self.root.encode(&header, self.repository.k_ref()?, self.repository.signer());
+        let bytes = self.root.encode(&header, &self.repository.k_ref_for(&header)?, self.repository.signer());
         match put_or_mine(&**self.repository.store(), &name::root(number), bytes).await? {
             Put::Created => Ok(Published::Yes),
             Put::Exists => Ok(Published::Overtaken),

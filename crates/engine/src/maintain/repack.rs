@@ -100,12 +100,13 @@ impl<'a> Source<'a> {
     async fn contents(&self) -> Result<(PackHead, Footer)> {
         let damaged = |error| Error::format(&self.id.name(), error);
         let head = self.read(0, HEAD_BYTES as u64).await?;
+        self.repository.know_author(&head).await?;
         let head = decode_head(&head, self.repository.id(), &self.id).map_err(damaged)?;
         let tail = self.read(self.size.saturating_sub(TRAILER_BYTES as u64), TRAILER_BYTES as u64).await?;
         let trailer = decode_trailer(&tail, self.size).map_err(damaged)?;
         let footer = self.read(trailer.footer_offset, trailer.footer_bytes.into()).await?;
-        let footer =
-            open_footer(&footer, &trailer, &head.header, self.repository.k_idx()?).map_err(damaged)?;
+        let footer = open_footer(&footer, &trailer, &head.header, &self.repository.k_idx_for(&head.header)?)
+            .map_err(damaged)?;
         Ok((head, footer))
     }
 }
@@ -116,6 +117,8 @@ struct Writer<'a> {
     repository: &'a Repository,
     session: SessionName,
     epoch: u64,
+    /// Generation of the keys that the footers are sealed with.
+    key_epoch: u32,
     class: PackClass,
     ordinal: u32,
     open: Option<(PackId, PackBuilder, Box<dyn holdfast_store::Upload>)>,
@@ -160,8 +163,8 @@ impl Writer<'_> {
         let SessionName { member, session, .. } = self.session;
         let id = PackId { member, session, class: self.class, ordinal: self.ordinal };
         self.ordinal += 1;
-        let (repository, key_epoch) = (self.repository.id(), self.repository.key_epoch());
-        let header = pack_header(repository, &id, key_epoch, self.epoch, self.ctx.random());
+        let (repository, random) = (self.repository.id(), self.ctx.random());
+        let header = pack_header(repository, &id, self.key_epoch, self.epoch, random);
         let builder = PackBuilder::new(header, &id, &WrappedSecret::none());
         let upload = self.repository.store().begin(&object_key(id.name())).await?;
         self.open = Some((id, builder, upload));
@@ -170,7 +173,9 @@ impl Writer<'_> {
 
     async fn finish(&mut self) -> Result<()> {
         let Some((id, builder, mut upload)) = self.open.take() else { return Ok(()) };
-        let (last, finished) = builder.finish(self.repository.k_idx()?);
+        let k_idx = self.repository.k_idx_of(self.key_epoch);
+        let k_idx = k_idx.map_err(|error| Error::format("the keys of the index", error))?;
+        let (last, finished) = builder.finish(&k_idx);
         self.repacked.bytes_written += last.len() as u64;
         upload.write(Bytes::from(last)).await?;
         if upload.commit().await? == Put::Exists {
@@ -186,7 +191,7 @@ impl Writer<'_> {
         let session = SessionRow {
             member: id.member,
             session: id.session,
-            key_epoch: self.repository.key_epoch(),
+            key_epoch: self.key_epoch,
             data: None,
             meta: None,
         };
@@ -215,15 +220,17 @@ pub(super) async fn repack(
         SessionName { epoch: epoch as u32, member: repository.member(), session: fresh_id(ctx, epoch) };
     let begin = Begin { stream: REPACKS, process: ctx.process, started: ctx.clock.now() };
     let header = repository.header(ctx, ObjectType::Begin, name::named_object(&session.begin()), epoch);
-    let bytes = begin.encode(&header, repository.k_ref()?, repository.signer());
+    let bytes = begin.encode(&header, &repository.k_ref_for(&header)?, repository.signer());
     repository.put_own(&session.begin(), bytes).await?;
     repacked.session = Some(session);
+    let key_epoch = repository.key_epoch();
     for class in [PackClass::Data, PackClass::Tree] {
         let mut writer = Writer {
             ctx,
             repository,
             session,
             epoch,
+            key_epoch,
             class,
             ordinal: 0,
             open: None,

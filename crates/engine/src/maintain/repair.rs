@@ -151,6 +151,8 @@ impl<'a> Repair<'a> {
         repository: &'a Repository,
         options: RepairIndexOptions,
     ) -> Result<Option<Self>> {
+        repository.refresh_members().await?;
+        let members = repository.members_head();
         let mut base = Base::find(repository).await?;
         let Some(view) = repository.view_under(base.seen.clone()).await? else { return Ok(None) };
         // After the view: a pack that it knows was there before it was named.
@@ -159,7 +161,8 @@ impl<'a> Repair<'a> {
             return Ok(None);
         }
         base.note_vanished(&view);
-        let (stock, scan) = (Stock { packs: packs.clone(), ..Stock::default() }, Scan::bare(view, packs));
+        let (stock, scan) =
+            (Stock { packs: packs.clone(), ..Stock::default() }, Scan::bare(view, packs, members));
         Ok(Some(Self {
             ctx,
             repository,

@@ -14,7 +14,6 @@ use crate::view::{Damage, SeenSession, View};
 use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::name::{self, PackId, Place, SessionName};
-use holdfast_core::object::ObjectType;
 use holdfast_core::session::{End, Pins};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -25,6 +24,8 @@ pub(super) struct OpenSession {
     pub objects: u32,
     /// Whether its process is known to be gone.
     pub is_left: bool,
+    /// Whether its member was removed.
+    pub is_removed: bool,
 }
 
 /// What was seen under one root.
@@ -41,20 +42,23 @@ pub(super) struct Scan {
     pub pinned_packs: HashSet<PackId>,
     /// Snapshots that they pinned.
     pub pinned_snapshots: BTreeSet<SessionId>,
+    /// The members that there were before anything was looked at.
+    pub members: (u64, [u8; 32]),
 }
 
 impl Scan {
     /// What repairs go by: nothing is given up, so nobody's pins are read.
-    pub(super) fn bare(view: View, packs: BTreeMap<PackId, u64>) -> Self {
+    pub(super) fn bare(view: View, packs: BTreeMap<PackId, u64>, members: (u64, [u8; 32])) -> Self {
         let undecided = view.sessions.values().filter(|seen| !seen.ended);
         let open = undecided.map(|seen| OpenSession {
             name: seen.name,
             objects: 1 + seen.pins + seen.objects,
             is_left: false,
+            is_removed: false,
         });
         let open = open.collect();
         let (young, pinned_packs) = (BTreeMap::new(), HashSet::new());
-        Self { view, packs, young, open, pinned_packs, pinned_snapshots: BTreeSet::new() }
+        Self { view, packs, young, open, pinned_packs, pinned_snapshots: BTreeSet::new(), members }
     }
 
     /// Whether an undecided session protects a pack: by its name, or because it pinned it.
@@ -85,6 +89,11 @@ impl Scan {
         Ok(())
     }
 
+    /// Whether all that removed members had begun is decided.
+    pub(super) fn has_decided_removed(&self, repository: &Repository) -> bool {
+        self.open.iter().all(|open| !repository.is_removed(open.name.member))
+    }
+
     /// Who committed, at or above the fence, and is not merged yet.
     pub(super) fn unmerged(&self) -> impl Iterator<Item = &SeenSession> {
         let committed = |seen: &&SeenSession| matches!(seen.end, Some((_, End::Commit(_))));
@@ -97,11 +106,15 @@ impl Scan {
 /// Scans, as often as it takes to see everything under one root.
 pub(super) async fn scan(ctx: &Ctx, repository: &Repository) -> Result<Scan> {
     for _ in 0..ATTEMPTS_MAX {
+        repository.refresh_members().await?;
+        // Whoever is removed later may have committed what this does not see.
+        let members = repository.members_head();
         let before = repository.newest_root().await?.number;
         let packs = list_packs(repository).await?;
         let view = repository.view().await?;
         if view.root.number == before {
-            return look_at_sessions(ctx, repository, view, packs).await;
+            let scan = look_at_sessions(ctx, repository, view, packs).await?;
+            return Ok(Scan { members, ..scan });
         }
     }
     Err(too_busy())
@@ -137,6 +150,7 @@ async fn look_at_sessions(
         open: Vec::new(),
         pinned_packs: HashSet::new(),
         pinned_snapshots: BTreeSet::new(),
+        members: (0, [0; 32]),
     };
     let undecided: Vec<_> = scan
         .view
@@ -154,7 +168,8 @@ async fn look_at_sessions(
         }
         let begin = repository.read_begin(&name).await;
         let is_left = matches!(&begin, Ok(Some(begin)) if is_dead(ctx, &begin.process));
-        scan.open.push(OpenSession { name, objects, is_left });
+        let is_removed = repository.is_removed(name.member);
+        scan.open.push(OpenSession { name, objects, is_left, is_removed });
     }
     Ok(scan)
 }
@@ -202,10 +217,8 @@ pub(super) fn lost_ends(view: &View) -> Vec<SessionName> {
 async fn read_pins(repository: &Repository, name: &SessionName, number: u32) -> Result<Option<Pins>> {
     let object = name.pins(number);
     let Some(bytes) = get_optional(&**repository.store(), &object).await? else { return Ok(None) };
-    let key = repository.k_ref()?;
-    let pins = repository
-        .parse_of_session(&bytes, ObjectType::Pins, &object, name)
-        .and_then(|parsed| Pins::decode(&parsed.header, parsed.body, key));
+    repository.know_author(&bytes).await?;
+    let pins = repository.decode_pins(name, number, &bytes);
     pins.map(Some).map_err(|error| Error::format(&object, error))
 }
 
@@ -231,6 +244,9 @@ pub(super) fn silent<'a>(
     after_seconds: u64,
 ) -> impl Iterator<Item = (&'a OpenSession, &'static str)> {
     scan.open.iter().filter_map(move |open| {
+        if open.is_removed {
+            return Some((open, "its member was removed"));
+        }
         if open.is_left {
             return Some((open, "its process is gone"));
         }

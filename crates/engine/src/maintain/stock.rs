@@ -11,7 +11,6 @@ use crate::index::{Index, PackState};
 use crate::reader::Reader;
 use crate::repository::Repository;
 use crate::restore::chain;
-use crate::rights::may_sign;
 use crate::session::AdoptedPack;
 use crate::trust::are_of;
 use crate::view::View;
@@ -19,7 +18,6 @@ use futures::stream::{self, StreamExt};
 use holdfast_core::id::ChunkId;
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{PackId, SessionName};
-use holdfast_core::object::ObjectType;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Packs that are read at the same time.
@@ -227,9 +225,9 @@ impl Stock {
     }
 }
 
-/// Whether the author of a pack may copy what others sealed; of one that was removed nobody knows.
+/// Whether the author of a pack may copy what others sealed, or could.
 fn may_repack(repository: &Repository, pack: &PackId) -> bool {
-    repository.role_of(pack.member).is_none_or(|role| may_sign(role, ObjectType::IndexSegment))
+    repository.maintainer_key_of(pack.member).is_some()
 }
 
 /// Whether the index names a pack for a chunk at all.

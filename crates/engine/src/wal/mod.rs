@@ -27,17 +27,24 @@ use holdfast_core::name::{self, Place};
 use holdfast_core::object::ObjectType;
 use holdfast_core::record::WalSegment;
 use holdfast_store::{ObjectMeta, ObjectStore, Put};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Segments compress well or not at all; a stream has to keep up with its server.
 const LEVEL: i32 = 3;
 /// Longest content of one object in bytes; what is longer is stored in pieces.
 pub const PIECE_BYTES_MAX: usize = 256 << 20;
 
+/// The chain of members is looked at so often, in seconds.
+const LOOK_SECONDS: u64 = 60;
+
 /// The archive of one repository. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WalArchive {
     ctx: Ctx,
     repository: Repository,
+    /// When the chain of members was last looked at, in seconds.
+    looked: Arc<AtomicI64>,
 }
 
 /// One object of an archive, by its name.
@@ -134,7 +141,19 @@ impl WalArchive {
     /// The archive of a repository.
     #[must_use]
     pub fn new(ctx: &Ctx, repository: &Repository) -> Self {
-        Self { ctx: ctx.clone(), repository: repository.clone() }
+        let looked = Arc::new(AtomicI64::new(ctx.clock.now().seconds));
+        Self { ctx: ctx.clone(), repository: repository.clone(), looked }
+    }
+
+    /// Whoever streams for months learns of its removal within a minute, and does not go on as if
+    /// all were well.
+    async fn look_at_members(&self) -> Result<()> {
+        let now = self.ctx.clock.now().seconds;
+        if now.abs_diff(self.looked.load(Ordering::Relaxed)) >= LOOK_SECONDS {
+            self.repository.require_belonging().await?;
+            self.looked.store(now, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Stores a file of a log, or a piece of one, and returns once it is durable.
@@ -145,6 +164,7 @@ impl WalArchive {
     pub async fn put(&self, name: &WalName, content: impl Into<Bytes>) -> Result<Stored> {
         let content = content.into();
         let object = checked(name, &content)?;
+        self.look_at_members().await?;
         let sealer = self.repository.sealer()?;
         let id = name::named_object(&object);
         // It looks at no root.
@@ -190,6 +210,7 @@ impl WalArchive {
     pub async fn glance(&self, name: &WalName) -> Result<Option<WalGlance>> {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        self.repository.know_author(&bytes).await?;
         let parsed = self.repository.parse(&bytes, ObjectType::Wal, name::named_object(&object));
         let glance = parsed.and_then(|parsed| {
             let WalSegment { content, plain_bytes, written, .. } = WalSegment::decode(parsed.body)?;
@@ -206,6 +227,7 @@ impl WalArchive {
         self.repository.require(Right::Read)?;
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
+        self.repository.know_author(&bytes).await?;
         let (archive, place) = (self.clone(), object.clone());
         let opened = self.ctx.workers.run(move || archive.open(&place, &bytes)).await;
         opened.map(Some).map_err(|error| Error::format(&object, error))
@@ -215,7 +237,12 @@ impl WalArchive {
         let id = name::named_object(object);
         let parsed = self.repository.parse(bytes, ObjectType::Wal, id)?;
         let segment = WalSegment::decode(parsed.body)?;
-        let secret = self.repository.opener().unwrap_alone(parsed.header.member, id, &segment.wrapped)?;
+        let secret = self.repository.opener().unwrap_alone(
+            parsed.header.key_epoch,
+            parsed.header.member,
+            id,
+            &segment.wrapped,
+        )?;
         let content = segment.open(&parsed.header, &secret)?;
         // Whoever may read and not write has no key for it; the cipher vouches for the content then.
         match self.repository.identifier() {

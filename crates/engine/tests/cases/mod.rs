@@ -15,6 +15,7 @@ mod logs;
 mod look;
 mod maintain;
 mod maintain_crash;
+mod members;
 mod recover;
 mod repair;
 mod repair_damage;

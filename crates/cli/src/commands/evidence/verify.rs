@@ -66,8 +66,10 @@ fn show(run: &Run, book: &EvidenceBook, problems: &[&EvidenceProblem], proved: u
 fn lines(chain: &EvidenceChain) -> Vec<String> {
     let Some((first, last)) = chain.records.first().zip(chain.records.last()) else { return Vec::new() };
     let number = counted(chain.records.len() as u64, "record", "records");
+    let since = chain.removed.as_ref().map(|label| format!(" ({}, removed since)", escape(label.as_bytes())));
+    let since = since.unwrap_or_default();
     vec![
-        format!("member {}: {number}, {} to {}", chain.member, local(first.time), local(last.time)),
+        format!("member {}{since}: {number}, {} to {}", chain.member, local(first.time), local(last.time)),
         format!("  head {}", last.mark()),
     ]
 }

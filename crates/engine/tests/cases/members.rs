@@ -1,0 +1,597 @@
+//! Members come and go, and keys are rotated, beside whoever writes: what was reported stays, who
+//! was removed commits nothing more, and what was cut off harms nobody and can be ended.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use crate::harness::{ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, noise, run, secret};
+use holdfast_core::crypto::KdfCost;
+use holdfast_core::id::{MemberId, SessionId};
+use holdfast_core::keys::Role;
+use holdfast_engine::error::{Error, ErrorKind, Result};
+use holdfast_engine::evidence::{append, records};
+use holdfast_engine::maintain::{
+    ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, RepairIndexOptions, forget, prune, repair_index,
+};
+use holdfast_engine::workers::Workers;
+use holdfast_engine::{
+    BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, add_key, admit, backup, keys,
+    last_slot_of, members, remove_key, remove_member, rotate,
+};
+use holdfast_store::fault::{Call, Fault};
+use holdfast_store::{FaultStore, ObjectStore};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const COST: KdfCost = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
+
+fn key_file(byte: u8) -> Secret {
+    Secret::KeyFile(vec![byte; 32])
+}
+
+fn new(byte: u8) -> NewKey {
+    NewKey { secret: key_file(byte), label: Some(format!("key {byte}")), cost: Some(COST) }
+}
+
+fn tree(salt: u64) -> Tree {
+    let mut tree = Tree::default();
+    tree.put("file", Node::file(noise(salt, 9_000)));
+    tree.put("large", Node::file(noise(salt + 50, 300_000)));
+    tree
+}
+
+async fn open(world: &World, byte: u8) -> Result<Repository> {
+    open_on(world, Arc::new(world.store.clone()), byte).await
+}
+
+async fn open_on(world: &World, store: Arc<dyn ObjectStore>, byte: u8) -> Result<Repository> {
+    Repository::open(&world.ctx(), store, &key_file(byte)).await
+}
+
+/// A new member, that opened the repository.
+async fn admitted(world: &World, owner: &Repository, role: Role, byte: u8) -> Repository {
+    let key = admit(&world.ctx(), owner, role, &new(byte)).await.unwrap();
+    assert_eq!((key.role, key.is_removed), (role, false));
+    open(world, byte).await.unwrap()
+}
+
+/// Backs up a source of a host of its own, without a cache.
+async fn back_up(world: &World, repository: &Repository, salt: u64) -> Result<BackupReport> {
+    let (source, options) = source(salt);
+    world.backup_with(repository, source, &options).await.map(|outcome| outcome.value)
+}
+
+fn source(salt: u64) -> (ModelSource, holdfast_engine::BackupOptions) {
+    (ModelSource::new(&tree(salt)).of(&format!("host {salt}"), "/srv"), World::bare())
+}
+
+/// A backup that goes on call by call.
+fn stepped_backup(world: &World, repository: &Repository, salt: u64) -> Stepped<Result<BackupReport>> {
+    let (ctx, repository, (source, options)) = (world.ctx(), repository.clone(), source(salt));
+    Stepped::new(async move {
+        backup(&ctx, &repository, Box::new(source), &options).await.map(|outcome| outcome.value)
+    })
+}
+
+async fn ids(world: &World, repository: &Repository) -> BTreeSet<SessionId> {
+    world.snapshots(repository).await.iter().map(|snapshot| snapshot.id).collect()
+}
+
+/// Every snapshot comes back as the tree of its host.
+async fn assert_all_restore(world: &World, repository: &Repository) {
+    for snapshot in world.snapshots(repository).await {
+        let salt = snapshot.summary.host.trim_start_matches("host ").parse().unwrap();
+        world.assert_restores(repository, &snapshot, &tree(salt)).await;
+    }
+}
+
+fn prune_options() -> PruneOptions {
+    PruneOptions {
+        max_unused: MaxUnused::Percent(0.0),
+        max_repack_bytes: None,
+        min_age_seconds: Some(0),
+        abort_after_seconds: 72 * 3600,
+        dry_run: false,
+    }
+}
+
+fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) -> FaultStore {
+    FaultStore::new(Arc::new(world.store.clone()), plan)
+}
+
+fn member_of(world: &World, owner: &Repository, role: Role) -> MemberId {
+    let _ = world;
+    members(owner).into_iter().find(|member| member.role == role && !member.is_own).unwrap().id
+}
+
+#[test]
+fn each_role_does_what_it_may_and_nothing_else() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        back_up(&world, &owner, 1).await.unwrap();
+        let writer = admitted(&world, &owner, Role::Writer, 8).await;
+        let reader = admitted(&world, &owner, Role::Reader, 9).await;
+        let maintainer = admitted(&world, &owner, Role::Maintainer, 10).await;
+        let refused = |error: Error| {
+            assert_eq!(error.kind, ErrorKind::NotAllowed, "{}", chain(&error));
+        };
+        let own = back_up(&world, &writer, 2).await.unwrap().snapshot.unwrap();
+        for repository in [&owner, &writer, &reader, &maintainer] {
+            assert_eq!(ids(&world, repository).await.len(), 2);
+        }
+        assert_all_restore(&world, &reader).await;
+        let (all, options) = (world.snapshots(&writer).await, RestoreOptions::default());
+        assert!(all.iter().any(|snapshot| snapshot.id == own));
+        for repository in [&writer, &maintainer] {
+            for snapshot in &all {
+                let restored = world.restore(repository, snapshot, &options).await;
+                let nothing = restored.map_or(true, |(restored, _)| restored.items.is_empty());
+                assert!(nothing, "a key without data keys restores");
+            }
+        }
+        for repository in [&reader, &maintainer] {
+            refused(back_up(&world, repository, 3).await.unwrap_err());
+        }
+        for repository in [&reader, &writer, &maintainer] {
+            refused(admit(&world.ctx(), repository, Role::Owner, &new(11)).await.unwrap_err());
+            refused(rotate(&world.ctx(), repository).await.unwrap_err());
+            let other = member_of(&world, repository, Role::Owner);
+            refused(remove_member(&world.ctx(), repository, other).await.unwrap_err());
+        }
+        for repository in [&reader, &writer] {
+            refused(prune(&world.ctx(), repository, &prune_options()).await.unwrap_err());
+        }
+        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
+        world.assert_sound(&owner).await;
+        assert_eq!(members(&owner).len(), 4);
+    });
+}
+
+#[test]
+fn what_was_sealed_before_a_rotation_stays_readable_and_what_comes_after_is_too() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        back_up(&world, &owner, 1).await.unwrap();
+        let (writer, reader) = (
+            admitted(&world, &owner, Role::Writer, 8).await,
+            admitted(&world, &owner, Role::Reader, 9).await,
+        );
+        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
+        let rotated = rotate(&world.ctx(), &owner).await.unwrap();
+        assert_eq!((rotated.key_epoch, rotated.members, rotated.was_begun), (1, 3, false));
+        let packs = world.names("packs/").len();
+        // Who was open all the time sees what came later, and is seen.
+        back_up(&world, &owner, 2).await.unwrap();
+        back_up(&world, &writer, 3).await.unwrap();
+        assert!(world.names("packs/").len() > packs);
+        assert_all_restore(&world, &reader).await;
+        // So does who comes after it, also the next generation.
+        for (byte, epoch) in [(20, 1), (21, 2)] {
+            let late = admitted(&world, &owner, Role::Reader, byte).await;
+            assert_all_restore(&world, &late).await;
+            assert_eq!(members(&owner).last().unwrap().key_epochs.len(), epoch as usize + 1);
+            rotate(&world.ctx(), &owner).await.unwrap();
+        }
+        let writer = open(&world, 8).await.unwrap();
+        back_up(&world, &writer, 4).await.unwrap();
+        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
+        assert_eq!(records(&world.ctx(), &owner).await.unwrap().problems().count(), 0);
+        assert_eq!(ids(&world, &reader).await.len(), 4);
+        assert_all_restore(&world, &reader).await;
+        world.assert_sound(&owner).await;
+        // All epochs in one index and in packs that are written anew.
+        let first = world.snapshots(&owner).await[0].id;
+        let what = ForgetWhat::Snapshots(vec![first]);
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+        forget(&world.ctx(), &owner, &options).await.unwrap();
+        for _ in 0..3 {
+            prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+        }
+        let reader = open(&world, 9).await.unwrap();
+        assert_eq!(ids(&world, &reader).await.len(), 3);
+        assert_all_restore(&world, &reader).await;
+        world.assert_sound(&owner).await;
+    });
+}
+
+#[test]
+fn packs_of_an_old_generation_are_repacked_and_still_open() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        let mut both = tree(1);
+        both.put("other", Node::file(noise(70, 300_000)));
+        world.keep(&owner, &both).await;
+        rotate(&world.ctx(), &owner).await.unwrap();
+        world.keep(&owner, &tree(1)).await;
+        let first = world.snapshots(&owner).await[0].id;
+        let what = ForgetWhat::Snapshots(vec![first]);
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+        forget(&world.ctx(), &owner, &options).await.unwrap();
+        let mut repacked = 0;
+        for _ in 0..3 {
+            repacked += prune(&world.ctx(), &owner, &prune_options()).await.unwrap().repacked_packs;
+        }
+        assert!(repacked > 0);
+        let owner = world.open().await;
+        world.assert_sound(&owner).await;
+        let left = world.newest(&owner).await;
+        world.assert_restores(&owner, &left, &tree(1)).await;
+    });
+}
+
+/// Epochs that the objects below a name are sealed under.
+fn epochs(world: &World, prefix: &str) -> BTreeSet<u32> {
+    let objects = world.store.objects();
+    let of = objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
+    of.map(|(_, body)| u32::from_le_bytes(body[24..28].try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_rotation_that_is_cut_off_hinders_nobody_and_can_be_ended() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        back_up(&start, &owner, 1).await.unwrap();
+        admitted(&start, &owner, Role::Writer, 8).await;
+        admitted(&start, &owner, Role::Reader, 9).await;
+        admitted(&start, &owner, Role::Owner, 10).await;
+        let count = faulty(&start.fork(2), |_| Fault::None);
+        let measured = Repository::open(&start.ctx(), Arc::new(count.clone()), &secret()).await.unwrap();
+        rotate(&start.ctx(), &measured).await.unwrap();
+        let (mut begun, mut done) = (0, 0);
+        for at in 0..count.calls() {
+            let world = start.fork(2);
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            let store = Arc::new(faulty(&world, plan));
+            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
+                assert!(rotate(&world.ctx(), &owner).await.is_err());
+            }
+            let (writer, reader) = (open(&world, 8).await.unwrap(), open(&world, 9).await.unwrap());
+            back_up(&world, &writer, 2).await.unwrap();
+            let owner = world.open().await;
+            back_up(&world, &owner, 3).await.unwrap();
+            let whole = members(&owner).iter().all(|member| member.key_epochs.contains(&1));
+            let expected: BTreeSet<u32> = if whole { [0, 1].into() } else { [0].into() };
+            assert_eq!(epochs(&world, "sessions/"), expected, "cut off at {at}");
+            assert_all_restore(&world, &reader).await;
+            // Any owner ends it; who does not hold the keys that were begun begins new ones.
+            let other = open(&world, 10).await.unwrap();
+            let by = if at % 2 == 0 { &other } else { &owner };
+            let rotated = rotate(&world.ctx(), by).await.unwrap();
+            begun += u32::from(rotated.was_begun);
+            done += u32::from(!rotated.was_begun);
+            back_up(&world, &open(&world, 8).await.unwrap(), 4).await.unwrap();
+            assert!(epochs(&world, "sessions/").contains(&rotated.key_epoch), "cut off at {at}");
+            assert_all_restore(&world, &reader).await;
+            assert_eq!(ids(&world, &reader).await.len(), 4);
+            world.assert_sound(&open(&world, 10).await.unwrap()).await;
+        }
+        assert!(begun > 2 && done > 2, "{begun} {done}");
+    });
+}
+
+#[test]
+fn rotation_while_four_writers_run_loses_nothing() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        for byte in [8, 9, 10] {
+            admitted(&start, &owner, Role::Writer, byte).await;
+        }
+        admitted(&start, &owner, Role::Reader, 20).await;
+        for calls in [0, 1, 2, 3, 5, 8, 11, 14, 20] {
+            let world = start.fork(calls as u64 + 3);
+            let store = Arc::new(SteppedStore(world.store.clone()));
+            let mut opened = Vec::new();
+            for secret in [secret(), key_file(8), key_file(9), key_file(10)] {
+                let (ctx, store) = (world.ctx(), Arc::clone(&store));
+                let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
+                opening.go(usize::MAX);
+                opened.push(opening.result.unwrap().unwrap());
+            }
+            let mut runs: Vec<_> =
+                opened.iter().zip(1..).map(|(by, salt)| stepped_backup(&world, by, salt)).collect();
+            for (run, at) in runs.iter_mut().zip(0..) {
+                run.go(calls + at);
+            }
+            let (ctx, by) = (world.ctx(), opened[0].clone());
+            let mut rotation = Stepped::new(async move { rotate(&ctx, &by).await });
+            for _ in 0..60 {
+                rotation.go(1);
+                runs.iter_mut().for_each(|run| run.go(1));
+            }
+            rotation.go(usize::MAX);
+            assert_eq!(rotation.result.unwrap().unwrap().members, 5);
+            let mut kept = BTreeSet::new();
+            for mut run in runs {
+                run.go(usize::MAX);
+                kept.insert(run.result.unwrap().unwrap().snapshot.unwrap());
+            }
+            let reader = open(&world, 20).await.unwrap();
+            assert_eq!(ids(&world, &reader).await, kept, "after {calls} calls");
+            assert_all_restore(&world, &reader).await;
+            world.assert_sound(&world.open().await).await;
+        }
+    });
+}
+
+/// An owner and a writer, each with a snapshot; the writer opened it through a store that takes
+/// turns.
+async fn owner_and_writer(seed: u64) -> (World, Repository, MemberId, Repository) {
+    let (start, owner) = World::made(Workers::inline()).await;
+    let writer = admitted(&start, &owner, Role::Writer, 8).await;
+    back_up(&start, &owner, 1).await.unwrap();
+    back_up(&start, &writer, 2).await.unwrap();
+    let world = start.fork(seed);
+    let store = Arc::new(SteppedStore(world.store.clone()));
+    let mut both = Vec::new();
+    for secret in [secret(), key_file(8)] {
+        let (ctx, store) = (world.ctx(), Arc::clone(&store));
+        let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
+        opening.go(usize::MAX);
+        both.push(opening.result.unwrap().unwrap());
+    }
+    let writer = both.pop().unwrap();
+    let owner = both.pop().unwrap();
+    let member = member_of(&world, &owner, Role::Writer);
+    (world, owner, member, writer)
+}
+
+/// What the writer was told is what everybody sees, and it is out.
+async fn assert_told(world: &World, told: &Result<BackupReport>, thorough: bool, what: &str) {
+    let owner = world.open().await;
+    let all = world.snapshots(&owner).await;
+    let hosts: Vec<_> = all.iter().map(|snapshot| &*snapshot.summary.host).collect();
+    let expected = if told.is_ok() { 3 } else { 2 };
+    assert_eq!(hosts.len(), expected, "{what}: {hosts:?}, {told:?}");
+    assert!(hosts.contains(&"host 2"), "{what}: what it had committed before is lost");
+    if let Err(error) = told {
+        assert_eq!(error.kind, ErrorKind::NotAllowed, "{what}: {}", chain(error));
+        assert!(error.to_string().contains("removed"), "{what}: {error}");
+    }
+    assert_eq!(open(world, 8).await.unwrap_err().kind, ErrorKind::WrongKey, "{what}: its slot is gone");
+    assert_all_restore(world, &owner).await;
+    if !thorough {
+        return;
+    }
+    world.assert_sound(&owner).await;
+    for _ in 0..2 {
+        prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+    }
+    assert_eq!(world.snapshots(&owner).await.len(), expected, "{what}");
+    assert_all_restore(world, &owner).await;
+    world.assert_sound(&owner).await;
+}
+
+fn stepped_removal(world: &World, owner: &Repository, member: MemberId) -> Stepped<Result<()>> {
+    let (ctx, owner) = (world.ctx(), owner.clone());
+    Stepped::new(async move { remove_member(&ctx, &owner, member).await.map(drop) })
+}
+
+#[test]
+fn a_member_that_is_removed_while_it_backs_up_is_told_what_counts() {
+    run(|| async {
+        let (mut kept, mut refused) = (0, 0);
+        for calls in 0..60 {
+            let (world, owner, member, writer) = owner_and_writer(calls as u64 + 2).await;
+            let mut run = stepped_backup(&world, &writer, 3);
+            run.go(calls);
+            let mut removal = stepped_removal(&world, &owner, member);
+            removal.go(usize::MAX);
+            removal.result.unwrap().unwrap();
+            run.go(usize::MAX);
+            let told = run.result.unwrap();
+            kept += u32::from(told.is_ok());
+            refused += u32::from(told.is_err());
+            assert_told(&world, &told, calls % 3 == 0, &format!("removed after {calls} calls")).await;
+        }
+        assert!(kept > 2 && refused > 10, "{kept} {refused}");
+    });
+}
+
+#[test]
+fn a_member_that_backs_up_while_it_is_removed_is_told_what_counts() {
+    run(|| async {
+        let (mut kept, mut refused) = (0, 0);
+        for (calls, ahead) in (0..40).flat_map(|calls| [0, 4, 9, 13].map(|ahead| (calls, ahead))) {
+            let (world, owner, member, writer) = owner_and_writer(calls as u64 + 2).await;
+            let mut run = stepped_backup(&world, &writer, 3);
+            run.go(ahead);
+            let mut removal = stepped_removal(&world, &owner, member);
+            removal.go(calls);
+            run.go(usize::MAX);
+            removal.go(usize::MAX);
+            removal.result.unwrap().unwrap();
+            let told = run.result.unwrap();
+            kept += u32::from(told.is_ok());
+            refused += u32::from(told.is_err());
+            let what = format!("{ahead} calls, then {calls} of the removal");
+            assert_told(&world, &told, calls % 5 == 0, &what).await;
+        }
+        assert!(kept > 2 && refused > 10, "{kept} {refused}");
+    });
+}
+
+#[test]
+fn a_removal_that_dies_at_any_call_is_ended_by_the_next_one_or_by_a_prune() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        let writer = admitted(&start, &owner, Role::Writer, 8).await;
+        back_up(&start, &owner, 1).await.unwrap();
+        back_up(&start, &writer, 2).await.unwrap();
+        let member = member_of(&start, &owner, Role::Writer);
+        let store = faulty(&start.fork(2), |_| Fault::None);
+        let measured = Repository::open(&start.ctx(), Arc::new(store.clone()), &secret()).await.unwrap();
+        remove_member(&start.ctx(), &measured, member).await.unwrap();
+        let (mut in_between, mut slots_left) = (0, 0);
+        for (at, by_prune) in (0..store.calls()).flat_map(|at| [(at, false), (at, true)]) {
+            let world = start.fork(2);
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            let store = Arc::new(faulty(&world, plan));
+            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
+                assert!(remove_member(&world.ctx(), &owner, member).await.is_err(), "call {at}");
+            }
+            let what = format!("cut off at {at}");
+            let owner = world.open().await;
+            assert_eq!(ids(&world, &owner).await.len(), 2, "{what}");
+            world.assert_sound(&owner).await;
+            let is_removed = members(&owner).iter().any(|member| member.is_removed);
+            in_between += u32::from(is_removed);
+            if by_prune {
+                prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+                assert_eq!(ids(&world, &owner).await.len(), 2, "{what}");
+                if is_removed {
+                    let refused = open(&world, 8).await.unwrap_err();
+                    assert!(matches!(refused.kind, ErrorKind::NotAllowed | ErrorKind::WrongKey), "{what}");
+                }
+            }
+            slots_left +=
+                u32::from(open(&world, 8).await.is_err_and(|error| error.kind == ErrorKind::NotAllowed));
+            let removed = remove_member(&world.ctx(), &owner, member).await.unwrap();
+            assert_eq!((removed.was_begun, removed.member.is_removed), (is_removed, true), "{what}");
+            assert_eq!(open(&world, 8).await.unwrap_err().kind, ErrorKind::WrongKey, "{what}");
+            assert_all_restore(&world, &owner).await;
+            assert_eq!(ids(&world, &owner).await.len(), 2, "{what}");
+            world.assert_sound(&owner).await;
+        }
+        assert!(in_between > 6 && slots_left > 4, "{in_between} {slots_left}");
+    });
+}
+
+#[test]
+fn what_a_removed_member_writes_all_the_same_does_not_count_and_hinders_nobody() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        admitted(&start, &owner, Role::Writer, 8).await;
+        let maintainer = admitted(&start, &owner, Role::Maintainer, 9).await;
+        back_up(&start, &owner, 1).await.unwrap();
+        back_up(&start, &open(&start, 8).await.unwrap(), 2).await.unwrap();
+        let what = ForgetWhat::Snapshots(vec![world_first(&start, &owner).await.id]);
+        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
+        // Another place, where they were never removed.
+        let elsewhere = start.fork(2);
+        back_up(&elsewhere, &open(&elsewhere, 8).await.unwrap(), 3).await.unwrap();
+        let after_backup = elsewhere.store.objects();
+        for role in [Role::Writer, Role::Maintainer] {
+            let member = member_of(&start, &owner, role);
+            remove_member(&start.ctx(), &owner, member).await.unwrap();
+        }
+        assert_eq!(ids(&start, &owner).await.len(), 2);
+        for (key, body) in &after_backup {
+            if !start.store.objects().contains_key(key) {
+                start.store.insert_raw(key.clone(), body.clone());
+            }
+        }
+        assert_eq!(ids(&start, &owner).await.len(), 2, "a snapshot of a removed member");
+        let _ = maintainer;
+        world_is_well(&start).await;
+        // A root in the name of a maintainer that was removed: nobody goes by it.
+        let newest = start.names("roots/").len();
+        let forged = open_on(&elsewhere, Arc::new(elsewhere.store.clone()), 9).await.unwrap();
+        while elsewhere.names("roots/").len() <= newest {
+            forget_again(&elsewhere, &forged, &options).await;
+        }
+        let root = elsewhere.names("roots/")[0].clone();
+        start.store.insert_raw(root.clone(), elsewhere.store.objects()[&root].clone());
+        let error = back_up(&start, &owner, 4).await.unwrap_err();
+        assert!(chain(&error).contains("after it had been removed"), "{}", chain(&error));
+        let owner = start.open().await;
+        repair_index(&start.ctx(), &owner, RepairIndexOptions::default()).await.unwrap();
+        back_up(&start, &owner, 4).await.unwrap();
+        assert_eq!(ids(&start, &owner).await.len(), 3);
+        world_is_well(&start).await;
+    });
+}
+
+async fn world_first(world: &World, repository: &Repository) -> Snapshot {
+    world.snapshots(repository).await.remove(0)
+}
+
+/// Publishes a root, whatever it says.
+async fn forget_again(world: &World, repository: &Repository, options: &ForgetOptions) {
+    forget(&world.ctx(), repository, options).await.unwrap();
+    let ids = match &options.what {
+        ForgetWhat::Snapshots(ids) => ids.clone(),
+        _ => Vec::new(),
+    };
+    holdfast_engine::maintain::unforget(&world.ctx(), repository, &ids).await.unwrap();
+}
+
+async fn world_is_well(world: &World) {
+    let owner = world.open().await;
+    world.assert_sound(&owner).await;
+    assert_all_restore(world, &owner).await;
+    for _ in 0..3 {
+        prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+    }
+    world.assert_sound(&owner).await;
+    assert_all_restore(world, &owner).await;
+}
+
+#[test]
+fn two_owners_that_remove_each_other_leave_one() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        admitted(&start, &owner, Role::Owner, 8).await;
+        for (one, two) in (0..14).flat_map(|one| (0..14).map(move |two| (one, two))) {
+            let world = start.fork(2);
+            let store = Arc::new(SteppedStore(world.store.clone()));
+            let mut opened = Vec::new();
+            for secret in [secret(), key_file(8)] {
+                let (ctx, store) = (world.ctx(), Arc::clone(&store));
+                let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
+                opening.go(usize::MAX);
+                opened.push(opening.result.unwrap().unwrap());
+            }
+            let other = |own: &Repository| members(own).into_iter().find(|member| !member.is_own).unwrap().id;
+            let mut runs: Vec<_> =
+                opened.iter().map(|own| stepped_removal(&world, own, other(own))).collect();
+            runs[0].go(one);
+            runs[1].go(two);
+            runs[0].go(usize::MAX);
+            runs[1].go(usize::MAX);
+            let told: Vec<_> = runs.into_iter().map(|run| run.result.unwrap()).collect();
+            assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 1, "{one} {two}: {told:?}");
+            let usable = if told[0].is_ok() { secret() } else { key_file(8) };
+            let store = Arc::new(world.store.clone());
+            let left = Repository::open(&world.ctx(), store, &usable).await.unwrap();
+            assert_eq!(members(&left).iter().filter(|member| !member.is_removed).count(), 1);
+            world.assert_sound(&left).await;
+        }
+    });
+}
+
+#[test]
+fn the_last_key_of_another_member_goes_with_the_member() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        let reader = admitted(&world, &owner, Role::Reader, 8).await;
+        add_key(&world.ctx(), &reader, &new(9)).await.unwrap();
+        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
+        let member = member_of(&world, &owner, Role::Reader);
+        let slots = async |owner: &Repository| {
+            let all = keys(&world.ctx(), owner).await.unwrap().value;
+            all.into_iter()
+                .filter(|key| key.member == member)
+                .map(|key| key.id.to_string())
+                .collect::<Vec<_>>()
+        };
+        let both = slots(&owner).await;
+        assert_eq!((both.len(), last_slot_of(&owner, &both[0]).await.unwrap()), (2, None));
+        remove_key(&world.ctx(), &owner, &secret(), &both[0]).await.unwrap();
+        let owner = world.open().await;
+        assert_eq!(last_slot_of(&owner, &both[1]).await.unwrap(), Some(member));
+        let refused = remove_key(&world.ctx(), &owner, &secret(), &both[1]).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Usage);
+        let removed = remove_member(&world.ctx(), &owner, member).await.unwrap();
+        assert_eq!((removed.slots.len(), removed.was_begun), (1, false));
+        assert!(slots(&owner).await.is_empty());
+        // What it had seen is proved by its key for ever.
+        let book = records(&world.ctx(), &world.open().await).await.unwrap();
+        assert_eq!((book.problems().count(), book.records().len()), (0, 1));
+        assert_eq!(book.chains[0].removed.as_deref(), Some("key 8"));
+        let own = members(&owner).into_iter().find(|member| member.is_own).unwrap().id;
+        let itself = remove_member(&world.ctx(), &owner, own).await.unwrap_err();
+        assert_eq!(itself.kind, ErrorKind::Usage);
+        let nobody = remove_member(&world.ctx(), &owner, MemberId([1; 16])).await.unwrap_err();
+        assert_eq!(nobody.kind, ErrorKind::NotFound);
+        world.assert_sound(&owner).await;
+    });
+}
