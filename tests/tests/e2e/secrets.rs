@@ -65,7 +65,7 @@ retention: {{ keep_last: 2 }}
 check: {{}}
 objectives: {{ rpo: 1d, rto: 1h }}
 drill:
-  from: [ repository, off ]
+  from: [ repository ]
   assert: [ {{ source: tree, name: there, command: [ sh, -c, 'test -d $1 && cd {folder} && name=assertion && . ./spy', x, '{{target}}' ] }} ]
 "
         ),
@@ -114,7 +114,7 @@ fn watched(world: &World, child: &mut Child) -> (BTreeSet<String>, usize) {
                 found.insert(told("a secret in the environment of a verb"));
             }
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(20));
     }
     (found, seen.len())
 }
@@ -194,7 +194,7 @@ fn what_a_policy_takes_does_not_reach_programs_of_the_person() {
     let world = with_spies();
     let text = fs::read_to_string(world.path("shop.yaml")).unwrap();
     let text = text.replace("env: SHOP_PASSWORD", "env: PGPASSWORD");
-    let text = text.replace("copies:", "# copies:").replace("[ repository, off ]", "[ repository ]");
+    let text = text.replace("copies:", "# copies:");
     put(world.path("shop.yaml"), text);
     let mut command = command(&world);
     command.args(["run", "--no-drill"]).arg(world.path("shop.yaml"));

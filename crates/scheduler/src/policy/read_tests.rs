@@ -75,7 +75,8 @@ fn json_is_read_too() {
 fn every_mistake_has_its_line_and_what_was_meant() {
     let cron = "five fields: minute, hour, day of month, month, day of week: \"15 2 * * *\"";
     let refer = "a secret never stands in a policy, only where it is: { env: NAME }, { file: /path }, \
-                 { command: [program, argument] } or { credential: NAME }";
+                 { command: [program, argument] }, { credential: NAME } or \
+                 { vault: { path: MOUNT/data/PATH, field: NAME } }";
     let table: &[(&str, &str, &[&str])] = &[
         // Words that are not known.
         (
@@ -111,7 +112,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "{ env: HOLDFAST_PASSWORD }",
             "{ environment: HOLDFAST_PASSWORD }",
             &[
-                "2:47: `repository.password`: `environment` is not known | known here: env, file, command, credential",
+                "2:47: `repository.password`: `environment` is not known | known here: env, file, command, credential, vault",
             ],
         ),
         // Words that are there twice.
@@ -261,7 +262,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "{ env: HOLDFAST_PASSWORD }",
             "{ env: A, file: /b }",
             &[
-                "2:45: `repository.password`: exactly one of env, file, command, credential is wanted here | REFER",
+                "2:45: `repository.password`: exactly one of env, file, command, credential, vault is wanted here | REFER",
             ],
         ),
         // Names.
