@@ -1,5 +1,6 @@
 //! Who takes contents out leaves a record, before anything leaves; and is not stopped where none can be left.
 
+use super::run::Shop;
 use super::tree::{noise, put};
 use super::world::{Ran, Word, World, within};
 use rustix::process::Signal;
@@ -112,4 +113,26 @@ fn where_no_record_can_be_left_it_is_restored_and_said() {
     let ran = restored(&world, &[&within("latest", &source), &"--target", &target]);
     assert!(ran.err.contains("warning: no record of this restore was left"), "{}", ran.err);
     assert_eq!(fs::read(target.join("file")).unwrap(), b"content");
+}
+
+#[test]
+fn a_drill_leaves_its_own_record_and_one_more_for_scratch_that_it_keeps() {
+    let shop = Shop::new("drill: { scratch: { keep_on_failure: 1h } }\n");
+    put(shop.world.path("tree/large"), noise(1, 200_000));
+    shop.json("run", &["--no-drill"]).ends(0);
+    shop.json("drill", &[]).ends(0);
+    assert_eq!(records(&shop.world), [] as [Value; 0]);
+    let mut packs = shop.world.objects().into_iter().filter(|name| name.starts_with("packs/data/"));
+    let pack = shop.world.repo.join(packs.next_back().unwrap());
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&pack).unwrap();
+    put(&pack, bytes);
+    shop.json("drill", &[]).ends(20);
+    let all = records(&shop.world);
+    let fields: Vec<_> = ["verb", "policy"].iter().map(|field| all[0][field].as_str().unwrap()).collect();
+    assert_eq!((all.len(), fields), (1, vec!["drill", "shop"]));
+    assert!(fs::exists(all[0]["target"].as_str().unwrap()).unwrap(), "{}", all[0]);
+    assert!(all[0]["snapshots"].as_array().is_some_and(|all| !all.is_empty()), "{}", all[0]);
 }
