@@ -465,7 +465,8 @@ fn pins_on_everything_hold_up_what_they_name_until_the_session_is_aborted() {
         let first = packs[0];
         packs.extend((1000..300_000).map(|ordinal| PackId { ordinal, ..first }));
         packs.sort_unstable();
-        enemy.pins(&forged, 0, &Pins { snapshots: vec![gone.id, SessionId([3; 16])], packs });
+        let snapshots = BTreeSet::from([gone.id, SessionId([3; 16])]).into_iter().collect();
+        enemy.pins(&forged, 0, &Pins { snapshots, packs });
         let held_up = fleet.prune().await.unwrap();
         assert_eq!((held_up.freed_packs, held_up.open_sessions), (0, 1));
         let scan = crate::maintain::pins_kept(&fleet.world.ctx(), &fleet.owner).await.unwrap();
@@ -686,7 +687,8 @@ fn what_the_enemy_deletes_of_its_own_costs_its_own() {
 #[test]
 fn a_claim_to_be_a_copy_keeps_no_copy_from_being_made() {
     run(|| async {
-        let (from, made) = World::made(Workers::inline()).await;
+        let from = World::with_seed(Workers::inline(), 9);
+        let made = from.create().await;
         from.keep(&made, &tree(1)).await;
         let snapshot = from.newest(&made).await;
         let fleet = fleet().await;

@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 fn tree(number: u64) -> Tree {
     let mut tree = Tree::default();
-    tree.put("large", Node::file(noise(number, 300_000)));
-    tree.put("small", Node::file(noise(number + 100, 5_000)));
+    // Of different lengths: what looks unchanged is not read again.
+    tree.put("large", Node::file(noise(number, 300_000 + number as usize)));
+    tree.put("small", Node::file(noise(number + 100, 5_000 + number as usize)));
     tree
 }
 
