@@ -10,7 +10,6 @@ use crate::keys::SessionRow;
 use crate::name::{PackId, SessionName};
 use crate::object::{
     Header, SMALL_SECTION_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
-    unpacked_max,
 };
 use crate::page::KeySpace;
 use crate::wire::{Reader, Tag, Writer, take_tag};
@@ -508,13 +507,11 @@ impl End {
                 let repository_hash = reader.array()?;
                 let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
                 let max = SNAPSHOT_SECTION_BYTES_MAX;
-                let paid = unpacked_max(body.len(), max);
+                let paid = crate::object::unpacked_max(body.len(), max);
                 let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary", paid)?)?;
-                let session = SessionRow::decode(&mut reader)?;
-                let sealed = reader.bytes32("details", max as u32 + 29)?;
-                let mut details = Writer::new();
-                details.bytes32(sealed);
-                let sealed_details = details.into_vec();
+                let (session, sealed) =
+                    (SessionRow::decode(&mut reader)?, reader.bytes32("details", max as u32 + 29)?);
+                let sealed_details = [&(sealed.len() as u32).to_le_bytes()[..], sealed].concat();
                 Self::Commit(Box::new(Commit { summary, session, sealed_details, repository_hash, objects }))
             }
             2 => {

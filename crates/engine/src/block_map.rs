@@ -5,7 +5,7 @@
 //! shelf of pages. Each is verified by its id when it is read, so a page that is wrong, or of another
 //! snapshot, counts as not there. On purpose not here: comparing ([`crate::backup`]).
 
-use crate::cache::{Temporary, create_private_folder};
+use crate::private_files::{Temporary, create_private_folder};
 use crate::reader::Reader;
 use crate::tree::Stretch;
 use crate::workers::lock;

@@ -6,6 +6,7 @@
 //! it names is looked up in the index again. On purpose not here: deciding what is unchanged
 //! ([`crate::backup`]).
 
+use crate::private_files::{Temporary, create_private_folder};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry::{Content, Entry, Extent, Time};
@@ -172,15 +173,6 @@ pub(crate) struct CacheWriter {
     buffer: Writer,
 }
 
-/// A file that goes away with its writer, unless it was put in force.
-pub(crate) struct Temporary(pub(crate) PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// A file that hashes what is written to it.
 struct Hashing {
     file: File,
@@ -331,12 +323,6 @@ impl CacheWriter {
         file.write_all(hasher.finalize().as_bytes())?;
         std::fs::rename(&self.temporary.0, &self.path)
     }
-}
-
-/// Makes a folder that only its owner can look into.
-pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn digest_front(digest: &[u8; 32]) -> u64 {

@@ -27,6 +27,7 @@ pub mod evidence;
 #[cfg(test)]
 mod evidence_tests;
 mod find;
+mod gaps;
 mod index;
 mod key_slots;
 mod lists;
@@ -35,6 +36,7 @@ mod members;
 pub mod outcome;
 mod packer;
 mod paths;
+mod private_files;
 pub mod proof;
 #[cfg(test)]
 mod protocol_tests;

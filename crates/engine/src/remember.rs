@@ -7,8 +7,8 @@
 //! give another. On purpose not here: reading roots ([`crate::roots`]). Without a cache folder
 //! nothing is remembered.
 
-use crate::cache::create_private_folder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::private_files::create_private_folder;
 use crate::repository::{Repository, get_optional};
 use crate::roots::SeenRoot;
 use crate::workers::lock;

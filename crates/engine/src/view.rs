@@ -28,8 +28,6 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 16;
-/// Sessions that are looked for because only a delta of theirs was listed.
-const GAPS_LOOKED_AT: usize = 16;
 /// So often reading begins again when maintainers change what is read.
 const VIEWS_MAX: usize = 16;
 /// Segments of the index that are read at the same time, each in some MiB.
@@ -150,31 +148,6 @@ impl Repository {
             Err(error) => Err(error),
             Ok(_) => self.refuse_gaps(&view, &deltas).await.map(|()| Some(view)),
         }
-    }
-
-    /// A session whose delta is listed was listed too, or began since. One that has committed and is
-    /// in no listing however often one looks shows that listings are not complete: what they leave
-    /// out would be taken for garbage.
-    async fn refuse_gaps(&self, view: &View, deltas: &[Key]) -> Result<()> {
-        let unlisted = deltas.iter().filter_map(|key| match name::parse(key.as_str()) {
-            Some(Place::Delta(session, 0)) => Some(session),
-            _ => None,
-        });
-        let above = |name: &SessionName| u64::from(name.epoch) >= view.root.fence && !view.is_absorbed(name);
-        let unlisted = unlisted.filter(|name| !view.sessions.contains_key(name) && above(name));
-        for name in unlisted.take(GAPS_LOOKED_AT) {
-            let Some(bytes) = get_optional(&**self.store(), &name.end()).await? else { continue };
-            if matches!(self.decode_end(&name, &bytes), Ok((_, End::Commit(_)))) {
-                let what = format!(
-                    "the listing of {} leaves out {}, which is there: a store whose listings are not complete \
-                     cannot keep a repository. Nothing was changed",
-                    self.location(),
-                    name.end()
-                );
-                return Err(Error::new(ErrorKind::Conflict, what));
-            }
-        }
-        Ok(())
     }
 
     /// Reads V(r) of a root that is given, as far as it goes: lists that cannot be used are damage
@@ -577,19 +550,6 @@ impl View {
     pub(crate) fn newest_epoch(&self) -> u64 {
         let epochs = self.sessions.values().map(|seen| u64::from(seen.name.epoch));
         epochs.filter(|epoch| *epoch < ROOT_NUMBER_BELIEVED_MAX).max().unwrap_or(0)
-    }
-
-    /// Whoever began with a newer root has seen one that is gone now.
-    fn refuse_roll_back(&self) -> Result<()> {
-        let (number, seen) = (self.root.number, self.newest_epoch());
-        if seen <= number {
-            return Ok(());
-        }
-        let what = format!(
-            "root {seen} of the repository is gone: a session began with it, and root {number} is the newest. \
-             Put it back, or run `holdfast repair index`"
-        );
-        Err(Error::new(ErrorKind::Damaged, what))
     }
 
     /// All members who began a session or committed a snapshot.

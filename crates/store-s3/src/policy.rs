@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(names, ["Add", "AddParts"], "{role:?}");
         }
         let reader: Value = serde_json::from_str(&of(PolicyRole::Reader)).expect("JSON");
-        assert_eq!(reader["Statement"][2]["Resource"].as_array().map(Vec::len), Some(1));
+        assert_eq!(reader["Statement"][2]["Resource"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

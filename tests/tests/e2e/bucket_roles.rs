@@ -26,21 +26,21 @@ fn a_writer_backs_a_bucket_up_and_asks_for_nothing_twice() {
         writer.run(&world, &words).ends(0)
     };
     let first = back_up(&[]).summary();
-    assert!(asked(&first, "GetObject") >= contents.len() as u64, "{first}");
+    assert!(asked(&first, "get") >= contents.len() as u64, "{first}");
     // Nothing changed: objects are listed, and none is asked for; a part of them is looked at.
     let second = back_up(&[]).summary();
-    assert_eq!((asked(&second, "GetObject"), count(&second, "data_added")), (0, 0), "{second}");
+    assert_eq!((asked(&second, "get"), count(&second, "data_added")), (0, 0), "{second}");
     contents.extend(media.fill([("small/new".to_owned(), noise(9, 5_000))]));
     Media::settle();
     let third = back_up(&["--metadata-sweep", "off"]).summary();
-    assert_eq!(asked(&third, "GetObject"), 1, "{third}");
+    assert_eq!(asked(&third, "get"), 1, "{third}");
     // The cache is lost: all is read once more and nothing stored, and then it is there again.
     writer.forget_all();
     let ran = back_up(&["--metadata-sweep", "off"]).says(&["this key cannot read it"]);
     let fourth = ran.summary();
-    assert!(asked(&fourth, "GetObject") >= contents.len() as u64, "{fourth}");
+    assert!(asked(&fourth, "get") >= contents.len() as u64, "{fourth}");
     assert!(count(&fourth, "data_added") < 100_000, "{fourth}");
-    assert_eq!(asked(&back_up(&["--metadata-sweep", "off"]).summary(), "GetObject"), 0);
+    assert_eq!(asked(&back_up(&["--metadata-sweep", "off"]).summary(), "get"), 0);
     let target = world.path("out");
     reader.run(&world, &[&"restore", &"latest", &"--target", &target]).ends(0);
     for (key, body) in &contents {

@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(members.known(gone).unwrap().sign, key_of(gone).public());
         assert_eq!((members.removed(gone), members.all_removed()), (Some(2), vec![(gone, 2)]));
         assert_eq!(members.all_active().len(), 1);
-        let stranger = MemberId([8; 16]);
+        let stranger = MemberId([7; 16]);
         assert!(members.known(stranger).is_none() && members.removed(stranger).is_none());
     }
 }

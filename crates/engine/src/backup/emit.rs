@@ -117,7 +117,7 @@ impl Sorter {
 
     fn spill(&mut self) -> io::Result<()> {
         self.rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        crate::cache::create_private_folder(&self.folder)?;
+        crate::private_files::create_private_folder(&self.folder)?;
         let path = self.folder.join(format!("sort-{}-{}", std::process::id(), self.runs.len()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         std::fs::remove_file(&path)?;

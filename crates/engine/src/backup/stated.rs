@@ -5,7 +5,7 @@
 //! counts as not there. On purpose not here: what a source states, and keys that can read.
 
 use crate::block_map::MapName;
-use crate::cache::{Temporary, create_private_folder};
+use crate::private_files::{Temporary, create_private_folder};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{Secret, keyed_hash};
 use holdfast_core::wire::{Reader, Writer};

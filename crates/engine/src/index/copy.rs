@@ -10,7 +10,7 @@ use super::table::{
     BLOCK_BYTES, CHUNK_MARK_BYTES, Counts, HASH_BYTES, PACK_MARK_BYTES, PackMark, SESSION_MARK_BYTES, Table,
     front,
 };
-use crate::cache::create_private_folder;
+use crate::private_files::create_private_folder;
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{Secret, keyed_hash};
