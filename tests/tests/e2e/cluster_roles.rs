@@ -51,7 +51,9 @@ fn a_writer_backs_a_cluster_up_and_a_reader_restores_it() {
         .says(&["this key is a reader's"]);
     let sums = cluster.sql(SUMS);
     let target = world.path("ours");
-    reader.run(&world, &[&"restore", &"latest", &"--target", &target, &"--verify"]).ends(0);
+    let words: [Word<'_>; 7] =
+        [&"restore", &"latest", &"--target", &target, &"--verify", &"--to", &"immediate"];
+    reader.run(&world, &words).ends(0);
     let restored = start(Version::V18, &target);
     assert_eq!(restored.sql(SUMS), sums);
     drop(restored);

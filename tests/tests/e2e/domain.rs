@@ -69,7 +69,7 @@ fn a_domain_is_apart_and_every_verb_works_in_it() {
     ] {
         inside(words).ends(2).says(&[said]);
     }
-    inside(&[&"init"]).ends(11);
+    inside(&[&"init"]).ends(1).says(&["there is a domain already"]);
     world.run(&[&"--domain", &"no/name", &"snapshots"]).ends(2);
     world.run(&[&"--domain", &"nobody", &"snapshots"]).ends(10);
 }

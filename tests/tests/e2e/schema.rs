@@ -220,6 +220,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["wal", "ls"], 0),
     (&["wal", "adopt", "--pgdata", "LOG"], 0),
     (&["wal", "stream", "postgres://me@localhost/shop", "--slot", "kept"], 2),
+    (&["wal", "slot", "postgres://me@localhost", "--slot", "Kept"], 2),
     (&["wal", "drop-slot", "postgres://me@localhost", "--slot", "Kept"], 2),
     (&["evidence", "show"], 0),
     (&["evidence", "show", "latest"], 0),
