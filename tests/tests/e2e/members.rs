@@ -40,7 +40,7 @@ fn member_of(line: &Value) -> String {
 fn source(world: &World, name: &str) -> std::path::PathBuf {
     let source = world.path(format!("source of {name}"));
     put(source.join("file"), format!("content of {name}").as_bytes());
-    put(source.join("large"), &vec![name.len() as u8; 300_000]);
+    put(source.join("large"), vec![name.len() as u8; 300_000]);
     source
 }
 
@@ -154,7 +154,7 @@ fn keys_are_rotated_while_four_hosts_back_up() {
     sources.push(source(&world, "the owner"));
     for round in 0..3_u8 {
         for source in &sources {
-            put(source.join(format!("of round {round}")), &vec![round; 700_000]);
+            put(source.join(format!("of round {round}")), vec![round; 700_000]);
         }
         let mut runs: Vec<(Vec<String>, Leashed)> = Vec::new();
         for (at, source) in sources.iter().enumerate() {

@@ -166,7 +166,10 @@ fn a_token_that_rotates_under_a_run_does_not_matter() {
         let given =
             head.lines().find_map(|line| line.to_lowercase().strip_prefix("x-vault-token: ").map(str::len));
         // Every second request meets a token that is still good.
-        if line.contains("secret/data") && given.is_some() && count.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if line.contains("secret/data")
+            && given.is_some()
+            && count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+        {
             let old = fs::read_to_string(&file).unwrap();
             fs::write(&file, new_token(port)).unwrap();
             revoke(port, old.trim());

@@ -88,7 +88,7 @@ async fn grant_to(run: &Run, above: &Repository, args: &DomainGrantArgs) -> Resu
     for name in &names {
         let granted = align(run, above, name).await?;
         if run.ink.tone.json {
-            run.ink.json(&GrantedLine::new(name, granted));
+            run.ink.json(&GrantedLine::new(name, &granted));
         } else {
             let Granted { admitted, removed } = granted;
             run.ink.data(&format!("{name}: {admitted} admitted, {removed} removed"));

@@ -4,6 +4,7 @@
 //! A secret that lies in a file stays there: the child is told its name. Others are handed over by a
 //! pipe, and are in no environment and on no command line. On purpose not here: starting it.
 
+use super::one_line;
 use crate::fault::Fault;
 use crate::secrets::handed::Handed;
 use crate::secrets::{self, Bytes, TAKEN, is_ours, is_persons};
@@ -29,10 +30,6 @@ pub(super) struct Ours {
     pub(super) reach: Reach,
 }
 
-fn one_line(fault: Fault) -> String {
-    super::one_line(&fault)
-}
-
 impl Ours {
     fn variable(&self, name: &str) -> Option<OsString> {
         self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).cloned()
@@ -51,14 +48,15 @@ impl Ours {
         let reference = Reference::new(&stored.path, &stored.field);
         let reference = reference.map_err(|why| format!("{what} is to come from Vault: {why}"))?;
         let read = secrets::vault::read(&reference, what, &self.reach, |name| self.variable(name));
-        read.map_err(one_line)
+        read.map_err(|fault| one_line(&fault))
     }
 
     /// Has Vault open a sealed key file.
     pub(super) fn unsealed(&self, sealed: &TransitRef, what: &str) -> Result<Bytes, String> {
-        let key = secrets::vault::parse_key(sealed.key.as_ref()).map_err(one_line)?;
-        let bytes = secrets::file(&sealed.file, "key file").map_err(one_line)?;
-        secrets::vault::open(&key, &bytes, what, &self.reach, |name| self.variable(name)).map_err(one_line)
+        let key = secrets::vault::parse_key(sealed.key.as_ref()).map_err(|fault| one_line(&fault))?;
+        let bytes = secrets::file(&sealed.file, "key file").map_err(|fault| one_line(&fault))?;
+        secrets::vault::open(&key, &bytes, what, &self.reach, |name| self.variable(name))
+            .map_err(|fault| one_line(&fault))
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct GrantedLine<'a> {
 }
 
 impl<'a> GrantedLine<'a> {
-    pub(crate) const fn new(name: &'a str, granted: Granted) -> Self {
-        let Granted { admitted, removed } = granted;
+    pub(crate) const fn new(name: &'a str, granted: &Granted) -> Self {
+        let Granted { admitted, removed } = *granted;
         Self { message_type: "domain_granted", name, admitted, removed }
     }
 }

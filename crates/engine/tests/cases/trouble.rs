@@ -348,9 +348,9 @@ pub(super) fn cache_files(world: &World) -> Vec<std::path::PathBuf> {
             // What was seen of a repository is remembered whatever becomes of a run.
             let is_memory = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seen-"));
             if path.is_dir() {
-                folders.push(path)
+                folders.push(path);
             } else if !is_memory {
-                files.push(path)
+                files.push(path);
             }
         }
     }
