@@ -25,7 +25,7 @@ const SUMS: &str = "select (select sum(hashtext(a::text)::bigint) from pgbench_a
 fn a_writer_backs_a_cluster_up_and_a_reader_restores_it() {
     let world = world();
     let [writer, reader] = [Role::Writer, Role::Reader].map(|role| Member::admitted(&world, role));
-    let cluster = Cluster::new(Version::V18, "");
+    let cluster = Cluster::new(Version::V15, "");
     cluster.tool("pgbench", &[&"-i", &"-s", &"5", &"-q", &"postgres"]);
     let first = back_up(&world, &writer, &cluster, &[]);
     cluster.tool("pgbench", &[&"-n", &"-c", &"2", &"-t", &"200", &"postgres"]);
@@ -56,7 +56,7 @@ fn a_writer_backs_a_cluster_up_and_a_reader_restores_it() {
     let words =
         [&[&"restore" as Word<'_>, &"latest", &"--target", &target, &"--verify"][..], &alone].concat();
     reader.run(&world, &words).ends(0);
-    let restored = start(Version::V18, &target);
+    let restored = start(Version::V15, &target);
     assert_eq!(restored.sql(SUMS), sums);
     drop(restored);
     let dumped = back_up(&world, &writer, &cluster, &["--logical"]);
