@@ -132,6 +132,7 @@ pub(crate) struct WalWindowLine {
     #[serde(flatten)]
     whose: Whose,
     snapshot_id: String,
+    snapshot_ids: Vec<String>,
     from: String,
     from_lsn: String,
     to_lsn: String,
@@ -143,6 +144,7 @@ impl WalWindowLine {
     pub(crate) fn new(
         timeline: &Timeline,
         (snapshot, from): (String, Time),
+        snapshot_ids: Vec<String>,
         lsn: (String, String),
         to_newest: bool,
     ) -> Self {
@@ -150,6 +152,7 @@ impl WalWindowLine {
             message_type: "wal_window",
             whose: timeline.into(),
             snapshot_id: snapshot,
+            snapshot_ids,
             from: rfc3339(from),
             from_lsn: lsn.0,
             to_lsn: lsn.1,

@@ -77,13 +77,16 @@ pub(super) fn facts(line: &Value) -> BTreeMap<String, String> {
 
 /// What there is of the log behind these snapshots, from what `wal status --json` says.
 pub(super) fn log(answer: &Answer, snapshots: &[Recorded]) -> Log {
-    let is_ours = |line: &&Value| {
-        line["to_newest"] == true
-            && snapshots.iter().any(|snapshot| line["snapshot_id"] == snapshot.id.as_str())
-    };
+    let is_ours = |id: &&str| snapshots.iter().any(|snapshot| snapshot.id == *id);
     let mut log = Log::default();
-    for window in answer.all("wal_window").filter(is_ours) {
-        log.bases.extend(window["snapshot_id"].as_str().map(str::to_owned));
+    for window in answer.all("wal_window").filter(|line| line["to_newest"] == true) {
+        // Each of them leads along the log, not only the one that leads farthest back.
+        let within = window["snapshot_ids"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let bases: Vec<_> = within.filter(is_ours).map(str::to_owned).collect();
+        if bases.is_empty() {
+            continue;
+        }
+        log.bases.extend(bases);
         let alike =
             |line: &&Value| line["system"] == window["system"] && line["timeline"] == window["timeline"];
         let newest =
@@ -299,8 +302,8 @@ mod tests {
         assert_eq!((listed[0].bytes, listed[0].files, listed[0].ended.to_string().as_str()), (5, 2, end));
         assert_eq!(listed[0].facts["rows"], "7");
         let window = |id: &str, to_newest: bool| {
-            json!({ "message_type": "wal_window", "system": "7", "timeline": "1-a", "snapshot_id": id,
-                    "to_newest": to_newest })
+            json!({ "message_type": "wal_window", "system": "7", "timeline": "1-a", "snapshot_id": "zz",
+                    "snapshot_ids": ["zz", id], "to_newest": to_newest })
         };
         let timeline = |timeline: &str, newest: &str| json!({ "message_type": "wal_timeline", "system": "7", "timeline": timeline, "newest": newest });
         let lines = vec![

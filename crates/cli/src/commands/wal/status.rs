@@ -122,9 +122,10 @@ async fn newest(archive: &WalArchive, coverage: &Coverage) -> Result<(Option<u64
 
 fn window_line(window: &Window, bases: &[&(Snapshot, Base)]) -> WalWindowLine {
     let (snapshot, base) = bases[window.base];
+    let within = window.within.iter().map(|at| bases[*at].0.id.to_string()).collect();
     let from = (snapshot.id.to_string(), snapshot.summary.end);
     let lsn = (base.stop.to_string(), window.to.to_string());
-    WalWindowLine::new(&window.timeline, from, lsn, window.to_newest)
+    WalWindowLine::new(&window.timeline, from, within, lsn, window.to_newest)
 }
 
 fn table(shown: &[Shown<'_>], now: Time) -> Table {

@@ -16,11 +16,13 @@ pub(super) struct Line<'a> {
 }
 
 /// Moments that can be recovered along a timeline: from the end of a snapshot to a place in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) timeline: Timeline,
     /// Which of the snapshots.
     pub(super) base: usize,
+    /// All snapshots that it leads on from, that one first.
+    pub(super) within: Vec<usize>,
     pub(super) to: Lsn,
     /// It is the end of what there is.
     pub(super) to_newest: bool,
@@ -35,8 +37,12 @@ fn windows_of(line: &Line<'_>, lines: &[Line<'_>], bases: &[Base]) -> Vec<Window
     let way = way(line, lines);
     let mut windows: Vec<Window> = Vec::new();
     for (at, base) in bases.iter().enumerate() {
+        if !leads(base, line) {
+            continue;
+        }
         // Whatever an earlier one leads to, a later one within it leads to too.
-        if windows.last().is_some_and(|window| base.stop <= window.to) || !leads(base, line) {
+        if let Some(window) = windows.last_mut().filter(|window| base.stop <= window.to) {
+            window.within.push(at);
             continue;
         }
         let length = base.segment_bytes;
@@ -51,7 +57,7 @@ fn windows_of(line: &Line<'_>, lines: &[Line<'_>], bases: &[Base]) -> Vec<Window
         let timeline = line.coverage.timeline;
         let newest = line.coverage.ends().map(|(_, last)| last);
         let to_newest = newest.is_none_or(|newest| last.is_some_and(|last| last == newest));
-        windows.push(Window { timeline, base: at, to, to_newest });
+        windows.push(Window { timeline, base: at, within: vec![at], to, to_newest });
     }
     windows
 }
