@@ -137,13 +137,24 @@ impl Repository {
         above: &Self,
         roll_back: RollBack,
     ) -> Result<Self> {
-        let text = get_optional(&*store, name::REPOSITORY).await?;
-        let text = text.ok_or_else(|| no_repository(&*store))?;
         if let Some(said) = get_optional(&*store, name::SHREDDED).await? {
             let said = String::from_utf8_lossy(&said).trim_end().escape_debug().to_string();
             let what = format!("the keys of {} were destroyed: {said}", store.location());
             return Err(Error::new(ErrorKind::NoRepository, what));
         }
+        Self::open_marked(ctx, store, above, roll_back).await
+    }
+
+    /// The same, whether it is marked as shredded or not: anybody who writes the store can put the
+    /// mark, and what it says has to be held against what is there.
+    pub(crate) async fn open_marked(
+        ctx: &Ctx,
+        store: Arc<dyn ObjectStore>,
+        above: &Self,
+        roll_back: RollBack,
+    ) -> Result<Self> {
+        let text = get_optional(&*store, name::REPOSITORY).await?;
+        let text = text.ok_or_else(|| no_repository(&*store))?;
         let description =
             Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
         if !description.is_domain() {

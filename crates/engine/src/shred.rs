@@ -13,6 +13,7 @@ use crate::evidence;
 use crate::maintain::{Hold, holds};
 use crate::members::require_owner;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
+use crate::remember::RollBack;
 use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
 use futures::stream::{self, StreamExt};
 use holdfast_core::id::RepositoryId;
@@ -56,7 +57,12 @@ pub async fn shred(
     require_owner(above, "destroy the keys of a domain")?;
     let id = described(&*store).await?;
     let begun = get_optional(&*store, name::SHREDDED).await?.is_some();
-    let snapshots = if begun { None } else { Some(weigh(ctx, &store, above, domain).await?) };
+    let snapshots = match weigh(ctx, &store, above, domain).await {
+        Ok(snapshots) => Some(snapshots),
+        // An earlier run destroyed keys. While none is gone, holds count, whoever put the mark.
+        Err(error) if begun && error.kind == ErrorKind::Damaged => None,
+        Err(error) => return Err(error),
+    };
     let record = |step: &str, more: serde_json::Value| {
         let text = json!({
             "record": "shred", "domain": domain, "repository": id.to_string(), "reason": reason,
@@ -95,7 +101,7 @@ async fn described(store: &dyn ObjectStore) -> Result<RepositoryId> {
 
 /// Counts what will be lost, and refuses while a hold stands on any of it.
 async fn weigh(ctx: &Ctx, store: &Arc<dyn ObjectStore>, above: &Repository, name: &str) -> Result<u64> {
-    let domain = Repository::open_domain(ctx, Arc::clone(store), above).await?;
+    let domain = Repository::open_marked(ctx, Arc::clone(store), above, RollBack::Refuse).await?;
     let standing =
         [holds(ctx, &domain).await?, holds(ctx, above).await?.into_iter().filter(of_all).collect()];
     if let Some(hold) = standing.concat().first() {
