@@ -17,6 +17,8 @@ const ARROWS: &[(&str, Option<&[&str]>)] = &[
     ("store", Some(&[])),
     ("store-s3", Some(&["store"])),
     ("vault", Some(&["store-s3"])),
+    ("notify", Some(&["store-s3"])),
+    ("server", Some(&[])),
     ("engine", Some(&["core", "store"])),
     ("source-files", Some(&["core", "engine"])),
     ("source-s3", Some(&["core", "engine", "store", "store-s3"])),
