@@ -79,6 +79,7 @@ mod stopped;
 mod stuck;
 mod tag;
 mod together;
+mod traces;
 mod tree;
 mod unprivileged;
 mod usage;
