@@ -43,6 +43,7 @@ mod cluster_wal;
 mod compare;
 mod copy;
 mod damage;
+mod deploy;
 mod domain;
 mod drill;
 mod drill_bucket;
