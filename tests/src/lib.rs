@@ -11,6 +11,7 @@ pub mod python;
 pub mod sim;
 pub mod tls;
 pub mod weed;
+pub mod year;
 
 use std::path::Path;
 

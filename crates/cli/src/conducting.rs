@@ -62,7 +62,7 @@ impl Conducting {
 }
 
 /// A policy names its repositories; one from elsewhere would be passed over in silence.
-fn refuse_repository(global: &Global) -> Result<(), Fault> {
+pub(crate) fn refuse_repository(global: &Global) -> Result<(), Fault> {
     let Global { repo, repository_file, password_file, password_command, key_file, .. } = global;
     let Global { password_credential, password_vault, key_credential, key_vault, key_transit, .. } = global;
     let stated = [

@@ -12,4 +12,5 @@ pub mod outlook;
 pub mod policy;
 pub mod run;
 pub mod schedule;
+pub mod serve;
 pub mod status;

@@ -23,6 +23,7 @@ mod recover;
 mod repair;
 mod restore;
 mod run;
+mod serve;
 mod shell;
 mod stats;
 mod status;
@@ -54,7 +55,8 @@ pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
 pub(crate) use repair::{RecoverArgs, RepairArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
-pub(crate) use run::{Remembering, RunArgs};
+pub(crate) use run::{Part, Remembering, RunArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use status::StatusArgs;
@@ -223,6 +225,7 @@ pub(crate) enum Verb {
     Wal(Box<WalArgs>),
     Run(Box<RunArgs>),
     Drill(Box<DrillArgs>),
+    Serve(Box<ServeArgs>),
     Evidence(EvidenceArgs),
     Status(Box<StatusArgs>),
     Completions(CompletionsArgs),
@@ -380,9 +383,10 @@ mod tests {
     }
 
     #[test]
-    fn verbs_of_later_versions_are_absent() {
-        assert_eq!(parse(&["serve"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
-        assert_eq!(parse(&["serve"]).unwrap_err().exit_code(), 2);
+    fn what_is_no_verb_is_refused() {
+        assert_eq!(parse(&["server"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
+        assert_eq!(parse(&["server"]).unwrap_err().exit_code(), 2);
+        assert!(parse(&["serve"]).is_err() && parse(&["serve", "/p", "--lease", "1s"]).is_err());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! On purpose not here: what is done in which order.
 
 use super::{Run, drill};
-use crate::args::RunArgs;
+use crate::args::{Part, RunArgs};
 use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{Align, DrillLine, RunSummary, Table, duration, escape};
 use holdfast_scheduler::drill::verdict::Verdict;
 use holdfast_scheduler::hands::Hands;
-use holdfast_scheduler::run::{Drilling, Options, RunReport, State, Step, run as carry_out};
+use holdfast_scheduler::run::{Drilling, Only, Options, RunReport, State, Step, run as carry_out};
 use std::time::Duration;
 
 const COLUMNS: [(&str, Align); 4] =
@@ -18,6 +18,7 @@ const COLUMNS: [(&str, Align); 4] =
 
 /// Carries a policy out.
 pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
+    refuse_vain(args)?;
     let conducting = Conducting::new(run, &args.policy, &args.remembering).await?;
     run.listen()?;
     let hands = OwnHands::new(run).of(&conducting.policy);
@@ -25,6 +26,7 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
         conducting.remember(run, hands.now()).await;
     }
     let options = Options {
+        only: args.only.map(Only::from),
         sources: args.source.clone(),
         drill: match (args.drill, args.no_drill) {
             (true, _) => Drilling::Always,
@@ -38,6 +40,19 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
     let report = report.map_err(|(what, next)| Fault::usage(what, next))?;
     show(run, &report);
     finish(&report)
+}
+
+/// Refuses what would say nothing about the part that is meant.
+fn refuse_vain(args: &RunArgs) -> Result<(), Fault> {
+    let of_all = matches!(args.only, Some(Part::Prune | Part::Check));
+    let vain = if args.source.is_empty() { "--drill" } else { "--source" };
+    match of_all && (args.drill || !args.source.is_empty()) {
+        true => Err(Fault::usage(
+            format!("{vain} has no meaning here: --only prune and --only check are about all of the policy"),
+            "leave it out",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn show(run: &Run, report: &RunReport) {
@@ -77,6 +92,7 @@ fn cells(step: &Step) -> Vec<String> {
         State::Failed => "FAILED",
         State::Skipped => "skipped",
         State::NotHere => "not here",
+        State::Held => "held",
     };
     let took = if step.seconds > 0.0 { duration(took) } else { String::new() };
     vec![step.title(), state.to_owned(), took, escape(step.message.as_bytes())]
