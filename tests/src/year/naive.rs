@@ -33,8 +33,8 @@ pub fn times(cron: &str, zone: &TimeZone, from: Date, to: Date) -> BTreeSet<Time
     let real = cron.split(' ').nth(1).is_some_and(|hours| hours.starts_with('*'));
     let mut day = from;
     while day < to {
-        for minute in 0..24 * 60 {
-            let time = day.at(minute / 60, minute % 60, 0, 0);
+        for (hour, minute) in (0..24).flat_map(|hour| (0..60).map(move |minute| (hour, minute))) {
+            let time = day.at(hour, minute, 0, 0);
             if matches(cron, time) {
                 moments(zone, time, real, &mut found);
             }

@@ -6,7 +6,7 @@
 use super::Run;
 use crate::args::ServeArgs;
 use crate::conducting::{catalog_place, refuse_repository};
-use crate::engine::{Cancel, Clock};
+use crate::engine::Cancel;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{Ink, JobLine, ServiceLine, escape};
@@ -87,7 +87,6 @@ fn me(run: &Run, args: &ServeArgs) -> Me {
 /// Where a worker stands: what it sees and what it acts through.
 struct Post {
     ink: Arc<Ink>,
-    clock: Arc<dyn Clock>,
     begun: Instant,
     hands: OwnHands,
     /// What was named: files and folders.
@@ -120,7 +119,6 @@ impl Post {
         }
         Ok(Self {
             ink: Arc::clone(&run.ink),
-            clock: Arc::clone(&run.ctx.clock),
             begun: Instant::now(),
             hands: OwnHands::silent(run),
             named,

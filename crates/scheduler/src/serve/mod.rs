@@ -17,8 +17,6 @@ pub mod told;
 
 #[cfg(test)]
 mod serve_tests;
-#[cfg(test)]
-mod year_tests;
 
 pub use carry::Outcome;
 pub use halt::Halt;
