@@ -12,6 +12,7 @@ mod jobs;
 mod place;
 mod rebuild;
 mod schema;
+mod standing;
 
 #[cfg(test)]
 mod catalog_tests;
@@ -27,6 +28,7 @@ pub use error::CatalogError;
 pub use jobs::{ATTEMPTS_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, TakenBack, Worker};
 pub use place::{Place, Server};
 pub use rebuild::{Rebuilt, rebuild};
+pub use standing::Open;
 
 use crate::evidence::{RECORD_VERSION, Record};
 use base::{Ask, Base, Row, ask};

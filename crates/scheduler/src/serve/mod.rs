@@ -46,6 +46,10 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
 const MINUTE: Duration = Duration::from_secs(60);
 /// A catalog that cannot be used is tried again after so long, at most.
 const CATALOG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// What ended so long ago is forgotten, but for the last of each kind.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// How often that is done.
+const CLEAN_EVERY: Duration = Duration::from_secs(86_400);
 /// How often who watches hears that this lives, while it waits for what it asked to stop.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -214,12 +218,16 @@ struct Service {
     works: BTreeMap<i64, AtWork>,
     minute: Option<JoinHandle<()>>,
     last_minute: Option<Duration>,
+    /// When this began, by both clocks.
+    began: (Timestamp, Duration),
+    last_clean: Option<Duration>,
     looked: bool,
     codes: Vec<u8>,
 }
 
 impl Service {
     fn new(station: Arc<dyn Station>, options: Options) -> Self {
+        let began = (station.now(), station.counted());
         Self {
             policies: Policies::new(options.home.clone()),
             shift: Shift::new(options.me.clone(), options.lease),
@@ -233,6 +241,8 @@ impl Service {
             works: BTreeMap::new(),
             minute: None,
             last_minute: None,
+            began,
+            last_clean: None,
             looked: false,
             codes: Vec::new(),
         }
@@ -271,7 +281,6 @@ impl Service {
     async fn look(&mut self) -> Look {
         match self.try_to_look().await {
             Ok((next, busy)) => {
-                self.found();
                 self.each_minute();
                 Look { pause: self.until(next), busy, failed: None }
             }
@@ -304,8 +313,26 @@ impl Service {
             next = looked.next;
             self.looked = true;
         }
+        self.found();
         let busy = self.claim(&catalog).await.map_err(text)?;
+        self.clean(&catalog, now).await.map_err(text)?;
         Ok((next, busy))
+    }
+
+    /// Forgets what is long over. A clock that leapt ahead makes nothing old.
+    async fn clean(&mut self, catalog: &Catalog, now: Timestamp) -> Result<(), CatalogError> {
+        let counted = self.station.counted();
+        if self.last_clean.is_some_and(|last| counted.saturating_sub(last) < CLEAN_EVERY) {
+            return Ok(());
+        }
+        let (began, counted_then) = self.began;
+        let passed = SignedDuration::try_from(counted.saturating_sub(counted_then)).unwrap_or_default();
+        let present = began.checked_add(passed).map_or(now, |present| present.min(now));
+        if let Ok(before) = present.checked_sub(REMEMBERED) {
+            catalog.clean(before).await?;
+        }
+        self.last_clean = Some(counted);
+        Ok(())
     }
 
     /// Claims what there is room for, and begins it; whether there was something.
