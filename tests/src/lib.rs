@@ -5,12 +5,14 @@
 pub mod bao;
 pub mod forward;
 pub mod fuzz;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod python;
 pub mod sim;
 pub mod tls;
 pub mod weed;
+pub mod year;
 
 use std::path::Path;
 

@@ -80,6 +80,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
 
 /// How servers are reached, or why they cannot be: that matters to who needs one.
 pub(crate) type Reach = Result<Network, Fault>;
@@ -448,6 +449,33 @@ async fn stop_on(mut interrupt: Signal, mut terminate: Signal, cancel: Cancel, p
     cancel.raise();
     either(&mut interrupt, &mut terminate).await;
     end_at_once();
+}
+
+/// Says that it is to stop at the first SIGINT or SIGTERM, ends the program at the second, and says at SIGHUP that
+/// there is something to look at.
+pub(crate) fn listen_for(progress: &Arc<Progress>, stop: watch::Sender<bool>, look: Arc<Notify>) -> Result<(), Fault> {
+    let on = |kind: SignalKind| {
+        signal(kind).map_err(|error| Fault::failed("cannot listen for signals", "").because(&error))
+    };
+    let (mut interrupt, mut terminate, mut reload) =
+        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?);
+    let progress = Arc::clone(progress);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = either(&mut interrupt, &mut terminate) => {}
+                _ = reload.recv() => {
+                    look.notify_one();
+                    continue;
+                }
+            }
+            if stop.send_replace(true) {
+                end_at_once();
+            }
+            progress.warn("stopping; the same signal again ends it at once");
+        }
+    });
+    Ok(())
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -12,5 +12,6 @@ pub mod outlook;
 pub mod policy;
 pub mod run;
 pub mod schedule;
+pub mod serve;
 pub mod status;
 pub mod trace;

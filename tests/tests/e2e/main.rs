@@ -73,6 +73,8 @@ mod rollback;
 mod run;
 mod schema;
 mod secrets;
+mod serve;
+mod serve_soak;
 mod shell;
 mod soak;
 mod status;

@@ -151,7 +151,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 /// Runs of every verb, in this order, in one world: words and exit code. `SOURCE` and `TARGET`
-/// stand for paths, `OTHER` for another repository, `POLICY` for a policy, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
+/// stand for paths, `OTHER` for another repository, `POLICY`, `SHOP` and `NIGHT` for policies, `KEY` for the key that is not in use, `GONE` for the snapshot that was forgotten.
 const RUNS: &[(&[&str], i32)] = &[
     (&["version"], 0),
     (&["unlock"], 0),
@@ -243,6 +243,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["key", "list"], 0),
     (&["key", "passwd", "--kdf-memory", "2", "--label", "changed"], 0),
     (&["run", "SHOP"], 0),
+    (&["serve", "NIGHT", "--once"], 0),
     (&["drill", "SHOP"], 0),
     (&["drill", "SHOP", "--due"], 0),
     (&["policy", "plan", "SHOP"], 0),
@@ -293,7 +294,7 @@ fn every_verb_writes_what_the_schema_says() {
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
     super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
-    let shop = shop(&world);
+    let (shop, night) = (shop(&world), night(&world));
     let mut note = |text: &str| {
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
@@ -322,6 +323,7 @@ fn every_verb_writes_what_the_schema_says() {
                     .replace("OTHER", other.to_str().unwrap())
                     .replace("LOG", log.to_str().unwrap())
                     .replace("SHOP", shop.to_str().unwrap())
+                    .replace("NIGHT", night.to_str().unwrap())
                     .replace("KEY", &key)
                     .replace("GONE", &gone)
             })
@@ -374,6 +376,17 @@ fn shop(world: &World) -> std::path::PathBuf {
         &policy,
         "name: shop\nrepository: { url: shop, password: { file: shop.password }, create: true }\nsources: { tree: { \
          files: { paths: [ 'other tree' ] } } }\ndrill: { cron: '0 4 1 1 *' }\n",
+    );
+    policy
+}
+
+/// One that has a time.
+fn night(world: &World) -> std::path::PathBuf {
+    let policy = world.path("night.yaml");
+    put(
+        &policy,
+        "name: night\nrepository: { url: night, password: { file: shop.password }, create: true }\nsources: { tree: { \
+         files: { paths: [ 'other tree' ] } } }\nschedule: { cron: '@yearly' }\n",
     );
     policy
 }

@@ -23,6 +23,7 @@ mod recover;
 mod repair;
 mod restore;
 mod run;
+mod serve;
 mod shell;
 mod stats;
 mod status;
@@ -54,7 +55,8 @@ pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
 pub(crate) use repair::{RecoverArgs, RepairArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
-pub(crate) use run::{Remembering, RunArgs};
+pub(crate) use run::{Part, Remembering, RunArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use shell::{CompletionsArgs, ManArgs};
 pub(crate) use stats::{StatsArgs, StatsDepth};
 pub(crate) use status::StatusArgs;
@@ -87,7 +89,8 @@ Environment:
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   HOLDFAST_REASON            instead of --reason of `restore` and `dump`
-  HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
+  HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered: a file, or
+                             postgres://USER@HOST/DATABASE (password: PGPASSFILE, ~/.pgpass, PGPASSWORD)
   HOLDFAST_AWS_ACCESS_KEY_ID, HOLDFAST_AWS_SECRET_ACCESS_KEY
                              open the repository's bucket and no other, instead of AWS_ACCESS_KEY_ID
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
@@ -224,6 +227,7 @@ pub(crate) enum Verb {
     Wal(Box<WalArgs>),
     Run(Box<RunArgs>),
     Drill(Box<DrillArgs>),
+    Serve(Box<ServeArgs>),
     Evidence(EvidenceArgs),
     Status(Box<StatusArgs>),
     Completions(CompletionsArgs),
@@ -381,9 +385,10 @@ mod tests {
     }
 
     #[test]
-    fn verbs_of_later_versions_are_absent() {
-        assert_eq!(parse(&["serve"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
-        assert_eq!(parse(&["serve"]).unwrap_err().exit_code(), 2);
+    fn what_is_no_verb_is_refused() {
+        assert_eq!(parse(&["server"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
+        assert_eq!(parse(&["server"]).unwrap_err().exit_code(), 2);
+        assert!(parse(&["serve"]).is_err() && parse(&["serve", "/p", "--lease", "1s"]).is_err());
     }
 
     #[test]

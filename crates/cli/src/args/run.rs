@@ -1,6 +1,7 @@
 //! The options of `run`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use holdfast_scheduler::run::Only;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 Examples:
   holdfast run policies/quickstart.yaml
   holdfast run /etc/holdfast/shop.yaml --source db --no-drill
+  holdfast run /etc/holdfast/shop.yaml --only prune
   holdfast run /etc/holdfast/shop.yaml --dry-run")]
 pub(crate) struct RunArgs {
     /// A policy
@@ -29,6 +31,9 @@ pub(crate) struct RunArgs {
     /// Only the source with this name; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Vec<String>,
+    /// Only a part of it, as `serve` runs them at their own times; a hold keeps prune and check from being done
+    #[arg(long, value_name = "PART", value_enum)]
+    pub(crate) only: Option<Part>,
     /// Drill at the end, also if the policy drills at times of its own
     #[arg(long, conflicts_with = "no_drill")]
     pub(crate) drill: bool,
@@ -42,11 +47,32 @@ pub(crate) struct RunArgs {
     pub(crate) remembering: Remembering,
 }
 
+/// A part of what a policy has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Back up, copy and forget; and prune, check and drill unless the policy has a `cron` for them
+    Backup,
+    /// Free what no snapshot needs, in the repository and in each copy
+    Prune,
+    /// Check the repository
+    Check,
+}
+
+impl From<Part> for Only {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Backup => Self::Backup,
+            Part::Prune => Self::Prune,
+            Part::Check => Self::Check,
+        }
+    }
+}
+
 /// Where is remembered what was done.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Remembering {
-    /// Remember runs in FILE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
-    #[arg(long, value_name = "FILE")]
+    /// Remember runs in PLACE: a file, or postgres://USER@HOST/DATABASE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
+    #[arg(long, value_name = "PLACE")]
     pub(crate) catalog: Option<OsString>,
     /// Where the record of a drill goes if the repository does not take it
     #[arg(long, value_name = "DIR")]

@@ -31,6 +31,7 @@ mod prune;
 mod repair;
 mod restore;
 mod run;
+mod serve;
 mod shell;
 mod snapshots;
 mod spelling;
@@ -160,6 +161,7 @@ fn refuse_to_accept(verb: &Verb) -> Result<(), Fault> {
     match verb {
         Verb::Run(_)
         | Verb::Drill(_)
+        | Verb::Serve(_)
         | Verb::Status(_)
         | Verb::Policy(_)
         | Verb::Init(_)
@@ -201,6 +203,7 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Wal(args) => wal::run(run, &args.verb).await,
         Verb::Run(args) => run::run(run, &args).await,
         Verb::Drill(args) => drill::run(run, &args).await,
+        Verb::Serve(args) => serve::run(run, &args).await,
         Verb::Evidence(args) => evidence::run(run, &args.verb).await,
         Verb::Status(args) => status::run(run, &args).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),

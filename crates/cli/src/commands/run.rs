@@ -3,7 +3,7 @@
 //! On purpose not here: what is done in which order.
 
 use super::{Run, drill};
-use crate::args::RunArgs;
+use crate::args::{Part, RunArgs};
 use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
@@ -11,7 +11,7 @@ use crate::ink::{Align, DrillLine, RunSummary, Table, duration, escape};
 use crate::traces;
 use holdfast_scheduler::drill::verdict::Verdict;
 use holdfast_scheduler::hands::Hands;
-use holdfast_scheduler::run::{Drilling, Options, RunReport, State, Step, run as carry_out};
+use holdfast_scheduler::run::{Drilling, Only, Options, RunReport, State, Step, run as carry_out};
 use holdfast_scheduler::trace::of_run;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ const COLUMNS: [(&str, Align); 4] =
 
 /// Carries a policy out.
 pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
+    refuse_vain(args)?;
     let conducting = Conducting::new(run, &args.policy, &args.remembering).await?;
     run.listen()?;
     let hands = OwnHands::new(run).of(&conducting.policy);
@@ -27,6 +28,7 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
         conducting.remember(run, hands.now()).await;
     }
     let options = Options {
+        only: args.only.map(Only::from),
         sources: args.source.clone(),
         drill: match (args.drill, args.no_drill) {
             (true, _) => Drilling::Always,
@@ -43,6 +45,19 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
         traces::send(run, &hands, |origin| of_run(&report, origin, || hands.random())).await;
     }
     finish(&report)
+}
+
+/// Refuses what would say nothing about the part that is meant.
+fn refuse_vain(args: &RunArgs) -> Result<(), Fault> {
+    let of_all = matches!(args.only, Some(Part::Prune | Part::Check));
+    let vain = if args.source.is_empty() { "--drill" } else { "--source" };
+    match of_all && (args.drill || !args.source.is_empty()) {
+        true => Err(Fault::usage(
+            format!("{vain} has no meaning here: --only prune and --only check are about all of the policy"),
+            "leave it out",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn show(run: &Run, report: &RunReport) {
@@ -82,6 +97,7 @@ fn cells(step: &Step) -> Vec<String> {
         State::Failed => "FAILED",
         State::Skipped => "skipped",
         State::NotHere => "not here",
+        State::Held => "held",
     };
     let took = if step.seconds > 0.0 { duration(took) } else { String::new() };
     vec![step.title(), state.to_owned(), took, escape(step.message.as_bytes())]

@@ -4,12 +4,13 @@
 //! A secret that lies in a file stays there: the child is told its name. Others are handed over by a
 //! pipe, and are in no environment and on no command line. On purpose not here: starting it.
 
-use super::one_line;
+use super::{POLICY_TEXT, one_line};
 use crate::fault::Fault;
-use crate::secrets::handed::Handed;
+use crate::secrets::handed::{self, Handed};
 use crate::secrets::{self, Bytes, TAKEN, is_ours, is_persons};
 use crate::wire_up::{PROXIES, Reach, Reference};
 use holdfast_scheduler::hands::{Call, Opens, Place, Program};
+use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::secret::{AccessKey, Credentials, KeyRef, SecretRef, TransitRef, VaultRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -20,7 +21,31 @@ use zeroize::Zeroizing;
 /// Variables by their names.
 pub(super) type Variables = BTreeMap<OsString, OsString>;
 
+/// What we find: our environment, and what we were handed.
+pub(super) fn around() -> Variables {
+    let handed = handed::all().into_iter().filter(|(name, _)| name != TAKEN && name != POLICY_TEXT);
+    let handed = handed.map(|(name, value)| (OsString::from(name), whole(value)));
+    std::env::vars_os().chain(handed).collect()
+}
+
+/// Makes what a job finds, and what it is handed: all that we find, what is secret by the other way.
+pub(super) fn of_job(policy: &Policy, ours: &Ours) -> (Variables, Handed) {
+    let secret = policy.secret_variables();
+    let (mut open, mut handed) = (Variables::new(), Handed::new());
+    for (name, value) in &ours.variables {
+        let text = name.to_str().filter(|text| is_ours(name) || is_persons(name) || secret.contains(*text));
+        match text {
+            Some(text) => {
+                _ = handed.insert(text.to_owned(), Zeroizing::new(value.as_bytes().to_vec()));
+            }
+            None => _ = open.insert(name.clone(), value.clone()),
+        }
+    }
+    (open, handed)
+}
+
 /// What is around us.
+#[derive(Clone)]
 pub(super) struct Ours {
     /// Our environment.
     pub(super) variables: Variables,

@@ -8,8 +8,11 @@ mod child;
 mod cluster;
 mod dumps;
 mod environment;
+mod job;
 pub(crate) mod leash;
 mod record;
+
+pub(crate) use job::POLICY_TEXT;
 
 use crate::args::Global;
 use crate::commands::Run;
@@ -49,6 +52,7 @@ const VERB_GRACE: Duration = Duration::from_secs(40);
 const PROGRAM_GRACE: Duration = Duration::from_secs(10);
 
 /// Acts for the scheduler.
+#[derive(Clone)]
 pub(crate) struct OwnHands {
     ink: Arc<Ink>,
     progress: Arc<Progress>,
@@ -76,7 +80,7 @@ impl OwnHands {
             globals: globals(&run.global),
             cache: run.ctx.cache.clone(),
             ours: Ours {
-                variables: std::env::vars_os().collect(),
+                variables: environment::around(),
                 taken: BTreeSet::new(),
                 reach: run.reach.clone(),
             },
@@ -169,6 +173,8 @@ struct Ear {
     problems: Kept<Value>,
     progress: Arc<Progress>,
     seen: Seen,
+    /// Whether all that is said has to be kept.
+    whole: bool,
 }
 
 /// What was told of how far a verb is, to be told on.
@@ -183,7 +189,7 @@ struct Seen {
 impl Ear {
     fn new(progress: Arc<Progress>) -> Self {
         let problems = Kept::new(PROBLEMS_MAX.0, PROBLEMS_MAX.1);
-        Self { lines: Kept::new(LINES_MAX, 0), problems, progress, seen: Seen::default() }
+        Self { lines: Kept::new(LINES_MAX, 0), problems, progress, seen: Seen::default(), whole: true }
     }
 
     fn hear(&mut self, stream: Stream, line: &[u8]) {
@@ -220,7 +226,7 @@ impl Ear {
     }
 
     fn answer(self, end: &child::End) -> Result<Answer, String> {
-        if self.lines.dropped > 0 {
+        if self.whole && self.lines.dropped > 0 {
             return Err(format!("it said more than {LINES_MAX} lines"));
         }
         let mut problems = self.problems.into_vec();

@@ -16,6 +16,7 @@ mod json_recovery;
 mod json_repair;
 mod json_restore;
 mod json_run;
+mod json_serve;
 mod json_status;
 mod json_stream;
 mod json_wal;
@@ -58,6 +59,7 @@ pub(crate) use json_restore::{
     ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary, Verified,
 };
 pub(crate) use json_run::{DrillDueLine, DrillLine, RunSummary, StepLine};
+pub(crate) use json_serve::{JobLine, ServiceLine};
 pub(crate) use json_status::{CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary};
 pub(crate) use json_stream::{SlotDroppedLine, SlotLine, WalStoredLine, WalStreamSummary, WalStreamingLine};
 pub(crate) use json_wal::{

@@ -22,6 +22,11 @@ pub(crate) fn get(name: &str) -> Option<Bytes> {
     HANDED.get()?.get(name).filter(|value| !value.is_empty()).cloned()
 }
 
+/// All that was handed over.
+pub(crate) fn all() -> Handed {
+    HANDED.get().cloned().unwrap_or_default()
+}
+
 /// Takes what is handed over. A caller that is gone before it handed anything over ends this verb too.
 pub(crate) fn take(from: impl Read) -> io::Result<()> {
     let handed = read(from)?;

@@ -72,6 +72,9 @@ pub struct Policy {
     /// What runs around a backup.
     #[serde(default)]
     pub hooks: Hooks,
+    /// Labels that a worker of `serve` needs to run this policy, all of them [default: any worker does].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<String>,
 }
 
 /// Where backups go, and what opens it: a password for everything, or a key for each activity.

@@ -127,28 +127,66 @@ impl Runner<'_> {
 
     /// Frees, if something was forgotten, or if it is time where a time is stated.
     async fn prune(&mut self, name: &str, place: &Place, retention: &Retention, forgot: bool) {
-        let rule = self.policy.prune.as_ref();
-        let stated = rule.is_some_and(|rule| rule.cron.is_some());
-        let due =
-            if stated { self.is_due(which::of_prune(self.policy), "prune", name).await } else { forgot };
+        let stated = self.policy.prune.as_ref().is_some_and(|rule| rule.cron.is_some());
+        let due = match (stated, self.options.only) {
+            (false, _) => forgot,
+            (true, None) => self.is_due(which::of_prune(self.policy), "prune", name).await,
+            (true, Some(_)) => false,
+        };
         if due {
-            let call = words::prune(rule, Some(retention), place);
-            self.verb(Step::new("prune", None, name), call, judge_prune).await;
+            self.prune_now(name, place, Some(retention)).await;
+        }
+    }
+
+    /// Frees what no snapshot needs, unless a hold stands and nobody is there to judge.
+    async fn prune_now(&mut self, name: &str, place: &Place, retention: Option<&Retention>) {
+        let step = Step::new("prune", None, name);
+        if let Some(why) = self.is_held(place).await {
+            return self.done(step.ends(State::Held, why, "")).await;
+        }
+        let call = words::prune(self.policy.prune.as_ref(), retention, place);
+        self.verb(step, call, judge_prune).await;
+    }
+
+    /// Frees what no snapshot needs, in the repository and in each copy.
+    pub(super) async fn prune_all(&mut self) {
+        let names: Vec<String> = self.policy.places().map(str::to_owned).collect();
+        for name in names {
+            let Some(place) = self.policy.place(&name, Activity::Maintain) else {
+                let step = Step::new("prune", None, &name);
+                self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
+                continue;
+            };
+            let own = self.policy.copies.iter().find(|copy| copy.name == name);
+            let own = own.and_then(|copy| copy.retention.as_ref());
+            self.prune_now(&name, &place, own.or(self.policy.retention.as_ref())).await;
         }
     }
 
     /// Checks the repository, if it is time.
     pub(super) async fn check(&mut self) {
         let Some(rule) = &self.policy.check else { return };
-        let due = rule.cron.is_none() || self.is_due(which::of_check(self.policy), "check", REPOSITORY).await;
-        if !due {
-            return;
+        let due = match (rule.cron.is_some(), self.options.only) {
+            (false, _) => true,
+            (true, None) => self.is_due(which::of_check(self.policy), "check", REPOSITORY).await,
+            (true, Some(_)) => false,
+        };
+        if due {
+            self.check_now().await;
         }
+    }
+
+    /// Checks the repository, unless a hold stands and nobody is there to judge.
+    pub(super) async fn check_now(&mut self) {
         let step = Step::new("check", None, REPOSITORY);
         let Some(place) = self.policy.place(REPOSITORY, Activity::Maintain) else {
             return self.done(step.ends(State::NotHere, "there is no key for it on this host", "")).await;
         };
-        self.verb(step, words::check(rule, &place), judge_check).await;
+        if let Some(why) = self.is_held(&place).await {
+            return self.done(step.ends(State::Held, why, "")).await;
+        }
+        let rule = self.policy.check.clone().unwrap_or_default();
+        self.verb(step, words::check(&rule, &place), judge_check).await;
     }
 
     /// Whether a time of the schedule has come since it was last done here. Without a catalog nobody knows when that

@@ -4,6 +4,7 @@
 //! what a verb does, and how it is shown.
 
 mod create;
+mod held;
 mod hooks;
 mod maintain;
 mod report;
@@ -34,9 +35,22 @@ pub enum Drilling {
     Never,
 }
 
+/// What of a policy is run, where that is not all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Only {
+    /// All but what has a time of its own: back up, copy, forget, and what follows that.
+    Backup,
+    /// Free what no snapshot needs, in the repository and in each copy.
+    Prune,
+    /// Check the repository.
+    Check,
+}
+
 /// How a policy is run.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What of it; all that is due if nothing is stated.
+    pub only: Option<Only>,
     /// Only these sources; all if there are none.
     pub sources: Vec<String>,
     /// Whether a drill follows.
@@ -96,6 +110,17 @@ impl<'a> Runner<'a> {
     async fn everything(&mut self) -> Option<Conducted> {
         if !self.opens().await {
             return None;
+        }
+        match self.options.only {
+            Some(Only::Prune) => {
+                self.prune_all().await;
+                return None;
+            }
+            Some(Only::Check) => {
+                self.check_now().await;
+                return None;
+            }
+            Some(Only::Backup) | None => {}
         }
         let good = self.backups().await;
         let copied = self.copies(&good).await;
@@ -174,7 +199,7 @@ impl<'a> Runner<'a> {
         self.hands.say(match step.state {
             State::Done => Said::Well(if step.message.is_empty() { "done" } else { &step.message }),
             State::Planned => Said::Note(&step.message),
-            State::NotHere => Said::Note(&said),
+            State::NotHere | State::Held => Said::Note(&said),
             State::Incomplete => Said::Lacking(&advised),
             State::Failed | State::Skipped => Said::Failed(&advised),
         });

@@ -18,6 +18,8 @@ pub enum State {
     Skipped,
     /// There is no key for it on this host.
     NotHere,
+    /// A hold stands on something of the policy, so it was not done.
+    Held,
     /// It would be done: nothing is, in a rehearsal.
     Planned,
 }
@@ -32,6 +34,7 @@ impl State {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::NotHere => "not_here",
+            Self::Held => "held",
             Self::Planned => "planned",
         }
     }

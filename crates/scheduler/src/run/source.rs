@@ -154,7 +154,7 @@ impl Runner<'_> {
         let (status, which) = match state {
             State::Done | State::Planned => ("ok", &hooks.after),
             State::Incomplete => ("incomplete", &hooks.failed),
-            State::Failed | State::Skipped | State::NotHere => ("failed", &hooks.failed),
+            State::Failed | State::Skipped | State::NotHere | State::Held => ("failed", &hooks.failed),
         };
         let around =
             Around { policy: &self.policy.name, source, snapshot: snapshot.unwrap_or_default(), status };

@@ -29,7 +29,13 @@ fn policy() -> Policy {
 }
 
 fn options() -> Options {
-    Options { sources: Vec::new(), drill: Drilling::Never, dry_run: false, here: Surroundings::default() }
+    Options {
+        only: None,
+        sources: Vec::new(),
+        drill: Drilling::Never,
+        dry_run: false,
+        here: Surroundings::default(),
+    }
 }
 
 fn backed_up() -> Value {

@@ -150,6 +150,15 @@ impl Clockwork {
         if self.catch_up == CatchUp::None && late > on_time {
             return Some("the policy says `catch_up: none`".to_owned());
         }
+        self.waited_too_long(scheduled_for, now)
+    }
+
+    /// Why a run that came in time and had to wait does not begin any more. It was not missed, so `catch_up`
+    /// says nothing of it.
+    #[must_use]
+    pub fn waited_too_long(&self, scheduled_for: Timestamp, now: Timestamp) -> Option<String> {
+        let late = now.duration_since(scheduled_for);
+        let on_time = SignedDuration::from_secs(ON_TIME_SECS);
         if self.max_age.is_some_and(|max| late > max) {
             return Some("it was missed by more than `max_age`".to_owned());
         }

@@ -11,10 +11,13 @@ mod judge;
 mod metrics;
 mod problem;
 mod screen;
+mod serving;
 mod slots;
 mod source;
 mod words;
 
+#[cfg(test)]
+mod serving_tests;
 #[cfg(test)]
 mod status_tests;
 
@@ -249,6 +252,14 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Adds that the catalog that workers share is out of reach, and why.
+    pub fn lacks_catalog(&mut self, known: &[Known], why: &str) {
+        self.problems.extend(serving::lost(known, why));
+        self.problems.sort_by_key(|problem| Reverse(problem.state));
+    }
+}
+
 /// Looks at policies, one after the other. Moments are told in times of a zone, as on the screen.
 pub async fn look(
     hands: &dyn Hands,
@@ -270,6 +281,9 @@ pub async fn look(
     for known in known {
         let seen = ask::ask(hands, known, memory).await;
         judge::add(&mut status, known, &seen, zone);
+    }
+    if let Some(memory) = memory {
+        serving::add(&mut status, known, memory).await;
     }
     status.problems.sort_by_key(|problem| Reverse(problem.state));
     status

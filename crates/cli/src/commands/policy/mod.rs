@@ -14,7 +14,9 @@ mod plan;
 use super::Run;
 use crate::args::PolicyVerb;
 use crate::fault::Fault;
+use crate::hands::POLICY_TEXT;
 use crate::ink::{Ink, PolicyLintLine, PolicyMistakeLine, PolicySchemaLine, counted, escape};
+use crate::secrets::handed;
 use crate::settings::{current_dir, normalise, variable};
 use holdfast_scheduler::policy::lint::{Lint, Weight};
 use holdfast_scheduler::policy::read::{Wrong, parse, places};
@@ -47,8 +49,12 @@ struct Text {
 }
 
 impl Text {
+    /// Reads a file, or takes what `serve` read of it.
     fn read(path: &Path) -> Result<Self, Fault> {
         let file = path.display().to_string();
+        if let Some(text) = handed::get(POLICY_TEXT).and_then(|text| String::from_utf8(text.to_vec()).ok()) {
+            return Ok(Self { file, text });
+        }
         let text = std::fs::read_to_string(path).map_err(|error| {
             let hint = "name a policy: a YAML file that this user may read";
             Fault::usage(format!("cannot read the policy {}", escape(file.as_bytes())), hint).because(&error)

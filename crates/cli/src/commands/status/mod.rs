@@ -25,17 +25,18 @@ use std::path::{Path, PathBuf};
 
 /// Looks, and shows it.
 pub(crate) async fn run(run: &Run, args: &StatusArgs) -> Result<(), Fault> {
-    let catalog = open_catalog(run, args).await?;
+    let (catalog, lost) = open_catalog(run, args).await?;
     if let Some(name) = &args.forget {
         return forget(run, catalog.as_ref(), name).await;
     }
     let (known, unreadable) = policies(args, catalog.as_ref()).await?;
     run.listen()?;
     let hands = known.iter().fold(OwnHands::silent(run), |hands, known| hands.of(&known.policy));
-    let status = look(&hands, &known, &unreadable, catalog.as_ref(), &TimeZone::system()).await;
+    let mut status = look(&hands, &known, &unreadable, catalog.as_ref(), &TimeZone::system()).await;
     if run.ctx.cancel.is_raised() {
         return Err(Fault::new(Code::Interrupted, "interrupted", "run it again"));
     }
+    lost.iter().for_each(|why| status.lacks_catalog(&known, why));
     show(run, &status);
     if let Some(file) = &args.metrics {
         metrics::write(file, &holdfast_scheduler::status::metrics(&status))?;
@@ -43,15 +44,15 @@ pub(crate) async fn run(run: &Run, args: &StatusArgs) -> Result<(), Fault> {
     finish(&status)
 }
 
-/// What is remembered. It is not made for a look, and a broken one is told and passed over.
-async fn open_catalog(run: &Run, args: &StatusArgs) -> Result<Option<Catalog>, Fault> {
-    let place = catalog_place(args.catalog.as_deref())?;
-    let Some(place) = place.filter(|place| place.exists()) else { return Ok(None) };
-    match Catalog::open(&place).await {
-        Ok(catalog) => Ok(Some(catalog)),
+/// What is remembered. It is not made for a look, and a broken one is told and passed over; one that hosts share
+/// and that is out of reach keeps them from beginning anything: why it is.
+async fn open_catalog(run: &Run, args: &StatusArgs) -> Result<(Option<Catalog>, Option<String>), Fault> {
+    let Some(place) = catalog_place(args.catalog.as_deref())? else { return Ok((None, None)) };
+    match Catalog::open_if_there(&place).await {
+        Ok(catalog) => Ok((catalog, None)),
         Err(error) => {
             run.ink.warn(&format!("nothing is known of earlier runs: {error}"));
-            Ok(None)
+            Ok((None, place.server().map(|_| error.to_string())))
         }
     }
 }

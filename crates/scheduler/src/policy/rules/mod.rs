@@ -46,6 +46,9 @@ pub(super) fn judge(policy: &Policy, root: &Node, mistakes: &mut Vec<Mistake>) {
         judge.secret(&spot.key("heartbeat").key("url"), &heartbeat.url);
     }
     judge.hooks(&spot.key("hooks"), &policy.hooks);
+    for (number, label) in policy.workers.iter().enumerate() {
+        judge.word(&spot.key("workers").item(number), words::name(label));
+    }
 }
 
 /// Finds secrets that stand in a text, whatever key they belong to. They are never repeated.

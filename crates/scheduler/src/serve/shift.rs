@@ -1,0 +1,302 @@
+//! What a worker has to do with the catalog: it is seen, takes back what the dead had, enters what is due, and
+//! claims what it can do.
+//!
+//! Time is handed in, so that a year of nights passes in seconds in a test. On purpose not here: waiting, and
+//! carrying anything out.
+
+use super::job::{Task, told};
+use super::leap::Leaps;
+use super::policies::{Policies, Served};
+use super::timers::{self, Entry, Past, STREAM, Timer, able};
+use super::told::{Happens, JobName, JobState, JobTold, Told};
+use crate::catalog::{Catalog, CatalogError, Claim, Due, JobEnd, Open, TakenBack, Worker};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who a worker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Me {
+    /// Its name, of this process alone.
+    pub name: String,
+    /// Its host, as drills name it.
+    pub host: String,
+    /// What policies may ask for.
+    pub labels: Vec<String>,
+}
+
+/// A worker's dealings with the catalog.
+#[derive(Debug)]
+pub struct Shift {
+    me: Me,
+    lease: Duration,
+    leaps: Leaps,
+    /// When each timer is to be looked at again: policy, activity, source.
+    asleep: BTreeMap<(String, &'static str, Option<String>), Timestamp>,
+    /// Since when policies are known.
+    since: BTreeMap<String, Timestamp>,
+    /// The time of the last look.
+    looked: Option<Timestamp>,
+}
+
+/// What a look came to.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What there is to tell.
+    pub told: Vec<Told>,
+    /// When the next thing is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What was claimed.
+#[derive(Debug)]
+pub enum Taken {
+    /// A job, to be carried out.
+    Task(Task),
+    /// One that is not done any more; it is entered as that.
+    Not(Told),
+}
+
+impl Shift {
+    /// A worker that begins.
+    #[must_use]
+    pub fn new(me: Me, lease: Duration) -> Self {
+        Self {
+            me,
+            lease,
+            leaps: Leaps::default(),
+            asleep: BTreeMap::new(),
+            since: BTreeMap::new(),
+            looked: None,
+        }
+    }
+
+    /// How long a claim holds without being renewed.
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Since when a policy is known.
+    #[must_use]
+    pub fn since(&self, policy: &str) -> Option<Timestamp> {
+        self.since.get(policy).copied()
+    }
+
+    /// Remembers the policies, and since when they are known; what they have times for is looked at anew.
+    ///
+    /// # Errors
+    /// The catalog cannot be used.
+    pub async fn begin(
+        &mut self,
+        catalog: &Catalog,
+        policies: &Policies,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        for served in policies.all() {
+            let file = served.file.display().to_string();
+            catalog.remember_policy(&served.policy.name, &file, &served.hash(), now).await?;
+        }
+        let known = catalog.policies().await?;
+        self.since = known.into_iter().map(|known| (known.name, known.first_seen)).collect();
+        self.asleep.clear();
+        Ok(())
+    }
+
+    /// Is seen, takes back what the dead had, and enters what is due. `counted` is a clock that nobody sets.
+    ///
+    /// # Errors
+    /// The catalog cannot be used; what was not entered then is at the next look.
+    pub async fn look(
+        &mut self,
+        catalog: &Catalog,
+        policies: &Policies,
+        (now, counted): (Timestamp, Duration),
+    ) -> Result<Looked, CatalogError> {
+        let mut looked = Looked::default();
+        self.clock(now, counted, &mut looked);
+        catalog.seen(&self.worker(policies, None), now).await?;
+        if self.leaps.trusts(counted) {
+            for back in catalog.take_back(now).await? {
+                looked.told.push(lost_by_another(back));
+            }
+        }
+        for served in policies.all() {
+            for timer in &served.timers {
+                let next = self.time(catalog, served, timer, now, &mut looked.told).await?;
+                looked.next = earlier(looked.next, next);
+            }
+            self.stand(catalog, served, now).await?;
+        }
+        Ok(looked)
+    }
+
+    fn clock(&mut self, now: Timestamp, counted: Duration, looked: &mut Looked) {
+        if let Some(leap) = self.leaps.look(now, counted, self.lease) {
+            let message = format!("the clock was set by {leap:#}: nobody is taken for dead until they can be heard");
+            looked.told.push(Told::service(Happens::ClockSet, message));
+        }
+        if self.looked.replace(now).is_some_and(|before| now < before) {
+            self.asleep.clear();
+        }
+    }
+
+    /// Enters what is due of a timer; when there is something next.
+    async fn time(
+        &mut self,
+        catalog: &Catalog,
+        served: &Served,
+        timer: &Timer,
+        now: Timestamp,
+        told: &mut Vec<Told>,
+    ) -> Result<Option<Timestamp>, CatalogError> {
+        let policy = &served.policy.name;
+        let key = (policy.clone(), timer.activity, timer.source.clone());
+        if let Some(next) = self.asleep.get(&key).filter(|next| now < **next) {
+            return Ok(Some(*next));
+        }
+        let source = timer.source.as_deref();
+        let open = catalog.open_job(policy, timer.activity, source).await?;
+        let past = Past {
+            last: catalog.entered_until(policy, timer.activity, source, now).await?,
+            since: self.since(policy),
+            runs: open.filter(|open| open.runs).map(|open| open.scheduled_for),
+        };
+        match timer.entry(policy, &past, now) {
+            Entry::Nothing(_) => {}
+            Entry::Job(due) => enter(catalog, timer, due, open, now, told).await?,
+            Entry::Skipped(due, why) => {
+                if catalog.enter_skipped(&due, &why, now).await? {
+                    told.push(skipped(due, why));
+                }
+            }
+        }
+        let next = timer.clockwork.after(now);
+        match next {
+            Some(next) => _ = self.asleep.insert(key, next),
+            None => _ = self.asleep.insert(key, Timestamp::MAX),
+        }
+        Ok(next)
+    }
+
+    /// Sees that there is a job for each stream: it stands until somebody ends it.
+    async fn stand(&self, catalog: &Catalog, served: &Served, now: Timestamp) -> Result<(), CatalogError> {
+        let policy = &served.policy;
+        for source in timers::streams(policy) {
+            if catalog.open_job(&policy.name, STREAM, Some(source)).await?.is_none() {
+                catalog.enter(&timers::stream(policy, source, now), now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims something that this worker can do: a stream, or anything else.
+    ///
+    /// # Errors
+    /// The catalog cannot be used.
+    pub async fn claim(
+        &self,
+        catalog: &Catalog,
+        policies: &Policies,
+        now: Timestamp,
+        streams: bool,
+    ) -> Result<Option<Taken>, CatalogError> {
+        let worker = self.worker(policies, Some(streams));
+        let Some(claim) = catalog.claim(&worker, now, self.lease).await? else { return Ok(None) };
+        let Some(served) = policies.get(&claim.due.policy) else {
+            let why = "nobody here serves this policy any more".to_owned();
+            return Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?)));
+        };
+        match self.too_late(served, &claim, now) {
+            Some(why) => Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?))),
+            None => Ok(Some(Taken::Task(Task { claim, served: Arc::clone(served) }))),
+        }
+    }
+
+    /// Why a job that was claimed is not done any more.
+    fn too_late(&self, served: &Served, claim: &Claim, now: Timestamp) -> Option<String> {
+        let due = &claim.due;
+        if due.activity == STREAM {
+            let source = due.source.as_deref().unwrap_or_default();
+            let gone = !timers::streams(&served.policy).contains(&source);
+            return gone.then(|| "the policy streams no log of it any more".to_owned());
+        }
+        let is_its = |timer: &&Timer| timer.activity == due.activity && timer.source == due.source;
+        match served.timers.iter().find(is_its) {
+            None => Some("the policy has no time for it any more".to_owned()),
+            Some(timer) => timer.clockwork.waited_too_long(due.scheduled_for, now),
+        }
+    }
+
+    async fn skip(
+        &self,
+        catalog: &Catalog,
+        claim: &Claim,
+        why: String,
+        now: Timestamp,
+    ) -> Result<Told, CatalogError> {
+        catalog.finish(claim, &JobEnd::Skipped { why: why.clone() }, now).await?;
+        Ok(told(claim, JobState::Skipped, why))
+    }
+
+    /// This worker, with the labels for all that it can do, or for a part of it.
+    fn worker(&self, policies: &Policies, streams: Option<bool>) -> Worker {
+        let mut labels = self.me.labels.clone();
+        for served in policies.all() {
+            for kind in [false, true].into_iter().filter(|kind| streams.is_none_or(|only| only == *kind)) {
+                labels.extend(able(&served.policy, &self.me.host, kind));
+            }
+        }
+        Worker { name: self.me.name.clone(), host: self.me.host.clone(), labels }
+    }
+}
+
+/// Enters a job. One that nobody began yet gives way to it: one run makes up for both.
+async fn enter(
+    catalog: &Catalog,
+    timer: &Timer,
+    mut due: Due,
+    waits: Option<Open>,
+    now: Timestamp,
+    told: &mut Vec<Told>,
+) -> Result<(), CatalogError> {
+    let waits = waits.filter(|waits| waits.scheduled_for < due.scheduled_for);
+    due.missed = due.missed.saturating_add(waits.map_or(0, |waits| waits.missed.saturating_add(1)));
+    if !catalog.enter(&due, now).await? {
+        return Ok(());
+    }
+    let Some(waits) = waits else { return Ok(()) };
+    let why = format!("nobody began it before the next was due at {}", timer.shown(due.scheduled_for));
+    if catalog.supersede(waits.job, &why, now).await? {
+        told.push(skipped(Due { scheduled_for: waits.scheduled_for, missed: waits.missed, ..due }, why));
+    }
+    Ok(())
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+/// What was skipped before it was claimed.
+fn skipped(due: Due, why: String) -> Told {
+    let job = named("-".to_owned(), due, 0);
+    Told::Job(Box::new(JobTold { state: JobState::Skipped, job, code: None, seconds: None, message: why }))
+}
+
+/// What was taken back from a worker that is gone.
+fn lost_by_another(back: TakenBack) -> Told {
+    let TakenBack { job, due, worker, attempt, given_up } = back;
+    let (state, code, then) = match given_up {
+        true => (JobState::Failed, Some(1), ", and that was once too often: it is given up"),
+        false => (JobState::TakenBack, None, ""),
+    };
+    let message = format!("nothing was heard of {worker}{then}");
+    let job = named(job.to_string(), due, attempt);
+    Told::Job(Box::new(JobTold { state, job, code, seconds: None, message }))
+}
+
+fn named(run: String, due: Due, attempt: u32) -> JobName {
+    let Due { policy, activity, source, scheduled_for, missed, .. } = due;
+    JobName { run, policy, activity, source, scheduled_for, attempt, missed }
+}
