@@ -5,6 +5,7 @@
 pub mod bao;
 pub mod forward;
 pub mod fuzz;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod python;

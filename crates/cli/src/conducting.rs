@@ -7,8 +7,10 @@ use crate::args::{Global, Remembering};
 use crate::commands::policy::clusters::running;
 use crate::commands::{Run, read_policy};
 use crate::fault::Fault;
-use crate::settings::{current_dir, normalise, variable};
-use holdfast_scheduler::catalog::Catalog;
+use crate::secrets;
+use crate::settings::{current_dir, normalise, refuse_password, variable};
+use crate::wire_up::Host;
+use holdfast_scheduler::catalog::{Catalog, Place};
 use holdfast_scheduler::drill::conduct::Surroundings;
 use holdfast_scheduler::policy::Policy;
 use jiff::Timestamp;
@@ -34,7 +36,7 @@ impl Conducting {
         let folder = file.parent().unwrap_or(Path::new("/"));
         policy.settle(folder, variable("HOME").as_deref().map(Path::new));
         let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-        let catalog = open_catalog(run, remembering).await;
+        let catalog = open_catalog(run, remembering).await?;
         Ok(Self { policy, hash, file, catalog })
     }
 
@@ -88,35 +90,53 @@ fn refuse_repository(global: &Global) -> Result<(), Fault> {
 }
 
 /// Where is remembered what was done: as stated, or in this user's state folder.
-pub(crate) fn catalog_place(stated: Option<&OsStr>) -> Result<Option<PathBuf>, Fault> {
+pub(crate) fn catalog_place(stated: Option<&OsStr>) -> Result<Option<Place>, Fault> {
     let stated = stated.map(OsStr::to_owned).or_else(|| variable("HOLDFAST_CATALOG"));
     if let Some(text) = stated {
-        let path = match text.to_str() {
-            Some(text) => Catalog::place(text).map_err(|error| {
-                Fault::usage("the catalog cannot be used", "name a file: --catalog FILE").because(&error)
-            })?,
-            None => text.into(),
-        };
-        return Ok(Some(normalise(&path, &current_dir()?)));
+        return stated_place(&text).map(Some);
     }
     let xdg = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || variable("HOME").map(|home| Path::new(&home).join(".local/state"));
-    Ok(xdg.or_else(home).map(|folder| folder.join("holdfast/catalog.sqlite")))
+    Ok(xdg.or_else(home).map(|folder| Place::File(folder.join("holdfast/catalog.sqlite"))))
 }
 
-async fn open_catalog(run: &Run, remembering: &Remembering) -> Option<Catalog> {
-    let place = match catalog_place(remembering.catalog.as_deref()) {
-        Ok(place) => place?,
-        Err(fault) => {
-            run.ink.warn(&fault.to_string());
-            return None;
-        }
+/// A file, or a server with what lets us in.
+fn stated_place(text: &OsStr) -> Result<Place, Fault> {
+    refuse_password(text)?;
+    let user = ["PGUSER", "USER", "LOGNAME"].into_iter().find_map(variable);
+    let user = user.and_then(|user| user.into_string().ok()).unwrap_or_default();
+    let place = match text.to_str() {
+        Some(text) => Place::parse(text, &user).map_err(|error| {
+            let hint = "name a file, or a database that hosts share: --catalog postgres://USER@HOST/DATABASE";
+            Fault::usage("the catalog cannot be used", hint).because(&error)
+        })?,
+        None => Place::File(text.into()),
     };
+    match &place {
+        Place::File(path) => Ok(Place::File(normalise(path, &current_dir()?))),
+        Place::Server(server) => {
+            let host = Host { name: server.host.clone(), port: server.port };
+            let found = secrets::of_server()?.password_for(&host, &server.database, &server.user);
+            let password =
+                found.map(|found| String::from_utf8(found.to_vec())).transpose().map_err(|_| {
+                    Fault::usage(
+                        "the password of the catalog's server is no text",
+                        "give it one that is UTF-8",
+                    )
+                })?;
+            Ok(place.with_password(password))
+        }
+    }
+}
+
+/// Opens what is remembered. One that cannot be opened is told, and stops nothing; a wrong name does.
+async fn open_catalog(run: &Run, remembering: &Remembering) -> Result<Option<Catalog>, Fault> {
+    let Some(place) = catalog_place(remembering.catalog.as_deref())? else { return Ok(None) };
     match Catalog::open(&place).await {
-        Ok(catalog) => Some(catalog),
+        Ok(catalog) => Ok(Some(catalog)),
         Err(error) => {
             run.ink.warn(&format!("it goes on without a memory of earlier runs: {error}"));
-            None
+            Ok(None)
         }
     }
 }

@@ -26,7 +26,8 @@ const DEFAULT_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 impl Secrets {
     /// The password for a user of a database; that of replication is called `replication`.
-    pub(crate) fn password_for(&self, host: &Host, database: &str, user: &str) -> Option<Zeroizing<Vec<u8>>> {
+    #[must_use]
+    pub fn password_for(&self, host: &Host, database: &str, user: &str) -> Option<Zeroizing<Vec<u8>>> {
         self.password.clone().or_else(|| {
             let passfile = self.passfile.as_ref()?;
             passfile.split(|&byte| byte == b'\n').find_map(|line| password_in(line, host, database, user))

@@ -87,7 +87,8 @@ Environment:
   HOLDFAST_NEW_PASSWORD      the new password of `key add` and `key passwd`
   HOLDFAST_CACHE_DIR         instead of --cache-dir
   HOLDFAST_REASON            instead of --reason of `restore` and `dump`
-  HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered
+  HOLDFAST_CATALOG           instead of --catalog: where runs of policies are remembered: a file, or
+                             postgres://USER@HOST/DATABASE (password: PGPASSFILE, ~/.pgpass, PGPASSWORD)
   HOLDFAST_AWS_ACCESS_KEY_ID, HOLDFAST_AWS_SECRET_ACCESS_KEY
                              open the repository's bucket and no other, instead of AWS_ACCESS_KEY_ID
   HOLDFAST_SOURCE_AWS_ACCESS_KEY_ID, HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY
@@ -95,7 +96,6 @@ Environment:
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
                              open the bucket that `restore` restores to
   AWS_CA_BUNDLE              instead of --cacert
-  HOLDFAST_CATALOG           file in which runs of policies are remembered
   HOLDFAST_PG_BIN            folder of PostgreSQL's own programs (pg_dump, pg_restore, psql)
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
                              proxies for buckets, and what is reached without one

@@ -45,8 +45,8 @@ pub(crate) struct RunArgs {
 /// Where is remembered what was done.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Remembering {
-    /// Remember runs in FILE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
-    #[arg(long, value_name = "FILE")]
+    /// Remember runs in PLACE: a file, or postgres://USER@HOST/DATABASE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
+    #[arg(long, value_name = "PLACE")]
     pub(crate) catalog: Option<OsString>,
     /// Where the record of a drill goes if the repository does not take it
     #[arg(long, value_name = "DIR")]

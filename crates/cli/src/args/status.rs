@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
     /// Forget that there is the policy with this name; asks nothing else
     #[arg(long, value_name = "NAME", conflicts_with_all = ["policies", "metrics"])]
     pub(crate) forget: Option<String>,
-    /// What is remembered is in FILE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
-    #[arg(long, value_name = "FILE")]
+    /// What is remembered is in PLACE: a file, or postgres://USER@HOST/DATABASE [default: ~/.local/state/holdfast/catalog.sqlite, or HOLDFAST_CATALOG]
+    #[arg(long, value_name = "PLACE")]
     pub(crate) catalog: Option<OsString>,
 }

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use super::{Catalog, CatalogError, Run, RunEnd};
+use super::base::ask;
+use super::{Catalog, CatalogError, Place, Run, RunEnd};
 use jiff::Timestamp;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(1_795_000_000 + second, 7).unwrap()
@@ -24,68 +25,14 @@ fn end(second: i64, code: u8) -> RunEnd {
     RunEnd { ended: at(second), code, message, snapshot: (code == 0).then(|| "3f2a".to_owned()) }
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+fn folder() -> (tempfile::TempDir, Place) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("new/catalog.db");
+    let path = Place::File(folder.path().join("new/catalog.db"));
     (folder, path)
 }
 
-#[tokio::test]
-async fn what_is_remembered_comes_back() {
-    let (_folder, path) = folder();
-    let catalog = Catalog::open(&path).await.unwrap();
-    catalog.remember_policy("shop", "/etc/a.yaml", "aa", at(0)).await.unwrap();
-    catalog.remember_policy("shop", "/etc/b.yaml", "bb", at(9)).await.unwrap();
-    let first = catalog.begin(&run(Some("db"), 1)).await.unwrap();
-    catalog.end(first, &end(2, 0)).await.unwrap();
-    let second = catalog.begin(&run(Some("db"), 3)).await.unwrap();
-    catalog.end(second, &end(4, 3)).await.unwrap();
-    let third = catalog.begin(&run(Some("db"), 5)).await.unwrap();
-    catalog.begin(&run(None, 6)).await.unwrap();
-    catalog.close().await;
-
-    let catalog = Catalog::open(&path).await.unwrap();
-    let policies = catalog.policies().await.unwrap();
-    assert_eq!(policies.len(), 1);
-    assert_eq!((&*policies[0].file, &*policies[0].hash), ("/etc/b.yaml", "bb"));
-    assert_eq!((policies[0].first_seen, policies[0].last_seen), (at(0), at(9)));
-    let runs = catalog.runs("shop", 2).await.unwrap();
-    assert_eq!(runs.iter().map(|ran| &ran.run).collect::<Vec<_>>(), [&run(None, 6), &run(Some("db"), 5)]);
-    let last = catalog.last("shop", Some("db"), "backup").await.unwrap();
-    assert_eq!(last.good.unwrap().end, Some(end(2, 0)));
-    assert_eq!(last.failed.unwrap().end, Some(end(4, 3)));
-    assert_eq!(last.open.unwrap().id, third);
-    assert_eq!(catalog.last("shop", Some("db"), "drill").await.unwrap(), super::Last::default());
-    assert!(catalog.last("shop", None, "backup").await.unwrap().open.is_some());
-    assert!(catalog.forget_policy("shop").await.unwrap() && !catalog.forget_policy("shop").await.unwrap());
-    assert_eq!(catalog.runs("shop", 9).await.unwrap().len(), 4);
-}
-
-#[tokio::test]
-async fn drills_are_remembered_once_and_newest_first() {
-    let (_folder, path) = folder();
-    let catalog = Catalog::open(&path).await.unwrap();
-    let record = |id: &str, second: i64, version: u32| {
-        serde_json::json!({
-            "version": version, "id": id, "policy": "shop", "policy_hash": "aa", "host": "h", "user": "u",
-            "program": "0.1.0", "started": at(second), "ended": at(second + 1), "from": "repository",
-            "url": "/r", "key": "owner", "level": "full", "sources": [], "objectives": [], "scratch": [],
-            "verdict": "pass", "code": 0,
-        })
-        .to_string()
-    };
-    for text in [record("a", 1, 1), record("b", 2, 1), record("a", 3, 1), record("c", 4, 99)] {
-        catalog.remember_drill(&text).await.unwrap();
-    }
-    let drills = catalog.drills("shop").await.unwrap();
-    assert_eq!(drills.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-    assert_eq!(drills[1].started, at(1));
-    let error = catalog.remember_drill("{}").await.unwrap_err();
-    assert!(matches!(error, CatalogError::NoRecord { .. }), "{error}");
-}
-
 /// Writes from a connection of its own.
-async fn write(path: PathBuf, number: i64) {
+async fn write(path: Place, number: i64) {
     let catalog = Catalog::open(&path).await.unwrap();
     for round in 0..50 {
         let id = catalog.begin(&run(Some("db"), number * 1000 + round)).await.unwrap();
@@ -122,7 +69,7 @@ async fn several_make_it_and_write_at_once() {
 }
 
 async fn refused(path: &Path) -> CatalogError {
-    Catalog::open(path).await.unwrap_err()
+    Catalog::open(&path.to_owned().into()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -143,19 +90,19 @@ async fn files_that_are_no_catalog_are_refused_by_name_and_left_alone() {
 
     let (_other, path) = self::folder();
     let catalog = Catalog::open(&path).await.unwrap();
-    sqlx::query("INSERT INTO holdfast_catalog VALUES (7)").execute(&catalog.pool).await.unwrap();
+    catalog.base.execute(&ask("INSERT INTO @holdfast_catalog VALUES (7)")).await.unwrap();
     catalog.close().await;
-    let error = refused(&path).await;
+    let error = Catalog::open(&path).await.unwrap_err();
     assert!(matches!(error, CatalogError::Later { version: 7, .. }), "{error}");
     assert!(error.to_string().contains("newer version of holdfast"), "{error}");
 
     let (_other, path) = self::folder();
     let catalog = Catalog::open(&path).await.unwrap();
     for text in ["DROP TABLE holdfast_catalog", "CREATE TABLE theirs (x)"] {
-        sqlx::query(text).execute(&catalog.pool).await.unwrap();
+        catalog.base.execute(&ask(text)).await.unwrap();
     }
     catalog.close().await;
-    let error = refused(&path).await;
+    let error = Catalog::open(&path).await.unwrap_err();
     assert!(matches!(error, CatalogError::NotOurs { .. }), "{error}");
 }
 
@@ -163,18 +110,31 @@ async fn files_that_are_no_catalog_are_refused_by_name_and_left_alone() {
 async fn a_catalog_that_breaks_while_it_is_open_is_told() {
     let (_folder, path) = folder();
     let catalog = Catalog::open(&path).await.unwrap();
-    sqlx::query("DROP TABLE run").execute(&catalog.pool).await.unwrap();
+    catalog.base.execute(&ask("DROP TABLE run")).await.unwrap();
     let error = catalog.begin(&run(None, 1)).await.unwrap_err();
     assert!(error.to_string().contains("catalog.db"), "{error}");
 }
 
-#[test]
-fn places() {
-    assert_eq!(Catalog::place("/var/lib/catalog.db").unwrap(), PathBuf::from("/var/lib/catalog.db"));
-    assert_eq!(Catalog::place("sqlite:///var/c.db").unwrap(), PathBuf::from("/var/c.db"));
-    assert_eq!(Catalog::place("sqlite://c.db").unwrap(), PathBuf::from("c.db"));
-    for text in ["postgres://me:secret@db/holdfast", "postgresql://db", "mysql://x", "sqlite://"] {
-        let error = Catalog::place(text).unwrap_err().to_string();
-        assert!(error.contains("not supported") && !error.contains("secret"), "{error}");
+#[tokio::test]
+async fn one_of_the_version_before_is_brought_up_to_date_with_what_is_in_it() {
+    let (_folder, path) = folder();
+    let catalog = Catalog::open(&path).await.unwrap();
+    catalog.begin(&run(None, 1)).await.unwrap();
+    for table in ["job", "job_label", "job_group", "taken", "worker"] {
+        catalog.base.execute(&ask(format!("DROP TABLE {table}"))).await.unwrap();
     }
+    catalog.base.execute(&ask("DELETE FROM holdfast_catalog WHERE version > 1")).await.unwrap();
+    catalog.close().await;
+    let catalog = Catalog::open(&path).await.unwrap();
+    assert_eq!(catalog.runs("shop", 9).await.unwrap().len(), 1);
+    assert!(catalog.jobs("shop", 9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_look_makes_no_catalog() {
+    let (_folder, path) = folder();
+    assert!(Catalog::open_if_there(&path).await.unwrap().is_none());
+    assert!(!matches!(&path, Place::File(file) if file.exists()));
+    Catalog::open(&path).await.unwrap().close().await;
+    assert!(Catalog::open_if_there(&path).await.unwrap().is_some());
 }

@@ -1,34 +1,44 @@
 //! What is remembered between runs: runs, their ends, drills, and which policies there are.
 //!
-//! An SQLite database that several processes use at once. It is a help: no repository depends on
-//! it, and whoever cannot write to it warns and goes on. On purpose not here: where it lies, which
-//! the command line decides; anything that only it would know of a backup.
+//! A database that several processes use at once: SQLite in a file, or PostgreSQL where several hosts
+//! share it. It is a help: no repository depends on it, and whoever cannot write to it warns and goes
+//! on. On purpose not here: where it lies, which the command line decides; anything that only it would
+//! know of a backup.
 
+mod base;
+mod clean;
 mod error;
+mod jobs;
+mod place;
+mod rebuild;
 mod schema;
 
 #[cfg(test)]
 mod catalog_tests;
+#[cfg(test)]
+mod common_tests;
+#[cfg(test)]
+mod jobs_tests;
+#[cfg(test)]
+mod rebuild_tests;
 
+pub use clean::Cleaned;
 pub use error::CatalogError;
+pub use jobs::{ATTEMPTS_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, TakenBack, Worker};
+pub use place::{Place, Server};
+pub use rebuild::{Rebuilt, rebuild};
 
 use crate::evidence::{RECORD_VERSION, Record};
+use base::{Ask, Base, Row, ask};
 use jiff::Timestamp;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Row};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// So long one process waits until another has written.
-const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// What is remembered.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    pool: SqlitePool,
-    path: PathBuf,
+    base: Base,
+    place: Place,
+    /// Whether claims go by the times that are handed in, also on a server.
+    by_handed_time: bool,
 }
 
 /// Something that began.
@@ -95,54 +105,51 @@ pub struct Remembered {
 }
 
 impl Catalog {
-    /// Opens the catalog in a file; makes it, and the folder that it lies in, if they are not there.
+    /// Opens the catalog; makes it, and the folder that a file lies in, if they are not there.
     ///
     /// # Errors
     /// It is damaged, of a later version, something else, or out of reach.
-    pub async fn open(path: &Path) -> Result<Self, CatalogError> {
-        if let Some(folder) = path.parent() {
+    pub async fn open(place: &Place) -> Result<Self, CatalogError> {
+        if let Place::File(path) = place
+            && let Some(folder) = path.parent()
+        {
             std::fs::create_dir_all(folder).map_err(|error| CatalogError::OutOfReach {
-                path: path.to_owned(),
+                place: place.to_string(),
                 why: error.to_string(),
             })?;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_MAX)
-            // With WAL nothing is ever broken by a crash; the last lines may be lost, which is no harm.
-            .synchronous(SqliteSynchronous::Normal)
-            .disable_statement_logging();
-        let of = |error| CatalogError::of(path, error);
-        schema::prepare(path, &options).await?;
-        let pool = SqlitePoolOptions::new().max_connections(2);
-        let pool = pool.connect_with(options.journal_mode(SqliteJournalMode::Wal)).await.map_err(of)?;
-        Ok(Self { pool, path: path.to_owned() })
+        let base = schema::prepare(place).await?;
+        Ok(Self { base, place: place.clone(), by_handed_time: false })
     }
 
-    /// The place that a text means: a path, or `sqlite://path`.
+    /// Opens the catalog if it is there, and makes none for a look.
     ///
     /// # Errors
-    /// It is the URL of something else.
-    pub fn place(text: &str) -> Result<PathBuf, CatalogError> {
-        match text.split_once("://") {
-            None => Ok(text.strip_prefix("sqlite:").unwrap_or(text).into()),
-            Some(("sqlite", path)) if !path.is_empty() => Ok(path.into()),
-            // The rest may hold a password.
-            Some((scheme, _)) => Err(CatalogError::NotSupported { scheme: scheme.to_owned() }),
-        }
+    /// As above.
+    pub async fn open_if_there(place: &Place) -> Result<Option<Self>, CatalogError> {
+        let there = match place {
+            Place::File(path) => path.exists(),
+            Place::Server(_) => schema::is_there(place).await?,
+        };
+        if there { Self::open(place).await.map(Some) } else { Ok(None) }
     }
 
-    /// The file.
+    /// The same catalog for whoever simulates: how long claims hold is judged by the times that are handed
+    /// in, also where a server has a clock.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn by_handed_time(self) -> Self {
+        Self { by_handed_time: true, ..self }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Lets go of it.
     pub async fn close(self) {
-        self.pool.close().await;
+        self.base.close().await;
     }
 
     /// Remembers that there is a policy.
@@ -156,10 +163,9 @@ impl Catalog {
         hash: &str,
         at: Timestamp,
     ) -> Result<(), CatalogError> {
-        let text = "INSERT INTO policy (name, file, hash, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-                    ON CONFLICT (name) DO UPDATE SET file = ?2, hash = ?3, last_seen = ?4";
-        let query = sqlx::query(text).bind(name).bind(file).bind(hash).bind(number(at));
-        query.execute(&self.pool).await.map_err(|error| self.error(error))?;
+        let text = "INSERT INTO @policy (name, file, hash, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)
+                    ON CONFLICT (name) DO UPDATE SET file = $2, hash = $3, last_seen = $4";
+        self.base.execute(&ask(text).with(name).with(file).with(hash).with(at)).await?;
         Ok(())
     }
 
@@ -168,9 +174,7 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn forget_policy(&self, name: &str) -> Result<bool, CatalogError> {
-        let query = sqlx::query("DELETE FROM policy WHERE name = ?").bind(name);
-        let done = query.execute(&self.pool).await.map_err(|error| self.error(error))?;
-        Ok(done.rows_affected() > 0)
+        Ok(self.base.execute(&ask("DELETE FROM @policy WHERE name = $1").with(name)).await? > 0)
     }
 
     /// The policies that are remembered, by their names.
@@ -178,9 +182,11 @@ impl Catalog {
     /// # Errors
     /// It cannot be read.
     pub async fn policies(&self) -> Result<Vec<Remembered>, CatalogError> {
-        let text = "SELECT name, file, hash, first_seen, last_seen FROM policy ORDER BY name";
-        let rows = sqlx::query(text).fetch_all(&self.pool).await.map_err(|error| self.error(error))?;
-        rows.iter().map(remembered).collect::<Result<_, _>>().map_err(|error| self.error(error))
+        let text = "SELECT name, file, hash, first_seen, last_seen FROM @policy";
+        let mut policies = self.all(&ask(text), remembered).await?;
+        // Not by the database, which may sort by the rules of a language.
+        policies.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(policies)
     }
 
     /// Remembers that something began; its number.
@@ -188,10 +194,11 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn begin(&self, run: &Run) -> Result<i64, CatalogError> {
-        let query = sqlx::query("INSERT INTO run (policy, source, activity, started) VALUES (?, ?, ?, ?)");
-        let query = query.bind(&run.policy).bind(&run.source).bind(&run.activity).bind(number(run.started));
-        let done = query.execute(&self.pool).await.map_err(|error| self.error(error))?;
-        Ok(done.last_insert_rowid())
+        let text =
+            "INSERT INTO @run (policy, source, activity, started) VALUES ($1, $2, $3, $4) RETURNING id";
+        let ask = ask(text).with(&run.policy).with(run.source.as_ref()).with(&run.activity).with(run.started);
+        let id = self.base.change_row(&ask).await?;
+        self.base.read(id.ok_or(sqlx::Error::RowNotFound).and_then(|row| row.number("id")))
     }
 
     /// Remembers how it ended.
@@ -199,10 +206,9 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn end(&self, id: i64, end: &RunEnd) -> Result<(), CatalogError> {
-        let query = sqlx::query("UPDATE run SET ended = ?, code = ?, message = ?, snapshot = ? WHERE id = ?");
-        let query = query.bind(number(end.ended)).bind(i64::from(end.code));
-        let query = query.bind(&end.message).bind(&end.snapshot).bind(id);
-        query.execute(&self.pool).await.map_err(|error| self.error(error))?;
+        let text = "UPDATE @run SET ended = $1, code = $2, message = $3, snapshot = $4 WHERE id = $5";
+        let ask = ask(text).with(end.ended).with(u32::from(end.code)).with(&end.message);
+        self.base.execute(&ask.with(end.snapshot.as_ref()).with(id)).await?;
         Ok(())
     }
 
@@ -211,10 +217,9 @@ impl Catalog {
     /// # Errors
     /// It cannot be read.
     pub async fn runs(&self, policy: &str, limit: u32) -> Result<Vec<Ran>, CatalogError> {
-        let text = format!("SELECT {RAN} FROM run WHERE policy = ? ORDER BY started DESC, id DESC LIMIT ?");
-        let rows = sqlx::query(&text).bind(policy).bind(i64::from(limit)).fetch_all(&self.pool).await;
-        let rows = rows.map_err(|error| self.error(error))?;
-        rows.iter().map(ran).collect::<Result<_, _>>().map_err(|error| self.error(error))
+        let text =
+            format!("SELECT {RAN} FROM @run WHERE policy = $1 ORDER BY started DESC, id DESC LIMIT $2");
+        self.all(&ask(text).with(policy).with(limit), ran).await
     }
 
     /// The last runs of one kind, of a source or of what is about all of them.
@@ -228,13 +233,14 @@ impl Catalog {
         activity: &str,
     ) -> Result<Last, CatalogError> {
         let one = async |condition: &str| -> Result<Option<Ran>, CatalogError> {
+            let of = if source.is_some() { "source = $3" } else { "source IS NULL" };
             let text = format!(
-                "SELECT {RAN} FROM run WHERE policy = ? AND source IS ? AND activity = ? AND {condition} \
+                "SELECT {RAN} FROM @run WHERE policy = $1 AND activity = $2 AND {of} AND {condition} \
                  ORDER BY started DESC, id DESC LIMIT 1"
             );
-            let query = sqlx::query(&text).bind(policy).bind(source).bind(activity);
-            let row = query.fetch_optional(&self.pool).await.map_err(|error| self.error(error))?;
-            row.as_ref().map(ran).transpose().map_err(|error| self.error(error))
+            let ask = ask(text).with(policy).with(activity);
+            let ask = source.into_iter().fold(ask, Ask::with);
+            Ok(self.all(&ask, ran).await?.pop())
         };
         let newest = one("TRUE").await?;
         Ok(Last {
@@ -252,11 +258,10 @@ impl Catalog {
     pub async fn remember_drill(&self, record: &str) -> Result<(), CatalogError> {
         let read: Record = serde_json::from_str(record)
             .map_err(|error| CatalogError::NoRecord { why: error.to_string() })?;
-        let text = "INSERT INTO drill (id, policy, started, ended, record) VALUES (?, ?, ?, ?, ?)
+        let text = "INSERT INTO @drill (id, policy, started, ended, record) VALUES ($1, $2, $3, $4, $5)
                     ON CONFLICT (id) DO NOTHING";
-        let query = sqlx::query(text).bind(&read.id).bind(&read.policy);
-        let query = query.bind(number(read.started)).bind(number(read.ended)).bind(record);
-        query.execute(&self.pool).await.map_err(|error| self.error(error))?;
+        let ask = ask(text).with(&read.id).with(&read.policy).with(read.started).with(read.ended);
+        self.base.execute(&ask.with(record)).await?;
         Ok(())
     }
 
@@ -266,58 +271,54 @@ impl Catalog {
     /// # Errors
     /// It cannot be read.
     pub async fn drills(&self, policy: &str) -> Result<Vec<Record>, CatalogError> {
-        let text = "SELECT record FROM drill WHERE policy = ? ORDER BY ended DESC, id";
-        let rows = sqlx::query(text).bind(policy).fetch_all(&self.pool).await;
-        let rows = rows.map_err(|error| self.error(error))?;
-        let read = |row: &SqliteRow| -> Option<Record> {
-            let record: Record = serde_json::from_str(row.try_get("record").ok()?).ok()?;
+        let text = "SELECT record FROM @drill WHERE policy = $1 ORDER BY ended DESC, id";
+        let texts = self.all(&ask(text).with(policy), |row| row.text("record")).await?;
+        let read = |text: &String| -> Option<Record> {
+            let record: Record = serde_json::from_str(text).ok()?;
             Some(record).filter(|record| record.version <= RECORD_VERSION)
         };
-        Ok(rows.iter().filter_map(read).collect())
+        Ok(texts.iter().filter_map(read).collect())
     }
 
-    fn error(&self, error: sqlx::Error) -> CatalogError {
-        CatalogError::of(&self.path, error)
+    /// Asks, and reads all that comes back.
+    async fn all<T>(
+        &self,
+        ask: &Ask,
+        read: impl Fn(&Row) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, CatalogError> {
+        let rows = self.base.rows(ask).await?;
+        self.base.read(rows.iter().map(read).collect())
     }
 }
 
 /// The columns of a run.
 const RAN: &str = "id, policy, source, activity, started, ended, code, message, snapshot";
 
-fn ran(row: &SqliteRow) -> Result<Ran, sqlx::Error> {
-    let end = match row.try_get::<Option<i64>, _>("ended")? {
+fn ran(row: &Row) -> Result<Ran, sqlx::Error> {
+    let end = match row.maybe_moment("ended")? {
         None => None,
         Some(ended) => Some(RunEnd {
-            ended: timestamp(ended)?,
-            code: u8::try_from(row.try_get::<i64, _>("code")?).unwrap_or(u8::MAX),
-            message: row.try_get("message")?,
-            snapshot: row.try_get("snapshot")?,
+            ended,
+            code: u8::try_from(row.number("code")?).unwrap_or(u8::MAX),
+            message: row.text("message")?,
+            snapshot: row.maybe_text("snapshot")?,
         }),
     };
     let run = Run {
-        policy: row.try_get("policy")?,
-        source: row.try_get("source")?,
-        activity: row.try_get("activity")?,
-        started: timestamp(row.try_get("started")?)?,
+        policy: row.text("policy")?,
+        source: row.maybe_text("source")?,
+        activity: row.text("activity")?,
+        started: row.moment("started")?,
     };
-    Ok(Ran { id: row.try_get("id")?, run, end })
+    Ok(Ran { id: row.number("id")?, run, end })
 }
 
-fn remembered(row: &SqliteRow) -> Result<Remembered, sqlx::Error> {
+fn remembered(row: &Row) -> Result<Remembered, sqlx::Error> {
     Ok(Remembered {
-        name: row.try_get("name")?,
-        file: row.try_get("file")?,
-        hash: row.try_get("hash")?,
-        first_seen: timestamp(row.try_get("first_seen")?)?,
-        last_seen: timestamp(row.try_get("last_seen")?)?,
+        name: row.text("name")?,
+        file: row.text("file")?,
+        hash: row.text("hash")?,
+        first_seen: row.moment("first_seen")?,
+        last_seen: row.moment("last_seen")?,
     })
-}
-
-/// Moments are nanoseconds since 1970, which fit until 2262.
-fn number(moment: Timestamp) -> i64 {
-    i64::try_from(moment.as_nanosecond()).unwrap_or(i64::MAX)
-}
-
-fn timestamp(number: i64) -> Result<Timestamp, sqlx::Error> {
-    Timestamp::from_nanosecond(i128::from(number)).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

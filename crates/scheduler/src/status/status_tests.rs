@@ -215,7 +215,7 @@ next shop: run 11-23 02:15, drill 04:00";
 #[tokio::test]
 async fn the_screen_at_three_in_the_morning() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = Catalog::open(&folder.path().join("c.db")).await.unwrap();
+    let memory = Catalog::open(&folder.path().join("c.db").into()).await.unwrap();
     let run = Run {
         policy: "shop".into(),
         source: Some("media".into()),
@@ -319,7 +319,7 @@ async fn what_this_host_may_not_read_is_judged_by_its_memory() {
         .replace("password: { env: X }", "keys: { backup: { file: /k } }")
         .replace("password: { env: Y }", "keys: { backup: { file: /k } }");
     let folder = tempfile::tempdir().unwrap();
-    let memory = Catalog::open(&folder.path().join("c.db")).await.unwrap();
+    let memory = Catalog::open(&folder.path().join("c.db").into()).await.unwrap();
     for (source, started) in [("db", "2026-11-22T03:12:00+09:00"), ("tree", "2026-11-20T02:15:00+09:00")] {
         let started = at(started);
         let run =

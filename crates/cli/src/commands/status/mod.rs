@@ -45,10 +45,9 @@ pub(crate) async fn run(run: &Run, args: &StatusArgs) -> Result<(), Fault> {
 
 /// What is remembered. It is not made for a look, and a broken one is told and passed over.
 async fn open_catalog(run: &Run, args: &StatusArgs) -> Result<Option<Catalog>, Fault> {
-    let place = catalog_place(args.catalog.as_deref())?;
-    let Some(place) = place.filter(|place| place.exists()) else { return Ok(None) };
-    match Catalog::open(&place).await {
-        Ok(catalog) => Ok(Some(catalog)),
+    let Some(place) = catalog_place(args.catalog.as_deref())? else { return Ok(None) };
+    match Catalog::open_if_there(&place).await {
+        Ok(catalog) => Ok(catalog),
         Err(error) => {
             run.ink.warn(&format!("nothing is known of earlier runs: {error}"));
             Ok(None)
