@@ -114,7 +114,11 @@ impl Server {
     }
 
     /// Talks until the end; whether the way is to be encrypted from here on.
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, client: &mut BufReader<S>, upgraded: bool) -> Option<bool> {
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut BufReader<S>,
+        upgraded: bool,
+    ) -> Option<bool> {
         let mut mail = Received { upgraded, ..Received::default() };
         loop {
             let mut line = String::new();
@@ -133,7 +137,9 @@ impl Server {
                     mail.logged_in = self.may_enter(line);
                     if mail.logged_in { "235 welcome\r\n" } else { "535 no\r\n" }.to_owned()
                 }
-                "MAIL" if self.manners.login.is_some() && !mail.logged_in => "530 log in first\r\n".to_owned(),
+                "MAIL" if self.manners.login.is_some() && !mail.logged_in => {
+                    "530 log in first\r\n".to_owned()
+                }
                 "MAIL" => {
                     mail.from = address(line);
                     "250 well\r\n".to_owned()
@@ -188,7 +194,8 @@ fn plain(user: &str, password: &str) -> String {
     let bytes = format!("\0{user}\0{password}").into_bytes();
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let number = three.iter().fold(0_u32, |number, byte| (number << 8) | u32::from(*byte)) << (8 * (3 - three.len()));
+        let number = three.iter().fold(0_u32, |number, byte| (number << 8) | u32::from(*byte))
+            << (8 * (3 - three.len()));
         for place in 0..4 {
             let letter = LETTERS[(number >> (18 - 6 * place)) as usize & 63];
             text.push(if place > three.len() { '=' } else { letter.into() });

@@ -50,7 +50,9 @@ pub(crate) async fn ask(
             let why = without(&error.to_string(), url);
             Err(Outcome::again(format!("{} does not answer: {why}", host(url))))
         }
-        Err(_) => Err(Outcome::again(format!("{} did not answer in {} s", host(url), sender.patience.as_secs()))),
+        Err(_) => {
+            Err(Outcome::again(format!("{} did not answer in {} s", host(url), sender.patience.as_secs())))
+        }
     }
 }
 
@@ -122,7 +124,8 @@ mod tests {
             assert_eq!(host(url), name);
         }
         let url = "https://user:word@h.example/services/T0/secret";
-        let told = without("no route to https://user:word@h.example/services/T0/secret (services/T0/secret)", url);
+        let told =
+            without("no route to https://user:word@h.example/services/T0/secret (services/T0/secret)", url);
         assert!(!told.contains("secret") && !told.contains("word"), "{told}");
     }
 
@@ -131,7 +134,13 @@ mod tests {
         for url in ["http://127.0.0.1:1/x", "http://localhost/x", "http://[::1]:9/", "https://a.example/"] {
             assert!(check(url).is_ok(), "{url}");
         }
-        for url in ["http://a.example/secret", "http://127.0.0.1.example/secret", "ftp://a/secret", "secret", "https://"] {
+        for url in [
+            "http://a.example/secret",
+            "http://127.0.0.1.example/secret",
+            "ftp://a/secret",
+            "secret",
+            "https://",
+        ] {
             let Outcome::Never { why } = check(url).unwrap_err() else { panic!("{url}") };
             assert!(!why.contains("secret"), "{why}");
         }

@@ -39,7 +39,12 @@ pub struct Letter<'a> {
 }
 
 /// Sends it. Certificates that are trusted beside the system's are in PEM.
-pub async fn send(server: &Server, password: Option<&str>, trusted: Option<&[u8]>, letter: &Letter<'_>) -> Outcome {
+pub async fn send(
+    server: &Server,
+    password: Option<&str>,
+    trusted: Option<&[u8]>,
+    letter: &Letter<'_>,
+) -> Outcome {
     let message = match message(letter) {
         Ok(message) => message,
         Err(why) => return Outcome::never(why),
@@ -65,7 +70,8 @@ fn transport(
         let mut builder = TlsParameters::builder(server.host.clone());
         for certificate in trusted.into_iter().flat_map(pieces) {
             let certificate = Certificate::from_pem(certificate.as_bytes());
-            builder = builder.add_root_certificate(certificate.map_err(|_| "the certificates to trust cannot be read")?);
+            builder = builder
+                .add_root_certificate(certificate.map_err(|_| "the certificates to trust cannot be read")?);
         }
         builder.build().map_err(|_| "the certificates to trust cannot be used".to_owned())
     };
@@ -80,8 +86,12 @@ fn transport(
         (Some(user), Some(password)) => {
             builder.credentials(Credentials::new(user.clone(), password.to_owned())).build()
         }
-        (Some(_), None) => return Err("the mail server has a user and no password: add `password`".to_owned()),
-        (None, Some(_)) => return Err("the mail server has a password and no user: write smtps://user@host".to_owned()),
+        (Some(_), None) => {
+            return Err("the mail server has a user and no password: add `password`".to_owned());
+        }
+        (None, Some(_)) => {
+            return Err("the mail server has a password and no user: write smtps://user@host".to_owned());
+        }
         (None, None) => builder.build(),
     })
 }
@@ -140,9 +150,9 @@ fn sorted(host: &str, error: &Error) -> Outcome {
     let code = error.status().map(|code| format!(" ({code})")).unwrap_or_default();
     match () {
         () if error.is_transient() => Outcome::again(format!("{host} does not take mail now{code}")),
-        () if error.is_permanent() && code.contains("53") => {
-            Outcome::never(format!("{host} does not let us in{code}: is the user or the password an old one?"))
-        }
+        () if error.is_permanent() && code.contains("53") => Outcome::never(format!(
+            "{host} does not let us in{code}: is the user or the password an old one?"
+        )),
         () if error.is_permanent() => {
             Outcome::never(format!("{host} refuses the mail{code}: are the addresses right?"))
         }
@@ -152,7 +162,9 @@ fn sorted(host: &str, error: &Error) -> Outcome {
         () if error.is_tls() => Outcome::again(format!(
             "the certificate of {host} is not trusted, or the way to it cannot be encrypted; --cacert names one to trust"
         )),
-        () if error.is_timeout() => Outcome::again(format!("{host} did not answer in {} s", PATIENCE.0.as_secs())),
+        () if error.is_timeout() => {
+            Outcome::again(format!("{host} did not answer in {} s", PATIENCE.0.as_secs()))
+        }
         () => Outcome::again(format!("{host} cannot be reached, or hung up")),
     }
 }
@@ -187,7 +199,8 @@ mod tests {
     fn its_number_and_its_thread_are_in_its_head() {
         let page = page();
         let to = ["Night <night@b.example>".to_owned(), "c@b.example".to_owned()];
-        let letter = Letter { sender: "holdfast@a.example", to: &to, id: "00ff", thread: Some("aa-1"), page: &page };
+        let letter =
+            Letter { sender: "holdfast@a.example", to: &to, id: "00ff", thread: Some("aa-1"), page: &page };
         let mail = String::from_utf8(message(&letter).unwrap().formatted()).unwrap();
         for line in [
             "From: holdfast@a.example\r\n",
@@ -201,7 +214,8 @@ mod tests {
         }
         // Nobody's text becomes a header.
         let page = Page { title: "x\r\nBcc: all@evil.example".to_owned(), ..page.clone() };
-        let mail = String::from_utf8(message(&Letter { page: &page, ..letter }).unwrap().formatted()).unwrap();
+        let mail =
+            String::from_utf8(message(&Letter { page: &page, ..letter }).unwrap().formatted()).unwrap();
         let head = mail.split("\r\n\r\n").next().unwrap();
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
         assert!(message(&Letter { sender: "nobody", ..letter }).is_err());

@@ -40,11 +40,15 @@ impl Outcome {
         let again = |why: String| Self::TryAgain { why, after: retry_after.and_then(seconds) };
         match status {
             200..=299 => Self::Delivered,
-            300..=399 => Self::never(format!(
-                "{who} points elsewhere ({status}): write the address that it has now"
+            300..=399 => {
+                Self::never(format!("{who} points elsewhere ({status}): write the address that it has now"))
+            }
+            401 | 403 => Self::never(format!(
+                "{who} does not let us in ({status}): is the address or the secret an old one?"
             )),
-            401 | 403 => Self::never(format!("{who} does not let us in ({status}): is the address or the secret an old one?")),
-            404 | 410 => Self::never(format!("{who} does not know that address ({status}): it was removed, or never was")),
+            404 | 410 => Self::never(format!(
+                "{who} does not know that address ({status}): it was removed, or never was"
+            )),
             408 | 425 => again(format!("{who} asks to be asked again ({status})")),
             429 => again(format!("{who} was asked too often ({status})")),
             400..=499 => Self::never(format!("{who} refuses the message ({status})")),

@@ -42,7 +42,8 @@ fn explained(outcome: Outcome, body: &[u8]) -> Outcome {
 #[must_use]
 pub fn blocks(page: &Page) -> Value {
     let title = escaped(&format!("{} {}", mark(page.tone), page.title), HEADER_MAX);
-    let mut blocks = vec![json!({ "type": "header", "text": { "type": "plain_text", "text": title, "emoji": true } })];
+    let mut blocks =
+        vec![json!({ "type": "header", "text": { "type": "plain_text", "text": title, "emoji": true } })];
     blocks.extend(sections(&page.text).iter().map(|text| section(text)));
     blocks.extend(page.lines.iter().map(|line| {
         section(&format!("*{}*  {}", escaped(&line.label, 40), escaped(&line.text, SECTION_MAX - 50)))
@@ -156,7 +157,11 @@ mod tests {
         for block in blocks {
             let text = block["text"]["text"].as_str().unwrap_or_default();
             let pieces = text.split('&').skip(1);
-            assert!(pieces.into_iter().all(|piece| ["amp;", "lt;", "gt;"].iter().any(|end| piece.starts_with(end))));
+            assert!(
+                pieces
+                    .into_iter()
+                    .all(|piece| ["amp;", "lt;", "gt;"].iter().any(|end| piece.starts_with(end)))
+            );
         }
     }
 

@@ -30,11 +30,15 @@ impl Server {
     /// # Errors
     /// It is none; in words for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (encrypted, rest) = match text.split_once("://") {
-            Some(("smtps", rest)) => (true, rest),
-            Some(("smtp", rest)) => (false, rest),
-            _ => return Err("a mail server is smtps://user@host:port, or smtp:// for one that goes on with STARTTLS".to_owned()),
-        };
+        let (encrypted, rest) =
+            match text.split_once("://") {
+                Some(("smtps", rest)) => (true, rest),
+                Some(("smtp", rest)) => (false, rest),
+                _ => return Err(
+                    "a mail server is smtps://user@host:port, or smtp:// for one that goes on with STARTTLS"
+                        .to_owned(),
+                ),
+            };
         let (user, place) = match rest.trim_end_matches('/').rsplit_once('@') {
             // A user may be an address.
             Some((user, place)) => (Some(user.replace("%40", "@")), place),
@@ -42,9 +46,13 @@ impl Server {
         };
         // A password here would be in the file.
         if user.as_ref().is_some_and(|user| user.is_empty() || user.contains(':')) {
-            return Err("of a mail server only the user stands before the host: the password is a secret of its own".to_owned());
+            return Err(
+                "of a mail server only the user stands before the host: the password is a secret of its own"
+                    .to_owned(),
+            );
         }
-        let (host, port) = parted(place).ok_or("a mail server has a host, and a port between 1 and 65535 if any")?;
+        let (host, port) =
+            parted(place).ok_or("a mail server has a host, and a port between 1 and 65535 if any")?;
         let way = match () {
             () if encrypted => Way::Encrypted,
             () if user.is_none() && is_here(place) => Way::Clear,
@@ -86,7 +94,10 @@ mod tests {
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(read("smtps://me@mail.example"), (some("me"), "mail.example".into(), 465, Way::Encrypted));
-        assert_eq!(read("smtps://me%40a.example@m.example:4650/"), (some("me@a.example"), "m.example".into(), 4650, Way::Encrypted));
+        assert_eq!(
+            read("smtps://me%40a.example@m.example:4650/"),
+            (some("me@a.example"), "m.example".into(), 4650, Way::Encrypted)
+        );
         assert_eq!(read("smtp://mail.example"), (None, "mail.example".into(), 587, Way::Upgraded));
         assert_eq!(read("smtp://localhost"), (None, "localhost".into(), 25, Way::Clear));
         assert_eq!(read("smtp://[::1]:2525"), (None, "::1".into(), 2525, Way::Clear));
@@ -96,7 +107,16 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_refused_without_its_secret() {
-        for text in ["", "smtp://", "mail.example", "smtps://me:secret@m.example", "smtps://@m", "smtp://m:0", "smtp://m:99999", "smtp://a b"] {
+        for text in [
+            "",
+            "smtp://",
+            "mail.example",
+            "smtps://me:secret@m.example",
+            "smtps://@m",
+            "smtp://m:0",
+            "smtp://m:99999",
+            "smtp://a b",
+        ] {
             let why = Server::parse(text).unwrap_err();
             assert!(!why.contains("secret@") && !why.is_empty(), "{why}");
         }

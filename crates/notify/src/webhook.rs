@@ -75,7 +75,10 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         // A secret as it is, computed with Python's hmac.
         let signed = Signed { id: "00ff", timestamp: 1_790_000_000, body: "{}" };
-        assert_eq!(sign("a plain secret", &signed).unwrap(), "v1,S/kmxg7wwmilzVxuqNAfF06kf6vaeBIYG3HLmv8rG9U=");
+        assert_eq!(
+            sign("a plain secret", &signed).unwrap(),
+            "v1,S/kmxg7wwmilzVxuqNAfF06kf6vaeBIYG3HLmv8rG9U="
+        );
         assert_eq!(sign("whsec_%%%", &signed), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: what is done in which order.
 
-use super::{Run, drill};
+use super::{Run, drill, notify};
 use crate::args::RunArgs;
 use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
@@ -37,6 +37,9 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
     let report = carry_out(&hands, &conducting.policy, conducting.catalog.as_ref(), &options).await;
     let report = report.map_err(|(what, next)| Fault::usage(what, next))?;
     show(run, &report);
+    if !args.dry_run {
+        notify::tell(run, &conducting).await;
+    }
     finish(&report)
 }
 

@@ -13,6 +13,7 @@ mod problem;
 mod screen;
 mod slots;
 mod source;
+mod told;
 mod words;
 
 #[cfg(test)]
@@ -21,13 +22,16 @@ mod status_tests;
 pub use metrics::{METRICS, metrics};
 pub use problem::Problem;
 pub use screen::screen;
+pub use told::ChannelState;
+pub(crate) use words::{size as size_of, span as span_in, span_between as span_of};
 
+use crate::alert::Silence;
 use crate::catalog::Catalog;
 use crate::hands::Hands;
 use crate::policy::Policy;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -54,7 +58,7 @@ pub struct Unreadable {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// All is well.
@@ -235,6 +239,10 @@ pub struct Status {
     pub holds: Vec<Held>,
     /// What comes next.
     pub next: Vec<Next>,
+    /// Who is told, and whether that works.
+    pub channels: Vec<ChannelState>,
+    /// What is to be quiet.
+    pub silences: Vec<Silence>,
     /// What is wrong, the worst first.
     pub problems: Vec<Problem>,
 }
@@ -265,12 +273,15 @@ pub async fn look(
         slots: Vec::new(),
         holds: Vec::new(),
         next: Vec::new(),
+        channels: Vec::new(),
+        silences: Vec::new(),
         problems: unreadable.iter().map(problem::unreadable).collect(),
     };
     for known in known {
         let seen = ask::ask(hands, known, memory).await;
         judge::add(&mut status, known, &seen, zone);
     }
+    told::add(&mut status, known, memory, zone).await;
     status.problems.sort_by_key(|problem| Reverse(problem.state));
     status
 }
