@@ -5,11 +5,13 @@
 pub mod bao;
 pub mod forward;
 pub mod fuzz;
+pub mod hook;
 pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod python;
 pub mod sim;
+pub mod smtp;
 pub mod tls;
 pub mod weed;
 pub mod year;

@@ -25,26 +25,14 @@ impl Tls {
     /// There is no free port.
     #[must_use]
     pub fn start(server: &str) -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let authority = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
-        let key = KeyPair::generate().expect("a key");
-        let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
-        let certificate = parameters.signed_by(&key, &authority).expect("a certificate");
-        let secret = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], secret)
-            .expect("a certificate and its key");
+        let (acceptor, authority) = acceptor();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (server, acceptor) =
-            (server.trim_start_matches("http://").to_owned(), TlsAcceptor::from(Arc::new(config)));
+        let server = server.trim_start_matches("http://").to_owned();
         runtime.spawn(accept(listener, acceptor, server));
-        Self { port, authority: authority.pem(), runtime: Some(runtime) }
+        Self { port, authority, runtime: Some(runtime) }
     }
 
     /// URL of the server.
@@ -66,6 +54,23 @@ impl Drop for Tls {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Accepts with a certificate for 127.0.0.1 alone; and the certificate of its authority, in PEM.
+pub(crate) fn acceptor() -> (TlsAcceptor, String) {
+    let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
+    let key = KeyPair::generate().expect("a key");
+    let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = parameters.signed_by(&key, &authority).expect("a certificate");
+    let secret = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], secret)
+        .expect("a certificate and its key");
+    (TlsAcceptor::from(Arc::new(config)), authority.pem())
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, server: String) {

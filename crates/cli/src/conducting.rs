@@ -130,7 +130,7 @@ fn stated_place(text: &OsStr) -> Result<Place, Fault> {
 }
 
 /// Opens what is remembered. One that cannot be opened is told, and stops nothing; a wrong name does.
-async fn open_catalog(run: &Run, remembering: &Remembering) -> Result<Option<Catalog>, Fault> {
+pub(crate) async fn open_catalog(run: &Run, remembering: &Remembering) -> Result<Option<Catalog>, Fault> {
     let Some(place) = catalog_place(remembering.catalog.as_deref())? else { return Ok(None) };
     match Catalog::open(&place).await {
         Ok(catalog) => Ok(Some(catalog)),
@@ -142,7 +142,7 @@ async fn open_catalog(run: &Run, remembering: &Remembering) -> Result<Option<Cat
 }
 
 /// Who runs this, by name where one is known.
-fn user() -> String {
+pub(crate) fn user() -> String {
     let number = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {

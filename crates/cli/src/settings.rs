@@ -164,6 +164,11 @@ pub(crate) fn reach(global: &Global) -> Reach {
     Ok(network(path.as_deref(), name)?.with_ambient(secrets::ambient_keys()))
 }
 
+/// The file with certificates that are trusted beside the system's.
+pub(crate) fn certificates(global: &Global) -> Option<PathBuf> {
+    global.cacert.clone().or_else(|| variable("AWS_CA_BUNDLE").map(PathBuf::from))
+}
+
 /// Finds how servers are reached whose certificates are in a file; `name` is what named that.
 pub(crate) fn network(path: Option<&Path>, name: &str) -> Reach {
     let proxies = PROXIES.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?)));

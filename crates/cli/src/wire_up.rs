@@ -4,6 +4,10 @@
 //! On purpose not here: what is done with them.
 
 pub(crate) use holdfast_engine::wal::Timeline;
+pub(crate) use holdfast_notify::{
+    Letter, Line as PageLine, Outcome as SentOutcome, Page, Sender, Server as MailServer, Signed,
+    Tone as PageTone, beat, send_mail, send_slack, send_webhook,
+};
 pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,

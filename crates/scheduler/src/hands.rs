@@ -120,6 +120,8 @@ pub struct Program {
     pub words: Vec<OsString>,
     /// More for its environment.
     pub env: Vec<(String, OsString)>,
+    /// What it reads: all of its standard input. Without it there is none.
+    pub input: Option<Vec<u8>>,
     /// Where it runs.
     pub folder: Option<PathBuf>,
     /// When it is stopped.

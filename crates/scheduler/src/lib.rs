@@ -4,6 +4,7 @@
 //! they say with `--json`. On purpose not here: any crate of a source or a store, the clock, the
 //! environment, printing.
 
+pub mod alert;
 pub mod catalog;
 pub mod drill;
 pub mod evidence;

@@ -37,6 +37,8 @@ pub struct Answered {
     pub status: u16,
     /// Where else to ask.
     pub location: Option<String>,
+    /// When to ask again, as the server has it: `Retry-After`.
+    pub retry_after: Option<String>,
     /// What came. It is wiped when it is dropped.
     pub body: Zeroizing<Vec<u8>>,
 }
@@ -61,7 +63,8 @@ impl Network {
         let answer = answer.map_err(|error| NoAnswer(chain(&error)))?;
         let status = answer.status().as_u16();
         let location = answer.headers().get("location").map(str::to_owned);
-        Ok(Answered { status, location, body: whole(answer.into_body()).await? })
+        let retry_after = answer.headers().get("retry-after").map(str::to_owned);
+        Ok(Answered { status, location, retry_after, body: whole(answer.into_body()).await? })
     }
 }
 

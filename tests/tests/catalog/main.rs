@@ -128,7 +128,8 @@ async fn one_of_the_version_before_is_brought_up_to_date_with_what_is_in_it() {
     let catalog = Catalog::open(&database.place()).await.unwrap();
     catalog.remember_policy("shop", "/a", "aa", Timestamp::UNIX_EPOCH).await.unwrap();
     database.sql(
-        "DROP TABLE holdfast.job, holdfast.job_label, holdfast.job_group, holdfast.taken, holdfast.worker; \
+        "DROP TABLE holdfast.job, holdfast.job_label, holdfast.job_group, holdfast.taken, holdfast.worker, \
+         holdfast.alert, holdfast.delivery, holdfast.silence, holdfast.ways; \
          DELETE FROM holdfast.holdfast_catalog WHERE version > 1",
     );
     let error = catalog.jobs("shop", 1).await.unwrap_err();

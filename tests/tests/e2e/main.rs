@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
 mod access;
+mod alerts;
 mod archive;
 mod bucket;
 mod bucket_beside;
@@ -60,6 +61,7 @@ mod incremental;
 mod input;
 mod keys;
 mod kill;
+mod letters;
 mod log;
 mod look;
 mod members;

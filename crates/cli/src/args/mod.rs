@@ -16,6 +16,7 @@ mod find;
 mod forget;
 mod hold;
 mod key;
+mod notify;
 mod policy;
 mod preflight;
 mod prune;
@@ -47,6 +48,7 @@ pub(crate) use find::FindArgs;
 pub(crate) use forget::ForgetArgs;
 pub(crate) use hold::HoldArgs;
 pub(crate) use key::{KeyAddArgs, KeyArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
+pub(crate) use notify::{NotifyArgs, NotifyTestArgs, NotifyVerb, SilenceArgs};
 pub(crate) use policy::{
     Ignored, PolicyArgs, PolicyCheckArgs, PolicyCoverageArgs, PolicyPlanArgs, PolicyVerb,
 };
@@ -230,6 +232,8 @@ pub(crate) enum Verb {
     Serve(Box<ServeArgs>),
     Evidence(EvidenceArgs),
     Status(Box<StatusArgs>),
+    Notify(NotifyArgs),
+    Silence(SilenceArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     /// Show the version of the program and of the repository format

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: proving it.
 
-use super::Run;
+use super::{Run, notify};
 use crate::args::DrillArgs;
 use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
@@ -66,6 +66,7 @@ pub(crate) async fn run(run: &Run, args: &DrillArgs) -> Result<(), Fault> {
     if hands.stopped() {
         return Err(Fault::new(Code::Interrupted, "interrupted", "run it again; nothing was proved"));
     }
+    notify::tell(run, &conducting).await;
     // What was found matters more than what could not be written of it.
     finish(&done.record).and(written)
 }

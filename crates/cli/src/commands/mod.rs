@@ -24,6 +24,7 @@ mod kit;
 mod lists;
 mod logical;
 mod ls;
+mod notify;
 mod pick;
 pub(crate) mod policy;
 mod preflight;
@@ -33,6 +34,7 @@ mod restore;
 mod run;
 mod serve;
 mod shell;
+mod silence;
 mod snapshots;
 mod spelling;
 mod stats;
@@ -163,6 +165,8 @@ fn refuse_to_accept(verb: &Verb) -> Result<(), Fault> {
         | Verb::Drill(_)
         | Verb::Serve(_)
         | Verb::Status(_)
+        | Verb::Notify(_)
+        | Verb::Silence(_)
         | Verb::Policy(_)
         | Verb::Init(_)
         | Verb::Preflight(_) => {
@@ -206,6 +210,8 @@ async fn carry_out_verb(run: &Run, verb: Verb) -> Result<(), Fault> {
         Verb::Serve(args) => serve::run(run, &args).await,
         Verb::Evidence(args) => evidence::run(run, &args.verb).await,
         Verb::Status(args) => status::run(run, &args).await,
+        Verb::Notify(args) => notify::run(run, &args.verb).await,
+        Verb::Silence(args) => silence::run(run, &args).await,
         Verb::Version | Verb::Unlock | Verb::Completions(_) | Verb::Man(_) | Verb::Mount { .. } => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: what is done in which order.
 
-use super::{Run, drill};
+use super::{Run, drill, notify};
 use crate::args::{Part, RunArgs};
 use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
@@ -43,6 +43,7 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
     show(run, &report);
     if !report.dry_run {
         traces::send(run, &hands, |origin| of_run(&report, origin, || hands.random())).await;
+        notify::tell(run, &conducting).await;
     }
     finish(&report)
 }

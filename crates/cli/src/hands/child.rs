@@ -8,9 +8,9 @@ use crate::ink::escape;
 use crate::secrets::handed::hand_over;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(super) struct Rules<'a> {
     pub(super) grace: Duration,
     /// What it is handed first, by its standard input.
     pub(super) hand: &'a [u8],
+    /// What is all of its standard input, which ends there: it is on no leash then.
+    pub(super) feed: Option<&'a [u8]>,
 }
 
 /// How it ended.
@@ -76,7 +78,10 @@ pub(super) fn run(
     let begun = Instant::now();
     let mut child = command.process_group(0).spawn()?;
     // Held until the end: whoever is on a leash notices when it is gone.
-    let leash = child.stdin.take();
+    let leash = match rules.feed {
+        Some(all) => feed(&mut child, all.to_vec())?,
+        None => child.stdin.take(),
+    };
     let lines = listen(&mut child)?;
     leash.iter().for_each(|leash| hand_over(rules.hand, leash));
     let mut stop = Stop { rules, begun, asked: None, timed_out: false, killed: false };
@@ -99,6 +104,16 @@ pub(super) fn run(
     drop(leash);
     let (timed_out, stopped) = (stop.timed_out, stop.asked.is_some());
     Ok(End { status, timed_out, stopped, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// Gives it its standard input, on a thread: it need not read it, and is not waited for.
+fn feed(child: &mut Child, all: Vec<u8>) -> io::Result<Option<ChildStdin>> {
+    if let Some(mut to) = child.stdin.take() {
+        // Whoever ends without having read all had no use for it.
+        let work = move || drop(to.write_all(&all));
+        std::thread::Builder::new().name("feed".into()).spawn(work)?;
+    }
+    Ok(None)
 }
 
 /// Waits until it has ended, and leaves it there to be waited for: its number stays its own.
@@ -249,7 +264,14 @@ mod tests {
     }
 
     fn rules<'a>(cancel: &'a Cancel, timeout: Option<Duration>) -> Rules<'a> {
-        Rules { timeout, cancel, minds_its_own: false, grace: Duration::from_millis(200), hand: &[] }
+        Rules {
+            timeout,
+            cancel,
+            minds_its_own: false,
+            grace: Duration::from_millis(200),
+            hand: &[],
+            feed: None,
+        }
     }
 
     fn heard(text: &str, timeout: Option<Duration>) -> (End, Vec<String>, Vec<String>) {

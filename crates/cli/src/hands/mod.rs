@@ -10,9 +10,11 @@ mod dumps;
 mod environment;
 mod job;
 pub(crate) mod leash;
+mod post;
 mod record;
 
 pub(crate) use job::POLICY_TEXT;
+pub(crate) use post::OwnPost;
 
 use crate::args::Global;
 use crate::commands::Run;
@@ -265,7 +267,14 @@ fn run_verb(
     cancel: &Cancel,
 ) -> Result<Answer, String> {
     let mut ear = Ear::new(progress);
-    let rules = Rules { timeout: call.timeout, cancel, minds_its_own: true, grace: VERB_GRACE, hand: &hand };
+    let rules = Rules {
+        timeout: call.timeout,
+        cancel,
+        minds_its_own: true,
+        grace: VERB_GRACE,
+        hand: &hand,
+        feed: None,
+    };
     let end = child::run(&mut command, &rules, |stream, line| ear.hear(stream, &line));
     ear.answer(&end.map_err(|error| format!("cannot start this program again: {error}"))?)
 }
@@ -278,13 +287,20 @@ fn run_program(
     let (name, arguments) = program.words.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(name);
     command.args(arguments).env_clear().envs(variables);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let stdin = if program.input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped());
     if let Some(folder) = &program.folder {
         command.current_dir(folder);
     }
     let mut said = Kept::new(0, SAID_MAX);
-    let rules =
-        Rules { timeout: program.timeout, cancel, minds_its_own: false, grace: PROGRAM_GRACE, hand: &[] };
+    let rules = Rules {
+        timeout: program.timeout,
+        cancel,
+        minds_its_own: false,
+        grace: PROGRAM_GRACE,
+        hand: &[],
+        feed: program.input.as_deref(),
+    };
     let end = child::run(&mut command, &rules, |_, line| said.push(line));
     let end = end.map_err(|error| format!("cannot run {}: {error}", escape(name.as_bytes())))?;
     Ok(Ended {
@@ -433,6 +449,13 @@ mod tests {
         assert_eq!((ended.code, ended.timed_out, ended.said.as_str()), (Some(4), false, "3\n4\n5\n6\n7"));
         let ended = run(&["/bin/sh", "-c", "sleep 600"], Some(Duration::from_millis(100))).unwrap();
         assert!(ended.timed_out && ended.code.is_none());
+        let read = |input: &[u8]| {
+            let words = ["/bin/sh", "-c", "wc -c >&2"].iter().map(OsString::from).collect();
+            let program = Program { words, input: Some(input.to_vec()), ..Program::default() };
+            run_program(&program, std::env::vars_os().collect(), &Cancel::default()).unwrap().said
+        };
+        // Its input ends; and what does not fit into a pipe comes too.
+        assert_eq!((read(b"abc").trim(), read(&[b'x'; 300_000]).trim()), ("3", "300000"));
         assert!(run(&["/nowhere/program"], None).unwrap_err().contains("/nowhere/program"));
         assert!(run(&[], None).is_err());
     }

@@ -4,6 +4,7 @@
 
 mod escape;
 mod json;
+mod json_alert;
 mod json_bucket;
 mod json_contents;
 mod json_copy;
@@ -31,6 +32,7 @@ pub(crate) use json::{
     AnswerLine, Around, CheckSummary, ExitError, FindingLine, InitLine, Node, SnapshotLine, Summary,
     VersionLine, WarningLine,
 };
+pub(crate) use json_alert::{ChannelStatusLine, NotifyTestedLine, SilenceEndedLine, SilenceLine};
 pub(crate) use json_bucket::{PolicyLine, PreflightLine, TrafficLine};
 pub(crate) use json_contents::{
     ChangeLine, DiffSummary, DumpSummary, FindSummary, SnapshotStatsLine, StatsSummary,

@@ -120,7 +120,8 @@ async fn one_of_the_version_before_is_brought_up_to_date_with_what_is_in_it() {
     let (_folder, path) = folder();
     let catalog = Catalog::open(&path).await.unwrap();
     catalog.begin(&run(None, 1)).await.unwrap();
-    for table in ["job", "job_label", "job_group", "taken", "worker"] {
+    for table in ["job", "job_label", "job_group", "taken", "worker", "alert", "delivery", "silence", "ways"]
+    {
         catalog.base.execute(&ask(format!("DROP TABLE {table}"))).await.unwrap();
     }
     catalog.base.execute(&ask("DELETE FROM holdfast_catalog WHERE version > 1")).await.unwrap();

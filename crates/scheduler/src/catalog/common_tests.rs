@@ -7,7 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use super::{
-    ATTEMPTS_MAX, Catalog, CatalogError, Claim, Cleaned, Due, JobEnd, JobState, Last, Run, RunEnd, Worker,
+    ATTEMPTS_MAX, Catalog, CatalogError, Claim, Cleaned, Due, Entry, JobEnd, JobState, Last, Run, RunEnd,
+    Sending, Ways, Worker,
 };
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -47,6 +48,9 @@ cases! {
     what_several_enter_at_once_stands_there_once
     however_many_claim_at_once_no_group_is_taken_twice
     what_ran_out_is_taken_back_once_whoever_comes
+    messages_wait_in_order_and_one_has_each_in_hand
+    an_alert_is_changed_by_who_saw_it_as_it_was
+    silences_and_ways_are_remembered
 }
 
 fn at(second: i64) -> Timestamp {
@@ -604,5 +608,116 @@ impl Both {
             };
             assert!(right && same.attempt == job.attempt, "seed {seed}: {same:?} {job:?}");
         }
+    }
+}
+
+fn message(id: &str, event: &str) -> Entry {
+    let text = serde_json::json!({
+        "version": 1, "id": id, "event": event, "policy": "shop", "severity": "high", "fingerprint": "ff",
+        "title": "t", "message": "m", "why": "", "do": "", "do_not": "", "restore": "", "lines": [], "at": "x",
+    });
+    Entry { channel: "a".into(), message: serde_json::from_value(text).unwrap() }
+}
+
+/// An alert that came so often.
+fn alert(episode: u32, closed: Option<Timestamp>) -> serde_json::Value {
+    serde_json::json!({
+        "fingerprint": "ff", "policy": "shop", "source": null, "copy": null, "family": "backup",
+        "condition": "rpo", "episode": episode, "open": closed.is_none(), "state": "high", "severity": "high",
+        "since": at(0), "gone": null, "closed": closed, "by_reading": true, "openings": [], "messages": 1,
+        "told": {}, "text": { "what": "", "why": "", "to_do": "", "do_not": "", "restore": "" },
+    })
+}
+
+async fn an_alert_is_changed_by_who_saw_it_as_it_was(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    let of = |episode, closed| serde_json::from_value(alert(episode, closed)).unwrap();
+    assert!(catalog.keep_alert(&of(1, None), None, &[message("1", "opened")], at(0)).await.unwrap());
+    // Who comes second changes nothing, and tells nothing.
+    assert!(!catalog.keep_alert(&of(9, None), None, &[message("x", "opened")], at(0)).await.unwrap());
+    let seen = catalog.alerts("shop").await.unwrap();
+    let version = seen[0].1;
+    assert_eq!((seen.len(), seen[0].0.episode), (1, 1));
+    let told = [message("2", "reminder"), message("3", "resolved")];
+    assert!(catalog.keep_alert(&of(2, Some(at(1))), Some(version), &told, at(1)).await.unwrap());
+    assert!(
+        !catalog.keep_alert(&of(9, None), Some(version), &[message("y", "opened")], at(1)).await.unwrap()
+    );
+    assert_eq!(catalog.alerts("shop").await.unwrap()[0].0.episode, 2);
+    let mut there = Vec::new();
+    for id in ["1", "x", "2", "3", "y"] {
+        there.push(catalog.has_message(id).await.unwrap());
+    }
+    // Nobody is reminded of what they are still to be told.
+    assert_eq!(there, [true, false, false, true, false]);
+    assert!(catalog.alerts("other").await.unwrap().is_empty());
+    catalog.sweep_alerts(at(40 * 86_400)).await.unwrap();
+    assert!(catalog.alerts("shop").await.unwrap().is_empty());
+    catalog.forget_alerts("shop", at(2)).await.unwrap();
+    assert!(catalog.next_message("shop", "a").await.unwrap().is_none());
+}
+
+async fn messages_wait_in_order_and_one_has_each_in_hand(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    let all = [message("b", "opened"), message("a", "resolved")];
+    assert_eq!(catalog.enqueue(&all, at(0)).await.unwrap(), 2);
+    assert_eq!(catalog.enqueue(&all, at(5)).await.unwrap(), 0);
+    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    assert_eq!((first.id.as_str(), first.created, first.tries), ("b", at(0), 0));
+    let fence = catalog.take_message(&first, at(1)).await.unwrap().unwrap();
+    assert_eq!(catalog.take_message(&first, at(1)).await.unwrap(), None);
+    let again = Sending::Again { at: at(60), why: "busy".into() };
+    assert!(!catalog.end_message("b", fence + 1, &again, at(2)).await.unwrap());
+    assert!(catalog.end_message("b", fence, &again, at(2)).await.unwrap());
+    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    assert_eq!((first.next_try, first.tries), (at(60), 1));
+    // Whoever died with it in hand keeps it for a while only.
+    let lost = catalog.take_message(&first, at(60)).await.unwrap().unwrap();
+    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    assert_eq!(catalog.take_message(&first, at(61)).await.unwrap(), None);
+    let fence = catalog.take_message(&first, at(900)).await.unwrap().unwrap();
+    assert!(!catalog.end_message("b", lost, &Sending::Sent, at(901)).await.unwrap());
+    assert!(catalog.end_message("b", fence, &Sending::Sent, at(901)).await.unwrap());
+    let second = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    let fence = catalog.take_message(&second, at(902)).await.unwrap().unwrap();
+    let refused = Sending::Refused { why: "gone".into() };
+    assert!(catalog.end_message("a", fence, &refused, at(903)).await.unwrap());
+    let record = catalog.records("shop").await.unwrap().remove(0);
+    assert_eq!((record.sent, record.tested, record.waiting), (Some(at(901)), None, 0));
+    assert_eq!((record.refused, record.refused_why.as_deref()), (Some(at(903)), Some("gone")));
+    catalog.note_message(&message("t", "test"), &Sending::Sent, at(904)).await.unwrap();
+    let record = catalog.records("shop").await.unwrap().remove(0);
+    assert_eq!((record.tested, record.refused), (Some(at(904)), None));
+    catalog.enqueue(&[message("c", "opened")], at(905)).await.unwrap();
+    let record = catalog.records("shop").await.unwrap().remove(0);
+    assert_eq!((record.waiting, record.oldest, record.why), (1, Some(at(905)), None));
+    catalog.withdraw("shop", &["a"], at(906)).await.unwrap();
+    assert!(catalog.next_message("shop", "a").await.unwrap().is_some());
+    catalog.withdraw("shop", &["b"], at(906)).await.unwrap();
+    assert!(catalog.next_message("shop", "a").await.unwrap().is_none());
+}
+
+async fn silences_and_ways_are_remembered(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    let silence = |part: Option<&str>| {
+        let text = serde_json::json!({
+            "id": 0, "policy": "shop", "part": part, "since": at(0), "until": at(100), "reason": "r", "by": "me",
+        });
+        serde_json::from_value(text).unwrap()
+    };
+    let first = catalog.silence(&silence(None)).await.unwrap();
+    let second = catalog.silence(&silence(Some("db"))).await.unwrap();
+    let parts = async |now: i64| -> Vec<Option<String>> {
+        catalog.silences(at(now)).await.unwrap().into_iter().map(|silence| silence.part).collect()
+    };
+    assert_eq!(parts(1).await, [None, Some("db".to_owned())]);
+    assert!(catalog.end_silence(first, at(2)).await.unwrap() && first != second);
+    assert!(!catalog.end_silence(first, at(2)).await.unwrap());
+    assert_eq!((parts(3).await.len(), parts(100).await.len()), (1, 0));
+    assert_eq!(catalog.ways("shop").await.unwrap(), None);
+    for ways in ["[]", "[1]"] {
+        let ways = Ways { ways: ways.into(), zone: "Asia/Seoul".into() };
+        catalog.remember_ways("shop", &ways).await.unwrap();
+        assert_eq!(catalog.ways("shop").await.unwrap(), Some(ways));
     }
 }

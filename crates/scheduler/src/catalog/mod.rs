@@ -5,6 +5,7 @@
 //! on. On purpose not here: where it lies, which the command line decides; anything that only it would
 //! know of a backup.
 
+mod alerts;
 mod base;
 mod clean;
 mod error;
@@ -23,6 +24,7 @@ mod jobs_tests;
 #[cfg(test)]
 mod rebuild_tests;
 
+pub use alerts::{Entry, Record as ChannelRecord, Sending, Waiting, Ways};
 pub use clean::Cleaned;
 pub use error::CatalogError;
 pub use jobs::{ATTEMPTS_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, TakenBack, Worker};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What leads from each version to the next, from none on, in the words of `base.rs`. What was released
 /// is never changed.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE @policy (
         name TEXT PRIMARY KEY,
@@ -87,6 +87,7 @@ const STEPS: [&str; 2] = [
         last_seen NUMBER NOT NULL
     ) CHANGING;
 ",
+    super::alerts::TABLES,
 ];
 
 /// The latest version.

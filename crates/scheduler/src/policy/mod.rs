@@ -69,6 +69,9 @@ pub struct Policy {
     /// What is called while all is well, so that somebody outside notices when it stops.
     #[serde(default)]
     pub heartbeat: Option<Heartbeat>,
+    /// How everything stands, told regularly, also when all is well [default: Mondays at 8:00].
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// What runs around a backup.
     #[serde(default)]
     pub hooks: Hooks,
@@ -516,6 +519,18 @@ pub struct Mail {
 pub struct Heartbeat {
     /// Its address, which is a secret.
     pub url: SecretRef,
+}
+
+/// How everything stands, told regularly to those who hear of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Digest {
+    /// As in `schedule`, in its zone [default: 0 8 * * 1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Whether there is none.
+    #[serde(default)]
+    pub off: bool,
 }
 
 /// What runs around a backup.

@@ -54,8 +54,8 @@ async fn one(hands: &dyn Hands, hook: &Hook, around: Around<'_>) -> Step {
     let program = Program {
         words: hook.run.iter().map(OsString::from).collect(),
         env: around.variables(hook),
-        folder: None,
         timeout: Some(timeout),
+        ..Program::default()
     };
     let source = Some(around.source).filter(|source| !source.is_empty());
     let step = Step::new("hook", source, crate::policy::REPOSITORY);

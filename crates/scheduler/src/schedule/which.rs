@@ -7,6 +7,9 @@
 use super::Clockwork;
 use crate::policy::{Policy, Schedule};
 
+/// When a digest goes out of which nothing is said.
+const DIGEST: &str = "0 8 * * 1";
+
 /// None where there is no schedule.
 pub type Maybe = Result<Option<Clockwork>, String>;
 
@@ -51,6 +54,16 @@ pub fn of_check(policy: &Policy) -> Maybe {
 /// As above.
 pub fn of_prune(policy: &Policy) -> Maybe {
     rule(policy, policy.prune.as_ref().and_then(|prune| prune.cron.as_deref()), "prune")
+}
+
+/// When its digest goes out: Mondays at eight, if it does not say otherwise; none if it wants none.
+///
+/// # Errors
+/// As above.
+pub fn of_digest(policy: &Policy) -> Maybe {
+    let digest = policy.digest.as_ref();
+    let cron = digest.and_then(|digest| digest.cron.as_deref()).unwrap_or(DIGEST);
+    rule(policy, Some(cron).filter(|_| !digest.is_some_and(|digest| digest.off)), "digest")
 }
 
 /// A rule has an expression only; its zone is that of the policy.

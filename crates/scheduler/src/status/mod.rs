@@ -14,6 +14,7 @@ mod screen;
 mod serving;
 mod slots;
 mod source;
+mod told;
 mod words;
 
 #[cfg(test)]
@@ -24,13 +25,16 @@ mod status_tests;
 pub use metrics::{METRICS, metrics};
 pub use problem::Problem;
 pub use screen::screen;
+pub use told::ChannelState;
+pub(crate) use words::{size as size_of, span as span_in, span_between as span_of};
 
+use crate::alert::Silence;
 use crate::catalog::Catalog;
 use crate::hands::Hands;
 use crate::policy::Policy;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -57,7 +61,7 @@ pub struct Unreadable {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// All is well.
@@ -238,6 +242,10 @@ pub struct Status {
     pub holds: Vec<Held>,
     /// What comes next.
     pub next: Vec<Next>,
+    /// Who is told, and whether that works.
+    pub channels: Vec<ChannelState>,
+    /// What is to be quiet.
+    pub silences: Vec<Silence>,
     /// What is wrong, the worst first.
     pub problems: Vec<Problem>,
 }
@@ -276,6 +284,8 @@ pub async fn look(
         slots: Vec::new(),
         holds: Vec::new(),
         next: Vec::new(),
+        channels: Vec::new(),
+        silences: Vec::new(),
         problems: unreadable.iter().map(problem::unreadable).collect(),
     };
     for known in known {
@@ -285,6 +295,7 @@ pub async fn look(
     if let Some(memory) = memory {
         serving::add(&mut status, known, memory).await;
     }
+    told::add(&mut status, known, memory, zone).await;
     status.problems.sort_by_key(|problem| Reverse(problem.state));
     status
 }

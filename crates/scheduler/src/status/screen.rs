@@ -3,7 +3,10 @@
 //! On purpose not here: colours, and where it is shown.
 
 use super::words::{kept_of, moment, passed, plain, span};
-use super::{CopyState, GoodBy, Held, LastGood, Next, Problem, SlotState, SourceState, State, Status};
+use super::{
+    ChannelState, CopyState, GoodBy, Held, LastGood, Next, Problem, SlotState, SourceState, State, Status,
+};
+use crate::alert::Silence;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -29,6 +32,8 @@ pub fn screen(status: &Status, zone: &TimeZone) -> String {
     lines.extend(status.copies.iter().map(|copy| screen.copy(copy, last)));
     lines.extend(status.slots.iter().map(|slot| self::slot(slot, last)));
     lines.extend(status.holds.iter().map(|hold| screen.hold(hold)));
+    lines.extend(status.channels.iter().map(|channel| screen.channel(channel, last)));
+    lines.extend(status.silences.iter().map(|silence| screen.silence(silence)));
     lines.extend(status.next.iter().filter_map(|next| screen.next(next)));
     lines.extend(status.problems.iter().flat_map(problem));
     lines.join("\n")
@@ -117,6 +122,40 @@ impl Screen<'_> {
         let until =
             at(hold.until).map_or(", until it is released".to_owned(), |until| format!(", until {until}"));
         plain(&format!("hold {} on {}{since}{until}: {}", hold.id, hold.what, hold.reason))
+    }
+
+    /// `told by slack: took a message 11-16 08:00, a test 11-01 09:00`.
+    fn channel(&self, channel: &ChannelState, last: usize) -> String {
+        let several = self.status.next.len() > 1;
+        let of = if several { format!("{} is told by ", channel.policy) } else { "told by ".to_owned() };
+        let sent = channel.sent.map(|at| format!("took a message {}", self.moment(at)));
+        let tested =
+            channel.tested.map_or("never tested".to_owned(), |at| format!("a test {}", self.moment(at)));
+        let waits = match channel.waiting {
+            0 => String::new(),
+            1 => ", 1 message waits".to_owned(),
+            many => format!(", {many} messages wait"),
+        };
+        let sent = sent.unwrap_or_else(|| "took no message yet".to_owned());
+        let told = plain(&format!("{of}{}: {sent}, {tested}{waits}", channel.channel));
+        match channel.state {
+            State::Ok => told,
+            state => {
+                let room = last.saturating_sub(told.chars().count()).max(GAP.len());
+                format!("{told}{}{}", " ".repeat(room), state.word())
+            }
+        }
+    }
+
+    fn silence(&self, silence: &Silence) -> String {
+        let part = silence.part.as_ref().map(|part| format!("/{part}")).unwrap_or_default();
+        plain(&format!(
+            "silence {} of {}{part} until {}, but for disasters: {}",
+            silence.id,
+            silence.policy,
+            self.moment(silence.until),
+            silence.reason
+        ))
     }
 
     fn next(&self, next: &Next) -> Option<String> {

@@ -13,7 +13,7 @@ pub(super) fn passed(from: Timestamp, to: Timestamp) -> Duration {
 }
 
 /// A span in one unit, so that two are compared at a glance: `41 s`, `5 min`, `26 h`, `3 d`.
-pub(super) fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let (number, unit, _) = parts(time);
     format!("{number} {unit}")
 }
@@ -32,6 +32,17 @@ fn parts(time: Duration) -> (u64, &'static str, &'static str) {
         3600..172_800 if seconds != 86_400 => (seconds / 3600, "h", "hour"),
         _ => (seconds / 86_400, "d", "day"),
     }
+}
+
+/// How long it is from one moment to another.
+pub(crate) fn span_between(from: Timestamp, to: Timestamp) -> String {
+    span(passed(from, to))
+}
+
+/// A size in the unit that suits it.
+pub(crate) fn size(bytes: u64) -> String {
+    let unit = unit_of(bytes);
+    format!("{} {}", in_unit(bytes, unit), UNITS[unit])
 }
 
 /// Units of sizes, each 1024 of the one before.

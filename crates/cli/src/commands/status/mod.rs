@@ -11,11 +11,13 @@ use crate::conducting::catalog_place;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{
-    CopyStatusLine, ProblemLine, SlotStatusLine, SourceStatusLine, StatusSummary, counted, escape,
+    ChannelStatusLine, CopyStatusLine, ProblemLine, SilenceLine, SlotStatusLine, SourceStatusLine,
+    StatusSummary, counted, escape,
 };
 use crate::settings::{current_dir, normalise, variable};
 use clap::CommandFactory;
 use holdfast_scheduler::catalog::{Catalog, Remembered};
+use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::policy::read::parse;
 use holdfast_scheduler::status::{Known, State, Status, Unreadable, look, screen};
 use jiff::Timestamp;
@@ -60,9 +62,16 @@ async fn open_catalog(run: &Run, args: &StatusArgs) -> Result<(Option<Catalog>, 
 async fn forget(run: &Run, catalog: Option<&Catalog>, name: &str) -> Result<(), Fault> {
     let gone = match catalog {
         None => false,
-        Some(catalog) => catalog.forget_policy(name).await.map_err(|error| {
-            Fault::failed(format!("cannot forget the policy {}", escape(name.as_bytes())), "").because(&error)
-        })?,
+        Some(catalog) => {
+            let forgotten = async || {
+                catalog.forget_alerts(name, OwnHands::new(run).now()).await?;
+                catalog.forget_policy(name).await
+            };
+            forgotten().await.map_err(|error| {
+                Fault::failed(format!("cannot forget the policy {}", escape(name.as_bytes())), "")
+                    .because(&error)
+            })?
+        }
     };
     if !gone {
         let what = format!("no policy {} is remembered here", escape(name.as_bytes()));
@@ -140,6 +149,8 @@ fn show(run: &Run, status: &Status) {
     status.copies.iter().for_each(|copy| ink.json(&CopyStatusLine::new(copy, status.now)));
     status.slots.iter().for_each(|slot| ink.json(&SlotStatusLine::from(slot)));
     status.holds.iter().for_each(|hold| ink.json(&hold.line));
+    status.channels.iter().for_each(|channel| ink.json(&ChannelStatusLine::from(channel)));
+    status.silences.iter().for_each(|silence| ink.json(&SilenceLine::from(silence)));
     status.problems.iter().for_each(|problem| ink.json(&ProblemLine::from(problem)));
     ink.json(&StatusSummary::from(status));
 }

@@ -173,6 +173,17 @@ impl Judge<'_> {
             let judged = check.read_data_subset.as_deref().map_or(Ok(()), words::subset);
             self.word(&spot.key("read_data_subset"), judged);
         }
+        if let Some(digest) = &policy.digest {
+            let spot = spot.key("digest");
+            digest.cron.iter().for_each(|cron| self.cron(&spot.key("cron"), cron));
+            if digest.off && digest.cron.is_some() {
+                self.wrong(
+                    &spot,
+                    "there is a time for a digest, and there is to be none",
+                    "leave one of them out",
+                );
+            }
+        }
     }
 
     fn secret(&mut self, spot: &Spot<'_>, secret: &SecretRef) {
@@ -233,6 +244,10 @@ impl Judge<'_> {
             let spot = spot.key("mail");
             self.word(&spot.key("server"), words::mail_server(&mail.server));
             mail.password.iter().for_each(|secret| self.secret(&spot.key("password"), secret));
+            if mail.server.contains('@') && mail.password.is_none() && spot.is_whole() {
+                let next = "add password: { file: … }, or leave the user out";
+                self.wrong(&spot, "the server has a user and no password", next);
+            }
             if mail.to.is_empty() {
                 self.wrong(&spot.key("to"), "nobody is told", "write at least one address");
             }

@@ -1,0 +1,364 @@
+//! Telling, with a real catalog and a post that does as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use super::decide_tests::{problem, status};
+use super::{Event, Facts, Message, Outcome, Post, Silence, Ticked, is_within_promise, test, tick};
+use crate::catalog::{Catalog, Place};
+use crate::policy::read::parse;
+use crate::policy::{Heartbeat, Notify};
+use crate::status::{Known, Problem, State, Status};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Takes messages, or does not.
+#[derive(Default)]
+struct FakePost {
+    /// What is answered by a channel, by the first word of its command; delivered where nothing is said.
+    answers: Mutex<BTreeMap<String, Outcome>>,
+    taken: Mutex<Vec<(String, Message)>>,
+    tries: AtomicU64,
+    beats: AtomicU64,
+}
+
+impl FakePost {
+    fn answers(&self, channel: &str, outcome: Outcome) {
+        self.answers.lock().unwrap().insert(channel.to_owned(), outcome);
+    }
+
+    fn works(&self, channel: &str) {
+        self.answers.lock().unwrap().remove(channel);
+    }
+
+    fn taken(&self, event: Event) -> usize {
+        self.taken.lock().unwrap().iter().filter(|(_, message)| message.event == event).count()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.taken.lock().unwrap().iter().map(|(_, message)| message.event).collect()
+    }
+}
+
+#[async_trait]
+impl Post for FakePost {
+    async fn deliver(&self, way: &Notify, message: &Message, _now: Timestamp) -> Outcome {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        let name = way.command[0].clone();
+        let answer = self.answers.lock().unwrap().get(&name).cloned().unwrap_or(Outcome::Delivered);
+        if answer == Outcome::Delivered {
+            self.taken.lock().unwrap().push((name, message.clone()));
+        }
+        answer
+    }
+
+    async fn beat(&self, _heartbeat: &Heartbeat) -> Outcome {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        Outcome::Delivered
+    }
+
+    async fn facts(&self, _known: &Known) -> Facts {
+        Facts { stored: Some(3 << 30), drills: Some([1, 0, 0, 2]), heads: vec!["3f2a:17:abcd".to_owned()] }
+    }
+}
+
+fn known(ways: &str) -> Known {
+    let text = format!(
+        "name: shop\nrepository: {{ url: /b, password: {{ env: X }} }}\nsources:\n  db: {{ files: {{ paths: [/srv] }} }}\n\
+         schedule: {{ cron: '15 2 * * *', timezone: Asia/Seoul }}\nnotify: [ {ways} ]\n\
+         heartbeat: {{ url: {{ file: /beat }} }}\n"
+    );
+    Known {
+        policy: parse(&text, "shop.yaml").unwrap(),
+        file: "/etc/shop.yaml".to_owned(),
+        since: Some(at("2026-11-25T00:00:00Z")),
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn later(moment: Timestamp, minutes: i64) -> Timestamp {
+    moment.checked_add(SignedDuration::from_mins(minutes)).unwrap()
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    catalog: Catalog,
+    place: Place,
+    post: FakePost,
+    known: [Known; 1],
+    now: Timestamp,
+}
+
+async fn world(ways: &str) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::File(folder.path().join("catalog.sqlite"));
+    let catalog = Catalog::open(&place).await.unwrap();
+    let known = [known(ways)];
+    World {
+        _folder: folder,
+        catalog,
+        place,
+        post: FakePost::default(),
+        known,
+        now: at("2026-11-26T00:00:00Z"),
+    }
+}
+
+impl World {
+    async fn after(&mut self, minutes: i64, problems: &[Problem]) -> Ticked {
+        self.now = later(self.now, minutes);
+        let status = status(self.now, true, problems.to_vec());
+        self.tick(&status).await
+    }
+
+    async fn tick(&self, status: &Status) -> Ticked {
+        tick(&self.post, &self.catalog, &self.known, status, self.now).await
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_failing_runs_make_a_handful_of_messages_and_one_resolution() {
+    let mut world = world("{ command: [a] }").await;
+    // They begin a minute apart, and take almost seven days.
+    for run in 0..10_000 {
+        let ticked = world.after(1, &[problem(State::High, "rpo")]).await;
+        assert!(ticked.troubles.is_empty(), "{run}: {ticked:?}");
+    }
+    let alerts =
+        |events: &[Event]| events.iter().filter(|one| !matches!(one, Event::Digest | Event::Test)).count();
+    let told = alerts(&world.post.events());
+    assert!((5..=10).contains(&told), "{told}");
+    world.after(1, &[]).await;
+    world.after(1, &[]).await;
+    assert_eq!((world.post.taken(Event::Opened), world.post.taken(Event::Resolved)), (1, 1));
+    // And the week had its digest.
+    assert_eq!(world.post.taken(Event::Digest), 1);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_down_loses_nothing_and_gets_nothing_twice() {
+    let mut world = world("{ command: [a] }, { command: [b] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    let high = [problem(State::High, "rpo")];
+    for _ in 0..50 {
+        world.after(1, &high).await;
+    }
+    for _ in 0..10 {
+        world.after(1, &[]).await;
+    }
+    // The other one heard it all, and at once.
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
+    assert!(world.post.tries.load(Ordering::Relaxed) < 20, "its patience does not grow");
+    let records = world.catalog.records("shop").await.unwrap();
+    let waiting = records.iter().find(|record| record.waiting > 0).unwrap();
+    assert_eq!((waiting.waiting, waiting.why.as_deref()), (2, Some("busy")));
+    world.post.works("a");
+    for _ in 0..20 {
+        world.after(1, &[]).await;
+    }
+    let taken: Vec<Event> = {
+        let taken = world.post.taken.lock().unwrap();
+        taken.iter().filter(|(channel, _)| channel == "a").map(|(_, message)| message.event).collect()
+    };
+    assert_eq!(taken, [Event::Opened, Event::Resolved]);
+}
+
+#[tokio::test]
+async fn several_that_look_at_once_tell_once() {
+    let world = world("{ command: [a] }, { command: [b] }").await;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(Catalog::open(&world.place).await.unwrap());
+    }
+    let mut now = world.now;
+    for minute in 0..40 {
+        now = later(now, 1);
+        let problems = if minute % 20 < 10 { vec![problem(State::High, "rpo")] } else { vec![] };
+        let status = status(now, true, problems);
+        let all = others.iter().map(|catalog| tick(&world.post, catalog, &world.known, &status, now));
+        let all = futures::future::join_all(all).await;
+        assert!(all.iter().all(|ticked| ticked.troubles.is_empty()), "{all:?}");
+    }
+    // Whoever was late finds it in hand; one more look has the rest.
+    world.tick(&status(now, true, vec![])).await;
+    let taken = world.post.taken.lock().unwrap();
+    let mut ids: Vec<&str> = taken.iter().map(|(_, message)| message.id.as_str()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "a message was taken twice");
+    let opened = taken.iter().filter(|(_, message)| message.event == Event::Opened).count();
+    // Twice to each; the second time it has to stay away for longer before it is resolved.
+    assert_eq!(opened, 4);
+}
+
+#[tokio::test]
+async fn who_died_with_a_message_in_hand_keeps_it_for_a_while_only() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    world.after(0, &[problem(State::High, "rpo")]).await;
+    let channel = world.catalog.records("shop").await.unwrap()[0].channel.clone();
+    let waiting = world.catalog.next_message("shop", &channel).await.unwrap().unwrap();
+    world.now = later(world.now, 2);
+    let fence = world.catalog.take_message(&waiting, world.now).await.unwrap().unwrap();
+    // Whoever saw it before is too late.
+    assert_eq!(world.catalog.take_message(&waiting, world.now).await.unwrap(), None);
+    world.post.works("a");
+    world.after(1, &[problem(State::High, "rpo")]).await;
+    assert_eq!(world.post.events(), [], "it is in other hands");
+    world.after(5, &[problem(State::High, "rpo")]).await;
+    assert_eq!(world.post.events(), [Event::Opened]);
+    let end = crate::catalog::Sending::Refused { why: "late".to_owned() };
+    assert!(!world.catalog.end_message(&waiting.id, fence, &end, world.now).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_digest_and_a_test_go_once_however_many_look() {
+    let mut world = world("{ command: [a] }, { command: [b], from: high }").await;
+    let other = Catalog::open(&world.place).await.unwrap();
+    // Monday at eight in Seoul is Sunday at eleven in the evening.
+    world.now = at("2026-11-29T22:58:00Z");
+    world.after(1, &[]).await;
+    assert_eq!(world.post.events(), []);
+    for _ in 0..3 {
+        world.after(1, &[]).await;
+        let seen = status(world.now, true, vec![]);
+        tick(&world.post, &other, &world.known, &seen, world.now).await;
+    }
+    assert_eq!(world.post.events(), [Event::Digest]);
+    let digest = world.post.taken.lock().unwrap()[0].1.clone();
+    assert_eq!(digest.title, "The week of shop: all is well");
+    let text = digest.lines.join("\n");
+    for part in [
+        "shop/db: last good 2026-11-30T08:00:00+09:00 (0 s ago, limit 1 h); never proven; ok",
+        "copy offsite: has everything",
+        "drills of the week: 1 passed, 0 failed, 0 proved nothing, 2 due and not run",
+        "stored: 3 GiB",
+        "open alerts: none",
+        "evidence: holdfast evidence verify --expect 3f2a:17:abcd",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // The first of the month at nine in Seoul.
+    world.now = at("2026-11-30T23:59:00Z");
+    for _ in 0..3 {
+        world.after(1, &[]).await;
+    }
+    assert_eq!(world.post.events()[1..], [Event::Test, Event::Test]);
+    assert!(world.catalog.records("shop").await.unwrap().iter().all(|record| record.tested.is_some()));
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_told_by_the_channels_that_it_had() {
+    let mut world = world("{ command: [a] }").await;
+    world.after(0, &[]).await;
+    let broken = Problem { source: None, ..problem(State::Unknown, "policy-unreadable") };
+    let blind = Status { next: vec![], sources: vec![], ..status(world.now, true, vec![broken]) };
+    tick(&world.post, &world.catalog, &[], &blind, world.now).await;
+    assert_eq!(world.post.events(), [Event::Opened]);
+    world.after(1, &[]).await;
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
+}
+
+#[tokio::test]
+async fn the_heart_beats_while_all_sources_keep_their_promise() {
+    let mut world = world("{ command: [a] }").await;
+    let beats = |world: &World| world.post.beats.load(Ordering::Relaxed);
+    world.after(0, &[]).await;
+    assert_eq!(beats(&world), 1);
+    // A drill that failed is another promise.
+    world.after(1, &[problem(State::High, "drill-failed")]).await;
+    assert_eq!(beats(&world), 2);
+    for (state, condition) in [
+        (State::High, "rpo"),
+        (State::Warning, "no-backup"),
+        (State::Warning, "runs-missed"),
+        (State::Unknown, "cannot-tell"),
+        (State::Disaster, "proof"),
+    ] {
+        world.after(1, &[problem(state, condition)]).await;
+    }
+    assert_eq!(beats(&world), 2);
+    let unseen = Status { sources: vec![], ..status(world.now, true, vec![]) };
+    assert!(!is_within_promise(&world.known[0], &unseen));
+    world.after(1, &[]).await;
+    assert_eq!(beats(&world), 3);
+}
+
+#[tokio::test]
+async fn what_is_refused_does_not_stop_the_rest_and_is_remembered() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::Never { why: "no such address (404)".to_owned() });
+    world.after(0, &[problem(State::High, "rpo")]).await;
+    let record = world.catalog.records("shop").await.unwrap()[0].clone();
+    assert_eq!((record.waiting, record.refused), (0, Some(world.now)));
+    assert_eq!(record.refused_why.as_deref(), Some("no such address (404)"));
+    world.post.works("a");
+    world.after(60, &[problem(State::High, "rpo")]).await;
+    assert_eq!(world.post.events(), [Event::Reminder]);
+    assert_eq!(world.catalog.records("shop").await.unwrap()[0].refused, None);
+}
+
+#[tokio::test]
+async fn what_nobody_takes_for_a_week_is_given_up_and_shown() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    world.after(0, &[problem(State::High, "rpo")]).await;
+    world.after(60 * 24 * 7, &[problem(State::High, "rpo")]).await;
+    let record = world.catalog.records("shop").await.unwrap()[0].clone();
+    assert!(record.refused_why.unwrap().contains("given up"));
+}
+
+#[tokio::test]
+async fn a_test_by_hand_is_remembered_and_not_told_again() {
+    let mut world = world("{ command: [a] }, { command: [b] }").await;
+    world.post.answers("b", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    let tested = test(&world.post, Some(&world.catalog), &world.known[0].policy, world.now).await.unwrap();
+    let outcomes: Vec<bool> = tested.iter().map(|one| one.outcome == Outcome::Delivered).collect();
+    assert_eq!(outcomes, [true, false]);
+    world.post.works("b");
+    world.after(30, &[]).await;
+    assert_eq!(world.post.events(), [Event::Test]);
+    let tested = world.catalog.records("shop").await.unwrap();
+    assert_eq!(tested.iter().filter(|record| record.tested.is_some()).count(), 1);
+    assert_eq!(tested.iter().filter(|record| record.refused.is_some()).count(), 1);
+}
+
+#[tokio::test]
+async fn silences_come_and_end() {
+    let world = world("{ command: [a] }").await;
+    let silence = Silence {
+        id: 0,
+        policy: "shop".to_owned(),
+        part: Some("db".to_owned()),
+        since: world.now,
+        until: later(world.now, 120),
+        reason: "work".to_owned(),
+        by: "me@here".to_owned(),
+    };
+    let id = world.catalog.silence(&silence).await.unwrap();
+    let all = world.catalog.silences(later(world.now, 1)).await.unwrap();
+    assert_eq!(all, [Silence { id, ..silence }]);
+    assert!(world.catalog.silences(later(world.now, 120)).await.unwrap().is_empty());
+    assert!(world.catalog.end_silence(id, later(world.now, 2)).await.unwrap());
+    assert!(!world.catalog.end_silence(id, later(world.now, 3)).await.unwrap());
+    assert!(world.catalog.silences(later(world.now, 3)).await.unwrap().is_empty());
+    world.catalog.sweep_alerts(later(world.now, 60 * 24 * 200)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_channel_that_is_no_more_is_withdrawn() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    world.after(0, &[problem(State::High, "rpo")]).await;
+    world.known = [known("{ command: [b] }")];
+    world.after(1, &[problem(State::High, "rpo")]).await;
+    assert_eq!(world.post.events(), [Event::Opened]);
+    let records = world.catalog.records("shop").await.unwrap();
+    assert!(records.iter().all(|record| record.waiting == 0), "{records:?}");
+}
