@@ -37,7 +37,8 @@ async fn a_year_of_two_workers_on_a_file() {
     for seed in 0..years() {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(&Place::File(dir.path().join("catalog"))).await.unwrap();
-        let (story, fates) = live(&catalog, seed, at("2026-01-01T00:00:10Z"), at("2027-01-01T00:00:10Z")).await;
+        let (story, fates) =
+            live(&catalog, seed, at("2026-01-01T00:00:10Z"), at("2027-01-01T00:00:10Z")).await;
         println!("seed {seed}: {fates:?}, killed {}, taken back {}", story.killed, story.taken_back);
         assert!(story.killed > 500 && story.taken_back > 300 && story.given_back > 5, "{story:?}");
         is_eventful(&fates);
@@ -57,7 +58,15 @@ async fn a_year_of_two_workers_on_a_server() {
 
 #[test]
 fn the_times_of_a_year_are_those_that_a_clock_on_the_wall_shows() {
-    let expressions = ["30 2 * * *", "*/30 * * * *", "0 */6 * * *", "45 1,2 * * *", "15 2 * * 0", "59 1 * * *", "0 3 1 * *"];
+    let expressions = [
+        "30 2 * * *",
+        "*/30 * * * *",
+        "0 */6 * * *",
+        "45 1,2 * * *",
+        "15 2 * * 0",
+        "59 1 * * *",
+        "0 3 1 * *",
+    ];
     for zone in ["Europe/Berlin", "America/New_York", "Asia/Seoul", "Australia/Lord_Howe", "Pacific/Apia"] {
         let tz = TimeZone::get(zone).unwrap();
         for cron in expressions {
@@ -71,7 +80,12 @@ fn the_times_of_a_year_are_those_that_a_clock_on_the_wall_shows() {
                 while let Some(next) = clock.after(*found.last().unwrap()).filter(|next| *next <= last) {
                     found.push(next);
                 }
-                assert!(found.iter().eq(expected.iter()), "{zone} {year} {cron}: {} {}", found.len(), expected.len());
+                assert!(
+                    found.iter().eq(expected.iter()),
+                    "{zone} {year} {cron}: {} {}",
+                    found.len(),
+                    expected.len()
+                );
             }
         }
     }
@@ -141,7 +155,9 @@ async fn a_clock_that_leaps_does_no_harm() {
     let running = minutes.claim(really).await.unwrap();
     // It goes ahead while a job runs.
     let ten_years = SignedDuration::from_hours(24 * 3653);
-    let set = |told: &[Told]| told.iter().any(|told| matches!(told, Told::Service(told) if told.what == Happens::ClockSet));
+    let set = |told: &[Told]| {
+        told.iter().any(|told| matches!(told, Told::Service(told) if told.what == Happens::ClockSet))
+    };
     really += SignedDuration::from_mins(1);
     let told = minutes.look(really + ten_years, really).await;
     assert!(set(&told), "{told:?}");

@@ -8,6 +8,7 @@ pub(crate) use holdfast_notify::{
     Letter, Line as PageLine, Outcome as SentOutcome, Page, Sender, Server as MailServer, Signed,
     Tone as PageTone, beat, send_mail, send_slack, send_webhook,
 };
+pub(crate) use holdfast_server::{Board, Listening, Manager, listen as answer_at};
 pub(crate) use holdfast_source_files::owners::{is_known as is_known_user, numbers_of as owner_numbers};
 pub(crate) use holdfast_source_files::{
     Excludes, FileSourceOptions, FileTargetOptions, LeftOut, Overwrite, Whereabouts, parse_exclude_file,
@@ -457,7 +458,11 @@ async fn stop_on(mut interrupt: Signal, mut terminate: Signal, cancel: Cancel, p
 
 /// Says that it is to stop at the first SIGINT or SIGTERM, ends the program at the second, and says at SIGHUP that
 /// there is something to look at.
-pub(crate) fn listen_for(progress: &Arc<Progress>, stop: watch::Sender<bool>, look: Arc<Notify>) -> Result<(), Fault> {
+pub(crate) fn listen_for(
+    progress: &Arc<Progress>,
+    stop: watch::Sender<bool>,
+    look: Arc<Notify>,
+) -> Result<(), Fault> {
     let on = |kind: SignalKind| {
         signal(kind).map_err(|error| Fault::failed("cannot listen for signals", "").because(&error))
     };

@@ -39,7 +39,10 @@ schedule: { cron: '15 */6 * * *', timezone: America/New_York, group: disk, max_a
 drill: { cron: '0 4 * * 6' }
 ",
     ),
-    ("seoul", "schedule: { cron: '15 2 * * *', timezone: Asia/Seoul, jitter: 20m, not_after: '06:00', group: disk }\n"),
+    (
+        "seoul",
+        "schedule: { cron: '15 2 * * *', timezone: Asia/Seoul, jitter: 20m, not_after: '06:00', group: disk }\n",
+    ),
     ("howe", "schedule: { cron: '45 1,2 * * *', timezone: Australia/Lord_Howe, catch_up: none }\n"),
 ];
 
@@ -61,7 +64,10 @@ fn rules(policies: &Policies) -> Vec<Rule> {
         rule("berlin", "run", "30 2 * * *", berlin.clone()),
         rule("berlin", "check", "0 5 * * 0", berlin.clone()),
         rule("berlin", "prune", "0 6 1 * *", berlin),
-        Rule { max_age: Some(SignedDuration::from_hours(3)), ..rule("york", "run", "15 */6 * * *", york.clone()) },
+        Rule {
+            max_age: Some(SignedDuration::from_hours(3)),
+            ..rule("york", "run", "15 */6 * * *", york.clone())
+        },
         rule("york", "drill", "0 4 * * 6", york),
         Rule { jitter, not_after: Some((6, 0)), ..rule("seoul", "run", "15 2 * * *", zone("Asia/Seoul")) },
         Rule { catches_up: false, ..rule("howe", "run", "45 1,2 * * *", zone("Australia/Lord_Howe")) },
@@ -70,7 +76,8 @@ fn rules(policies: &Policies) -> Vec<Rule> {
 
 fn policies() -> Policies {
     let mut policies = Policies::new(None);
-    let common = "repository: { url: /r, password: { env: X } }\nsources: { tree: { files: { paths: [ /t ] } } }\n";
+    let common =
+        "repository: { url: /r, password: { env: X } }\nsources: { tree: { files: { paths: [ /t ] } } }\n";
     let files = POLICIES.map(|(name, text)| File {
         path: format!("/etc/{name}.yaml").into(),
         text: Ok(format!("name: {name}\n{common}{text}")),
@@ -210,7 +217,9 @@ impl Year<'_> {
         if self.hands[number].works.iter().any(|work| work.dies.is_some_and(|dies| dies <= self.now)) {
             return self.dies(number);
         }
-        if self.hands[number].shift.is_some() && (self.hands[number].turns <= self.now || self.now >= self.dark.0) {
+        if self.hands[number].shift.is_some()
+            && (self.hands[number].turns <= self.now || self.now >= self.dark.0)
+        {
             return self.leaves(number).await;
         }
         self.looks(number).await;
@@ -281,7 +290,8 @@ impl Year<'_> {
             assert!(self.catalog.renew(&work.claim, self.now, lease()).await.expect("the catalog"));
         }
         let counted = Duration::try_from(self.now.duration_since(self.begin)).expect("later");
-        let looked = shift.look(self.catalog, &self.policies, (self.now, counted)).await.expect("the catalog");
+        let looked =
+            shift.look(self.catalog, &self.policies, (self.now, counted)).await.expect("the catalog");
         let back = |told: &&Told| matches!(told, Told::Job(told) if told.state == JobState::TakenBack);
         self.story.taken_back += u32::try_from(looked.told.iter().filter(back).count()).expect("few");
         while self.hands[number].works.len() < JOBS {
@@ -347,7 +357,8 @@ impl Year<'_> {
             let (earlier, later): (Vec<_>, Vec<_>) = all.partition(|moment| *moment <= self.begin);
             (earlier, later.into_iter().collect())
         };
-        let last = earlier.last().filter(|last| rule.key.1 == "run" && !rule.would_refuse(**last, self.begin));
+        let last =
+            earlier.last().filter(|last| rule.key.1 == "run" && !rule.would_refuse(**last, self.begin));
         times.extend(last);
         times
     }

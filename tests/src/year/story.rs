@@ -91,7 +91,8 @@ impl Rule {
     fn refuses(&self, due: Timestamp, now: Timestamp, missed: bool) -> bool {
         let late = now.duration_since(due);
         let minute = SignedDuration::from_secs(60);
-        let closes = self.not_after.map(|time| naive::shows(&self.zone, due - self.jitter, time) + self.jitter);
+        let closes =
+            self.not_after.map(|time| naive::shows(&self.zone, due - self.jitter, time) + self.jitter);
         (missed && !self.catches_up && late > minute)
             || self.max_age.is_some_and(|max| late > max)
             || closes.is_some_and(|closes| now.duration_since(closes) > minute)
@@ -150,8 +151,14 @@ impl Story {
                 fates.absorbed += 1;
                 continue;
             }
-            let Some(job) = rows.get(due) else { panic!("{:?} for {due} is not there, seen {seen}", rule.key) };
-            let more = if matches!(fate_of(before), Some(Why::Superseded)) { 1 + before.map_or(0, missed_of) } else { 0 };
+            let Some(job) = rows.get(due) else {
+                panic!("{:?} for {due} is not there, seen {seen}", rule.key)
+            };
+            let more = if matches!(fate_of(before), Some(Why::Superseded)) {
+                1 + before.map_or(0, missed_of)
+            } else {
+                0
+            };
             assert_eq!(job.due.missed, absorbed + more, "{:?} for {due}: missed", rule.key);
             absorbed = 0;
             self.fate(rule, job, (*due, seen, missed), fates);
@@ -159,16 +166,20 @@ impl Story {
         }
     }
 
-    fn fate(&self, rule: &Rule, job: &Job, (due, seen, missed): (Timestamp, Timestamp, bool), fates: &mut Fates) {
+    fn fate(
+        &self,
+        rule: &Rule,
+        job: &Job,
+        (due, seen, missed): (Timestamp, Timestamp, bool),
+        fates: &mut Fates,
+    ) {
         let told = || format!("{:?} for {due}, seen {seen}: {:?}", rule.key, job.state);
         if rule.refuses(due, seen, missed) {
             assert!(matches!(fate_of(Some(job)), Some(Why::Rule)), "{}", told());
             fates.too_late += 1;
             return;
         }
-        let worked = || {
-            self.worked.iter().filter(|worked| worked.key == rule.key)
-        };
+        let worked = || self.worked.iter().filter(|worked| worked.key == rule.key);
         match &job.state {
             JobState::Ended { end: JobEnd::Done { .. }, .. } => {
                 let counts = worked().filter(|worked| worked.counted && worked.scheduled_for == due).count();
@@ -183,7 +194,11 @@ impl Story {
                     fates.coalesced += 1;
                 }
                 Some(Why::Superseded) => {
-                    assert!(!worked().any(|worked| worked.counted && worked.scheduled_for == due), "{}", told());
+                    assert!(
+                        !worked().any(|worked| worked.counted && worked.scheduled_for == due),
+                        "{}",
+                        told()
+                    );
                     fates.superseded += 1;
                 }
                 _ => {

@@ -149,8 +149,13 @@ fn prometheus_understands_the_rules_and_what_is_written() {
     shop.json("run", &[]).ends(0);
     let file = world.path("holdfast.prom");
     shop.plain("status", &["--metrics", file.to_str().unwrap()]);
-    let mut check = Command::new("sh");
-    check.args(["-c", "exec \"$1\" check metrics <\"$2\"", "sh"]).arg(tool("HOLDFAST_PROMTOOL")).arg(&file);
-    run_tool(&mut check);
+    assert_metrics(&file);
     assert!(fs::read_to_string(&file).unwrap().contains("holdfast_last_good_timestamp_seconds{"));
+}
+
+/// Has Prometheus judge what is written for it.
+pub(super) fn assert_metrics(file: &Path) {
+    let mut check = Command::new("sh");
+    check.args(["-c", "exec \"$1\" check metrics <\"$2\"", "sh"]).arg(tool("HOLDFAST_PROMTOOL")).arg(file);
+    run_tool(&mut check);
 }

@@ -77,6 +77,7 @@ mod schema;
 mod secrets;
 mod serve;
 mod serve_soak;
+mod serve_watched;
 mod shell;
 mod soak;
 mod status;

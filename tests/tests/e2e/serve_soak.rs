@@ -77,7 +77,8 @@ retention: {{ keep_last: 5 }}
             media.url("media"),
         );
         put(&policy, text);
-        let mut scene = Self { world, source, catalog, repository, media, policy, place, serve: None, round: 0 };
+        let mut scene =
+            Self { world, source, catalog, repository, media, policy, place, serve: None, round: 0 };
         scene.start();
         scene
     }

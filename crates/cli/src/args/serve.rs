@@ -26,7 +26,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  holdfast serve /etc/holdfast/policies
+  holdfast serve /etc/holdfast/policies --metrics 127.0.0.1:9187
   holdfast serve shop.yaml --catalog postgres://holdfast@db/holdfast --labels dc1,tape
   holdfast serve /etc/holdfast/policies --once           for a timer of the system, or a CronJob")]
 pub(crate) struct ServeArgs {
@@ -48,6 +48,10 @@ pub(crate) struct ServeArgs {
     /// Do what is due now, and end; no log is streamed
     #[arg(long)]
     pub(crate) once: bool,
+    /// Answer at ADDRESS: /metrics for Prometheus, /healthz while this moves, /readyz while jobs can be done; without
+    /// encryption or password, so on loopback or a network of its own
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<String>,
     #[command(flatten)]
     pub(crate) remembering: Remembering,
 }

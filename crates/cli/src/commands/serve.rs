@@ -1,7 +1,9 @@
 //! `serve`: policies at their times, for months.
 //!
 //! What is done when is the scheduler's; here are the files, the processes, the signals and what is said. On purpose
-//! not here: answers over HTTP, and who is told when something is wrong.
+//! not here: who watches it (`watch`).
+
+mod watch;
 
 use super::Run;
 use crate::args::ServeArgs;
@@ -10,7 +12,7 @@ use crate::engine::Cancel;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{Ink, JobLine, ServiceLine, escape};
-use crate::settings::{current_dir, normalise, variable};
+use crate::settings::{certificates, current_dir, normalise, variable};
 use crate::wire_up;
 use async_trait::async_trait;
 use holdfast_scheduler::catalog::{Catalog, Place};
@@ -29,7 +31,8 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, watch as signal};
+use watch::Watch;
 
 /// The codes of jobs, the one that says most first.
 const WORST: [u8; 6] = [1, 20, 22, 21, 23, 3];
@@ -37,8 +40,8 @@ const WORST: [u8; 6] = [1, 20, 22, 21, 23, 3];
 /// Serves policies.
 pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
     refuse_repository(&run.global)?;
-    let station = Arc::new(Post::new(run, args)?);
-    let (stop, stopped) = watch::channel(false);
+    let station = Arc::new(Post::new(run, args).await?);
+    let (stop, stopped) = signal::channel(false);
     let look = Arc::new(Notify::new());
     wire_up::listen_for(&run.progress, stop, Arc::clone(&look))?;
     let options = Options {
@@ -51,7 +54,9 @@ pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
     let requests = Requests { stop: stopped.clone(), look };
     let codes = serve(station, options, requests).await.map_err(refused)?;
     match (args.once, *stopped.borrow()) {
-        (true, true) => Err(Fault::new(Code::Interrupted, "interrupted", "run it again: it goes on where it was")),
+        (true, true) => {
+            Err(Fault::new(Code::Interrupted, "interrupted", "run it again: it goes on where it was"))
+        }
         (true, false) => finish(&codes),
         (false, _) => Ok(()),
     }
@@ -60,17 +65,22 @@ pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
 fn refused(error: ServeError) -> Fault {
     match error {
         ServeError::NoPolicy { file, why } => {
-            let hint = format!("see what is wrong with it: holdfast policy check {}", escape(file.as_bytes()));
+            let hint =
+                format!("see what is wrong with it: holdfast policy check {}", escape(file.as_bytes()));
             Fault::usage(format!("no policy can be read: {why}"), hint)
         }
-        ServeError::NoCatalog(_) => Fault::failed(error.to_string(), "see that the catalog can be used, and run it again"),
+        ServeError::NoCatalog(_) => {
+            Fault::failed(error.to_string(), "see that the catalog can be used, and run it again")
+        }
     }
 }
 
 /// How what was done once ends for whoever started it.
 fn finish(codes: &[u8]) -> Result<(), Fault> {
     let known = WORST.into_iter().find(|code| codes.contains(code));
-    let Some(code) = codes.iter().find(|code| !WORST.contains(code)).copied().or(known) else { return Ok(()) };
+    let Some(code) = codes.iter().find(|code| !WORST.contains(code)).copied().or(known) else {
+        return Ok(());
+    };
     let what = format!("{} did not end well", crate::ink::counted(codes.len() as u64, "job", "jobs"));
     Err(Fault::new(Code::of_policy(code), what, "see what is said of each; holdfast status"))
 }
@@ -96,10 +106,11 @@ struct Post {
     place: Place,
     /// What every job is told beside its words.
     words: Vec<OsString>,
+    watch: Watch,
 }
 
 impl Post {
-    fn new(run: &Run, args: &ServeArgs) -> Result<Self, Fault> {
+    async fn new(run: &Run, args: &ServeArgs) -> Result<Self, Fault> {
         let here = current_dir()?;
         let named: Vec<PathBuf> = args.policies.iter().map(|path| normalise(path, &here)).collect();
         if let Some(missing) = named.iter().find(|path| !path.exists()) {
@@ -120,6 +131,13 @@ impl Post {
         Ok(Self {
             ink: Arc::clone(&run.ink),
             begun: Instant::now(),
+            watch: Watch::new(
+                &run.ink,
+                OwnHands::silent(run),
+                certificates(&run.global),
+                args.metrics.as_deref(),
+            )
+            .await?,
             hands: OwnHands::silent(run),
             named,
             listed: Mutex::default(),
@@ -207,7 +225,9 @@ impl Station for Post {
     }
 
     async fn carry(&self, task: &Task, halt: &Halt) -> Result<Answer, String> {
-        let unknown = || format!("nothing here knows what `{}` is: another version entered it", task.claim.due.activity);
+        let unknown = || {
+            format!("nothing here knows what `{}` is: another version entered it", task.claim.due.activity)
+        };
         let mut words = task.words().ok_or_else(unknown)?;
         words.extend(self.words.iter().cloned());
         let cancel = Cancel::default();
@@ -222,6 +242,7 @@ impl Station for Post {
     }
 
     fn say(&self, told: &Told) {
+        self.watch.hears(told);
         if self.ink.tone.json {
             return match told {
                 Told::Job(told) => self.ink.json_now(&JobLine::from(&**told)),
@@ -236,13 +257,21 @@ impl Station for Post {
         if bad { self.ink.warn(&text) } else { self.ink.talk(&text) }
     }
 
-    fn ready(&self, _: bool) {}
+    fn ready(&self, is_ready: bool) {
+        self.watch.ready(is_ready);
+    }
 
-    fn alive(&self) {}
+    fn alive(&self) {
+        self.watch.alive();
+    }
 
-    fn stopping(&self) {}
+    fn stopping(&self) {
+        self.watch.stopping();
+    }
 
-    async fn minute(&self, _: Minute) {}
+    async fn minute(&self, minute: Minute) {
+        self.watch.minute(&minute).await;
+    }
 }
 
 #[cfg(test)]
@@ -267,7 +296,8 @@ mod tests {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
         std::fs::create_dir(dir.path().join("f.yaml")).unwrap();
-        let names: Vec<_> = list(dir.path()).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> =
+            list(dir.path()).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["a.yml", "b.yaml"]);
         assert!(read(&dir.path().join("gone.yaml")).is_none());
     }

@@ -40,7 +40,12 @@ impl OwnHands {
     }
 
     /// Streams a log until it ends, or is stopped.
-    pub(crate) async fn stream(&self, call: &Call, policy: &Policy, cancel: Cancel) -> Result<Answer, String> {
+    pub(crate) async fn stream(
+        &self,
+        call: &Call,
+        policy: &Policy,
+        cancel: Cancel,
+    ) -> Result<Answer, String> {
         let hands = self.clone().of(policy);
         let (command, hand) = tokio::task::block_in_place(|| hands.verb_command(call))?;
         let mut ear = Ear::new(Arc::clone(&self.progress));
@@ -79,7 +84,7 @@ fn listened(
     cancel: &Cancel,
     grace: Duration,
 ) -> Result<Answer, String> {
-    let rules = Rules { timeout: None, cancel, minds_its_own: true, grace, hand };
+    let rules = Rules { timeout: None, cancel, minds_its_own: true, grace, hand, feed: None };
     let end = child::run(&mut command, &rules, |stream, line| ear.hear(stream, &line));
     ear.answer(&end.map_err(|error| format!("cannot start this program again: {error}"))?)
 }

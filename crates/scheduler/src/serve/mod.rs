@@ -10,6 +10,7 @@ mod carry;
 mod halt;
 pub mod job;
 pub mod leap;
+pub mod metrics;
 pub mod policies;
 pub mod shift;
 pub mod timers;
@@ -34,9 +35,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use told::{Happens, Told};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use told::{Happens, Told};
 
 /// So long is waited at most until the next look: other workers end what holds ours up.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
@@ -430,7 +431,8 @@ impl Service {
     fn each_minute(&mut self) {
         let counted = self.station.counted();
         // Once is told at the end, when there is something to tell.
-        let is_time = !self.options.once && self.last_minute.is_none_or(|last| counted.saturating_sub(last) >= MINUTE);
+        let is_time =
+            !self.options.once && self.last_minute.is_none_or(|last| counted.saturating_sub(last) >= MINUTE);
         if !is_time || self.minute.as_ref().is_some_and(|minute| !minute.is_finished()) {
             return;
         }

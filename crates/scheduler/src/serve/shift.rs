@@ -134,7 +134,8 @@ impl Shift {
 
     fn clock(&mut self, now: Timestamp, counted: Duration, looked: &mut Looked) {
         if let Some(leap) = self.leaps.look(now, counted, self.lease) {
-            let message = format!("the clock was set by {leap:#}: nobody is taken for dead until they can be heard");
+            let message =
+                format!("the clock was set by {leap:#}: nobody is taken for dead until they can be heard");
             looked.told.push(Told::service(Happens::ClockSet, message));
         }
         if self.looked.replace(now).is_some_and(|before| now < before) {

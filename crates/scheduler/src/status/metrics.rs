@@ -96,6 +96,6 @@ fn whole(time: Duration) -> String {
 }
 
 /// A text between quotes.
-fn label(text: &str) -> String {
+pub(crate) fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

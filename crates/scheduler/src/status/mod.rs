@@ -22,6 +22,7 @@ mod serving_tests;
 #[cfg(test)]
 mod status_tests;
 
+pub(crate) use metrics::label;
 pub use metrics::{METRICS, metrics};
 pub use problem::Problem;
 pub use screen::screen;

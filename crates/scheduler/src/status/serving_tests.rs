@@ -54,6 +54,8 @@ impl Scene {
             holds: Vec::new(),
             next: Vec::new(),
             problems: Vec::new(),
+            channels: Vec::new(),
+            silences: Vec::new(),
         };
         add(&mut status, std::slice::from_ref(&self.known), &self.catalog).await;
         status.problems.iter().map(|problem| (problem.condition, problem.state)).collect()

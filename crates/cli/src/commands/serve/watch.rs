@@ -1,0 +1,175 @@
+//! Who watches a service: the service manager, those who ask over HTTP, and those who are told when something
+//! is wrong.
+//!
+//! On purpose not here: how things stand, and what is told of it.
+
+use crate::fault::Fault;
+use crate::hands::{OwnHands, OwnPost};
+use crate::ink::{Ink, escape};
+use crate::wire_up::{Board, Listening, Manager, answer_at};
+use holdfast_scheduler::alert::tick;
+use holdfast_scheduler::hands::Hands;
+use holdfast_scheduler::serve::Minute;
+use holdfast_scheduler::serve::metrics::Counted;
+use holdfast_scheduler::serve::told::Told;
+use holdfast_scheduler::status::{look, metrics};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A loop that does not go round for so long hangs: it waits 15 seconds at most.
+const ALIVE_WITHIN: Duration = Duration::from_secs(90);
+/// So often is looked how things stand, at least: each look asks the repositories. After a job that ended the next
+/// minute is early enough.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// While the catalog is lost nothing can be done.
+const NO_CATALOG: &str = "the catalog cannot be used, so nothing is begun";
+
+/// What they see.
+pub(super) struct Watch {
+    ink: Arc<Ink>,
+    hands: OwnHands,
+    /// Certificates that are trusted beside the system's.
+    trusted: Option<PathBuf>,
+    manager: Manager,
+    board: Arc<Board>,
+    /// Kept as long as it is to answer.
+    _listening: Option<Listening>,
+    since: Timestamp,
+    is_ready: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen and heard.
+#[derive(Default)]
+struct Seen {
+    counted: Counted,
+    /// When the manager was last told that this lives.
+    told: Option<Instant>,
+    /// When it was last looked how things stand, and what came out for Prometheus.
+    looked: Option<Instant>,
+    status: String,
+}
+
+impl Watch {
+    /// Lets them watch; those who ask over HTTP where an address is given.
+    pub(super) async fn new(
+        ink: &Arc<Ink>,
+        hands: OwnHands,
+        trusted: Option<PathBuf>,
+        address: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let board = Arc::new(Board::new(ALIVE_WITHIN));
+        let listening = match address {
+            None => None,
+            Some(address) => Some(answer_at(address, Arc::clone(&board)).await.map_err(|error| {
+                let what = format!("cannot listen at {}", escape(address.as_bytes()));
+                Fault::failed(what, "name an address of this host that is free: --metrics 127.0.0.1:9187")
+                    .because(&error)
+            })?),
+        };
+        if let Some(listening) = &listening {
+            ink.talk(&format!("answers at http://{}/metrics, /healthz and /readyz", listening.address()));
+        }
+        Ok(Self {
+            ink: Arc::clone(ink),
+            since: hands.now(),
+            hands,
+            trusted,
+            manager: Manager::from_env(),
+            board,
+            _listening: listening,
+            is_ready: AtomicBool::new(false),
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Something was told.
+    pub(super) fn hears(&self, told: &Told) {
+        let mut seen = self.seen();
+        if seen.counted.note(told) {
+            seen.looked = None;
+        }
+        drop(seen);
+        if let Told::Job(_) = told {
+            self.manager.status(&told.to_string());
+        }
+        self.publish();
+    }
+
+    /// Whether jobs can be done.
+    pub(super) fn ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+        self.board.put_ready(if is_ready { Ok(()) } else { Err(NO_CATALOG.to_owned()) });
+        if is_ready {
+            self.manager.ready();
+            self.manager.status("serves");
+        } else {
+            self.manager.status(NO_CATALOG);
+        }
+        self.publish();
+    }
+
+    /// The loop goes round.
+    pub(super) fn alive(&self) {
+        self.board.moves();
+        let Some(every) = self.manager.watchdog() else { return };
+        let mut seen = self.seen();
+        if seen.told.is_none_or(|told| told.elapsed() >= every / 2) {
+            seen.told = Some(Instant::now());
+            drop(seen);
+            self.manager.lives();
+        }
+    }
+
+    /// No more jobs are taken.
+    pub(super) fn stopping(&self) {
+        self.board.put_ready(Err("it is stopping".to_owned()));
+        self.manager.stops();
+    }
+
+    /// A minute is over: looks how things stand if it is time, and tells those who are to be told.
+    pub(super) async fn minute(&self, minute: &Minute) {
+        if self.is_time() {
+            self.look(minute).await;
+        }
+        self.publish();
+    }
+
+    fn is_time(&self) -> bool {
+        let mut seen = self.seen();
+        let is_time = seen.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if is_time {
+            seen.looked = Some(Instant::now());
+        }
+        is_time
+    }
+
+    async fn look(&self, minute: &Minute) {
+        let Minute { catalog, known, unreadable } = minute;
+        let hands = known.iter().fold(self.hands.clone(), |hands, known| hands.of(&known.policy));
+        let status = look(&hands, known, unreadable, catalog.as_ref(), &TimeZone::system()).await;
+        self.seen().status = metrics(&status);
+        // What was told already is only known there.
+        let Some(catalog) = catalog else { return };
+        let post = OwnPost::new(hands, self.trusted.clone());
+        let ticked = tick(&post, catalog, known, &status, status.now).await;
+        for trouble in &ticked.troubles {
+            self.ink.warn(&format!("somebody was not told, and will be: {}", escape(trouble.as_bytes())));
+        }
+    }
+
+    /// Puts what is known where those who ask find it.
+    fn publish(&self) {
+        let seen = self.seen();
+        let own = seen.counted.metrics(self.hands.now(), self.since, self.is_ready.load(Ordering::Relaxed));
+        self.board.put_metrics(format!("{}{own}", seen.status));
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
