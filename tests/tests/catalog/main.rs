@@ -5,16 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
+mod catalog;
 mod killed;
 mod server;
-
-/// The cases, which the unit tests have too.
-mod catalog {
-    pub(crate) use holdfast_scheduler::catalog::*;
-
-    #[path = "../../../crates/scheduler/src/catalog/common_tests.rs"]
-    pub(crate) mod common_tests;
-}
 
 use catalog::common_tests::{CASES, Fresh, it_is_as_in_the_model};
 use catalog::{Catalog, CatalogError, Due, Place, Worker};
@@ -174,7 +167,9 @@ async fn a_server_that_is_away_is_told_with_what_to_do() {
     server.with(|cluster| cluster.stop());
     let error = refused(&database.place()).await;
     assert!(matches!(error, CatalogError::Away { .. }), "{error}");
-    assert!(error.to_string().contains("see that it runs") && error.to_string().contains("no backup depends"));
+    assert!(
+        error.to_string().contains("see that it runs") && error.to_string().contains("no backup depends")
+    );
     let error = catalog.policies().await.unwrap_err();
     assert!(matches!(error, CatalogError::Away { .. }), "{error}");
     // It comes back by itself.
@@ -188,7 +183,8 @@ async fn how_long_a_claim_holds_is_judged_by_the_servers_clock() {
     let catalog = Catalog::open(&server.database().place()).await.unwrap();
     // Hosts whose clocks are ten years off, in both directions.
     let real = Timestamp::now();
-    let (early, late) = (real - SignedDuration::from_hours(90_000), real + SignedDuration::from_hours(90_000));
+    let (early, late) =
+        (real - SignedDuration::from_hours(90_000), real + SignedDuration::from_hours(90_000));
     let due = Due {
         policy: "shop".into(),
         activity: "run".into(),
