@@ -214,7 +214,7 @@ async fn a_hundred_thousand_jobs_are_no_trouble() {
     let catalog = Catalog::open(&database.place()).await.unwrap().by_handed_time();
     database.sql(
         "INSERT INTO holdfast.job (policy, activity, source, scheduled_for, missed, labels, group_names, state, fence, \
-         attempt, entered, ended, code, message) SELECT 'p' || n % 50, 'run', '', n * 1000, 0, '[]', '[]', 'done', 1, 1, \
+         attempt, entered, ended, code, message) SELECT 'p' || (n % 50), 'run', '', n * 1000, 0, '[]', '[]', 'done', 1, 1, \
          n, n, 0, '' FROM generate_series(1, 100000) AS n",
     );
     let at = |second| Timestamp::from_second(1_795_000_000 + second).unwrap();

@@ -148,7 +148,7 @@ async fn a_claim_does_not_look_through_what_has_ended() {
     let many = "INSERT INTO @job (policy, activity, source, scheduled_for, missed, labels, group_names, state, fence, \
                 attempt, entered, ended, code, message) \
                 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000) \
-                SELECT 'p' || n % 50, 'run', '', n, 0, '[]', '[]', 'done', 1, 1, n, n, 0, '' FROM numbers";
+                SELECT 'p' || (n % 50), 'run', '', n, 0, '[]', '[]', 'done', 1, 1, n, n, 0, '' FROM numbers";
     assert_eq!(catalog.base.execute(&ask(many)).await.unwrap(), 100_000);
     let worker = Worker { name: "w".into(), host: "h".into(), labels: vec!["s3".into()] };
     let plan = catalog.all(&fitting(&worker).explained(), |row| row.text("detail")).await.unwrap();
