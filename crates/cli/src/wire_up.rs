@@ -453,7 +453,11 @@ async fn stop_on(mut interrupt: Signal, mut terminate: Signal, cancel: Cancel, p
 
 /// Says that it is to stop at the first SIGINT or SIGTERM, ends the program at the second, and says at SIGHUP that
 /// there is something to look at.
-pub(crate) fn listen_for(progress: &Arc<Progress>, stop: watch::Sender<bool>, look: Arc<Notify>) -> Result<(), Fault> {
+pub(crate) fn listen_for(
+    progress: &Arc<Progress>,
+    stop: watch::Sender<bool>,
+    look: Arc<Notify>,
+) -> Result<(), Fault> {
     let on = |kind: SignalKind| {
         signal(kind).map_err(|error| Fault::failed("cannot listen for signals", "").because(&error))
     };

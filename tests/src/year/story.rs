@@ -91,7 +91,8 @@ impl Rule {
     fn refuses(&self, due: Timestamp, now: Timestamp, missed: bool) -> bool {
         let late = now.duration_since(due);
         let minute = SignedDuration::from_secs(60);
-        let closes = self.not_after.map(|time| naive::shows(&self.zone, due - self.jitter, time) + self.jitter);
+        let closes =
+            self.not_after.map(|time| naive::shows(&self.zone, due - self.jitter, time) + self.jitter);
         (missed && !self.catches_up && late > minute)
             || self.max_age.is_some_and(|max| late > max)
             || closes.is_some_and(|closes| now.duration_since(closes) > minute)
@@ -140,7 +141,7 @@ impl Story {
         for at in rows.keys() {
             assert!(times.contains(at), "{:?} was entered for {at}, when nothing is due", rule.key);
         }
-        let (mut absorbed, mut before) = (0, None);
+        let mut absorbed = 0;
         for due in times {
             let Some(seen) = self.somebody(*due) else { break };
             let missed = seen > *due;
@@ -150,25 +151,31 @@ impl Story {
                 fates.absorbed += 1;
                 continue;
             }
-            let Some(job) = rows.get(due) else { panic!("{:?} for {due} is not there, seen {seen}", rule.key) };
-            let more = if matches!(fate_of(before), Some(Why::Superseded)) { 1 + before.map_or(0, missed_of) } else { 0 };
+            let Some(job) = rows.get(due) else {
+                panic!("{:?} for {due} is not there, seen {seen}", rule.key)
+            };
+            let more: u32 =
+                rows.values().filter(|row| gave_way(row, seen)).map(|row| 1 + row.due.missed).sum();
             assert_eq!(job.due.missed, absorbed + more, "{:?} for {due}: missed", rule.key);
             absorbed = 0;
             self.fate(rule, job, (*due, seen, missed), fates);
-            before = Some(*job);
         }
     }
 
-    fn fate(&self, rule: &Rule, job: &Job, (due, seen, missed): (Timestamp, Timestamp, bool), fates: &mut Fates) {
+    fn fate(
+        &self,
+        rule: &Rule,
+        job: &Job,
+        (due, seen, missed): (Timestamp, Timestamp, bool),
+        fates: &mut Fates,
+    ) {
         let told = || format!("{:?} for {due}, seen {seen}: {:?}", rule.key, job.state);
         if rule.refuses(due, seen, missed) {
             assert!(matches!(fate_of(Some(job)), Some(Why::Rule)), "{}", told());
             fates.too_late += 1;
             return;
         }
-        let worked = || {
-            self.worked.iter().filter(|worked| worked.key == rule.key)
-        };
+        let worked = || self.worked.iter().filter(|worked| worked.key == rule.key);
         match &job.state {
             JobState::Ended { end: JobEnd::Done { .. }, .. } => {
                 let counts = worked().filter(|worked| worked.counted && worked.scheduled_for == due).count();
@@ -178,12 +185,16 @@ impl Story {
             JobState::Ended { at, end: JobEnd::Skipped { .. } } => match fate_of(Some(job)) {
                 Some(Why::Coalesced) => {
                     // Whoever was killed is taken for alive until the claim runs out.
-                    let goes_on = |worked: &&Worked| worked.from <= seen && worked.to + super::LEASE >= seen;
+                    let goes_on = |worked: &&Worked| worked.from <= seen && worked.to + super::TERM >= seen;
                     assert!(worked().any(|worked| goes_on(&worked)), "{}", told());
                     fates.coalesced += 1;
                 }
                 Some(Why::Superseded) => {
-                    assert!(!worked().any(|worked| worked.counted && worked.scheduled_for == due), "{}", told());
+                    assert!(
+                        !worked().any(|worked| worked.counted && worked.scheduled_for == due),
+                        "{}",
+                        told()
+                    );
                     fates.superseded += 1;
                 }
                 _ => {
@@ -217,6 +228,9 @@ fn fate_of(job: Option<&Job>) -> Option<Why> {
     }
 }
 
-fn missed_of(job: &Job) -> u32 {
-    job.due.missed
+/// Whether it was given up for one that was entered at a moment.
+fn gave_way(job: &Job, entered: Timestamp) -> bool {
+    let JobState::Ended { at, .. } = &job.state else { return false };
+    let soon = at.duration_since(entered).abs() < SignedDuration::from_secs(1);
+    soon && matches!(fate_of(Some(job)), Some(Why::Superseded))
 }

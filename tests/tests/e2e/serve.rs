@@ -34,7 +34,7 @@ pub(super) fn waiting() -> Shop {
 
 fn command(shop: &Shop, more: &[&str]) -> Command {
     let mut command = shop.command();
-    command.args(["serve", "--json", "--lease", "2s"]).arg(&shop.policy).args(more);
+    command.args(["serve", "--json", "--patience", "2s"]).arg(&shop.policy).args(more);
     command
 }
 
@@ -123,11 +123,15 @@ fn once(shop: &Shop) -> Ran {
 fn jobs(lines: &[Value]) -> Vec<String> {
     let jobs = lines.iter().filter(|line| line["message_type"] == "job");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    jobs.map(|job| format!("{} {} {}", text(&job["state"]), text(&job["activity"]), text(&job["policy"]))).collect()
+    jobs.map(|job| format!("{} {} {}", text(&job["state"]), text(&job["activity"]), text(&job["policy"])))
+        .collect()
 }
 
 fn whole(shop: &Shop) -> usize {
-    shop.snapshots("repo").iter().filter(|line| line["message_type"] == "snapshot" && line["incomplete"] == false).count()
+    shop.snapshots("repo")
+        .iter()
+        .filter(|line| line["message_type"] == "snapshot" && line["incomplete"] == false)
+        .count()
 }
 
 /// The process that waits in the middle of a backup, once it does.
@@ -177,7 +181,10 @@ fn a_job_that_fails_is_told_and_once_ends_with_its_code() {
     let shop = Shop::new(YEARLY);
     fs::remove_dir_all(shop.world.path("tree")).unwrap();
     let ran = once(&shop);
-    assert_eq!((ran.code, jobs(&ran.lines())), (1, vec!["begins run shop".to_owned(), "failed run shop".to_owned()]));
+    assert_eq!(
+        (ran.code, jobs(&ran.lines())),
+        (1, vec!["begins run shop".to_owned(), "failed run shop".to_owned()])
+    );
     let line = ran.lines().pop().unwrap();
     assert!(line["code"] == 1 && line["message"].as_str().unwrap().contains("tree"), "{line}");
 }
@@ -201,11 +208,12 @@ fn three_that_serve_the_same_do_each_thing_once() {
     }
     let start = || {
         let mut command = shop.command();
-        command.args(["serve", "--json", "--lease", "60s", "--once"]).arg(&folder);
+        command.args(["serve", "--json", "--patience", "60s", "--once"]).arg(&folder);
         shop.world.leash_as(command, &[])
     };
     let all = [start(), start(), start()].map(|serve| serve.ends_alone(&[]).ends(0));
-    let mut done: Vec<_> = all.iter().flat_map(|ran| jobs(&ran.lines())).filter(|job| job.starts_with("done")).collect();
+    let mut done: Vec<_> =
+        all.iter().flat_map(|ran| jobs(&ran.lines())).filter(|job| job.starts_with("done")).collect();
     done.sort();
     assert_eq!(done, [0, 1, 2, 3, 4].map(|number| format!("done run p{number}")));
     assert_eq!(whole(&shop), 5);
@@ -269,7 +277,7 @@ fn policies_are_read_again_and_a_wrong_one_is_served_as_it_was() {
     };
     write("one", "");
     let mut command = shop.command();
-    command.args(["serve", "--json", "--lease", "60s"]).arg(&folder);
+    command.args(["serve", "--json", "--patience", "60s"]).arg(&folder);
     let mut serve = Going::start(&shop.world, command);
     serve.says("what", "ready", 1);
     // One that is wrong keeps nobody from anything, and is told once.
@@ -319,7 +327,9 @@ fn parts_of_a_policy_and_what_a_hold_stops() {
     let steps = |ran: &Ran| -> Vec<String> {
         let summary = ran.summary();
         let steps = summary["steps"].as_array().unwrap().iter();
-        steps.map(|step| format!("{} {}", step["activity"].as_str().unwrap(), step["state"].as_str().unwrap())).collect()
+        steps
+            .map(|step| format!("{} {}", step["activity"].as_str().unwrap(), step["state"].as_str().unwrap()))
+            .collect()
     };
     for _ in 0..2 {
         let ran = shop.json("run", &["--only", "backup"]).ends(0);
@@ -328,6 +338,7 @@ fn parts_of_a_policy_and_what_a_hold_stops() {
     assert_eq!(steps(&shop.json("run", &["--only", "prune"]).ends(0)), ["prune done"]);
     assert_eq!(steps(&shop.json("run", &["--only", "check"]).ends(0)), ["check done"]);
     shop.json("run", &["--only", "check", "--source", "tree"]).ends(2);
+    shop.world.run(&[&"backup", &"--label", &"other/tree", &shop.world.path("tree")]).ends(0);
     shop.world.run(&[&"hold", &"--source", &"other/tree", &"--reason", &"not ours"]).ends(0);
     assert_eq!(steps(&shop.json("run", &["--only", "prune"]).ends(0)), ["prune done"]);
     shop.world.run(&[&"hold", &"--source", &"shop/tree", &"--reason", &"a case"]).ends(0);

@@ -77,7 +77,8 @@ retention: {{ keep_last: 5 }}
             media.url("media"),
         );
         put(&policy, text);
-        let mut scene = Self { world, source, catalog, repository, media, policy, place, serve: None, round: 0 };
+        let mut scene =
+            Self { world, source, catalog, repository, media, policy, place, serve: None, round: 0 };
         scene.start();
         scene
     }
@@ -91,7 +92,7 @@ retention: {{ keep_last: 5 }}
 
     fn start(&mut self) {
         let mut command = self.command();
-        command.args(["serve", "--json", "--lease", "8s", "--stuck-timeout", "20s"]).arg(&self.policy);
+        command.args(["serve", "--json", "--patience", "8s", "--stuck-timeout", "20s"]).arg(&self.policy);
         self.serve = Some(Going::start(&self.world, command));
     }
 

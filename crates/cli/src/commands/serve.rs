@@ -44,14 +44,16 @@ pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
     let options = Options {
         me: me(run, args),
         jobs: usize::from(args.jobs),
-        lease: args.lease,
+        term: args.patience,
         once: args.once,
         home: variable("HOME").map(PathBuf::from),
     };
     let requests = Requests { stop: stopped.clone(), look };
     let codes = serve(station, options, requests).await.map_err(refused)?;
     match (args.once, *stopped.borrow()) {
-        (true, true) => Err(Fault::new(Code::Interrupted, "interrupted", "run it again: it goes on where it was")),
+        (true, true) => {
+            Err(Fault::new(Code::Interrupted, "interrupted", "run it again: it goes on where it was"))
+        }
         (true, false) => finish(&codes),
         (false, _) => Ok(()),
     }
@@ -60,17 +62,22 @@ pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
 fn refused(error: ServeError) -> Fault {
     match error {
         ServeError::NoPolicy { file, why } => {
-            let hint = format!("see what is wrong with it: holdfast policy check {}", escape(file.as_bytes()));
+            let hint =
+                format!("see what is wrong with it: holdfast policy check {}", escape(file.as_bytes()));
             Fault::usage(format!("no policy can be read: {why}"), hint)
         }
-        ServeError::NoCatalog(_) => Fault::failed(error.to_string(), "see that the catalog can be used, and run it again"),
+        ServeError::NoCatalog(_) => {
+            Fault::failed(error.to_string(), "see that the catalog can be used, and run it again")
+        }
     }
 }
 
 /// How what was done once ends for whoever started it.
 fn finish(codes: &[u8]) -> Result<(), Fault> {
     let known = WORST.into_iter().find(|code| codes.contains(code));
-    let Some(code) = codes.iter().find(|code| !WORST.contains(code)).copied().or(known) else { return Ok(()) };
+    let Some(code) = codes.iter().find(|code| !WORST.contains(code)).copied().or(known) else {
+        return Ok(());
+    };
     let what = format!("{} did not end well", crate::ink::counted(codes.len() as u64, "job", "jobs"));
     Err(Fault::new(Code::of_policy(code), what, "see what is said of each; holdfast status"))
 }
@@ -207,7 +214,9 @@ impl Station for Post {
     }
 
     async fn carry(&self, task: &Task, halt: &Halt) -> Result<Answer, String> {
-        let unknown = || format!("nothing here knows what `{}` is: another version entered it", task.claim.due.activity);
+        let unknown = || {
+            format!("nothing here knows what `{}` is: another version entered it", task.claim.due.activity)
+        };
         let mut words = task.words().ok_or_else(unknown)?;
         words.extend(self.words.iter().cloned());
         let cancel = Cancel::default();
@@ -267,7 +276,8 @@ mod tests {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
         std::fs::create_dir(dir.path().join("f.yaml")).unwrap();
-        let names: Vec<_> = list(dir.path()).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> =
+            list(dir.path()).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["a.yml", "b.yaml"]);
         assert!(read(&dir.path().join("gone.yaml")).is_none());
     }

@@ -40,7 +40,12 @@ impl OwnHands {
     }
 
     /// Streams a log until it ends, or is stopped.
-    pub(crate) async fn stream(&self, call: &Call, policy: &Policy, cancel: Cancel) -> Result<Answer, String> {
+    pub(crate) async fn stream(
+        &self,
+        call: &Call,
+        policy: &Policy,
+        cancel: Cancel,
+    ) -> Result<Answer, String> {
         let hands = self.clone().of(policy);
         let (command, hand) = tokio::task::block_in_place(|| hands.verb_command(call))?;
         let mut ear = Ear::new(Arc::clone(&self.progress));

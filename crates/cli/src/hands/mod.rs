@@ -79,11 +79,7 @@ impl OwnHands {
             program: PathBuf::from("/proc/self/exe"),
             globals: globals(&run.global),
             cache: run.ctx.cache.clone(),
-            ours: Ours {
-                variables: environment::around(),
-                taken: BTreeSet::new(),
-                reach: run.reach.clone(),
-            },
+            ours: Ours { variables: environment::around(), taken: BTreeSet::new(), reach: run.reach.clone() },
         }
     }
 

@@ -69,7 +69,8 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn supersede(&self, job: i64, why: &str, now: Timestamp) -> Result<bool, CatalogError> {
-        let text = "UPDATE @job SET state = 'skipped', ended = $1, message = $2 WHERE id = $3 AND state = 'free'";
+        let text =
+            "UPDATE @job SET state = 'skipped', ended = $1, message = $2 WHERE id = $3 AND state = 'free'";
         self.base
             .within(async {
                 let mut change = self.base.change().await?;

@@ -227,7 +227,8 @@ schedule: { cron: '15 2 * * *' }
     #[test]
     fn what_a_hold_keeps_from_being_done_was_skipped() {
         let steps = |states: &[&str]| {
-            let steps: Vec<_> = states.iter().map(|state| json!({ "state": state, "message": "held" })).collect();
+            let steps: Vec<_> =
+                states.iter().map(|state| json!({ "state": state, "message": "held" })).collect();
             answer(0, json!({ "message_type": "summary", "code": 0, "steps": steps }))
         };
         let skipped = Ended::End(JobEnd::Skipped { why: "held".into() });

@@ -34,14 +34,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use told::{Happens, Told};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use told::{Happens, Told};
 
 /// So long is waited at most until the next look: other workers end what holds ours up.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
 /// And no shorter than this, whatever is due.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
+/// A look that goes on when it is to stop may take so long: a server that is gone is not waited for.
+const LOOK_GRACE: Duration = Duration::from_secs(3);
 /// How often who wants to is called.
 const MINUTE: Duration = Duration::from_secs(60);
 /// A catalog that cannot be used is tried again after so long, at most.
@@ -118,7 +120,7 @@ pub struct Options {
     /// So many jobs at once; streams do not count.
     pub jobs: usize,
     /// How long a claim holds without being renewed: so late is it noticed that a worker is dead.
-    pub lease: Duration,
+    pub term: Duration,
     /// Do what is due now, and end.
     pub once: bool,
     /// What `~/` in policies means.
@@ -165,7 +167,13 @@ pub async fn serve(
     service.refuse_nothing()?;
     loop {
         service.read_policies().await;
-        let look = service.look().await;
+        let mut stop = requests.stop.clone();
+        let look = tokio::select! {
+            biased;
+            look = service.look() => look,
+            // What was claimed and is not begun waits until the claim has run out.
+            () = waited(&mut stop, LOOK_GRACE) => break,
+        };
         service.station.alive();
         if service.options.once && service.is_over(&look)? {
             break;
@@ -181,6 +189,13 @@ pub async fn serve(
     }
     service.stop().await;
     Ok(service.codes)
+}
+
+/// Waits until it is to stop, and some time longer.
+async fn waited(stop: &mut watch::Receiver<bool>, grace: Duration) {
+    // Nobody who could say it is left: that is as good as said.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(grace).await;
 }
 
 /// What is at work for a claim.
@@ -230,7 +245,7 @@ impl Service {
         let began = (station.now(), station.counted());
         Self {
             policies: Policies::new(options.home.clone()),
-            shift: Shift::new(options.me.clone(), options.lease),
+            shift: Shift::new(options.me.clone(), options.term),
             station,
             options,
             catalog: None,
@@ -281,6 +296,7 @@ impl Service {
     async fn look(&mut self) -> Look {
         match self.try_to_look().await {
             Ok((next, busy)) => {
+                self.found();
                 self.each_minute();
                 Look { pause: self.until(next), busy, failed: None }
             }
@@ -313,7 +329,6 @@ impl Service {
             next = looked.next;
             self.looked = true;
         }
-        self.found();
         let busy = self.claim(&catalog).await.map_err(text)?;
         self.clean(&catalog, now).await.map_err(text)?;
         Ok((next, busy))
@@ -359,7 +374,7 @@ impl Service {
     }
 
     fn begin(&mut self, catalog: &Catalog, task: Task) {
-        let (station, catalog, lease) = (Arc::clone(&self.station), catalog.clone(), self.options.lease);
+        let (station, catalog, term) = (Arc::clone(&self.station), catalog.clone(), self.options.term);
         let halt = Halt::default();
         let job = task.claim.job;
         let source = task.claim.due.source.as_deref().unwrap_or_default();
@@ -367,10 +382,8 @@ impl Service {
         let call = job::stream(&task.served, source).filter(|_| is_stream);
         let stream = call.clone().map(|call| (task.claim.clone(), call));
         let work = match call {
-            Some(call) => {
-                self.at_work.spawn(carry::stream(station, catalog, task, call, lease, halt.clone()))
-            }
-            None => self.at_work.spawn(carry::carry(station, catalog, task, lease, halt.clone())),
+            Some(call) => self.at_work.spawn(carry::stream(station, catalog, task, call, term, halt.clone())),
+            None => self.at_work.spawn(carry::carry(station, catalog, task, term, halt.clone())),
         };
         self.works.insert(job, AtWork { task: work.id(), halt, stream });
     }
@@ -421,7 +434,7 @@ impl Service {
 
     /// How long until the next look.
     fn until(&self, next: Option<Timestamp>) -> Duration {
-        let most = (self.options.lease / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+        let most = (self.options.term / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let due = next.map_or(SignedDuration::MAX, |next| next.duration_since(self.station.now()));
         Duration::try_from(due).unwrap_or(Duration::ZERO).clamp(LOOK_EVERY_MIN, most)
     }
@@ -430,7 +443,8 @@ impl Service {
     fn each_minute(&mut self) {
         let counted = self.station.counted();
         // Once is told at the end, when there is something to tell.
-        let is_time = !self.options.once && self.last_minute.is_none_or(|last| counted.saturating_sub(last) >= MINUTE);
+        let is_time =
+            !self.options.once && self.last_minute.is_none_or(|last| counted.saturating_sub(last) >= MINUTE);
         if !is_time || self.minute.as_ref().is_some_and(|minute| !minute.is_finished()) {
             return;
         }

@@ -139,9 +139,8 @@ impl Policies {
     fn unique(&self, at: usize, served: Served) -> Result<Served, String> {
         let name = &served.policy.name;
         let others = self.shelves.iter().enumerate().filter(|(number, _)| *number != at);
-        let mut same = others.filter(|(_, shelf)| {
-            shelf.good.as_ref().is_some_and(|good| good.policy.name == *name)
-        });
+        let mut same =
+            others.filter(|(_, shelf)| shelf.good.as_ref().is_some_and(|good| good.policy.name == *name));
         match same.next() {
             None => Ok(served),
             Some((_, other)) => Err(format!("{TAKEN} `{name}` in {}", other.file.path.display())),

@@ -166,7 +166,7 @@ fn me(name: &str) -> Me {
 }
 
 fn options(once: bool) -> Options {
-    Options { me: me("w"), jobs: 2, lease: Duration::from_millis(1600), once, home: None }
+    Options { me: me("w"), jobs: 2, term: Duration::from_millis(1600), once, home: None }
 }
 
 /// A service that goes on.
@@ -199,7 +199,8 @@ async fn once(fake: &Arc<Fake>) -> Result<Vec<u8>, ServeError> {
 
 #[tokio::test]
 async fn once_does_what_is_due_and_ends() {
-    let fake = Fake::new(&[("one", HOURLY), ("two", HOURLY), ("three", HOURLY), ("four", HOURLY), ("db", STREAM)]);
+    let fake =
+        Fake::new(&[("one", HOURLY), ("two", HOURLY), ("three", HOURLY), ("four", HOURLY), ("db", STREAM)]);
     assert_eq!(once(&fake).await.unwrap(), Vec::<u8>::new());
     assert_eq!(fake.carried(), ["run four", "run one", "run three", "run two"]);
     assert_eq!((fake.most.load(Ordering::SeqCst), fake.streams.load(Ordering::SeqCst)), (2, 0));

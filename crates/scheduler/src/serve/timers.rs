@@ -260,10 +260,7 @@ workers: [ dc1 ]
     fn who_can_do_what() {
         let policy = policy();
         assert_eq!(able(&policy, "web", false), ["shop/run", "shop/prune", "shop/check"]);
-        assert_eq!(
-            able(&policy, "drill-1", false),
-            ["shop/run", "shop/drill", "shop/prune", "shop/check"]
-        );
+        assert_eq!(able(&policy, "drill-1", false), ["shop/run", "shop/drill", "shop/prune", "shop/check"]);
         assert_eq!(able(&policy, "web", true), ["shop/stream"]);
     }
 

@@ -29,7 +29,9 @@ pub(super) async fn add(status: &mut Status, known: &[Known], memory: &Catalog) 
 pub(super) fn lost(known: &[Known], why: &str) -> Vec<Problem> {
     let one = |known: &Known| {
         let name = &known.policy.name;
-        let what = format!("{name}: whether it is served cannot be told: the catalog is out of reach, and nothing is begun without it.");
+        let what = format!(
+            "{name}: whether it is served cannot be told: the catalog is out of reach, and nothing is begun without it."
+        );
         Problem::new(State::Warning, "catalog-out-of-reach", name, what)
             .why(why)
             .then(
@@ -55,7 +57,8 @@ async fn problems(known: &[Known], memory: &Catalog, now: Timestamp) -> Result<V
             Some(problem) => problems.push(problem),
             None => {
                 let lacking = |source: &&str| !is_streamed(&jobs, source);
-                problems.extend(streams.into_iter().filter(lacking).map(|source| not_streamed(known, source)));
+                problems
+                    .extend(streams.into_iter().filter(lacking).map(|source| not_streamed(known, source)));
                 problems.extend(waits(known, &jobs, now));
             }
         }
@@ -81,7 +84,10 @@ fn silent(known: &Known, workers: &[SeenWorker], now: Timestamp) -> Option<Probl
     let problem = Problem::new(State::High, "not-served", name, what).why(why);
     Some(
         problem
-            .then(format!("start it: holdfast serve {}", quoted(&known.file)), "wait for the next time: nobody is there")
+            .then(
+                format!("start it: holdfast serve {}", quoted(&known.file)),
+                "wait for the next time: nobody is there",
+            )
             .back("not affected by this"),
     )
 }
@@ -95,11 +101,16 @@ fn is_streamed(jobs: &[Job], source: &str) -> bool {
 
 fn not_streamed(known: &Known, source: &str) -> Problem {
     let name = &known.policy.name;
-    let what = format!("The log of {name}/{source} is streamed by nobody: what is written now is only on its server.");
+    let what = format!(
+        "The log of {name}/{source} is streamed by nobody: what is written now is only on its server."
+    );
     Problem::new(State::Warning, "log-not-streamed", name, what)
         .of(source)
         .why("no worker of `serve` has taken it up")
-        .then("see what `serve` says, and the labels that the policy asks for (`workers`)", "drop its slot: it keeps what is missing")
+        .then(
+            "see what `serve` says, and the labels that the policy asks for (`workers`)",
+            "drop its slot: it keeps what is missing",
+        )
         .back("up to where the log goes, as the line of this source says")
 }
 
@@ -113,27 +124,35 @@ fn waits(known: &Known, jobs: &[Job], now: Timestamp) -> Option<Problem> {
     let name = &known.policy.name;
     let activity = &oldest.due.activity;
     let waited = span_in_words(passed(oldest.entered, now));
-    let what = format!("The {activity} of {name} that was due at {} was not begun yet.", oldest.due.scheduled_for);
+    let what =
+        format!("The {activity} of {name} that was due at {} was not begun yet.", oldest.due.scheduled_for);
     let problem = Problem::new(State::Warning, "job-waits", name, what).why(format!(
         "it waits for {waited}: its workers have other work, lack a label that it asks for, or something of its group goes on"
     ));
     Some(
         problem
-            .then("see what `serve` says; more at once: --jobs N; labels: `workers` in the policy", "run it by hand beside")
+            .then(
+                "see what `serve` says; more at once: --jobs N; labels: `workers` in the policy",
+                "run it by hand beside",
+            )
             .back("not affected by this"),
     )
 }
 
 /// The newest job that was given up, if none of its kind was done since.
 fn given_up(known: &Known, jobs: &[Job]) -> Option<Problem> {
-    let lost = jobs.iter().find(|job| matches!(job.state, JobState::Lost { .. }) && job.due.activity != STREAM)?;
+    let lost =
+        jobs.iter().find(|job| matches!(job.state, JobState::Lost { .. }) && job.due.activity != STREAM)?;
     let same = |job: &&Job| job.due.activity == lost.due.activity && job.due.source == lost.due.source;
     let ended = |job: &&Job| matches!(job.state, JobState::Ended { .. });
     if jobs.iter().take_while(|job| job.id != lost.id).filter(same).any(|job| ended(&job)) {
         return None;
     }
     let name = &known.policy.name;
-    let what = format!("The {} of {name} that was due at {} was given up.", lost.due.activity, lost.due.scheduled_for);
+    let what = format!(
+        "The {} of {name} that was due at {} was given up.",
+        lost.due.activity, lost.due.scheduled_for
+    );
     let problem = Problem::new(State::High, "job-lost", name, what)
         .why(format!("it was begun {} times, and each time its worker was lost", lost.attempt));
     Some(
