@@ -14,3 +14,4 @@ pub mod run;
 pub mod schedule;
 pub mod serve;
 pub mod status;
+pub mod trace;
