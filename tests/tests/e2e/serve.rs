@@ -318,6 +318,18 @@ fn what_cannot_be_served_is_refused_at_the_start() {
     shop.world.run_as(&mut command, &[]).ends(1).says(&["nobody knows what runs elsewhere"]);
 }
 
+/// What is remembered nowhere else is in the repository: nothing is done once more.
+#[test]
+fn a_catalog_that_was_lost_is_made_up_for_from_the_repositories() {
+    let shop = Shop::new(YEARLY);
+    once(&shop).ends(0);
+    fs::remove_dir_all(shop.world.path("home/.local")).unwrap();
+    let ran = once(&shop).ends(0);
+    assert_eq!(jobs(&ran.lines()), [""; 0]);
+    assert!(ran.lines().iter().any(|line| line["what"] == "past_found"), "{}", ran.out);
+    assert_eq!(whole(&shop), 1);
+}
+
 /// A part of a policy at a time, as `serve` runs it, and what a hold keeps from being done.
 #[test]
 fn parts_of_a_policy_and_what_a_hold_stops() {

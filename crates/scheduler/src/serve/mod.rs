@@ -26,9 +26,10 @@ use crate::hands::{Answer, Call};
 use crate::status::{Known, Unreadable};
 use async_trait::async_trait;
 use carry::pause;
+use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use job::Task;
-use policies::{File, Policies};
+use policies::{File, Policies, Served};
 use shift::{Me, Shift, Taken};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ const LOOK_GRACE: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
 /// A catalog that cannot be used is tried again after so long, at most.
 const CATALOG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The past of so many policies is asked for at the same time.
+const RECALLED_AT_ONCE: usize = 4;
 /// What ended so long ago is forgotten, but for the last of each kind.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How often that is done.
@@ -72,6 +75,13 @@ pub trait Station: Send + Sync {
     /// # Errors
     /// It cannot be used now; in words for people.
     async fn catalog(&self) -> Result<Catalog, String>;
+
+    /// Makes up, from what its repositories say, for a past of a policy that the catalog does not know: of one that
+    /// was lost, or is new. Whether something was found, and what could not be asked; without waiting for ever.
+    ///
+    /// # Errors
+    /// The catalog cannot be used.
+    async fn recall(&self, catalog: &Catalog, served: &Served) -> Result<Recalled, CatalogError>;
 
     /// Carries a job out in a process of its own, to its end; asks it to stop when that is said, and waits for that.
     ///
@@ -99,6 +109,15 @@ pub trait Station: Send + Sync {
 
     /// Is called once a minute, beside all else, and not while the last call goes on.
     async fn minute(&self, minute: Minute);
+}
+
+/// What was made up for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Whether anything was found.
+    pub found: bool,
+    /// What could not be asked, in words.
+    pub gaps: Vec<String>,
 }
 
 /// What is handed to who is called once a minute.
@@ -317,6 +336,7 @@ impl Service {
         };
         let now = self.station.now();
         if !self.begun {
+            self.recall(&catalog).await.map_err(text)?;
             self.shift.begin(&catalog, &self.policies, now).await.map_err(text)?;
             self.begun = true;
         }
@@ -332,6 +352,35 @@ impl Service {
         let busy = self.claim(&catalog).await.map_err(text)?;
         self.clean(&catalog, now).await.map_err(text)?;
         Ok((next, busy))
+    }
+
+    /// Makes up for what the catalog does not know of the past of policies.
+    async fn recall(&self, catalog: &Catalog) -> Result<(), CatalogError> {
+        let ask = |served: Arc<Served>| async move {
+            let recalled = self.station.recall(catalog, &served).await;
+            recalled.map(|recalled| (served, recalled))
+        };
+        let all: Vec<_> = self.policies.all().map(Arc::clone).collect();
+        let mut asked = stream::iter(all).map(ask).buffer_unordered(RECALLED_AT_ONCE);
+        while let Some(recalled) = asked.next().await {
+            let (served, Recalled { found, gaps }) = recalled?;
+            let name = &served.policy.name;
+            if found {
+                self.station.say(&Told::past(
+                    Happens::PastFound,
+                    name,
+                    "its past comes from its repositories".into(),
+                ));
+            }
+            for gap in gaps {
+                self.station.say(&Told::past(
+                    Happens::PastUnknown,
+                    name,
+                    format!("{gap}; it may be done once more"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Forgets what is long over. A clock that leapt ahead makes nothing old.

@@ -115,6 +115,10 @@ impl Station for Fake {
         }
     }
 
+    async fn recall(&self, _: &Catalog, _: &Served) -> Result<Recalled, CatalogError> {
+        Ok(Recalled::default())
+    }
+
     async fn carry(&self, task: &Task, halt: &Halt) -> Result<Answer, String> {
         self.carried.lock().unwrap().push(format!("{} {}", task.claim.due.activity, task.claim.due.policy));
         let running = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
