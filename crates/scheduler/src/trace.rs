@@ -86,7 +86,7 @@ fn of_step(step: &Step, started: Timestamp, origin: &Origin, (id, root): (u64, u
     attributes.extend(step.source.as_ref().map(|source| text("holdfast.source", source)));
     attributes.extend(step.snapshot.as_ref().map(|snapshot| text("holdfast.snapshot", snapshot)));
     attributes.extend(step.code.map(|code| number("holdfast.exit_code", code.into())));
-    let is_well = matches!(step.state, State::Done | State::NotHere | State::Planned);
+    let is_well = matches!(step.state, State::Done | State::NotHere | State::Held | State::Planned);
     let ended = after(started, step.seconds);
     let outcome = Outcome { is_well, message: &step.message };
     span(origin, (id, Some(root)), &step.title(), (started, ended), attributes, &outcome)

@@ -7,7 +7,7 @@
 pub mod naive;
 pub mod story;
 
-use holdfast_scheduler::catalog::{Catalog, Claim};
+use holdfast_scheduler::catalog::{ATTEMPTS_MAX, Catalog, Claim};
 use holdfast_scheduler::serve::policies::{File, Policies};
 use holdfast_scheduler::serve::shift::{Me, Shift, Taken};
 use holdfast_scheduler::serve::told::{JobState, Told};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use story::{Fates, Rule, Story, Worked};
 
 /// How long a claim holds.
-pub const LEASE: SignedDuration = SignedDuration::from_mins(10);
+pub const TERM: SignedDuration = SignedDuration::from_mins(30);
 /// A worker does so many jobs at once.
 const JOBS: usize = 2;
 
@@ -151,6 +151,8 @@ struct Year<'a> {
     names: u64,
     /// When nobody is there, next, and until when.
     dark: (Timestamp, Timestamp),
+    /// Until then somebody who was killed may have a claim.
+    watch: Timestamp,
 }
 
 /// Lives through a stretch of time with a seed, and judges it.
@@ -171,6 +173,7 @@ pub async fn live(catalog: &Catalog, seed: u64, begin: Timestamp, end: Timestamp
         story: Story::default(),
         claims: 0,
         names: 0,
+        watch: begin,
     };
     year.hands.iter_mut().for_each(|hand| hand.turns = begin);
     while year.now < end {
@@ -213,8 +216,8 @@ impl Year<'_> {
         if hand.shift.is_none() && hand.turns <= self.now {
             self.comes(number).await;
         }
-        self.ends(number).await;
-        if self.hands[number].works.iter().any(|work| work.dies.is_some_and(|dies| dies <= self.now)) {
+        let ended = self.ends(number).await;
+        if self.is_killed(number) {
             return self.dies(number);
         }
         if self.hands[number].shift.is_some()
@@ -222,29 +225,45 @@ impl Year<'_> {
         {
             return self.leaves(number).await;
         }
-        self.looks(number).await;
+        if ended || self.hands[number].next <= self.now {
+            self.looks(number).await;
+        }
+    }
+
+    /// Whether it is time to kill it. Nobody is killed so often with one job that it would be given up.
+    fn is_killed(&mut self, number: usize) -> bool {
+        let (now, works) = (self.now, &mut self.hands[number].works);
+        let tired = works.iter().any(|work| work.claim.attempt + 2 > ATTEMPTS_MAX);
+        let mut killed = false;
+        for work in works.iter_mut().filter(|work| work.dies.is_some_and(|dies| dies <= now)) {
+            work.dies = None;
+            killed |= !tired;
+        }
+        killed
     }
 
     async fn comes(&mut self, number: usize) {
         self.names += 1;
         let me = Me { name: format!("w{}", self.names), host: "host".to_owned(), labels: Vec::new() };
-        let mut shift = Shift::new(me, lease());
+        let mut shift = Shift::new(me, term());
         shift.begin(self.catalog, &self.policies, self.now).await.expect("the catalog");
-        let stays = self.dice.span(86_400, 86_400 * 20);
+        let stays = self.dice.span(3600, 86_400 * 2);
         let hand = &mut self.hands[number];
         (hand.shift, hand.since, hand.next, hand.turns) = (Some(shift), self.now, self.now, self.now + stays);
     }
 
-    /// Ends what is done.
-    async fn ends(&mut self, number: usize) {
+    /// Ends what is done; whether there was something.
+    async fn ends(&mut self, number: usize) -> bool {
         let now = self.now;
         let done: Vec<Work> = self.hands[number].works.extract_if(.., |work| work.ends <= now).collect();
+        let some = !done.is_empty();
         for work in done {
             let end = holdfast_scheduler::catalog::JobEnd::Done { code: 0, message: String::new() };
             let counted = self.catalog.finish(&work.claim, &end, now).await.expect("the catalog");
             assert!(counted, "{:?} was somebody else's at its end", work.claim);
             self.worked(work, now, true);
         }
+        some
     }
 
     fn worked(&mut self, work: Work, to: Timestamp, counted: bool) {
@@ -266,6 +285,7 @@ impl Year<'_> {
         (hand.shift, hand.turns) = (None, self.now + away);
         self.story.there.push((hand.since, self.now));
         self.story.killed += 1;
+        self.watch = self.now + TERM + SignedDuration::from_mins(1);
         let works = std::mem::take(&mut hand.works);
         works.into_iter().for_each(|work| self.worked(work, self.now, false));
     }
@@ -287,7 +307,7 @@ impl Year<'_> {
         let hand = &mut self.hands[number];
         let Some(mut shift) = hand.shift.take() else { return };
         for work in &hand.works {
-            assert!(self.catalog.renew(&work.claim, self.now, lease()).await.expect("the catalog"));
+            assert!(self.catalog.renew(&work.claim, self.now, term()).await.expect("the catalog"));
         }
         let counted = Duration::try_from(self.now.duration_since(self.begin)).expect("later");
         let looked =
@@ -301,9 +321,8 @@ impl Year<'_> {
                 Some(Taken::Task(task)) => self.begins(number, task.claim),
             }
         }
-        let busy = self.hands.iter().any(|hand| !hand.works.is_empty());
-        // Others may be dead: somebody has to look while claims may run out.
-        let soon = self.now + if busy || self.story.killed > 0 { LEASE / 3 } else { LEASE * 6 };
+        let busy = self.now < self.watch || self.hands.iter().any(|hand| !hand.works.is_empty());
+        let soon = self.now + if busy { TERM / 3 } else { TERM * 8 };
         let hand = &mut self.hands[number];
         hand.next = looked.next.map_or(soon, |next| next.min(soon));
         hand.shift = Some(shift);
@@ -329,7 +348,7 @@ impl Year<'_> {
             self.hands.iter_mut().flat_map(|hand| &mut hand.works).for_each(|work| work.dies = None);
             self.turn().await;
         }
-        for hand in &self.hands {
+        for hand in self.hands.iter().filter(|hand| hand.shift.is_some()) {
             self.story.there.push((hand.since, self.now));
         }
     }
@@ -364,6 +383,6 @@ impl Year<'_> {
     }
 }
 
-fn lease() -> Duration {
-    Duration::try_from(LEASE).expect("some time")
+fn term() -> Duration {
+    Duration::try_from(TERM).expect("some time")
 }

@@ -141,7 +141,7 @@ impl Story {
         for at in rows.keys() {
             assert!(times.contains(at), "{:?} was entered for {at}, when nothing is due", rule.key);
         }
-        let (mut absorbed, mut before) = (0, None);
+        let mut absorbed = 0;
         for due in times {
             let Some(seen) = self.somebody(*due) else { break };
             let missed = seen > *due;
@@ -154,15 +154,11 @@ impl Story {
             let Some(job) = rows.get(due) else {
                 panic!("{:?} for {due} is not there, seen {seen}", rule.key)
             };
-            let more = if matches!(fate_of(before), Some(Why::Superseded)) {
-                1 + before.map_or(0, missed_of)
-            } else {
-                0
-            };
+            let more: u32 =
+                rows.values().filter(|row| gave_way(row, seen)).map(|row| 1 + row.due.missed).sum();
             assert_eq!(job.due.missed, absorbed + more, "{:?} for {due}: missed", rule.key);
             absorbed = 0;
             self.fate(rule, job, (*due, seen, missed), fates);
-            before = Some(*job);
         }
     }
 
@@ -189,7 +185,7 @@ impl Story {
             JobState::Ended { at, end: JobEnd::Skipped { .. } } => match fate_of(Some(job)) {
                 Some(Why::Coalesced) => {
                     // Whoever was killed is taken for alive until the claim runs out.
-                    let goes_on = |worked: &&Worked| worked.from <= seen && worked.to + super::LEASE >= seen;
+                    let goes_on = |worked: &&Worked| worked.from <= seen && worked.to + super::TERM >= seen;
                     assert!(worked().any(|worked| goes_on(&worked)), "{}", told());
                     fates.coalesced += 1;
                 }
@@ -232,6 +228,9 @@ fn fate_of(job: Option<&Job>) -> Option<Why> {
     }
 }
 
-fn missed_of(job: &Job) -> u32 {
-    job.due.missed
+/// Whether it was given up for one that was entered at a moment.
+fn gave_way(job: &Job, entered: Timestamp) -> bool {
+    let JobState::Ended { at, .. } = &job.state else { return false };
+    let soon = at.duration_since(entered).abs() < SignedDuration::from_secs(1);
+    soon && matches!(fate_of(Some(job)), Some(Why::Superseded))
 }

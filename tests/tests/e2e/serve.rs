@@ -34,7 +34,7 @@ pub(super) fn waiting() -> Shop {
 
 fn command(shop: &Shop, more: &[&str]) -> Command {
     let mut command = shop.command();
-    command.args(["serve", "--json", "--lease", "2s"]).arg(&shop.policy).args(more);
+    command.args(["serve", "--json", "--patience", "2s"]).arg(&shop.policy).args(more);
     command
 }
 
@@ -208,7 +208,7 @@ fn three_that_serve_the_same_do_each_thing_once() {
     }
     let start = || {
         let mut command = shop.command();
-        command.args(["serve", "--json", "--lease", "60s", "--once"]).arg(&folder);
+        command.args(["serve", "--json", "--patience", "60s", "--once"]).arg(&folder);
         shop.world.leash_as(command, &[])
     };
     let all = [start(), start(), start()].map(|serve| serve.ends_alone(&[]).ends(0));
@@ -277,7 +277,7 @@ fn policies_are_read_again_and_a_wrong_one_is_served_as_it_was() {
     };
     write("one", "");
     let mut command = shop.command();
-    command.args(["serve", "--json", "--lease", "60s"]).arg(&folder);
+    command.args(["serve", "--json", "--patience", "60s"]).arg(&folder);
     let mut serve = Going::start(&shop.world, command);
     serve.says("what", "ready", 1);
     // One that is wrong keeps nobody from anything, and is told once.
@@ -318,6 +318,18 @@ fn what_cannot_be_served_is_refused_at_the_start() {
     shop.world.run_as(&mut command, &[]).ends(1).says(&["nobody knows what runs elsewhere"]);
 }
 
+/// What is remembered nowhere else is in the repository: nothing is done once more.
+#[test]
+fn a_catalog_that_was_lost_is_made_up_for_from_the_repositories() {
+    let shop = Shop::new(YEARLY);
+    once(&shop).ends(0);
+    fs::remove_dir_all(shop.world.path("home/.local")).unwrap();
+    let ran = once(&shop).ends(0);
+    assert_eq!(jobs(&ran.lines()), [""; 0]);
+    assert!(ran.lines().iter().any(|line| line["what"] == "past_found"), "{}", ran.out);
+    assert_eq!(whole(&shop), 1);
+}
+
 /// A part of a policy at a time, as `serve` runs it, and what a hold keeps from being done.
 #[test]
 fn parts_of_a_policy_and_what_a_hold_stops() {
@@ -338,6 +350,7 @@ fn parts_of_a_policy_and_what_a_hold_stops() {
     assert_eq!(steps(&shop.json("run", &["--only", "prune"]).ends(0)), ["prune done"]);
     assert_eq!(steps(&shop.json("run", &["--only", "check"]).ends(0)), ["check done"]);
     shop.json("run", &["--only", "check", "--source", "tree"]).ends(2);
+    shop.world.run(&[&"backup", &"--label", &"other/tree", &shop.world.path("tree")]).ends(0);
     shop.world.run(&[&"hold", &"--source", &"other/tree", &"--reason", &"not ours"]).ends(0);
     assert_eq!(steps(&shop.json("run", &["--only", "prune"]).ends(0)), ["prune done"]);
     shop.world.run(&[&"hold", &"--source", &"shop/tree", &"--reason", &"a case"]).ends(0);

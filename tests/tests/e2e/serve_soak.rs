@@ -92,7 +92,7 @@ retention: {{ keep_last: 5 }}
 
     fn start(&mut self) {
         let mut command = self.command();
-        command.args(["serve", "--json", "--lease", "8s", "--stuck-timeout", "20s"]).arg(&self.policy);
+        command.args(["serve", "--json", "--patience", "8s", "--stuck-timeout", "20s"]).arg(&self.policy);
         self.serve = Some(Going::start(&self.world, command));
     }
 

@@ -392,7 +392,7 @@ mod tests {
     fn what_is_no_verb_is_refused() {
         assert_eq!(parse(&["server"]).unwrap_err().kind(), ErrorKind::InvalidSubcommand);
         assert_eq!(parse(&["server"]).unwrap_err().exit_code(), 2);
-        assert!(parse(&["serve"]).is_err() && parse(&["serve", "/p", "--lease", "1s"]).is_err());
+        assert!(parse(&["serve"]).is_err() && parse(&["serve", "/p", "--patience", "1s"]).is_err());
     }
 
     #[test]

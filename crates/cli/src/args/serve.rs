@@ -43,8 +43,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "LABEL", value_delimiter = ',')]
     pub(crate) labels: Vec<String>,
     /// A worker of which nothing is heard for so long is taken for dead, and another does its jobs anew
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = lease)]
-    pub(crate) lease: Duration,
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = patience)]
+    pub(crate) patience: Duration,
     /// Do what is due now, and end; no log is streamed
     #[arg(long)]
     pub(crate) once: bool,
@@ -57,7 +57,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// Reads a time in which a claim can be renewed.
-fn lease(text: &str) -> Result<Duration, String> {
+fn patience(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         short if short < Duration::from_secs(2) => Err("it has to be some time: 2s at least".to_owned()),
         time => Ok(time),

@@ -15,13 +15,13 @@ use crate::ink::{Ink, JobLine, ServiceLine, escape};
 use crate::settings::{certificates, current_dir, normalise, variable};
 use crate::wire_up;
 use async_trait::async_trait;
-use holdfast_scheduler::catalog::{Catalog, Place};
+use holdfast_scheduler::catalog::{Catalog, CatalogError, Place, Rebuilt, rebuild};
 use holdfast_scheduler::hands::{Answer, Call, Hands};
 use holdfast_scheduler::serve::job::Task;
-use holdfast_scheduler::serve::policies::File;
+use holdfast_scheduler::serve::policies::{File, Served};
 use holdfast_scheduler::serve::shift::Me;
 use holdfast_scheduler::serve::told::{JobState, Told};
-use holdfast_scheduler::serve::{Halt, Minute, Options, Requests, ServeError, Station, serve};
+use holdfast_scheduler::serve::{Halt, Minute, Options, Recalled, Requests, ServeError, Station, serve};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -37,6 +37,9 @@ use watch::Watch;
 /// The codes of jobs, the one that says most first.
 const WORST: [u8; 6] = [1, 20, 22, 21, 23, 3];
 
+/// So long may repositories take to say what a lost catalog knew.
+const RECALL_MAX: Duration = Duration::from_secs(60);
+
 /// Serves policies.
 pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
     refuse_repository(&run.global)?;
@@ -47,7 +50,7 @@ pub(crate) async fn run(run: &Run, args: &ServeArgs) -> Result<(), Fault> {
     let options = Options {
         me: me(run, args),
         jobs: usize::from(args.jobs),
-        lease: args.lease,
+        term: args.patience,
         once: args.once,
         home: variable("HOME").map(PathBuf::from),
     };
@@ -222,6 +225,21 @@ impl Station for Post {
 
     async fn catalog(&self) -> Result<Catalog, String> {
         Catalog::open(&self.place).await.map_err(|error| error.to_string())
+    }
+
+    async fn recall(&self, catalog: &Catalog, served: &Served) -> Result<Recalled, CatalogError> {
+        let cancel = Cancel::default();
+        let hands = self.hands.clone().of(&served.policy).stopped_by(cancel.clone());
+        match tokio::time::timeout(RECALL_MAX, rebuild(catalog, &hands, &[&served.policy])).await {
+            Ok(rebuilt) => {
+                rebuilt.map(|Rebuilt { policies, gaps, .. }| Recalled { found: !policies.is_empty(), gaps })
+            }
+            Err(_) => {
+                cancel.raise();
+                let gap = format!("its repositories did not answer in {} s", RECALL_MAX.as_secs());
+                Ok(Recalled { found: false, gaps: vec![gap] })
+            }
+        }
     }
 
     async fn carry(&self, task: &Task, halt: &Halt) -> Result<Answer, String> {

@@ -91,6 +91,12 @@ impl OwnHands {
         self
     }
 
+    /// The same, stopped by another word than ours.
+    pub(crate) fn stopped_by(mut self, cancel: Cancel) -> Self {
+        self.ctx.cancel = cancel;
+        self
+    }
+
     /// The same, but nobody is told how far a verb is: what is asked for is short.
     pub(crate) fn silent(run: &Run) -> Self {
         let ink = Arc::new(Ink::new(Tone { quiet: true, ..run.ink.tone }));

@@ -22,6 +22,8 @@ const FAILURES_MAX: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Once it is to stop, an end is entered so often; what is not entered then is done anew.
 const LAST_TRIES: u32 = 5;
+/// Each of them may take so long.
+const LAST_TRY_MAX: Duration = Duration::from_secs(3);
 /// A stream that went on for so long is begun again at once.
 const STEADY_SECS: f64 = 60.0;
 /// How long is waited before one that failed again and again is begun anew, at most.
@@ -46,7 +48,7 @@ pub(super) async fn carry(
     station: Arc<dyn Station>,
     catalog: Catalog,
     task: Task,
-    lease: Duration,
+    term: Duration,
     halt: Halt,
 ) -> Outcome {
     let name = task.name();
@@ -54,7 +56,7 @@ pub(super) async fn carry(
     let begun = station.counted();
     let (answer, lost) = {
         let work = station.carry(&task, &halt);
-        while_held(&*station, &catalog, &task.claim, lease, &halt, work).await
+        while_held(&*station, &catalog, &task.claim, term, &halt, work).await
     };
     let seconds = Some(station.counted().saturating_sub(begun).as_secs_f64());
     let tell = |state, code, message: String| {
@@ -102,9 +104,11 @@ where
 {
     let (mut failures, mut last) = (0, 0);
     loop {
-        let why = match act().await {
-            Ok(done) => return Ok(done),
-            Err(why) => why.to_string(),
+        let patience = if halt.is_raised() { LAST_TRY_MAX } else { Duration::MAX };
+        let why = match tokio::time::timeout(patience, act()).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => "the catalog does not answer".to_owned(),
         };
         if halt.is_raised() {
             last += 1;
@@ -123,12 +127,12 @@ async fn while_held<T>(
     station: &dyn Station,
     catalog: &Catalog,
     claim: &Claim,
-    lease: Duration,
+    term: Duration,
     halt: &Halt,
     work: impl Future<Output = T>,
 ) -> (T, bool) {
     let mut work = pin!(work);
-    let every = lease / RENEWALS;
+    let every = term / RENEWALS;
     let (mut failures, mut lost) = (0, false);
     loop {
         tokio::select! {
@@ -136,7 +140,7 @@ async fn while_held<T>(
             done = &mut work => return (done, lost),
             () = tokio::time::sleep(every), if !lost => {}
         }
-        let renewal = catalog.renew(claim, station.now(), lease);
+        let renewal = catalog.renew(claim, station.now(), term);
         match tokio::time::timeout(every, renewal).await {
             Ok(Ok(true)) => failures = 0,
             Ok(Ok(false)) => lost = true,
@@ -155,11 +159,11 @@ pub(super) async fn stream(
     catalog: Catalog,
     task: Task,
     call: Call,
-    lease: Duration,
+    term: Duration,
     halt: Halt,
 ) -> Outcome {
     let work = again_and_again(&*station, &task, &call, &halt);
-    let ((), lost) = while_held(&*station, &catalog, &task.claim, lease, &halt, work).await;
+    let ((), lost) = while_held(&*station, &catalog, &task.claim, term, &halt, work).await;
     if !lost {
         // Whoever serves next takes it up; if this is not entered, when the claim has run out.
         let _ = insist(&halt, || catalog.give_back(&task.claim)).await;

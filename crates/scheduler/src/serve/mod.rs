@@ -27,9 +27,10 @@ use crate::hands::{Answer, Call};
 use crate::status::{Known, Unreadable};
 use async_trait::async_trait;
 use carry::pause;
+use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use job::Task;
-use policies::{File, Policies};
+use policies::{File, Policies, Served};
 use shift::{Me, Shift, Taken};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,10 +44,14 @@ use told::{Happens, Told};
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
 /// And no shorter than this, whatever is due.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
+/// A look that goes on when it is to stop may take so long: a server that is gone is not waited for.
+const LOOK_GRACE: Duration = Duration::from_secs(3);
 /// How often who wants to is called.
 const MINUTE: Duration = Duration::from_secs(60);
 /// A catalog that cannot be used is tried again after so long, at most.
 const CATALOG_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The past of so many policies is asked for at the same time.
+const RECALLED_AT_ONCE: usize = 4;
 /// What ended so long ago is forgotten, but for the last of each kind.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How often that is done.
@@ -71,6 +76,13 @@ pub trait Station: Send + Sync {
     /// # Errors
     /// It cannot be used now; in words for people.
     async fn catalog(&self) -> Result<Catalog, String>;
+
+    /// Makes up, from what its repositories say, for a past of a policy that the catalog does not know: of one that
+    /// was lost, or is new. Whether something was found, and what could not be asked; without waiting for ever.
+    ///
+    /// # Errors
+    /// The catalog cannot be used.
+    async fn recall(&self, catalog: &Catalog, served: &Served) -> Result<Recalled, CatalogError>;
 
     /// Carries a job out in a process of its own, to its end; asks it to stop when that is said, and waits for that.
     ///
@@ -100,6 +112,15 @@ pub trait Station: Send + Sync {
     async fn minute(&self, minute: Minute);
 }
 
+/// What was made up for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Whether anything was found.
+    pub found: bool,
+    /// What could not be asked, in words.
+    pub gaps: Vec<String>,
+}
+
 /// What is handed to who is called once a minute.
 #[derive(Debug, Clone)]
 pub struct Minute {
@@ -119,7 +140,7 @@ pub struct Options {
     /// So many jobs at once; streams do not count.
     pub jobs: usize,
     /// How long a claim holds without being renewed: so late is it noticed that a worker is dead.
-    pub lease: Duration,
+    pub term: Duration,
     /// Do what is due now, and end.
     pub once: bool,
     /// What `~/` in policies means.
@@ -166,7 +187,13 @@ pub async fn serve(
     service.refuse_nothing()?;
     loop {
         service.read_policies().await;
-        let look = service.look().await;
+        let mut stop = requests.stop.clone();
+        let look = tokio::select! {
+            biased;
+            look = service.look() => look,
+            // What was claimed and is not begun waits until the claim has run out.
+            () = waited(&mut stop, LOOK_GRACE) => break,
+        };
         service.station.alive();
         if service.options.once && service.is_over(&look)? {
             break;
@@ -182,6 +209,13 @@ pub async fn serve(
     }
     service.stop().await;
     Ok(service.codes)
+}
+
+/// Waits until it is to stop, and some time longer.
+async fn waited(stop: &mut watch::Receiver<bool>, grace: Duration) {
+    // Nobody who could say it is left: that is as good as said.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(grace).await;
 }
 
 /// What is at work for a claim.
@@ -231,7 +265,7 @@ impl Service {
         let began = (station.now(), station.counted());
         Self {
             policies: Policies::new(options.home.clone()),
-            shift: Shift::new(options.me.clone(), options.lease),
+            shift: Shift::new(options.me.clone(), options.term),
             station,
             options,
             catalog: None,
@@ -282,6 +316,7 @@ impl Service {
     async fn look(&mut self) -> Look {
         match self.try_to_look().await {
             Ok((next, busy)) => {
+                self.found();
                 self.each_minute();
                 Look { pause: self.until(next), busy, failed: None }
             }
@@ -302,6 +337,7 @@ impl Service {
         };
         let now = self.station.now();
         if !self.begun {
+            self.recall(&catalog).await.map_err(text)?;
             self.shift.begin(&catalog, &self.policies, now).await.map_err(text)?;
             self.begun = true;
         }
@@ -314,10 +350,38 @@ impl Service {
             next = looked.next;
             self.looked = true;
         }
-        self.found();
         let busy = self.claim(&catalog).await.map_err(text)?;
         self.clean(&catalog, now).await.map_err(text)?;
         Ok((next, busy))
+    }
+
+    /// Makes up for what the catalog does not know of the past of policies.
+    async fn recall(&self, catalog: &Catalog) -> Result<(), CatalogError> {
+        let ask = |served: Arc<Served>| async move {
+            let recalled = self.station.recall(catalog, &served).await;
+            recalled.map(|recalled| (served, recalled))
+        };
+        let all: Vec<_> = self.policies.all().map(Arc::clone).collect();
+        let mut asked = stream::iter(all).map(ask).buffer_unordered(RECALLED_AT_ONCE);
+        while let Some(recalled) = asked.next().await {
+            let (served, Recalled { found, gaps }) = recalled?;
+            let name = &served.policy.name;
+            if found {
+                self.station.say(&Told::past(
+                    Happens::PastFound,
+                    name,
+                    "its past comes from its repositories".into(),
+                ));
+            }
+            for gap in gaps {
+                self.station.say(&Told::past(
+                    Happens::PastUnknown,
+                    name,
+                    format!("{gap}; it may be done once more"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Forgets what is long over. A clock that leapt ahead makes nothing old.
@@ -360,7 +424,7 @@ impl Service {
     }
 
     fn begin(&mut self, catalog: &Catalog, task: Task) {
-        let (station, catalog, lease) = (Arc::clone(&self.station), catalog.clone(), self.options.lease);
+        let (station, catalog, term) = (Arc::clone(&self.station), catalog.clone(), self.options.term);
         let halt = Halt::default();
         let job = task.claim.job;
         let source = task.claim.due.source.as_deref().unwrap_or_default();
@@ -368,10 +432,8 @@ impl Service {
         let call = job::stream(&task.served, source).filter(|_| is_stream);
         let stream = call.clone().map(|call| (task.claim.clone(), call));
         let work = match call {
-            Some(call) => {
-                self.at_work.spawn(carry::stream(station, catalog, task, call, lease, halt.clone()))
-            }
-            None => self.at_work.spawn(carry::carry(station, catalog, task, lease, halt.clone())),
+            Some(call) => self.at_work.spawn(carry::stream(station, catalog, task, call, term, halt.clone())),
+            None => self.at_work.spawn(carry::carry(station, catalog, task, term, halt.clone())),
         };
         self.works.insert(job, AtWork { task: work.id(), halt, stream });
     }
@@ -422,7 +484,7 @@ impl Service {
 
     /// How long until the next look.
     fn until(&self, next: Option<Timestamp>) -> Duration {
-        let most = (self.options.lease / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+        let most = (self.options.term / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let due = next.map_or(SignedDuration::MAX, |next| next.duration_since(self.station.now()));
         Duration::try_from(due).unwrap_or(Duration::ZERO).clamp(LOOK_EVERY_MIN, most)
     }

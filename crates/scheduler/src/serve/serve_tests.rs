@@ -115,6 +115,10 @@ impl Station for Fake {
         }
     }
 
+    async fn recall(&self, _: &Catalog, _: &Served) -> Result<Recalled, CatalogError> {
+        Ok(Recalled::default())
+    }
+
     async fn carry(&self, task: &Task, halt: &Halt) -> Result<Answer, String> {
         self.carried.lock().unwrap().push(format!("{} {}", task.claim.due.activity, task.claim.due.policy));
         let running = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
@@ -166,7 +170,7 @@ fn me(name: &str) -> Me {
 }
 
 fn options(once: bool) -> Options {
-    Options { me: me("w"), jobs: 2, lease: Duration::from_millis(1600), once, home: None }
+    Options { me: me("w"), jobs: 2, term: Duration::from_millis(1600), once, home: None }
 }
 
 /// A service that goes on.

@@ -30,7 +30,7 @@ pub struct Me {
 #[derive(Debug)]
 pub struct Shift {
     me: Me,
-    lease: Duration,
+    term: Duration,
     leaps: Leaps,
     /// When each timer is to be looked at again: policy, activity, source.
     asleep: BTreeMap<(String, &'static str, Option<String>), Timestamp>,
@@ -61,10 +61,10 @@ pub enum Taken {
 impl Shift {
     /// A worker that begins.
     #[must_use]
-    pub fn new(me: Me, lease: Duration) -> Self {
+    pub fn new(me: Me, term: Duration) -> Self {
         Self {
             me,
-            lease,
+            term,
             leaps: Leaps::default(),
             asleep: BTreeMap::new(),
             since: BTreeMap::new(),
@@ -74,8 +74,8 @@ impl Shift {
 
     /// How long a claim holds without being renewed.
     #[must_use]
-    pub const fn lease(&self) -> Duration {
-        self.lease
+    pub const fn term(&self) -> Duration {
+        self.term
     }
 
     /// Since when a policy is known.
@@ -133,7 +133,7 @@ impl Shift {
     }
 
     fn clock(&mut self, now: Timestamp, counted: Duration, looked: &mut Looked) {
-        if let Some(leap) = self.leaps.look(now, counted, self.lease) {
+        if let Some(leap) = self.leaps.look(now, counted, self.term) {
             let message =
                 format!("the clock was set by {leap:#}: nobody is taken for dead until they can be heard");
             looked.told.push(Told::service(Happens::ClockSet, message));
@@ -204,7 +204,7 @@ impl Shift {
         streams: bool,
     ) -> Result<Option<Taken>, CatalogError> {
         let worker = self.worker(policies, Some(streams));
-        let Some(claim) = catalog.claim(&worker, now, self.lease).await? else { return Ok(None) };
+        let Some(claim) = catalog.claim(&worker, now, self.term).await? else { return Ok(None) };
         let Some(served) = policies.get(&claim.due.policy) else {
             let why = "nobody here serves this policy any more".to_owned();
             return Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?)));

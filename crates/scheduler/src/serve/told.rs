@@ -100,6 +100,10 @@ pub enum Happens {
     StreamEnded,
     /// What kept a job broke off.
     JobBroke,
+    /// What the catalog does not know of a policy was found in its repositories.
+    PastFound,
+    /// It could not be asked for.
+    PastUnknown,
 }
 
 impl Happens {
@@ -118,6 +122,8 @@ impl Happens {
             Self::StreamBegins => "stream_begins",
             Self::StreamEnded => "stream_ended",
             Self::JobBroke => "job_broke",
+            Self::PastFound => "past_found",
+            Self::PastUnknown => "past_unknown",
         }
     }
 
@@ -165,6 +171,12 @@ impl Told {
     pub(super) fn stream(what: Happens, policy: &str, source: &str, message: String) -> Self {
         let (policy, source) = (Some(policy.to_owned()), Some(source.to_owned()));
         Self::Service(ServiceTold { what, policy, source, message })
+    }
+
+    /// Something about the past of a policy.
+    #[must_use]
+    pub(super) fn past(what: Happens, policy: &str, message: String) -> Self {
+        Self::of_policy(what, Some(policy), format!("{policy}: {message}"))
     }
 
     fn of_policy(what: Happens, policy: Option<&str>, message: String) -> Self {
