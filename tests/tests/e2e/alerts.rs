@@ -5,9 +5,11 @@
 use super::schema::assert_all_conform;
 use super::tree::put;
 use super::world::{Ran, Word, World};
+use holdfast_scheduler::catalog::{Catalog, Place};
 use holdfast_tests::hook::{Hook, Reply};
 use holdfast_tests::smtp::{Manners, Smtp};
 use holdfast_tests::tls::Tls;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -295,4 +297,43 @@ fn the_heart_beats_while_backups_are_young() {
     fs::write(&told.file, text.replacen("\nobjectives", &never, 1)).unwrap();
     told.run(1);
     assert_eq!(hook.requests().len(), 2);
+}
+
+#[test]
+fn the_digest_tells_what_the_repository_says() {
+    let (told, hook) = hooked();
+    let text = fs::read_to_string(&told.file).unwrap();
+    let more = "drill: { level: restore }\ndigest: { cron: '* * * * *' }\nnotify:";
+    fs::write(&told.file, text.replacen("notify:", more, 1)).unwrap();
+    // It is known since yesterday, so that a digest is due.
+    let place = Place::File(told.world.path("home/.local/state/holdfast/catalog.sqlite"));
+    let yesterday = Timestamp::now().checked_sub(SignedDuration::from_hours(24)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let catalog = Catalog::open(&place).await.unwrap();
+        let file = told.file.to_str().unwrap();
+        catalog.remember_policy("shop", file, "00", yesterday).await.unwrap();
+        catalog.close().await;
+    });
+    told.run(0);
+    let digests: Vec<Value> =
+        hook.requests().iter().map(|request| request.json()).filter(|json| json["event"] == "digest").collect();
+    assert_eq!(digests.len(), 1);
+    assert_message(&digests[0]);
+    assert_eq!(digests[0]["title"], "The week of shop: all is well");
+    let lines: Vec<&str> = digests[0]["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let text = lines.join("\n");
+    for part in [
+        "shop/tree: last good ",
+        "; proven ",
+        "drills of the week: 1 passed, 0 failed, 0 proved nothing, 0 due and not run",
+        "stored: ",
+        "open alerts: none",
+        "evidence: holdfast evidence verify --expect ",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // What it says of the evidence is what a later look is held against.
+    let mark = text.split("--expect ").nth(1).unwrap().lines().next().unwrap();
+    told.world.run(&[&"evidence", &"verify", &"--expect", &mark]).ends(0);
 }
