@@ -14,3 +14,4 @@ pub mod policy;
 pub mod run;
 pub mod schedule;
 pub mod status;
+pub mod trace;
