@@ -5,16 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
+mod catalog;
 mod killed;
 mod server;
-
-/// The cases, which the unit tests have too.
-mod catalog {
-    pub(crate) use holdfast_scheduler::catalog::*;
-
-    #[path = "../../../crates/scheduler/src/catalog/common_tests.rs"]
-    pub(crate) mod common_tests;
-}
 
 use catalog::common_tests::{CASES, Fresh, it_is_as_in_the_model};
 use catalog::{Catalog, CatalogError, Due, Place, Worker};
@@ -175,7 +168,9 @@ async fn a_server_that_is_away_is_told_with_what_to_do() {
     server.with(|cluster| cluster.stop());
     let error = refused(&database.place()).await;
     assert!(matches!(error, CatalogError::Away { .. }), "{error}");
-    assert!(error.to_string().contains("see that it runs") && error.to_string().contains("no backup depends"));
+    assert!(
+        error.to_string().contains("see that it runs") && error.to_string().contains("no backup depends")
+    );
     let error = catalog.policies().await.unwrap_err();
     assert!(matches!(error, CatalogError::Away { .. }), "{error}");
     // It comes back by itself.
@@ -189,7 +184,8 @@ async fn how_long_a_claim_holds_is_judged_by_the_servers_clock() {
     let catalog = Catalog::open(&server.database().place()).await.unwrap();
     // Hosts whose clocks are ten years off, in both directions.
     let real = Timestamp::now();
-    let (early, late) = (real - SignedDuration::from_hours(90_000), real + SignedDuration::from_hours(90_000));
+    let (early, late) =
+        (real - SignedDuration::from_hours(90_000), real + SignedDuration::from_hours(90_000));
     let due = Due {
         policy: "shop".into(),
         activity: "run".into(),
@@ -219,7 +215,7 @@ async fn a_hundred_thousand_jobs_are_no_trouble() {
     let catalog = Catalog::open(&database.place()).await.unwrap().by_handed_time();
     database.sql(
         "INSERT INTO holdfast.job (policy, activity, source, scheduled_for, missed, labels, group_names, state, fence, \
-         attempt, entered, ended, code, message) SELECT 'p' || n % 50, 'run', '', n * 1000, 0, '[]', '[]', 'done', 1, 1, \
+         attempt, entered, ended, code, message) SELECT 'p' || (n % 50), 'run', '', n * 1000, 0, '[]', '[]', 'done', 1, 1, \
          n, n, 0, '' FROM generate_series(1, 100000) AS n",
     );
     let at = |second| Timestamp::from_second(1_795_000_000 + second).unwrap();

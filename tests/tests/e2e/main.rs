@@ -27,6 +27,7 @@ mod bucket_versions;
 mod cluster;
 mod cluster_bad;
 mod cluster_blocks;
+mod cluster_catalog;
 mod cluster_drill;
 mod cluster_drill_dumps;
 mod cluster_drill_policy;

@@ -101,7 +101,9 @@ fn whatever_keeps_it_from_telling_is_3() {
     status(&world, &["--forget", "shop"], 3).says(&["no policy shop is remembered"]);
     let postgres = world
         .run_as(world.command().env("HOLDFAST_CATALOG", "postgres://me:secret@db/x"), &[&"status", &name]);
-    assert!(!postgres.ends(3).says(&["not supported"]).err.contains("secret"));
+    assert!(!postgres.ends(3).says(&["password in the URL"]).err.contains("secret"));
+    let mysql = world.run_as(world.command().env("HOLDFAST_CATALOG", "mysql://db/x"), &[&"status", &name]);
+    mysql.ends(3).says(&["not supported", "postgres://USER@HOST/DATABASE"]);
 
     // No secret here: nobody can tell. A wrong one, or no repository: a disaster.
     let mut command = world.command();

@@ -26,6 +26,10 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 /// So long a piece of work with a server may take, with finding a connection for it: a server that is
 /// started again is waited for, one whose machine is gone is not.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How a change begins on a server. Nobody waits for another for ever, and who stands still in the middle is
+/// let go of, with what it holds.
+const BEGIN: &str =
+    "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'";
 /// Connections of a process to a server, and to a file.
 const CONNECTIONS_MAX: u32 = 4;
 const CONNECTIONS_TO_FILE_MAX: u32 = 2;
@@ -123,6 +127,12 @@ impl Ask {
     pub(super) fn with(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
+    }
+
+    /// What a file would do for it.
+    #[cfg(test)]
+    pub(super) fn explained(self) -> Self {
+        Self { text: format!("EXPLAIN QUERY PLAN {}", self.text), ..self }
     }
 
     fn of_file<'a>(&'a self, text: &'a str) -> Query<'a, Sqlite, SqliteArguments<'a>> {
@@ -327,7 +337,7 @@ impl Base {
     pub(super) async fn change(&self) -> Read<Change> {
         Ok(match &self.pool {
             Pool::File(pool) => Change::File(pool.begin_with("BEGIN IMMEDIATE").await?),
-            Pool::Server(pool) => Change::Server(pool.begin().await?),
+            Pool::Server(pool) => Change::Server(pool.begin_with(BEGIN).await?),
         })
     }
 
@@ -335,7 +345,7 @@ impl Base {
     pub(super) async fn look(&self) -> Read<Change> {
         Ok(match &self.pool {
             Pool::File(pool) => Change::File(pool.begin().await?),
-            Pool::Server(pool) => Change::Server(pool.begin().await?),
+            Pool::Server(pool) => Change::Server(pool.begin_with(BEGIN).await?),
         })
     }
 

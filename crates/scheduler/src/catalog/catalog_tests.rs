@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use super::base::ask;
-use super::{Catalog, CatalogError, Place, Run, RunEnd};
+use super::jobs::fitting;
+use super::{Catalog, CatalogError, Due, JobEnd, Place, Run, RunEnd, Worker};
 use jiff::Timestamp;
 use std::path::Path;
 
@@ -138,4 +139,44 @@ async fn a_look_makes_no_catalog() {
     assert!(!matches!(&path, Place::File(file) if file.exists()));
     Catalog::open(&path).await.unwrap().close().await;
     assert!(Catalog::open_if_there(&path).await.unwrap().is_some());
+}
+
+/// How long it takes is printed; how it is done is asserted.
+#[tokio::test]
+async fn a_claim_does_not_look_through_what_has_ended() {
+    let (_folder, path) = folder();
+    let catalog = Catalog::open(&path).await.unwrap();
+    let many = "INSERT INTO @job (policy, activity, source, scheduled_for, missed, labels, group_names, state, fence, \
+                attempt, entered, ended, code, message) \
+                WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000) \
+                SELECT 'p' || (n % 50), 'run', '', n, 0, '[]', '[]', 'done', 1, 1, n, n, 0, '' FROM numbers";
+    assert_eq!(catalog.base.execute(&ask(many)).await.unwrap(), 100_000);
+    let worker = Worker { name: "w".into(), host: "h".into(), labels: vec!["s3".into()] };
+    let plan = catalog.all(&fitting(&worker).explained(), |row| row.text("detail")).await.unwrap();
+    assert!(plan.iter().any(|step| step.contains("job_free")), "{plan:?}");
+    assert!(!plan.iter().any(|step| step.starts_with("SCAN") && !step.contains("INDEX")), "{plan:?}");
+    for number in 0..50 {
+        let due = Due {
+            policy: format!("p{number}"),
+            activity: "run".into(),
+            source: None,
+            scheduled_for: at(number),
+            labels: vec!["s3".into()],
+            groups: vec![format!("g{number}")],
+            missed: 0,
+        };
+        assert!(catalog.enter(&due, at(0)).await.unwrap());
+    }
+    let begun = std::time::Instant::now();
+    for number in 0..50 {
+        let claim =
+            catalog.claim(&worker, at(500), std::time::Duration::from_secs(60)).await.unwrap().unwrap();
+        assert_eq!(claim.due.scheduled_for, at(number));
+        let end = JobEnd::Done { code: 0, message: String::new() };
+        assert!(catalog.finish(&claim, &end, at(501)).await.unwrap());
+    }
+    eprintln!("a claim and its end beside 100,000 jobs: {:?}", begun.elapsed() / 50);
+    let begun = std::time::Instant::now();
+    assert_eq!(catalog.clean(at(-1)).await.unwrap().jobs, 100_000);
+    eprintln!("100,000 jobs forgotten in {:?}", begun.elapsed());
 }

@@ -469,7 +469,7 @@ async fn forget_needs(change: &mut Change, job: i64) -> Result<(), sqlx::Error> 
 }
 
 /// The job that a worker should claim.
-fn fitting(worker: &Worker) -> Ask {
+pub(super) fn fitting(worker: &Worker) -> Ask {
     let places: String = (1..=worker.labels.len()).map(|number| format!(", ${number}")).collect();
     // Nothing needs the empty label: it makes a list where the worker has none.
     let lacking = format!(
