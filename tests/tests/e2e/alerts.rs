@@ -6,6 +6,7 @@ use super::schema::assert_all_conform;
 use super::tree::put;
 use super::world::{Ran, Word, World};
 use holdfast_scheduler::catalog::{Catalog, Place};
+use holdfast_tests::forward::Forward;
 use holdfast_tests::hook::{Hook, Reply};
 use holdfast_tests::smtp::{Manners, Smtp};
 use holdfast_tests::tls::Tls;
@@ -315,12 +316,17 @@ fn the_digest_tells_what_the_repository_says() {
         catalog.close().await;
     });
     told.run(0);
-    let digests: Vec<Value> =
-        hook.requests().iter().map(|request| request.json()).filter(|json| json["event"] == "digest").collect();
+    let digests: Vec<Value> = hook
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .filter(|json| json["event"] == "digest")
+        .collect();
     assert_eq!(digests.len(), 1);
     assert_message(&digests[0]);
     assert_eq!(digests[0]["title"], "The week of shop: all is well");
-    let lines: Vec<&str> = digests[0]["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let lines: Vec<&str> =
+        digests[0]["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     let text = lines.join("\n");
     for part in [
         "shop/tree: last good ",
@@ -335,4 +341,36 @@ fn the_digest_tells_what_the_repository_says() {
     // What it says of the evidence is what a later look is held against.
     let mark = text.split("--expect ").nth(1).unwrap().lines().next().unwrap();
     told.world.run(&[&"evidence", &"verify", &"--expect", &mark]).ends(0);
+}
+
+#[test]
+fn a_proxy_is_gone_through_but_for_those_that_need_none() {
+    let (hook, forward) = (Hook::start(), Forward::start());
+    let tls = Tls::start(&hook.url(""));
+    let told = Told::new(
+        "  - { webhook: { url: { file: hook.url }, secret: { file: hook.secret } } }\n\
+         heartbeat: { url: { file: hook.url } }",
+    );
+    Told::secret(&told.world, "hook.url", &format!("{}/in/{HIDDEN}", tls.endpoint()));
+    Told::secret(&told.world, "hook.secret", SECRET);
+    let trusted = told.world.path("ca.pem");
+    fs::write(&trusted, tls.authority()).unwrap();
+    let run = |words: &[Word<'_>], around: &[(&str, &str)]| {
+        let mut command = told.world.command();
+        command.env_remove("HOLDFAST_REPOSITORY").env("AWS_CA_BUNDLE", &trusted).envs(around.iter().copied());
+        told.world.run_as(&mut command, words).ends(0)
+    };
+    let proxy = format!("http://somebody:geheim@{}", forward.authority());
+    let test: [Word<'_>; 3] = [&"notify", &"test", &told.file];
+    let ran = run(&test, &[("HTTPS_PROXY", &proxy)]);
+    let tunnel = format!("CONNECT {} ", tls.endpoint().replace("https://", ""));
+    let seen = forward.take();
+    assert!(seen.len() == 1 && seen[0].starts_with(&tunnel), "{seen:?}");
+    assert!(!ran.out.contains("geheim") && !ran.err.contains("geheim"));
+    // The heartbeat likewise.
+    run(&[&"run", &told.file], &[("HTTPS_PROXY", &proxy)]);
+    assert_eq!(forward.take().len(), 1);
+    run(&test, &[("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")]);
+    assert_eq!(forward.take(), [""; 0]);
+    assert_eq!(hook.requests().len(), 3);
 }
