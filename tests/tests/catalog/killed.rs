@@ -3,6 +3,7 @@
 
 use crate::catalog::{Catalog, CatalogError, Claim, Due, JobEnd, JobState, Worker};
 use crate::server::Server;
+use futures::future::BoxFuture;
 use holdfast_tests::postgres::Version;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ fn due(number: u32) -> Due {
 }
 
 /// Says something until the server has an answer.
-async fn until_answered<T>(mut say: impl AsyncFnMut() -> Result<T, CatalogError>) -> T {
+async fn until_answered<'a, T>(say: impl Fn() -> BoxFuture<'a, Result<T, CatalogError>>) -> T {
     loop {
         match say().await {
             Ok(answer) => return answer,
@@ -46,9 +47,9 @@ async fn until_answered<T>(mut say: impl AsyncFnMut() -> Result<T, CatalogError>
 
 async fn work(catalog: Catalog, me: Worker, done: Arc<AtomicU32>, ended: Ended) {
     while done.load(Ordering::Relaxed) < JOBS {
-        until_answered(async || catalog.take_back(Timestamp::now()).await).await;
+        until_answered(|| Box::pin(catalog.take_back(Timestamp::now()))).await;
         // A claim whose answer was lost is nobody's until it runs out.
-        let claim = until_answered(async || catalog.claim(&me, Timestamp::now(), TERM).await).await;
+        let claim = until_answered(|| Box::pin(catalog.claim(&me, Timestamp::now(), TERM))).await;
         let Some(claim) = claim else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
@@ -63,7 +64,7 @@ async fn work(catalog: Catalog, me: Worker, done: Arc<AtomicU32>, ended: Ended) 
 
 async fn finish(catalog: &Catalog, claim: &Claim) -> bool {
     let end = JobEnd::Done { code: 0, message: format!("by {}", claim.fence) };
-    until_answered(async || catalog.finish(claim, &end, Timestamp::now()).await).await
+    until_answered(|| Box::pin(catalog.finish(claim, &end, Timestamp::now()))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +81,8 @@ async fn a_server_that_is_killed_loses_no_job_and_none_is_done_twice() {
     }
     let enters = tokio::spawn(async move {
         for number in 0..JOBS {
-            until_answered(async || entering.enter(&due(number), Timestamp::now()).await).await;
+            let due = due(number);
+            until_answered(|| Box::pin(entering.enter(&due, Timestamp::now()))).await;
         }
     });
     for kill in 1..=KILLS {

@@ -3,7 +3,7 @@
 //!
 //! On purpose not here: the program on top of it, which `e2e` runs.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests say what they measured")]
 
 mod catalog;
 mod killed;
@@ -218,7 +218,7 @@ async fn a_hundred_thousand_jobs_are_no_trouble() {
          attempt, entered, ended, code, message) SELECT 'p' || (n % 50), 'run', '', n * 1000, 0, '[]', '[]', 'done', 1, 1, \
          n, n, 0, '' FROM generate_series(1, 100000) AS n",
     );
-    let at = |second| Timestamp::from_second(1_795_000_000 + second).unwrap();
+    let at = |second: i64| Timestamp::from_second(1_795_000_000 + second).unwrap();
     let worker = Worker { name: "w".into(), host: "h".into(), labels: vec!["s3".into()] };
     for number in 0..200 {
         let due = Due {
