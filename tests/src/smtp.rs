@@ -3,7 +3,7 @@
 //!
 //! On purpose not here: delivering anything; TLS from the first byte on, which `tls` puts before it.
 
-use crate::tls::acceptor;
+use crate::tls::{acceptor, listen};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,11 +55,11 @@ impl Smtp {
         let (acceptor, authority) = acceptor();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        let (listener, port) = listen();
         let mails = Arc::new(Mutex::new(Vec::new()));
         let server = Server { manners, acceptor, mails: Arc::clone(&mails) };
         runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
             while let Ok((client, _)) = listener.accept().await {
                 let server = server.clone();
                 tokio::spawn(async move { server.greet(client).await });

@@ -28,8 +28,7 @@ impl Tls {
         let (acceptor, authority) = acceptor();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        let (listener, port) = listen();
         let server = server.trim_start_matches("http://").to_owned();
         runtime.spawn(accept(listener, acceptor, server));
         Self { port, authority, runtime: Some(runtime) }
@@ -73,7 +72,16 @@ pub(crate) fn acceptor() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), authority.pem())
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, server: String) {
+/// Listens on a port that is free, also for who is asked for it inside of a runtime.
+pub(crate) fn listen() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, port)
+}
+
+async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, server: String) {
+    let listener = TcpListener::from_std(listener).expect("a socket");
     while let Ok((client, _)) = listener.accept().await {
         let (acceptor, server) = (acceptor.clone(), server.clone());
         tokio::spawn(async move {

@@ -406,7 +406,9 @@ fn the_security_page_names_tests_that_are_there() {
         let text = read(&path);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (at, line) in lines.iter().enumerate() {
-            let is_test = (at.saturating_sub(4)..at).any(|before| lines[before].starts_with("#[test]"));
+            let is_test = (at.saturating_sub(4)..at).any(|before| {
+                ["#[test]", "#[tokio::test"].iter().any(|mark| lines[before].starts_with(mark))
+            });
             let name =
                 line.trim_start_matches("async ").strip_prefix("fn ").and_then(|rest| rest.split('(').next());
             tests.extend(name.filter(|_| is_test).map(str::to_owned));

@@ -5,9 +5,12 @@
 use super::schema::assert_all_conform;
 use super::tree::put;
 use super::world::{Ran, Word, World};
+use holdfast_scheduler::catalog::{Catalog, Place};
+use holdfast_tests::forward::Forward;
 use holdfast_tests::hook::{Hook, Reply};
 use holdfast_tests::smtp::{Manners, Smtp};
 use holdfast_tests::tls::Tls;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -134,8 +137,7 @@ fn a_server_that_is_down_changes_no_exit_code_and_hears_it_later() {
     told.run(0);
     told.breaks();
     hook.answers(Reply::Status(500));
-    let ran = told.run(1);
-    ran.says(&["somebody was not told", "in trouble (500)"]);
+    let ran = told.run(1).says(&["somebody was not told", "in trouble (500)"]);
     assert!(!ran.err.contains(HIDDEN) && !ran.err.contains(SECRET), "{}", ran.err);
     let status = told.verb(&[&"status", &told.file]);
     assert!(
@@ -272,7 +274,7 @@ fn a_program_reads_the_message_and_finds_no_secret_of_another() {
         assert!(!ran.err.contains(hidden) && !ran.out.contains(hidden), "{hidden} is told");
     }
     // The mail server is not there: the others were told all the same.
-    ran.says(&["somebody was not told: shop: mail: "]);
+    assert!(ran.err.contains("somebody was not told: shop: mail: "), "{}", ran.err);
 }
 
 #[test]
@@ -295,4 +297,80 @@ fn the_heart_beats_while_backups_are_young() {
     fs::write(&told.file, text.replacen("\nobjectives", &never, 1)).unwrap();
     told.run(1);
     assert_eq!(hook.requests().len(), 2);
+}
+
+#[test]
+fn the_digest_tells_what_the_repository_says() {
+    let (told, hook) = hooked();
+    let text = fs::read_to_string(&told.file).unwrap();
+    let more = "drill: { level: restore }\ndigest: { cron: '* * * * *' }\nnotify:";
+    fs::write(&told.file, text.replacen("notify:", more, 1)).unwrap();
+    // It is known since yesterday, so that a digest is due.
+    let place = Place::File(told.world.path("home/.local/state/holdfast/catalog.sqlite"));
+    let yesterday = Timestamp::now().checked_sub(SignedDuration::from_hours(24)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let catalog = Catalog::open(&place).await.unwrap();
+        let file = told.file.to_str().unwrap();
+        catalog.remember_policy("shop", file, "00", yesterday).await.unwrap();
+        catalog.close().await;
+    });
+    told.run(0);
+    let digests: Vec<Value> = hook
+        .requests()
+        .iter()
+        .map(|request| request.json())
+        .filter(|json| json["event"] == "digest")
+        .collect();
+    assert_eq!(digests.len(), 1);
+    assert_message(&digests[0]);
+    assert_eq!(digests[0]["title"], "The week of shop: all is well");
+    let lines: Vec<&str> =
+        digests[0]["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let text = lines.join("\n");
+    for part in [
+        "shop/tree: last good ",
+        "; proven ",
+        "drills of the week: 1 passed, 0 failed, 0 proved nothing, 0 due and not run",
+        "stored: ",
+        "open alerts: none",
+        "evidence: holdfast evidence verify --expect ",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // What it says of the evidence is what a later look is held against.
+    let mark = text.split("--expect ").nth(1).unwrap().lines().next().unwrap();
+    told.world.run(&[&"evidence", &"verify", &"--expect", &mark]).ends(0);
+}
+
+#[test]
+fn a_proxy_is_gone_through_but_for_those_that_need_none() {
+    let (hook, forward) = (Hook::start(), Forward::start());
+    let tls = Tls::start(&hook.url(""));
+    let told = Told::new(
+        "  - { webhook: { url: { file: hook.url }, secret: { file: hook.secret } } }\n\
+         heartbeat: { url: { file: hook.url } }",
+    );
+    Told::secret(&told.world, "hook.url", &format!("{}/in/{HIDDEN}", tls.endpoint()));
+    Told::secret(&told.world, "hook.secret", SECRET);
+    let trusted = told.world.path("ca.pem");
+    fs::write(&trusted, tls.authority()).unwrap();
+    let run = |words: &[Word<'_>], around: &[(&str, &str)]| {
+        let mut command = told.world.command();
+        command.env_remove("HOLDFAST_REPOSITORY").env("AWS_CA_BUNDLE", &trusted).envs(around.iter().copied());
+        told.world.run_as(&mut command, words).ends(0)
+    };
+    let proxy = format!("http://somebody:geheim@{}", forward.authority());
+    let test: [Word<'_>; 3] = [&"notify", &"test", &told.file];
+    let ran = run(&test, &[("HTTPS_PROXY", &proxy)]);
+    let tunnel = format!("CONNECT {} ", tls.endpoint().replace("https://", ""));
+    let seen = forward.take();
+    assert!(seen.len() == 1 && seen[0].starts_with(&tunnel), "{seen:?}");
+    assert!(!ran.out.contains("geheim") && !ran.err.contains("geheim"));
+    // The heartbeat likewise.
+    run(&[&"run", &told.file], &[("HTTPS_PROXY", &proxy)]);
+    assert_eq!(forward.take().len(), 1);
+    run(&test, &[("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")]);
+    assert_eq!(forward.take(), [""; 0]);
+    assert_eq!(hook.requests().len(), 3);
 }

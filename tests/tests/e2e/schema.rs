@@ -281,6 +281,10 @@ const RARE: &[&str] = &[
     "coverage",
     "summary_coverage",
     "evidence_problem",
+    "channel_status",
+    "silence",
+    "silence_ended",
+    "notify_tested",
 ];
 
 /// And those that only runs with buckets write, which have tests of their own.
@@ -460,7 +464,7 @@ fn the_page_knows_every_verb_and_exit_code() {
     let verbs = verbs.map(|line| line.strip_prefix("  ").unwrap().split(' ').next().unwrap());
     let mut verbs: BTreeSet<_> = verbs.filter(|verb| !verb.is_empty()).map(str::to_owned).collect();
     assert!(
-        ["domain", "evidence", "help", "key", "policy", "repair", "wal"]
+        ["domain", "evidence", "help", "key", "notify", "policy", "repair", "wal"]
             .iter()
             .all(|verb| verbs.remove(*verb))
     );
@@ -468,6 +472,7 @@ fn the_page_knows_every_verb_and_exit_code() {
     verbs.extend(["list", "grant"].map(|verb| format!("domain {verb}")));
     verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
     verbs.extend(["check", "plan", "schema", "coverage"].map(|verb| format!("policy {verb}")));
+    verbs.insert("notify test".to_owned());
     verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "slot", "drop-slot"]

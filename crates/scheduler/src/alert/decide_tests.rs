@@ -277,7 +277,7 @@ fn a_thing_keeps_its_fingerprint() {
         fingerprint(&Problem { source: None, copy: Some("db".to_owned()), ..problem(State::High, "rpo") })
     );
     // A promise to whoever joins messages by it.
-    assert_eq!(one, "FINGERPRINT");
+    assert_eq!(one, "6a4ece12783b5d6f");
 }
 
 /// What happens in a minute.

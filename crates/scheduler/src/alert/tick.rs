@@ -110,7 +110,10 @@ async fn of_policy(
         Ok(put) => ticked.put += put,
         Err(error) => ticked.troubles.push(format!("{}: {error}", about.name)),
     }
-    let carried = about.channels.iter().map(|channel| outbox::carry(post, catalog, about.name, channel, now));
+    let mut carried = Vec::new();
+    for channel in &about.channels {
+        carried.push(outbox::carry(post, catalog, about.name, channel, now));
+    }
     // A channel that does not answer keeps no other waiting.
     for carried in futures::future::join_all(carried).await {
         match carried {
