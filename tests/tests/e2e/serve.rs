@@ -318,6 +318,18 @@ fn what_cannot_be_served_is_refused_at_the_start() {
     shop.world.run_as(&mut command, &[]).ends(1).says(&["nobody knows what runs elsewhere"]);
 }
 
+#[test]
+fn a_policy_is_run_by_a_worker_that_has_its_labels() {
+    let shop = Shop::new(&format!("{YEARLY}workers: [ tape, dc1 ]\n"));
+    let with = |labels: &str| {
+        let ran = shop.world.run_as(&mut command(&shop, &["--once", "--labels", labels]), &[]);
+        jobs(&ran.ends(0).lines())
+    };
+    assert_eq!(jobs(&once(&shop).ends(0).lines()), [""; 0]);
+    assert_eq!(with("dc1"), [""; 0]);
+    assert_eq!(with("dc1,tape"), ["begins run shop", "done run shop"]);
+}
+
 /// What is remembered nowhere else is in the repository: nothing is done once more.
 #[test]
 fn a_catalog_that_was_lost_is_made_up_for_from_the_repositories() {

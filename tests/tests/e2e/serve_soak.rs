@@ -196,6 +196,11 @@ fn it_goes_on_whoever_is_killed() {
     scene.serve().says("state", "done", 1);
     scene.serve().says("what", "stream_begins", 1);
     scene.tells("log-not-streamed", false);
+    until("no log comes", || {
+        let mut command = scene.world.command();
+        command.args(["-r", &scene.repository.url("shop"), "wal", "status", "--json"]);
+        scene.world.run_as(&mut command, &[]).out.contains("wal_timeline")
+    });
     let mut memory = Vec::new();
     loop {
         for part in PARTS {

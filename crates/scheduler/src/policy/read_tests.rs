@@ -92,7 +92,8 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "hartbeat:",
             &[
                 "13:1: `hartbeat` is not known | did you mean `heartbeat`? Known here: name, repository, copies, \
-             sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks",
+             sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks, \
+             workers",
             ],
         ),
         (
@@ -403,8 +404,7 @@ fn what_is_no_policy_at_all_is_told() {
     assert_eq!(
         told("just text"),
         ["1:1: a section of keys is wanted here, and this is text | its keys: name, \
-        repository, copies, sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, \
-         digest, hooks"]
+         repository, copies, sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks, workers"]
     );
     assert_eq!(told("a: [1, 2")[0].split(':').next(), Some("1"));
     assert!(told("a: *b")[0].contains("anchor") || told("a: *b")[0].contains("alias"));

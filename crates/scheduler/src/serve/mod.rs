@@ -337,21 +337,21 @@ impl Service {
         };
         let now = self.station.now();
         if !self.begun {
-            self.recall(&catalog).await.map_err(text)?;
-            self.shift.begin(&catalog, &self.policies, now).await.map_err(text)?;
+            self.recall(&catalog).await.map_err(|error| error.to_string())?;
+            self.shift.begin(&catalog, &self.policies, now).await.map_err(|error| error.to_string())?;
             self.begun = true;
         }
         let mut next = None;
         // What becomes due while it is carried out once is for the next time.
         if !(self.options.once && self.looked) {
             let looked = self.shift.look(&catalog, &self.policies, (now, self.station.counted())).await;
-            let looked = looked.map_err(text)?;
+            let looked = looked.map_err(|error| error.to_string())?;
             looked.told.iter().for_each(|told| self.station.say(told));
             next = looked.next;
             self.looked = true;
         }
-        let busy = self.claim(&catalog).await.map_err(text)?;
-        self.clean(&catalog, now).await.map_err(text)?;
+        let busy = self.claim(&catalog).await.map_err(|error| error.to_string())?;
+        self.clean(&catalog, now).await.map_err(|error| error.to_string())?;
         Ok((next, busy))
     }
 
@@ -532,8 +532,4 @@ impl Service {
             let _ = catalog.leave(&self.options.me.name).await;
         }
     }
-}
-
-fn text(error: CatalogError) -> String {
-    error.to_string()
 }
