@@ -122,6 +122,7 @@ fn header(object_type: ObjectType) -> Header {
 fn founding() -> Founding {
     let random = FoundingRandom {
         x25519: [0, 1, 2].map(|at: usize| array(&stored()[at].x25519_secret)),
+        wal: None,
         sign: [0xb1; 32],
         keys: [[0xa1; 32], [0xa2; 32], [0xa3; 32], [0xa4; 32]],
         ephemeral: [0xb2; 32],

@@ -105,6 +105,9 @@ fn info(repository: &Repository, entry: &MemberEntry) -> MemberInfo {
 /// We are no owner, what is to open the slot opens another already, or the store failed.
 pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey) -> Result<KeyInfo> {
     require_owner(repository, "admit members")?;
+    if role == Role::LogReader {
+        require_log_key(repository).await?;
+    }
     check_label(new.label.as_deref())?;
     refuse_known(repository, &new.secret).await?;
     let failed = |error| Error::format("the new keys", error);
@@ -140,6 +143,18 @@ pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey)
             Err(error)
         }
     }
+}
+
+/// Refuses where logs are sealed as contents are: who could open them could open everything.
+async fn require_log_key(repository: &Repository) -> Result<()> {
+    repository.refresh_members().await?;
+    if repository.bundle().sk_wal.is_some() {
+        return Ok(());
+    }
+    let what = "the keys of this repository are from before logs had one of their own, so no key could open logs \
+                alone: rotate them first (holdfast key rotate). Log that is stored from then on opens with such a key, \
+                so back the database up anew for a server that is to use one";
+    Err(Error::new(ErrorKind::Usage, what))
 }
 
 /// Shuts a member out: its later commits do not count. What it committed before stays. Cut off
@@ -220,8 +235,8 @@ fn next_bundle(ctx: &Ctx, repository: &Repository) -> Result<KeyBundle> {
     let kem = || KemSecret::new(ctx.random(), &(ctx.kem.generate)()?);
     let epoch = repository.standing().members.highest_epoch().checked_add(1);
     let epoch = epoch.ok_or_else(|| Error::new(ErrorKind::Usage, "there are no more numbers for keys"))?;
-    let (data, meta) = (kem().map_err(failed)?, kem().map_err(failed)?);
-    Ok(repository.bundle().renewed(epoch, [ctx.random(), ctx.random()], data, meta))
+    let pairs = [kem().map_err(failed)?, kem().map_err(failed)?, kem().map_err(failed)?];
+    Ok(repository.bundle().renewed(epoch, [ctx.random(), ctx.random()], pairs))
 }
 
 /// Who is to get new keys next: we ourselves, so that we can go on if this is cut off; then other

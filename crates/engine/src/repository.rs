@@ -201,6 +201,7 @@ impl Repository {
         }
         let random = FoundingRandom {
             x25519: [ctx.random(), ctx.random(), ctx.random()],
+            wal: Some(ctx.random()),
             sign: ctx.random(),
             keys,
             ephemeral: ctx.random(),

@@ -33,6 +33,7 @@ mod cluster_dumps;
 mod cluster_dumps_bad;
 mod cluster_facts;
 mod cluster_over;
+mod cluster_log_key;
 mod cluster_point;
 mod cluster_policy_bucket;
 mod cluster_proof;

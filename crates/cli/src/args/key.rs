@@ -18,6 +18,9 @@ use std::path::PathBuf;
 ///
 /// `reader`: restores and drills; writes nothing but evidence.
 ///
+/// `reader:wal`: fetches the log of databases and nothing else, for the `restore_command` of a server that
+/// recovers or stands by.
+///
 /// Give each host a writer's key of its own and keep the owner's key apart from all of them: who
 /// steals the host then neither reads the backups nor, where the storage lets it only add objects,
 /// destroys them. Keep a second owner's key, too.
@@ -107,6 +110,9 @@ pub(crate) enum MemberRole {
     Maintainer,
     /// Restores and drills, writes nothing but evidence
     Reader,
+    /// Fetches the log of databases and nothing else
+    #[value(name = "reader:wal")]
+    LogReader,
 }
 
 impl From<MemberRole> for Role {
@@ -116,6 +122,7 @@ impl From<MemberRole> for Role {
             MemberRole::Writer => Self::Writer,
             MemberRole::Maintainer => Self::Maintainer,
             MemberRole::Reader => Self::Reader,
+            MemberRole::LogReader => Self::LogReader,
         }
     }
 }
@@ -134,6 +141,7 @@ impl From<MemberRole> for Role {
 Examples:
   holdfast key add --label 'sealed envelope' --kit /media/usb/recovery-kit.txt
   holdfast key add --role writer --label web1 --new-password-file web1.password
+  holdfast key add --role reader:wal --label db2 --new-key-file db2.key
   head -c 64 /dev/urandom > new.key && holdfast key add --role reader --new-key-file new.key")]
 pub(crate) struct KeyAddArgs {
     /// Admit a new member that may do this

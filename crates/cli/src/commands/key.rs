@@ -54,7 +54,7 @@ pub(crate) async fn run(run: &Run, verb: &KeyVerb) -> Result<(), Fault> {
 }
 
 async fn list(run: &Run) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let outcome = keys(&run.ctx, &repository).await?;
     run.tell(&outcome.problems);
     if run.ink.tone.json {
@@ -140,7 +140,7 @@ fn new_key(run: &Run, new: &NewSecret) -> Result<NewKey, Fault> {
 
 /// Opens the repository before a new password is asked for; the kit's file is made before the key is.
 async fn add(run: &Run, args: &KeyAddArgs) -> Result<Repository, Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let new = new_key(run, &args.new)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let key = match args.role {

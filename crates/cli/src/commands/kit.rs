@@ -97,6 +97,13 @@ neither names nor contents of files: nothing can be restored with it, and it
 backs up nothing. To restore, an owner's or a reader's key is needed.
 "
         }
+        Role::LogReader => {
+            "
+This key is a READER:WAL's, for a server that recovers or stands by. It fetches
+the log of databases. It sees and opens no backup: nothing can be restored with
+it. For that an owner's or a reader's key is needed.
+"
+        }
         Role::Reader => {
             "
 This key is a READER's. It restores, dumps, checks and drills. It backs up
@@ -111,6 +118,7 @@ const fn purpose(role: Role) -> &'static str {
         Role::Owner | Role::Reader => "restore",
         Role::Writer => "back up",
         Role::Maintainer => "maintain",
+        Role::LogReader => "fetch the log",
     }
 }
 
@@ -120,7 +128,7 @@ const fn without(role: Role) -> &'static str {
         Role::Reader => {
             "Without the second, or another reader's or owner's key, nobody can read the backups."
         }
-        Role::Writer | Role::Maintainer => {
+        Role::Writer | Role::Maintainer | Role::LogReader => {
             "If the second is lost, an owner makes another key and removes this one."
         }
     }
@@ -136,6 +144,7 @@ const fn commands(role: Role) -> &'static str {
         }
         Role::Writer => "  holdfast backup /path/to/what/is/backed/up\n",
         Role::Maintainer => "  holdfast forget --help\n  holdfast prune\n  holdfast check\n",
+        Role::LogReader => "  holdfast wal status\n  holdfast wal fetch --help\n",
     }
 }
 

@@ -236,17 +236,22 @@ impl Run {
 
     /// Opens the repository with whatever opens it.
     pub(crate) async fn open(&self) -> Result<Repository, Fault> {
-        Ok(self.open_with_secret().await?.0)
+        self.open_for(Right::See).await
     }
 
     /// Opens the repository for something that not every key may do: refused before anything is done.
     pub(crate) async fn open_for(&self, right: Right) -> Result<Repository, Fault> {
-        let repository = self.open().await?;
+        let repository = self.open_for_any().await?;
         repository.require(right)?;
         Ok(repository)
     }
 
-    /// Opens the repository, and hands out what opened it.
+    /// Opens the repository for what takes no right at all.
+    pub(crate) async fn open_for_any(&self) -> Result<Repository, Fault> {
+        Ok(self.open_with_secret().await?.0)
+    }
+
+    /// Opens the repository for any right, and hands out what opened it.
     pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
         self.open_at(self.repository_place()?).await
     }

@@ -93,6 +93,7 @@ impl Golden {
     fn found() -> Self {
         let random = FoundingRandom {
             x25519: [0, 1, 2].map(|at: usize| array(&stored()[at].x25519_secret)),
+            wal: None,
             sign: random("sign owner"),
             keys: ["K_id", "K_cdc", "K_idx", "K_ref"].map(random),
             ephemeral: random("ephemeral owner"),
