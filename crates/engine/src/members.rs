@@ -19,7 +19,8 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_slots::{
-    KeyInfo, NewKey, check_label, delete_slot, delete_slots_of, refuse_known, terms, write_slot,
+    KeyInfo, NewKey, check_label, delete_slot, delete_slots_of, refuse_known, refuse_shared, terms,
+    write_slot,
 };
 use crate::maintain::shut_out_removed;
 use crate::repository::{Repository, put_or_mine};
@@ -110,6 +111,7 @@ pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey)
     }
     check_label(new.label.as_deref())?;
     refuse_known(repository, &new.secret).await?;
+    refuse_shared(repository, &new.secret, None).await?;
     let failed = |error| Error::format("the new keys", error);
     let kem = KemSecret::new(ctx.random(), &(ctx.kem.generate)().map_err(failed)?).map_err(failed)?;
     let keys = MemberKeys {

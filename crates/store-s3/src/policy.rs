@@ -166,7 +166,10 @@ mod tests {
         let names: Vec<_> = statements.iter().map(|statement| statement["Sid"].as_str()).collect();
         assert_eq!(names, [Some("Look"), Some("Read")]);
         let read = statements[1]["Resource"].to_string();
-        assert!(read.contains("backups/web1/wal/*") && read.contains("backups/web1/domains/*/wal/*"), "{read}");
+        assert!(
+            read.contains("backups/web1/wal/*") && read.contains("backups/web1/domains/*/wal/*"),
+            "{read}"
+        );
         assert!(!read.contains("packs") && !read.contains("web1/*\""), "{read}");
     }
 

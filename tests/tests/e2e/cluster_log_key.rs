@@ -23,7 +23,8 @@ fn key_file(world: &World, name: &str, byte: u8) -> PathBuf {
 fn run_with(world: &World, key: &Path, words: &[Word<'_>]) -> Ran {
     let mut command = world.as_nobody();
     command.env_remove("HOLDFAST_PASSWORD").env("HOLDFAST_CACHE_DIR", world.path("cache of the standby"));
-    let all: Vec<Word<'_>> = [&"--key-file" as Word<'_>, &key].into_iter().chain(words.iter().copied()).collect();
+    let all: Vec<Word<'_>> =
+        [&"--key-file" as Word<'_>, &key].into_iter().chain(words.iter().copied()).collect();
     world.run_as(&mut command, &all)
 }
 
@@ -40,7 +41,8 @@ fn a_standby_follows_with_a_key_for_the_log_alone() {
     for version in VERSIONS {
         let mut all = Archived::new(version);
         let (key, whole) = (key_file(&all.world, "standby.key", 9), all.world.path("key"));
-        all.run(&[&"key", &"add", &"--role", &"reader:wal", &"--new-key-file", &key, &"--label", &"db2"]).ends(0);
+        all.run(&[&"key", &"add", &"--role", &"reader:wal", &"--new-key-file", &key, &"--label", &"db2"])
+            .ends(0);
         all.commit(1..=2);
         all.backup();
         all.commit(3..=4);
@@ -79,7 +81,13 @@ fn refuses_the_rest(all: &Archived, key: &Path) {
     assert!(listed.iter().any(|line| line["message_type"] == "wal_file"), "{listed:?}");
     let shown = run(&[&"wal", &"status"]).ends(0);
     assert!(shown.out.contains("not for this key to see"), "{shown:?}");
-    assert!(run(&[&"wal", &"status", &"--json"]).ends(0).lines().iter().all(|line| line["message_type"] != "wal_window"));
+    assert!(
+        run(&[&"wal", &"status", &"--json"])
+            .ends(0)
+            .lines()
+            .iter()
+            .all(|line| line["message_type"] != "wal_window")
+    );
     run(&[&"key", &"list"]).ends(0);
     let before = objects(&world.repo);
     let (out, segment) = (world.path("out"), world.path("000000010000000000000001"));
@@ -106,8 +114,16 @@ fn refuses_the_rest(all: &Archived, key: &Path) {
     for words in refused {
         run(words).ends(1).says(&["this key is a reader:wal's: it can fetch and list the log", "Use a"]);
     }
-    for words in [&[&"key" as Word<'_>, &"rotate"][..], &[&"key", &"add", &"--role", &"reader", &"--new-key-file", &segment]] {
-        assert_ne!(run(words).code, 0, "{words:?}", words = words.iter().map(|word| word.as_ref()).collect::<Vec<_>>());
+    for words in [
+        &[&"key" as Word<'_>, &"rotate"][..],
+        &[&"key", &"add", &"--role", &"reader", &"--new-key-file", &segment],
+    ] {
+        assert_ne!(
+            run(words).code,
+            0,
+            "{words:?}",
+            words = words.iter().map(|word| word.as_ref()).collect::<Vec<_>>()
+        );
     }
     assert_eq!(objects(&world.repo), before, "something was written");
     assert!(!out.exists());

@@ -85,7 +85,8 @@ pub(crate) struct NewSecret {
     /// A key file whose text is in Vault or OpenBao opens the repository
     #[arg(long, value_name = "PATH#FIELD", conflicts_with = "kdf_memory")]
     pub(crate) new_key_vault: Option<OsString>,
-    /// The new key file is sealed by a key of the transit engine of Vault or OpenBao, which opens it
+    /// The new key file is sealed by this key of the transit engine of Vault or OpenBao; without a file one
+    /// is made, sealed by it, that lies in the repository alone
     #[arg(long, value_name = "MOUNT/KEY")]
     pub(crate) new_key_transit: Option<OsString>,
     /// The bytes of FILE open the repository instead of a password
@@ -136,9 +137,15 @@ impl From<MemberRole> for Role {
 /// The new password comes from --new-password-file, --new-password-command or
 /// HOLDFAST_NEW_PASSWORD, or is asked for twice. Trying one password costs 64 MiB of memory unless
 /// --kdf-memory says otherwise. The key is read back and opened before this ends well.
+///
+/// With --new-key-transit alone nothing has to be kept but the leave to use that key of the transit engine
+/// of Vault or OpenBao: a new key file goes into the repository as that key seals it, and --key-transit
+/// opens it. Who may decrypt with it has this member's keys, so make one for each member. The server makes
+/// a key that is not there where its policy lets the token create any.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  holdfast key add --role reader --label restores --new-key-transit transit/restores
   holdfast key add --label 'sealed envelope' --kit /media/usb/recovery-kit.txt
   holdfast key add --role writer --label web1 --new-password-file web1.password
   holdfast key add --role reader:wal --label db2 --new-key-file db2.key

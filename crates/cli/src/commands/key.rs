@@ -5,7 +5,7 @@
 use super::Run;
 use super::domain::{Changed, follow};
 use super::init::cost;
-use super::kit::{Kit, KitFile, is_key_file, program_hash};
+use super::kit::{Kit, KitFile, Opens, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 use crate::engine::{
     ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository,
@@ -100,7 +100,11 @@ fn cells(key: &KeyInfo) -> Vec<String> {
         shown_label(&key.label),
         key.role.word().to_owned(),
         brief(key.member),
-        if key.password_cost.is_some() { "password" } else { "key file" }.to_owned(),
+        match (&key.transit, key.password_cost) {
+            (Some(transit), _) => format!("sealed by {}", escape(transit.as_bytes())),
+            (None, Some(_)) => "password".to_owned(),
+            (None, None) => "key file".to_owned(),
+        },
         key.created.map(local).unwrap_or_else(|| "not known".into()),
         memory.unwrap_or_else(|| "-".into()),
         match (key.in_use, key.is_removed) {
@@ -134,7 +138,7 @@ fn new_key(run: &Run, new: &NewSecret) -> Result<NewKey, Fault> {
     Ok(NewKey {
         cost: new.kdf_memory.map(cost).transpose()?,
         label: new.label.clone(),
-        secret: secrets::get_new(new, &run.reach)?,
+        secret: secrets::get_new(new, &run.reach, || [run.ctx.random(), run.ctx.random()])?,
     })
 }
 
@@ -175,7 +179,7 @@ fn kit_text(repository: &Repository, key: &KeyInfo, new: &NewKey) -> String {
         location: &repository.location(),
         id: &repository.id().to_string(),
         host: &wire_up::host_name(),
-        with_key_file: is_key_file(&new.secret),
+        opens: Opens::of(&new.secret),
         key: &shown_label(&key.label),
         role: key.role,
         program: program_hash(),

@@ -277,7 +277,13 @@ impl Run {
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
         drop(opening);
-        let secret = secrets::get(&self.global, &self.reach, false)?;
+        let secret = match secrets::in_slot(&self.global, &self.reach)? {
+            Some(key) => {
+                let _looking = self.watchdog.repository();
+                opening::sealed(&place, &store, None, &key, (&self.reach, settings::variable)).await?
+            }
+            None => secrets::get(&self.global, &self.reach, false)?,
+        };
         self.listen()?;
         let store = self.guard(store);
         let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
@@ -320,7 +326,14 @@ impl Run {
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
         drop(opening);
-        let secret = secrets::get_from(from, &self.reach)?;
+        let secret = match secrets::in_slot_from(from, &self.reach).map_err(of_from)? {
+            Some(key) => {
+                let _looking = self.watchdog.other_repository(&name);
+                let around = (&self.reach, settings::variable);
+                opening::sealed(&place, &store, keys.clone(), &key, around).await.map_err(of_from)?
+            }
+            None => secrets::get_from(from, &self.reach)?,
+        };
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let guard = |store| wire_up::guard_other(store, &self.global, &self.watchdog, &place);
         let opener = (&secret, keys, RollBack::Refuse);

@@ -14,7 +14,9 @@ mod slot;
 pub use member::{MemberAction, MemberEntry, Members};
 pub use ring::Keyring;
 pub use session::{Opener, Sealer, SessionRow, SessionSecrets, WrappedSecret};
-pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms};
+pub use slot::{
+    Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms, Transit,
+};
 
 use crate::chunker::{BundleRule, GearTable};
 use crate::crypto::{
@@ -79,8 +81,7 @@ impl Role {
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader, Self::LogReader];
+    pub const ALL: [Self; 5] = [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader, Self::LogReader];
 
     fn from_byte(byte: u8) -> Result<Self, FormatError> {
         Self::ALL
@@ -255,19 +256,7 @@ impl KeyBundle {
         let mut private =
             |id| take_tag(&mut tags, id).map(|bytes| KemSecret::from_exposed(&bytes)).transpose();
         let (sk_data, sk_meta, sk_wal) = (private(0x8007)?, private(0x8008)?, private(0x800A)?);
-        Ok(Self {
-            key_epoch,
-            k_id,
-            k_cdc,
-            k_idx,
-            k_ref,
-            pk_data,
-            pk_meta,
-            sk_data,
-            sk_meta,
-            pk_wal,
-            sk_wal,
-        })
+        Ok(Self { key_epoch, k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta, pk_wal, sk_wal })
     }
 }
 

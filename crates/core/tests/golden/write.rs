@@ -139,7 +139,14 @@ impl Golden {
                 OWNER,
                 fixed_16(&format!("nonce {label}")),
             );
-            let terms = SlotTerms { role: Role::Owner, label: label.to_owned(), kdf, salt, created: None };
+            let terms = SlotTerms {
+                role: Role::Owner,
+                label: label.to_owned(),
+                kdf,
+                salt,
+                created: None,
+                transit: None,
+            };
             let slot = KeySlot::wrap(&self.founding.owner, terms, credential, &head);
             self.put(name::key_slot(id), slot.unwrap().encode(&head));
             ids.push(id);

@@ -15,8 +15,8 @@ use holdfast_engine::maintain::{
 use holdfast_engine::wal::{SegmentName, Timeline, WalArchive, WalListed, WalName};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, add_key, admit, backup, keys,
-    SnapshotFilter, last_slot_of, members, remove_key, remove_member, rotate, snapshots,
+    BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, SnapshotFilter, add_key, admit,
+    backup, keys, last_slot_of, members, remove_key, remove_member, rotate, snapshots,
 };
 use holdfast_store::fault::{Call, Fault};
 use holdfast_store::{FaultStore, Key, ObjectStore, Put};
@@ -183,7 +183,10 @@ fn who_fetches_logs_opens_those_and_nothing_else() {
         refused(world.restore(&standby, &all[0], &RestoreOptions::default()).await.map(drop).unwrap_err());
         refused(snapshots(&world.ctx(), &standby, &SnapshotFilter::default()).await.map(drop).unwrap_err());
         refused(prune(&world.ctx(), &standby, &prune_options()).await.map(drop).unwrap_err());
-        assert_eq!(append(&world.ctx(), &standby, "drill", b"{}").await.unwrap_err().kind, ErrorKind::NotAllowed);
+        assert_eq!(
+            append(&world.ctx(), &standby, "drill", b"{}").await.unwrap_err().kind,
+            ErrorKind::NotAllowed
+        );
         assert_eq!(world.names(""), before, "something was written");
         // Once it is shut out and the keys are rotated, what comes later is closed to it.
         remove_member(&world.ctx(), &owner, member_of(&world, &owner, Role::LogReader)).await.unwrap();
@@ -217,7 +220,11 @@ fn an_older_repository_has_to_rotate_its_keys_before_it_admits_who_fetches_logs(
         for WalListed { name, .. } in &old {
             assert!(archive(&owner).get(name).await.unwrap().is_some());
             let closed = archive(&standby).get(name).await.unwrap_err();
-            assert!(chain(&closed).contains("it holds no key for this part of the log"), "{}", chain(&closed));
+            assert!(
+                chain(&closed).contains("it holds no key for this part of the log"),
+                "{}",
+                chain(&closed)
+            );
         }
         let name = WalName::whole(old[0].name.timeline, "000000010000000000000009");
         archive(&owner).put(&name, noise(1, 100)).await.unwrap();
@@ -228,7 +235,8 @@ fn an_older_repository_has_to_rotate_its_keys_before_it_admits_who_fetches_logs(
 /// Stores all files below a folder under their names.
 async fn put_all(world: &World, folder: &Path, prefix: &str) {
     for entry in std::fs::read_dir(folder).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name().into_string().unwrap())).unwrap();
+        let (path, name) =
+            entry.map(|entry| (entry.path(), entry.file_name().into_string().unwrap())).unwrap();
         let name = format!("{prefix}{name}");
         if path.is_dir() {
             Box::pin(put_all(world, &path, &format!("{name}/"))).await;

@@ -7,8 +7,8 @@ use super::lineage::history_of;
 use super::need::{Base, bases};
 use super::window::{Line, Window, windows};
 use crate::args::WalStatusArgs;
-use crate::engine::{Right, Snapshot};
 use crate::engine::wal::{Coverage, Gap, WalArchive, WalName, is_segment_length};
+use crate::engine::{Right, Snapshot};
 use crate::fault::Fault;
 use crate::ink::{
     Align, Table, WalStatusSummary, WalTimelineLine, WalWindowLine, age, counted, local, since, size,
