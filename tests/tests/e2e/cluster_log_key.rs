@@ -6,6 +6,7 @@ use super::cluster::start;
 use super::cluster_point::{Archived, PATIENCE, archive, ids, up_to};
 use super::world::{Ran, Word, World, objects};
 use holdfast_tests::postgres::{Cluster, VERSIONS};
+use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,8 +91,13 @@ fn refuses_the_rest(all: &Archived, key: &Path) {
     );
     run(&[&"key", &"list"]).ends(0);
     let before = objects(&world.repo);
-    let (out, segment) = (world.path("out"), world.path("000000010000000000000001"));
-    fs::write(&segment, [0; 16]).unwrap();
+    let is_segment = |line: &&Value| line["piece"].is_null() && line["file"].as_str().unwrap().len() == 24;
+    let first = listed.iter().filter(|line| line["message_type"] == "wal_file").find(is_segment).unwrap();
+    let [file, system] = ["file", "system"].map(|field| first[field].as_str().unwrap().to_owned());
+    let (out, segment) = (world.path("out"), world.path(&file));
+    run(&[&"wal", &"fetch", &file, &segment, &"--system", &system]).ends(0);
+    assert_eq!(fs::metadata(&segment).unwrap().len(), 16 << 20);
+    let key_of_another = key_file(world, "another.key", 10);
     let url = all.cluster.url();
     let refused: [&[Word<'_>]; 16] = [
         &[&"restore", &"latest", &"--target", &out],
@@ -104,7 +110,7 @@ fn refuses_the_rest(all: &Archived, key: &Path) {
         &[&"diff", &"latest", &"latest"],
         &[&"backup", &url],
         &[&"backup", &segment],
-        &[&"wal", &"push", &segment, &"--system", &"7"],
+        &[&"wal", &"push", &segment],
         &[&"wal", &"stream", &url, &"--slot", &"x", &"--once"],
         &[&"forget", &"latest"],
         &[&"prune"],
@@ -114,16 +120,9 @@ fn refuses_the_rest(all: &Archived, key: &Path) {
     for words in refused {
         run(words).ends(1).says(&["this key is a reader:wal's: it can fetch and list the log", "Use a"]);
     }
-    for words in [
-        &[&"key" as Word<'_>, &"rotate"][..],
-        &[&"key", &"add", &"--role", &"reader", &"--new-key-file", &segment],
-    ] {
-        assert_ne!(
-            run(words).code,
-            0,
-            "{words:?}",
-            words = words.iter().map(|word| word.as_ref()).collect::<Vec<_>>()
-        );
+    let add: [Word<'_>; 6] = [&"key", &"add", &"--role", &"reader", &"--new-key-file", &key_of_another];
+    for words in [&[&"key" as Word<'_>, &"rotate"][..], &add] {
+        run(words).ends(1);
     }
     assert_eq!(objects(&world.repo), before, "something was written");
     assert!(!out.exists());

@@ -87,7 +87,7 @@ pub(crate) struct NewSecret {
     pub(crate) new_key_vault: Option<OsString>,
     /// The new key file is sealed by this key of the transit engine of Vault or OpenBao; without a file one
     /// is made, sealed by it, that lies in the repository alone
-    #[arg(long, value_name = "MOUNT/KEY")]
+    #[arg(long, value_name = "MOUNT/KEY", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
     pub(crate) new_key_transit: Option<OsString>,
     /// The bytes of FILE open the repository instead of a password
     #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]

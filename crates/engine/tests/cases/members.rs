@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, noise, run, secret};
-use holdfast_core::crypto::KdfCost;
+use crate::harness::{
+    COST, ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
+};
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::keys::Role;
 use holdfast_engine::error::{Error, ErrorKind, Result};
@@ -23,12 +24,6 @@ use holdfast_store::{FaultStore, Key, ObjectStore, Put};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-
-const COST: KdfCost = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
-
-fn key_file(byte: u8) -> Secret {
-    Secret::KeyFile(vec![byte; 32])
-}
 
 fn new(byte: u8) -> NewKey {
     NewKey { secret: key_file(byte), label: Some(format!("key {byte}")), cost: Some(COST) }
