@@ -42,7 +42,7 @@ pub(crate) use holdfast_source_s3::{
     parse_metadata, parse_source,
 };
 pub(crate) use holdfast_store_s3::{
-    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, PolicyRole, Told,
+    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, Plain, PolicyRole, Told,
     buckets as list_buckets, policy,
 };
 pub(crate) use holdfast_vault::{
