@@ -331,10 +331,8 @@ impl Opener {
     ) -> Result<Secret, FormatError> {
         let keys = self.keys_of(key_epoch)?;
         let is_wal = |key: &&KemSecret| key.public().short_id() == wrapped.recipient;
-        let key = match (keys.wal.as_ref().filter(is_wal), &keys.data) {
-            (Some(key), _) | (None, Some(key)) => key,
-            (None, None) => return Err(FormatError::NotAllowed(NO_LOG_KEY)),
-        };
+        let key = keys.wal.as_ref().filter(is_wal).or(keys.data.as_ref());
+        let key = key.ok_or(FormatError::NotAllowed(NO_LOG_KEY))?;
         self.unwrap(key, member, SessionId(object.0), PackClass::Data, wrapped)
     }
 
