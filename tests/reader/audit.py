@@ -6,7 +6,7 @@ import records
 import roots
 import sessions
 from index import Segment
-from keys import MAINTAINER, OWNER, ROLES, WRITER, Slot
+from keys import LOG_READER, MAINTAINER, OWNER, ROLES, WRITER, Slot
 from notation import need
 from packs import Pack
 from pages import BLOCK_BYTES, Page, attributes
@@ -93,7 +93,7 @@ class Audit:
 
     def evidence(self, place):
         repository = self.repository
-        found = repository.signed(place, ROLES)
+        found = repository.signed(place, tuple(role for role in ROLES if role != LOG_READER))
         record = records.evidence(found, repository.k_ref(found))
         need(record.number == place.number, f"{place.name}: is record {record.number}")
         expected = self.chains.get(place.member, (0, bytes(32)))
@@ -191,7 +191,7 @@ def log_content(repository, place):
     """The bytes of a log segment."""
     found = repository.signed(place, WRITERS)
     record, header = records.log(found), found.header
-    secret = repository.unwrap(record.secret, header.key_epoch, header.member, header.id, records.LOG_CLASS, place.name)
+    secret = repository.unwrap_log(record.secret, header, place.name)
     return records.log_content(found, record, secret, repository.bundle(header.key_epoch).k_id)
 
 

@@ -6,10 +6,13 @@ from notation import Cursor, need, one_of, u64
 from primitives import (KEM_CIPHERTEXT, KEM_PUBLIC, KEM_SECRET, ZERO_NONCE, argon2id, decapsulate, derive,
                         hash16, short_id, unseal)
 
-OWNER, WRITER, MAINTAINER, READER = 1, 2, 3, 4
-ROLES = (OWNER, WRITER, MAINTAINER, READER)
+OWNER, WRITER, MAINTAINER, READER, LOG_READER = 1, 2, 3, 4, 5
+ROLES = (OWNER, WRITER, MAINTAINER, READER, LOG_READER)
 ADMIT, REMOVE = 1, 2
 DATA, META = 1, 2
+# The key pair of logs; what is sealed to it is of class 1 all the same.
+LOGS = "logs"
+TRANSIT = 0x0002
 WRAPPED = 1212
 
 
@@ -26,8 +29,18 @@ class Slot:
         self.sealed, self.commitment = body.bytes32(64 << 10), body.raw(32)
         tags = body.data[body.at:]
         self.tags = found.finish()
+        self.transit = self.method == 2 and self._transit(self.tags.get(TRANSIT))
         self.aad = self.header + fields + tags
         self._check_cost()
+
+    def _transit(self, tag):
+        """The key of a server and what it gave for the key file; None if it does not lie in the slot."""
+        if tag is None:
+            return None
+        cursor = Cursor(tag, f"{self.what}, sealed key file")
+        told = cursor.text16(), cursor.text16()
+        cursor.end()
+        return told
 
     def _check_cost(self):
         cost = (self.memory, self.passes, self.lanes)
@@ -77,7 +90,7 @@ class Bundle(NamedTuple):
 
 
 WIDTHS = {0x8001: 32, 0x8002: 32, 0x8003: 32, 0x8004: 32, 0x8005: KEM_PUBLIC, 0x8006: KEM_PUBLIC,
-          0x8007: KEM_SECRET, 0x8008: KEM_SECRET}
+          0x8007: KEM_SECRET, 0x8008: KEM_SECRET, 0x8009: KEM_PUBLIC, 0x800A: KEM_SECRET}
 
 
 def bundle(plain, epoch, what):
@@ -87,8 +100,9 @@ def bundle(plain, epoch, what):
     cursor.end()
     for tag, width in WIDTHS.items():
         need(tag not in tags or len(tags[tag]) == width, f"{what}: length of key {tag:04x}")
-    halves = lambda data, meta: {klass: tags[tag] for klass, tag in ((DATA, data), (META, meta)) if tag in tags}
-    return Bundle(*(tags.get(0x8001 + at) for at in range(4)), halves(0x8005, 0x8006), halves(0x8007, 0x8008))
+    halves = lambda *ids: {klass: tags[tag] for klass, tag in zip((DATA, META, LOGS), ids) if tag in tags}
+    return Bundle(*(tags.get(0x8001 + at) for at in range(4)),
+                  halves(0x8005, 0x8006, 0x8009), halves(0x8007, 0x8008, 0x800A))
 
 
 def open_bundle(identity, repository, epoch, sealed, what):
@@ -119,7 +133,7 @@ class Members:
     """The chain of members from its first entry on: who is in force, with which role and keys."""
 
     def __init__(self, open_object, has, first, owner):
-        self.in_force, self.last, self.count = {}, bytes(32), 0
+        self.in_force, self.signing, self.last, self.count = {}, {}, bytes(32), 0
         name = f"members/{0:016x}-{first}"
         need(has(name), f"{name}: is missing")
         while has(name):
@@ -137,6 +151,8 @@ class Members:
             founder = (entry.action, entry.role, entry.signing, entry.member)
             need(founder == (ADMIT, OWNER, owner, signer), f"{what}: is not the founder's")
             found.verify(owner)
+        known = self.signing.setdefault(entry.member, entry.signing)
+        need(known == entry.signing, f"{what}: another signing key of its member")
         if entry.action == ADMIT:
             self.in_force[entry.member] = entry
         else:
@@ -144,6 +160,11 @@ class Members:
         owners = [entry for entry in self.in_force.values() if entry.role == OWNER]
         need(owners, f"{what}: leaves no owner")
         self.last, self.count = found.hash, self.count + 1
+
+    def agreed_epoch(self):
+        """The highest key epoch of which every member in force has a bundle; those without any do not count."""
+        held = [{epoch for epoch, _ in entry.bundles} for entry in self.in_force.values() if entry.bundles]
+        return max(set.intersection(*held))
 
     def role(self, member):
         entry = self.in_force.get(member)
@@ -179,6 +200,12 @@ def wrapped(cursor):
     one_of(cursor.u16(), (2,), f"{cursor.what}: KEM method")
     need(cursor.u16() == KEM_CIPHERTEXT, f"{cursor.what}: length of a KEM ciphertext")
     return Wrapped(commitment, recipient, cursor.raw(KEM_CIPHERTEXT), cursor.raw(48))
+
+
+def log_key(wrap, secret_keys):
+    """The key that opens a log segment: that of logs, if it is sealed to that one."""
+    own = secret_keys.get(LOGS)
+    return own if own and wrap.recipient == short_id(own[2432:]) else secret_keys.get(DATA)
 
 
 def unwrap(wrap, secret_key, repository, member, session, klass, what):

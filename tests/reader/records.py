@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from keys import DATA, wrapped
+from keys import wrapped
 from notation import need
 from primitives import derive, keyed, unseal, unzstd
 
@@ -37,7 +37,6 @@ def log_content(found, record, secret, k_id):
     return plain
 
 
-LOG_CLASS = DATA
 KINDS = ("drill", "missed", "note", "access")
 
 

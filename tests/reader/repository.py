@@ -115,6 +115,12 @@ class Repository:
         need(klass in secret_keys, f"{what}: this key's role cannot read it")
         return keys.unwrap(wrap, secret_keys[klass], self.id, member, session, klass, what)
 
+    def unwrap_log(self, wrap, header, what):
+        """The secret of a log segment, with its object's id in the place of a session."""
+        key = keys.log_key(wrap, self.bundle(header.key_epoch).secret)
+        need(key, f"{what}: this key's role cannot read it")
+        return keys.unwrap(wrap, key, self.id, header.member, header.id, keys.DATA, what)
+
     def secret(self, row, klass):
         """A session's secret; each is unwrapped once."""
         known = self.cache.setdefault("secrets", {})

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from frame import SIGNED, Object, open_section, seal_section, signature_of
 from index import Delta, Segment
 from kyber_py.ml_kem import ML_KEM_768
-from notation import Cursor, need, u32, u64
+from notation import Cursor, Refused, need, u32, u64
 from packs import Pack
 from pages import (ATTRIBUTES, BIRTH, DEVICE, FILE, INODE_FLAGS, LINK_GROUP, OFFSETS, OPAQUE, PATHS, TARGET, Entry,
                    Extent, Owner, Page, attributes)
@@ -154,10 +154,10 @@ def check_session_row(data, kems):
     return row
 
 
-def check_wrapped(wrap, kem_secret, klass, secret):
-    opened = keys.unwrap(wrap, kem_secret, REPOSITORY, MEMBER, SESSION, klass, "wrapped secret")
+def check_wrapped(wrap, kem_secret, klass, secret, session=SESSION):
+    opened = keys.unwrap(wrap, kem_secret, REPOSITORY, MEMBER, session, klass, "wrapped secret")
     shared = decapsulate(kem_secret, wrap.ciphertext, "wrapped secret")
-    key = derive("holdfast 1 session wrap", shared, REPOSITORY, MEMBER, SESSION, bytes([klass]))
+    key = derive("holdfast 1 session wrap", shared, REPOSITORY, MEMBER, session, bytes([klass]))
     again = keys.Wrapped(derive("holdfast 1 session commitment", secret), short_id(kem_secret[2432:]),
                          wrap.ciphertext, seal(key, ZERO_NONCE, b"", secret))
     need(opened == secret and again == wrap, "wrapped secret: is another")
@@ -475,7 +475,7 @@ def check_record_objects(book, kems):
     need((entry.number, entry.action, entry.member, entry.role, entry.signing) ==
          (0, keys.ADMIT, MEMBER, keys.OWNER, signing_public(SEED)), "member entry")
     book.same("object id of entry 1", bytes.fromhex(keys.name_of_entry(1, member.hash).split("-")[1]))
-    check_log(opened(book.bytes("12 wal"), 12), kems)
+    check_log(opened(book.bytes("12 wal"), 12), kems.secret(KEM_DATA))
     record = records.evidence(section_at(opened(book.bytes("13 evidence"), 13), 40, K_REF, "evidence"), K_REF)
     need(record == (1, b"\x03" * 32, (1_700_000_000, 5), "drill", b'{"verdict":"pass"}'), "evidence")
     recover = book.bytes("digest of RECOVER.txt")
@@ -483,14 +483,95 @@ def check_record_objects(book, kems):
     need(stated.repository == REPOSITORY and stated.slot == "92" * 16, "holdfast.json")
 
 
-def check_log(found, kems):
+def check_log(found, kem, session=SESSION):
     """Its secret is that of the session: in a repository each log segment has its own."""
     record, plain = records.log(found), b"a segment of a log " * 50
     need(records.log_content(found, record, DATA_SECRET, K_ID) == plain, "wal")
-    check_wrapped(record.secret, kems.secret(KEM_DATA), 1, DATA_SECRET)
+    check_wrapped(record.secret, kem, 1, DATA_SECRET, session)
     key = derive("holdfast 1 wal", DATA_SECRET, found.header.bytes)
     payload = unseal(key, record.content[:12], record.content, record.sealed, "wal")
     need(seal(key, record.content[:12], record.content, payload) == record.sealed, "wal: sealed otherwise")
+
+
+# Members, after a rotation and a removal.
+
+NEXT_K_IDX, NEXT_K_REF = bytes([0xA5]) * 32, bytes([0xA6]) * 32
+WRITER, LOG_READER = b"\x66" * 16, b"\x77" * 16
+ENTRIES = ("the owner", "a writer", "who fetches logs", "the owner, rotated", "the writer, rotated",
+           "who fetches logs, rotated", "the writer is removed")
+BROKEN = ("the writer gives itself keys", "it follows another entry", "the writer has another signing key",
+          "the last owner is removed")
+
+
+def chain(objects):
+    """The chain that follows from these objects, each under the name that it has to have."""
+    found = [Object(data, f"entry {at}") for at, data in enumerate(objects)]
+    first = found[0].header.id.hex()
+    named = {f"members/{at:016x}-{one.header.id.hex()}": one for at, one in enumerate(found)}
+    need(len(named) == len(found), "entries of one name")
+    members = keys.Members(named.__getitem__, named.__contains__, first, signing_public(SEED))
+    need(members.count == len(found), "an entry is under another name")
+    return members
+
+
+def check_members(book, kems):
+    entries = [book.bytes(f"9 member, entry {at}: {name}") for at, name in enumerate(ENTRIES)]
+    members = [chain(entries[:count]) for count in range(1, len(entries) + 1)]
+    book.same_text("agreed key epochs after each entry", " ".join(str(one.agreed_epoch()) for one in members))
+    need(members[-1].role(WRITER) is None and members[-2].role(WRITER) == keys.WRITER, "the writer")
+    for name in BROKEN:
+        refused(name, lambda: chain(entries[:6] + [book.bytes(f"broken: {name}")]))
+    epochs = [(K_IDX, K_REF, None), (NEXT_K_IDX, NEXT_K_REF, 1)]
+    secrets = [(1, 2), (3, 4)]
+    for name, member, kem in (("owner", MEMBER, 0), ("who fetches logs", LOG_READER, 4)):
+        identity = keys.Identity(member, None, None, kems.secret(kem))
+        held = members[-1].bundles(identity, REPOSITORY)
+        need(sorted(held) == [0, 1], f"{name}: epochs")
+        for epoch, (k_idx, k_ref, logs) in enumerate(epochs):
+            own = {0x800A: kems.secret(logs)} if logs else {}
+            if member == MEMBER:
+                pairs = [kems.secret(at) for at in secrets[epoch]]
+                values = (K_ID, K_CDC, k_idx, k_ref, *(pair[2432:] for pair in pairs), *pairs)
+                own.update({0x8001 + at: value for at, value in enumerate(values)})
+                own.update({0x8009: kems.secret(logs)[2432:]} if logs else {})
+            plain = u32(epoch) + cutting.tags(dict(sorted(own.items())))
+            book.same(f"key bundle {epoch}, plain, {name}", plain)
+            need(keys.bundle(plain, epoch, name) == held[epoch], f"{name}: bundle {epoch}")
+    moved = book.bytes("broken: bundle 1 of who fetches logs, as 2")
+    refused("a bundle of another epoch", lambda: keys.open_bundle(identity, REPOSITORY, 2, moved, "key bundle"))
+    check_log_of_members(Object(book.bytes("12 wal, for who fetches logs"), "wal"), held[1].secret)
+    check_sealed_slot(book, kems)
+
+
+def check_log_of_members(found, secret_keys):
+    """Who holds the key of logs alone opens it."""
+    need(found.header.key_epoch == 1 and list(secret_keys) == [keys.LOGS], "wal: its keys")
+    found.verify(signing_public(SEED))
+    record = records.log(found)
+    need(keys.log_key(record.secret, secret_keys) == secret_keys[keys.LOGS], "wal: sealed to another key")
+    found.body.at = 0
+    check_log(found, secret_keys[keys.LOGS], OBJECT)
+
+
+def check_sealed_slot(book, kems):
+    data = book.bytes("8 key slot, key file sealed by a server")
+    slot = keys.Slot(opened(data, 8))
+    need(slot.transit == ("transit/holdfast", "vault:v1:c2VhbGVk"), "slot: what the server sealed")
+    need(slot.open(noise("key file", 64)).kem == kems.secret(KEM_OWNER), "slot: its keys")
+    body = book.bytes("broken: body of the key slot with another text of the server")
+    covered = header(8) + body
+    other = keys.Slot(opened(covered + hash(covered), 8))
+    need(other.transit == ("transit/holdfast", "vault:v1:d2VhbGVk"), "slot: what another sealed")
+    refused("a slot with another text", lambda: other.open(noise("key file", 64)))
+
+
+def refused(name, work):
+    """Whatever is broken must not pass."""
+    try:
+        work()
+    except Refused:
+        return
+    need(False, f"not refused: {name}")
 
 
 def check_argon2id(folder):
@@ -510,7 +591,8 @@ def run(folder):
             ("cuts", check_cuts), ("entries", check_entries), ("pages", check_pages),
             ("objects-session", check_session_objects), ("objects-index", check_index_objects),
             ("objects-maintenance", check_maintenance_objects),
-            ("objects-record", lambda book: check_record_objects(book, kems))):
+            ("objects-record", lambda book: check_record_objects(book, kems)),
+            ("objects-member", lambda book: check_members(book, kems))):
         book = Book(folder, name)
         check(book)
         count += book.close()

@@ -15,8 +15,8 @@ use crate::args::{FromArgs, Global, NewSecret};
 use crate::engine::Secret;
 use crate::fault::Fault;
 use crate::settings::variable;
-use crate::wire_up::Reach;
-use holdfast_core::keys::KEY_FILE_BYTES_MIN;
+use crate::wire_up::{Reach, TransitKey};
+use holdfast_core::keys::{KEY_FILE_BYTES_MIN, Transit};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -110,6 +110,25 @@ pub(crate) fn get(global: &Global, reach: &Reach, confirm: bool) -> Result<Secre
     })
 }
 
+/// The key of a transit engine that opens a slot of the repository by itself: it is given, and nothing
+/// else. The key file then lies sealed in the slot.
+pub(crate) fn in_slot(global: &Global, reach: &Reach) -> Result<Option<TransitKey>, Fault> {
+    transit_alone(&Stated::of(global, reach))
+}
+
+/// The same of the repository that is copied from.
+pub(crate) fn in_slot_from(from: &FromArgs, reach: &Reach) -> Result<Option<TransitKey>, Fault> {
+    transit_alone(&Stated::of_from(from, reach))
+}
+
+fn transit_alone(stated: &Stated<'_>) -> Result<Option<TransitKey>, Fault> {
+    let Some(key) = transit(stated) else { return Ok(None) };
+    match origin(stated, variable)? {
+        Origin::Person => vault::parse_key(&key).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Gets what opens the repository that is copied from.
 pub(crate) fn get_from(from: &FromArgs, reach: &Reach) -> Result<Secret, Fault> {
     const HINT: &str = "use --from-password-file, --from-password-command or --from-key-file, or set \
@@ -118,8 +137,18 @@ pub(crate) fn get_from(from: &FromArgs, reach: &Reach) -> Result<Secret, Fault> 
     stated(&Stated::of_from(from, reach), || bytes::prompt(text, HINT))
 }
 
-/// Gets what shall open the repository from now on.
-pub(crate) fn get_new(new: &NewSecret, reach: &Reach) -> Result<Secret, Fault> {
+/// Gets what shall open the repository from now on. With a key of a transit engine alone a key file is
+/// made of `random` that goes into its slot as that seals it, and is nowhere else.
+pub(crate) fn get_new(
+    new: &NewSecret,
+    reach: &Reach,
+    random: impl FnOnce() -> [[u8; 32]; 2],
+) -> Result<Secret, Fault> {
+    if let Some(key) = transit_alone(&Stated::of_new(new, reach))? {
+        let file = Bytes::new(random().concat());
+        let sealed = vault::seal(&key, &file, reach, variable)?;
+        return Ok(Secret::Sealed(file.to_vec(), Transit { key: key.to_string(), sealed }));
+    }
     const HINT: &str =
         "use --new-password-file, --new-password-command or --new-key-file, or set HOLDFAST_NEW_PASSWORD";
     stated(&Stated::of_new(new, reach), || bytes::prompt_twice("New password: ", HINT))
@@ -151,6 +180,7 @@ pub(crate) fn lasting(global: &Global, reach: &Reach) -> Result<Lasting, Fault> 
         }
         Origin::PasswordVault(_) | Origin::KeyVault(_) => Lasting::Passing("Vault"),
         Origin::Password | Origin::Key => Lasting::Passing("HOLDFAST_PASSWORD"),
+        Origin::Person if transit(&stated).is_some() => Lasting::Passing("Vault"),
         Origin::Person => Lasting::Passing("a person"),
     })
 }
@@ -167,7 +197,8 @@ fn stated(stated: &Stated<'_>, ask: impl FnOnce() -> Result<Bytes, Fault>) -> Re
         let what = "a key of Vault's transit engine is given, and no key file that it could open";
         return Err(Fault::usage(
             what,
-            "name the file too: --key-file, --key-credential or HOLDFAST_KEY_FILE",
+            "name the file too: --key-file, --key-credential or HOLDFAST_KEY_FILE; a key file that lies in a slot \
+             of its own is made with `holdfast key add --new-key-transit MOUNT/KEY`",
         ));
     }
     let key_file = |path: &Path| match &transit {

@@ -52,6 +52,7 @@ pub(crate) use holdfast_store_s3::{
 };
 pub(crate) use holdfast_vault::{
     Login, Reference, Server as VaultServer, TransitKey, VaultError, open_sealed, read as read_from_vault,
+    seal as seal_in_vault,
 };
 
 use crate::args::Global;

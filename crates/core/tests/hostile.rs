@@ -187,6 +187,8 @@ fn small_records_and_clear_text() {
         pk_meta: None,
         sk_data: None,
         sk_meta: None,
+        pk_wal: None,
+        sk_wal: None,
     };
     for seed in 0..3_000 {
         let text = changed(json, seed);

@@ -9,6 +9,7 @@
 mod fixture;
 
 use fixture::{array, bytes, is_writing, kem_calls, noise, source_path, stored};
+use holdfast_core::FormatError;
 use holdfast_core::chunk::{
     PackCipher, Packed, PageCiphers, PageText, StoredLength, open_data, open_page, open_page_refs,
     pack_payload, seal_data, seal_page,
@@ -24,8 +25,9 @@ use holdfast_core::index::{
     ChunkKey, ChunkRow, IndexTables, MultisetSum, PackRow, Partition, decode_delta, encode_delta,
 };
 use holdfast_core::keys::{
-    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Members, Opener, Role,
-    Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, found, open_bundle,
+    ChunkKind, Credential, Founding, FoundingRandom, Identifier, KeyBundle, KeySlot, Keyring, MemberAction,
+    MemberEntry, Members, Opener, Role, Sealer, SessionRow, SessionSecrets, SlotKdf, SlotTerms, Transit,
+    found, open_bundle, seal_bundle,
 };
 use holdfast_core::name::{PackClass, PackId};
 use holdfast_core::object::{Header, Object, ObjectType, encode_object, open_section, seal_section};
@@ -122,6 +124,7 @@ fn header(object_type: ObjectType) -> Header {
 fn founding() -> Founding {
     let random = FoundingRandom {
         x25519: [0, 1, 2].map(|at: usize| array(&stored()[at].x25519_secret)),
+        wal: None,
         sign: [0xb1; 32],
         keys: [[0xa1; 32], [0xa2; 32], [0xa3; 32], [0xa4; 32]],
         ephemeral: [0xb2; 32],
@@ -748,7 +751,7 @@ fn objects_of_members_and_records() {
     ] {
         let head = header(ObjectType::KeySlot);
         let (role, label) = (Role::Owner, "laptop".to_owned());
-        let terms = SlotTerms { role, label, kdf, salt: [0x91; 32], created: None };
+        let terms = SlotTerms { role, label, kdf, salt: [0x91; 32], created: None, transit: None };
         let slot = KeySlot::wrap(&founding.owner, terms, credential, &head).unwrap();
         let (head, body) = object(&mut book, name, &slot.encode(&head));
         let keys = KeySlot::decode(&body).unwrap().unwrap(&head, credential).unwrap();
@@ -795,6 +798,196 @@ fn objects_of_members_and_records() {
     assert_eq!(Repository::decode(&stored).unwrap(), repository);
     book.hex("digest of RECOVER.txt", &hash(RECOVER_TEXT.as_bytes()));
     book.close();
+}
+
+const WRITER: MemberId = MemberId([0x66; 16]);
+const LOG_READER: MemberId = MemberId([0x77; 16]);
+
+/// A chain of members that grows, and the books that it is written into.
+struct Chain {
+    book: Book,
+    members: Members,
+    agreed: Vec<String>,
+}
+
+impl Chain {
+    /// The next entry as an object, signed by one of the members.
+    fn made(&self, entry: &MemberEntry, author: MemberId, signer: &Signer) -> Vec<u8> {
+        let object = self.members.next_object().unwrap_or(ObjectId([0x44; 16]));
+        entry.encode(&Header { object, member: author, ..header(ObjectType::Member) }, signer)
+    }
+
+    fn follow(&self, entry: MemberEntry) -> MemberEntry {
+        MemberEntry { number: self.members.len() as u64, previous: self.members.last_hash(), ..entry }
+    }
+
+    fn append(&mut self, name: &str, entry: MemberEntry) {
+        let entry = self.follow(entry);
+        let made = self.made(&entry, MEMBER, &signer());
+        let stored = self.book.hex(&format!("9 member, entry {}: {name}", entry.number), &made);
+        self.members.append(&stored, REPOSITORY, &signer().public()).unwrap();
+        assert_eq!(self.members.last_of(entry.member), Some(&entry));
+        self.agreed.push(self.members.agreed_epoch().unwrap().to_string());
+    }
+
+    /// What must not follow.
+    fn refuse(&mut self, name: &str, made: &[u8], refused: FormatError) {
+        let stored = self.book.hex(&format!("broken: {name}"), made);
+        let (before, mut members) = (self.members.len(), self.members.clone());
+        assert_eq!(members.append(&stored, REPOSITORY, &signer().public()), Err(refused), "{name}");
+        assert_eq!(members.len(), before);
+    }
+}
+
+fn kem(at: usize) -> KemSecret {
+    let kem = &stored()[at];
+    KemSecret::new(array(&kem.x25519_secret), &kem.pair()).unwrap()
+}
+
+/// Admits with the part of each generation of keys that a role holds.
+fn admitted(member: MemberId, role: Role, sign: u8, at: usize, bundles: &[KeyBundle]) -> MemberEntry {
+    let sealed = |bundle: &KeyBundle| {
+        let part = bundle.of_role(role);
+        (
+            bundle.key_epoch,
+            seal_bundle(
+                &part,
+                REPOSITORY,
+                kem(at).public(),
+                &[0xb2 + bundle.key_epoch as u8; 32],
+                &kem_calls(),
+            )
+            .unwrap(),
+        )
+    };
+    MemberEntry {
+        number: 0,
+        previous: [0; 32],
+        action: MemberAction::Admit,
+        member,
+        role,
+        label: role.word().to_owned(),
+        sign: Signer::from_seed(key(sign)).public(),
+        kem: kem(at).public().clone(),
+        bundles: bundles.iter().map(sealed).collect(),
+    }
+}
+
+#[test]
+fn members_after_a_rotation_and_a_removal() {
+    let first = founding().bundle;
+    let next = first.renewed(1, [[0xa5; 32], [0xa6; 32]], [kem(3), kem(4), kem(1)]);
+    let both = [first.clone(), next.clone()];
+    let mut chain =
+        Chain { book: Book::open("objects-member"), members: Members::default(), agreed: Vec::new() };
+    chain.append("the owner", founding().entry);
+    chain.append("a writer", admitted(WRITER, Role::Writer, 0xb3, 3, &both[..1]));
+    chain.append("who fetches logs", admitted(LOG_READER, Role::LogReader, 0xb4, 4, &both[..1]));
+    let mut owner = founding().entry;
+    owner.bundles.extend(admitted(MEMBER, Role::Owner, 0xb1, 0, &both[1..]).bundles);
+    chain.append("the owner, rotated", owner);
+    let writer = admitted(WRITER, Role::Writer, 0xb3, 3, &both);
+    chain.append("the writer, rotated", writer.clone());
+    chain.append("who fetches logs, rotated", admitted(LOG_READER, Role::LogReader, 0xb4, 4, &both));
+
+    // What an owner must not say of the writer now, and what it must not say of itself.
+    let removal = MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..writer.clone() };
+    let (own, writers) = (signer(), Signer::from_seed(key(0xb3)));
+    let next_entry = chain.follow(removal.clone());
+    let by_itself = chain.made(&chain.follow(writer.clone()), WRITER, &writers);
+    chain.refuse("the writer gives itself keys", &by_itself, FormatError::Signature);
+    let stale = MemberEntry { previous: writer.previous, ..next_entry.clone() };
+    let misplaced = FormatError::Misplaced("its place in the chain of members");
+    chain.refuse("it follows another entry", &chain.made(&stale, MEMBER, &own), misplaced);
+    let other = MemberEntry { sign: own.public(), ..chain.follow(writer) };
+    let changed = FormatError::Malformed("the signing key of a member");
+    chain.refuse("the writer has another signing key", &chain.made(&other, MEMBER, &own), changed);
+    let last =
+        MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..chain.follow(founding().entry) };
+    let last_owner = FormatError::Malformed("the removal of the last owner");
+    chain.refuse("the last owner is removed", &chain.made(&last, MEMBER, &own), last_owner);
+
+    chain.append("the writer is removed", removal);
+    let Chain { mut book, members, agreed } = chain;
+    book.text("agreed key epochs after each entry", &agreed.join(" "));
+    assert_eq!((members.active(WRITER), members.removed(WRITER)), (None, Some(6)));
+    assert!(members.known(WRITER).is_some(), "what it signed verifies for ever");
+    for (name, member, role, at) in
+        [("owner", MEMBER, Role::Owner, 0), ("who fetches logs", LOG_READER, Role::LogReader, 4)]
+    {
+        let ring = Keyring::open(members.active(member).unwrap(), REPOSITORY, &kem(at), Some(1)).unwrap();
+        for bundle in &both {
+            let plain = bundle.of_role(role).encode();
+            book.hex(&format!("key bundle {}, plain, {name}", bundle.key_epoch), &plain);
+            assert_eq!(ring.of(bundle.key_epoch).unwrap().encode(), plain);
+        }
+    }
+    // A bundle under the number of another generation.
+    let entry = members.active(LOG_READER).unwrap();
+    let bundles = vec![(2, entry.bundles[1].1.clone())];
+    let moved = MemberEntry { bundles, ..entry.clone() };
+    book.hex("broken: bundle 1 of who fetches logs, as 2", &moved.bundles[0].1);
+    let refused = Keyring::open(&moved, REPOSITORY, &kem(4), None).unwrap_err();
+    assert_eq!(refused, FormatError::Malformed("the key epoch of a bundle"));
+    log_of_a_generation(&mut book, &both);
+    slot_with_a_sealed_key_file(&mut book);
+    book.close();
+}
+
+/// A segment of a log is sealed to the key of logs, if its generation has one.
+fn log_of_a_generation(book: &mut Book, both: &[KeyBundle; 2]) {
+    let [first, next] = both;
+    let head = Header { key_epoch: 1, ..header(ObjectType::Wal) };
+    let plaintext = b"a segment of a log ".repeat(50);
+    let sealer = Sealer::new(REPOSITORY, MEMBER, next).unwrap();
+    let wrapped = sealer.wrap_alone(head.object, &secrets().data, &[0xd3; 32], &kem_calls()).unwrap();
+    let segment = WalSegment::seal(
+        &head,
+        &plaintext,
+        identifier().wal(&plaintext),
+        &secrets().data,
+        wrapped,
+        &mut Compressor::new(3),
+    );
+    let (head, body) = object(book, "12 wal, for who fetches logs", &segment.encode(&head, &signer()));
+    let segment = WalSegment::decode(&body).unwrap();
+    let opened = |bundle: &KeyBundle| {
+        let opener = Opener::new(REPOSITORY, bundle);
+        opener.unwrap_alone(bundle.key_epoch, MEMBER, head.object, &segment.wrapped)
+    };
+    for role in [Role::Owner, Role::Reader, Role::LogReader] {
+        let secret = opened(&next.of_role(role)).unwrap();
+        assert_eq!(segment.open(&head, &secret).unwrap(), plaintext);
+    }
+    for (bundle, role) in [(next, Role::Writer), (next, Role::Maintainer), (first, Role::LogReader)] {
+        assert!(opened(&bundle.of_role(role)).is_err());
+    }
+}
+
+/// The key file lies in the slot, as a server sealed it: to who has the file it is a slot like any other.
+fn slot_with_a_sealed_key_file(book: &mut Book) {
+    let (file, head) = (noise("key file", 64), header(ObjectType::KeySlot));
+    let transit = Transit { key: "transit/holdfast".into(), sealed: "vault:v1:c2VhbGVk".into() };
+    let terms = SlotTerms {
+        role: Role::Owner,
+        label: "db2".to_owned(),
+        kdf: SlotKdf::KeyFile,
+        salt: [0x91; 32],
+        created: None,
+        transit: Some(transit.clone()),
+    };
+    let slot = KeySlot::wrap(&founding().owner, terms, Credential::KeyFile(&file), &head).unwrap();
+    let (head, body) = object(book, "8 key slot, key file sealed by a server", &slot.encode(&head));
+    let slot = KeySlot::decode(&body).unwrap();
+    assert_eq!(slot.transit(), Some(transit));
+    assert_eq!(slot.unwrap(&head, Credential::KeyFile(&file)).unwrap().member, MEMBER);
+    // The text that a server is asked to open is bound to the slot.
+    let at = body.windows(6).position(|part| part == b"c2VhbG").unwrap();
+    let mut other = body;
+    other[at] = b'd';
+    let other = book.hex("broken: body of the key slot with another text of the server", &other);
+    let refused = KeySlot::decode(&other).unwrap().unwrap(&head, Credential::KeyFile(&file)).unwrap_err();
+    assert_eq!(refused, FormatError::Sealed);
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl Repository {
         };
         let random = FoundingRandom {
             x25519: [ctx.random(), ctx.random(), ctx.random()],
+            wal: Some(ctx.random()),
             sign: [0; 32],
             keys: [ctx.random(), ctx.random(), ctx.random(), ctx.random()],
             ephemeral: ctx.random(),

@@ -18,15 +18,20 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
-use crate::repository::{Repository, Secret, get_optional, list_all, object_key, put_or_mine, read_slot};
+use crate::repository::{
+    Repository, Secret, get_optional, list_all, no_repository, object_key, put_or_mine, read_slot,
+};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::KdfCost;
 use holdfast_core::entry::Time;
-use holdfast_core::id::{MemberId, ObjectId};
-use holdfast_core::keys::{KeySlot, LABEL_BYTES_MAX, MemberKeys, Role, SlotKdf, SlotTerms, member_header};
+use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
+use holdfast_core::keys::{
+    KeySlot, LABEL_BYTES_MAX, MemberKeys, Role, SlotKdf, SlotTerms, Transit, member_header,
+};
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, ObjectType};
-use holdfast_store::Put;
+use holdfast_core::repository::Repository as Description;
+use holdfast_store::{ObjectStore, Put};
 
 /// A key slot, by what it says of itself. Only the credential that opens it proves that.
 #[derive(Debug, Clone)]
@@ -43,6 +48,8 @@ pub struct KeyInfo {
     pub password_cost: Option<KdfCost>,
     /// When it was made.
     pub created: Option<Time>,
+    /// The key of a transit engine that sealed the key file in it.
+    pub transit: Option<String>,
     /// Whether it opened the repository now.
     pub in_use: bool,
     /// Whether its member was removed: it opens nothing any more.
@@ -115,6 +122,7 @@ pub async fn keys(_ctx: &Ctx, repository: &Repository) -> Result<Outcome<Vec<Key
 pub async fn add_key(ctx: &Ctx, repository: &Repository, new: &NewKey) -> Result<KeyInfo> {
     check_label(new.label.as_deref())?;
     refuse_known(repository, &new.secret).await?;
+    refuse_shared(repository, &new.secret, Some(repository.member())).await?;
     let terms = terms(ctx, new, "", KdfCost::DEFAULT, repository.role());
     write_slot(ctx, repository, &new.secret, terms, repository.member_keys()).await
 }
@@ -130,6 +138,78 @@ pub(crate) async fn refuse_known(repository: &Repository, secret: &Secret) -> Re
         }
     }
     Ok(())
+}
+
+/// Refuses a key of a transit engine that seals the slots of another member: who may use it would be both.
+pub(crate) async fn refuse_shared(
+    repository: &Repository,
+    secret: &Secret,
+    member: Option<MemberId>,
+) -> Result<()> {
+    let Some(Transit { key, .. }) = secret.transit() else { return Ok(()) };
+    for slot in sealed_slots(repository.store().as_ref(), repository.id(), &key).await? {
+        if Some(slot.member()) != member && !repository.is_removed(slot.member()) {
+            let what = format!(
+                "{key} seals key {} of another member already: who may use it could open both; make a key of \
+                 the transit engine for each member",
+                short(slot.id)
+            );
+            return Err(Error::new(ErrorKind::Usage, what));
+        }
+    }
+    Ok(())
+}
+
+/// A slot with a key file in it that a server sealed.
+#[derive(Debug)]
+pub struct SealedSlot {
+    /// Names it.
+    pub id: ObjectId,
+    /// What the server gave for the key file.
+    pub sealed: String,
+    header: Header,
+    slot: KeySlot,
+}
+
+impl SealedSlot {
+    /// Whose it says it is.
+    const fn member(&self) -> MemberId {
+        self.header.member
+    }
+
+    /// Whose it is, if a secret opens it.
+    #[must_use]
+    pub fn opened_by(&self, secret: &Secret) -> Option<MemberId> {
+        self.slot.unwrap(&self.header, secret.credential()).ok().map(|keys| keys.member)
+    }
+}
+
+/// The slots of a repository whose key file a key of a transit engine sealed, by what they say. Needs
+/// no key: they are looked at before there is one.
+///
+/// # Errors
+/// There is no repository, or the store failed.
+pub async fn slots_sealed_by(store: &dyn ObjectStore, key: &str) -> Result<Vec<SealedSlot>> {
+    let text = get_optional(store, name::REPOSITORY).await?.ok_or_else(|| no_repository(store))?;
+    let description = Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+    sealed_slots(store, description.id, key).await
+}
+
+async fn sealed_slots(
+    store: &dyn ObjectStore,
+    repository: RepositoryId,
+    key: &str,
+) -> Result<Vec<SealedSlot>> {
+    let mut found = Vec::new();
+    for meta in list_all(store, "keys/").await? {
+        let Some(Place::KeySlot(id)) = name::parse(meta.key.as_str()) else { continue };
+        let Some(bytes) = get_optional(store, meta.key.as_str()).await? else { continue };
+        // One that cannot be read is told of where keys are listed.
+        let Ok((header, slot)) = read_slot(&bytes, repository, id) else { continue };
+        let transit = slot.transit().filter(|transit| transit.key == key);
+        found.extend(transit.map(|transit| SealedSlot { id, sealed: transit.sealed, header, slot }));
+    }
+    Ok(found)
 }
 
 /// Removes a key, given by its id or the beginning of one. `secret` is what opened the repository.
@@ -310,6 +390,7 @@ fn info(repository: &Repository, id: ObjectId, header: &Header, slot: &KeySlot) 
             SlotKdf::KeyFile => None,
         },
         created: slot.created(),
+        transit: slot.transit().map(|transit| transit.key),
         in_use: id == repository.slot(),
         is_removed: repository.is_removed(header.member),
     }
@@ -372,6 +453,7 @@ pub(crate) fn terms(ctx: &Ctx, new: &NewKey, label: &str, cost: KdfCost, role: R
         kdf: new.secret.kdf(new.cost.unwrap_or(cost)),
         salt: ctx.random(),
         created: Some(ctx.clock.now()),
+        transit: new.secret.transit(),
     }
 }
 
@@ -383,6 +465,7 @@ fn again(ctx: &Ctx, slot: &KeySlot) -> SlotTerms {
         kdf: slot.kdf,
         salt: ctx.random(),
         created: slot.created(),
+        transit: slot.transit(),
     }
 }
 

@@ -79,7 +79,8 @@ pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};
 pub use key_slots::{
-    ChangedKey, KeyInfo, NewKey, RemovedKey, add_key, change_key, keys, last_slot_of, remove_key,
+    ChangedKey, KeyInfo, NewKey, RemovedKey, SealedSlot, add_key, change_key, keys, last_slot_of, remove_key,
+    slots_sealed_by,
 };
 pub use members::{MemberInfo, RemovedMember, RotatedKeys, admit, members, remove_member, rotate};
 pub use paths::Scope;

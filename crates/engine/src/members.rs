@@ -19,7 +19,8 @@
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_slots::{
-    KeyInfo, NewKey, check_label, delete_slot, delete_slots_of, refuse_known, terms, write_slot,
+    KeyInfo, NewKey, check_label, delete_slot, delete_slots_of, refuse_known, refuse_shared, terms,
+    write_slot,
 };
 use crate::maintain::shut_out_removed;
 use crate::repository::{Repository, put_or_mine};
@@ -105,8 +106,12 @@ fn info(repository: &Repository, entry: &MemberEntry) -> MemberInfo {
 /// We are no owner, what is to open the slot opens another already, or the store failed.
 pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey) -> Result<KeyInfo> {
     require_owner(repository, "admit members")?;
+    if role == Role::LogReader {
+        require_log_key(repository).await?;
+    }
     check_label(new.label.as_deref())?;
     refuse_known(repository, &new.secret).await?;
+    refuse_shared(repository, &new.secret, None).await?;
     let failed = |error| Error::format("the new keys", error);
     let kem = KemSecret::new(ctx.random(), &(ctx.kem.generate)().map_err(failed)?).map_err(failed)?;
     let keys = MemberKeys {
@@ -140,6 +145,18 @@ pub async fn admit(ctx: &Ctx, repository: &Repository, role: Role, new: &NewKey)
             Err(error)
         }
     }
+}
+
+/// Refuses where logs are sealed as contents are: who could open them could open everything.
+async fn require_log_key(repository: &Repository) -> Result<()> {
+    repository.refresh_members().await?;
+    if repository.bundle().sk_wal.is_some() {
+        return Ok(());
+    }
+    let what = "the keys of this repository are from before logs had one of their own, so no key could open logs \
+                alone: rotate them first (holdfast key rotate). Log that is stored from then on opens with such a key, \
+                so back the database up anew for a server that is to use one";
+    Err(Error::new(ErrorKind::Usage, what))
 }
 
 /// Shuts a member out: its later commits do not count. What it committed before stays. Cut off
@@ -220,8 +237,8 @@ fn next_bundle(ctx: &Ctx, repository: &Repository) -> Result<KeyBundle> {
     let kem = || KemSecret::new(ctx.random(), &(ctx.kem.generate)()?);
     let epoch = repository.standing().members.highest_epoch().checked_add(1);
     let epoch = epoch.ok_or_else(|| Error::new(ErrorKind::Usage, "there are no more numbers for keys"))?;
-    let (data, meta) = (kem().map_err(failed)?, kem().map_err(failed)?);
-    Ok(repository.bundle().renewed(epoch, [ctx.random(), ctx.random()], data, meta))
+    let pairs = [kem().map_err(failed)?, kem().map_err(failed)?, kem().map_err(failed)?];
+    Ok(repository.bundle().renewed(epoch, [ctx.random(), ctx.random()], pairs))
 }
 
 /// Who is to get new keys next: we ourselves, so that we can go on if this is cut off; then other

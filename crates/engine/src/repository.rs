@@ -12,8 +12,8 @@ use holdfast_core::FormatError;
 use holdfast_core::crypto::{KdfCost, Secret as Key, Signer, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{
-    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Role, SlotKdf, SlotTerms, found,
-    member_header,
+    Credential, FoundingRandom, Identifier, KeyBundle, KeySlot, MemberKeys, Role, SlotKdf, SlotTerms,
+    Transit, found, member_header,
 };
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Header, OBJECT_BYTES_MAX, Object, ObjectType, check_place};
@@ -34,13 +34,15 @@ pub enum Secret {
     Password(Vec<u8>),
     /// The content of a key file.
     KeyFile(Vec<u8>),
+    /// The content of a key file that goes into its slot too, as a server sealed it.
+    Sealed(Vec<u8>, #[zeroize(skip)] Transit),
 }
 
 impl Secret {
     pub(crate) fn credential(&self) -> Credential<'_> {
         match self {
             Self::Password(bytes) => Credential::Password(bytes),
-            Self::KeyFile(bytes) => Credential::KeyFile(bytes),
+            Self::KeyFile(bytes) | Self::Sealed(bytes, _) => Credential::KeyFile(bytes),
         }
     }
 
@@ -48,7 +50,15 @@ impl Secret {
     pub(crate) const fn kdf(&self, cost: KdfCost) -> SlotKdf {
         match self {
             Self::Password(_) => SlotKdf::Password(cost),
-            Self::KeyFile(_) => SlotKdf::KeyFile,
+            Self::KeyFile(_) | Self::Sealed(..) => SlotKdf::KeyFile,
+        }
+    }
+
+    /// What its slot says beside.
+    pub(crate) fn transit(&self) -> Option<Transit> {
+        match self {
+            Self::Sealed(_, transit) => Some(transit.clone()),
+            Self::Password(_) | Self::KeyFile(_) => None,
         }
     }
 }
@@ -201,6 +211,7 @@ impl Repository {
         }
         let random = FoundingRandom {
             x25519: [ctx.random(), ctx.random(), ctx.random()],
+            wal: Some(ctx.random()),
             sign: ctx.random(),
             keys,
             ephemeral: ctx.random(),
@@ -216,6 +227,7 @@ impl Repository {
             kdf,
             salt: ctx.random(),
             created: Some(ctx.clock.now()),
+            transit: secret.transit(),
         };
         let slot =
             KeySlot::wrap(&founding.owner, terms, secret.credential(), &slot_header).map_err(failed)?;

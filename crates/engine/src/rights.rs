@@ -13,6 +13,10 @@ use holdfast_core::keys::Role;
 /// What a verb needs of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
+    /// To see which backups there are, of what and when, and how they are stored.
+    See,
+    /// To fetch the log of databases.
+    FetchLog,
     /// To open what backups hold: names, metadata, contents.
     Read,
     /// To make backups.
@@ -26,6 +30,8 @@ pub enum Right {
 impl Right {
     const fn of(self, role: Role) -> bool {
         match self {
+            Self::See => !matches!(role, Role::LogReader),
+            Self::FetchLog => matches!(role, Role::Owner | Role::Reader | Role::LogReader),
             Self::Read => matches!(role, Role::Owner | Role::Reader),
             Self::BackUp => matches!(role, Role::Owner | Role::Writer),
             Self::Rewrite => matches!(role, Role::Owner),
@@ -36,6 +42,8 @@ impl Right {
     /// Whose key has it.
     const fn whose(self) -> &'static str {
         match self {
+            Self::See => "a key of another role",
+            Self::FetchLog => "a reader:wal's, a reader's or an owner's key",
             Self::Read => "a reader's or an owner's key",
             Self::BackUp => "a writer's or an owner's key",
             Self::Rewrite => "an owner's key",
@@ -57,6 +65,10 @@ const fn described(role: Role) -> &'static str {
         }
         Role::Reader => {
             "this key is a reader's: it can read and restore everything, and write nothing but evidence of drills"
+        }
+        Role::LogReader => {
+            "this key is a reader:wal's: it can fetch and list the log of databases, not see or open any backup nor \
+             write anything"
         }
     }
 }
@@ -94,11 +106,12 @@ mod tests {
 
     #[test]
     fn each_role_may_what_its_keys_are_for() {
-        let roles = [Role::Owner, Role::Writer, Role::Maintainer, Role::Reader];
-        let may = |right: Right| roles.map(|role| right.of(role));
-        assert_eq!(may(Right::Read), [true, false, false, true]);
-        assert_eq!(may(Right::BackUp), [true, true, false, false]);
-        assert_eq!(may(Right::Rewrite), [true, false, false, false]);
-        assert_eq!(may(Right::Maintain), [true, false, true, false]);
+        let may = |right: Right| Role::ALL.map(|role| right.of(role));
+        assert_eq!(may(Right::See), [true, true, true, true, false]);
+        assert_eq!(may(Right::FetchLog), [true, false, false, true, true]);
+        assert_eq!(may(Right::Read), [true, false, false, true, false]);
+        assert_eq!(may(Right::BackUp), [true, true, false, false, false]);
+        assert_eq!(may(Right::Rewrite), [true, false, false, false, false]);
+        assert_eq!(may(Right::Maintain), [true, false, true, false, false]);
     }
 }

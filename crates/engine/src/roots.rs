@@ -5,6 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, get_optional};
+use crate::rights::Right;
 use bytes::Bytes;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
@@ -42,6 +43,7 @@ impl Repository {
 
     /// Finds the newest root, and its hash.
     pub(crate) async fn newest(&self) -> Result<SeenRoot> {
+        self.require(Right::See)?;
         // Before the listing: what is published meanwhile must not make it look old.
         let known = self.memory().root();
         let listed = self.store().list("roots/", None, 1).await?.pop();

@@ -234,7 +234,7 @@ impl Repository {
         let pending = members.all_removed().into_iter().map(|(_, number)| number);
         let first = pending.filter(|number| *number >= newest.members.0).min();
         let number = first.unwrap_or(members.len() as u64);
-        members.head_at(number).unwrap_or(newest.members)
+        members.hash_after(number).map_or(newest.members, |hash| (number, hash))
     }
 
     /// Reads what came to the chain of members since; tells whether anything did.
@@ -290,8 +290,8 @@ impl Repository {
         if number > self.standing().members.len() as u64 {
             self.refresh_members().await?;
         }
-        match self.standing().members.head_at(number) {
-            Some(head) if head == root.members || number == 0 => Ok(()),
+        match self.standing().members.hash_after(number) {
+            Some(hash) if hash == root.members.1 || number == 0 => Ok(()),
             Some(_) => Err(Error::new(
                 ErrorKind::Damaged,
                 format!(

@@ -14,10 +14,14 @@ pub enum PolicyRole {
     Maintainer,
     /// Restores and checks: adds nothing but evidence of it.
     Reader,
+    /// Fetches logs: reads those and what opens them, adds nothing.
+    LogReader,
 }
 
 /// Below these a backup adds objects.
 const WRITTEN: [&str; 4] = ["index/delta/*", "packs/*", "sessions/*", "wal/*"];
+/// What fetching a log reads.
+const LOGS: [&str; 5] = ["holdfast.json", "keys/*", "members/*", "shredded", "wal/*"];
 /// Below this whoever opens the repository adds records of what it saw; nobody deletes any.
 const EVIDENCE: &str = "evidence/*";
 /// Below these a maintainer adds and deletes objects. Roots stay for ever.
@@ -47,9 +51,10 @@ pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, princip
         let names = names.iter().map(|&name| name.to_owned()).chain(domains);
         names.map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
     };
+    let read = if role == PolicyRole::LogReader { &LOGS[..] } else { &["*"] };
     let mut statements = vec![
         statement("Look", &["s3:ListBucket"], std::slice::from_ref(&bucket), &listed(&address.prefix)),
-        statement("Read", &["s3:GetObject"], &below(&["*"]), &Value::Null),
+        statement("Read", &["s3:GetObject"], &below(read), &Value::Null),
     ];
     let mut add = |names: &[&str]| {
         // Whoever adds has to say that nothing may be replaced; parts of an upload cannot say so,
@@ -61,6 +66,7 @@ pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, princip
     };
     match role {
         PolicyRole::Reader => add(&[evidence]),
+        PolicyRole::LogReader => {}
         PolicyRole::Writer => {
             add(&[&written[..], &[evidence]].concat());
             let packs = below(&[&packs]);
@@ -151,6 +157,20 @@ mod tests {
         }
         let reader: Value = serde_json::from_str(&of(PolicyRole::Reader)).expect("JSON");
         assert_eq!(reader["Statement"][2]["Resource"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn who_fetches_logs_reads_those_and_adds_nothing() {
+        let policy: Value = serde_json::from_str(&of(PolicyRole::LogReader)).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements");
+        let names: Vec<_> = statements.iter().map(|statement| statement["Sid"].as_str()).collect();
+        assert_eq!(names, [Some("Look"), Some("Read")]);
+        let read = statements[1]["Resource"].to_string();
+        assert!(
+            read.contains("backups/web1/wal/*") && read.contains("backups/web1/domains/*/wal/*"),
+            "{read}"
+        );
+        assert!(!read.contains("packs") && !read.contains("web1/*\""), "{read}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Opens what the transit engine sealed: a key file that lies wrapped on the disk, and that nobody reads
-//! whom the server does not let.
+//! Opens what the transit engine sealed, a key file that lies wrapped on the disk or in a repository and that
+//! nobody reads whom the server does not let; and has one sealed.
 //!
-//! On purpose not here: sealing, which whoever makes the key file does.
+//! On purpose not here: keys of the engine, which whoever runs the server makes.
 
 use crate::ask::{Request, Server, ask};
 use crate::error::VaultError;
@@ -62,6 +62,29 @@ pub async fn open_sealed(
         return Err(VaultError::new(format!("the file holds nothing that {key} sealed"), next));
     }
     inside(network, server, async |token| decrypt(network, server, key, text, token).await).await
+}
+
+/// Has the server seal a key file; what comes back is for [`open_sealed`].
+///
+/// # Errors
+/// It cannot; the error says what to do.
+pub async fn seal(
+    network: &Network,
+    server: &Server,
+    key: &TransitKey,
+    plain: &[u8],
+) -> Result<String, VaultError> {
+    let text = Zeroizing::new(STANDARD.encode(plain));
+    let path = format!("{}/encrypt/{}", encoded(&key.mount), encoded(&key.name));
+    let body = body(&[("plaintext", &text)])?;
+    let asks = async |token: &Token| {
+        let request = Request { method: "POST", path: &path, token: Some(&token.text), body: &body };
+        let answer = ask(network, server, &request).await?;
+        let sealed = answer.at("data").at("ciphertext").text().filter(|text| text.starts_with(SEALED));
+        let nothing = || VaultError::new(format!("{key} sealed nothing"), "look at the server's log");
+        sealed.map(str::to_owned).ok_or_else(nothing)
+    };
+    inside(network, server, asks).await
 }
 
 async fn decrypt(

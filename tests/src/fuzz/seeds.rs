@@ -260,6 +260,8 @@ fn add_records(seeds: &mut Seeds) {
         pk_meta: None,
         sk_data: None,
         sk_meta: None,
+        pk_wal: None,
+        sk_wal: None,
     };
     add(seeds, "bundle", &bundle.encode());
     let mut row = Writer::new();

@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// So long something may take that a server does by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A transaction that was committed, and where the log was right behind it.
 #[derive(Debug, Clone)]
@@ -28,14 +28,14 @@ struct Done {
 }
 
 /// A repository that a key file opens, and a cluster that archives into it.
-struct Archived {
-    world: World,
-    cluster: Cluster,
+pub(super) struct Archived {
+    pub(super) world: World,
+    pub(super) cluster: Cluster,
     done: BTreeMap<u32, Done>,
 }
 
 impl Archived {
-    fn new(version: Version) -> Self {
+    pub(super) fn new(version: Version) -> Self {
         let mut world = world();
         world.repo = world.path("archive");
         world.cache = world.path("own cache");
@@ -58,17 +58,17 @@ impl Archived {
     }
 
     /// Commits transactions one by one.
-    fn commit(&mut self, ids: std::ops::RangeInclusive<u32>) {
+    pub(super) fn commit(&mut self, ids: std::ops::RangeInclusive<u32>) {
         for id in ids {
             self.done.insert(id, commit(&self.cluster, id));
         }
     }
 
-    fn run(&self, words: &[Word<'_>]) -> Ran {
+    pub(super) fn run(&self, words: &[Word<'_>]) -> Ran {
         run(&self.world, words)
     }
 
-    fn backup(&self) {
+    pub(super) fn backup(&self) {
         self.run(&[&"backup", &self.cluster.url()]).ends(0);
     }
 
@@ -95,7 +95,7 @@ fn commit(cluster: &Cluster, id: u32) -> Done {
 }
 
 /// Ends the segment, and waits until it is archived.
-fn archive(cluster: &Cluster) {
+pub(super) fn archive(cluster: &Cluster) {
     let last = cluster.sql("select pg_walfile_name(pg_switch_wal())");
     let begun = Instant::now();
     while cluster.sql("select coalesce(last_archived_wal, '') from pg_stat_archiver") < last {
@@ -105,17 +105,17 @@ fn archive(cluster: &Cluster) {
     }
 }
 
-fn ids(cluster: &Cluster) -> String {
+pub(super) fn ids(cluster: &Cluster) -> String {
     cluster.sql("select string_agg(id::text, ' ' order by id) from numbered")
 }
 
 /// All that is up to a number.
-fn up_to(last: u32) -> String {
+pub(super) fn up_to(last: u32) -> String {
     (1..=last).map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// The program, where the server's user can reach it.
-fn program(world: &World) -> PathBuf {
+pub(super) fn program(world: &World) -> PathBuf {
     let own = world.path("holdfast");
     if own.exists() { own } else { super::world::program().to_owned() }
 }

@@ -34,6 +34,7 @@ mod cluster_drill_policy;
 mod cluster_dumps;
 mod cluster_dumps_bad;
 mod cluster_facts;
+mod cluster_log_key;
 mod cluster_over;
 mod cluster_point;
 mod cluster_policy_bucket;

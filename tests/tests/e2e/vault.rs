@@ -294,6 +294,149 @@ fn a_sealed_key_file_is_opened_by_transit() {
     shop.world.run_as(&mut command, &[]).ends(0);
 }
 
+/// What a token may that makes a key, and one that only opens the repository with it.
+const SEALS: &str = "path \"transit/encrypt/db2\" { capabilities = [\"update\"] } \
+                     path \"transit/decrypt/db2\" { capabilities = [\"update\"] } ";
+const OPENS: &str = "path \"transit/decrypt/db2\" { capabilities = [\"update\"] } ";
+
+/// The key file lies in the slot, sealed: a host needs the repository and the server, and no file.
+#[test]
+fn a_slot_is_opened_by_transit_alone() {
+    let shop = Shop::new();
+    shop.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
+    shop.bao.call("POST", "sys/mounts/transit", &json!({ "type": "transit" }));
+    shop.bao.call("POST", "transit/keys/db2", &json!({}));
+    let secrets = "path \"secret/data/backups/*\" { capabilities = [\"read\"] } ";
+    let allow = |rules: &str| {
+        shop.bao.call("PUT", "sys/policies/acl/backups", &json!({ "policy": format!("{secrets}{rules}") }));
+    };
+    let kit = shop.world.path("kit");
+    let add: [Word<'_>; 8] =
+        [&"key", &"add", &"--role", &"writer", &"--label", &"db2", &"--new-key-transit", &"transit/db2"];
+    let before = shop.world.objects();
+    shop.run(&add).ends(1).says(&["no key file can be sealed with transit/db2", "refuses the token"]);
+    assert_eq!(shop.world.objects(), before);
+    allow(SEALS);
+    shop.run(&[&add[..], &[&"--kit" as Word<'_>, &kit]].concat()).ends(0);
+    let kit = fs::read_to_string(kit).unwrap();
+    assert!(kit.contains("HOLDFAST_KEY_TRANSIT=transit/db2") && kit.contains("leave to decrypt"), "{kit}");
+    allow(OPENS);
+    // Nothing but the URL of the repository, the key's name and a token.
+    let alone = |key: &str, words: &[Word<'_>]| {
+        let mut command = shop.command(&shop.bao.endpoint());
+        command.env("HOLDFAST_KEY_TRANSIT", key);
+        shop.world.run_as(&mut command, words)
+    };
+    let tree = shop.world.path("tree");
+    alone("transit/db2", &[&"backup", &tree]).ends(0);
+    alone("transit/db2", &[&"ls", &"latest"]).ends(1).says(&["this key is a writer's"]);
+    let listed = alone("transit/db2", &[&"key", &"list", &"--json"]).ends(0).lines();
+    let own = listed.iter().find(|line| line["in_use"] == true).unwrap();
+    assert_eq!(
+        (&own["transit"], &own["role"], &own["kind"]),
+        (&json!("transit/db2"), &json!("writer"), &json!("key_file"))
+    );
+    let shown = shop.run(&[&"key", &"list"]).ends(0).out;
+    assert!(shown.contains("sealed by transit/db2"), "{shown}");
+    // Neither another key, nor one that others' slots are sealed with.
+    alone("transit/other", &[&"snapshots"]).ends(2).says(&["no slot of", "transit/other"]);
+    let mut command = shop.command(&shop.bao.endpoint());
+    command.env("HOLDFAST_KEY_TRANSIT", "transit/db2").env("VAULT_TOKEN_FILE", shop.world.path("nowhere"));
+    shop.world.run_as(&mut command, &[&"snapshots"]).ends(1).says(&["cannot be opened with transit/db2"]);
+    allow(SEALS);
+    shop.run(&add).ends(2).says(&["seals key", "of another member already"]);
+    // The slot is written anew when another one goes, and the engine's key is rotated under it.
+    let other = shop.world.path("other.key");
+    put(&other, [7; 64]);
+    let kits = shop.world.path("other kit");
+    let added =
+        alone("transit/db2", &[&"key", &"add", &"--json", &"--new-key-file", &other, &"--kit", &kits]);
+    let id = added.ends(0).lines()[0]["short_id"].as_str().unwrap().to_owned();
+    shop.bao.call("POST", "transit/keys/db2/rotate", &json!({}));
+    allow(OPENS);
+    alone("transit/db2", &[&"key", &"remove", &id]).ends(0);
+    alone("transit/db2", &[&"backup", &tree]).ends(0);
+    in_a_policy(&shop);
+    a_copied_slot_opens_nothing(&shop, &tree);
+    // Whoever is shut out is shut out.
+    let member = own["member"].as_str().unwrap();
+    shop.run(&[&"key", &"remove", &"--member", &member, &"--rotate"]).ends(0);
+    alone("transit/db2", &[&"backup", &tree]).ends(2).says(&["no slot of"]);
+}
+
+/// A policy names the key of the engine and no file.
+fn in_a_policy(shop: &Shop) {
+    let policy = shop.world.path("shop.yaml");
+    put(
+        &policy,
+        "name: shop\nrepository: { url: repo, keys: { backup: { transit: { key: transit/db2 } } } }\n\
+         sources: { tree: { files: { paths: [ tree ] } } }\n",
+    );
+    let mut command = shop.command(&shop.bao.endpoint());
+    command.args(["run", "--no-drill"]).arg(&policy);
+    shop.world.run_as(&mut command, &[]).ends(0);
+    let shown = shop.world.run(&[&"policy", &"plan", &policy]).ends(0).out;
+    assert!(shown.contains("its slot, opened by transit/db2 of Vault"), "{shown}");
+}
+
+/// Who writes the store puts what was sealed elsewhere, or another member's, into slots: nobody's key is used
+/// for another's.
+fn a_copied_slot_opens_nothing(shop: &Shop, tree: &std::path::Path) {
+    let keys = shop.world.repo.join("keys");
+    let slots = || fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path());
+    let sealed = slots().find(|path| fs::read(path).unwrap().windows(11).any(|part| part == b"transit/db2"));
+    let mut bytes = fs::read(sealed.unwrap()).unwrap();
+    let (forged, id) = (keys.join("ab".repeat(16)), [0xab; 16]);
+    bytes[44..60].copy_from_slice(&id);
+    let length = bytes.len() - 32;
+    let checksum = blake3::hash(&bytes[..length]);
+    bytes[length..].copy_from_slice(checksum.as_bytes());
+    fs::write(&forged, bytes).unwrap();
+    let mut command = shop.command(&shop.bao.endpoint());
+    command.env("HOLDFAST_KEY_TRANSIT", "transit/db2");
+    shop.world.run_as(&mut command, &[&"backup", &tree]).ends(0);
+    fs::remove_file(forged).unwrap();
+}
+
+/// A role's token serves one visit and is no good for a second one: each verb of a run logs in anew, so it
+/// does not matter how long the run takes.
+#[test]
+fn each_verb_of_a_run_logs_in_anew() {
+    let shop = Shop::new();
+    shop.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
+    shop.bao.call("POST", "sys/auth/approle", &json!({ "type": "approle" }));
+    // To read the secret, and to give the token back.
+    let role = json!({ "token_policies": ["backups"], "token_ttl": "1h", "token_num_uses": 2 });
+    shop.bao.call("POST", "auth/approle/role/shop", &role);
+    let id = shop.bao.call("GET", "auth/approle/role/shop/role-id", &Value::Null);
+    let secret = shop.bao.call("POST", "auth/approle/role/shop/secret-id", &json!({}));
+    let file = shop.world.path("secret-id");
+    fs::write(&file, secret["data"]["secret_id"].as_str().unwrap()).unwrap();
+    let policy = shop.world.path("shop.yaml");
+    let password = "{ vault: { path: secret/data/backups/shop, field: password } }";
+    put(
+        &policy,
+        format!(
+            "name: shop\nrepository: {{ url: repo, password: {password} }}\n\
+             sources:\n  one: {{ files: {{ paths: [ tree ] }} }}\n  two: {{ command: {{ run: [ echo, x ], file_name: x }} }}\n\
+             retention: {{ keep_last: 2 }}\ncheck: {{}}\n"
+        ),
+    );
+    let logins = std::sync::Arc::new(AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&logins);
+    let proxy = Proxy::start(&shop.bao.endpoint(), move |line| {
+        count.fetch_add(u64::from(line.contains("/login")), Ordering::Relaxed);
+        Fate::Pass
+    });
+    let mut command = shop.command(&proxy.endpoint());
+    command.env_remove("VAULT_TOKEN_FILE").args(["run", "--no-drill"]).arg(&policy);
+    command.env("HOLDFAST_VAULT_ROLE_ID", id["data"]["role_id"].as_str().unwrap());
+    command.env("HOLDFAST_VAULT_SECRET_ID_FILE", &file);
+    shop.world.run_as(&mut command, &[]).ends(0);
+    // Two sources, forget, check at least.
+    assert!(logins.load(Ordering::Relaxed) >= 4, "{logins:?}");
+}
+
 #[test]
 fn a_server_in_trouble_is_waited_for_a_while() {
     let shop = Shop::new();

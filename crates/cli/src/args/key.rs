@@ -18,6 +18,9 @@ use std::path::PathBuf;
 ///
 /// `reader`: restores and drills; writes nothing but evidence.
 ///
+/// `reader:wal`: fetches the log of databases and nothing else, for the `restore_command` of a server that
+/// recovers or stands by.
+///
 /// Give each host a writer's key of its own and keep the owner's key apart from all of them: who
 /// steals the host then neither reads the backups nor, where the storage lets it only add objects,
 /// destroys them. Keep a second owner's key, too.
@@ -82,8 +85,9 @@ pub(crate) struct NewSecret {
     /// A key file whose text is in Vault or OpenBao opens the repository
     #[arg(long, value_name = "PATH#FIELD", conflicts_with = "kdf_memory")]
     pub(crate) new_key_vault: Option<OsString>,
-    /// The new key file is sealed by a key of the transit engine of Vault or OpenBao, which opens it
-    #[arg(long, value_name = "MOUNT/KEY")]
+    /// The new key file is sealed by this key of the transit engine of Vault or OpenBao; without a file one
+    /// is made, sealed by it, that lies in the repository alone
+    #[arg(long, value_name = "MOUNT/KEY", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
     pub(crate) new_key_transit: Option<OsString>,
     /// The bytes of FILE open the repository instead of a password
     #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
@@ -107,6 +111,9 @@ pub(crate) enum MemberRole {
     Maintainer,
     /// Restores and drills, writes nothing but evidence
     Reader,
+    /// Fetches the log of databases and nothing else
+    #[value(name = "reader:wal")]
+    LogReader,
 }
 
 impl From<MemberRole> for Role {
@@ -116,6 +123,7 @@ impl From<MemberRole> for Role {
             MemberRole::Writer => Self::Writer,
             MemberRole::Maintainer => Self::Maintainer,
             MemberRole::Reader => Self::Reader,
+            MemberRole::LogReader => Self::LogReader,
         }
     }
 }
@@ -129,11 +137,18 @@ impl From<MemberRole> for Role {
 /// The new password comes from --new-password-file, --new-password-command or
 /// HOLDFAST_NEW_PASSWORD, or is asked for twice. Trying one password costs 64 MiB of memory unless
 /// --kdf-memory says otherwise. The key is read back and opened before this ends well.
+///
+/// With --new-key-transit alone nothing has to be kept but the leave to use that key of the transit engine
+/// of Vault or OpenBao: a new key file goes into the repository as that key seals it, and --key-transit
+/// opens it. Who may decrypt with it has this member's keys, so make one for each member. The server makes
+/// a key that is not there where its policy lets the token create any.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  holdfast key add --role reader --label restores --new-key-transit transit/restores
   holdfast key add --label 'sealed envelope' --kit /media/usb/recovery-kit.txt
   holdfast key add --role writer --label web1 --new-password-file web1.password
+  holdfast key add --role reader:wal --label db2 --new-key-file db2.key
   head -c 64 /dev/urandom > new.key && holdfast key add --role reader --new-key-file new.key")]
 pub(crate) struct KeyAddArgs {
     /// Admit a new member that may do this

@@ -163,7 +163,8 @@ pub(crate) struct Global {
     /// Open it with a key file whose text is in Vault or OpenBao
     #[arg(long, value_name = "PATH#FIELD", global = true)]
     pub(crate) key_vault: Option<OsString>,
-    /// Have Vault or OpenBao open the key file first, which a key of their transit engine sealed
+    /// Have Vault or OpenBao open the key file first, which this key of their transit engine sealed; without
+    /// a file it is the one in the repository (key add --new-key-transit)
     #[arg(long, value_name = "MOUNT/KEY", global = true)]
     pub(crate) key_transit: Option<OsString>,
     /// Keep the cache in DIR [default: ~/.cache/holdfast]

@@ -49,4 +49,7 @@ pub(crate) enum PrintedRole {
     Maintainer,
     /// Restores and checks
     Reader,
+    /// Fetches the log of databases
+    #[value(name = "reader:wal")]
+    LogReader,
 }

@@ -1,6 +1,7 @@
 //! The options of `restore` that are about the recovery of a cluster.
 
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 /// Up to where a restored cluster is recovered, and what it does then.
 #[derive(Debug, Clone, Default, Args)]
@@ -27,6 +28,10 @@ pub(crate) struct Recover {
     /// repository then need not lie in a file
     #[arg(long, conflicts_with = "standby")]
     pub(crate) without_restore_command: bool,
+    /// The server fetches its log with this key file, not with what opens the repository now: give it one of
+    /// role reader:wal, which opens the log and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "without_restore_command")]
+    pub(crate) server_key_file: Option<PathBuf>,
     /// Whether the copy may write into an archive: `keep` leaves archive_mode as the old server had it
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) archiving: Option<Archiving>,
@@ -45,6 +50,7 @@ impl Recover {
             (self.then.is_some(), "--then"),
             (self.standby, "--standby"),
             (self.without_restore_command, "--without-restore-command"),
+            (self.server_key_file.is_some(), "--server-key-file"),
             (self.archiving.is_some(), "--archiving"),
             (self.owner.is_some(), "--owner"),
         ];

@@ -1,7 +1,7 @@
 //! `init`: makes a repository and its recovery kit.
 
 use super::Run;
-use super::kit::{Kit, KitFile, is_key_file, program_hash};
+use super::kit::{Kit, KitFile, Opens, program_hash};
 use crate::args::{FromArgs, InitArgs};
 use crate::engine::{Error, ErrorKind, Identifying, InitOptions, Repository};
 use crate::fault::Fault;
@@ -45,7 +45,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
         location: &location,
         id: &id,
         host: &wire_up::host_name(),
-        with_key_file: is_key_file(&secret),
+        opens: Opens::of(&secret),
         key: "",
         role: Role::Owner,
         program: program_hash(),

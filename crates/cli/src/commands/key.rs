@@ -5,7 +5,7 @@
 use super::Run;
 use super::domain::{Changed, follow};
 use super::init::cost;
-use super::kit::{Kit, KitFile, is_key_file, program_hash};
+use super::kit::{Kit, KitFile, Opens, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 use crate::engine::{
     ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository,
@@ -54,7 +54,7 @@ pub(crate) async fn run(run: &Run, verb: &KeyVerb) -> Result<(), Fault> {
 }
 
 async fn list(run: &Run) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let outcome = keys(&run.ctx, &repository).await?;
     run.tell(&outcome.problems);
     if run.ink.tone.json {
@@ -100,7 +100,11 @@ fn cells(key: &KeyInfo) -> Vec<String> {
         shown_label(&key.label),
         key.role.word().to_owned(),
         brief(key.member),
-        if key.password_cost.is_some() { "password" } else { "key file" }.to_owned(),
+        match (&key.transit, key.password_cost) {
+            (Some(transit), _) => format!("sealed by {}", escape(transit.as_bytes())),
+            (None, Some(_)) => "password".to_owned(),
+            (None, None) => "key file".to_owned(),
+        },
         key.created.map(local).unwrap_or_else(|| "not known".into()),
         memory.unwrap_or_else(|| "-".into()),
         match (key.in_use, key.is_removed) {
@@ -134,13 +138,13 @@ fn new_key(run: &Run, new: &NewSecret) -> Result<NewKey, Fault> {
     Ok(NewKey {
         cost: new.kdf_memory.map(cost).transpose()?,
         label: new.label.clone(),
-        secret: secrets::get_new(new, &run.reach)?,
+        secret: secrets::get_new(new, &run.reach, || [run.ctx.random(), run.ctx.random()])?,
     })
 }
 
 /// Opens the repository before a new password is asked for; the kit's file is made before the key is.
 async fn add(run: &Run, args: &KeyAddArgs) -> Result<Repository, Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let new = new_key(run, &args.new)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let key = match args.role {
@@ -175,7 +179,7 @@ fn kit_text(repository: &Repository, key: &KeyInfo, new: &NewKey) -> String {
         location: &repository.location(),
         id: &repository.id().to_string(),
         host: &wire_up::host_name(),
-        with_key_file: is_key_file(&new.secret),
+        opens: Opens::of(&new.secret),
         key: &shown_label(&key.label),
         role: key.role,
         program: program_hash(),

@@ -22,7 +22,7 @@ pub(crate) struct Kit<'a> {
     pub(crate) location: &'a str,
     pub(crate) id: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) with_key_file: bool,
+    pub(crate) opens: Opens<'a>,
     /// What people call the key; empty where it does not matter.
     pub(crate) key: &'a str,
     /// What its member may do.
@@ -31,15 +31,52 @@ pub(crate) struct Kit<'a> {
     pub(crate) program: Option<String>,
 }
 
+/// What opens the repository.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opens<'a> {
+    Password,
+    KeyFile,
+    /// A key of the transit engine of Vault, which opens the key file in the slot.
+    Transit(&'a str),
+}
+
+impl<'a> Opens<'a> {
+    pub(crate) fn of(secret: &'a Secret) -> Self {
+        match secret {
+            Secret::Password(_) => Self::Password,
+            Secret::KeyFile(_) => Self::KeyFile,
+            Secret::Sealed(_, transit) => Self::Transit(&transit.key),
+        }
+    }
+
+    /// What is needed, what says so, and where it is.
+    fn told(self) -> (String, String, &'static str) {
+        let told = |secret: &str, variable: &str| {
+            (secret.to_owned(), variable.to_owned(), "kept where? ______________________________________")
+        };
+        match self {
+            Self::Password => {
+                told("the password", "HOLDFAST_PASSWORD_FILE=/path/to/a/file/with/the/password")
+            }
+            Self::KeyFile => told("the key file", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
+            Self::Transit(key) => (
+                format!("leave to decrypt with {key} in the server of Vault or OpenBao"),
+                format!(
+                    "VAULT_ADDR=https://vault.example:8200 VAULT_TOKEN_FILE=/path/to/a/token HOLDFAST_KEY_TRANSIT={}",
+                    quoted(OsStr::new(key))
+                ),
+                "its address? ______________________________",
+            ),
+        }
+    }
+}
+
 impl Kit<'_> {
     /// Writes the text.
     pub(crate) fn text(&self) -> String {
-        let Self { location, id, host, with_key_file, key, role, program } = self;
+        let Self { location, id, host, opens, key, role, program } = self;
         let repository = quoted(OsStr::new(location));
-        let (secret, variable) = match with_key_file {
-            true => ("the key file", "HOLDFAST_KEY_FILE=/path/to/the/key-file"),
-            false => ("the password", "HOLDFAST_PASSWORD_FILE=/path/to/a/file/with/the/password"),
-        };
+        let (secret, variable, kept) = opens.told();
         let program = program.as_deref().unwrap_or("not known");
         let key = if key.is_empty() {
             String::new()
@@ -61,7 +98,7 @@ Program        holdfast {VERSION}, repository format {}
 {}
 Needed to {}:
   1. the files of the repository, all of them;
-  2. {secret}{key}: kept where? ______________________________________
+  2. {secret}{key}: {kept}
   3. the program holdfast, this version or a later one.
 {}
 
@@ -97,6 +134,13 @@ neither names nor contents of files: nothing can be restored with it, and it
 backs up nothing. To restore, an owner's or a reader's key is needed.
 "
         }
+        Role::LogReader => {
+            "
+This key is a READER:WAL's, for a server that recovers or stands by. It fetches
+the log of databases. It sees and opens no backup: nothing can be restored with
+it. For that an owner's or a reader's key is needed.
+"
+        }
         Role::Reader => {
             "
 This key is a READER's. It restores, dumps, checks and drills. It backs up
@@ -111,6 +155,7 @@ const fn purpose(role: Role) -> &'static str {
         Role::Owner | Role::Reader => "restore",
         Role::Writer => "back up",
         Role::Maintainer => "maintain",
+        Role::LogReader => "fetch the log",
     }
 }
 
@@ -120,7 +165,7 @@ const fn without(role: Role) -> &'static str {
         Role::Reader => {
             "Without the second, or another reader's or owner's key, nobody can read the backups."
         }
-        Role::Writer | Role::Maintainer => {
+        Role::Writer | Role::Maintainer | Role::LogReader => {
             "If the second is lost, an owner makes another key and removes this one."
         }
     }
@@ -136,12 +181,8 @@ const fn commands(role: Role) -> &'static str {
         }
         Role::Writer => "  holdfast backup /path/to/what/is/backed/up\n",
         Role::Maintainer => "  holdfast forget --help\n  holdfast prune\n  holdfast check\n",
+        Role::LogReader => "  holdfast wal status\n  holdfast wal fetch --help\n",
     }
-}
-
-/// Whether a secret is a key file.
-pub(crate) const fn is_key_file(secret: &Secret) -> bool {
-    matches!(secret, Secret::KeyFile(_))
 }
 
 /// Hashes this program, so that the same one can be found again.
@@ -206,7 +247,7 @@ mod tests {
             location: "/mnt/my backup",
             id: "abcd",
             host: "web1",
-            with_key_file: true,
+            opens: Opens::KeyFile,
             key: "a\nb",
             role: Role::Owner,
             program: None,
@@ -223,6 +264,8 @@ mod tests {
             assert!(text.contains(part), "{part}");
         }
         assert!(!text.contains("PASSWORD"));
+        let sealed = Kit { opens: Opens::Transit("transit/db2"), ..kit.clone() }.text();
+        assert!(sealed.contains("HOLDFAST_KEY_TRANSIT=transit/db2") && !sealed.contains("HOLDFAST_KEY_FILE"));
         let of = |role| Kit { role, ..kit.clone() }.text();
         for role in [Role::Writer, Role::Maintainer] {
             let text = of(role);

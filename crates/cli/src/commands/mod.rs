@@ -245,17 +245,22 @@ impl Run {
 
     /// Opens the repository with whatever opens it.
     pub(crate) async fn open(&self) -> Result<Repository, Fault> {
-        Ok(self.open_with_secret().await?.0)
+        self.open_for(Right::See).await
     }
 
     /// Opens the repository for something that not every key may do: refused before anything is done.
     pub(crate) async fn open_for(&self, right: Right) -> Result<Repository, Fault> {
-        let repository = self.open().await?;
+        let repository = self.open_for_any().await?;
         repository.require(right)?;
         Ok(repository)
     }
 
-    /// Opens the repository, and hands out what opened it.
+    /// Opens the repository for what takes no right at all.
+    pub(crate) async fn open_for_any(&self) -> Result<Repository, Fault> {
+        Ok(self.open_with_secret().await?.0)
+    }
+
+    /// Opens the repository for any right, and hands out what opened it.
     pub(crate) async fn open_with_secret(&self) -> Result<(Repository, Secret), Fault> {
         self.open_at(self.repository_place()?).await
     }
@@ -281,7 +286,13 @@ impl Run {
             return Err(Fault::from(Error::new(ErrorKind::NoRepository, what)));
         };
         drop(opening);
-        let secret = secrets::get(&self.global, &self.reach, false)?;
+        let secret = match secrets::in_slot(&self.global, &self.reach)? {
+            Some(key) => {
+                let _looking = self.watchdog.repository();
+                opening::sealed(&place, &store, None, &key, (&self.reach, settings::variable)).await?
+            }
+            None => secrets::get(&self.global, &self.reach, false)?,
+        };
         self.listen()?;
         let store = self.guard(store);
         let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
@@ -324,7 +335,14 @@ impl Run {
             return Err(of_from(Fault::from(Error::new(ErrorKind::NoRepository, what))));
         };
         drop(opening);
-        let secret = secrets::get_from(from, &self.reach)?;
+        let secret = match secrets::in_slot_from(from, &self.reach).map_err(of_from)? {
+            Some(key) => {
+                let _looking = self.watchdog.other_repository(&name);
+                let around = (&self.reach, settings::variable);
+                opening::sealed(&place, &store, keys.clone(), &key, around).await.map_err(of_from)?
+            }
+            None => secrets::get_from(from, &self.reach)?,
+        };
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let guard = |store| wire_up::guard_other(store, &self.global, &self.watchdog, &place);
         let opener = (&secret, keys, RollBack::Refuse);

@@ -63,6 +63,7 @@ fn print_policy(
         PrintedRole::Writer => (PolicyRole::Writer, "writer"),
         PrintedRole::Maintainer => (PolicyRole::Maintainer, "maintainer"),
         PrintedRole::Reader => (PolicyRole::Reader, "reader"),
+        PrintedRole::LogReader => (PolicyRole::LogReader, "reader:wal"),
     };
     let policy = wire_up::policy(address, role, args.member.as_deref(), args.principal.as_deref());
     if run.ink.tone.json {

@@ -28,7 +28,7 @@ pub(super) async fn empty(
         let what = format!("{address} is not emptied: no folder of it has the name of a drill");
         return Err(Fault::usage(what, "delete by hand what a drill left there"));
     }
-    let keys = tokio::task::block_in_place(|| keys_of(hands, credentials))?;
+    let keys = tokio::task::block_in_place(|| keys_of(&hands.ours, credentials))?;
     let network = hands.reach.as_ref().map_err(Fault::clone)?;
     let place = BucketPlace::open(&address, keys, network).await;
     let count = place.empty().await.map_err(|error| {
@@ -43,7 +43,7 @@ pub(super) async fn names(
     address: &Address,
     credentials: Option<&Credentials>,
 ) -> Result<Vec<String>, Fault> {
-    let keys = tokio::task::block_in_place(|| keys_of(hands, credentials))?;
+    let keys = tokio::task::block_in_place(|| keys_of(&hands.ours, credentials))?;
     let network = hands.reach.as_ref().map_err(Fault::clone)?;
     list_buckets(address, keys, network).await.map_err(|why| Fault::failed(why, ""))
 }

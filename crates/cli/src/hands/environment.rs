@@ -4,11 +4,15 @@
 //! A secret that lies in a file stays there: the child is told its name. Others are handed over by a
 //! pipe, and are in no environment and on no command line. On purpose not here: starting it.
 
+use super::record::keys_of;
 use super::{POLICY_TEXT, one_line};
+use crate::engine::Secret;
 use crate::fault::Fault;
+use crate::opening;
 use crate::secrets::handed::{self, Handed};
 use crate::secrets::{self, Bytes, TAKEN, is_ours, is_persons};
-use crate::wire_up::{PROXIES, Reach, Reference};
+use crate::settings;
+use crate::wire_up::{PROXIES, Reach, Reference, TransitKey};
 use holdfast_scheduler::hands::{Call, Opens, Place, Program};
 use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::secret::{AccessKey, Credentials, KeyRef, SecretRef, TransitRef, VaultRef};
@@ -77,11 +81,25 @@ impl Ours {
     }
 
     /// Has Vault open a sealed key file.
-    pub(super) fn unsealed(&self, sealed: &TransitRef, what: &str) -> Result<Bytes, String> {
-        let key = secrets::vault::parse_key(sealed.key.as_ref()).map_err(|fault| one_line(&fault))?;
-        let bytes = secrets::file(&sealed.file, "key file").map_err(|fault| one_line(&fault))?;
-        secrets::vault::open(&key, &bytes, what, &self.reach, |name| self.variable(name))
-            .map_err(|fault| one_line(&fault))
+    pub(super) fn unsealed(&self, sealed: &TransitRef, place: &Place) -> Result<Bytes, String> {
+        let opened = || {
+            let key = secrets::vault::parse_key(sealed.key.as_ref())?;
+            let Some(file) = &sealed.file else { return self.in_slot(&key, place) };
+            let (bytes, what) = (secrets::file(file, "key file")?, format!("the key of {}", place.name));
+            secrets::vault::open(&key, &bytes, &what, &self.reach, |name| self.variable(name))
+        };
+        opened().map_err(|fault| one_line(&fault))
+    }
+
+    /// Has Vault open the key file that lies sealed in a slot of the repository.
+    fn in_slot(&self, key: &TransitKey, place: &Place) -> Result<Bytes, Fault> {
+        let address = settings::parse_repository(OsStr::new(&place.address()), &settings::current_dir()?)?;
+        let keys = keys_of(self, place.credentials.as_ref())?;
+        let around = (&self.reach, |name: &str| self.variable(name));
+        match opening::sealed_apart(&address, keys.as_ref(), key, around)? {
+            Secret::KeyFile(ref mut bytes) => Ok(Bytes::new(std::mem::take(bytes))),
+            _ => Err(Fault::failed("a slot holds something else than a key file", "")),
+        }
     }
 }
 
@@ -172,9 +190,7 @@ fn opener(set: &mut Variables, prefix: &str, place: &Place, ours: &Ours) -> Resu
         Opens::Key(KeyRef::Vault(stored)) => {
             ("KEY_ITSELF", whole(ours.stored(stored, &format!("the key of {}", place.name))?))
         }
-        Opens::Key(KeyRef::Transit(sealed)) => {
-            ("KEY_ITSELF", whole(ours.unsealed(sealed, &format!("the key of {}", place.name))?))
-        }
+        Opens::Key(KeyRef::Transit(sealed)) => ("KEY_ITSELF", whole(ours.unsealed(sealed, place)?)),
         Opens::Password(SecretRef::File(path)) => ("PASSWORD_FILE", path.clone().into_os_string()),
         Opens::Password(SecretRef::Credential(name)) => {
             ("PASSWORD_FILE", ours.credential(name)?.into_os_string())

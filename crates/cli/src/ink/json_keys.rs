@@ -30,6 +30,8 @@ struct KeyFields {
     member: String,
     created: Option<String>,
     kdf_memory: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transit: Option<String>,
 }
 
 impl From<&KeyInfo> for KeyFields {
@@ -44,6 +46,7 @@ impl From<&KeyInfo> for KeyFields {
             member: key.member.to_string(),
             created: key.created.map(rfc3339),
             kdf_memory: key.password_cost.map(|cost| u64::from(cost.memory_kib) << 10),
+            transit: key.transit.clone(),
         }
     }
 }

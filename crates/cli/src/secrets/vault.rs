@@ -8,6 +8,7 @@ use crate::fault::Fault;
 use crate::settings;
 use crate::wire_up::{
     Login, Network, Reach, Reference, TransitKey, VaultError, VaultServer, open_sealed, read_from_vault,
+    seal_in_vault,
 };
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -62,6 +63,20 @@ pub(crate) fn open(
 ) -> Result<Bytes, Fault> {
     let what = format!("{what} cannot be opened with {key}");
     ask(&what, reach, variable, async |network, server| open_sealed(network, server, key, sealed).await)
+}
+
+/// Has a key file sealed by a key of the transit engine.
+pub(crate) fn seal(
+    key: &TransitKey,
+    plain: &[u8],
+    reach: &Reach,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<String, Fault> {
+    let what = format!("no key file can be sealed with {key}");
+    let sealed = ask(&what, reach, variable, async |network, server| {
+        Ok(Zeroizing::new(seal_in_vault(network, server, key, plain).await?.into_bytes()))
+    })?;
+    String::from_utf8(sealed.to_vec()).map_err(|_| Fault::failed(what, "look at the server's log"))
 }
 
 /// Asks, on a thread of its own; `what` is what cannot be done where that fails.

@@ -236,16 +236,6 @@ impl Members {
         self.entries.iter().flat_map(|entry| &entry.bundles).map(|(epoch, _)| *epoch).max().unwrap_or(0)
     }
 
-    /// The number of entries that a root names, with the hash of the last of them; `None` if there
-    /// are not so many.
-    #[must_use]
-    pub fn head_at(&self, number: u64) -> Option<(u64, [u8; 32])> {
-        match number.checked_sub(1) {
-            None => Some((0, [0; 32])),
-            Some(last) => Some((number, *self.hashes.get(usize::try_from(last).ok()?)?)),
-        }
-    }
-
     /// Whether a member was an owner at some time, with this key.
     #[must_use]
     pub fn was_owner(&self, member: MemberId, sign: &SignPublic) -> bool {
@@ -269,10 +259,9 @@ impl Members {
     /// Hash of the last of the first `count` entries, zeros of none; `None` if there are fewer.
     #[must_use]
     pub fn hash_after(&self, count: u64) -> Option<[u8; 32]> {
-        let count = usize::try_from(count).ok()?;
-        match self.entries.get(count) {
-            Some(next) => Some(next.previous),
-            None => (count == self.entries.len()).then(|| self.last_hash()),
+        match count.checked_sub(1) {
+            None => Some([0; 32]),
+            Some(last) => self.hashes.get(usize::try_from(last).ok()?).copied(),
         }
     }
 
@@ -365,8 +354,9 @@ mod tests {
             assert_eq!(append(&entry, id, owner, signer), last_owner);
         }
         assert_eq!(append(&second, id, owner, signer), Ok(()));
-        assert_eq!((members.head_at(0), members.head_at(3)), (Some((0, [0; 32])), None));
-        assert_eq!(members.head_at(2), Some((2, members.last_hash())));
+        assert_eq!((members.hash_after(0), members.hash_after(3)), (Some([0; 32]), None));
+        assert_eq!(members.hash_after(1), Some(second.previous));
+        assert_eq!(members.hash_after(2), Some(members.last_hash()));
         let third = MemberEntry { number: 2, previous: members.last_hash(), ..second.clone() };
         let bytes = encoded(&third, members.next_object().unwrap(), second.member, &writer);
         let by_a_writer = members.append(&bytes, REPOSITORY, &founding.owner.owner);

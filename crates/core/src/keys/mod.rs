@@ -14,7 +14,9 @@ mod slot;
 pub use member::{MemberAction, MemberEntry, Members};
 pub use ring::Keyring;
 pub use session::{Opener, Sealer, SessionRow, SessionSecrets, WrappedSecret};
-pub use slot::{Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms};
+pub use slot::{
+    Credential, KEY_FILE_BYTES_MIN, KeySlot, LABEL_BYTES_MAX, MemberKeys, SlotKdf, SlotTerms, Transit,
+};
 
 use crate::chunker::{BundleRule, GearTable};
 use crate::crypto::{
@@ -39,6 +41,8 @@ pub enum Role {
     Maintainer = 3,
     /// Restores and drills, writes nothing but evidence.
     Reader = 4,
+    /// Fetches the log of databases and nothing else: for a server that recovers or stands by.
+    LogReader = 5,
 }
 
 impl Role {
@@ -69,14 +73,15 @@ impl Role {
                 self.maintains()
             }
             ObjectType::Pins | ObjectType::IndexDelta | ObjectType::Wal => self.writes(),
-            ObjectType::Begin | ObjectType::End => !matches!(self, Self::Reader),
+            ObjectType::Begin | ObjectType::End => self.writes() || self.maintains(),
             ObjectType::Member => matches!(self, Self::Owner),
-            ObjectType::Pack | ObjectType::KeySlot | ObjectType::Evidence => true,
+            ObjectType::Evidence => !matches!(self, Self::LogReader),
+            ObjectType::Pack | ObjectType::KeySlot => true,
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader];
+    pub const ALL: [Self; 5] = [Self::Owner, Self::Writer, Self::Maintainer, Self::Reader, Self::LogReader];
 
     fn from_byte(byte: u8) -> Result<Self, FormatError> {
         Self::ALL
@@ -93,6 +98,7 @@ impl Role {
             Self::Writer => "writer",
             Self::Maintainer => "maintainer",
             Self::Reader => "reader",
+            Self::LogReader => "reader:wal",
         }
     }
 }
@@ -148,35 +154,45 @@ pub struct KeyBundle {
     pub sk_data: Option<KemSecret>,
     /// Opens bodies of pages and details of snapshots.
     pub sk_meta: Option<KemSecret>,
+    /// Logs of databases are sealed to it; absent in generations that were made before it was
+    /// thought of, whose logs are sealed as contents are.
+    pub pk_wal: Option<KemPublic>,
+    /// Opens logs of databases.
+    pub sk_wal: Option<KemSecret>,
 }
 
-const BUNDLE_TAGS: [u16; 8] = [0x8001, 0x8002, 0x8003, 0x8004, 0x8005, 0x8006, 0x8007, 0x8008];
+const BUNDLE_TAGS: [u16; 10] =
+    [0x8001, 0x8002, 0x8003, 0x8004, 0x8005, 0x8006, 0x8007, 0x8008, 0x8009, 0x800A];
 
 impl KeyBundle {
     /// The part of it that a role holds. A reader's public halves lie in the private ones.
     #[must_use]
     pub fn of_role(&self, role: Role) -> Self {
-        let writes = matches!(role, Role::Owner | Role::Writer);
+        let writes = role.writes();
         let reads = matches!(role, Role::Owner | Role::Reader);
         let names = writes || reads;
+        let sees = role != Role::LogReader;
         Self {
             key_epoch: self.key_epoch,
             k_id: self.k_id.clone().filter(|_| names),
             k_cdc: self.k_cdc.clone().filter(|_| names),
-            k_idx: self.k_idx.clone(),
-            k_ref: self.k_ref.clone(),
+            k_idx: self.k_idx.clone().filter(|_| sees),
+            k_ref: self.k_ref.clone().filter(|_| sees),
             pk_data: self.pk_data.clone().filter(|_| writes),
             pk_meta: self.pk_meta.clone().filter(|_| writes),
             sk_data: self.sk_data.clone().filter(|_| reads),
             sk_meta: self.sk_meta.clone().filter(|_| reads),
+            pk_wal: self.pk_wal.clone().filter(|_| writes),
+            sk_wal: self.sk_wal.clone().filter(|_| reads || role == Role::LogReader),
         }
     }
 
     /// The keys of the next generation: what identifies and cuts stays, since all that is stored
     /// would have other ids; what seals is new.
     #[must_use]
-    pub fn renewed(&self, key_epoch: u32, keys: [[u8; 32]; 2], data: KemSecret, meta: KemSecret) -> Self {
+    pub fn renewed(&self, key_epoch: u32, keys: [[u8; 32]; 2], pairs: [KemSecret; 3]) -> Self {
         let [k_idx, k_ref] = keys.map(Secret::new);
+        let [data, meta, wal] = pairs;
         Self {
             key_epoch,
             k_id: self.k_id.clone(),
@@ -187,10 +203,12 @@ impl KeyBundle {
             pk_meta: Some(meta.public().clone()),
             sk_data: Some(data),
             sk_meta: Some(meta),
+            pk_wal: Some(wal.public().clone()),
+            sk_wal: Some(wal),
         }
     }
 
-    /// Encodes as tags 1 to 8, all critical.
+    /// Encodes as tags 1 to 10, all critical.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let secret = |key: &Option<Secret>| key.as_ref().map(|key| key.expose().to_vec());
@@ -203,6 +221,8 @@ impl KeyBundle {
             self.pk_meta.as_ref().map(|key| key.0.clone()),
             self.sk_data.as_ref().map(KemSecret::expose),
             self.sk_meta.as_ref().map(KemSecret::expose),
+            self.pk_wal.as_ref().map(|key| key.0.clone()),
+            self.sk_wal.as_ref().map(KemSecret::expose),
         ];
         let tags: Vec<_> = BUNDLE_TAGS
             .into_iter()
@@ -232,11 +252,11 @@ impl KeyBundle {
         let (k_id, k_cdc, k_idx, k_ref) =
             (secret(0x8001)?, secret(0x8002)?, secret(0x8003)?, secret(0x8004)?);
         let mut public = |id| take_tag(&mut tags, id).map(|bytes| KemPublic::new(&bytes)).transpose();
-        let (pk_data, pk_meta) = (public(0x8005)?, public(0x8006)?);
+        let (pk_data, pk_meta, pk_wal) = (public(0x8005)?, public(0x8006)?, public(0x8009)?);
         let mut private =
             |id| take_tag(&mut tags, id).map(|bytes| KemSecret::from_exposed(&bytes)).transpose();
-        let (sk_data, sk_meta) = (private(0x8007)?, private(0x8008)?);
-        Ok(Self { key_epoch, k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta })
+        let (sk_data, sk_meta, sk_wal) = (private(0x8007)?, private(0x8008)?, private(0x800A)?);
+        Ok(Self { key_epoch, k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta, pk_wal, sk_wal })
     }
 }
 
@@ -373,6 +393,8 @@ fn first_16(hash: &[u8; 32]) -> [u8; 16] {
 pub struct FoundingRandom {
     /// X25519 keys of the owner, of contents and of page bodies.
     pub x25519: [[u8; 32]; 3],
+    /// X25519 key of logs; without it the keys are those that were made before there was one.
+    pub wal: Option<[u8; 32]>,
     /// Seed of the owner's signing key.
     pub sign: [u8; 32],
     /// `K_id`, `K_cdc`, `K_idx`, `K_ref`.
@@ -424,6 +446,7 @@ pub fn found_domain(
 ) -> Result<(KeyBundle, MemberEntry), FormatError> {
     let [_, data, meta] = random.x25519;
     let (data, meta) = (fresh_kem(data, calls)?, fresh_kem(meta, calls)?);
+    let wal = random.wal.map(|x25519| fresh_kem(x25519, calls)).transpose()?;
     let [k_id, k_cdc, k_idx, k_ref] = random.keys.map(Secret::new);
     let bundle = KeyBundle {
         key_epoch: 0,
@@ -435,6 +458,8 @@ pub fn found_domain(
         pk_meta: Some(meta.public().clone()),
         sk_data: Some(data),
         sk_meta: Some(meta),
+        pk_wal: wal.as_ref().map(|wal| wal.public().clone()),
+        sk_wal: wal,
     };
     let sealed = seal_bundle(&bundle, repository, owner.kem.public(), &random.ephemeral, calls)?;
     let entry = MemberEntry {
@@ -485,6 +510,7 @@ pub(crate) mod tests {
     pub(crate) fn founding() -> Founding {
         let random = FoundingRandom {
             x25519: [[1; 32], [2; 32], [3; 32]],
+            wal: Some([9; 32]),
             sign: [4; 32],
             keys: [[5; 32]; 4],
             ephemeral: [6; 32],

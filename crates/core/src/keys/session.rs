@@ -177,6 +177,8 @@ pub struct Sealer {
     pub pk_data: KemPublic,
     /// Page bodies are sealed to it.
     pub pk_meta: KemPublic,
+    /// Logs are sealed to it; without it, to `pk_data`.
+    pub pk_wal: Option<KemPublic>,
 }
 
 impl Sealer {
@@ -197,6 +199,7 @@ impl Sealer {
             k_ref: bundle.k_ref.clone().ok_or_else(refused)?,
             pk_data: bundle.pk_data.clone().ok_or_else(refused)?,
             pk_meta: bundle.pk_meta.clone().ok_or_else(refused)?,
+            pk_wal: bundle.pk_wal.clone(),
         })
     }
 
@@ -223,8 +226,9 @@ impl Sealer {
         })
     }
 
-    /// Wraps the secret of an object that stands alone: a log segment. It opens as the contents of a
-    /// session would whose id is the object's.
+    /// Wraps the secret of an object that stands alone: a log segment. It is wrapped as the secret of
+    /// the contents of a session would be whose id is the object's, but to the key of logs, so that
+    /// who holds that one alone opens logs alone.
     ///
     /// # Errors
     /// The public key is not usable.
@@ -235,7 +239,8 @@ impl Sealer {
         ephemeral: &[u8; 32],
         calls: &KemCalls,
     ) -> Result<WrappedSecret, FormatError> {
-        self.wrap(SessionId(object.0), PackClass::Data, &self.pk_data, secret, ephemeral, calls)
+        let to = self.pk_wal.as_ref().unwrap_or(&self.pk_data);
+        self.wrap(SessionId(object.0), PackClass::Data, to, secret, ephemeral, calls)
     }
 
     fn wrap(
@@ -265,21 +270,43 @@ impl Sealer {
 #[derive(Debug, Clone)]
 pub struct Opener {
     repository: RepositoryId,
-    /// What opens contents and bodies of pages, by generation.
-    keys: BTreeMap<u32, [Option<KemSecret>; 2]>,
+    /// What opens things, by generation.
+    keys: BTreeMap<u32, Private>,
+}
+
+/// The private keys of a bundle.
+#[derive(Debug, Clone)]
+struct Private {
+    data: Option<KemSecret>,
+    meta: Option<KemSecret>,
+    wal: Option<KemSecret>,
+}
+
+impl Private {
+    fn of(bundle: &KeyBundle) -> (u32, Self) {
+        let KeyBundle { sk_data: data, sk_meta: meta, sk_wal: wal, .. } = bundle.clone();
+        (bundle.key_epoch, Self { data, meta, wal })
+    }
+
+    const fn of_class(&self, class: PackClass) -> Option<&KemSecret> {
+        match class {
+            PackClass::Data => self.data.as_ref(),
+            PackClass::Tree => self.meta.as_ref(),
+        }
+    }
 }
 
 impl Opener {
     /// Takes from a bundle what reading needs.
     #[must_use]
     pub fn new(repository: RepositoryId, bundle: &KeyBundle) -> Self {
-        Self { repository, keys: [private_of(bundle)].into() }
+        Self { repository, keys: [Private::of(bundle)].into() }
     }
 
     /// Takes from all bundles what reading needs.
     #[must_use]
     pub fn of_ring(repository: RepositoryId, ring: &Keyring) -> Self {
-        Self { repository, keys: ring.all().map(private_of).collect() }
+        Self { repository, keys: ring.all().map(Private::of).collect() }
     }
 
     /// Recovers a session's secret for a class of packs.
@@ -302,7 +329,15 @@ impl Opener {
         object: ObjectId,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, FormatError> {
-        self.unwrap_secret(key_epoch, member, SessionId(object.0), PackClass::Data, wrapped)
+        let keys = self.keys_of(key_epoch)?;
+        let is_wal = |key: &&KemSecret| key.public().short_id() == wrapped.recipient;
+        let key = keys.wal.as_ref().filter(is_wal).or(keys.data.as_ref());
+        let key = key.ok_or(FormatError::NotAllowed(NO_LOG_KEY))?;
+        self.unwrap(key, member, SessionId(object.0), PackClass::Data, wrapped)
+    }
+
+    fn keys_of(&self, epoch: u32) -> Result<&Private, FormatError> {
+        self.keys.get(&epoch).ok_or(FormatError::KeyEpoch(epoch))
     }
 
     /// Recovers a secret from a wrap that stands alone, as in the header of a pack.
@@ -317,9 +352,19 @@ impl Opener {
         class: PackClass,
         wrapped: &WrappedSecret,
     ) -> Result<Secret, FormatError> {
-        let keys = self.keys.get(&key_epoch).ok_or(FormatError::KeyEpoch(key_epoch))?;
-        let key = &keys[class as usize - 1];
-        let key = key.as_ref().ok_or(FormatError::NotAllowed("it cannot read"))?;
+        let key = self.keys_of(key_epoch)?.of_class(class);
+        let key = key.ok_or(FormatError::NotAllowed("it cannot read"))?;
+        self.unwrap(key, member, session, class, wrapped)
+    }
+
+    fn unwrap(
+        &self,
+        key: &KemSecret,
+        member: MemberId,
+        session: SessionId,
+        class: PackClass,
+        wrapped: &WrappedSecret,
+    ) -> Result<Secret, FormatError> {
         let shared = key.decapsulate(&wrapped.ciphertext)?;
         let mut sealed = wrapped.sealed;
         let plain = wrap_cipher(&shared, self.repository, member, session, class).open_in_place(
@@ -333,9 +378,9 @@ impl Opener {
     }
 }
 
-fn private_of(bundle: &KeyBundle) -> (u32, [Option<KemSecret>; 2]) {
-    (bundle.key_epoch, [bundle.sk_data.clone(), bundle.sk_meta.clone()])
-}
+/// Log that was sealed as contents are, before logs had a key of their own, is not for who has that one.
+const NO_LOG_KEY: &str = "it holds no key for this part of the log; what was stored before logs had a key of their own \
+                          opens with a reader's or an owner's key";
 
 fn wrap_cipher(
     shared: &Secret,
@@ -358,6 +403,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::super::tests::founding;
     use super::*;
+    use crate::keys::Role;
 
     #[test]
     fn a_session_opens_for_readers_and_its_commitment_binds_it() {
@@ -382,6 +428,39 @@ mod tests {
         let refused = Opener::new(repository, &writer_only).session_secret(&row, PackClass::Data);
         assert_eq!(refused, Err(FormatError::NotAllowed("it cannot read")));
     }
+
+    #[test]
+    fn a_log_opens_with_its_own_key_alone_and_an_older_one_with_that_of_contents() {
+        let founding = founding();
+        let (repository, member, object) = (RepositoryId([7; 16]), founding.owner.member, ObjectId([3; 16]));
+        let secret = Secret::new([1; 32]);
+        let wrapped = |bundle: &KeyBundle| {
+            let sealer = Sealer::new(repository, member, bundle).unwrap();
+            sealer.wrap_alone(object, &secret, &[4; 32], &KemCalls::system()).unwrap()
+        };
+        let earlier = KeyBundle { pk_wal: None, sk_wal: None, ..founding.bundle.clone() };
+        let (new, old) = (wrapped(&founding.bundle), wrapped(&earlier));
+        let opened = |bundle: &KeyBundle, role: Role, wrapped: &WrappedSecret| {
+            let opener = Opener::new(repository, &bundle.of_role(role));
+            opener.unwrap_alone(0, member, object, wrapped).map(|opened| assert_eq!(opened, secret))
+        };
+        for role in [Role::Owner, Role::Reader] {
+            assert_eq!(opened(&founding.bundle, role, &new), Ok(()));
+            assert_eq!(opened(&founding.bundle, role, &old), Ok(()));
+        }
+        assert_eq!(opened(&founding.bundle, Role::LogReader, &new), Ok(()));
+        let refused = || Err(FormatError::NotAllowed(NO_LOG_KEY));
+        assert_eq!(opened(&founding.bundle, Role::LogReader, &old), refused());
+        for role in [Role::Writer, Role::Maintainer] {
+            assert_eq!(opened(&founding.bundle, role, &new), refused());
+        }
+        // The keys of contents alone do not open it.
+        assert_eq!(opened(&earlier, Role::Reader, &new), Err(FormatError::Sealed));
+        let alone = founding.bundle.of_role(Role::LogReader);
+        let nothing = KeyBundle { sk_wal: None, ..alone.clone() };
+        assert!(alone.sk_wal.is_some() && nothing.encode().len() == 4 + 2, "it holds nothing else");
+    }
+
     #[test]
     fn a_wrapped_secret_of_another_length_is_refused() {
         for length in [0, KEM_CIPHERTEXT_BYTES - 1, KEM_CIPHERTEXT_BYTES + 1] {

@@ -81,6 +81,35 @@ pub const LABEL_BYTES_MAX: usize = u16::MAX as usize;
 
 /// When the slot was made, for people.
 const TAG_CREATED: u16 = 0x0001;
+/// The slot's own key file, sealed by a server.
+const TAG_TRANSIT: u16 = 0x0002;
+
+/// A key file that a key of a transit engine of Vault or OpenBao sealed. Where the server is does not
+/// stand here: whoever can write the store must not say to whom a token is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transit {
+    /// The key of the engine: `MOUNT/KEY`.
+    pub key: String,
+    /// What the engine gave for the key file.
+    pub sealed: String,
+}
+
+impl Transit {
+    fn tag(&self) -> Tag {
+        let mut writer = Writer::new();
+        writer.bytes16(self.key.as_bytes());
+        writer.bytes16(self.sealed.as_bytes());
+        Tag { id: TAG_TRANSIT, bytes: writer.into_vec() }
+    }
+
+    fn of_tag(tag: &Tag) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(&tag.bytes);
+        let transit =
+            Self { key: reader.text16("a key of transit")?, sealed: reader.text16("a sealed key file")? };
+        reader.end()?;
+        Ok(transit)
+    }
+}
 
 /// What a new slot says of itself.
 #[derive(Debug, Clone)]
@@ -95,6 +124,8 @@ pub struct SlotTerms {
     pub salt: [u8; 32],
     /// When it is made, for people.
     pub created: Option<Time>,
+    /// The key file that opens it, sealed by a server.
+    pub transit: Option<Transit>,
 }
 
 /// A slot: a member's private keys under one password or key file.
@@ -118,20 +149,24 @@ impl KeySlot {
     /// Wraps a member's keys for the object with this header.
     ///
     /// # Errors
-    /// The credential does not fit the method or is too weak, the label is too long, or the cost
-    /// is out of bounds.
+    /// The credential does not fit the method or is too weak, the label or what a server sealed is too
+    /// long, or the cost is out of bounds.
     pub fn wrap(
         keys: &MemberKeys,
         terms: SlotTerms,
         credential: Credential<'_>,
         header: &Header,
     ) -> Result<Self, FormatError> {
-        let SlotTerms { role, label, kdf, salt, created } = terms;
+        let SlotTerms { role, label, kdf, salt, created, transit } = terms;
         if label.len() > LABEL_BYTES_MAX {
             return Err(FormatError::TooLong("a label"));
         }
+        let long = |transit: &Transit| transit.key.len().max(transit.sealed.len()) > LABEL_BYTES_MAX;
+        if transit.as_ref().is_some_and(long) {
+            return Err(FormatError::TooLong("a sealed key file"));
+        }
         let key = slot_key(kdf, &salt, credential)?;
-        let tags = created.map(created_tag).into_iter().collect();
+        let tags = created.map(created_tag).into_iter().chain(transit.map(|transit| transit.tag())).collect();
         let commitment = slot_commitment(&key);
         let mut slot = Self { kdf, salt, role, label, sealed: Vec::new(), commitment, tags };
         Aead::new(&derive("holdfast 1 slot seal", &[key.expose()])).seal_append(
@@ -150,6 +185,13 @@ impl KeySlot {
         let mut reader = Reader::new(&tag.bytes);
         let time = decode_time(&mut reader).ok()?;
         reader.end().ok().map(|()| time)
+    }
+
+    /// The key file that opens it, as a server sealed it; none where it has to be had from elsewhere.
+    #[must_use]
+    pub fn transit(&self) -> Option<Transit> {
+        let tag = self.tags.iter().find(|tag| tag.id == TAG_TRANSIT)?;
+        Transit::of_tag(tag).ok().filter(|_| self.kdf == SlotKdf::KeyFile)
     }
 
     /// Unwraps the keys; the header is that of the object.
@@ -270,7 +312,33 @@ mod tests {
 
     fn terms(kdf: SlotKdf) -> SlotTerms {
         let created = Some(Time { seconds: 5, nanos: 6 });
-        SlotTerms { role: Role::Owner, label: "me".into(), kdf, salt: [1; 32], created }
+        SlotTerms { role: Role::Owner, label: "me".into(), kdf, salt: [1; 32], created, transit: None }
+    }
+
+    #[test]
+    fn a_slot_holds_its_key_file_as_a_server_sealed_it() {
+        let owner = founding().owner;
+        let (head, file) = (header(owner.member, 0), Credential::KeyFile(&[9; 32]));
+        let transit = Transit { key: "transit/holdfast".into(), sealed: "vault:v1:abc".into() };
+        let with =
+            |transit: &Transit| SlotTerms { transit: Some(transit.clone()), ..terms(SlotKdf::KeyFile) };
+        let slot = KeySlot::wrap(&owner, with(&transit), file, &head).unwrap();
+        let bytes = slot.encode(&head);
+        let again = KeySlot::decode(Object::parse(&bytes).unwrap().body).unwrap();
+        assert_eq!((again.transit(), again.created()), (Some(transit.clone()), slot.created()));
+        // To who has the key file it is a slot like any other.
+        assert!(again.unwrap(&head, file).is_ok());
+        let mut other = again.clone();
+        other.tags[1] = Transit { key: "transit/other".into(), ..transit.clone() }.tag();
+        assert_eq!(other.unwrap(&head, file).unwrap_err(), FormatError::Sealed);
+        other.tags[1].bytes.push(0);
+        assert_eq!(
+            (other.transit(), KeySlot { kdf: SlotKdf::Password(COST), ..again }.transit()),
+            (None, None)
+        );
+        let long = Transit { sealed: "x".repeat(LABEL_BYTES_MAX + 1), ..transit };
+        let refused = KeySlot::wrap(&owner, with(&long), file, &head).unwrap_err();
+        assert_eq!(refused, FormatError::TooLong("a sealed key file"));
     }
 
     #[test]

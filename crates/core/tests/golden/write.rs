@@ -93,6 +93,7 @@ impl Golden {
     fn found() -> Self {
         let random = FoundingRandom {
             x25519: [0, 1, 2].map(|at: usize| array(&stored()[at].x25519_secret)),
+            wal: None,
             sign: random("sign owner"),
             keys: ["K_id", "K_cdc", "K_idx", "K_ref"].map(random),
             ephemeral: random("ephemeral owner"),
@@ -138,7 +139,14 @@ impl Golden {
                 OWNER,
                 fixed_16(&format!("nonce {label}")),
             );
-            let terms = SlotTerms { role: Role::Owner, label: label.to_owned(), kdf, salt, created: None };
+            let terms = SlotTerms {
+                role: Role::Owner,
+                label: label.to_owned(),
+                kdf,
+                salt,
+                created: None,
+                transit: None,
+            };
             let slot = KeySlot::wrap(&self.founding.owner, terms, credential, &head);
             self.put(name::key_slot(id), slot.unwrap().encode(&head));
             ids.push(id);

@@ -224,7 +224,7 @@ impl WalArchive {
     /// # Errors
     /// The store failed, the key may not read, or the object is damaged.
     pub async fn get(&self, name: &WalName) -> Result<Option<Vec<u8>>> {
-        self.repository.require(Right::Read)?;
+        self.repository.require(Right::FetchLog)?;
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
         self.repository.know_author(&bytes).await?;

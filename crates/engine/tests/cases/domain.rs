@@ -4,15 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{Node, START_SECONDS, Tree, World, chain, noise, run, secret};
-use holdfast_core::crypto::KdfCost;
 use holdfast_core::keys::Role;
 use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::maintain::{HoldScope, hold, holds, release};
 use holdfast_engine::outcome::Outcome;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    Granted, NewKey, Repository, Secret, ShredReport, admit, evidence, grant, members, remove_member, rotate,
-    shred,
+    Granted, Repository, ShredReport, evidence, grant, members, remove_member, rotate, shred,
 };
 use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
@@ -54,21 +52,6 @@ impl Scene {
 
     async fn open(&self, store: &MemoryStore) -> Result<Repository> {
         Repository::open_domain(&self.world.ctx(), Arc::new(store.clone()), &self.above).await
-    }
-
-    async fn admitted(&self, byte: u8, role: Role) -> Repository {
-        let new = NewKey {
-            secret: Secret::KeyFile(vec![byte; 32]),
-            label: Some(role.word().into()),
-            cost: Some(KdfCost { memory_kib: 32, passes: 1, lanes: 1 }),
-        };
-        admit(&self.world.ctx(), &self.world.open().await, role, &new).await.unwrap();
-        self.as_member(byte).await
-    }
-
-    async fn as_member(&self, byte: u8) -> Repository {
-        let store = Arc::new(self.world.store.clone());
-        Repository::open(&self.world.ctx(), store, &Secret::KeyFile(vec![byte; 32])).await.unwrap()
     }
 
     async fn shred_on(&self, store: Arc<dyn ObjectStore>) -> Result<Outcome<ShredReport>> {
@@ -116,7 +99,7 @@ fn a_domain_shares_nothing_but_the_way_in() {
 fn members_open_it_with_their_roles() {
     run(|| async {
         let scene = Scene::new().await;
-        let writer = scene.admitted(8, Role::Writer).await;
+        let writer = scene.world.admitted(Role::Writer, 8).await;
         let place = || Arc::new(scene.store.clone());
         // Not before an owner says so, and only an owner can.
         let early = Repository::open_domain(&scene.world.ctx(), place(), &writer).await;
@@ -149,7 +132,7 @@ fn members_open_it_with_their_roles() {
         let newest = scene.world.newest(&domain).await;
         scene.world.assert_restores(&domain, &newest, &tree()).await;
         scene.world.assert_sound(&domain).await;
-        let writer = scene.admitted(9, Role::Writer).await;
+        let writer = scene.world.admitted(Role::Writer, 9).await;
         let above = scene.world.open().await;
         // Those who belong when a domain is made open it at once.
         let store = Arc::new(MemoryStore::new());

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{Node, Stepped, SteppedStore, Tree, World, run, secret};
+use crate::harness::{COST, Node, Stepped, SteppedStore, Tree, World, key_file, run, secret};
 use holdfast_core::crypto::KdfCost;
 use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::workers::Workers;
@@ -12,12 +12,6 @@ use holdfast_engine::{
 use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, MemoryStore, ObjectStore};
 use std::sync::Arc;
-
-const COST: KdfCost = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
-
-fn key_file(byte: u8) -> Secret {
-    Secret::KeyFile(vec![byte; 32])
-}
 
 fn password(text: &str) -> Secret {
     Secret::Password(text.as_bytes().to_vec())

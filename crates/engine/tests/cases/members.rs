@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, noise, run, secret};
-use holdfast_core::crypto::KdfCost;
+use crate::harness::{
+    COST, ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
+};
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::keys::Role;
 use holdfast_engine::error::{Error, ErrorKind, Result};
@@ -12,22 +13,17 @@ use holdfast_engine::evidence::{append, records};
 use holdfast_engine::maintain::{
     ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, RepairIndexOptions, forget, prune, repair_index,
 };
-use holdfast_engine::wal::{SegmentName, Timeline, WalArchive, WalName};
+use holdfast_engine::wal::{SegmentName, Timeline, WalArchive, WalListed, WalName};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, add_key, admit, backup, keys,
-    last_slot_of, members, remove_key, remove_member, rotate,
+    BackupReport, NewKey, Repository, RestoreOptions, Secret, Snapshot, SnapshotFilter, add_key, admit,
+    backup, keys, last_slot_of, members, remove_key, remove_member, rotate, snapshots,
 };
 use holdfast_store::fault::{Call, Fault};
-use holdfast_store::{FaultStore, ObjectStore};
+use holdfast_store::{FaultStore, Key, ObjectStore, Put};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
-
-const COST: KdfCost = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
-
-fn key_file(byte: u8) -> Secret {
-    Secret::KeyFile(vec![byte; 32])
-}
 
 fn new(byte: u8) -> NewKey {
     NewKey { secret: key_file(byte), label: Some(format!("key {byte}")), cost: Some(COST) }
@@ -145,6 +141,106 @@ fn each_role_does_what_it_may_and_nothing_else() {
         world.assert_sound(&owner).await;
         assert_eq!(members(&owner).len(), 4);
     });
+}
+
+#[test]
+fn who_fetches_logs_opens_those_and_nothing_else() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        back_up(&world, &owner, 1).await.unwrap();
+        let name = |place| {
+            let segment = SegmentName { timeline: 1, place };
+            WalName::whole(Timeline::new(7, 1, b""), segment.to_string())
+        };
+        let archive = |repository: &Repository| WalArchive::new(&world.ctx(), repository);
+        let writer = admitted(&world, &owner, Role::Writer, 8).await;
+        archive(&writer).put(&name(1), noise(1, 5_000)).await.unwrap();
+        let standby = admitted(&world, &owner, Role::LogReader, 9).await;
+        let reader = admitted(&world, &owner, Role::Reader, 10).await;
+        rotate(&world.ctx(), &owner).await.unwrap();
+        let writer_again = open(&world, 8).await.unwrap();
+        archive(&writer_again).put(&name(2), noise(2, 5_000)).await.unwrap();
+        for repository in [&standby, &reader, &owner] {
+            for place in [1, 2] {
+                let content = archive(repository).get(&name(place)).await.unwrap().unwrap();
+                assert_eq!(content, noise(place, 5_000));
+            }
+            assert_eq!(archive(repository).list(None).await.unwrap().len(), 2);
+        }
+        let all = world.snapshots(&owner).await;
+        let before = world.names("");
+        let refused = |error: Error| {
+            assert_eq!(error.kind, ErrorKind::NotAllowed, "{}", chain(&error));
+            assert!(chain(&error).contains("reader:wal"), "{}", chain(&error));
+        };
+        refused(archive(&standby).put(&name(3), noise(3, 10)).await.unwrap_err());
+        refused(back_up(&world, &standby, 3).await.unwrap_err());
+        refused(world.restore(&standby, &all[0], &RestoreOptions::default()).await.map(drop).unwrap_err());
+        refused(snapshots(&world.ctx(), &standby, &SnapshotFilter::default()).await.map(drop).unwrap_err());
+        refused(prune(&world.ctx(), &standby, &prune_options()).await.map(drop).unwrap_err());
+        assert_eq!(
+            append(&world.ctx(), &standby, "drill", b"{}").await.unwrap_err().kind,
+            ErrorKind::NotAllowed
+        );
+        assert_eq!(world.names(""), before, "something was written");
+        // Once it is shut out and the keys are rotated, what comes later is closed to it.
+        remove_member(&world.ctx(), &owner, member_of(&world, &owner, Role::LogReader)).await.unwrap();
+        assert_eq!(open(&world, 9).await.unwrap_err().kind, ErrorKind::WrongKey);
+        rotate(&world.ctx(), &owner).await.unwrap();
+        archive(&owner).put(&name(4), noise(4, 10)).await.unwrap();
+        let closed = archive(&standby).get(&name(4)).await.unwrap_err();
+        assert!(chain(&closed).contains("key epoch 2"), "{}", chain(&closed));
+        world.assert_sound(&owner).await;
+    });
+}
+
+/// What earlier versions made has no key for logs alone: one is made by rotating, for what comes from
+/// then on.
+#[test]
+fn an_older_repository_has_to_rotate_its_keys_before_it_admits_who_fetches_logs() {
+    run(|| async {
+        let world = World::new(Workers::inline());
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/draft-1");
+        put_all(&world, &golden, "").await;
+        let (ctx, store) = (world.ctx(), Arc::new(world.store.clone()));
+        let owner = Repository::open(&ctx, store, &Secret::Password(b"golden".to_vec())).await.unwrap();
+        let refused = admit(&ctx, &owner, Role::LogReader, &new(9)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Usage);
+        assert!(refused.what.contains("holdfast key rotate"), "{}", refused.what);
+        rotate(&ctx, &owner).await.unwrap();
+        let standby = admitted(&world, &owner, Role::LogReader, 9).await;
+        let archive = |repository: &Repository| WalArchive::new(&ctx, repository);
+        let old = archive(&owner).list(None).await.unwrap();
+        assert!(!old.is_empty());
+        for WalListed { name, .. } in &old {
+            assert!(archive(&owner).get(name).await.unwrap().is_some());
+            let closed = archive(&standby).get(name).await.unwrap_err();
+            assert!(
+                chain(&closed).contains("it holds no key for this part of the log"),
+                "{}",
+                chain(&closed)
+            );
+        }
+        let name = WalName::whole(old[0].name.timeline, "000000010000000000000009");
+        archive(&owner).put(&name, noise(1, 100)).await.unwrap();
+        assert_eq!(archive(&standby).get(&name).await.unwrap(), Some(noise(1, 100)));
+    });
+}
+
+/// Stores all files below a folder under their names.
+async fn put_all(world: &World, folder: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (path, name) =
+            entry.map(|entry| (entry.path(), entry.file_name().into_string().unwrap())).unwrap();
+        let name = format!("{prefix}{name}");
+        if path.is_dir() {
+            Box::pin(put_all(world, &path, &format!("{name}/"))).await;
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            let stored = world.store.put_new(&Key::new(name).unwrap(), bytes.into()).await.unwrap();
+            assert_eq!(stored, Put::Created);
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(crate) use stepped::{Stepped, SteppedStore};
 pub(crate) use target::{ModelTarget, Restored};
 pub(crate) use tree::{Node, Rng, Run, Tree, Trouble, compressible, noise};
 
-use holdfast_core::crypto::KemCalls;
+use holdfast_core::crypto::{KdfCost, KemCalls};
 use holdfast_core::entry::Time;
 use holdfast_core::keys::Role;
 use holdfast_core::session::Process;
@@ -112,9 +112,17 @@ pub(crate) struct World {
     process: AtomicU32,
 }
 
+/// What trying a password costs here: nothing to speak of.
+pub(crate) const COST: KdfCost = KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
+
+/// A key file that is one byte again and again.
+pub(crate) fn key_file(byte: u8) -> Secret {
+    Secret::KeyFile(vec![byte; 32])
+}
+
 /// What opens every repository here; a key file, so that no password is hashed.
 pub(crate) fn secret() -> Secret {
-    Secret::KeyFile(vec![7; 32])
+    key_file(7)
 }
 
 impl World {
@@ -169,7 +177,7 @@ impl World {
     }
 
     pub(crate) fn init_options() -> InitOptions {
-        let kdf = holdfast_core::crypto::KdfCost { memory_kib: 32, passes: 1, lanes: 1 };
+        let kdf = COST;
         InitOptions { label: "first".into(), kdf, proved: Vec::new(), identifying: None }
     }
 
@@ -184,15 +192,14 @@ impl World {
 
     /// A member that is admitted with a role; who was open before does not know it.
     pub(crate) async fn admitted(&self, role: Role, key: u8) -> Repository {
-        let secret = Secret::KeyFile(vec![key; 32]);
-        let new = NewKey { secret: secret.clone(), label: Some(role.word().into()), cost: None };
+        let new = NewKey { secret: key_file(key), label: Some(role.word().into()), cost: None };
         admit(&self.ctx(), &self.open().await, role, &new).await.unwrap();
         self.open_as(Arc::new(self.store.clone()), key).await
     }
 
     /// Opens a store with the key of such a member.
     pub(crate) async fn open_as(&self, store: Arc<dyn ObjectStore>, key: u8) -> Repository {
-        Repository::open(&self.ctx(), store, &Secret::KeyFile(vec![key; 32])).await.unwrap()
+        Repository::open(&self.ctx(), store, &key_file(key)).await.unwrap()
     }
 
     pub(crate) async fn open_on(&self, store: Arc<dyn ObjectStore>) -> Result<Repository> {

@@ -168,7 +168,7 @@ impl From<'_> {
             for key in [&mut keys.backup, &mut keys.maintain, &mut keys.read] {
                 match key {
                     Some(KeyRef::File(path)) => self.path(path),
-                    Some(KeyRef::Transit(sealed)) => self.path(&mut sealed.file),
+                    Some(KeyRef::Transit(sealed)) => sealed.file.iter_mut().for_each(|file| self.path(file)),
                     _ => {}
                 }
             }

@@ -3,7 +3,7 @@
 //! Words and times only. On purpose not here: doing it, and looking into the repository.
 
 use super::kind::Kind;
-use super::secret::{KeyRef, Keys, SecretRef, VaultRef};
+use super::secret::{KeyRef, Keys, SecretRef, TransitRef, VaultRef};
 use super::{Policy, Retention};
 use crate::schedule::{Clockwork, which};
 use jiff::{Timestamp, Zoned};
@@ -166,7 +166,10 @@ fn key_from(key: &KeyRef) -> String {
         KeyRef::File(path) => path.display().to_string(),
         KeyRef::Credential(name) => format!("the credential {name}"),
         KeyRef::Vault(stored) => stored_at(stored),
-        KeyRef::Transit(sealed) => format!("{}, opened by {} of Vault", sealed.file.display(), sealed.key),
+        KeyRef::Transit(TransitRef { key, file: Some(file) }) => {
+            format!("{}, opened by {key} of Vault", file.display())
+        }
+        KeyRef::Transit(TransitRef { key, file: None }) => format!("its slot, opened by {key} of Vault"),
     }
 }
 

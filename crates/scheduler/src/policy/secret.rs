@@ -47,13 +47,16 @@ pub enum KeyRef {
 }
 
 /// A sealed key file.
+///
+/// Without `file` it lies in the slot of the repository that it opens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransitRef {
     /// The key of the transit engine: `transit/holdfast`.
     pub key: String,
     /// The file with what it sealed.
-    pub file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// One key for each activity, so that a host can back up and not read. A missing one means that

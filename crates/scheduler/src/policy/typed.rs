@@ -17,7 +17,7 @@ const REFER: &str = "a secret never stands in a policy, only where it is: { env:
                      { vault: { path: MOUNT/data/PATH, field: NAME } }";
 /// How a key file is named.
 const REFER_KEY: &str = "say where the key file is: { file: /path }, { credential: NAME }, \
-                         { vault: { path: MOUNT/data/PATH, field: NAME } } or { transit: { key: MOUNT/KEY, file: /path } }";
+                         { vault: { path: MOUNT/data/PATH, field: NAME } } or { transit: { key: MOUNT/KEY } }, with file: /path where the sealed key file is not in the repository";
 
 /// Something that does not fit.
 #[derive(Debug, Clone, PartialEq)]

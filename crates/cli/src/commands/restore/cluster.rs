@@ -133,6 +133,9 @@ impl Cluster {
             told::plan(&self.recovery).iter().for_each(|line| ink.talk(line));
         }
         self.recovery.needed.iter().for_each(|text| ink.warn(text));
+        if self.recovery.with_whole_key {
+            ink.talk(wiring::WHOLE_KEY);
+        }
         if let Some(text) = lacking_server(self.record.server_version_number) {
             ink.warn(&text);
         }

@@ -36,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) recovering: Recovering,
     /// What the server may lack.
     pub(super) needed: Option<String>,
+    /// Whether the server fetches its log with the key of the restore.
+    pub(super) with_whole_key: bool,
     /// A segment that the server will ask for.
     pub(super) first: Option<SegmentName>,
 }
@@ -118,7 +120,8 @@ fn needs_none(recover: &Recover) -> bool {
 impl Prepared {
     /// The log that came along is replayed, and nothing else.
     fn as_it_came(wish: Wish) -> Self {
-        Self { plan: None, wish, recovering: Recovering::default(), needed: None, first: None }
+        let recovering = Recovering::default();
+        Self { plan: None, wish, recovering, needed: None, with_whole_key: false, first: None }
     }
 
     fn new(
@@ -135,7 +138,8 @@ impl Prepared {
             None => (NOTHING.to_owned(), None),
             Some(_) if args.recover.without_restore_command => (NOTHING.to_owned(), None),
             Some(_) => {
-                let fetching = Fetching { system, timeline: chosen, standby };
+                let key_file = args.recover.server_key_file.as_deref();
+                let fetching = Fetching { system, key_file, timeline: chosen, standby };
                 (wiring::restore_command(run, &fetching)?, wiring::needed(run)?)
             }
         };
@@ -151,7 +155,8 @@ impl Prepared {
         let archives = args.recover.archiving == Some(Archiving::Keep);
         let recovering = Recovering { recovery: Some(recovery), archives };
         let first = plan.segments.map(|(first, _)| first).filter(|_| fetches);
-        Ok(Self { plan: Some(plan), wish, recovering, needed, first })
+        let with_whole_key = fetches && args.recover.server_key_file.is_none();
+        Ok(Self { plan: Some(plan), wish, recovering, needed, with_whole_key, first })
     }
 }
 

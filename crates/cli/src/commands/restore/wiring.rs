@@ -22,9 +22,11 @@ const TRIAL: &str = "pg_wal/RECOVERYTRIAL";
 const LINES_SHOWN: usize = 6;
 
 /// What the line asks for.
-pub(super) struct Fetching {
+pub(super) struct Fetching<'a> {
     /// Which cluster.
     pub(super) system: u64,
+    /// The server's own key, if it has one.
+    pub(super) key_file: Option<&'a Path>,
     /// The timeline that a recovery goes along; none for a standby that follows the newest.
     pub(super) timeline: Option<Timeline>,
     /// For a standby.
@@ -32,10 +34,13 @@ pub(super) struct Fetching {
 }
 
 /// Makes the line. Refuses where the server could not open the repository by it.
-pub(super) fn restore_command(run: &Run, fetching: &Fetching) -> Result<String, Fault> {
+pub(super) fn restore_command(run: &Run, fetching: &Fetching<'_>) -> Result<String, Fault> {
     let place = run.repository_place()?;
     let mut words: Vec<OsString> = vec![program()?.into(), "-r".into(), place.to_string().into()];
-    words.extend(secret_words(run)?);
+    match fetching.key_file {
+        Some(path) => words.extend(["--key-file".into(), absolute(path)?.into()]),
+        None => words.extend(secret_words(run)?),
+    }
     if let Some(path) = &run.global.cacert {
         words.extend(["--cacert".into(), absolute(path)?.into()]);
     } else if let Some(path) = variable("AWS_CA_BUNDLE") {
@@ -82,13 +87,20 @@ fn secret_words(run: &Run) -> Result<Vec<OsString>, Fault> {
                 "the restored server has to fetch its log by itself, and could not open the repository: the password \
                  was given by {from}"
             );
-            let hint = "give a file that the server's user may read: --key-file or --password-file (HOLDFAST_KEY_FILE, \
-                        HOLDFAST_PASSWORD_FILE); or restore without the archive: --to immediate";
+            let hint = "give the server a key file that fetches the log alone (holdfast key add --role reader:wal) with \
+                        --server-key-file; or name a file for all of it that its user may read: --key-file or \
+                        --password-file (HOLDFAST_KEY_FILE, HOLDFAST_PASSWORD_FILE); or restore without the archive: \
+                        --to immediate";
             return Err(Fault::usage(what, hint));
         }
     };
     Ok(vec![option.into(), value])
 }
+
+/// What a server that fetches with the key of the restore could do without.
+pub(super) const WHOLE_KEY: &str = "the server fetches its log with the key of this restore, which opens every backup; \
+                                    one that opens the log alone: holdfast key add --role reader:wal \
+                                    --new-key-file FILE, then restore with --server-key-file FILE";
 
 /// What the server needs beside the line, and may lack.
 pub(super) fn needed(run: &Run) -> Result<Option<String>, Fault> {

@@ -14,7 +14,7 @@ use crate::wire_up::{Archived, Edge, LogEvent, LogEventKind, LogTree, Lsn, PlanE
 /// Shows them, for one database.
 pub(super) async fn run(run: &Run, system: Option<u64>, text: &str) -> Result<(), Fault> {
     let span = span(text)?;
-    let repository = run.open_for(Right::Read).await?;
+    let repository = run.open_for(Right::FetchLog).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let listed = archive.list(system).await?;
     let mut systems: Vec<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();

@@ -90,7 +90,7 @@ async fn fetch(run: &Run, args: &WalFetchArgs, kind: WalFile) -> Result<Option<N
     {
         return given(run, args, &timeline, content, 0).await.map(|()| None);
     }
-    let repository = run.open_for(Right::Read).await?;
+    let repository = run.open_for(Right::FetchLog).await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let timeline = match kind.timeline() {
         1 => Timeline::new(system, 1, b""),

@@ -11,7 +11,7 @@ pub(super) async fn run(run: &Run, args: &WalLsArgs) -> Result<(), Fault> {
     if let Some(text) = &args.commits {
         return super::commits::run(run, args.system, text).await;
     }
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let listed = WalArchive::new(&run.ctx, &repository).list(args.system).await?;
     if run.ink.tone.json {
         listed.iter().for_each(|listed| run.ink.json(&WalFileLine::from(listed)));

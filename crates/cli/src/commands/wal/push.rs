@@ -182,7 +182,7 @@ async fn timeline_of(archive: &WalArchive, ready: &Ready, content: &Content) -> 
 
 /// Refuses what would take a second and much memory for each segment.
 async fn refuse_costly(run: &Run, repository: &Repository, secret: &Secret) -> Result<(), Fault> {
-    if matches!(secret, Secret::KeyFile(_)) {
+    if !matches!(secret, Secret::Password(_)) {
         return Ok(());
     }
     let keys = keys(&run.ctx, repository).await?;

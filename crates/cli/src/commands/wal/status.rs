@@ -7,8 +7,8 @@ use super::lineage::history_of;
 use super::need::{Base, bases};
 use super::window::{Line, Window, windows};
 use crate::args::WalStatusArgs;
-use crate::engine::Snapshot;
 use crate::engine::wal::{Coverage, Gap, WalArchive, WalName, is_segment_length};
+use crate::engine::{Right, Snapshot};
 use crate::fault::Fault;
 use crate::ink::{
     Align, Table, WalStatusSummary, WalTimelineLine, WalWindowLine, age, counted, local, since, size,
@@ -27,10 +27,14 @@ struct Shown<'a> {
 
 /// Shows it.
 pub(super) async fn run(run: &Run, args: &WalStatusArgs) -> Result<(), Fault> {
-    let repository = run.open().await?;
+    let repository = run.open_for_any().await?;
     let archive = WalArchive::new(&run.ctx, &repository);
     let found = Coverage::of(&archive.list(args.system).await?);
-    let bases = if found.is_empty() { Vec::new() } else { bases(run, &repository).await? };
+    let bases = match repository.may(Right::See) {
+        true if found.is_empty() => Some(Vec::new()),
+        true => Some(bases(run, &repository).await?),
+        false => None,
+    };
     let mut summary = WalStatusSummary {
         message_type: "summary",
         databases: 0,
@@ -40,7 +44,7 @@ pub(super) async fn run(run: &Run, args: &WalStatusArgs) -> Result<(), Fault> {
     };
     for database in found.chunk_by(|a, b| a.timeline.system == b.timeline.system) {
         summary.databases += 1;
-        summary.gap_count += one(run, &archive, database, &bases).await?;
+        summary.gap_count += one(run, &archive, database, bases.as_deref()).await?;
     }
     if run.ink.tone.json {
         run.ink.json(&summary);
@@ -58,15 +62,17 @@ pub(super) async fn run(run: &Run, args: &WalStatusArgs) -> Result<(), Fault> {
     }
 }
 
-/// Shows one database; how many gaps there are.
+/// Shows one database; how many gaps there are. Without `bases` the key cannot tell which snapshots the
+/// log leads on from.
 async fn one(
     run: &Run,
     archive: &WalArchive,
     database: &[Coverage],
-    bases: &[(Snapshot, Base)],
+    bases: Option<&[(Snapshot, Base)]>,
 ) -> Result<u64, Fault> {
     let system = database[0].timeline.system;
-    let bases: Vec<_> = bases.iter().filter(|(_, base)| base.system == system).collect();
+    let can_tell = bases.is_some();
+    let bases: Vec<_> = bases.unwrap_or_default().iter().filter(|(_, base)| base.system == system).collect();
     let stated = bases.last().map(|(_, base)| base.segment_bytes);
     let mut shown = Vec::new();
     for coverage in database {
@@ -92,7 +98,7 @@ async fn one(
     } else {
         run.ink.data(&format!("database {system}"));
         run.ink.table(&table(&shown, run.ctx.clock.now()));
-        notes(&shown, &windows, &bases).iter().for_each(|line| run.ink.data(line));
+        notes(&shown, &windows, &bases, can_tell).iter().for_each(|line| run.ink.data(line));
         run.ink.data("");
     }
     Ok(shown.iter().map(|shown| (shown.gaps.len() + shown.line.coverage.torn.len()) as u64).sum())
@@ -156,7 +162,12 @@ fn table(shown: &[Shown<'_>], now: Time) -> Table {
     table
 }
 
-fn notes(shown: &[Shown<'_>], windows: &[Window], bases: &[&(Snapshot, Base)]) -> Vec<String> {
+fn notes(
+    shown: &[Shown<'_>],
+    windows: &[Window],
+    bases: &[&(Snapshot, Base)],
+    can_tell: bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for one in shown {
         for gap in &one.gaps {
@@ -181,7 +192,9 @@ fn notes(shown: &[Shown<'_>], windows: &[Window], bases: &[&(Snapshot, Base)]) -
         let (timeline, at) = (window.timeline, window.to);
         lines.push(format!("  recovers   from {from} (snapshot {id}) to {to} at {at}, along {timeline}"));
     }
-    if windows.is_empty() {
+    if !can_tell {
+        lines.push("  recovers   from what is not for this key to see: it opens no snapshot".to_owned());
+    } else if windows.is_empty() {
         lines.push("  recovers   nothing: no snapshot of it is here; back it up".to_owned());
     }
     lines

@@ -100,7 +100,7 @@ fn keys(keys: &Keys, spot: &Spot<'_>, judge: &mut Judge<'_>) {
                         "write MOUNT/KEY: transit/holdfast",
                     );
                 }
-                if sealed.file.as_os_str().is_empty() {
+                if sealed.file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
                     judge.wrong(&spot.key("file"), "no file is named", "write its path");
                 }
             }
