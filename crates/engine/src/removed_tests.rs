@@ -172,7 +172,8 @@ fn a_name_that_a_removed_member_took_is_freed_by_a_repair() {
         let root = scene.owner.newest_root().await.unwrap();
         let known = root.cutoffs.log.unwrap();
         assert_eq!(known[0].ranges, [(whole(1).file, whole(2).file)]);
-        put(&of_enemy, &[whole(3)], b"a lie").await;
+        // It passes over that it does not belong any more.
+        put(&scene.archive(&scene.enemy), &[whole(3)], b"a lie").await;
         assert_eq!(places(&scene.archive(&scene.owner)).await, [1, 2].map(whole));
         scene.repair(&[], false).await;
         scene.world.assert_sound(&scene.world.open().await).await;
