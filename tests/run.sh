@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 need=()
-for pair in openssl:openssl setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip; do
+for pair in openssl:openssl setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip systemd-analyze:systemd; do
     # Some of them lie where only root's PATH looks.
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || need+=("${pair##*:}")
 done
@@ -118,16 +118,17 @@ if [ -z "${HOLDFAST_BAO:-}" ]; then
     fi
     export HOLDFAST_BAO="$tools/bao"
 fi
-# What the reader in Python needs: wheels, each compared with its checksum.
-if [ -z "${HOLDFAST_READER:-}" ]; then
+# Wheels, each compared with its checksum, into a folder of their own: its name, the list, what they are.
+wheels() {
+    local python tools fetched
     python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/reader-$python"
-    if ! cmp -s tests/reader/requirements.txt "$tools/requirements.txt"; then
-        echo "installing what the reader in Python needs"
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/$1-$python"
+    if ! cmp -s "$2" "$tools/requirements.txt"; then
+        echo "installing $3" >&2
         fetched=$(mktemp -d)
         if PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --require-hashes --only-binary :all: --no-deps --target "$fetched" \
-            -r tests/reader/requirements.txt; then
-            cp tests/reader/requirements.txt "$fetched/"
+            -r "$2" >&2; then
+            cp "$2" "$fetched/requirements.txt"
             chmod -R a+rX "$fetched"
             mkdir -p "${tools%/*}"
             # Whole before it has its name: another run may be installing it too.
@@ -135,11 +136,35 @@ if [ -z "${HOLDFAST_READER:-}" ]; then
             rm -rf "$tools"
             mv -T "$tools.$$" "$tools" 2>/dev/null || rm -r "$tools.$$"
         else
-            echo "not installed: what the reader in Python needs; tests that need it will fail"
+            echo "not installed: $3; tests that need it will fail" >&2
         fi
         rm -r "$fetched"
     fi
-    export HOLDFAST_READER="$tools"
+    echo "$tools"
+}
+export HOLDFAST_READER="${HOLDFAST_READER:-$(wheels reader tests/reader/requirements.txt "what the reader in Python needs")}"
+export HOLDFAST_DEPLOY="${HOLDFAST_DEPLOY:-$(wheels deploy tests/deploy/requirements.txt "what looks at policies/deploy")}"
+
+# What judges the rules for Prometheus: one program out of Debian's package, which is not installed.
+if [ -z "${HOLDFAST_PROMTOOL:-}" ]; then
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/promtool"
+    if ! command -v promtool >/dev/null && [ ! -x "$tools/promtool" ]; then
+        echo "installing promtool"
+        fetched=$(mktemp -d)
+        # Downloaded by a user without rights, if root may not write there.
+        chmod 777 "$fetched"
+        if { [ "$(id -u)" != 0 ] || apt-get update -qq; } >/dev/null &&
+            (cd "$fetched" && apt-get download -qq prometheus >/dev/null 2>&1) &&
+            dpkg-deb -x "$fetched"/prometheus_*.deb "$fetched/root"; then
+            mkdir -p "$tools"
+            mv "$fetched/root/usr/bin/promtool" "$tools/promtool.$$"
+            mv "$tools/promtool.$$" "$tools/promtool"
+        else
+            echo "not installed: promtool; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_PROMTOOL="$(command -v promtool || echo "$tools/promtool")"
 fi
 
 # The tests, and the real program for those that run it from outside.

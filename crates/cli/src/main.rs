@@ -17,6 +17,7 @@ mod secrets;
 mod settings;
 mod stdin;
 mod stuck;
+mod traces;
 mod undumped;
 mod wire_up;
 

@@ -25,7 +25,7 @@ pub struct Plain<'a> {
     /// Where to.
     pub url: &'a str,
     /// With which headers.
-    pub headers: &'a [(&'static str, &'a str)],
+    pub headers: &'a [(&'a str, &'a str)],
     /// What is sent.
     pub body: &'a [u8],
 }
@@ -70,7 +70,7 @@ fn request(plain: &Plain<'_>) -> Result<HttpRequest, NoAnswer> {
     request.set_method(plain.method).map_err(|_| NoAnswer("this is no method of HTTP".to_owned()))?;
     request.set_uri(plain.url).map_err(|_| NoAnswer("this is no URL".to_owned()))?;
     for (name, value) in plain.headers {
-        let put = request.headers_mut().try_insert(*name, (*value).to_owned());
+        let put = request.headers_mut().try_insert((*name).to_owned(), (*value).to_owned());
         put.map_err(|_| NoAnswer(format!("the header {name} has letters that no header has")))?;
     }
     Ok(request)

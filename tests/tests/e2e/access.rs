@@ -16,7 +16,12 @@ pub(super) fn records(world: &World) -> Vec<Value> {
 /// Expects the last access to have gone to such a place.
 #[track_caller]
 pub(super) fn assert_recorded(world: &World, verb: &str, target: &str) {
-    let all = records(world);
+    assert_last(&records(world), verb, target);
+}
+
+/// The same of records that are read already.
+#[track_caller]
+pub(super) fn assert_last(all: &[Value], verb: &str, target: &str) {
     let last = all.last().unwrap_or_else(|| panic!("no access was recorded"));
     assert_eq!(last["verb"], verb, "{last}");
     assert!(last["target"].as_str().is_some_and(|text| text.contains(target)), "{last}");

@@ -97,10 +97,11 @@ Environment:
   HOLDFAST_TARGET_AWS_ACCESS_KEY_ID, HOLDFAST_TARGET_AWS_SECRET_ACCESS_KEY
                              open the bucket that `restore` restores to
   AWS_CA_BUNDLE              instead of --cacert
-  HOLDFAST_CATALOG           file in which runs of policies are remembered
   HOLDFAST_PG_BIN            folder of PostgreSQL's own programs (pg_dump, pg_restore, psql)
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
                              proxies for buckets, and what is reached without one
+  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, TRACEPARENT
+                             a collector of OpenTelemetry (http/json) that `run` and `drill` tell what they did
   NO_COLOR                   no colours
 
 Exit codes:

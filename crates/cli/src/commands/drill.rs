@@ -8,12 +8,14 @@ use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{Align, DrillDueLine, DrillLine, Table, duration, escape};
+use crate::traces;
 use holdfast_engine::proof::Level;
 use holdfast_scheduler::drill::conduct::{Conducted, Order, conduct};
 use holdfast_scheduler::drill::past::due_now;
 use holdfast_scheduler::drill::verdict::Verdict;
 use holdfast_scheduler::evidence::{Objective, Record, SourceRecord, html, junit, markdown};
 use holdfast_scheduler::hands::Hands;
+use holdfast_scheduler::trace::of_drill;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -59,6 +61,7 @@ pub(crate) async fn run(run: &Run, args: &DrillArgs) -> Result<(), Fault> {
         run.ink.talk("");
         show(run, &done);
     }
+    traces::send(run, &hands, |origin| of_drill(&done.record, origin, || hands.random())).await;
     let written = write_all(args, &done.record);
     if hands.stopped() {
         return Err(Fault::new(Code::Interrupted, "interrupted", "run it again; nothing was proved"));

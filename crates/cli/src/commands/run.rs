@@ -8,9 +8,11 @@ use crate::conducting::Conducting;
 use crate::fault::{Code, Fault};
 use crate::hands::OwnHands;
 use crate::ink::{Align, DrillLine, RunSummary, Table, duration, escape};
+use crate::traces;
 use holdfast_scheduler::drill::verdict::Verdict;
 use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::run::{Drilling, Options, RunReport, State, Step, run as carry_out};
+use holdfast_scheduler::trace::of_run;
 use std::time::Duration;
 
 const COLUMNS: [(&str, Align); 4] =
@@ -37,6 +39,9 @@ pub(crate) async fn run(run: &Run, args: &RunArgs) -> Result<(), Fault> {
     let report = carry_out(&hands, &conducting.policy, conducting.catalog.as_ref(), &options).await;
     let report = report.map_err(|(what, next)| Fault::usage(what, next))?;
     show(run, &report);
+    if !report.dry_run {
+        traces::send(run, &hands, |origin| of_run(&report, origin, || hands.random())).await;
+    }
     finish(&report)
 }
 

@@ -59,6 +59,7 @@ async fn one(hands: &dyn Hands, hook: &Hook, around: Around<'_>) -> Step {
     };
     let source = Some(around.source).filter(|source| !source.is_empty());
     let step = Step::new("hook", source, crate::policy::REPOSITORY);
+    let step = Step { started: Some(hands.now()), ..step };
     let name = hook.run.first().map_or("", String::as_str);
     match hands.program(program).await {
         Err(why) => step.ends(State::Failed, why, "check `run` of the hook; no shell reads it"),

@@ -150,6 +150,7 @@ impl<'a> Runner<'a> {
         } else {
             self.hands.say(Said::Begins(&step.title()));
             let number = self.begins(&step).await;
+            let step = Step { started: Some(self.hands.now()), ..step };
             let step = match self.hands.verb(call).await {
                 Err(why) => step.ends(State::Failed, why, ""),
                 Ok(answer) => {

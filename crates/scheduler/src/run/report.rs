@@ -60,6 +60,8 @@ pub struct Step {
     pub system: Option<String>,
     /// What could not be read and may be missing, as the policy says.
     pub accepted: Vec<String>,
+    /// When it began; none where it was not tried.
+    pub started: Option<Timestamp>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -79,6 +81,7 @@ impl Step {
             snapshot: None,
             system: None,
             accepted: Vec::new(),
+            started: None,
             seconds: 0.0,
         }
     }

@@ -1,0 +1,138 @@
+//! What is answered, as it was last put here.
+//!
+//! On purpose not here: sockets.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Where things stand is written here by one, and read by many.
+#[derive(Debug)]
+pub struct Board {
+    state: Mutex<State>,
+    /// Whoever does not move for longer does not live any more.
+    alive_within: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    moved: Instant,
+    ready: Result<(), String>,
+    metrics: Option<String>,
+}
+
+/// An answer to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// As HTTP has it.
+    pub status: u16,
+    /// What kind of text it is.
+    pub content_type: &'static str,
+    /// The text.
+    pub body: String,
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+/// The text format of Prometheus.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+impl Board {
+    /// One that lives as of now and is not ready. `alive_within` says how often it has to move.
+    #[must_use]
+    pub fn new(alive_within: Duration) -> Self {
+        let state = State { moved: Instant::now(), ready: Err("it is starting".to_owned()), metrics: None };
+        Self { state: Mutex::new(state), alive_within }
+    }
+
+    /// It moves.
+    pub fn moves(&self) {
+        self.state().moved = Instant::now();
+    }
+
+    /// It can do its work, or why it cannot.
+    pub fn put_ready(&self, ready: Result<(), String>) {
+        self.state().ready = ready;
+    }
+
+    /// What it knows, in the text format of Prometheus.
+    pub fn put_metrics(&self, text: String) {
+        self.state().metrics = Some(text);
+    }
+
+    /// Whether it moved lately; else for how long it did not.
+    ///
+    /// # Errors
+    /// It did not; for so long.
+    pub fn lives(&self) -> Result<(), Duration> {
+        let still = self.state().moved.elapsed();
+        if still <= self.alive_within { Ok(()) } else { Err(still) }
+    }
+
+    /// The answer to a request.
+    #[must_use]
+    pub fn answer(&self, method: &str, path: &str) -> Answer {
+        if !matches!(method, "GET" | "HEAD") {
+            return plain(405, "only GET and HEAD are answered".to_owned());
+        }
+        match path {
+            "/healthz" => match self.lives() {
+                Ok(()) => plain(200, "ok".to_owned()),
+                Err(still) => plain(503, format!("it has not moved for {} s", still.as_secs())),
+            },
+            "/readyz" => match &self.state().ready {
+                Ok(()) => plain(200, "ok".to_owned()),
+                Err(why) => plain(503, why.clone()),
+            },
+            "/metrics" => match &self.state().metrics {
+                Some(text) => Answer { status: 200, content_type: METRICS, body: text.clone() },
+                None => plain(503, "nothing was looked at yet".to_owned()),
+            },
+            _ => plain(404, "there are /metrics, /healthz and /readyz".to_owned()),
+        }
+    }
+
+    /// Nothing that is written here can be half written, whoever panicked.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn plain(status: u16, text: String) -> Answer {
+    Answer { status, content_type: PLAIN, body: text + "\n" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(board: &Board, path: &str) -> (u16, String) {
+        let answer = board.answer("GET", path);
+        (answer.status, answer.body)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_what_was_put_there() {
+        let board = Board::new(Duration::from_secs(60));
+        assert_eq!(get(&board, "/readyz"), (503, "it is starting\n".into()));
+        assert_eq!(get(&board, "/metrics").0, 503);
+        board.put_ready(Ok(()));
+        board.put_metrics("a 1\n".into());
+        assert_eq!(get(&board, "/readyz"), (200, "ok\n".into()));
+        assert_eq!(get(&board, "/metrics"), (200, "a 1\n".into()));
+        board.put_ready(Err("the catalog is out of reach".into()));
+        assert_eq!(get(&board, "/readyz"), (503, "the catalog is out of reach\n".into()));
+        assert_eq!(get(&board, "/").0, 404);
+        assert_eq!(board.answer("POST", "/metrics").status, 405);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_move_does_not_live() {
+        let board = Board::new(Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(get(&board, "/healthz").0, 200);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(get(&board, "/healthz"), (503, "it has not moved for 63 s\n".into()));
+        board.moves();
+        assert_eq!(get(&board, "/healthz").0, 200);
+    }
+}
