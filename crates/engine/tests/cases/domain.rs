@@ -215,9 +215,9 @@ fn a_mark_that_nobody_recorded_is_passed_over_aloud() {
         let writer = scene.admitted(5, Role::Writer).await;
         let text = format!("{{\"repository\":\"{}\"}}", domain.id());
         let above = scene.world.ctx();
-        holdfast_engine::evidence::append(&above, &writer, "shred", text.as_bytes()).await.unwrap();
+        evidence::append(&above, &writer, "shred", text.as_bytes()).await.unwrap();
         scene.open(&scene.store).await.unwrap();
-        holdfast_engine::evidence::append(&above, &scene.above, "shred", text.as_bytes()).await.unwrap();
+        evidence::append(&above, &scene.above, "shred", text.as_bytes()).await.unwrap();
         let error = scene.open(&scene.store).await.unwrap_err();
         assert!(error.kind == ErrorKind::NoRepository && error.to_string().contains("destroyed"), "{error}");
     });

@@ -119,7 +119,7 @@ fn with_a_pause_each_prune_makes_one_step_and_an_undo_in_between_saves_all() {
         let (world, repository) = World::made(Workers::inline()).await;
         let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
         world.keep(&repository, &tree(2)).await;
-        let paused = PruneOptions { min_age_seconds: Some(1000), ..options() };
+        let paused = PruneOptions { min_age_seconds: Some(1000), ..pruning() };
         forget_now(&world, &repository, &[first]).await.unwrap();
         let condemned = prune(&world.ctx(), &repository, &paused).await.unwrap();
         assert!(condemned.condemned_bytes > 600_000 && condemned.freed_packs == 0, "{condemned:?}");
@@ -214,7 +214,7 @@ fn what_is_forgotten_again_while_its_packs_are_condemned_does_not_come_back_in_r
         let (world, repository) = World::made(Workers::inline()).await;
         let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
         world.keep(&repository, &tree(2)).await;
-        let paused = PruneOptions { min_age_seconds: Some(1000), ..options() };
+        let paused = PruneOptions { min_age_seconds: Some(1000), ..pruning() };
         forget_now(&world, &repository, &[first]).await.unwrap();
         prune(&world.ctx(), &repository, &paused).await.unwrap();
         unforget(&world.ctx(), &repository, &[first]).await.unwrap();

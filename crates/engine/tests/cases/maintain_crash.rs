@@ -203,7 +203,7 @@ async fn a_writer_sleeps_before_each_call(abort_after_seconds: u64) {
         writer.go(at);
         let repository = world.open().await;
         let living = holdfast_engine::ctx::Ctx { is_alive: |_| true, ..world.ctx() };
-        let options = PruneOptions { abort_after_seconds, ..options() };
+        let options = PruneOptions { abort_after_seconds, ..pruning() };
         // A week passes: two prunes, from end to end, and a forget of what the writer compares with.
         prune(&living, &repository, &options).await.unwrap();
         let what = ForgetWhat::Snapshots(ids[2..].to_vec());
@@ -321,7 +321,7 @@ fn a_check_beside_prunes_that_never_pause_sounds_no_false_alarm() {
                 let options =
                     ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
                 forget(&living, &repository, &options).await.unwrap();
-                prune(&living, &repository, &self::pruning()).await.unwrap();
+                prune(&living, &repository, &pruning()).await.unwrap();
             }
             match checker.result.unwrap() {
                 Ok(report) => assert_eq!(report.errors, 0, "{calls}: {:?}", report.findings),
