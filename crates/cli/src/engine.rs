@@ -9,6 +9,7 @@ pub(crate) use holdfast_engine::outcome::{Notice, NoticeKind, Outcome, Problem, 
 pub(crate) use holdfast_engine::source::{
     Account, Aside, Before, ConsistencyPoint, ContentStream, Details as ItemDetails, EntryBatch, Examined,
     Item, ItemError, ItemReader, Order, Piece, Prover, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    examine_by_stream,
 };
 pub(crate) use holdfast_engine::target::{Tally, Target};
 pub(crate) use holdfast_engine::workers::Workers;

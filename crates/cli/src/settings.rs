@@ -7,7 +7,7 @@ use crate::args::{FromArgs, Global, Pick};
 use crate::engine::SnapshotFilter;
 use crate::fault::Fault;
 use crate::secrets;
-use crate::wire_up::{Address, BadNetwork, Network, PROXIES, Reach};
+use crate::wire_up::{Address, BadNetwork, NO_PROXY, Network, PROXIES, Reach};
 use holdfast_core::name::{DOMAINS, is_domain_name};
 use holdfast_core::page::KeySpace;
 use std::ffi::{OsStr, OsString};
@@ -171,7 +171,11 @@ pub(crate) fn certificates(global: &Global) -> Option<PathBuf> {
 
 /// Finds how servers are reached whose certificates are in a file; `name` is what named that.
 pub(crate) fn network(path: Option<&Path>, name: &str) -> Reach {
-    let proxies = PROXIES.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?)));
+    // A proxy that has a password was handed over.
+    let proxies = PROXIES.into_iter().chain(NO_PROXY).filter_map(|name| {
+        let handed = secrets::value(name).map(|mut value| OsString::from_vec(std::mem::take(&mut *value)));
+        Some((name.to_owned(), handed?))
+    });
     Network::new(path, proxies).map_err(|error| {
         let hint = "the file holds certificates in PEM; a proxy is http://host:port or https://host:port";
         let what = match error {

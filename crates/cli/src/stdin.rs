@@ -6,6 +6,7 @@
 use crate::engine::{
     Aside, Cancel, ConsistencyPoint, ContentStream, EntryBatch, Examined, Item, ItemDetails, ItemError,
     ItemReader, Order, Piece, Problems, ReadStatus, Source, SourceError, SourceIdentity, Stat,
+    examine_by_stream,
 };
 use holdfast_core::entry::{Kind, Owner, Time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -232,18 +233,8 @@ struct Reader {
 
 impl ItemReader for Reader {
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
-        let mut stat = self.stats[item].clone();
-        if stat.kind == Kind::File {
-            // Not the usual road for a stream, but the contract allows it.
-            let mut stream = self.open(item)?;
-            let mut buffer = vec![0; 64 * 1024];
-            while let Piece::Data(bytes) = stream.read(&mut buffer)? {
-                content.extend_from_slice(&buffer[..bytes]);
-            }
-            stream.finish()?;
-            stat.size = content.len() as u64;
-        }
-        Ok(Examined { stat, details: ItemDetails::default(), status: ReadStatus::Stable })
+        // Not the usual road for a stream, but the contract allows it.
+        examine_by_stream(self, item, self.stats[item].clone(), content)
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {

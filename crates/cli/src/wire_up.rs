@@ -47,8 +47,8 @@ pub(crate) use holdfast_source_s3::{
     parse_metadata, parse_source,
 };
 pub(crate) use holdfast_store_s3::{
-    Address, BadNetwork, Erased, Finding, Keys, Meter, Network, PROXIES, Plain, PolicyRole, Told,
-    buckets as list_buckets, policy,
+    Address, BadNetwork, Erased, Finding, Keys, Meter, NO_PROXY, Network, PROXIES, Plain, PolicyRole, Told,
+    are_secret_proxies, buckets as list_buckets, policy,
 };
 pub(crate) use holdfast_vault::{
     Login, Reference, Server as VaultServer, TransitKey, VaultError, open_sealed, read as read_from_vault,

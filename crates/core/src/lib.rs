@@ -7,6 +7,7 @@ pub mod chunker;
 pub mod compress;
 pub mod configuration;
 pub mod crypto;
+pub mod cutoff;
 pub mod entry;
 pub mod entry_code;
 pub mod error;

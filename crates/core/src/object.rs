@@ -286,10 +286,23 @@ pub(crate) fn signed_message(signed: &[u8; 32]) -> Vec<u8> {
 /// label, and the nonce from what is sealed, so that two payloads never share both; the header is
 /// bound to it.
 pub fn seal_section(writer: &mut Writer, key: &Secret, header: &Header, label: &str, payload: &[u8]) {
+    seal_section_paid(writer, key, header, label, payload, usize::MAX);
+}
+
+/// The same; what would unpack to more than a reader believes, so many times as much, stays as it is.
+pub fn seal_section_paid(
+    writer: &mut Writer,
+    key: &Secret,
+    header: &Header,
+    label: &str,
+    payload: &[u8],
+    times: usize,
+) {
     let header_bytes = header.encode();
     let mut compressor = crate::compress::Compressor::new(crate::compress::LEVEL_DEFAULT);
-    let plaintext =
-        compressor.compress(payload).map_or_else(|| [&[0], payload].concat(), |frame| [&[1], frame].concat());
+    let is_paid = |frame: &&[u8]| payload.len() <= unpacked_times(frame.len(), times, usize::MAX);
+    let frame = compressor.compress(payload).filter(is_paid);
+    let plaintext = frame.map_or_else(|| [&[0], payload].concat(), |frame| [&[1], frame].concat());
     let nonce = section_nonce(key, &header_bytes, label, &plaintext);
     let mut sealed = nonce.to_vec();
     section_cipher(key, &header_bytes, label).seal_append(nonce, &header_bytes, &plaintext, &mut sealed);
@@ -300,7 +313,13 @@ pub fn seal_section(writer: &mut Writer, key: &Secret, header: &Header, label: &
 /// authors write shrinks by less, and what is kept in memory must have cost its author something.
 #[must_use]
 pub const fn unpacked_max(body: usize, max: usize) -> usize {
-    let paid = UNPACKED_BYTES_FREE.saturating_add(body.saturating_mul(UNPACKED_TIMES_MAX));
+    unpacked_times(body, UNPACKED_TIMES_MAX, max)
+}
+
+/// The same where earlier versions wrote what shrinks by more.
+#[must_use]
+pub const fn unpacked_times(body: usize, times: usize, max: usize) -> usize {
+    let paid = UNPACKED_BYTES_FREE.saturating_add(body.saturating_mul(times));
     if paid < max { paid } else { max }
 }
 

@@ -11,7 +11,7 @@ use crate::keys::WrappedSecret;
 use crate::name::{PackClass, PackId};
 use crate::object::{
     CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, RECORD_SECTION_BYTES_MAX, check_place, open_section,
-    seal_section,
+    seal_section, unpacked_max,
 };
 use crate::wire::{Reader, Writer};
 
@@ -338,8 +338,8 @@ pub fn open_footer(
     k_idx: &Secret,
 ) -> Result<Footer, FormatError> {
     let mut reader = Reader::new(bytes);
-    let footer =
-        Footer::decode(&open_section(&mut reader, k_idx, header, "pack footer", RECORD_SECTION_BYTES_MAX)?)?;
+    let max = unpacked_max(bytes.len(), RECORD_SECTION_BYTES_MAX);
+    let footer = Footer::decode(&open_section(&mut reader, k_idx, header, "pack footer", max)?)?;
     reader.end()?;
     let last = footer.rows.last().map_or(0, |row| u64::from(row.offset) + u64::from(row.length.bytes()));
     if footer.rows.len() != trailer.chunks as usize || last > trailer.footer_offset {

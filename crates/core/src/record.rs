@@ -9,7 +9,9 @@ use crate::crypto::{Aead, Secret, Signer, derive};
 use crate::entry::Time;
 use crate::error::FormatError;
 use crate::keys::WrappedSecret;
-use crate::object::{Header, RECORD_SECTION_BYTES_MAX, encode_object, open_section, seal_section};
+use crate::object::{
+    Header, RECORD_SECTION_BYTES_MAX, encode_object, open_section, seal_section_paid, unpacked_times,
+};
 use crate::session::{decode_time, encode_time};
 use crate::wire::{Reader, Tag, Writer, take_tag};
 
@@ -140,6 +142,9 @@ pub struct Evidence {
     pub text: Vec<u8>,
 }
 
+/// Earlier versions wrote records that shrink by more than other sections.
+const EVIDENCE_TIMES_MAX: usize = 64;
+
 impl Evidence {
     /// Encodes the object: number 8, previous 32, one sealed section, tagged list; signed.
     #[must_use]
@@ -152,7 +157,7 @@ impl Evidence {
         let mut writer = Writer::new();
         writer.u64(self.number);
         writer.raw(&self.previous);
-        seal_section(&mut writer, k_ref, header, "evidence", section.as_slice());
+        seal_section_paid(&mut writer, k_ref, header, "evidence", section.as_slice(), EVIDENCE_TIMES_MAX);
         writer.tags(&[]);
         encode_object(header, writer.as_slice(), Some(signer))
     }
@@ -164,7 +169,8 @@ impl Evidence {
     pub fn decode(header: &Header, body: &[u8], k_ref: &Secret) -> Result<Self, FormatError> {
         let mut reader = Reader::new(body);
         let (number, previous) = (reader.u64()?, reader.array()?);
-        let section = open_section(&mut reader, k_ref, header, "evidence", RECORD_SECTION_BYTES_MAX)?;
+        let max = unpacked_times(body.len(), EVIDENCE_TIMES_MAX, RECORD_SECTION_BYTES_MAX);
+        let section = open_section(&mut reader, k_ref, header, "evidence", max)?;
         reader.tags("an evidence record", &[])?;
         reader.end()?;
         let mut reader = Reader::new(&section);
@@ -231,5 +237,34 @@ mod tests {
         let object = Object::parse(&bytes).unwrap();
         object.verify(&signer.public()).unwrap();
         assert_eq!(Evidence::decode(&object.header, object.body, &key).unwrap(), evidence);
+    }
+
+    #[test]
+    fn a_small_record_does_not_unpack_to_a_large_one() {
+        let (key, signer) = (Secret::new([1; 32]), Signer::from_seed(Secret::new([2; 32])));
+        let header = header(ObjectType::Evidence);
+        let text = vec![b'x'; 30 << 20];
+        let time = Time { seconds: 4, nanos: 5 };
+        let record = Evidence { number: 1, previous: [3; 32], time, kind: "drill".into(), text };
+        // It is written as long as it is.
+        let bytes = record.encode(&header, &key, &signer);
+        assert!(bytes.len() > 30 << 20);
+        let object = Object::parse(&bytes).unwrap();
+        assert_eq!(Evidence::decode(&object.header, object.body, &key).unwrap(), record);
+        // Whoever packs it writes nothing that is read.
+        let mut section = Writer::new();
+        encode_time(&mut section, record.time);
+        section.bytes16(record.kind.as_bytes());
+        section.bytes32(&record.text);
+        section.tags(&[]);
+        let mut writer = Writer::new();
+        writer.u64(record.number);
+        writer.raw(&record.previous);
+        crate::object::seal_section(&mut writer, &key, &header, "evidence", section.as_slice());
+        writer.tags(&[]);
+        let bytes = encode_object(&header, writer.as_slice(), Some(&signer));
+        assert!(bytes.len() < 100_000);
+        let object = Object::parse(&bytes).unwrap();
+        assert!(Evidence::decode(&object.header, object.body, &key).is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! no root; that is root 0, which is empty.
 
 use crate::crypto::{Secret, Signer};
+use crate::cutoff::{CutOffs, decode_cutoffs, encode_cutoffs};
 use crate::entry::Time;
 use crate::error::FormatError;
 use crate::hold::{Hold, WatchedSession, decode_holds, decode_watched, encode_holds, encode_watched};
@@ -213,6 +214,8 @@ pub struct Root {
     pub holds: Vec<Hold>,
     /// Open sessions that maintainers saw.
     pub watched: Vec<WatchedSession>,
+    /// How far what removed members wrote counts.
+    pub cutoffs: CutOffs,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
@@ -220,6 +223,7 @@ pub struct Root {
 /// Critical: who does not know holds must not forget or free anything.
 const TAG_HOLDS: u16 = 0x8001;
 const TAG_WATCHED: u16 = 0x0002;
+const TAG_CUTOFFS: u16 = 0x0003;
 
 impl Root {
     /// Encodes the object: one sealed section, tagged list; signed.
@@ -275,6 +279,9 @@ impl Root {
         }
         if !self.watched.is_empty() {
             tags.push(Tag { id: TAG_WATCHED, bytes: encode_watched(&self.watched) });
+        }
+        if self.cutoffs != CutOffs::default() {
+            tags.push(Tag { id: TAG_CUTOFFS, bytes: encode_cutoffs(&self.cutoffs) });
         }
         tags.sort_by_key(|tag| tag.id);
         tags
@@ -342,6 +349,9 @@ impl Root {
         }
         if let Some(bytes) = take_tag(&mut root.unknown, TAG_WATCHED) {
             root.watched = decode_watched(&bytes)?;
+        }
+        if let Some(bytes) = take_tag(&mut root.unknown, TAG_CUTOFFS) {
+            root.cutoffs = decode_cutoffs(&bytes)?;
         }
         reader.end()?;
         Ok(root)
@@ -536,6 +546,7 @@ mod tests {
                 until: None,
             }],
             watched: vec![WatchedSession { session: SessionId([8; 16]), objects: 2, since: Time::default() }],
+            cutoffs: CutOffs { members: Vec::new(), log: Some(Vec::new()) },
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         };
         let bytes = root.encode(&header(ObjectType::Root), &key, &signer);

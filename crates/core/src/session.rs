@@ -164,6 +164,21 @@ pub struct Origin {
     pub snapshot: SessionId,
 }
 
+/// What a snapshot needs of a database's log: from one segment to another, by the places in their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSpan {
+    /// Which database.
+    pub system: u64,
+    /// Number of the timeline.
+    pub timeline: u32,
+    /// The segment that it begins in: the two numbers that follow the timeline in its name, as one.
+    pub first: u64,
+    /// The segment that it ends in.
+    pub last: u64,
+    /// Length of a segment in bytes.
+    pub segment_bytes: u64,
+}
+
 /// What every member may see of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -199,12 +214,15 @@ pub struct Summary {
     pub supersedes: Vec<SessionId>,
     /// The snapshot that it is a copy of, if it was made in another repository.
     pub origin: Option<Origin>,
+    /// What it needs of a log that is archived.
+    pub log: Option<LogSpan>,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
 
 const TAG_PARENT: u16 = 0x0001;
 const TAG_ORIGIN: u16 = 0x0002;
+const TAG_LOG: u16 = 0x0003;
 
 impl Summary {
     /// Encodes the section.
@@ -233,7 +251,9 @@ impl Summary {
             let bytes = [*origin.repository.bytes(), *origin.snapshot.bytes()].concat();
             Tag { id: TAG_ORIGIN, bytes }
         });
-        let mut tags: Vec<_> = parent.into_iter().chain(origin).chain(self.unknown.iter().cloned()).collect();
+        let log = self.log.map(|log| Tag { id: TAG_LOG, bytes: log.encode() });
+        let known = parent.into_iter().chain(origin).chain(log);
+        let mut tags: Vec<_> = known.chain(self.unknown.iter().cloned()).collect();
         tags.sort_by_key(|tag| tag.id);
         writer.tags(&tags);
         writer.into_vec()
@@ -270,6 +290,7 @@ impl Summary {
             .map(|bytes| bytes.try_into().map(SessionId).map_err(|_| FormatError::Malformed("a parent")))
             .transpose()?;
         let origin = take_tag(&mut unknown, TAG_ORIGIN).map(|bytes| Origin::decode(&bytes)).transpose()?;
+        let log = take_tag(&mut unknown, TAG_LOG).map(|bytes| LogSpan::decode(&bytes)).transpose()?;
         reader.end()?;
         Ok(Self {
             stream,
@@ -288,6 +309,7 @@ impl Summary {
             parent,
             supersedes,
             origin,
+            log,
             unknown,
         })
     }
@@ -299,6 +321,29 @@ impl Origin {
         let origin = Self { repository: RepositoryId(reader.array()?), snapshot: SessionId(reader.array()?) };
         reader.end()?;
         Ok(origin)
+    }
+}
+
+impl LogSpan {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u64(self.system);
+        writer.u32(self.timeline);
+        [self.first, self.last, self.segment_bytes].into_iter().for_each(|value| writer.u64(value));
+        writer.into_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let span = Self {
+            system: reader.u64()?,
+            timeline: reader.u32()?,
+            first: reader.u64()?,
+            last: reader.u64()?,
+            segment_bytes: reader.u64()?,
+        };
+        reader.end()?;
+        Ok(span)
     }
 }
 
@@ -597,6 +642,7 @@ pub(crate) mod tests {
             parent: Some(SessionId([2; 16])),
             supersedes: vec![SessionId([3; 16])],
             origin: None,
+            log: None,
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         }
     }
@@ -635,6 +681,15 @@ pub(crate) mod tests {
         bytes[at..at + 4].copy_from_slice(&17u32.to_le_bytes());
         bytes.push(0);
         assert_eq!(Summary::decode(&bytes), Err(FormatError::Malformed("a parent")));
+    }
+
+    #[test]
+    fn what_a_snapshot_needs_of_a_log_comes_back() {
+        let log = LogSpan { system: 7, timeline: 2, first: 3, last: 1 << 33, segment_bytes: 16 << 20 };
+        let needs = Summary { log: Some(log), ..summary() };
+        assert_eq!(Summary::decode(&needs.encode()).unwrap(), needs);
+        let bytes = Summary { unknown: vec![Tag { id: TAG_LOG, bytes: vec![4; 37] }], ..summary() }.encode();
+        assert!(Summary::decode(&bytes).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 25] = [
     "wire",
     "object",
     "name",
@@ -28,6 +28,7 @@ const SOURCES: [&str; 24] = [
     "session",
     "root",
     "hold",
+    "cutoff",
     "record",
     "repository",
     "version",

@@ -17,6 +17,7 @@ use holdfast_core::chunk::{
 use holdfast_core::chunker::{BundleRule, Chunker, GearTable};
 use holdfast_core::compress::{Compressor, Decompressor};
 use holdfast_core::crypto::{KdfCost, KemSecret, Secret, Signer, derive, encapsulate, hash, keyed_hash};
+use holdfast_core::cutoff::CutOffs;
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time, Xattrs};
 use holdfast_core::entry_code::{decode_alone, decode_xattrs, encode_alone, encode_xattrs};
 use holdfast_core::hold::{Hold, HoldScope, WatchedSession};
@@ -552,6 +553,7 @@ fn summary() -> Summary {
         parent: Some(SessionId([0x73; 16])),
         supersedes: vec![SessionId([0x74; 16])],
         origin: None,
+        log: None,
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }
@@ -681,6 +683,7 @@ fn root() -> Root {
         }],
         holds: holds(),
         watched: vec![WatchedSession { session: SESSION, objects: 3, since: Time::default() }],
+        cutoffs: CutOffs::default(),
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }

@@ -11,11 +11,11 @@ use crate::adopt::{read_contents, tables_of};
 use crate::ctx::Ctx;
 use crate::error::ErrorKind;
 use crate::maintain::{
-    ForgetOptions, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule, LocalOffset, MaxUnused,
-    Period, PruneOptions, PruneReport, RepairIndexOptions, RepairSnapshotsOptions, Retention, forget, prune,
+    ForgetOptions, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule, LocalOffset, Period,
+    PruneOptions, PruneReport, RepairIndexOptions, RepairSnapshotsOptions, Retention, forget, prune,
     repair_index, repair_snapshots,
 };
-use crate::protocol_tests::harness::{ModelSource, Node, Tree, World, noise, run};
+use crate::protocol_tests::harness::{ModelSource, Node, Tree, World, noise, pruning, run};
 use crate::repository::{Repository, Secret as Opens};
 use crate::snapshots::Snapshot;
 use crate::workers::Workers;
@@ -99,13 +99,7 @@ impl Fleet {
     }
 
     async fn prune(&self) -> crate::error::Result<PruneReport> {
-        let options = PruneOptions {
-            max_unused: MaxUnused::Percent(0.0),
-            max_repack_bytes: None,
-            min_age_seconds: Some(0),
-            abort_after_seconds: 72 * 3600,
-            dry_run: false,
-        };
+        let options = pruning();
         prune(&self.world.ctx(), &self.owner, &options).await
     }
 
@@ -471,13 +465,7 @@ fn pins_on_everything_hold_up_what_they_name_until_the_session_is_aborted() {
         assert_eq!((held_up.freed_packs, held_up.open_sessions), (0, 1));
         let scan = crate::maintain::pins_kept(&fleet.world.ctx(), &fleet.owner).await.unwrap();
         assert!(scan <= known, "{scan} pins are kept in memory");
-        let options = PruneOptions {
-            max_unused: MaxUnused::Percent(0.0),
-            max_repack_bytes: None,
-            min_age_seconds: Some(0),
-            abort_after_seconds: 0,
-            dry_run: false,
-        };
+        let options = PruneOptions { abort_after_seconds: 0, ..pruning() };
         let freed = prune(&fleet.world.ctx(), &fleet.owner, &options).await.unwrap();
         assert!(freed.freed_packs > 0 && freed.aborted_sessions.len() == 1, "{freed:?}");
         fleet.assert_whole(&kept, &tree(2)).await;
@@ -659,6 +647,32 @@ fn an_end_that_is_none_stops_a_prune_until_it_is_repaired() {
         repair_snapshots(&fleet.world.ctx(), &fleet.owner, options).await.unwrap();
         fleet.prune_all().await;
         fleet.assert_whole(&kept, &tree(1)).await;
+    });
+}
+
+#[test]
+fn a_delta_that_is_none_costs_others_nothing_and_is_named() {
+    run(|| async {
+        let fleet = fleet().await;
+        let kept = fleet.keep(&fleet.victim, &tree(1)).await;
+        let mut forged = fleet.enemy.begin(StreamId([5; 16])).await;
+        let root = fleet.enemy.empty_tree(&mut forged);
+        let own = fleet.enemy.commit(&forged, in_the_name_of(&kept, root));
+        let delta = Key::new(forged.name.delta(0)).unwrap();
+        fleet.world.store.remove_raw(&delta).unwrap();
+        fleet.enemy.insert(forged.name.delta(0), b"junk".to_vec());
+        // Others go on, and what stops a prune says what to do.
+        let later = fleet.keep(&fleet.victim, &tree(2)).await;
+        assert!(!fleet.said_of_enemy().await.is_empty());
+        if let Err(error) = fleet.prune().await {
+            assert!(error.what.contains("holdfast "), "{error}");
+            let options = RepairIndexOptions::default();
+            let _ = repair_index(&fleet.world.ctx(), &fleet.owner, options).await;
+            fleet.forget(own).await;
+        }
+        fleet.prune_all().await;
+        fleet.assert_whole(&kept, &tree(1)).await;
+        fleet.assert_whole(&later, &tree(2)).await;
     });
 }
 

@@ -8,10 +8,13 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::evidence::{self, EvidenceRecord};
 use crate::maintain::shut_out_removed;
 use crate::members::{append, remove_member, require_owner, seal_to};
 use crate::remember::RollBack;
 use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
+use crate::shred::SHRED;
 use crate::standing::Standing;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::{ObjectId, RepositoryId};
@@ -138,12 +141,27 @@ impl Repository {
         above: &Self,
         roll_back: RollBack,
     ) -> Result<Self> {
-        if let Some(said) = get_optional(&*store, name::SHREDDED).await? {
+        let Some(said) = get_optional(&*store, name::SHREDDED).await? else {
+            return Self::open_marked(ctx, store, above, roll_back).await;
+        };
+        let opened = match is_recorded(ctx, &*store, above).await? {
+            true => None,
+            // Keys that are gone for another reason are gone.
+            false => Self::open_marked(ctx, Arc::clone(&store), above, roll_back).await.ok(),
+        };
+        let Some(opened) = opened else {
             let said = String::from_utf8_lossy(&said).trim_end().escape_debug().to_string();
             let what = format!("the keys of {} were destroyed: {said}", store.location());
             return Err(Error::new(ErrorKind::NoRepository, what));
-        }
-        Self::open_marked(ctx, store, above, roll_back).await
+        };
+        let what = format!(
+            "{}/{} says that its keys were destroyed; they are there, and no owner recorded that: whoever can write \
+             there put that file. It is passed over; delete it",
+            store.location(),
+            name::SHREDDED
+        );
+        ctx.monitor.on(&Event::Warning(&what));
+        Ok(opened)
     }
 
     /// The same, whether it is marked as shredded or not: anybody who writes the store can put the
@@ -260,4 +278,18 @@ async fn refuse_taken(store: &dyn ObjectStore) -> Result<()> {
 
 fn taken(store: &dyn ObjectStore) -> Error {
     Error::new(ErrorKind::RepositoryExists, format!("there is a domain already at {}", store.location()))
+}
+
+/// Whether an owner left a record in the repository above that the domain which lies there is erased. It is
+/// left before anything else is done.
+async fn is_recorded(ctx: &Ctx, store: &dyn ObjectStore, above: &Repository) -> Result<bool> {
+    let Some(text) = get_optional(store, name::REPOSITORY).await? else { return Ok(true) };
+    let description = Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
+    let id = description.id.to_string();
+    let book = evidence::records(ctx, above).await?;
+    let is_of = |record: &EvidenceRecord| {
+        let told: serde_json::Value = serde_json::from_slice(&record.text).unwrap_or_default();
+        record.kind == SHRED && above.is_owner(record.member) && told["repository"] == id.as_str()
+    };
+    Ok(book.records().into_iter().any(is_of))
 }

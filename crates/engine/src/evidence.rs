@@ -12,11 +12,13 @@ use crate::restore::chain;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
+use holdfast_core::cutoff::CutOff;
 use holdfast_core::entry::Time;
 use holdfast_core::id::{MemberId, hex, parse_hex};
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{Object, ObjectType, check_place};
 use holdfast_core::record::Evidence;
+use holdfast_core::root::Root;
 use holdfast_store::Put;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -49,7 +51,7 @@ pub async fn append(ctx: &Ctx, repository: &Repository, kind: &str, text: &[u8])
     }
     let mut known = None;
     for _ in 0..TRIES_MAX {
-        let last = last_number(repository, known).await?;
+        let last = last_number(repository, repository.member(), known).await?;
         let (number, previous) = match last {
             None => (0, [0; 32]),
             Some(last) => (last + 1, hash_of_last(ctx, repository, last).await?),
@@ -70,9 +72,12 @@ pub async fn append(ctx: &Ctx, repository: &Repository, kind: &str, text: &[u8])
     Err(Error::new(ErrorKind::Conflict, what))
 }
 
-/// The last number of our chain, where one of them is known to be taken.
-async fn last_number(repository: &Repository, known: Option<u64>) -> Result<Option<u64>> {
-    let member = repository.member();
+/// The last number of a member's chain, where one of them is known to be taken.
+pub(crate) async fn last_number(
+    repository: &Repository,
+    member: MemberId,
+    known: Option<u64>,
+) -> Result<Option<u64>> {
     let after = known.map(|number| object_key(name::evidence(member, number)));
     let listed = list_after(&**repository.store(), &format!("evidence/{member}/"), after).await?;
     let numbers = listed.iter().filter_map(|meta| match name::parse(meta.key.as_str()) {
@@ -179,6 +184,8 @@ pub enum Amiss {
     Unread(String),
     /// No chain is so long.
     Number,
+    /// It came after its member had been removed.
+    Late,
     /// It was noted elsewhere, and the chain does not have it any more, or has another in its place.
     NotAsNoted,
 }
@@ -197,6 +204,7 @@ impl Amiss {
             Self::Newer(_) => "newer",
             Self::Unread(_) => "unread",
             Self::Number => "number",
+            Self::Late => "late",
             Self::NotAsNoted => "not_as_noted",
         }
     }
@@ -223,6 +231,7 @@ impl fmt::Display for Amiss {
             Self::Chain => f.write_str("does not follow the record before it: one of the two was replaced"),
             Self::Newer(error) => write!(f, "cannot be checked: {error}"),
             Self::Unread(why) => write!(f, "cannot be read: {why}"),
+            Self::Late => f.write_str("was written after its member had been removed; it does not count"),
             Self::Number => f.write_str("has a number that no record has; it does not count"),
             Self::NotAsNoted => {
                 f.write_str("is not as it was noted: it was replaced, or the end of the chain was cut off")
@@ -314,8 +323,14 @@ pub(crate) async fn book<'a>(
         }
     }
     let mut book = EvidenceBook::default();
+    let root = match numbers.keys().any(|member| repository.is_removed(*member)) {
+        true => repository.newest_root().await?,
+        false => Root::default(),
+    };
     for (member, numbers) in numbers {
-        book.chains.push(read_chain(ctx, repository, member, &numbers).await?);
+        let cut = root.cutoffs.members.iter().find(|cut| cut.member == member);
+        let cut = cut.filter(|_| repository.is_shut_out(member, &root));
+        book.chains.push(read_chain(ctx, repository, member, &numbers, cut).await?);
     }
     Ok(book)
 }
@@ -348,11 +363,14 @@ async fn read_chain(
     repository: &Repository,
     member: MemberId,
     numbers: &BTreeSet<u64>,
+    cut: Option<&CutOff>,
 ) -> Result<EvidenceChain> {
+    let end = cut.map_or(NUMBER_BELIEVED_MAX, |cut| cut.records.min(NUMBER_BELIEVED_MAX));
+    let counting: BTreeSet<u64> = numbers.range(..end).copied().collect();
     let removed = repository.removed_label(member);
     let mut chain = EvidenceChain { member, removed, records: Vec::new(), problems: Vec::new() };
     let mut walk = Walk { repository, chain: &mut chain, before: Some([0; 32]) };
-    let mut reads = stream::iter(steps(numbers))
+    let mut reads = stream::iter(steps(&counting))
         .map(|step| async move {
             let bytes = match step {
                 Step::Read(number) => {
@@ -378,7 +396,11 @@ async fn read_chain(
         }
     }
     drop(reads);
+    numbers.range(end..NUMBER_BELIEVED_MAX).for_each(|number| walk.amiss(*number, Amiss::Late));
     numbers.range(NUMBER_BELIEVED_MAX..).for_each(|number| walk.amiss(*number, Amiss::Number));
+    if let Some(cut) = cut.filter(|cut| cut.records > 0) {
+        walk.ends_as_noted(cut);
+    }
     Ok(chain)
 }
 
@@ -399,6 +421,17 @@ impl Walk<'_> {
     fn tell(&mut self, number: u64, amiss: Amiss) {
         let name = name::evidence(self.chain.member, number);
         self.chain.problems.push(EvidenceProblem { name, amiss });
+    }
+
+    /// A root has noted the last record that counts.
+    fn ends_as_noted(&mut self, cut: &CutOff) {
+        let number = cut.records - 1;
+        let name = name::evidence(self.chain.member, number);
+        let is_there = self.chain.records.iter().any(|one| one.number == number && one.hash == cut.last);
+        // What is wrong with it otherwise was told.
+        if !is_there && self.chain.problems.iter().all(|problem| problem.name != name) {
+            self.tell(number, Amiss::NotAsNoted);
+        }
     }
 
     fn take(&mut self, number: u64, bytes: &[u8]) -> Result<()> {

@@ -6,8 +6,8 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::evidence::{Amiss, EvidenceBook, EvidenceMark, append, records};
-use crate::maintain::{MaxUnused, PruneOptions, prune};
-use crate::protocol_tests::harness::{Stepped, SteppedStore, World, run, secret};
+use crate::maintain::{PruneOptions, prune};
+use crate::protocol_tests::harness::{Stepped, SteppedStore, World, pruning, run, secret};
 use crate::repository::Repository;
 use crate::workers::Workers;
 use holdfast_core::crypto::{KemSecret, Secret, Signer, hash};
@@ -99,13 +99,7 @@ fn prune_leaves_evidence_alone() {
     run(|| async {
         let (world, repository) = with_records(3).await;
         let before = world.names("evidence/");
-        let options = PruneOptions {
-            max_unused: MaxUnused::Percent(0.0),
-            max_repack_bytes: None,
-            min_age_seconds: Some(0),
-            abort_after_seconds: 0,
-            dry_run: false,
-        };
+        let options = PruneOptions { abort_after_seconds: 0, ..pruning() };
         for _ in 0..3 {
             world.clock.advance(1_000_000);
             prune(&world.ctx(), &repository, &options).await.unwrap();

@@ -18,6 +18,7 @@ mod civil;
 mod claims;
 mod copy;
 pub mod ctx;
+mod cutoffs;
 mod diff;
 mod domain;
 mod dump;
@@ -42,6 +43,8 @@ pub mod proof;
 mod protocol_tests;
 mod reader;
 mod remember;
+#[cfg(test)]
+mod removed_tests;
 mod repository;
 mod restore;
 mod rights;

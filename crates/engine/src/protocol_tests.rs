@@ -533,6 +533,7 @@ impl Crafted {
             parent: None,
             supersedes,
             origin: None,
+            log: None,
             unknown: Vec::new(),
         };
         self.session.commit(summary, &Details::default()).await.unwrap()

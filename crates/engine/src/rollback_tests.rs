@@ -6,11 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::error::{ErrorKind, Result};
-use crate::maintain::{
-    ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, RepairIndexOptions, forget, prune, repair_index,
-};
+use crate::maintain::{ForgetOptions, ForgetWhat, RepairIndexOptions, forget, prune, repair_index};
 use crate::protocol_tests::harness::{
-    ModelSource, Node, Stepped, SteppedStore, Tree, World, noise, run, secret,
+    ModelSource, Node, Stepped, SteppedStore, Tree, World, noise, pruning, run, secret,
 };
 use crate::repository::Repository;
 use crate::workers::Workers;
@@ -31,21 +29,11 @@ fn tree(number: u64) -> Tree {
     tree
 }
 
-fn options() -> PruneOptions {
-    PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 72 * 3600,
-        dry_run: false,
-    }
-}
-
 async fn maintain(world: &World, repository: &Repository, id: SessionId) {
     let what = ForgetWhat::Snapshots(vec![id]);
     let forgets = ForgetOptions { what, allow_last: true, dry_run: false, proven: BTreeSet::new() };
     forget(&world.ctx(), repository, &forgets).await.unwrap();
-    prune(&world.ctx(), repository, &options()).await.unwrap();
+    prune(&world.ctx(), repository, &pruning()).await.unwrap();
 }
 
 /// Puts a state in the place of what is there, as far as names begin so.
@@ -65,7 +53,7 @@ async fn refused(world: &World) {
         Err(error) => return assert_eq!(error.kind, ErrorKind::RolledBack, "{error}"),
     };
     kind(world.backup_with(&repository, ModelSource::new(&tree(9)), &world.options()).await.map(drop)).await;
-    kind(prune(&world.ctx(), &repository, &options()).await.map(drop)).await;
+    kind(prune(&world.ctx(), &repository, &pruning()).await.map(drop)).await;
     let listed = crate::snapshots(&world.ctx(), &repository, &crate::SnapshotFilter::default()).await;
     let error = listed.unwrap_err();
     assert!(error.what.contains("--accept-rollback"), "{error}");
@@ -103,7 +91,7 @@ fn an_older_state_is_refused_until_it_is_accepted() {
         // It is remembered from now on, without being asked again.
         let repository = world.open().await;
         world.keep(&repository, &tree(4)).await;
-        prune(&world.ctx(), &repository, &options()).await.unwrap();
+        prune(&world.ctx(), &repository, &pruning()).await.unwrap();
         world.assert_sound(&world.open().await).await;
     });
 }
@@ -195,15 +183,22 @@ fn another_description_of_the_same_repository_is_refused() {
     });
 }
 
-/// A store that leaves something out of its listings.
+/// A store that leaves something out of its listings, or shows them in another order.
 #[derive(Debug)]
-struct Hiding {
+struct Lying {
     store: MemoryStore,
     hides: fn(&str) -> bool,
+    reverses: bool,
+}
+
+impl Lying {
+    fn hiding(store: &MemoryStore, hides: fn(&str) -> bool) -> Arc<Self> {
+        Arc::new(Self { store: store.clone(), hides, reverses: false })
+    }
 }
 
 #[async_trait]
-impl ObjectStore for Hiding {
+impl ObjectStore for Lying {
     fn location(&self) -> String {
         self.store.location()
     }
@@ -232,6 +227,9 @@ impl ObjectStore for Hiding {
     ) -> std::result::Result<Vec<ObjectMeta>, StoreError> {
         let mut all = self.store.list(prefix, after, usize::MAX).await?;
         all.retain(|meta| !(self.hides)(meta.key.as_str()));
+        if self.reverses {
+            all.reverse();
+        }
         all.truncate(limit);
         Ok(all)
     }
@@ -248,7 +246,7 @@ fn a_listing_of_roots_that_lags_behind_is_no_older_state() {
         for hides in
             [|name: &str| name.starts_with("roots/"), |name: &str| name.starts_with("roots/fffffffffffffff9")]
         {
-            let store = Arc::new(Hiding { store: world.store.clone(), hides });
+            let store = Lying::hiding(&world.store, hides);
             let repository = world.open_on(store).await.unwrap();
             world.assert_restores(&repository, &world.newest(&repository).await, &tree(3)).await;
         }
@@ -270,14 +268,56 @@ fn listings_that_leave_something_out_free_nothing() {
                 "lists/" => |name| name.starts_with("lists/"),
                 _ => |name| name.starts_with("index/segment/"),
             };
-            let store = Arc::new(Hiding { store: world.store.clone(), hides });
+            let store = Lying::hiding(&world.store, hides);
             let lied_to = world.open_on(store).await.unwrap();
-            let pruned = prune(&world.ctx(), &lied_to, &options()).await;
+            let pruned = prune(&world.ctx(), &lied_to, &pruning()).await;
             // Packs that no listing shows are neither condemned nor deleted.
-            assert!(pruned.is_err() || prefix != "sessions/", "{prefix}");
+            let is_refused = matches!(prefix, "sessions/" | "packs/");
+            assert!(pruned.is_err() || !is_refused, "{prefix}");
             assert_eq!(world.names("packs/"), before, "{prefix}");
             world.assert_restores(&repository, &world.newest(&repository).await, &tree(4)).await;
         }
+    });
+}
+
+#[test]
+fn a_listing_in_another_order_changes_nothing() {
+    run(|| async {
+        let (world, ..) = maintained().await;
+        let store = Arc::new(Lying { store: world.store.clone(), hides: |_| false, reverses: true });
+        let lied_to = world.open_on(store).await.unwrap();
+        world.keep(&lied_to, &tree(4)).await;
+        for _ in 0..3 {
+            prune(&world.ctx(), &lied_to, &pruning()).await.unwrap();
+        }
+        let repository = world.open().await;
+        world.assert_restores(&repository, &world.newest(&repository).await, &tree(4)).await;
+        world.assert_sound(&repository).await;
+    });
+}
+
+#[test]
+fn two_hosts_that_a_store_keeps_apart_notice_it_once_either_sees_the_other_s_state() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
+        world.keep(&repository, &tree(2)).await;
+        // From here on each has a store of its own, and its own root of the same number.
+        let other = world.fork(7);
+        let there = other.open().await;
+        maintain(&world, &repository, first).await;
+        maintain(&other, &there, first).await;
+        let roots = [repository.newest().await.unwrap(), there.newest().await.unwrap()];
+        assert_eq!(roots[0].root.number, roots[1].root.number);
+        assert_ne!(roots[0].hash, roots[1].hash);
+        // While it keeps them apart neither can know.
+        world.keep(&world.open().await, &tree(3)).await;
+        other.keep(&other.open().await, &tree(4)).await;
+        let (ours, theirs) = (world.store.objects(), other.store.objects());
+        put_back(&world, &theirs, "");
+        put_back(&other, &ours, "");
+        refused(&world).await;
+        refused(&other).await;
     });
 }
 
@@ -310,7 +350,7 @@ fn whoever_works_beside_others_on_one_host_accuses_nobody() {
                 })
             };
             let (ctx, repository) = (world.ctx(), opened(&world));
-            let pruning = Stepped::new(async move { prune(&ctx, &repository, &options()).await.map(drop) });
+            let pruning = Stepped::new(async move { prune(&ctx, &repository, &pruning()).await.map(drop) });
             let mut runs = [backup(3), backup(4), pruning];
             for round in 0..100_000 {
                 if runs.iter().all(|run| run.result.is_some()) {

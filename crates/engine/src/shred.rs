@@ -23,6 +23,9 @@ use holdfast_store::ObjectStore;
 use serde_json::json;
 use std::sync::Arc;
 
+/// The kind of record that says that a domain is erased.
+pub(crate) const SHRED: &str = "shred";
+
 const DELETES_AT_ONCE: usize = 16;
 
 /// What was destroyed.
@@ -70,7 +73,7 @@ pub async fn shred(
         });
         text.to_string()
     };
-    evidence::append(ctx, above, "shred", record("begin", json!({ "snapshots": snapshots })).as_bytes())
+    evidence::append(ctx, above, SHRED, record("begin", json!({ "snapshots": snapshots })).as_bytes())
         .await?;
     let text = format!("by an owner, at {} seconds since 1970: {reason}\n", ctx.clock.now().seconds);
     // Whoever wrote one before meant the same.
@@ -81,7 +84,7 @@ pub async fn shred(
     let mut problems = Problems::default();
     let left = delete_rest(ctx, &store, &mut deleted, &mut problems).await?;
     let text = record("end", json!({ "deleted": deleted, "left": left }));
-    let evidence = evidence::append(ctx, above, "shred", text.as_bytes()).await?;
+    let evidence = evidence::append(ctx, above, SHRED, text.as_bytes()).await?;
     Ok(Outcome { value: ShredReport { id, snapshots, deleted, left, evidence }, problems })
 }
 

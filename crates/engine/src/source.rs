@@ -6,6 +6,7 @@
 use crate::outcome::Problems;
 use holdfast_core::entry::{Entry, Kind, Owner, Time};
 use holdfast_core::page::KeySpace;
+use holdfast_core::session::LogSpan;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -283,6 +284,28 @@ pub trait ContentStream: Send {
     fn finish(&mut self) -> Result<ReadStatus, ItemError>;
 }
 
+/// Reads a file's content for [`ItemReader::examine`] from its stream, where there is no other way to it.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub fn examine_by_stream(
+    reader: &dyn ItemReader,
+    item: usize,
+    mut stat: Stat,
+    content: &mut Vec<u8>,
+) -> Result<Examined, ItemError> {
+    if stat.kind == Kind::File {
+        let mut stream = reader.open(item)?;
+        let mut buffer = vec![0; 64 * 1024];
+        while let Piece::Data(bytes) = stream.read(&mut buffer)? {
+            content.extend_from_slice(&buffer[..bytes]);
+        }
+        stream.finish()?;
+        stat.size = content.len() as u64;
+    }
+    Ok(Examined { stat, details: Details::default(), status: ReadStatus::Stable })
+}
+
 /// What a source states when everything was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsistencyPoint {
@@ -290,6 +313,8 @@ pub struct ConsistencyPoint {
     pub record: Vec<u8>,
     /// Facts that a drill can check later, (name, value).
     pub facts: Vec<(String, String)>,
+    /// What it needs of a database's log, where that is archived: every member may see it.
+    pub log: Option<LogSpan>,
 }
 
 /// What the run before left for the next one of the same stream.

@@ -7,9 +7,9 @@
 
 use crate::claims::keep_own;
 use crate::index::Index;
-use crate::maintain::{ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, forget, prune};
+use crate::maintain::{ForgetOptions, ForgetWhat, forget, prune};
 use crate::packer::Claim;
-use crate::protocol_tests::harness::{ModelSource, Node, Tree, World, noise, run};
+use crate::protocol_tests::harness::{ModelSource, Node, Tree, World, noise, pruning, run};
 use crate::repository::Repository;
 use crate::session::{Session, SessionOptions};
 use crate::trust::Reliable;
@@ -67,6 +67,7 @@ async fn committed(mut session: Session) -> SessionId {
         parent: None,
         supersedes: Vec::new(),
         origin: None,
+        log: None,
         unknown: Vec::new(),
     };
     session.commit(summary, &Details::default()).await.unwrap()
@@ -120,13 +121,7 @@ async fn made(keys: &[u8]) -> (World, Repository, Vec<Repository>) {
 }
 
 async fn prune_all(world: &World, repository: &Repository) {
-    let options = PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 72 * 3600,
-        dry_run: false,
-    };
+    let options = pruning();
     prune(&world.ctx(), repository, &options).await.unwrap();
 }
 

@@ -98,7 +98,7 @@ impl Source for FileSource {
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
         // Files have no common instant; each entry stands for itself.
-        Ok(ConsistencyPoint { record: self.record.clone(), facts: Vec::new() })
+        Ok(ConsistencyPoint { record: self.record.clone(), facts: Vec::new(), log: None })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

@@ -11,7 +11,8 @@ use holdfast_core::entry::{Kind, Owner, Time, path_to_key};
 use holdfast_engine::ctx::Cancel;
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
-    Aside, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Piece, ReadStatus, Stat,
+    Aside, ContentStream, Details, EntryBatch, Examined, Item, ItemError, ItemReader, Piece, ReadStatus,
+    Stat, examine_by_stream,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsString;
@@ -90,18 +91,8 @@ fn unreadable(source: io::Error) -> ItemError {
 
 impl ItemReader for Reader {
     fn examine(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
-        let mut stat = self.slots[item].0.clone();
-        if stat.kind == Kind::File {
-            // Not the usual road for a stream, but the contract allows it.
-            let mut stream = self.open(item)?;
-            let mut buffer = vec![0; 64 * 1024];
-            while let Piece::Data(bytes) = stream.read(&mut buffer)? {
-                content.extend_from_slice(&buffer[..bytes]);
-            }
-            stream.finish()?;
-            stat.size = content.len() as u64;
-        }
-        Ok(Examined { stat, details: Details::default(), status: ReadStatus::Stable })
+        // Not the usual road for a stream, but the contract allows it.
+        examine_by_stream(self, item, self.slots[item].0.clone(), content)
     }
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {

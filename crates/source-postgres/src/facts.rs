@@ -6,6 +6,8 @@ use crate::error::PgError;
 use crate::lsn::{Lsn, is_segment_length, parse_bytes};
 use crate::wire::{Connection, Table};
 use bytes::Bytes;
+use holdfast_core::session::LogSpan;
+use holdfast_engine::wal::SegmentName;
 use serde::{Deserialize, Serialize};
 
 /// Servers that are known, by their first number.
@@ -184,6 +186,24 @@ impl Record {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(bytes).ok().filter(|record| record.record == RECORD)
+    }
+
+    /// Which segments of the log the files need; `None` if the record does not say it.
+    #[must_use]
+    pub fn log(&self) -> Option<LogSpan> {
+        let (start, stop) = (Lsn::parse(&self.start_lsn)?, Lsn::parse(&self.stop_lsn)?);
+        if !is_segment_length(self.segment_bytes) || start >= stop {
+            return None;
+        }
+        let at = |byte| SegmentName::at(self.timeline, byte, self.segment_bytes).place;
+        Some(LogSpan {
+            system: self.system_identifier.parse().ok()?,
+            timeline: self.timeline,
+            first: at(start.0),
+            // The stop is the first byte that is not needed.
+            last: at(stop.0 - 1),
+            segment_bytes: self.segment_bytes,
+        })
     }
 
     /// The same for people and drills, by names.

@@ -530,7 +530,11 @@ impl Source for LogicalSource {
         if self.record.databases.is_empty() {
             return Err(failed("no database could be dumped"));
         }
-        Ok(ConsistencyPoint { record: self.record.encode(), facts: std::mem::take(&mut self.facts) })
+        Ok(ConsistencyPoint {
+            record: self.record.encode(),
+            facts: std::mem::take(&mut self.facts),
+            log: None,
+        })
     }
 }
 

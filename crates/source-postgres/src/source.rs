@@ -321,7 +321,7 @@ impl Source for PostgresSource {
             0 => {
                 let mut facts = record.facts();
                 facts.append(&mut self.seen);
-                Ok(ConsistencyPoint { record: record.encode(), facts })
+                Ok(ConsistencyPoint { record: record.encode(), facts, log: record.log() })
             }
             more => Err(failed(&format!("{more} files of the cluster were not read to their end"))),
         }

@@ -356,7 +356,7 @@ impl Source for BucketSource {
         let told = Keep { tags: tags.is_told(), acl: rights.is_told(), lock: false };
         let counts = counts.into_iter().chain(self.round.facts(told));
         let facts = counts.chain(versions.into_iter().flatten()).chain(order).chain(stated).collect();
-        Ok(ConsistencyPoint { record: self.options.record.clone(), facts })
+        Ok(ConsistencyPoint { record: self.options.record.clone(), facts, log: None })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

@@ -13,6 +13,7 @@ use aws_smithy_http_client::{Builder, ConnectorBuilder, HttpClientError};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 /// The variables that name a proxy.
 pub const PROXIES: [&str; 6] =
     ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// The variables that name hosts which no proxy is for.
+pub const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// Why servers cannot be reached as it was stated. What a variable holds is never told: a proxy may
 /// have a password.
@@ -50,7 +54,7 @@ pub struct Network {
 impl Default for Network {
     /// As the system and the environment have it.
     fn default() -> Self {
-        Self::with(TlsContext::default())
+        Self::with(TlsContext::default(), ProxyConfig::from_env())
     }
 }
 
@@ -64,23 +68,25 @@ impl Network {
         certificates: Option<&Path>,
         variables: impl IntoIterator<Item = (String, OsString)>,
     ) -> Result<Self, BadNetwork> {
-        for (name, value) in variables {
-            check_proxy(&value).ok_or(BadNetwork::NoProxy(name))?;
+        let variables: BTreeMap<String, OsString> = variables.into_iter().collect();
+        for (name, value) in variables.iter().filter(|(name, _)| PROXIES.contains(&name.as_str())) {
+            check_proxy(value).ok_or_else(|| BadNetwork::NoProxy(name.clone()))?;
         }
-        let Some(path) = certificates else { return Ok(Self::default()) };
+        let proxies = stated(&variables).unwrap_or_else(ProxyConfig::from_env);
+        let Some(path) = certificates else { return Ok(Self::with(TlsContext::default(), proxies)) };
         let trusted = TrustStore::default().with_pem_certificate(read(path)?);
         let context = TlsContext::builder().with_trust_store(trusted).build();
-        Ok(Self::with(context.map_err(BadNetwork::Unusable)?))
+        Ok(Self::with(context.map_err(BadNetwork::Unusable)?, proxies))
     }
 
     /// As the client library's own client, but for what it trusts.
-    fn with(context: TlsContext) -> Self {
+    fn with(context: TlsContext, proxies: ProxyConfig) -> Self {
         let trusted = context.clone();
         let client = Builder::new().build_with_connector_fn(move |settings, components| {
             let mut builder = ConnectorBuilder::default()
                 .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
                 .tls_context(context.clone())
-                .proxy_config(ProxyConfig::from_env());
+                .proxy_config(proxies.clone());
             builder.set_connector_settings(settings.cloned());
             if let Some(components) = components {
                 builder.set_sleep_impl(components.sleep_impl());
@@ -110,6 +116,49 @@ impl Network {
     }
 }
 
+/// The proxies that variables name, as the environment's would be taken; none if only the environment can say
+/// it: one proxy for encrypted traffic and another one for the rest.
+fn stated(variables: &BTreeMap<String, OsString>) -> Option<ProxyConfig> {
+    let config = match proxies_of(variables)? {
+        (None, None) => return None,
+        (Some(https), Some(_)) => ProxyConfig::all(https),
+        (Some(https), None) => ProxyConfig::https(https),
+        (None, Some(http)) => ProxyConfig::http(http),
+    };
+    let config = config.ok()?;
+    let spared =
+        NO_PROXY.iter().find_map(|name| variables.get(*name)?.to_str().filter(|text| !text.is_empty()));
+    Some(match spared {
+        Some(hosts) => config.no_proxy(hosts),
+        None => config,
+    })
+}
+
+/// The proxy for encrypted traffic and that for the rest; nothing if both are set and differ.
+fn proxies_of(variables: &BTreeMap<String, OsString>) -> Option<(Option<String>, Option<String>)> {
+    let first = |names: [&str; 4]| {
+        let texts = names.into_iter().filter_map(|name| variables.get(name)?.to_str());
+        texts.filter(|text| !text.is_empty()).map(|text| url_of(text)).next()
+    };
+    let https = first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+    let http = first(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]);
+    let differ = https.is_some() && http.is_some() && https != http;
+    (!differ).then_some((https, http))
+}
+
+/// Whether proxies can be handed over by another way than the environment: one of them has a password, and
+/// [`Network::new`] can be told all that the environment says.
+#[must_use]
+pub fn are_secret_proxies(variables: &BTreeMap<String, OsString>) -> bool {
+    let has_password = |text: &OsString| text.to_string_lossy().contains('@');
+    let named = PROXIES.iter().filter_map(|name| variables.get(*name));
+    named.into_iter().any(has_password) && proxies_of(variables).is_some()
+}
+
+fn url_of(text: &str) -> String {
+    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
+}
+
 /// What is no URL of a proxy would be passed over by the client library, and everything would go
 /// past the proxy.
 fn check_proxy(value: &OsStr) -> Option<()> {
@@ -117,8 +166,7 @@ fn check_proxy(value: &OsStr) -> Option<()> {
     if text.is_empty() {
         return Some(());
     }
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    ProxyConfig::all(url.as_str()).ok().map(drop)
+    ProxyConfig::all(url_of(text).as_str()).ok().map(drop)
 }
 
 /// Reads certificates, and looks at each: the client library takes none that is broken, and ends the
@@ -154,6 +202,23 @@ mod tests {
             let text = proxy(value).unwrap_err().to_string();
             assert!(text.contains("HTTPS_PROXY") && !text.contains("wo"), "{text}");
         }
+    }
+
+    #[test]
+    fn proxies_are_stated_where_the_environment_says_nothing_that_cannot_be() {
+        let set = |all: &[(&str, &str)]| {
+            all.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
+        };
+        let both: BTreeMap<_, _> =
+            set(&[("HTTPS_PROXY", ""), ("https_proxy", "a:b@proxy:1"), ("ALL_PROXY", "http://a:b@proxy:1")]);
+        let url = || Some("http://a:b@proxy:1".to_owned());
+        assert_eq!(proxies_of(&both), Some((url(), url())));
+        assert!(are_secret_proxies(&both) && stated(&both).is_some_and(|config| !config.is_from_env()));
+        let two = set(&[("HTTPS_PROXY", "http://a:b@proxy:1"), ("http_proxy", "http://other:1")]);
+        assert!(!are_secret_proxies(&two) && stated(&two).is_none());
+        let open = set(&[("HTTPS_PROXY", "http://proxy:1"), ("NO_PROXY", "@")]);
+        assert!(!are_secret_proxies(&open) && stated(&open).is_some());
+        assert!(stated(&set(&[])).is_none());
     }
 
     #[test]

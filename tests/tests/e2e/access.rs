@@ -8,9 +8,23 @@ use serde_json::Value;
 use std::fs;
 
 /// The records of accesses, oldest first.
-fn records(world: &World) -> Vec<Value> {
+pub(super) fn records(world: &World) -> Vec<Value> {
     let lines = world.run(&[&"evidence", &"show", &"--kind", &"access", &"--json"]).ends(0).lines();
     lines.into_iter().map(|line| line["record"].clone()).collect()
+}
+
+/// Expects the last access to have gone to such a place.
+#[track_caller]
+pub(super) fn assert_recorded(world: &World, verb: &str, target: &str) {
+    assert_last(&records(world), verb, target);
+}
+
+/// The same of records that are read already.
+#[track_caller]
+pub(super) fn assert_last(all: &[Value], verb: &str, target: &str) {
+    let last = all.last().unwrap_or_else(|| panic!("no access was recorded"));
+    assert_eq!(last["verb"], verb, "{last}");
+    assert!(last["target"].as_str().is_some_and(|text| text.contains(target)), "{last}");
 }
 
 fn restored(world: &World, words: &[Word<'_>]) -> Ran {

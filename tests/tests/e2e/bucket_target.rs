@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: what only objects have, as metadata and tags, which `tests/s3_target.rs` has.
 
+use super::access::assert_recorded;
 use super::tree::{noise, ordinary, put, put_sparse};
 use super::world::{Ran, Word, World, count, objects, within};
 use aws_sdk_s3::Client;
@@ -107,6 +108,7 @@ fn a_tree_becomes_objects_and_only_what_differs_is_written_again() {
     put(case.tree.join("deep/er/a/b"), b"y");
     case.world.backup(&case.tree);
     let first = case.summary("out/here", &[&"--verify"]);
+    assert_recorded(&case.world, "restore", "s3://backups/out/here");
     case.same("out/here/");
     let number = files(&case.tree).len() as u64;
     assert_eq!((count(&first, "items_created"), count(&first, "files_verified")), (number, number));

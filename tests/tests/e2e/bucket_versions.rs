@@ -3,12 +3,14 @@
 //!
 //! On purpose not here: what is the same of a bucket without versions, which `bucket_source` has.
 
-use super::tree::{noise, prose};
+use super::roles::Member;
+use super::tree::{noise, prose, put};
 use super::world::{Ran, Word, World, count};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use futures::stream::{self, StreamExt};
+use holdfast_core::keys::Role;
 use holdfast_tests::proxy::{Fate, Proxy};
 use holdfast_tests::weed::{BUCKET, Weed};
 use serde_json::Value;
@@ -481,4 +483,65 @@ fn what_cannot_be_combined_with_versions_of_a_bucket_is_refused() {
     restore(&[&"--at", &"@1", &"--version-id", &"x"]).says(&["--version-id"]);
     restore(&[&"--version-id", &"x", &"--delete"]).says(&["--delete and --version-id"]);
     restore(&[&"--at", &"once upon a time"]).says(&["--at"]);
+}
+
+#[test]
+fn a_writer_keeps_every_version_and_reads_none() {
+    let case = Case::start();
+    case.make("films", BucketVersioningStatus::Enabled);
+    let (mut history, ..) = fill(&case);
+    pass(3);
+    let [writer, reader] = [Role::Writer, Role::Reader].map(|role| Member::admitted(&case.world, role));
+    let url = case.url("films");
+    let back_up = || {
+        let words: [Word<'_>; 9] = [
+            &"backup",
+            &"--json",
+            &url,
+            &"--versions",
+            &"all",
+            &"--metadata-sweep",
+            &"off",
+            &"--metadata",
+            &"tags,lock",
+        ];
+        writer.run(&case.world, &words).ends(0).summary()
+    };
+    let first = back_up();
+    let number = |history: &History| history.values().map(Vec::len).sum::<usize>();
+    assert_eq!(count(&first, "total_files_processed"), number(&history) as u64, "{first}");
+    let again = back_up();
+    assert_eq!((asked(&again, "get"), count(&again, "data_added")), (0, 0), "{again}");
+    case.put(&mut history, "films", "a", prose(98, 10));
+    assert_eq!(asked(&back_up(), "get"), 1);
+    writer.run(&case.world, &[&"ls", &"latest"]).ends(1).says(&["this key is a writer's"]);
+    let listed = reader.run(&case.world, &[&"ls", &"--json", &"latest"]).ends(0);
+    assert_eq!(of(&listed, "node").len(), number(&history));
+    case.world.check();
+}
+
+#[test]
+fn of_the_keys_of_a_domain_that_was_erased_no_version_is_left() {
+    let case = Case::start();
+    case.make("store", BucketVersioningStatus::Enabled);
+    let tree = case.world.path("tree");
+    put(tree.join("file"), prose(1, 5_000));
+    let place = case.url("store/repo");
+    let run = |words: &[Word<'_>]| {
+        let mut command = case.world.command();
+        command.env("HOLDFAST_REPOSITORY", &place);
+        case.world.run_as(&mut command, words)
+    };
+    let kit = case.world.path("kit of the bucket");
+    run(&[&"init", &"--kit", &kit]).ends(0);
+    run(&[&"init", &"--domain", &"hr"]).ends(0);
+    run(&[&"--domain", &"hr", &"backup", &tree]).ends(0);
+    let below = |folder: &str| case.told("store", &format!("repo/domains/hr/{folder}"));
+    assert!(!below("members/").is_empty());
+    run(&[&"shred", &"hr", &"--confirm", &"hr", &"--reason", &"contract ended"]).ends(0);
+    // The bucket keeps a version of whatever else was deleted, and a mark of its deletion.
+    assert_eq!(below("members/"), BTreeMap::new());
+    assert_eq!(below("keys/"), BTreeMap::new());
+    assert!(!below("packs/").is_empty());
+    run(&[&"--domain", &"hr", &"snapshots"]).ends(10);
 }

@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: what goes wrong, which is in `cluster_dumps_bad.rs`.
 
+use super::access::assert_recorded;
 use super::cluster::{fill, world};
 use super::world::{Ran, Word, World};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version};
@@ -112,6 +113,7 @@ fn databases_come_back_equal() {
         assert!(dry.out.contains("would make the database") && dry.out.contains("globals.sql"), "{dry:?}");
         other.sql("drop database if exists other");
         run_with(&world, programs, &with(&restore, &[&"--globals", &"--json"])).ends(0);
+        assert_recorded(&world, "restore", "postgres://");
         assert_eq!(other.sql("select rolcanlogin from pg_roles where rolname = 'app'"), "t");
         assert_eq!(sum(&other), before);
 

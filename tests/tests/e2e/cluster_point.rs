@@ -4,6 +4,7 @@
 //!
 //! On purpose not here: plans over forged logs, which are tests of the source.
 
+use super::access::assert_last;
 use super::cluster::{fill, start, world};
 use super::world::{Ran, Word, World, count, objects};
 use holdfast_source_postgres::Lsn;
@@ -165,6 +166,9 @@ fn a_cluster_is_recovered_to_any_point() {
         ] {
             assert_eq!(all.ids_at(name, &words), up_to(last), "{version:?} {name}");
         }
+        let accesses = all.run(&[&"evidence", &"show", &"--kind", &"access", &"--json"]).ends(0).lines();
+        let accesses: Vec<_> = accesses.into_iter().map(|line| line["record"].clone()).collect();
+        assert_last(&accesses, "restore", "tomorrow");
         waits_where_it_was_told(&all);
         tells_before_it_writes(&all);
         refuses_what_is_behind_a_gap(&all);

@@ -4,7 +4,7 @@
 //! On purpose not here: what a server hears in each single case, which is in `log.rs`.
 
 use super::cluster::{restore_alone, start, world};
-use super::world::{World, is_root, program};
+use super::world::{Word, World, is_root, program};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version, give_away};
 use std::fs::{self, File};
 use std::io::Write;
@@ -24,10 +24,21 @@ struct Caller {
 
 impl Caller {
     fn new(world: &World) -> Self {
-        let (key, cache) = (world.path("key"), world.path("cache of the server"));
-        fs::write(&key, [7; 64]).unwrap();
+        Self::with(world, &[])
+    }
+
+    /// One that stores and cannot read.
+    fn writer(world: &World) -> Self {
+        let kit = world.path("kit of the writer");
+        Self::with(world, &[&"--role", &"writer", &"--kit", &kit])
+    }
+
+    fn with(world: &World, more: &[Word<'_>]) -> Self {
+        let of = if more.is_empty() { "server" } else { "writer" };
+        let (key, cache) = (world.path(format!("key of the {of}")), world.path(format!("cache of the {of}")));
+        fs::write(&key, [of.len() as u8 + of.as_bytes()[0]; 64]).unwrap();
         fs::create_dir(&cache).unwrap();
-        world.run(&[&"key", &"add", &"--new-key-file", &key]).ends(0);
+        world.run(&[&[&"key" as Word<'_>, &"add", &"--new-key-file", &key], more].concat()).ends(0);
         [&key, &cache, &world.repo].into_iter().for_each(|path| give_away(path));
         let program = if is_root() { world.path("holdfast") } else { program().to_owned() };
         Self { program, repository: world.repo.clone(), key, cache }
@@ -92,7 +103,9 @@ fn a_server_archives_under_load_and_recovers_from_it() {
     for version in VERSIONS {
         let world = world();
         let caller = Caller::new(&world);
-        let mut cluster = archiving(version, &caller);
+        // Whoever archives need not read: on one of them it cannot.
+        let writer = Caller::writer(&world);
+        let mut cluster = archiving(version, if version == VERSIONS[0] { &caller } else { &writer });
         load(&cluster, 100);
         world.run(&[&"backup", &cluster.url()]).ends(0);
         load(&cluster, 300);

@@ -209,6 +209,7 @@ const RUNS: &[(&[&str], i32)] = &[
     (&["prune", "--dry-run"], 0),
     (&["prune"], 0),
     (&["repair", "index", "--read-packs"], 0),
+    (&["repair", "log"], 0),
     (&["repair", "snapshots"], 0),
     (&["recover"], 0),
     (&["copy", "--from", "OTHER", "--dry-run"], 0),
@@ -473,7 +474,7 @@ fn the_page_knows_every_verb_and_exit_code() {
     verbs.extend(["verify", "show", "note"].map(|verb| format!("evidence {verb}")));
     verbs.extend(["check", "plan", "schema", "coverage"].map(|verb| format!("policy {verb}")));
     verbs.insert("notify test".to_owned());
-    verbs.extend(["index", "snapshots"].map(|what| format!("repair {what}")));
+    verbs.extend(["index", "log", "snapshots"].map(|what| format!("repair {what}")));
     verbs.extend(
         ["push", "fetch", "status", "ls", "adopt", "stream", "slot", "drop-slot"]
             .map(|verb| format!("wal {verb}")),

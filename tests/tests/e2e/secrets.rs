@@ -5,10 +5,11 @@
 
 use super::tree::put;
 use super::world::{Ran, Word, World, is_root};
+use holdfast_tests::postgres::{Cluster, Version};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,10 +25,11 @@ const GIVEN: [(&str, &str); 4] = [
     ("HOLDFAST_SOURCE_AWS_SECRET_ACCESS_KEY", "c4nary of our bucket"),
     ("HOLDFAST_NEW_PASSWORD", "c4nary of a new key"),
 ];
-const PERSONS: [(&str, &str); 3] = [
+const PERSONS: [(&str, &str); 4] = [
     ("PGPASSWORD", "c4nary, hers: a cluster"),
     ("AWS_SECRET_ACCESS_KEY", "c4nary, hers: a bucket"),
     ("VAULT_TOKEN", "c4nary, hers: a token"),
+    ("HTTPS_PROXY", "http://hers:c4nary@127.0.0.1:9"),
 ];
 
 /// Writes down what it finds around itself, and what whoever started it has around it.
@@ -123,6 +125,42 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
+/// What all that a run starts has around it, its children's children too, for as long as it goes on: who has a
+/// secret, and the names of all programs that were seen.
+fn descendants(child: &mut Child) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    // Servers leave whoever started them: once known, a process stays known.
+    let mut known = BTreeSet::from([child.id()]);
+    let until = Instant::now() + Duration::from_secs(240);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "the run does not end");
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let mut pids: Vec<u32> = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable();
+        for pid in pids {
+            let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+            if !parent.is_some_and(|parent| known.contains(&parent)) {
+                continue;
+            }
+            known.insert(pid);
+            let (words, environ) = (read("cmdline"), read("environ"));
+            // Between fork and exec a child is still a copy of who started it.
+            if contains(&words, "shop.yaml") {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&words).split('\0').next().unwrap_or_default().to_owned();
+            seen.insert(name.rsplit('/').next().unwrap_or_default().to_owned());
+            if contains(&environ, CANARY) || contains(&words, CANARY) {
+                found.insert(String::from_utf8_lossy(&words).replace('\0', " "));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (found, seen)
+}
+
 /// Searches all files below a folder.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -187,6 +225,45 @@ fn no_program_that_is_started_finds_a_secret() {
     fs::remove_file(world.path("word")).unwrap();
     let left = files_with(&world.path(""), CANARY);
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn nothing_that_backs_up_a_cluster_or_drills_it_finds_a_secret() {
+    let world = super::cluster::world();
+    let cluster = Cluster::new(Version::V15, "");
+    let url = cluster.url();
+    fs::create_dir(world.path("scratch")).unwrap();
+    fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    put(
+        world.path("shop.yaml"),
+        format!(
+            "name: shop
+repository: {{ url: {}, password: {{ env: SHOP_PASSWORD }}, create: true }}
+sources:
+  db: {{ postgres: {{ url: \"{url}\" }} }}
+  dumps: {{ postgres: {{ url: \"{url}\", logical: {{}} }} }}
+objectives: {{ rto: 1h }}
+drill:
+  from: [ repository ]
+  scratch: {{ path: {}, allow_same_filesystem: true }}
+",
+            world.path("of the shop").display(),
+            world.path("scratch").display(),
+        ),
+    );
+    let mut command = command(&world);
+    command.args(["run", "--drill", "-v"]).arg(world.path("shop.yaml"));
+    let (out, err) = (world.path("out"), world.path("err"));
+    command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+    let mut child = command.spawn().unwrap();
+    let (found, seen) = descendants(&mut child);
+    let said = fs::read_to_string(&out).unwrap() + &fs::read_to_string(&err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(!said.contains(CANARY), "{said}");
+    for program in ["pg_dump", "postgres", "initdb"] {
+        assert!(seen.iter().any(|name| name.contains(program)), "{program} was not seen: {seen:?}");
+    }
 }
 
 #[test]

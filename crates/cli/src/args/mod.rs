@@ -55,7 +55,9 @@ pub(crate) use policy::{
 pub(crate) use preflight::{PreflightArgs, PrintedRole};
 pub(crate) use prune::{PruneArgs, PruneHow};
 pub(crate) use recover::{AndThen, Archiving, Recover};
-pub(crate) use repair::{RecoverArgs, RepairArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
+pub(crate) use repair::{
+    RecoverArgs, RepairArgs, RepairIndexArgs, RepairLogArgs, RepairSnapshotsArgs, RepairVerb,
+};
 pub(crate) use restore::{Over, RestoreArgs, Select, When};
 pub(crate) use run::{Part, Remembering, RunArgs};
 pub(crate) use serve::ServeArgs;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-/// Repair a repository that is damaged; nothing is deleted.
+/// Repair a repository that is damaged; nothing that counts is deleted.
 ///
 /// Find out first what is wrong: holdfast check. If the disk fails, copy the repository to another
 /// one before anything else.
@@ -21,6 +21,7 @@ pub(crate) struct RepairArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RepairVerb {
     Index(RepairIndexArgs),
+    Log(RepairLogArgs),
     Snapshots(RepairSnapshotsArgs),
 }
 
@@ -40,6 +41,27 @@ pub(crate) struct RepairIndexArgs {
     /// Read every pack whole; those that are whole again count again
     #[arg(long)]
     pub(crate) read_packs: bool,
+    /// Tell what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Remove from logs of databases what does not count, and free the names that it took.
+///
+/// That is what a member put there after it had been removed, and what is of another repository or of
+/// nobody who belongs here. Whatever else keeps a database's own segment out is named with --delete, by
+/// the name that `holdfast check` or the failed command shows; look first whose it is, it is gone then.
+/// Take the right to write away from who did it before, and let no second one of these run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  holdfast repair log --dry-run
+  holdfast repair log
+  holdfast repair log --delete wal/6512aa.../00000001-0000000000000000/00000001000000000000000A")]
+pub(crate) struct RepairLogArgs {
+    /// Delete this object of a log too, whatever it is
+    #[arg(long, value_name = "OBJECT")]
+    pub(crate) delete: Vec<String>,
     /// Tell what would be done, change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

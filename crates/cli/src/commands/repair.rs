@@ -3,17 +3,17 @@
 //! On purpose not here: finding damage for its own sake; that is `check`.
 
 use super::{Run, held};
-use crate::args::{RecoverArgs, RepairIndexArgs, RepairSnapshotsArgs, RepairVerb};
+use crate::args::{RecoverArgs, RepairIndexArgs, RepairLogArgs, RepairSnapshotsArgs, RepairVerb};
 use crate::engine::Right;
 use crate::engine::maintain::{
     DamagedSnapshot, FoundTree, LostFile, RecoverOptions, RecoverReport, RepairIndexOptions,
-    RepairIndexReport, RepairSnapshotsOptions, RepairSnapshotsReport, recover as recover_trees, repair_index,
-    repair_snapshots,
+    RepairIndexReport, RepairLogOptions, RepairLogReport, RepairSnapshotsOptions, RepairSnapshotsReport,
+    recover as recover_trees, repair_index, repair_log, repair_snapshots,
 };
 use crate::fault::Fault;
 use crate::ink::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
-    RepairSnapshotsSummary, counted, escape, size,
+    RepairLogSummary, RepairSnapshotsSummary, counted, escape, size,
 };
 use holdfast_core::id::SessionId;
 
@@ -21,6 +21,7 @@ use holdfast_core::id::SessionId;
 pub(crate) async fn run(run: &Run, verb: &RepairVerb) -> Result<(), Fault> {
     match verb {
         RepairVerb::Index(args) => index(run, args).await,
+        RepairVerb::Log(args) => log(run, args).await,
         RepairVerb::Snapshots(args) => snapshots(run, args).await,
     }
 }
@@ -130,6 +131,32 @@ fn index_lines(report: &RepairIndexReport, args: &RepairIndexArgs) -> Vec<String
     let pages = counted(report.unreadable_pages, "page", "pages");
     line(report.unreadable_pages > 0, format!("  unreadable  {pages} of trees: what they name is not known"));
     lines
+}
+
+async fn log(run: &Run, args: &RepairLogArgs) -> Result<(), Fault> {
+    let repository = run.open_for(Right::Maintain).await?;
+    let options = RepairLogOptions { delete: args.delete.clone(), dry_run: args.dry_run };
+    let watch = run.progress.watch("looking at logs");
+    let result = repair_log(&run.ctx, &repository, &options).await;
+    drop(watch);
+    let report = held::told(run, &repository, result).await?;
+    report.bad.iter().for_each(|bad| told(run, &bad.object, &bad.what));
+    if run.ink.tone.json {
+        run.ink.json(&RepairLogSummary::new(&report, args.dry_run));
+    } else if !run.ink.tone.quiet {
+        run.ink.data(&log_line(&report, args.dry_run));
+    }
+    Ok(())
+}
+
+fn log_line(report: &RepairLogReport, dry_run: bool) -> String {
+    let objects = |number| counted(number, "object", "objects");
+    let all = objects(report.objects);
+    match (report.bad.len() as u64, dry_run) {
+        (0, _) => format!("of {all} of logs none has to go"),
+        (bad, true) => format!("of {all} of logs {bad} would be deleted"),
+        (_, false) => format!("of {all} of logs {} deleted", report.deleted),
+    }
 }
 
 async fn snapshots(run: &Run, args: &RepairSnapshotsArgs) -> Result<(), Fault> {

@@ -12,7 +12,7 @@ use crate::opening;
 use crate::secrets::handed::{self, Handed};
 use crate::secrets::{self, Bytes, TAKEN, is_ours, is_persons};
 use crate::settings;
-use crate::wire_up::{PROXIES, Reach, Reference, TransitKey};
+use crate::wire_up::{PROXIES, Reach, Reference, TransitKey, are_secret_proxies};
 use holdfast_scheduler::hands::{Call, Opens, Place, Program};
 use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::secret::{AccessKey, Credentials, KeyRef, SecretRef, TransitRef, VaultRef};
@@ -131,8 +131,11 @@ pub(super) fn of_verb(call: &Call, ours: &Ours) -> Result<(Variables, Handed), S
 /// Parts what is secret from what is not.
 fn parted(set: Variables, taken: &BTreeSet<OsString>) -> (Variables, Handed) {
     let (mut open, mut handed) = (Variables::new(), Handed::new());
+    let texts = set.iter().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.clone())));
+    let are_secret = are_secret_proxies(&texts.collect());
+    let is_proxy = |name: &OsStr| are_secret && PROXIES.iter().any(|known| name == *known);
     for (name, value) in set {
-        match name.to_str().filter(|_| is_ours(&name) || is_persons(&name)) {
+        match name.to_str().filter(|_| is_ours(&name) || is_persons(&name) || is_proxy(&name)) {
             Some(text) => _ = handed.insert(text.to_owned(), Zeroizing::new(value.into_vec())),
             None => _ = open.insert(name, value),
         }

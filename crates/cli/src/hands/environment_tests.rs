@@ -177,3 +177,23 @@ fn a_program_of_the_users_finds_no_password_of_ours() {
     let set = of_program(&program, &with_taken(&["SHOP", "PGPASSWORD"]));
     assert_eq!((value(&set, "PGPASSWORD"), value(&set, "SHOP")), (None, None));
 }
+
+#[test]
+fn a_proxy_with_a_password_is_handed_over() {
+    let around = |more: &[(&str, &str)]| Ours { variables: variables(more), ..ours() };
+    let repository = place("/r", shop(), None);
+    let call = Call::on(&repository, ["check"]);
+    let told = |more: &[(&str, &str)]| {
+        let more = [more, &[("SHOP", "correct"), ("NO_PROXY", "localhost")]].concat();
+        let mut told = told_to(&call, &around(&more));
+        told.retain(|name, _| PROXIES.iter().any(|known| name == *known));
+        told
+    };
+    let (open, secret) = ("http://proxy:1", "http://user:word@proxy:1");
+    assert_eq!(told(&[("HTTPS_PROXY", open)]), variables(&[("HTTPS_PROXY", open)]));
+    let marked = format!("handed: {secret}");
+    assert_eq!(told(&[("all_proxy", secret)]), variables(&[("all_proxy", &marked)]));
+    // Two that differ only the environment can say.
+    let two = [("HTTPS_PROXY", secret), ("HTTP_PROXY", open)];
+    assert_eq!(told(&two), variables(&two));
+}

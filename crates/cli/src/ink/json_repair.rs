@@ -4,7 +4,8 @@
 
 use super::json::Path;
 use crate::engine::maintain::{
-    DamagedSnapshot, FoundTree, LostFile, RecoverReport, RepairIndexReport, RepairSnapshotsReport,
+    DamagedSnapshot, FoundTree, LostFile, RecoverReport, RepairIndexReport, RepairLogReport,
+    RepairSnapshotsReport,
 };
 use serde::Serialize;
 
@@ -119,6 +120,28 @@ impl From<&DamagedSnapshot> for DamagedSnapshotLine {
             left_bytes: damaged.left.bytes,
             repaired_id: damaged.repaired.map(|id| id.to_string()),
             is_new: damaged.is_new,
+        }
+    }
+}
+
+/// What a repair of logs saw and did.
+#[derive(Debug, Serialize)]
+pub(crate) struct RepairLogSummary {
+    message_type: &'static str,
+    dry_run: bool,
+    objects: u64,
+    bad_objects: u64,
+    deleted_objects: u64,
+}
+
+impl RepairLogSummary {
+    pub(crate) fn new(report: &RepairLogReport, dry_run: bool) -> Self {
+        Self {
+            message_type: "summary",
+            dry_run,
+            objects: report.objects,
+            bad_objects: report.bad.len() as u64,
+            deleted_objects: report.deleted,
         }
     }
 }

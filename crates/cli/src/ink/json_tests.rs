@@ -31,6 +31,7 @@ fn snapshot() -> Snapshot {
         parent: None,
         supersedes: Vec::new(),
         origin: None,
+        log: None,
         unknown: Vec::new(),
     };
     Snapshot { id: SessionId([0xab; 16]), member: MemberId([3; 16]), epoch: 0, summary }

@@ -55,7 +55,7 @@ pub(crate) use json_policy::{
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{
     DamageLine, DamagedSnapshotLine, FoundTreeLine, LostFileLine, RecoverSummary, RepairIndexSummary,
-    RepairSnapshotsSummary,
+    RepairLogSummary, RepairSnapshotsSummary,
 };
 pub(crate) use json_restore::{
     ArchivedPackLine, ConfigurationLine, DeletedLine, PlanLine, RestoreSummary, Verified,

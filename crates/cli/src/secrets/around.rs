@@ -8,7 +8,7 @@ use super::bytes::Bytes;
 use super::handed;
 use crate::fault::Fault;
 use crate::settings::variable;
-use crate::wire_up::{Keys, ServerSecrets};
+use crate::wire_up::{Keys, PROXIES, ServerSecrets};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -56,6 +56,11 @@ pub(crate) fn keep_from(command: &mut Command) {
     let taken = handed::get(TAKEN).unwrap_or_default();
     let is_taken = |name: &str| taken.split(|&byte| byte == b'\n').any(|taken| taken == name.as_bytes());
     for name in PERSONS.into_iter().filter(|name| !is_taken(name)) {
+        if let Some(value) = handed::get(name) {
+            command.env(name, OsStr::from_bytes(&value));
+        }
+    }
+    for name in PROXIES {
         if let Some(value) = handed::get(name) {
             command.env(name, OsStr::from_bytes(&value));
         }

@@ -710,6 +710,7 @@ impl Session {
             parent,
             supersedes: parent.into_iter().collect(),
             origin: None,
+            log: None,
             unknown: vec![],
         };
         let problem = RecordedProblem { path: b"/golden/secret".to_vec(), what: "permission denied".into() };

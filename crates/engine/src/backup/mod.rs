@@ -263,6 +263,7 @@ async fn attempt(
         parent: report.parent,
         supersedes: Vec::new(),
         origin: None,
+        log: driven.point.log,
         unknown: Vec::new(),
     };
     let recorded = problems

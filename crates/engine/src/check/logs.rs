@@ -10,7 +10,9 @@ use crate::repository::{Repository, WHOLE};
 use crate::restore::chain;
 use crate::rights::Right;
 use crate::view::View;
-use crate::wal::{Coverage, SegmentName, WalArchive, WalFile, WalListed, WalName, is_segment_length};
+use crate::wal::{
+    Coverage, LogCut, SegmentName, WalArchive, WalFile, WalListed, WalName, author_of, is_segment_length,
+};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
@@ -35,6 +37,7 @@ pub(super) async fn check_logs(
 ) -> Result<()> {
     let archive = WalArchive::new(ctx, repository);
     let may_open = repository.may(Right::Read);
+    let cut = LogCut::of(repository, &view.root);
     let of_log = objects.iter().filter(|meta| matches!(name::parse(meta.key.as_str()), Some(Place::Wal(_))));
     let mut reads = stream::iter(of_log)
         .map(|meta| async move { (meta, repository.store().get(&meta.key, WHOLE).await) })
@@ -58,6 +61,15 @@ pub(super) async fn check_logs(
         };
         let opens = may_open && is_chosen(ctx, read_data, object);
         repository.know_author(&bytes).await?;
+        if let Some(author) = author_of(&bytes).filter(|author| cut.is_late(*author, &name)) {
+            let what = format!(
+                "was put there by {} after it had been removed: it does not count; take its right to write to the \
+                 repository's place away, then run `holdfast repair log`",
+                repository.name_of(author)
+            );
+            report.error(object, what);
+            continue;
+        }
         match check_one(ctx, &archive, repository, object, bytes, opens).await {
             Ok(length) => {
                 if let (Some(WalFile::Segment(_)), None) = (name.kind(), name.piece) {

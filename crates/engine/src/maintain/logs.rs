@@ -12,16 +12,18 @@ use super::mark::names;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::sweep::delete;
 use crate::ctx::Ctx;
+use crate::cutoffs::next_cutoffs;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::repository::{Repository, object_key};
 use crate::rights::Right;
 use crate::snapshots::{Snapshot, details};
 use crate::view::View;
-use crate::wal::{SegmentName, WalArchive, WalListed};
+use crate::wal::{LogCut, SegmentName, WalArchive, WalListed};
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
 use holdfast_core::root::WalFloor;
+use holdfast_core::session::LogSpan;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a snapshot needs of a log.
@@ -37,12 +39,21 @@ pub struct LogNeed {
     pub segment_bytes: u64,
 }
 
+impl From<LogSpan> for LogNeed {
+    fn from(span: LogSpan) -> Self {
+        let LogSpan { system, timeline, first, last, segment_bytes } = span;
+        let segment = |place| SegmentName { timeline, place };
+        Self { system, first: segment(first), last: segment(last), segment_bytes }
+    }
+}
+
 /// Which snapshots need a log, and what.
 #[derive(Debug, Clone, Copy)]
 pub struct LogUsers {
     /// Kind of their source.
     pub kind: &'static str,
-    /// Reads what the source recorded; `None` if it cannot be understood.
+    /// Reads what the source recorded, of snapshots whose summary does not say it; `None` if it cannot be
+    /// understood.
     pub need: fn(&[u8]) -> Option<LogNeed>,
 }
 
@@ -82,43 +93,61 @@ pub struct LogReport {
 pub async fn prune_logs(ctx: &Ctx, repository: &Repository, options: &LogOptions) -> Result<LogReport> {
     require_maintainer(repository)?;
     let archive = WalArchive::new(ctx, repository);
-    let mut report = LogReport::default();
     // Before the snapshots: log that comes later is not judged.
-    let listed = archive.list(None).await?;
-    if listed.is_empty() {
-        return Ok(report);
+    let all = archive.all("wal/").await?;
+    if all.is_empty() && repository.standing().members.all_removed().is_empty() {
+        return Ok(LogReport::default());
     }
     ctx.monitor.on(&Event::Phase("looking which log is needed"));
-    let mut attempts = 0;
-    let floors = loop {
-        if attempts == ATTEMPTS_MAX {
-            return Err(too_busy());
-        }
-        attempts += 1;
-        let view = repository.view().await?;
-        refuse_if_held(ctx, &view.root)?;
-        let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
-        if options.dry_run || floors.rows == view.root.wal {
-            break floors;
-        }
-        let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
-        draft.root.wal.clone_from(&floors.rows);
-        if draft.publish().await? == Published::Yes {
-            break floors;
-        }
-    };
-    let doomed = doomed(&archive, &floors, &listed).await?;
+    let (floors, listed, late) = decided(ctx, repository, options, &archive, all).await?;
+    let mut doomed = doomed(&archive, &floors, &listed).await?;
     let bytes = |listed: &[&WalListed]| listed.iter().map(|listed| listed.stored_bytes).sum::<u64>();
+    let mut report = LogReport {
+        kept_objects: (listed.len() - doomed.len()) as u64,
+        kept_bytes: bytes(&listed.iter().collect::<Vec<_>>()) - bytes(&doomed),
+        ..LogReport::default()
+    };
+    // What does not count for another reason goes with what lies below the floor.
+    doomed.extend(late.iter().filter(|late| {
+        let segment = late.name.kind().and_then(|kind| kind.segment());
+        segment.is_some_and(|segment| is_given_up(&floors.rows, late, segment))
+    }));
     report.freed_objects = doomed.len() as u64;
     report.freed_bytes = bytes(&doomed);
-    report.kept_objects = listed.len() as u64 - report.freed_objects;
-    report.kept_bytes = bytes(&listed.iter().collect::<Vec<_>>()) - report.freed_bytes;
-    report.untouched = floors.untouched;
+    report.untouched.clone_from(&floors.untouched);
     if !options.dry_run {
         let keys = doomed.iter().map(|listed| object_key(listed.name.object())).collect();
         delete(ctx, repository, keys).await?;
     }
     Ok(report)
+}
+
+/// Puts in force what is kept of all that there is; what counts of it, and what does not.
+async fn decided(
+    ctx: &Ctx,
+    repository: &Repository,
+    options: &LogOptions,
+    archive: &WalArchive,
+    all: Vec<WalListed>,
+) -> Result<(Floors, Vec<WalListed>, Vec<WalListed>)> {
+    for _ in 0..ATTEMPTS_MAX {
+        let view = repository.view().await?;
+        let root = &view.root;
+        refuse_if_held(ctx, root)?;
+        let (listed, late) = archive.sort_out(&LogCut::of(repository, root), all.clone()).await?;
+        let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
+        let cutoffs = next_cutoffs(repository, root, root.members.0, &listed).await?;
+        if options.dry_run || (floors.rows == root.wal && cutoffs == root.cutoffs) {
+            return Ok((floors, listed, late));
+        }
+        let mut draft = Draft::after(ctx, repository, root, view.root_hash);
+        draft.root.wal.clone_from(&floors.rows);
+        draft.root.cutoffs = cutoffs;
+        if draft.publish().await? == Published::Yes {
+            return Ok((floors, listed, late));
+        }
+    }
+    Err(too_busy())
 }
 
 /// A snapshot that can use a log.
@@ -129,6 +158,10 @@ struct User {
     received: Option<Time>,
     /// Whether a recovery may begin with it: it is shown, and whole.
     is_base: bool,
+    /// Whether the segment lies there that it begins in.
+    has_log: bool,
+    /// Whether an owner made it.
+    is_owner: bool,
 }
 
 /// The floors of all timelines.
@@ -146,7 +179,7 @@ impl Floors {
         options: &LogOptions,
         listed: &[WalListed],
     ) -> Result<Self> {
-        let users = users(ctx, repository, view, options).await?;
+        let users = users(ctx, repository, view, options, listed).await?;
         let mut floors = Self::default();
         let systems: BTreeSet<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();
         for system in systems {
@@ -157,7 +190,8 @@ impl Floors {
                 .collect();
             let decided = match &users {
                 None if !repository.may(Right::Read) => Err(
-                    "which of it snapshots need only a key that can read tells: prune with an owner's key",
+                    "what of it snapshots of earlier versions need only a key that can read tells: prune with an \
+                     owner's key",
                 ),
                 None => Err("of a snapshot that may need it nobody can tell what it needs"),
                 Some(users) => {
@@ -192,8 +226,13 @@ async fn users(
     repository: &Repository,
     view: &View,
     options: &LogOptions,
+    listed: &[WalListed],
 ) -> Result<Option<Vec<User>>> {
     let users = &options.users;
+    let segment = |listed: &WalListed| {
+        Some((listed.name.timeline.system, listed.name.kind().and_then(|kind| kind.segment())?))
+    };
+    let segments: BTreeSet<_> = listed.iter().filter_map(segment).collect();
     if view.damage.iter().any(|damage| damage.object.starts_with('s')) {
         return Ok(None);
     }
@@ -207,12 +246,18 @@ async fn users(
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
         }
-        let need = match details(ctx, repository, snapshot).await {
-            Ok(details) => (users.need)(&details.source_record),
-            Err(_) => None,
+        let need = match snapshot.summary.log {
+            Some(span) => Some(span.into()),
+            None if !repository.may(Right::Read) => None,
+            None => details(ctx, repository, snapshot)
+                .await
+                .ok()
+                .and_then(|told| (users.need)(&told.source_record)),
         };
         let Some(need) = need else { return Ok(None) };
         found.push(User {
+            has_log: segments.contains(&(need.system, need.first)),
+            is_owner: repository.is_owner(snapshot.member),
             need,
             received: received.get(&snapshot.id).copied(),
             is_base: shown.contains(&snapshot.id) && !snapshot.summary.incomplete,
@@ -241,12 +286,16 @@ fn decide(
     if users.iter().any(|user| user.need.segment_bytes != users[0].need.segment_bytes) {
         return Err("its segments had several lengths");
     }
+    // Whoever names a segment that never was must not have a say alone.
+    if !users.iter().any(|user| user.has_log) {
+        return Err("no snapshot begins in what there is of it");
+    }
     let now = ctx.clock.now();
     let stands: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
     let held = |user: &&&User| stands.iter().any(|hold| names(&hold.scope, &user.snapshot));
     let floor = match options.keep_seconds {
         Some(seconds) if !several && !users.iter().any(|user| held(&user)) => {
-            newest_before(users, now.seconds.saturating_sub_unsigned(seconds)).unwrap_or(oldest)
+            least_of_members(users, now.seconds.saturating_sub_unsigned(seconds)).unwrap_or(oldest)
         }
         _ => oldest,
     };
@@ -256,13 +305,26 @@ fn decide(
     Ok((floor, ranges))
 }
 
+/// Where the log begins that each member's own snapshots need, with those of owners: everybody can name any
+/// database and any place, and what one claims takes nothing from another.
+fn least_of_members(users: &[&User], since: i64) -> Option<u64> {
+    let members: BTreeSet<_> = users.iter().map(|user| user.snapshot.member).collect();
+    let of = |member| {
+        let counts = |user: &&&User| user.is_owner || user.snapshot.member == member;
+        newest_before(&users.iter().copied().filter(|user| counts(&user)).collect::<Vec<_>>(), since)
+    };
+    members.into_iter().filter_map(of).min()
+}
+
 /// Where the newest snapshot begins that was there by then. Of each timeline there has to be one: a copy
 /// that was promoted may be far ahead, and the snapshots of one lead nowhere on the other.
 fn newest_before(users: &[&User], since: i64) -> Option<u64> {
     let timelines: BTreeSet<u32> = users.iter().map(|user| user.need.first.timeline).collect();
     let newest = |timeline: u32| {
         let own = || users.iter().filter(move |user| user.need.first.timeline == timeline);
-        let before = |user: &&&User| user.is_base && user.received.is_some_and(|at| at.seconds <= since);
+        let before = |user: &&&User| {
+            user.is_base && user.has_log && user.received.is_some_and(|at| at.seconds <= since)
+        };
         let places = |user: &&User| user.need.first.place;
         own().filter(before).map(places).max().or_else(|| own().map(places).min())
     };

@@ -21,6 +21,7 @@ mod publish;
 mod recover;
 mod repack;
 mod repair;
+mod repair_log;
 mod repair_snapshots;
 mod retention;
 mod scan;
@@ -46,6 +47,7 @@ pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
 pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};
 pub use repair::{LostObject, RepairIndexOptions, RepairIndexReport, repair_index};
+pub use repair_log::{RepairLogOptions, RepairLogReport, repair_log};
 pub use repair_snapshots::{
     DamagedSnapshot, REPAIRED_TAG, RepairSnapshotsOptions, RepairSnapshotsReport, repair_snapshots,
 };

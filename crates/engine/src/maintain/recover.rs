@@ -293,6 +293,7 @@ impl<'a> Search<'a> {
             parent: None,
             supersedes: Vec::new(),
             origin: None,
+            log: None,
             unknown: Vec::new(),
         };
         let what = "recovered from pages: what the run that wrote them had left out is not known";

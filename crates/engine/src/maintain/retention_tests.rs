@@ -57,6 +57,7 @@ impl Made {
                 parent: None,
                 supersedes: Vec::new(),
                 origin: None,
+                log: None,
                 unknown: Vec::new(),
             },
         }

@@ -15,11 +15,15 @@ use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::session::{End, Pins};
+use holdfast_store::Key;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Sessions that one member may have open; of more the later ones are aborted: each would be watched
 /// and named in every root. Nobody honest has so many.
 const OPEN_SESSIONS_MAX: usize = 256;
+
+/// Packs that are asked for whether a listing shows them now.
+const HIDDEN_LOOKED_AT: usize = 16;
 
 /// A session that may still commit.
 pub(super) struct OpenSession {
@@ -85,10 +89,13 @@ impl Scan {
                 unseen.push(known.row.id);
             }
         }
-        for id in unseen {
-            if let Some(meta) = repository.store().head(&object_key(id.name())).await? {
-                self.young.insert(id, meta.size);
+        for (number, id) in unseen.into_iter().enumerate() {
+            let key = object_key(id.name());
+            let Some(meta) = repository.store().head(&key).await? else { continue };
+            if number < HIDDEN_LOOKED_AT {
+                refuse_hidden(repository, &key).await?;
             }
+            self.young.insert(id, meta.size);
         }
         Ok(())
     }
@@ -105,6 +112,20 @@ impl Scan {
         let all = view.sessions.values().filter(committed);
         all.filter(|seen| u64::from(seen.name.epoch) >= view.root.fence && !view.is_absorbed(&seen.name))
     }
+}
+
+/// Refuses where a pack is there and no listing shows it, not even now: what else is hidden nobody knows.
+async fn refuse_hidden(repository: &Repository, key: &Key) -> Result<()> {
+    let listed = repository.store().list(key.as_str(), None, 1).await?;
+    if listed.iter().any(|meta| meta.key == *key) || repository.store().head(key).await?.is_none() {
+        return Ok(());
+    }
+    let what = format!(
+        "the listing of {} leaves out {key}, which is there: a store whose listings are not complete cannot keep a \
+         repository. Nothing was changed",
+        repository.location()
+    );
+    Err(Error::new(ErrorKind::Conflict, what))
 }
 
 /// Scans, as often as it takes to see everything under one root.

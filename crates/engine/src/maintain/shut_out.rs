@@ -11,10 +11,14 @@ use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_bus
 use super::scan::{Scan, scan};
 use super::segments::Effort;
 use crate::ctx::Ctx;
+use crate::cutoffs::next_cutoffs;
 use crate::error::Result;
 use crate::index::BOUNDED_ROWS;
 use crate::repository::Repository;
+use crate::wal::{LogCut, WalArchive};
+use holdfast_core::cutoff::CutOffs;
 use holdfast_core::id::SessionId;
+use holdfast_core::root::Root;
 use std::collections::BTreeSet;
 
 /// So often sessions of removed members are aborted before the root comes anyway: one that begins
@@ -51,11 +55,20 @@ pub(crate) async fn shut_out_removed(ctx: &Ctx, repository: &Repository) -> Resu
         let intake = Intake { tables: Vec::new(), ours: None, gone, drop: &|_| false, effort };
         absorb(ctx, repository, &mut draft, &scan, intake).await?;
         draft.root.members = scan.members;
+        draft.root.cutoffs = cutoffs_with(ctx, repository, &scan.view.root, scan.members.0).await?;
         if draft.publish().await? == Published::Yes {
             return Ok(aborted);
         }
     }
     Err(too_busy())
+}
+
+/// What of evidence and logs counts from the next root on, which names so many entries of members.
+async fn cutoffs_with(ctx: &Ctx, repository: &Repository, root: &Root, named: u64) -> Result<CutOffs> {
+    let archive = WalArchive::new(ctx, repository);
+    let listed = archive.all("wal/").await?;
+    let (counting, _) = archive.sort_out(&LogCut::of(repository, root), listed).await?;
+    next_cutoffs(repository, root, named, &counting).await
 }
 
 /// Whether members were removed, as far as a scan knows, that its root does not shut out.

@@ -5,30 +5,36 @@
 
 mod coverage;
 mod file;
+mod known;
 mod pieces;
 mod timeline;
 
 pub use coverage::{Coverage, Gap};
 pub use file::{SegmentName, WalFile, is_segment_length};
+pub(crate) use known::LogCut;
 pub use pieces::{Pieces, ReadAt};
 pub use timeline::Timeline;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::repository::{Repository, get_optional, list_all, object_key, put_or_mine};
 use crate::rights::Right;
+use crate::workers::lock;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::compress::Compressor;
 use holdfast_core::crypto::Secret;
 use holdfast_core::entry::Time;
 use holdfast_core::id::MemberId;
 use holdfast_core::name::{self, Place};
-use holdfast_core::object::ObjectType;
+use holdfast_core::object::{HEADER_BYTES, Header, ObjectType};
 use holdfast_core::record::WalSegment;
-use holdfast_store::{ObjectMeta, ObjectStore, Put};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use holdfast_core::wire::Reader;
+use holdfast_store::{ByteRange, ObjectMeta, ObjectStore, Put};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Segments compress well or not at all; a stream has to keep up with its server.
 const LEVEL: i32 = 3;
@@ -37,6 +43,8 @@ pub const PIECE_BYTES_MAX: usize = 256 << 20;
 
 /// The chain of members is looked at so often, in seconds.
 const LOOK_SECONDS: u64 = 60;
+/// Headers that are read at the same time.
+const HEADERS_AT_ONCE: usize = 16;
 
 /// The archive of one repository. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,6 +53,10 @@ pub struct WalArchive {
     repository: Repository,
     /// When the chain of members was last looked at, in seconds.
     looked: Arc<AtomicI64>,
+    /// What counts of removed members, and when that was looked up.
+    cut: Arc<Mutex<Option<(i64, Arc<LogCut>)>>>,
+    /// Whether anything was told that does not count.
+    told: Arc<AtomicBool>,
 }
 
 /// One object of an archive, by its name.
@@ -142,7 +154,99 @@ impl WalArchive {
     #[must_use]
     pub fn new(ctx: &Ctx, repository: &Repository) -> Self {
         let looked = Arc::new(AtomicI64::new(ctx.clock.now().seconds));
-        Self { ctx: ctx.clone(), repository: repository.clone(), looked }
+        Self {
+            ctx: ctx.clone(),
+            repository: repository.clone(),
+            looked,
+            cut: Arc::default(),
+            told: Arc::default(),
+        }
+    }
+
+    /// What counts of removed members, as of a minute ago at most. Asks for nothing where nobody was removed.
+    async fn cut(&self) -> Result<Arc<LogCut>> {
+        if self.repository.standing().members.all_removed().is_empty() {
+            return Ok(Arc::default());
+        }
+        let now = self.ctx.clock.now().seconds;
+        if let Some((at, cut)) = &*lock(&self.cut)
+            && now.abs_diff(*at) < LOOK_SECONDS
+        {
+            return Ok(Arc::clone(cut));
+        }
+        let cut = Arc::new(LogCut::of(&self.repository, &self.repository.newest_root().await?));
+        *lock(&self.cut) = Some((now, Arc::clone(&cut)));
+        Ok(cut)
+    }
+
+    /// Whether an object was put by a member after it had been shut out; it is as if it were not there.
+    async fn is_late(&self, name: &WalName, bytes: &[u8]) -> Result<bool> {
+        let Some(author) = author_of(bytes).filter(|author| self.repository.is_removed(*author)) else {
+            return Ok(false);
+        };
+        let is_late = self.cut().await?.is_late(author, name);
+        if is_late {
+            self.tell(name, author, 1);
+        }
+        Ok(is_late)
+    }
+
+    /// Tells once of what does not count.
+    fn tell(&self, name: &WalName, author: MemberId, number: usize) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let more = if number > 1 { format!(", and {} more,", number - 1) } else { String::new() };
+            let what = format!(
+                "{}{more} was put there by {} after it had been removed: it does not count. Take its right to write \
+                 to the repository's place away, then run `holdfast repair log`",
+                name.object(),
+                self.repository.name_of(author)
+            );
+            self.ctx.monitor.on(&Event::Warning(&what));
+        }
+    }
+
+    /// Sorts what counts from what was put by members after they had been shut out. Of what is not known it
+    /// reads who wrote it.
+    pub(crate) async fn sort_out(
+        &self,
+        cut: &LogCut,
+        listed: Vec<WalListed>,
+    ) -> Result<(Vec<WalListed>, Vec<WalListed>)> {
+        if cut.is_open() {
+            return Ok((listed, Vec::new()));
+        }
+        let mut authors = stream::iter(listed)
+            .map(|listed| async move {
+                if cut.knows(&listed.name) {
+                    return Ok((listed, None));
+                }
+                let header = self.header_of(&listed.name).await?;
+                Ok::<_, Error>((listed, header.as_deref().and_then(author_of)))
+            })
+            .buffered(HEADERS_AT_ONCE);
+        let (mut counting, mut late) = (Vec::new(), Vec::new());
+        while let Some(found) = authors.next().await {
+            let (listed, author) = found?;
+            match author.filter(|author| cut.is_late(*author, &listed.name)) {
+                Some(author) => late.push((listed, author)),
+                None => counting.push(listed),
+            }
+        }
+        drop(authors);
+        if let Some((first, author)) = late.first() {
+            self.tell(&first.name, *author, late.len());
+        }
+        Ok((counting, late.into_iter().map(|(listed, _)| listed).collect()))
+    }
+
+    /// The header of an object; `None` if it is gone.
+    pub(crate) async fn header_of(&self, name: &WalName) -> Result<Option<Bytes>> {
+        let range = ByteRange::From { offset: 0, length: HEADER_BYTES as u64 };
+        match self.repository.store().get(&object_key(name.object()), range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == holdfast_store::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whoever streams for months learns of its removal within a minute, and does not go on as if
@@ -185,8 +289,15 @@ impl WalArchive {
         if put_or_mine(&**self.repository.store(), &object, bytes).await? == Put::Created {
             return Ok(Stored::New);
         }
-        match self.glance(name).await? {
-            Some(found) if found.content == own => Ok(Stored::Same),
+        match self.found(name).await.map_err(|error| squatted(&object, error))? {
+            Some((_, true)) => {
+                let what = format!(
+                    "{object} was put there by a member that was removed, and does not count: nothing is stored \
+                     under that name until `holdfast repair log` has removed it"
+                );
+                Err(Error::new(ErrorKind::Store, what))
+            }
+            Some((found, _)) if found.content == own => Ok(Stored::Same),
             Some(_) => Ok(Stored::Other),
             None => Err(Error::new(
                 ErrorKind::Conflict,
@@ -208,6 +319,17 @@ impl WalArchive {
     /// # Errors
     /// The store failed, or the object is damaged.
     pub async fn glance(&self, name: &WalName) -> Result<Option<WalGlance>> {
+        Ok(self.found(name).await?.filter(|(_, is_late)| !is_late).map(|(found, _)| found))
+    }
+
+    /// What people call whoever stored an object.
+    #[must_use]
+    pub fn author_of(&self, glance: &WalGlance) -> String {
+        self.repository.name_of(glance.member)
+    }
+
+    /// What lies there, and whether it was put by a member that had been shut out.
+    async fn found(&self, name: &WalName) -> Result<Option<(WalGlance, bool)>> {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
         self.repository.know_author(&bytes).await?;
@@ -216,7 +338,8 @@ impl WalArchive {
             let WalSegment { content, plain_bytes, written, .. } = WalSegment::decode(parsed.body)?;
             Ok(WalGlance { content, plain_bytes, written, member: parsed.header.member })
         });
-        glance.map(Some).map_err(|error| Error::format(&object, error))
+        let glance = glance.map_err(|error| Error::format(&object, error))?;
+        Ok(Some((glance, self.is_late(name, &bytes).await?)))
     }
 
     /// Reads a file of a log, or a piece of one; `None` if the store has proved that there is none.
@@ -228,6 +351,9 @@ impl WalArchive {
         let object = name.object();
         let Some(bytes) = get_optional(&**self.repository.store(), &object).await? else { return Ok(None) };
         self.repository.know_author(&bytes).await?;
+        if self.is_late(name, &bytes).await? {
+            return Ok(None);
+        }
         let (archive, place) = (self.clone(), object.clone());
         let opened = self.ctx.workers.run(move || archive.open(&place, &bytes)).await;
         opened.map(Some).map_err(|error| Error::format(&object, error))
@@ -296,15 +422,22 @@ impl WalArchive {
     pub async fn after(&self, timeline: &Timeline, segment: SegmentName) -> Result<Option<WalListed>> {
         let prefix = format!("{}/", folder(timeline));
         let mut last = format!("{prefix}{segment}.{LAST}");
+        // History files sort among segments.
+        let is_later = |name: &WalName| name.kind().and_then(|kind| kind.segment()).is_some();
+        let cut = self.cut().await?;
         loop {
             let Some(meta) = self.first_after(&prefix, &last).await? else { return Ok(None) };
-            let name = WalName::parse(meta.key.as_str());
-            // History files sort among segments.
-            let later = |name: &WalName| name.kind().and_then(|kind| kind.segment()).is_some();
-            match name.filter(later) {
-                Some(name) => return Ok(Some(WalListed { name, stored_bytes: meta.size })),
-                None => last = meta.key.as_str().to_owned(),
+            last = meta.key.as_str().to_owned();
+            let Some(name) = WalName::parse(&last).filter(is_later) else { continue };
+            let found = vec![WalListed { name, stored_bytes: meta.size }];
+            if let Some(first) = self.sort_out(&cut, found).await?.0.pop() {
+                return Ok(Some(first));
             }
+            // One that does not count has others beside it: they are looked at together.
+            let rest = self.listed(&prefix).await?.into_iter();
+            let mut later =
+                rest.filter(|listed| is_later(&listed.name) && listed.name.object().as_str() > last.as_str());
+            return Ok(later.next());
         }
     }
 
@@ -324,7 +457,9 @@ impl WalArchive {
             let Some(meta) = first else { return Ok(found) };
             last = Some(match WalName::parse(meta.key.as_str()) {
                 Some(name) => {
-                    found.push(name.timeline);
+                    if self.has_counting(WalListed { name: name.clone(), stored_bytes: meta.size }).await? {
+                        found.push(name.timeline);
+                    }
                     format!("{}/{LAST}", folder(&name.timeline))
                 }
                 None => meta.key.as_str().to_owned(),
@@ -332,11 +467,24 @@ impl WalArchive {
         }
     }
 
+    /// Whether anything of the timeline counts whose first object this is.
+    async fn has_counting(&self, first: WalListed) -> Result<bool> {
+        let timeline = first.name.timeline;
+        let (counting, _) = self.sort_out(&*self.cut().await?, vec![first]).await?;
+        Ok(!counting.is_empty() || !self.list_timeline(&timeline).await?.is_empty())
+    }
+
     async fn first_after(&self, prefix: &str, after: &str) -> Result<Option<ObjectMeta>> {
         Ok(self.repository.store().list(prefix, Some(&object_key(after)), 1).await?.pop())
     }
 
     async fn listed(&self, prefix: &str) -> Result<Vec<WalListed>> {
+        let listed = self.all(prefix).await?;
+        Ok(self.sort_out(&*self.cut().await?, listed).await?.0)
+    }
+
+    /// Every object below a prefix, whether or not it counts.
+    pub(crate) async fn all(&self, prefix: &str) -> Result<Vec<WalListed>> {
         let all = list_all(&**self.repository.store(), prefix).await?;
         let listed = all.into_iter().filter_map(|meta| {
             let name = WalName::parse(meta.key.as_str())?;
@@ -354,6 +502,23 @@ impl WalArchive {
 /// The store failed.
 pub async fn is_there(store: &dyn ObjectStore, name: &WalName) -> Result<bool> {
     Ok(store.head(&object_key(name.object())).await?.is_some())
+}
+
+/// Who says in an object's header that it wrote it.
+pub(crate) fn author_of(bytes: &[u8]) -> Option<MemberId> {
+    Some(Header::decode(&mut Reader::new(bytes.get(..HEADER_BYTES)?)).ok()?.member)
+}
+
+/// What lies under a name that is to be written is nothing that could be there.
+fn squatted(object: &str, error: Error) -> Error {
+    if error.kind != ErrorKind::Damaged {
+        return error;
+    }
+    let what = format!(
+        "the name {object} is taken by something that is no such object; see what `holdfast check` says of it, and \
+         remove it: holdfast repair log --delete {object}"
+    );
+    Error { kind: ErrorKind::Damaged, what, source: Some(Box::new(error)) }
 }
 
 /// Sorts after all names of files.

@@ -185,6 +185,28 @@ fn what_is_shredded_is_gone_and_nothing_else() {
 }
 
 #[test]
+fn a_mark_that_nobody_recorded_is_passed_over_aloud() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let _ = scene.store.put_new(&Key::new("shredded").unwrap(), "x".into()).await.unwrap();
+        scene.world.take_warnings();
+        let domain = scene.open(&scene.store).await.unwrap();
+        let told = scene.world.take_warnings();
+        assert!(told.len() == 1 && told[0].contains("no owner recorded"), "{told:?}");
+        scene.world.assert_restores(&domain, &scene.world.newest(&domain).await, &tree()).await;
+        // A writer's word for it is none.
+        let writer = scene.admitted(5, Role::Writer).await;
+        let text = format!("{{\"repository\":\"{}\"}}", domain.id());
+        let above = scene.world.ctx();
+        evidence::append(&above, &writer, "shred", text.as_bytes()).await.unwrap();
+        scene.open(&scene.store).await.unwrap();
+        evidence::append(&above, &scene.above, "shred", text.as_bytes()).await.unwrap();
+        let error = scene.open(&scene.store).await.unwrap_err();
+        assert!(error.kind == ErrorKind::NoRepository && error.to_string().contains("destroyed"), "{error}");
+    });
+}
+
+#[test]
 fn a_hold_stops_it() {
     run(|| async {
         let scene = Scene::new().await;

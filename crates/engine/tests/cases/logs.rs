@@ -2,18 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{ModelSource, Node, Tree, World, noise, run};
+use crate::harness::{ModelSource, Node, Tree, World, noise, pruning, run};
 use holdfast_core::id::SessionId;
-use holdfast_engine::Repository;
+use holdfast_core::keys::Role;
+use holdfast_core::session::LogSpan;
 use holdfast_engine::error::ErrorKind;
 use holdfast_engine::maintain::{
-    ForgetOptions, ForgetWhat, HoldScope, LogNeed, LogOptions, LogReport, LogUsers, MaxUnused, PruneOptions,
-    forget, hold, prune, prune_logs,
+    ForgetOptions, ForgetWhat, HoldScope, LogNeed, LogOptions, LogReport, LogUsers, PruneOptions, forget,
+    hold, prune, prune_logs,
 };
 use holdfast_engine::wal::{
     PIECE_BYTES_MAX, ReadAt, SegmentName, Stored, Timeline, WalArchive, WalName, is_there,
 };
 use holdfast_engine::workers::Workers;
+use holdfast_engine::{Repository, Right};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -206,13 +208,7 @@ async fn logs(world: &World, repository: &Repository, keep_seconds: Option<u64>)
 }
 
 async fn prune_all(world: &World, repository: &Repository) -> Vec<SessionId> {
-    let options = PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 0,
-        dry_run: false,
-    };
+    let options = PruneOptions { abort_after_seconds: 0, ..pruning() };
     prune(&world.ctx(), repository, &options).await.unwrap().dropped_snapshots
 }
 
@@ -370,5 +366,78 @@ fn pieces_go_once_the_segment_is_whole() {
         let report = logs(&world, &repository, None).await;
         assert_eq!((report.freed_objects, report.kept_objects), (3, 4));
         assert_eq!(places(&archive).await, [1, 2, 2, 2]);
+    });
+}
+
+fn span(system: u64, first: u64, last: u64) -> LogSpan {
+    LogSpan { system, timeline: 1, first, last, segment_bytes: LENGTH }
+}
+
+/// Backs up with a record that says nothing, and a summary that says what is needed.
+async fn back_up_needing(world: &World, repository: &Repository, log: LogSpan) {
+    let mut tree = Tree::default();
+    tree.put("file", Node::file(noise(log.first, 1000)));
+    world.backup(repository, ModelSource::new(&tree).recording(b"odd").needing(log)).await;
+}
+
+#[test]
+fn a_maintainer_learns_from_summaries_what_is_needed() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        world.admitted(Role::Maintainer, 5).await;
+        let archive = WalArchive::new(&world.ctx(), &owner);
+        fill(&archive, 0..12).await;
+        for (first, last) in [(2, 3), (6, 6)] {
+            back_up_needing(&world, &owner, span(SYSTEM, first, last)).await;
+        }
+        let maintainer = world.open_as(Arc::new(world.store.clone()), 5).await;
+        assert!(!maintainer.may(Right::Read));
+        let report = logs(&world, &maintainer, None).await;
+        assert_eq!((report.freed_objects, report.untouched.len()), (2, 0));
+        prune_all(&world, &maintainer).await;
+        world.clock.advance(86_400);
+        // What the older one was made over stays, and from the newer one on all.
+        assert_eq!(logs(&world, &maintainer, Some(3600)).await.freed_objects, 2);
+        assert_eq!(places(&archive).await, [2, 3, 6, 7, 8, 9, 10, 11]);
+        // Of a snapshot that an earlier version made it cannot tell, and then all of it stays.
+        back_up(&world, &owner, &record(SYSTEM, 9, 9)).await;
+        let report = logs(&world, &maintainer, Some(3600)).await;
+        assert_eq!((report.freed_objects, report.untouched.len()), (0, 1));
+        assert!(report.untouched[0].1.contains("owner's key"), "{report:?}");
+        world.assert_sound(&owner).await;
+    });
+}
+
+#[test]
+fn what_one_writer_claims_of_a_database_takes_no_log_from_another() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        for key in [5, 6] {
+            world.admitted(Role::Writer, key).await;
+        }
+        let of = async |key| world.open_as(Arc::new(world.store.clone()), key).await;
+        let (victim, enemy) = (of(5).await, of(6).await);
+        let owner = {
+            drop(owner);
+            world.open().await
+        };
+        fill(&WalArchive::new(&world.ctx(), &victim), 0..10).await;
+        let archive = WalArchive::new(&world.ctx(), &owner);
+        // A claim alone frees nothing: no log begins there.
+        back_up_needing(&world, &enemy, span(SYSTEM, 1 << 40, 1 << 40)).await;
+        let report = logs(&world, &owner, None).await;
+        assert_eq!((report.freed_objects, report.untouched.len()), (0, 1));
+        back_up_needing(&world, &victim, span(SYSTEM, 2, 2)).await;
+        back_up_needing(&world, &enemy, span(SYSTEM, 9, 9)).await;
+        prune_all(&world, &owner).await;
+        world.clock.advance(86_400);
+        assert_eq!(logs(&world, &owner, Some(3600)).await.freed_objects, 2);
+        assert_eq!(places(&archive).await, (2..10).collect::<Vec<_>>());
+        // Its own newer one moves it.
+        back_up_needing(&world, &victim, span(SYSTEM, 5, 5)).await;
+        prune_all(&world, &owner).await;
+        world.clock.advance(86_400);
+        assert_eq!(logs(&world, &owner, Some(3600)).await.freed_objects, 2);
+        assert_eq!(places(&archive).await, [2, 5, 6, 7, 8, 9]);
     });
 }

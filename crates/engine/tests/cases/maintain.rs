@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{Node, START_SECONDS, Tree, World, noise, run};
+use crate::harness::{Node, START_SECONDS, Tree, World, noise, pruning, run};
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
 use holdfast_engine::Repository;
 use holdfast_engine::error::{Error, ErrorKind};
 use holdfast_engine::maintain::{
-    ForgetOptions, ForgetReport, ForgetWhat, HoldScope, MaxUnused, PruneOptions, PruneReport, forget,
-    forgotten, hold, holds, prune, release, unforget,
+    ForgetOptions, ForgetReport, ForgetWhat, HoldScope, PruneOptions, PruneReport, forget, forgotten, hold,
+    holds, prune, release, unforget,
 };
 use holdfast_engine::workers::Workers;
 
@@ -28,16 +28,6 @@ fn tree(salt: u64) -> Tree {
     tree
 }
 
-fn options() -> PruneOptions {
-    PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 72 * 3600,
-        dry_run: false,
-    }
-}
-
 async fn forget_now(
     world: &World,
     repository: &Repository,
@@ -49,7 +39,7 @@ async fn forget_now(
 }
 
 async fn prune_now(world: &World, repository: &Repository) -> PruneReport {
-    prune(&world.ctx(), repository, &options()).await.unwrap()
+    prune(&world.ctx(), repository, &pruning()).await.unwrap()
 }
 
 fn pack_bytes(world: &World) -> u64 {
@@ -129,7 +119,7 @@ fn with_a_pause_each_prune_makes_one_step_and_an_undo_in_between_saves_all() {
         let (world, repository) = World::made(Workers::inline()).await;
         let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
         world.keep(&repository, &tree(2)).await;
-        let paused = PruneOptions { min_age_seconds: Some(1000), ..options() };
+        let paused = PruneOptions { min_age_seconds: Some(1000), ..pruning() };
         forget_now(&world, &repository, &[first]).await.unwrap();
         let condemned = prune(&world.ctx(), &repository, &paused).await.unwrap();
         assert!(condemned.condemned_bytes > 600_000 && condemned.freed_packs == 0, "{condemned:?}");
@@ -165,7 +155,7 @@ fn a_hold_stops_forget_and_prune_at_once() {
         forget_now(&world, &repository, &[first]).await.unwrap();
         let all = hold(&world.ctx(), &repository, &[HoldScope::All], "ransomware", None).await.unwrap();
         assert_eq!(holds(&world.ctx(), &repository).await.unwrap(), all);
-        let refused = prune(&world.ctx(), &repository, &options()).await.unwrap_err();
+        let refused = prune(&world.ctx(), &repository, &pruning()).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Held);
         assert!(refused.to_string().contains("ransomware"), "{refused}");
         assert_eq!(forget_now(&world, &repository, &[first]).await.unwrap_err().kind, ErrorKind::Held);
@@ -224,7 +214,7 @@ fn what_is_forgotten_again_while_its_packs_are_condemned_does_not_come_back_in_r
         let (world, repository) = World::made(Workers::inline()).await;
         let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
         world.keep(&repository, &tree(2)).await;
-        let paused = PruneOptions { min_age_seconds: Some(1000), ..options() };
+        let paused = PruneOptions { min_age_seconds: Some(1000), ..pruning() };
         forget_now(&world, &repository, &[first]).await.unwrap();
         prune(&world.ctx(), &repository, &paused).await.unwrap();
         unforget(&world.ctx(), &repository, &[first]).await.unwrap();

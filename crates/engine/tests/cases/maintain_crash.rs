@@ -5,12 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{
-    ModelSource, Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, noise, run, secret,
+    ModelSource, Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, noise, pruning, run, secret,
 };
 use holdfast_core::id::SessionId;
 use holdfast_engine::error::{ErrorKind, Result};
 use holdfast_engine::maintain::{
-    ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, PruneReport, forget, forgotten, prune, unforget,
+    ForgetOptions, ForgetWhat, PruneOptions, PruneReport, forget, forgotten, prune, unforget,
 };
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{BackupReport, ReadData, Repository, backup, check};
@@ -32,16 +32,6 @@ fn tree(salt: u64) -> Tree {
     tree
 }
 
-fn options() -> PruneOptions {
-    PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 72 * 3600,
-        dry_run: false,
-    }
-}
-
 /// Three snapshots, the first two of them forgotten.
 async fn started() -> (World, Vec<SessionId>) {
     let (world, repository) = World::made(Workers::inline()).await;
@@ -61,7 +51,7 @@ fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) 
 
 async fn prune_on(world: &World, store: &FaultStore) -> Result<PruneReport> {
     let repository = world.open_on(Arc::new(store.clone())).await?;
-    prune(&world.ctx(), &repository, &options()).await
+    prune(&world.ctx(), &repository, &pruning()).await
 }
 
 fn pack_bytes(world: &World) -> u64 {
@@ -78,7 +68,7 @@ async fn assert_ends_well(world: &World, ids: &[SessionId], least: u64, what: &s
     assert_eq!(shown.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>(), ids[2..], "{what}");
     world.assert_restores(&repository, &shown[0], &tree(3)).await;
     for _ in 0..2 {
-        prune(&world.ctx(), &repository, &options()).await.unwrap();
+        prune(&world.ctx(), &repository, &pruning()).await.unwrap();
     }
     assert!(pack_bytes(world) <= least + 5_000, "{what}: {} of {least}", pack_bytes(world));
     world.assert_sound(&repository).await;
@@ -213,7 +203,7 @@ async fn a_writer_sleeps_before_each_call(abort_after_seconds: u64) {
         writer.go(at);
         let repository = world.open().await;
         let living = holdfast_engine::ctx::Ctx { is_alive: |_| true, ..world.ctx() };
-        let options = PruneOptions { abort_after_seconds, ..options() };
+        let options = PruneOptions { abort_after_seconds, ..pruning() };
         // A week passes: two prunes, from end to end, and a forget of what the writer compares with.
         prune(&living, &repository, &options).await.unwrap();
         let what = ForgetWhat::Snapshots(ids[2..].to_vec());
@@ -270,7 +260,7 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
             let (ctx, store) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
             Stepped::new(async move {
                 let repository = Repository::open(&ctx, store, &secret()).await?;
-                prune(&ctx, &repository, &options()).await
+                prune(&ctx, &repository, &pruning()).await
             })
         };
         let mut counting = stepped(&start.fork(2));
@@ -285,7 +275,7 @@ fn two_maintainers_at_once_at_any_call_only_waste_work() {
             sleeper.go(at);
             let repository = world.open().await;
             let living = holdfast_engine::ctx::Ctx { is_alive: |_| true, ..world.ctx() };
-            prune(&living, &repository, &options()).await.unwrap();
+            prune(&living, &repository, &pruning()).await.unwrap();
             // In between somebody needs again what was on its way out.
             let report = world.keep(&repository, &tree(2)).await;
             sleeper.go(usize::MAX);
@@ -331,7 +321,7 @@ fn a_check_beside_prunes_that_never_pause_sounds_no_false_alarm() {
                 let options =
                     ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
                 forget(&living, &repository, &options).await.unwrap();
-                prune(&living, &repository, &self::options()).await.unwrap();
+                prune(&living, &repository, &pruning()).await.unwrap();
             }
             match checker.result.unwrap() {
                 Ok(report) => assert_eq!(report.errors, 0, "{calls}: {:?}", report.findings),

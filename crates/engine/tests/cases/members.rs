@@ -4,15 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{
-    COST, ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
+    COST, ModelSource, Node, Stepped, SteppedStore, Tree, World, chain, key_file, noise, pruning, run, secret,
 };
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::keys::Role;
 use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::evidence::{append, records};
-use holdfast_engine::maintain::{
-    ForgetOptions, ForgetWhat, MaxUnused, PruneOptions, RepairIndexOptions, forget, prune, repair_index,
-};
+use holdfast_engine::maintain::{ForgetOptions, ForgetWhat, RepairIndexOptions, forget, prune, repair_index};
 use holdfast_engine::wal::{SegmentName, Timeline, WalArchive, WalListed, WalName};
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
@@ -81,16 +79,6 @@ async fn assert_all_restore(world: &World, repository: &Repository) {
     }
 }
 
-fn prune_options() -> PruneOptions {
-    PruneOptions {
-        max_unused: MaxUnused::Percent(0.0),
-        max_repack_bytes: None,
-        min_age_seconds: Some(0),
-        abort_after_seconds: 72 * 3600,
-        dry_run: false,
-    }
-}
-
 fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) -> FaultStore {
     FaultStore::new(Arc::new(world.store.clone()), plan)
 }
@@ -135,7 +123,7 @@ fn each_role_does_what_it_may_and_nothing_else() {
             refused(remove_member(&world.ctx(), repository, other).await.unwrap_err());
         }
         for repository in [&reader, &writer] {
-            refused(prune(&world.ctx(), repository, &prune_options()).await.unwrap_err());
+            refused(prune(&world.ctx(), repository, &pruning()).await.unwrap_err());
         }
         append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
         world.assert_sound(&owner).await;
@@ -281,7 +269,7 @@ fn what_was_sealed_before_a_rotation_stays_readable_and_what_comes_after_is_too(
         let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
         forget(&world.ctx(), &owner, &options).await.unwrap();
         for _ in 0..3 {
-            prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+            prune(&world.ctx(), &owner, &pruning()).await.unwrap();
         }
         let reader = open(&world, 9).await.unwrap();
         assert_eq!(ids(&world, &reader).await.len(), 3);
@@ -305,7 +293,7 @@ fn packs_of_an_old_generation_are_repacked_and_still_open() {
         forget(&world.ctx(), &owner, &options).await.unwrap();
         let mut repacked = 0;
         for _ in 0..3 {
-            repacked += prune(&world.ctx(), &owner, &prune_options()).await.unwrap().repacked_packs;
+            repacked += prune(&world.ctx(), &owner, &pruning()).await.unwrap().repacked_packs;
         }
         assert!(repacked > 0);
         let owner = world.open().await;
@@ -450,7 +438,7 @@ async fn assert_told(world: &World, told: &Result<BackupReport>, thorough: bool,
     }
     world.assert_sound(&owner).await;
     for _ in 0..2 {
-        prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+        prune(&world.ctx(), &owner, &pruning()).await.unwrap();
     }
     assert_eq!(world.snapshots(&owner).await.len(), expected, "{what}");
     assert_all_restore(world, &owner).await;
@@ -532,7 +520,7 @@ fn a_removal_that_dies_at_any_call_is_ended_by_the_next_one_or_by_a_prune() {
             let is_removed = members(&owner).iter().any(|member| member.is_removed);
             in_between += u32::from(is_removed);
             if by_prune {
-                prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+                prune(&world.ctx(), &owner, &pruning()).await.unwrap();
                 assert_eq!(ids(&world, &owner).await.len(), 2, "{what}");
                 if is_removed {
                     let refused = open(&world, 8).await.unwrap_err();
@@ -616,7 +604,7 @@ async fn world_is_well(world: &World) {
     world.assert_sound(&owner).await;
     assert_all_restore(world, &owner).await;
     for _ in 0..3 {
-        prune(&world.ctx(), &owner, &prune_options()).await.unwrap();
+        prune(&world.ctx(), &owner, &pruning()).await.unwrap();
     }
     world.assert_sound(&owner).await;
     assert_all_restore(world, &owner).await;

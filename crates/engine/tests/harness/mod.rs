@@ -23,6 +23,7 @@ use holdfast_core::session::Process;
 use holdfast_engine::ctx::{Cancel, Clock, Ctx, Entropy};
 use holdfast_engine::error::{Error, Result};
 use holdfast_engine::event::{Event, Monitor};
+use holdfast_engine::maintain::{MaxUnused, PruneOptions};
 use holdfast_engine::outcome::Outcome;
 use holdfast_engine::source::Source;
 use holdfast_engine::workers::Workers;
@@ -43,6 +44,17 @@ use std::time::Duration;
 const WATCHDOG_SECONDS: u64 = 100;
 /// What the clock says at first.
 pub(crate) const START_SECONDS: i64 = 1_800_000_000;
+
+/// A prune that frees all that it may at once, and ends no session that may live.
+pub(crate) const fn pruning() -> PruneOptions {
+    PruneOptions {
+        max_unused: MaxUnused::Percent(0.0),
+        max_repack_bytes: None,
+        min_age_seconds: Some(0),
+        abort_after_seconds: 72 * 3600,
+        dry_run: false,
+    }
+}
 
 /// Runs the body of a test; one that hangs fails.
 pub(crate) fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) {

@@ -3,6 +3,7 @@
 use super::tree::{Node, Rng, Run, Tree, Trouble};
 use holdfast_core::entry::Kind;
 use holdfast_core::page::KeySpace;
+use holdfast_core::session::LogSpan;
 use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
     Account, Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError,
@@ -51,6 +52,7 @@ pub(crate) struct ModelSource {
     aside: Aside,
     account: Arc<Mutex<Account>>,
     record: Vec<u8>,
+    log: Option<LogSpan>,
     /// Whether its files are those of a database.
     blocks: bool,
 }
@@ -78,6 +80,7 @@ impl ModelSource {
             aside: Aside::default(),
             account: Arc::default(),
             record: b"record".to_vec(),
+            log: None,
             blocks: false,
         }
     }
@@ -85,6 +88,12 @@ impl ModelSource {
     /// Records this at its end.
     pub(crate) fn recording(mut self, record: &[u8]) -> Self {
         self.record = record.to_vec();
+        self
+    }
+
+    /// Says openly what it needs of a log.
+    pub(crate) const fn needing(mut self, log: LogSpan) -> Self {
+        self.log = Some(log);
         self
     }
 
@@ -230,7 +239,8 @@ impl Source for ModelSource {
     }
 
     fn finish(&mut self) -> Result<ConsistencyPoint, SourceError> {
-        Ok(ConsistencyPoint { record: self.record.clone(), facts: vec![("rows".into(), "7".into())] })
+        let facts = vec![("rows".into(), "7".into())];
+        Ok(ConsistencyPoint { record: self.record.clone(), facts, log: self.log })
     }
 
     fn again(&self) -> Option<Box<dyn Source>> {

@@ -154,7 +154,8 @@ impl Cluster {
             return Ok(());
         };
         let (line, dir) = (recovery.restore_command.clone(), target.to_owned());
-        let trial = move || wiring::tried(&dir, &line, &first.to_string());
+        let needs_keys = wiring::needed(job.run)?.is_some();
+        let trial = move || wiring::tried(&dir, &line, &first.to_string(), needs_keys);
         let tried = tokio::task::spawn_blocking(trial).await;
         tried.unwrap_or_else(|error| Err(Fault::failed("cannot try the archive", "").because(&error)))
     }

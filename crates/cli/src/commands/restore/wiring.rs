@@ -116,8 +116,8 @@ pub(super) fn needed(run: &Run) -> Result<Option<String>, Fault> {
 }
 
 /// Runs the line once as the server will: in its folder, as its user, with an empty environment (but
-/// for keys of a bucket, which it was said to need). It fetches a segment that the recovery asks for.
-pub(super) fn tried(dir: &Path, line: &str, segment: &str) -> Result<(), Fault> {
+/// for keys of a bucket, where it was said to need them). It fetches a segment that the recovery asks for.
+pub(super) fn tried(dir: &Path, line: &str, segment: &str, needs_keys: bool) -> Result<(), Fault> {
     let fault = |what: String| {
         let hint = "put that right, empty the target and restore again; global/pg_control is missing on purpose: the \
                     server does not start";
@@ -126,7 +126,7 @@ pub(super) fn tried(dir: &Path, line: &str, segment: &str) -> Result<(), Fault> 
     let line = line.replace("\"%f\"", segment).replace("\"%p\"", TRIAL).replace("%%", "%");
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(&line).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).env_clear();
-    for name in KEPT {
+    for name in KEPT.into_iter().filter(|name| needs_keys || !secrets::is_persons(OsStr::new(name))) {
         // What was handed over is in no environment, but in the server's it will be.
         if let Some(value) = secrets::value(name) {
             shell.env(name, OsStr::from_bytes(&value));

@@ -4,10 +4,10 @@
 
 use crate::commands::Run;
 use crate::engine::maintain::{LogNeed, LogUsers};
-use crate::engine::wal::{SegmentName, is_segment_length};
 use crate::engine::{Repository, Snapshot, SnapshotFilter, details, snapshots};
 use crate::fault::Fault;
 use crate::wire_up::{Lsn, Record};
+use holdfast_core::session::LogSpan;
 
 /// What the summary of such a snapshot says that it is of.
 const KIND: &str = "postgres";
@@ -16,7 +16,7 @@ const KIND: &str = "postgres";
 pub(crate) const USERS: LogUsers = LogUsers { kind: KIND, need };
 
 fn need(record: &[u8]) -> Option<LogNeed> {
-    Base::read(record).map(|base| base.need())
+    Record::decode(record)?.log().map(LogNeed::from)
 }
 
 /// What a recovery begins with.
@@ -24,7 +24,6 @@ fn need(record: &[u8]) -> Option<LogNeed> {
 pub(crate) struct Base {
     pub(crate) system: u64,
     pub(crate) timeline: u32,
-    pub(crate) start: Lsn,
     pub(crate) stop: Lsn,
     pub(crate) segment_bytes: u64,
 }
@@ -33,26 +32,8 @@ impl Base {
     /// Reads what was recorded; `None` if it cannot be understood.
     fn read(record: &[u8]) -> Option<Self> {
         let record = Record::decode(record)?;
-        let (start, stop) = (Lsn::parse(&record.start_lsn)?, Lsn::parse(&record.stop_lsn)?);
-        let sound = is_segment_length(record.segment_bytes) && start < stop;
-        sound.then_some(Self {
-            system: record.system_identifier.parse().ok()?,
-            timeline: record.timeline,
-            start,
-            stop,
-            segment_bytes: record.segment_bytes,
-        })
-    }
-
-    fn need(&self) -> LogNeed {
-        let at = |byte| SegmentName::at(self.timeline, byte, self.segment_bytes);
-        LogNeed {
-            system: self.system,
-            first: at(self.start.0),
-            // The stop is the first byte that is not needed.
-            last: at(self.stop.0 - 1),
-            segment_bytes: self.segment_bytes,
-        }
+        let LogSpan { system, timeline, segment_bytes, .. } = record.log()?;
+        Some(Self { system, timeline, stop: Lsn::parse(&record.stop_lsn)?, segment_bytes })
     }
 }
 

@@ -132,7 +132,11 @@ async fn store(archive: &WalArchive, ready: &Ready, content: Content) -> Result<
         Some(bytes) => archive.put(&WalName::whole(timeline, &ready.name), bytes).await?,
         None => archive.put_file(&timeline, &ready.name, content.length, &read_at(&ready.path)?).await?,
     };
-    if stored == Stored::Other { Err(other_content(ready, &timeline)) } else { Ok((stored, timeline)) }
+    if stored != Stored::Other {
+        return Ok((stored, timeline));
+    }
+    let there = archive.glance(&WalName::whole(timeline, &ready.name)).await.ok().flatten();
+    Err(other_content(ready, &timeline, there.map(|there| archive.author_of(&there))))
 }
 
 /// The file of a segment that is longer than an object.
@@ -146,14 +150,19 @@ fn read_at(path: &Path) -> Result<ReadAt, Fault> {
 }
 
 /// Two copies of one cluster write under the same names.
-fn other_content(ready: &Ready, timeline: &Timeline) -> Fault {
+fn other_content(ready: &Ready, timeline: &Timeline, by: Option<String>) -> Fault {
+    let by = by.map(|by| format!(", stored by {by}")).unwrap_or_default();
     let what = format!(
-        "the archive has another {} of the cluster {} on timeline {timeline}: nothing was overwritten",
+        "the archive has another {} of the cluster {} on timeline {timeline}{by}: nothing was overwritten",
         ready.name, timeline.system
     );
-    let hint = "two copies of this cluster archive into one repository. Find out which one is production; on the \
-                other set archive_mode = off, or promote it to a timeline of its own. If this one is right, give it \
-                a new repository and back it up there at once";
+    let hint = format!(
+        "two copies of this cluster archive into one repository. Find out which one is production; on the other set \
+         archive_mode = off, or promote it to a timeline of its own. If this one is right, give it a new repository \
+         and back it up there at once. If somebody stored a lie there, take its key away, then: holdfast repair log \
+         --delete wal/{:016x}/{timeline}/{}",
+        timeline.system, ready.name
+    );
     Fault::failed(what, hint)
 }
 

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn base(timeline: u32, stop: u64) -> Base {
-        Base { system: 7, timeline, start: Lsn(stop - 0x100), stop: Lsn(stop), segment_bytes: LENGTH }
+        Base { system: 7, timeline, stop: Lsn(stop), segment_bytes: LENGTH }
     }
 
     #[test]
