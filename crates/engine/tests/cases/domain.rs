@@ -195,7 +195,7 @@ fn a_mark_that_nobody_recorded_is_passed_over_aloud() {
         assert!(told.len() == 1 && told[0].contains("no owner recorded"), "{told:?}");
         scene.world.assert_restores(&domain, &scene.world.newest(&domain).await, &tree()).await;
         // A writer's word for it is none.
-        let writer = scene.admitted(5, Role::Writer).await;
+        let writer = scene.world.admitted(Role::Writer, 5).await;
         let text = format!("{{\"repository\":\"{}\"}}", domain.id());
         let above = scene.world.ctx();
         evidence::append(&above, &writer, "shred", text.as_bytes()).await.unwrap();

@@ -165,12 +165,17 @@ fn who_fetches_logs_opens_those_and_nothing_else() {
         refused(back_up(&world, &standby, 3).await.unwrap_err());
         refused(world.restore(&standby, &all[0], &RestoreOptions::default()).await.map(drop).unwrap_err());
         refused(snapshots(&world.ctx(), &standby, &SnapshotFilter::default()).await.map(drop).unwrap_err());
-        refused(prune(&world.ctx(), &standby, &prune_options()).await.map(drop).unwrap_err());
+        refused(prune(&world.ctx(), &standby, &pruning()).await.map(drop).unwrap_err());
         assert_eq!(
             append(&world.ctx(), &standby, "drill", b"{}").await.unwrap_err().kind,
             ErrorKind::NotAllowed
         );
         assert_eq!(world.names(""), before, "something was written");
+        // Who opens no root cannot tell when a removed member put its log: it counts, and is fetched.
+        remove_member(&world.ctx(), &owner, member_of(&world, &owner, Role::Writer)).await.unwrap();
+        let standby = open(&world, 9).await.unwrap();
+        assert_eq!(archive(&standby).list(None).await.unwrap().len(), 2);
+        assert_eq!(archive(&standby).get(&name(2)).await.unwrap().unwrap(), noise(2, 5_000));
         // Once it is shut out and the keys are rotated, what comes later is closed to it.
         remove_member(&world.ctx(), &owner, member_of(&world, &owner, Role::LogReader)).await.unwrap();
         assert_eq!(open(&world, 9).await.unwrap_err().kind, ErrorKind::WrongKey);
