@@ -472,7 +472,8 @@ impl WalArchive {
     /// Whether anything of the timeline counts whose first object this is.
     async fn has_counting(&self, first: WalListed) -> Result<bool> {
         let timeline = first.name.timeline;
-        let (counting, _) = self.sort_out(&self.cut().await?, vec![first]).await?;
+        let cut = self.cut().await?;
+        let (counting, _) = self.sort_out(&cut, vec![first]).await?;
         Ok(!counting.is_empty() || !self.list_timeline(&timeline).await?.is_empty())
     }
 
@@ -482,7 +483,8 @@ impl WalArchive {
 
     async fn listed(&self, prefix: &str) -> Result<Vec<WalListed>> {
         let listed = self.all(prefix).await?;
-        Ok(self.sort_out(&self.cut().await?, listed).await?.0)
+        let cut = self.cut().await?;
+        Ok(self.sort_out(&cut, listed).await?.0)
     }
 
     /// Every object below a prefix, whether or not it counts.
