@@ -164,7 +164,7 @@ async fn each_way_to_fail_is_told_for_what_it_is() {
                 assert_eq!(after, (reply == Reply::Wait(7)).then(|| Duration::from_secs(7)));
             }
             Sent::Never { why } => {
-                assert!(!again && why.contains(word) && !why.contains("hidden"), "{reply:?}: {why}")
+                assert!(!again && why.contains(word) && !why.contains("hidden"), "{reply:?}: {why}");
             }
             Sent::Delivered => panic!("{reply:?}"),
         }

@@ -308,6 +308,29 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             ],
         ),
         (
+            "{ slack: { webhook: { env: SLACK_WEBHOOK } }, from: high }",
+            "{ mail: { server: 'smtps://me@m.example', sender: a@b.example, to: [c@b.example] } }",
+            &[
+                "12:13: `notify[0].mail`: the server has a user and no password | add password: { file: … }, or leave \
+             the user out",
+            ],
+        ),
+        (
+            "{ slack: { webhook: { env: SLACK_WEBHOOK } }, from: high }",
+            "{ mail: { server: 'smtps://me:word@m.example', password: { env: P }, sender: a@b.example, to: [c@b.example] } }",
+            &[
+                "12:21: `notify[0].mail.server`: a secret never stands in a policy | write smtps://user@host:port, and \
+             the password at `password`",
+            ],
+        ),
+        (
+            "heartbeat: { url: { file: /etc/holdfast/heartbeat } }",
+            "digest: { cron: '0 8 * * 1', off: true }",
+            &[
+                "13:1: `digest`: there is a time for a digest, and there is to be none | leave one of them out",
+            ],
+        ),
+        (
             "keep_last: 3, keep_daily: 14, keep_weekly: 8, keep_monthly: 12, ",
             "",
             &[
