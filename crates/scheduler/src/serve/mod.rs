@@ -370,14 +370,14 @@ impl Service {
                 self.station.say(&Told::past(
                     Happens::PastFound,
                     name,
-                    "its past comes from its repositories".into(),
+                    "its past comes from its repositories",
                 ));
             }
             for gap in gaps {
                 self.station.say(&Told::past(
                     Happens::PastUnknown,
                     name,
-                    format!("{gap}; it may be done once more"),
+                    &format!("{gap}; it may be done once more"),
                 ));
             }
         }

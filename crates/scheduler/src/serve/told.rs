@@ -175,7 +175,7 @@ impl Told {
 
     /// Something about the past of a policy.
     #[must_use]
-    pub(super) fn past(what: Happens, policy: &str, message: String) -> Self {
+    pub(super) fn past(what: Happens, policy: &str, message: &str) -> Self {
         Self::of_policy(what, Some(policy), format!("{policy}: {message}"))
     }
 
