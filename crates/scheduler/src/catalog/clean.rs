@@ -8,8 +8,8 @@ use super::base::ask;
 use super::{Catalog, CatalogError};
 use jiff::Timestamp;
 
-/// So many rows are deleted at once, so that nobody waits for long.
-const BATCH: u64 = 1000;
+/// So many rows are deleted at once: each time the table is gone through, and others wait meanwhile.
+const BATCH: u64 = 10_000;
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,31 +22,30 @@ pub struct Cleaned {
     pub workers: u64,
 }
 
-/// Jobs that ended, with a newer one that ended alike.
+/// Jobs that ended, with a newer one that ended alike. The newest of each kind are found first: to look for
+/// a newer one of each would take its time where there are many of a kind.
 const JOBS: &str = "
     DELETE FROM @job WHERE id IN (
-        SELECT old.id FROM @job AS old
-        WHERE old.state IN ('done', 'skipped', 'lost') AND old.ended < $1 AND EXISTS (
-            SELECT 1 FROM @job AS newer
-            WHERE newer.policy = old.policy AND newer.activity = old.activity AND newer.source = old.source
-                AND newer.scheduled_for > old.scheduled_for AND newer.state = old.state
-                AND (coalesce(newer.code, 0) = 0) = (coalesce(old.code, 0) = 0)
-        )
+        SELECT old.id FROM @job AS old JOIN (
+            SELECT policy, activity, source, state, coalesce(code, 0) = 0 AS well, max(scheduled_for) AS newest
+            FROM @job GROUP BY policy, activity, source, state, coalesce(code, 0) = 0
+        ) AS last ON last.policy = old.policy AND last.activity = old.activity AND last.source = old.source
+            AND last.state = old.state AND last.well = (coalesce(old.code, 0) = 0)
+        WHERE old.state IN ('done', 'skipped', 'lost') AND old.ended < $1 AND old.scheduled_for < last.newest
         ORDER BY old.id LIMIT $2
     )";
 
 /// Runs with a newer one that ended alike, or did not end either.
 const RUNS: &str = "
     DELETE FROM @run WHERE id IN (
-        SELECT old.id FROM @run AS old
-        WHERE old.started < $1 AND EXISTS (
-            SELECT 1 FROM @run AS newer
-            WHERE newer.policy = old.policy AND newer.activity = old.activity
-                AND (newer.source = old.source OR (newer.source IS NULL AND old.source IS NULL))
-                AND newer.started > old.started
-                AND (newer.code IS NULL) = (old.code IS NULL)
-                AND (coalesce(newer.code, 0) = 0) = (coalesce(old.code, 0) = 0)
-        )
+        SELECT old.id FROM @run AS old JOIN (
+            SELECT policy, activity, coalesce(source, '') AS about, code IS NULL AS open, coalesce(code, 0) = 0 AS well,
+                max(started) AS newest
+            FROM @run GROUP BY policy, activity, coalesce(source, ''), code IS NULL, coalesce(code, 0) = 0
+        ) AS last ON last.policy = old.policy AND last.activity = old.activity
+            AND last.about = coalesce(old.source, '')
+            AND last.open = (old.code IS NULL) AND last.well = (coalesce(old.code, 0) = 0)
+        WHERE old.started < $1 AND old.started < last.newest
         ORDER BY old.id LIMIT $2
     )";
 
