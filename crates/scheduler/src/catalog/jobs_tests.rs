@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// So many seeds; a server takes fewer.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 
 /// Files in a folder.
 struct Files(TempDir, AtomicU32);

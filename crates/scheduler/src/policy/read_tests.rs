@@ -319,8 +319,8 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "{ slack: { webhook: { env: SLACK_WEBHOOK } }, from: high }",
             "{ mail: { server: 'smtps://me:word@m.example', password: { env: P }, sender: a@b.example, to: [c@b.example] } }",
             &[
-                "12:21: `notify[0].mail.server`: a secret never stands in a policy | write smtps://user@host:port, and \
-             the password at `password`",
+                "12:29: `server`: there is a password in this address | take it out; say where the secret is: passfile, \
+             or { file: /path }, { env: NAME }",
             ],
         ),
         (

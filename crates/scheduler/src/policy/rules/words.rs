@@ -110,11 +110,6 @@ pub(super) fn cluster(text: &str) -> Result<(), Reason> {
 pub(super) fn mail_server(text: &str) -> Result<(), Reason> {
     let rest = text.strip_prefix("smtps://").or_else(|| text.strip_prefix("smtp://"));
     match rest {
-        // What stands behind a colon before the host would be a password.
-        Some(rest) if rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) => reason(
-            "a secret never stands in a policy",
-            "write smtps://user@host:port, and the password at `password`",
-        ),
         Some(rest) if !rest.is_empty() => Ok(()),
         _ => reason("this is no server for mail", "write smtps://user@host:port"),
     }
