@@ -62,7 +62,7 @@ pub fn of_run(report: &RunReport, origin: &Origin, mut random: impl FnMut() -> u
     let outcome = Outcome { is_well: code == 0, message: worst.map_or("", |step| step.message.as_str()) };
     let name = format!("run {}", report.policy);
     let during = (report.started, report.ended);
-    let mut spans = vec![span(origin, (root, origin.parent), &name, during, attributes, &outcome)];
+    let mut spans = vec![span(origin, (root, origin.parent), &name, during, &attributes, &outcome)];
     for step in &report.steps {
         let Some(started) = step.started else { continue };
         spans.push(of_step(step, started, origin, (new(), root)));
@@ -70,14 +70,14 @@ pub fn of_run(report: &RunReport, origin: &Origin, mut random: impl FnMut() -> u
     if let Some(drill) = &report.drill {
         spans.push(drilled(&drill.record, origin, (new(), Some(root))));
     }
-    wrapped(origin, spans)
+    wrapped(origin, &spans)
 }
 
 /// The trace of a drill.
 #[must_use]
 pub fn of_drill(record: &Record, origin: &Origin, mut random: impl FnMut() -> u64) -> Value {
     let spans = vec![drilled(record, origin, (random().max(1), origin.parent))];
-    wrapped(origin, spans)
+    wrapped(origin, &spans)
 }
 
 fn of_step(step: &Step, started: Timestamp, origin: &Origin, (id, root): (u64, u64)) -> Value {
@@ -89,7 +89,7 @@ fn of_step(step: &Step, started: Timestamp, origin: &Origin, (id, root): (u64, u
     let is_well = matches!(step.state, State::Done | State::NotHere | State::Held | State::Planned);
     let ended = after(started, step.seconds);
     let outcome = Outcome { is_well, message: &step.message };
-    span(origin, (id, Some(root)), &step.title(), (started, ended), attributes, &outcome)
+    span(origin, (id, Some(root)), &step.title(), (started, ended), &attributes, &outcome)
 }
 
 fn drilled(record: &Record, origin: &Origin, ids: (u64, Option<u64>)) -> Value {
@@ -108,7 +108,7 @@ fn drilled(record: &Record, origin: &Origin, ids: (u64, Option<u64>)) -> Value {
     }
     let outcome = Outcome { is_well: record.verdict == Verdict::Pass, message: "" };
     let name = format!("drill {}", record.policy);
-    span(origin, ids, &name, (record.started, record.ended), attributes, &outcome)
+    span(origin, ids, &name, (record.started, record.ended), &attributes, &outcome)
 }
 
 fn span(
@@ -116,7 +116,7 @@ fn span(
     (id, parent): (u64, Option<u64>),
     name: &str,
     (started, ended): (Timestamp, Timestamp),
-    attributes: Vec<Value>,
+    attributes: &[Value],
     outcome: &Outcome<'_>,
 ) -> Value {
     let status = match outcome.is_well {
@@ -140,7 +140,7 @@ fn span(
     span
 }
 
-fn wrapped(origin: &Origin, spans: Vec<Value>) -> Value {
+fn wrapped(origin: &Origin, spans: &[Value]) -> Value {
     let resource = [
         text("service.name", &origin.service),
         text("service.version", &origin.version),

@@ -138,7 +138,7 @@ fn stated(variables: &BTreeMap<String, OsString>) -> Option<ProxyConfig> {
 fn proxies_of(variables: &BTreeMap<String, OsString>) -> Option<(Option<String>, Option<String>)> {
     let first = |names: [&str; 4]| {
         let texts = names.into_iter().filter_map(|name| variables.get(name)?.to_str());
-        texts.filter(|text| !text.is_empty()).map(|text| url_of(text)).next()
+        texts.filter(|text| !text.is_empty()).map(url_of).next()
     };
     let https = first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
     let http = first(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]);

@@ -46,6 +46,9 @@ const LOOK_SECONDS: u64 = 60;
 /// Headers that are read at the same time.
 const HEADERS_AT_ONCE: usize = 16;
 
+/// What counts of removed members, and when that was looked at, in seconds since 1970.
+type Looked = (i64, Arc<LogCut>);
+
 /// The archive of one repository. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WalArchive {
@@ -54,7 +57,7 @@ pub struct WalArchive {
     /// When the chain of members was last looked at, in seconds.
     looked: Arc<AtomicI64>,
     /// What counts of removed members, and when that was looked up.
-    cut: Arc<Mutex<Option<(i64, Arc<LogCut>)>>>,
+    cut: Arc<Mutex<Option<Looked>>>,
     /// Whether anything was told that does not count.
     told: Arc<AtomicBool>,
 }

@@ -377,7 +377,8 @@ fn span(system: u64, first: u64, last: u64) -> LogSpan {
 async fn back_up_needing(world: &World, repository: &Repository, log: LogSpan) {
     let mut tree = Tree::default();
     tree.put("file", Node::file(noise(log.first, 1000)));
-    world.backup(repository, ModelSource::new(&tree).recording(b"odd").needing(log)).await;
+    let outcome = world.backup(repository, ModelSource::new(&tree).recording(b"odd").needing(log)).await;
+    assert!(outcome.problems.problems.is_empty());
 }
 
 #[test]
