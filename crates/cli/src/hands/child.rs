@@ -299,13 +299,20 @@ mod tests {
         let (end, ..) = heard(&text, Some(Duration::from_millis(300)));
         assert!(end.timed_out && end.seconds < 60.0, "{end:?}");
         let group = std::fs::read_to_string(&mark).unwrap();
-        let alive = std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-            let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-            let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default();
-            let mut fields = fields.split(' ');
-            fields.next() != Some("Z") && fields.nth(1) == Some(group.trim())
-        });
-        assert!(!alive, "somebody of group {group} is left");
+        let is_alive = || {
+            std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+                let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+                let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default();
+                let mut fields = fields.split(' ');
+                fields.next() != Some("Z") && fields.nth(1) == Some(group.trim())
+            })
+        };
+        // Who was killed may take a moment to be gone.
+        let begun = Instant::now();
+        while is_alive() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "somebody of group {group} is left");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]
