@@ -364,6 +364,7 @@ impl Service {
         let all: Vec<_> = self.policies.all().map(Arc::clone).collect();
         let mut asked = stream::iter(all).map(ask).buffer_unordered(RECALLED_AT_ONCE);
         while let Some(recalled) = asked.next().await {
+            self.station.alive();
             let (served, Recalled { found, gaps }) = recalled?;
             let name = &served.policy.name;
             if found {
