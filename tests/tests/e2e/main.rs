@@ -80,6 +80,7 @@ mod secrets;
 mod serve;
 mod serve_soak;
 mod serve_watched;
+mod serve_workers;
 mod shell;
 mod soak;
 mod status;
