@@ -6,6 +6,7 @@ use super::world::{NOBODY, World, count, is_root, within};
 use rustix::fs::FileType;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 #[test]
 fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
@@ -79,4 +80,51 @@ fn what_cannot_be_set_is_named_and_the_rest_is_restored() {
     assert!(lost.len() == 1 && lost[0].contains("device"), "{lost:?}");
     let set_id = fs::metadata(restored.join("set-id")).unwrap();
     assert_eq!(set_id.permissions().mode() & 0o7777, 0o755, "the rights of root were given to {NOBODY}");
+}
+
+/// As the unit of systemd has it: a user of no rights but the one to read everything.
+#[test]
+fn a_service_with_one_right_reads_everything_and_does_its_work() {
+    let world = World::bare();
+    put(world.path("tree/closed"), b"closed");
+    put(world.path("tree/folder/inside"), b"inside");
+    if is_root() {
+        // Elsewhere the user's own files stand in for those of others.
+        fs::set_permissions(world.path("tree/closed"), Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(world.path("tree/folder"), Permissions::from_mode(0o700)).unwrap();
+    }
+    let policy = world.path("policies/shop.yaml");
+    let (repo, home) = (world.repo.display(), world.path("home"));
+    put(
+        &policy,
+        format!(
+            "name: shop\nrepository: {{ url: {repo}, password: {{ env: SHOP_PASSWORD }} }}\nsources:\n  tree: {{ files: {{ paths: [ {} \
+             ] }} }}\nschedule: {{ cron: '@yearly' }}\ndrill: {{ level: restore, scratch: {{ path: {} }} }}\n",
+            world.path("tree").display(),
+            home.join("scratch").display()
+        ),
+    );
+    world.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
+    fs::create_dir_all(home.join("scratch")).unwrap();
+    fs::create_dir_all(&world.cache).unwrap();
+    // This also puts the program where that user finds it.
+    let mut command = world.as_nobody();
+    world.give_to_nobody(&[&world.repo, &world.cache, &home, &world.path("policies")]);
+    if is_root() {
+        command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+        let one = ["--inh-caps", "--ambient-caps", "--bounding-set"];
+        command.args(one.map(|set| format!("{set}=-all,+dac_read_search"))).arg(world.path("holdfast"));
+        world.furnish(&mut command);
+    }
+    command
+        .env_remove("HOLDFAST_PASSWORD")
+        .env_remove("HOLDFAST_REPOSITORY")
+        .env("SHOP_PASSWORD", "correct horse");
+    world.run_as(&mut command, &[&"serve", &"--json", &"--once", &policy]).ends(0);
+    let restored = world.path("restored");
+    world.run(&[&"restore", &"latest", &"--source", &"shop/tree", &"--target", &restored]).ends(0);
+    let found = restored.join(world.path("tree").strip_prefix("/").unwrap());
+    assert_eq!(fs::read(found.join("closed")).unwrap(), b"closed");
+    assert_eq!(fs::read(found.join("folder/inside")).unwrap(), b"inside");
 }
