@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Try whether people hear of it when something is wrong.
 ///
-/// A policy says who is told: `notify: [ { slack: … }, { webhook: … }, { mail: … }, { command: … } ]`, each with
+/// A policy says who is told: `notify: [ { slack: ... }, { webhook: ... }, { mail: ... }, { command: ... } ]`, each with
 /// `from: warning`, `high` or `disaster`. `holdfast run` and `holdfast drill` tell at their ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
