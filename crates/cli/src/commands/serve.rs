@@ -138,7 +138,7 @@ impl Post {
                 &run.ink,
                 OwnHands::silent(run),
                 certificates(&run.global),
-                args.metrics.as_deref(),
+                (args.metrics.as_deref(), args.once),
             )
             .await?,
             hands: OwnHands::silent(run),

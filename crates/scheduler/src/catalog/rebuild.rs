@@ -85,7 +85,7 @@ async fn look(hands: &dyn Hands, policy: &Policy, gaps: &mut Vec<String>) -> Fou
         // Without a key it is meant for another host.
         let Some(place) = place else { continue };
         for (words, what) in [(&["snapshots"][..], "snapshots"), (&["evidence", "show"], "evidence")] {
-            match verb(hands, &place, words).await {
+            match verb(hands, &place, words, is_made(policy, name)).await {
                 Ok(answer) => found.take_in(policy, &place.name, &answer),
                 Err(why) => {
                     gaps.push(format!("{}: {what} of {} cannot be read: {why}", policy.name, place.name));
@@ -98,10 +98,18 @@ async fn look(hands: &dyn Hands, policy: &Policy, gaps: &mut Vec<String>) -> Fou
     found
 }
 
-async fn verb(hands: &dyn Hands, place: &Place, words: &[&str]) -> Result<Answer, String> {
+/// Whether a policy makes a repository that is not there yet.
+fn is_made(policy: &Policy, place: &str) -> bool {
+    let copy = policy.copies.iter().find(|copy| copy.name == place);
+    copy.map_or(policy.repository.create, |copy| copy.create)
+}
+
+/// Asks a repository. One that is to be made has no past.
+async fn verb(hands: &dyn Hands, place: &Place, words: &[&str], is_made: bool) -> Result<Answer, String> {
     let answer = hands.verb(Call::on(place, words)).await?;
     match answer.code {
         0 | 3 => Ok(answer),
+        10 if is_made => Ok(Answer::default()),
         _ => Err(answer.failure().0),
     }
 }

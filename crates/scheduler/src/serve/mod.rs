@@ -374,7 +374,9 @@ impl Service {
                     "its past comes from its repositories",
                 ));
             }
+            let own = format!("{name}: ");
             for gap in gaps {
+                let gap = gap.strip_prefix(&own).unwrap_or(&gap);
                 self.station.say(&Told::past(
                     Happens::PastUnknown,
                     name,

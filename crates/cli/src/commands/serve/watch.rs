@@ -25,6 +25,8 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(90);
 /// So often is looked how things stand, at least: each look asks the repositories. After a job that ended the next
 /// minute is early enough.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Nobody is told anything so soon after the start: what is behind, or is to be made, is just being done.
+const SETTLED_AFTER: Duration = Duration::from_secs(50);
 /// While the catalog is lost nothing can be done.
 const NO_CATALOG: &str = "the catalog cannot be used, so nothing is begun";
 
@@ -39,6 +41,9 @@ pub(super) struct Watch {
     /// Kept as long as it is to answer.
     _listening: Option<Listening>,
     since: Timestamp,
+    begun: Instant,
+    /// What is due is done once: what is told is told at the end.
+    once: bool,
     is_ready: AtomicBool,
     seen: Mutex<Seen>,
 }
@@ -60,7 +65,7 @@ impl Watch {
         ink: &Arc<Ink>,
         hands: OwnHands,
         trusted: Option<PathBuf>,
-        address: Option<&str>,
+        (address, once): (Option<&str>, bool),
     ) -> Result<Self, Fault> {
         let board = Arc::new(Board::new(ALIVE_WITHIN));
         let listening = match address {
@@ -77,6 +82,8 @@ impl Watch {
         Ok(Self {
             ink: Arc::clone(ink),
             since: hands.now(),
+            begun: Instant::now(),
+            once,
             hands,
             trusted,
             manager: Manager::from_env(),
@@ -155,6 +162,10 @@ impl Watch {
         self.seen().status = metrics(&status);
         // What was told already is only known there.
         let Some(catalog) = catalog else { return };
+        if !self.once && self.begun.elapsed() < SETTLED_AFTER {
+            self.seen().looked = None;
+            return;
+        }
         let post = OwnPost::new(hands, self.trusted.clone());
         let ticked = tick(&post, catalog, known, &status, status.now).await;
         for trouble in &ticked.troubles {
