@@ -5,7 +5,7 @@
 
 use crate::commands::Run;
 use crate::fault::Fault;
-use crate::settings::variable;
+use crate::secrets;
 use crate::wire_up::Plain;
 use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::trace::Origin;
@@ -30,7 +30,8 @@ impl Collector {
     /// # Errors
     /// It asks for what is not spoken here.
     pub(crate) fn from_env() -> Result<Option<Self>, String> {
-        Self::named(|name| variable(name).and_then(|value| value.into_string().ok()))
+        // Headers may hold what lets us in, and come by the leash where `serve` started this.
+        Self::named(|name| secrets::value(name).and_then(|value| String::from_utf8(value.to_vec()).ok()))
     }
 
     fn named(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {

@@ -57,7 +57,9 @@ fn names(trace: &Value) -> Vec<String> {
 
 #[test]
 fn a_collector_gets_what_a_run_and_a_drill_did() {
-    let shop = Shop::new("check: {}\ndrill: { level: restore }\n");
+    let shop = Shop::new(
+        "check: {}\ndrill: { level: restore }\nhooks: { before: [ { run: [ sh, -c, 'env > seen' ] } ] }\n",
+    );
     let (url, heard) = collector("200 OK");
     let run = |verb: &str| {
         let mut command = shop.command();
@@ -68,6 +70,8 @@ fn a_collector_gets_what_a_run_and_a_drill_did() {
         heard.recv_timeout(PATIENCE).unwrap()
     };
     let (head, trace) = run("run");
+    let seen = std::fs::read_to_string(shop.world.path("seen")).unwrap();
+    assert!(seen.contains("HOLDFAST_POLICY=shop") && !seen.contains("se%2Ccret"), "{seen}");
     let head = head.to_ascii_lowercase();
     assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
     assert!(head.contains("x-key: se,cret") && head.contains("content-type: application/json"), "{head}");

@@ -158,7 +158,8 @@ pub(super) fn of_program(program: &Program, ours: &Ours) -> Variables {
 
 fn without_ours(ours: &Variables) -> Variables {
     let kept = |name: &OsStr| {
-        !name.as_bytes().starts_with(b"HOLDFAST_") || SHARED.iter().any(|shared| name == *shared)
+        let is_named_so = name.as_bytes().starts_with(b"HOLDFAST_");
+        !(is_named_so || is_ours(name)) || SHARED.iter().any(|shared| name == *shared)
     };
     ours.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }

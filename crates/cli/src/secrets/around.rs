@@ -7,6 +7,7 @@
 use super::bytes::Bytes;
 use super::handed;
 use crate::fault::Fault;
+use crate::hands::leash::{LEASH, WITHIN_DRILL};
 use crate::settings::variable;
 use crate::wire_up::{Keys, PROXIES, ServerSecrets};
 use std::ffi::{OsStr, OsString};
@@ -32,8 +33,14 @@ const OUR_ENDS: [&[u8]; 4] = [b"PASSWORD", b"PASSWORD_COMMAND", b"SECRET_ACCESS_
 /// Under this name the person's secrets are handed over that a policy took for its own, one a line.
 pub(crate) const TAKEN: &str = "HOLDFAST_TAKEN";
 
+/// What lets us in to a collector of traces.
+const COLLECTOR: [&str; 2] = ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"];
+
 /// Whether a variable is a secret of ours.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
+    if COLLECTOR.iter().any(|known| name == *known) {
+        return true;
+    }
     let name = name.as_bytes();
     name.starts_with(b"HOLDFAST_") && OUR_ENDS.iter().any(|end| name.ends_with(end))
 }
@@ -53,6 +60,8 @@ pub(crate) fn keep_from(command: &mut Command) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
         command.env_remove(name);
     }
+    // It is on no leash of ours, and a holdfast that it starts is a person's.
+    command.env_remove(LEASH).env_remove(WITHIN_DRILL);
     let taken = handed::get(TAKEN).unwrap_or_default();
     let is_taken = |name: &str| taken.split(|&byte| byte == b'\n').any(|taken| taken == name.as_bytes());
     for name in PERSONS.into_iter().filter(|name| !is_taken(name)) {
