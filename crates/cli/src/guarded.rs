@@ -5,7 +5,7 @@
 use crate::stuck::{Going, Watchdog};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_store::{ByteRange, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
+use holdfast_store::{ByteRange, ErrorKind, Key, ObjectMeta, ObjectStore, Put, StoreError, Traffic, Upload};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl ObjectStore for Guarded {
         let _going = self.going();
         let upload = self.store.begin(key).await?;
         let (watchdog, up) = (Arc::clone(&self.watchdog), self.up.clone());
-        Ok(Box::new(GuardedUpload { upload, watchdog, up }))
+        Ok(Box::new(GuardedUpload { upload, subject: key.as_str().to_owned(), watchdog, up, intact: true }))
     }
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Bytes, StoreError> {
@@ -142,20 +142,32 @@ impl ObjectStore for Guarded {
 
 struct GuardedUpload {
     upload: Box<dyn Upload>,
+    /// The object, for messages.
+    subject: String,
     watchdog: Arc<Watchdog>,
     up: Option<Arc<Valve>>,
+    /// Whether every write ended: one that was given up while it waited for its turn is missing, and what
+    /// is behind never heard of it.
+    intact: bool,
 }
 
 #[async_trait]
 impl Upload for GuardedUpload {
     async fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
+        let was_intact = std::mem::replace(&mut self.intact, false);
         pass(self.up.as_ref(), part.len()).await;
         let _going = self.watchdog.repository();
-        self.upload.write(part).await
+        self.upload.write(part).await?;
+        self.intact = was_intact;
+        Ok(())
     }
 
     async fn commit(self: Box<Self>) -> Result<Put, StoreError> {
-        let Self { upload, watchdog, .. } = *self;
+        let Self { upload, subject, watchdog, intact, .. } = *self;
+        if !intact {
+            let source = std::io::Error::other("an earlier write of this object failed or was cancelled");
+            return Err(StoreError { kind: ErrorKind::Io, operation: "write", subject, source });
+        }
         let _going = watchdog.repository();
         upload.commit().await
     }
@@ -190,12 +202,14 @@ mod tests {
 
     #[test]
     fn the_store_behind_keeps_its_contract() {
-        let guarded = || {
+        let guarded = |rate| {
             let store: Arc<dyn ObjectStore> = Arc::new(holdfast_store::MemoryStore::new());
-            let valve = || Some(Arc::new(Valve::new(1 << 40)));
+            let valve = || Some(Arc::new(Valve::new(rate)));
             let watchdog = Watchdog::new(Some(Duration::from_secs(600)));
             Arc::new(Guarded { store, watchdog, name: None, up: valve(), down: valve() })
         };
-        run(holdfast_store::contract::check(guarded()));
+        run(holdfast_store::contract::check(guarded(1 << 40)));
+        // Slow enough that a write waits for its turn, and may be given up while it does.
+        run(holdfast_store::contract::check(guarded(1 << 20)));
     }
 }
