@@ -111,8 +111,8 @@ impl BlockMapWriter {
     pub(crate) fn create(cache: &Path, name: &MapName) -> io::Result<Self> {
         let folder = name.folder(cache);
         create_private_folder(&folder)?;
-        let temporary = Temporary(folder.join(format!("{}.tmp", name.stream)));
-        let file = File::options().create(true).truncate(true).write(true).open(&temporary.0)?;
+        let temporary = Temporary::at(folder.join(format!("{}.tmp", name.stream)));
+        let file = File::options().create(true).truncate(true).write(true).open(temporary.path())?;
         let file = Some(BufWriter::with_capacity(256 << 10, file));
         let state = Writing { temporary, file, trouble: None, offset: 0, rows: HashMap::new() };
         Ok(Self { folder: cache.to_owned(), state: Mutex::new(state) })
@@ -161,7 +161,7 @@ impl BlockMapWriter {
         write(&name.encode())?;
         file.write_all(hasher.finalize().as_bytes())?;
         file.flush()?;
-        std::fs::rename(&state.temporary.0, name.path(&self.folder))
+        state.temporary.put_in_force(&name.path(&self.folder))
     }
 }
 
@@ -326,4 +326,31 @@ pub(crate) async fn shelve(reader: &Reader, roots: Vec<ChunkId>, map: &BlockMapW
         }
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+
+    #[test]
+    fn a_map_that_was_put_in_force_takes_nothing_of_the_next_with_it() {
+        let (cache, key) = (tempfile::tempdir().unwrap(), Secret::new([1; 32]));
+        let of = |snapshot| MapName {
+            repository: RepositoryId([2; 16]),
+            stream: StreamId([3; 16]),
+            snapshot: SessionId([snapshot; 16]),
+        };
+        let (first, second) = (of(4), of(5));
+        let ended = BlockMapWriter::create(cache.path(), &first).unwrap();
+        ended.commit(&first, &key).unwrap();
+        // A worker may still hold the one that ended when the next run begins.
+        let next = BlockMapWriter::create(cache.path(), &second).unwrap();
+        drop(ended);
+        next.commit(&second, &key).unwrap();
+        assert!(second.path(cache.path()).exists());
+        drop(BlockMapWriter::create(cache.path(), &first).unwrap());
+        let left = std::fs::read_dir(first.folder(cache.path())).unwrap().count();
+        assert_eq!(left, 2, "what was never put in force goes away with its writer");
+    }
 }

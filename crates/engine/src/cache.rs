@@ -196,8 +196,9 @@ impl CacheWriter {
     pub(crate) fn create(path: &Path, key: &Secret) -> io::Result<Self> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         create_private_folder(folder)?;
-        let temporary = Temporary(path.with_extension(format!("{}.tmp", std::process::id())));
-        let file = File::options().create(true).truncate(true).write(true).read(true).open(&temporary.0)?;
+        let temporary = Temporary::at(path.with_extension(format!("{}.tmp", std::process::id())));
+        let file =
+            File::options().create(true).truncate(true).write(true).read(true).open(temporary.path())?;
         let hashing = Hashing { file, hasher: blake3::Hasher::new_keyed(key.expose()) };
         Ok(Self {
             path: path.to_owned(),
@@ -253,7 +254,7 @@ impl CacheWriter {
         }
         self.digests.sort_unstable();
         if self.spilled.is_none() {
-            let path = self.temporary.0.with_extension("runs");
+            let path = self.temporary.path().with_extension("runs");
             let file = File::options().create(true).truncate(true).write(true).read(true).open(&path)?;
             // Nobody else needs its name.
             std::fs::remove_file(&path)?;
@@ -321,7 +322,7 @@ impl CacheWriter {
         self.file.write_all(head.as_slice())?;
         let Hashing { mut file, hasher } = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.write_all(hasher.finalize().as_bytes())?;
-        std::fs::rename(&self.temporary.0, &self.path)
+        self.temporary.put_in_force(&self.path)
     }
 }
 

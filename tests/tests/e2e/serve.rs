@@ -142,11 +142,11 @@ fn began(shop: &Shop) -> u32 {
 }
 
 /// A process and those that it descends from, up to us.
-fn line_of(mut pid: u32) -> Vec<u32> {
+pub(super) fn line_of(mut pid: u32) -> Vec<u32> {
     let mut line = Vec::new();
     while pid > 1 && pid != std::process::id() {
         line.push(pid);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { break };
         pid = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
     }
     line

@@ -6,12 +6,12 @@
 
 use super::bucket_source::Media;
 use super::cluster::world;
-use super::serve::{Going, until};
+use super::serve::{Going, line_of, until};
 use super::tree::{ordinary, put};
 use super::world::{Ran, World, number};
 use holdfast_scheduler::catalog::{Catalog, Job, JobState, Place};
 use holdfast_tests::postgres::{Cluster, VERSIONS};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -29,12 +29,13 @@ const GROWTH_MAX: u64 = 24 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Worker,
+    Stream,
     Catalog,
     Repository,
     Source,
 }
 
-const PARTS: [Part; 4] = [Part::Worker, Part::Catalog, Part::Repository, Part::Source];
+const PARTS: [Part; 5] = [Part::Worker, Part::Stream, Part::Catalog, Part::Repository, Part::Source];
 
 /// Everything that there is.
 struct Scene {
@@ -126,6 +127,14 @@ retention: {{ keep_last: 5 }}
                 self.start();
                 self.serve().says("what", "ready", 1);
             }
+            Part::Stream => {
+                let begun = self.serve().count("what", "stream_begins");
+                let ended = self.serve().count("what", "stream_ended");
+                kill_process(self.stream(), Signal::KILL).unwrap();
+                self.serve().says("what", "stream_ended", ended + 1);
+                self.serve().says("what", "stream_begins", begun + 1);
+                self.tells("log-not-streamed", false);
+            }
             Part::Catalog => {
                 let lost = self.serve().count("what", "catalog_back");
                 self.catalog.kill();
@@ -148,6 +157,24 @@ retention: {{ keep_last: 5 }}
                 self.tells("slot-unseen", false);
             }
         }
+    }
+
+    /// The process that streams the log, once there is one.
+    fn stream(&mut self) -> Pid {
+        let serve = self.serve().pid().as_raw_nonzero().get() as u32;
+        let streams = |pid: &u32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let is_it = words.windows(12).any(|part| part == b"\0wal\0stream\0");
+            is_it && line_of(*pid).contains(&serve)
+        };
+        let find = || {
+            let all = fs::read_dir("/proc")
+                .unwrap()
+                .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+            all.filter_map(|name| name.parse().ok()).find(streams)
+        };
+        until("nobody streams the log", || find().is_some());
+        Pid::from_raw(find().unwrap() as i32).unwrap()
     }
 
     /// Something new everywhere.

@@ -43,9 +43,9 @@ pub(super) fn write(cache: &Path, name: &MapName, key: &Secret, facts: &Facts) -
     }
     let hash = keyed_hash(key, writer.as_slice());
     writer.raw(&hash);
-    let temporary = Temporary(path.with_extension(format!("{}.tmp", std::process::id())));
-    std::fs::write(&temporary.0, writer.as_slice())?;
-    std::fs::rename(&temporary.0, path)
+    let mut temporary = Temporary::at(path.with_extension(format!("{}.tmp", std::process::id())));
+    std::fs::write(temporary.path(), writer.as_slice())?;
+    temporary.put_in_force(&path)
 }
 
 /// What was stated for a snapshot, if that is what is there.
