@@ -120,7 +120,8 @@ fn decoded(text: &str) -> Option<String> {
             continue;
         }
         let (hex, after) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+        let digit = |at: usize| char::from(hex[at]).to_digit(16);
+        bytes.push((digit(0)? * 16 + digit(1)?) as u8);
         rest = after;
     }
     String::from_utf8(bytes).ok()
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn values_are_read_as_in_a_url() {
         assert_eq!(decoded("a%2Cb%3d").unwrap(), "a,b=");
-        for broken in ["%", "%1", "%zz", "%ff"] {
+        for broken in ["%", "%1", "%zz", "%ff", "%+f"] {
             assert_eq!(decoded(broken), None, "{broken}");
         }
     }

@@ -68,6 +68,12 @@ impl Board {
         if still <= self.alive_within { Ok(()) } else { Err(still) }
     }
 
+    /// Whether it moves and can do its work.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.lives().is_ok() && self.state().ready.is_ok()
+    }
+
     /// The answer to a request.
     #[must_use]
     pub fn answer(&self, method: &str, path: &str) -> Answer {
@@ -128,10 +134,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_move_does_not_live() {
         let board = Board::new(Duration::from_secs(60));
+        assert!(!board.is_at_work(), "it is not ready");
+        board.put_ready(Ok(()));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(get(&board, "/healthz").0, 200);
+        assert!(board.is_at_work());
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(get(&board, "/healthz"), (503, "it has not moved for 63 s\n".into()));
+        assert!(!board.is_at_work());
         board.moves();
         assert_eq!(get(&board, "/healthz").0, 200);
     }

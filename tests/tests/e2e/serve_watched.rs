@@ -136,6 +136,43 @@ fn whoever_serves_tells_what_is_wrong_and_only_it() {
 }
 
 #[test]
+fn who_serves_gives_a_sign_of_life_and_none_while_nothing_can_be_done() {
+    let shop = Shop::new("schedule: { cron: '@yearly' }\n");
+    let (hook, address) = (Hook::start(), free());
+    let (file, blocked) = (shop.world.path("life.url"), shop.world.path("blocked"));
+    put(&file, hook.url("/alive?token=dont-tell"));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    put(&blocked, "no folder");
+    let serve = |more: &[&str]| {
+        let mut command = shop.command();
+        command.args(["serve", "--json"]).args(more).arg("--heartbeat-file").arg(&file);
+        command.arg("--catalog").arg(blocked.join("catalog")).arg(&shop.policy);
+        command
+    };
+    let mut going = Going::start(&shop.world, serve(&["--metrics", &address]));
+    going.says("what", "catalog_lost", 1);
+    until("it answers", || get(&address, "/healthz").is_some());
+    assert!(hook.requests().is_empty(), "nobody is told that all is well");
+    fs::remove_file(&blocked).unwrap();
+    fs::create_dir(&blocked).unwrap();
+    until("nobody hears of it", || !hook.requests().is_empty());
+    assert_eq!(going.count("what", "ready"), 1);
+    assert_eq!(hook.requests()[0].line, "GET /alive?token=dont-tell HTTP/1.1");
+    until("it says so", || {
+        let (_, text) = get(&address, "/metrics").unwrap();
+        text.contains("\nholdfast_serve_sign_of_life_timestamp_seconds ")
+    });
+    going.stop();
+    let before = hook.requests().len();
+    shop.world.run_as(&mut serve(&["--once"]), &[]).ends(0);
+    assert_eq!(hook.requests().len(), before + 1);
+    // A watch that does not hear it is no reason to fail, and its address is told nobody.
+    hook.answers(holdfast_tests::hook::Reply::Status(500));
+    let ran = shop.world.run_as(&mut serve(&["--once"]), &[]).ends(0).says(&["sign of life did not arrive"]);
+    assert!(!format!("{}{}", ran.out, ran.err).contains("dont-tell"));
+}
+
+#[test]
 fn a_signal_in_the_middle_ends_what_it_answers_with_a_reason() {
     let shop = super::serve::waiting();
     let address = free();

@@ -52,6 +52,10 @@ pub(crate) struct ServeArgs {
     /// encryption or password, so on loopback or a network of its own
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
+    /// Call the address in FILE each minute while jobs can be done, as a sign of life for a watch outside; how backups
+    /// stand says the `heartbeat` of each policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) heartbeat_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remembering: Remembering,
 }

@@ -3,6 +3,7 @@
 //! What is done when is the scheduler's; here are the files, the processes, the signals and what is said. On purpose
 //! not here: who watches it (`watch`).
 
+mod life;
 mod watch;
 
 use super::Run;
@@ -31,12 +32,14 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch as signal};
-use watch::Watch;
+use tokio::sync::{Notify, mpsc, watch as signal};
+use watch::{Watch, Watchers};
 
 /// The codes of jobs, the one that says most first.
 const WORST: [u8; 6] = [1, 20, 22, 21, 23, 3];
 
+/// So many warnings of a stream wait at most until they are told; meanwhile it waits.
+const WARNINGS_WAITING_MAX: usize = 16;
 /// So long may repositories take to say what a lost catalog knew.
 const RECALL_MAX: Duration = Duration::from_secs(60);
 
@@ -137,8 +140,12 @@ impl Post {
             watch: Watch::new(
                 &run.ink,
                 OwnHands::silent(run),
-                certificates(&run.global),
-                (args.metrics.as_deref(), args.once),
+                Watchers {
+                    trusted: certificates(&run.global),
+                    address: args.metrics.as_deref(),
+                    life: args.heartbeat_file.clone(),
+                    once: args.once,
+                },
             )
             .await?,
             hands: OwnHands::silent(run),
@@ -255,8 +262,17 @@ impl Station for Post {
     }
 
     async fn stream(&self, task: &Task, call: &Call, halt: &Halt) -> Result<Answer, String> {
-        let cancel = Cancel::default();
-        heeding(self.hands.stream(call, &task.served.policy, cancel.clone()), &cancel, halt).await
+        let (cancel, due) = (Cancel::default(), &task.claim.due);
+        let (warns, mut warned) = mpsc::channel::<String>(WARNINGS_WAITING_MAX);
+        let source = due.source.as_deref().unwrap_or_default();
+        let tells = async {
+            while let Some(warning) = warned.recv().await {
+                self.say(&Told::stream_warns(&due.policy, source, &warning));
+            }
+        };
+        let streams = self.hands.stream(call, &task.served.policy, cancel.clone(), warns);
+        let (answer, ()) = tokio::join!(heeding(streams, &cancel, halt), tells);
+        answer
     }
 
     fn say(&self, told: &Told) {

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 /// Under this name a verb is handed the text of the policy that it is to carry out.
@@ -39,17 +40,19 @@ impl OwnHands {
         heard(command, handed, ear, cancel, JOB_GRACE).await
     }
 
-    /// Streams a log until it ends, or is stopped.
+    /// Streams a log until it ends, or is stopped; what it warns of meanwhile is told as it comes.
     pub(crate) async fn stream(
         &self,
         call: &Call,
         policy: &Policy,
         cancel: Cancel,
+        warns: mpsc::Sender<String>,
     ) -> Result<Answer, String> {
         let hands = self.clone().of(policy);
         let (command, hand) = tokio::task::block_in_place(|| hands.verb_command(call))?;
         let mut ear = Ear::new(Arc::clone(&self.progress));
         (ear.lines, ear.problems, ear.whole) = (Kept::new(0, LATEST_MAX), Kept::new(0, LATEST_MAX), false);
+        ear.warns = Some(warns);
         apart(move || listened(command, &hand, ear, &cancel, VERB_GRACE)).await
     }
 

@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// So many lines of a verb's output are kept; one that says more has failed.
 const LINES_MAX: usize = 1_000_000;
@@ -179,6 +180,8 @@ struct Ear {
     seen: Seen,
     /// Whether all that is said has to be kept.
     whole: bool,
+    /// Who hears of warnings as they come.
+    warns: Option<mpsc::Sender<String>>,
 }
 
 /// What was told of how far a verb is, to be told on.
@@ -193,7 +196,14 @@ struct Seen {
 impl Ear {
     fn new(progress: Arc<Progress>) -> Self {
         let problems = Kept::new(PROBLEMS_MAX.0, PROBLEMS_MAX.1);
-        Self { lines: Kept::new(LINES_MAX, 0), problems, progress, seen: Seen::default(), whole: true }
+        Self {
+            lines: Kept::new(LINES_MAX, 0),
+            problems,
+            progress,
+            seen: Seen::default(),
+            whole: true,
+            warns: None,
+        }
     }
 
     fn hear(&mut self, stream: Stream, line: &[u8]) {
@@ -201,10 +211,22 @@ impl Ear {
         match (stream, parsed) {
             (Stream::Out, Some(line)) if line["message_type"] == "status" => self.status(&line),
             (Stream::Out, Some(line)) => self.lines.push(line),
-            (Stream::Err, Some(line)) => self.problems.push(line),
+            (Stream::Err, Some(line)) => {
+                self.warn(&line);
+                self.problems.push(line);
+            }
             (_, None) if line.trim_ascii().is_empty() => {}
             // What a verb does not say as JSON it did not mean to say.
             (_, None) => self.problems.push(json!({ "message_type": "text", "message": escape(line) })),
+        }
+    }
+
+    /// Tells a warning on. Whoever was to hear it may have gone.
+    fn warn(&self, line: &Value) {
+        if let (Some(warns), "warning", Some(text)) =
+            (&self.warns, line["message_type"].as_str().unwrap_or_default(), line["message"].as_str())
+        {
+            let _ = warns.blocking_send(text.to_owned());
         }
     }
 

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// What is written: names, what they mean, and what kind of number it is.
-pub const SERVE_METRICS: [(&str, &str, &str); 5] = [
+pub const SERVE_METRICS: [(&str, &str, &str); 6] = [
     (ALIVE, "gauge", "When this worker last moved."),
     (SINCE, "gauge", "When this worker began."),
     (READY, "gauge", "Whether jobs can be done: 1, or 0 while the catalog is lost."),
+    (SIGN, "gauge", "When the sign of life last arrived where it is to."),
     (RUNNING, "gauge", "So many jobs go on here."),
     (JOBS, "counter", "So many jobs of a policy ended so since this worker began."),
 ];
@@ -20,8 +21,22 @@ pub const SERVE_METRICS: [(&str, &str, &str); 5] = [
 const ALIVE: &str = "holdfast_serve_alive_timestamp_seconds";
 const SINCE: &str = "holdfast_serve_started_timestamp_seconds";
 const READY: &str = "holdfast_serve_ready";
+const SIGN: &str = "holdfast_serve_sign_of_life_timestamp_seconds";
 const RUNNING: &str = "holdfast_serve_jobs_running";
 const JOBS: &str = "holdfast_serve_jobs_total";
+
+/// How a worker moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// What time it is.
+    pub now: Timestamp,
+    /// When it began.
+    pub since: Timestamp,
+    /// Whether jobs can be done.
+    pub is_ready: bool,
+    /// When its sign of life last arrived; none where nobody is to have one, or nobody had it yet.
+    pub sign_of_life: Option<Timestamp>,
+}
 
 /// What was counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -32,7 +47,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts what is told; whether a job came to an end by it.
+    /// Counts what is told; whether how backups stand may be another by it.
     pub fn note(&mut self, told: &Told) -> bool {
         let Told::Job(told) = told else { return false };
         match told.state {
@@ -48,18 +63,21 @@ impl Counted {
         }
         let key = (told.job.policy.clone(), told.job.activity.clone(), told.state.word());
         *self.ended.entry(key).or_default() += 1;
-        true
+        // What was not begun changed nothing.
+        told.state != JobState::Skipped
     }
 
     /// The text for Prometheus.
     #[must_use]
-    pub fn metrics(&self, now: Timestamp, since: Timestamp, is_ready: bool) -> String {
+    pub fn metrics(&self, moved: &Moved) -> String {
+        let Moved { now, since, is_ready, sign_of_life } = moved;
         let mut text = String::new();
         for (name, kind, help) in SERVE_METRICS {
             let lines = match name {
                 ALIVE => vec![format!("{ALIVE} {}", now.as_second())],
                 SINCE => vec![format!("{SINCE} {}", since.as_second())],
-                READY => vec![format!("{READY} {}", u8::from(is_ready))],
+                READY => vec![format!("{READY} {}", u8::from(*is_ready))],
+                SIGN => sign_of_life.iter().map(|at| format!("{SIGN} {}", at.as_second())).collect(),
                 RUNNING => vec![format!("{RUNNING} {}", self.running)],
                 _ => self.ended.iter().map(line).collect(),
             };
@@ -107,10 +125,12 @@ mod tests {
         );
         assert!(counted.note(&told("shop", JobState::Failed)));
         for _ in 0..2 {
-            assert!(counted.note(&told("shop", JobState::Skipped)));
+            assert!(!counted.note(&told("shop", JobState::Skipped)));
         }
         let at = |second| Timestamp::from_second(second).unwrap();
-        let text = counted.metrics(at(20), at(10), true);
+        let mut moved = Moved { now: at(20), since: at(10), is_ready: true, sign_of_life: None };
+        let text = counted.metrics(&moved);
+        assert!(!text.contains("sign_of_life"), "{text}");
         for line in [
             "holdfast_serve_alive_timestamp_seconds 20",
             "holdfast_serve_started_timestamp_seconds 10",
@@ -122,6 +142,9 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(counted.note(&told("a\"b", JobState::Done)));
-        assert!(counted.metrics(at(20), at(10), false).contains("policy=\"a\\\"b\""));
+        (moved.is_ready, moved.sign_of_life) = (false, Some(at(15)));
+        let text = counted.metrics(&moved);
+        assert!(text.contains("policy=\"a\\\"b\"") && text.contains("holdfast_serve_ready 0\n"), "{text}");
+        assert!(text.contains("holdfast_serve_sign_of_life_timestamp_seconds 15\n"), "{text}");
     }
 }

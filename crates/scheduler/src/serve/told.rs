@@ -96,6 +96,8 @@ pub enum Happens {
     ClockSet,
     /// A stream begins.
     StreamBegins,
+    /// A stream goes on, and warns.
+    StreamWarns,
     /// A stream ended, and is begun again.
     StreamEnded,
     /// What kept a job broke off.
@@ -120,6 +122,7 @@ impl Happens {
             Self::CatalogBack => "catalog_back",
             Self::ClockSet => "clock_set",
             Self::StreamBegins => "stream_begins",
+            Self::StreamWarns => "stream_warns",
             Self::StreamEnded => "stream_ended",
             Self::JobBroke => "job_broke",
             Self::PastFound => "past_found",
@@ -132,7 +135,12 @@ impl Happens {
     pub const fn is_bad(self) -> bool {
         matches!(
             self,
-            Self::PolicyWrong | Self::CatalogLost | Self::ClockSet | Self::StreamEnded | Self::JobBroke
+            Self::PolicyWrong
+                | Self::CatalogLost
+                | Self::ClockSet
+                | Self::StreamWarns
+                | Self::StreamEnded
+                | Self::JobBroke
         )
     }
 }
@@ -164,6 +172,12 @@ impl Told {
     #[must_use]
     pub fn service(what: Happens, message: impl Into<String>) -> Self {
         Self::Service(ServiceTold { what, policy: None, source: None, message: message.into() })
+    }
+
+    /// What a stream that goes on warns of.
+    #[must_use]
+    pub fn stream_warns(policy: &str, source: &str, warning: &str) -> Self {
+        Self::stream(Happens::StreamWarns, policy, source, format!("stream of {policy}/{source}: {warning}"))
     }
 
     /// Something about a stream.

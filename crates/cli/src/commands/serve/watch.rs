@@ -3,6 +3,7 @@
 //!
 //! On purpose not here: how things stand, and what is told of it.
 
+use super::life::{Calling, SignOfLife};
 use crate::fault::Fault;
 use crate::hands::{OwnHands, OwnPost};
 use crate::ink::{Ink, escape};
@@ -10,7 +11,7 @@ use crate::wire_up::{Board, Listening, Manager, answer_at};
 use holdfast_scheduler::alert::tick;
 use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::serve::Minute;
-use holdfast_scheduler::serve::metrics::Counted;
+use holdfast_scheduler::serve::metrics::{Counted, Moved};
 use holdfast_scheduler::serve::told::Told;
 use holdfast_scheduler::status::{look, metrics};
 use jiff::Timestamp;
@@ -40,12 +41,27 @@ pub(super) struct Watch {
     board: Arc<Board>,
     /// Kept as long as it is to answer.
     _listening: Option<Listening>,
+    /// Who hears that this serves, and what calls them meanwhile.
+    life: Option<Arc<SignOfLife>>,
+    _calling: Option<Calling>,
     since: Timestamp,
     begun: Instant,
     /// What is due is done once: what is told is told at the end.
     once: bool,
     is_ready: AtomicBool,
     seen: Mutex<Seen>,
+}
+
+/// Who watches, and how.
+pub(super) struct Watchers<'a> {
+    /// Certificates that are trusted beside the system's.
+    pub(super) trusted: Option<PathBuf>,
+    /// Where those who ask over HTTP are answered.
+    pub(super) address: Option<&'a str>,
+    /// The file with the address that is called while jobs can be done.
+    pub(super) life: Option<PathBuf>,
+    /// What is due is done once.
+    pub(super) once: bool,
 }
 
 /// What was seen and heard.
@@ -64,8 +80,7 @@ impl Watch {
     pub(super) async fn new(
         ink: &Arc<Ink>,
         hands: OwnHands,
-        trusted: Option<PathBuf>,
-        (address, once): (Option<&str>, bool),
+        Watchers { trusted, address, life, once }: Watchers<'_>,
     ) -> Result<Self, Fault> {
         let board = Arc::new(Board::new(ALIVE_WITHIN));
         let listening = match address {
@@ -79,6 +94,11 @@ impl Watch {
         if let Some(listening) = &listening {
             ink.talk(&format!("answers at http://{}/metrics, /healthz and /readyz", listening.address()));
         }
+        let life = life.map(|file| {
+            let post = OwnPost::new(hands.clone(), trusted.clone());
+            Arc::new(SignOfLife::new(ink, post, &board, file))
+        });
+        let calling = life.as_ref().filter(|_| !once).map(Calling::begin);
         Ok(Self {
             ink: Arc::clone(ink),
             since: hands.now(),
@@ -89,6 +109,8 @@ impl Watch {
             manager: Manager::from_env(),
             board,
             _listening: listening,
+            life,
+            _calling: calling,
             is_ready: AtomicBool::new(false),
             seen: Mutex::default(),
         })
@@ -143,6 +165,9 @@ impl Watch {
         if self.is_time() {
             self.look(minute).await;
         }
+        if let Some(life) = self.life.as_ref().filter(|_| self.once) {
+            life.call().await;
+        }
         self.publish();
     }
 
@@ -176,7 +201,13 @@ impl Watch {
     /// Puts what is known where those who ask find it.
     fn publish(&self) {
         let seen = self.seen();
-        let own = seen.counted.metrics(self.hands.now(), self.since, self.is_ready.load(Ordering::Relaxed));
+        let moved = Moved {
+            now: self.hands.now(),
+            since: self.since,
+            is_ready: self.is_ready.load(Ordering::Relaxed),
+            sign_of_life: self.life.as_ref().and_then(|life| life.arrived()),
+        };
+        let own = seen.counted.metrics(&moved);
         self.board.put_metrics(format!("{}{own}", seen.status));
     }
 
