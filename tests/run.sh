@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 need=()
-for pair in openssl:openssl setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip systemd-analyze:systemd; do
+for pair in setfacl:acl getfattr:attr rsync:rsync setcap:libcap2-bin pip3:python3-pip systemd-analyze:systemd; do
     # Some of them lie where only root's PATH looks.
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || need+=("${pair##*:}")
 done
@@ -165,6 +165,28 @@ if [ -z "${HOLDFAST_PROMTOOL:-}" ]; then
         rm -r "$fetched"
     fi
     export HOLDFAST_PROMTOOL="$(command -v promtool || echo "$tools/promtool")"
+fi
+
+# The pooler that a catalog may lie behind: out of Debian's packages too, with the libraries that it needs beside it.
+if [ -z "${HOLDFAST_PGBOUNCER:-}" ]; then
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/tools/pgbouncer"
+    if [ ! -x "$tools/pgbouncer" ]; then
+        echo "installing pgbouncer"
+        fetched=$(mktemp -d)
+        chmod 777 "$fetched"
+        if { [ "$(id -u)" != 0 ] || apt-get update -qq; } >/dev/null &&
+            (cd "$fetched" && apt-get download -qq pgbouncer libc-ares2 libevent-2.1-7 >/dev/null 2>&1) &&
+            for package in "$fetched"/*.deb; do dpkg-deb -x "$package" "$fetched/root" || break; done &&
+            [ -x "$fetched/root/usr/sbin/pgbouncer" ]; then
+            mkdir -p "$tools.$$"
+            find "$fetched/root" \( -name 'lib*.so.*' -o -path '*/sbin/pgbouncer' \) -exec cp -P {} "$tools.$$" \;
+            mv -T "$tools.$$" "$tools" 2>/dev/null || rm -r "$tools.$$"
+        else
+            echo "not installed: pgbouncer; tests that need it will fail"
+        fi
+        rm -r "$fetched"
+    fi
+    export HOLDFAST_PGBOUNCER="$tools/pgbouncer"
 fi
 
 # The tests, and the real program for those that run it from outside.

@@ -5,6 +5,7 @@
 //! `HOLDFAST_POSTGRES_18` say where their programs are. One that cannot be started is a failure, not
 //! a skip. On purpose not here: servers that were there before.
 
+use crate::tls::{Certified, certified};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -50,7 +51,7 @@ impl Version {
     }
 }
 
-fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
     cache.join("holdfast/tools")
@@ -92,7 +93,7 @@ fn reachable(bin: PathBuf) -> PathBuf {
 }
 
 /// A program, run by the user without rights.
-fn nobody(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn nobody(program: impl AsRef<OsStr>) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
@@ -175,6 +176,26 @@ impl Cluster {
         let path = self.data.join("postgresql.conf");
         let mut file = File::options().append(true).open(path).expect("the settings");
         file.write_all(format!("{settings}\n").as_bytes()).expect("the settings");
+    }
+
+    /// Has it encrypt from its next start on, for whoever asks for `localhost`; the certificate of the authority
+    /// that vouches for it, a file beside its data.
+    ///
+    /// # Panics
+    /// Its files cannot be written.
+    #[must_use]
+    pub fn encrypt(&self) -> PathBuf {
+        let Certified { authority, certificate, key } = certified("localhost");
+        for (name, text) in
+            [("ca.crt", authority), ("server.crt", certificate), ("server.key", key.serialize_pem())]
+        {
+            fs::write(self.data.join(name), text).expect("a file");
+        }
+        let key = self.data.join("server.key");
+        fs::set_permissions(key, Permissions::from_mode(0o600)).expect("a mode");
+        self.set("ssl = on");
+        give_away(&self.data);
+        self.data.join("ca.crt")
     }
 
     /// Starts the server, and waits until it takes commands.
@@ -365,7 +386,7 @@ pub fn give_away(path: &Path) {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }

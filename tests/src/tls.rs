@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A server with TLS that runs until this is dropped.
 #[derive(Debug)]
@@ -55,21 +56,35 @@ impl Drop for Tls {
     }
 }
 
-/// Accepts with a certificate for 127.0.0.1 alone; and the certificate of its authority, in PEM.
-pub(crate) fn acceptor() -> (TlsAcceptor, String) {
+/// A certificate, its key, and that of the authority that vouches for it, in PEM.
+pub(crate) struct Certified {
+    pub(crate) authority: String,
+    pub(crate) certificate: String,
+    pub(crate) key: KeyPair,
+}
+
+/// Makes an authority, and a certificate of it for a name or an address alone.
+pub(crate) fn certified(name: &str) -> Certified {
     let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
     let authority = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
     let key = KeyPair::generate().expect("a key");
-    let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let parameters = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let certificate = parameters.signed_by(&key, &authority).expect("a certificate");
+    Certified { authority: authority.pem(), certificate: certificate.pem(), key }
+}
+
+/// Accepts with a certificate for 127.0.0.1 alone; and the certificate of its authority, in PEM.
+pub(crate) fn acceptor() -> (TlsAcceptor, String) {
+    let Certified { authority, certificate, key } = certified("127.0.0.1");
     let secret = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
     let config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], secret)
+        .with_single_cert(vec![certificate], secret)
         .expect("a certificate and its key");
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+    (TlsAcceptor::from(Arc::new(config)), authority)
 }
 
 /// Listens on a port that is free, also for who is asked for it inside of a runtime.

@@ -56,13 +56,14 @@ async fn whoever_comes_in_whatever_order_it_is_as_in_the_model() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cases_hold_behind_a_pooler_of_transactions() {
     let server = Server::start(Version::V15).await;
-    let pooler = Pooler::start(server.port());
+    let pooler = server.with(|cluster| Pooler::start(cluster));
     let fresh = Databases(&server, pooler.port);
     for (name, case) in CASES {
         println!("{name}");
         case(&fresh).await;
     }
-    assert!(pooler.transactions() > 1000, "{}", pooler.transactions());
+    let passed = server.with(|cluster| pooler.transactions(cluster));
+    assert!(passed > 1000, "{passed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,6 +158,50 @@ async fn who_is_not_let_in_or_lacks_a_right_is_told_and_never_with_a_password() 
     assert!(said.contains("PGPASSFILE") && !said.contains("wrong-secret"), "{said}");
     let none = Place::parse(&format!("postgres://{SUPERUSER}@127.0.0.1:{}/none", server.port()), "").unwrap();
     let error = refused(&none).await;
+    assert!(matches!(error, CatalogError::NotLetIn { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_a_server_is_encrypted_to_whom_it_is_to_be() {
+    let server = Server::start(Version::V15).await;
+    let database = server.database();
+    let authority = server.with(|cluster| {
+        cluster.stop();
+        let authority = cluster.encrypt();
+        // Whoever does not encrypt is not let in.
+        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        std::fs::write(cluster.data.join("pg_hba.conf"), rules).unwrap();
+        cluster.start();
+        authority
+    });
+    let by = |host: &str, more: &str| {
+        let text = format!("postgres://{SUPERUSER}@{host}:{}/{}?{more}", server.port(), database.name);
+        Place::parse(&text, "").unwrap()
+    };
+    let whole = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    let catalog = Catalog::open(&by("localhost", &whole)).await.unwrap();
+    catalog.remember_policy("shop", "/a", "aa", Timestamp::UNIX_EPOCH).await.unwrap();
+    catalog.close().await;
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND datname = current_database()";
+    let catalog = Catalog::open(&by("127.0.0.1", "")).await.unwrap();
+    assert_ne!(database.sql(encrypted), "0", "encrypted where that can be had");
+    catalog.close().await;
+    // For another name, vouched for by nobody who is known, and in the clear.
+    let other = holdfast_tests::tls::Tls::start("http://127.0.0.1:1");
+    let stranger = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(stranger.path(), other.authority()).unwrap();
+    let strange = format!("sslmode=verify-full&sslrootcert={}", stranger.path().display());
+    for (host, more) in [
+        ("127.0.0.1", &*whole),
+        ("localhost", &strange),
+        ("localhost", "sslmode=verify-full"),
+        ("127.0.0.1", &whole.replace("full", "ca")),
+    ] {
+        let error = refused(&by(host, more)).await;
+        assert!(matches!(error, CatalogError::Unproved { .. }), "{host} {more}: {error}");
+        assert!(error.to_string().contains("sslrootcert"), "{error}");
+    }
+    let error = refused(&by("localhost", "sslmode=disable")).await;
     assert!(matches!(error, CatalogError::NotLetIn { .. }), "{error}");
 }
 

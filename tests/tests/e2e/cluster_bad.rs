@@ -8,7 +8,6 @@ use super::world::{Ran, World, run_tool};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version, give_away};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
 use std::process::Command;
 
 /// Runs with a password of the server.
@@ -22,25 +21,6 @@ fn run_with(world: &World, password: &str, words: &[&dyn AsRef<std::ffi::OsStr>]
 
 fn snapshots(world: &World) -> usize {
     world.run(&[&"snapshots", &"--json"]).ends(0).lines().len()
-}
-
-/// Makes an authority, and a certificate of it for this machine by its name.
-fn certify(data: &Path) {
-    let names = data.join("names");
-    fs::write(&names, "subjectAltName=DNS:localhost\n").unwrap();
-    let openssl = |words: &str| {
-        let output = Command::new("openssl").args(words.split(' ')).current_dir(data).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    openssl(&format!("req -x509 {key} -days 9 -subj /CN=authority -keyout ca.key -out ca.crt"));
-    openssl(&format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"));
-    openssl(
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -extfile names -out server.crt",
-    );
-    for name in ["names", "ca.key", "server.csr", "ca.srl"] {
-        fs::remove_file(data.join(name)).unwrap();
-    }
 }
 
 fn encrypts(version: Version) -> bool {
@@ -58,9 +38,7 @@ fn closed(version: Version) -> Cluster {
                host replication backup,nobody 127.0.0.1/32 scram-sha-256\n";
     fs::write(cluster.data.join("pg_hba.conf"), hba).unwrap();
     if encrypts(version) {
-        certify(&cluster.data);
-        fs::set_permissions(cluster.data.join("server.key"), Permissions::from_mode(0o600)).unwrap();
-        cluster.set("ssl = on");
+        let _ = cluster.encrypt();
     }
     give_away(&cluster.data);
     cluster.start();

@@ -68,6 +68,17 @@ pub enum CatalogError {
         /// Why.
         why: String,
     },
+    /// Its server does not prove that it is the one that was meant.
+    #[error(
+        "the server of the catalog {place} does not prove who it is ({why}): write the name that its certificate is for \
+         (sslmode=verify-ca asks for that too), and sslrootcert=FILE with the authority that vouches for it"
+    )]
+    Unproved {
+        /// Where it lies.
+        place: String,
+        /// Why.
+        why: String,
+    },
     /// Its server does not let us in.
     #[error(
         "the server of the catalog {place} does not let us in ({why}): check user, database and sslmode in the URL, \
@@ -149,6 +160,10 @@ impl Named {
                 }
             }
             sqlx::Error::Tls(_) if self.is_server => CatalogError::NotLetIn { place, why },
+            // What is wrong with a certificate comes as data that are none.
+            sqlx::Error::Io(error) if self.is_server && error.kind() == std::io::ErrorKind::InvalidData => {
+                CatalogError::Unproved { place, why }
+            }
             _ if self.is_server => CatalogError::Away { place, why },
             sqlx::Error::PoolTimedOut => CatalogError::Busy { place },
             _ => CatalogError::OutOfReach { place, why },
