@@ -12,6 +12,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// So many lines that repositories said are kept for the next policy, which often has the same repository.
+const LINES_KEPT_MAX: usize = 50_000;
+
 /// A snapshot, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
@@ -88,8 +91,36 @@ impl Seen {
     }
 }
 
+/// Whoever asks the same of the same repository for another policy has the answer already.
+pub(super) struct Asked<'a> {
+    hands: &'a dyn Hands,
+    answers: Vec<(Call, Result<Answer, String>)>,
+    /// How many lines of them there are.
+    lines: usize,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(hands: &'a dyn Hands) -> Self {
+        Self { hands, answers: Vec::new(), lines: 0 }
+    }
+
+    async fn verb(&mut self, call: Call) -> Result<Answer, String> {
+        if let Some((_, answer)) = self.answers.iter().find(|(asked, _)| *asked == call) {
+            return answer.clone();
+        }
+        let answer = self.hands.verb(call.clone()).await;
+        let lines = answer.as_ref().map_or(0, |answer| answer.lines.len());
+        // What is long is asked for again rather than kept.
+        if self.lines + lines <= LINES_KEPT_MAX {
+            self.lines += lines;
+            self.answers.push((call, answer.clone()));
+        }
+        answer
+    }
+}
+
 /// Asks all that there is to ask.
-pub(super) async fn ask(hands: &dyn Hands, known: &Known, memory: Option<&Catalog>) -> Seen {
+pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Catalog>) -> Seen {
     let policy = &known.policy;
     let mut seen = Seen {
         places: Vec::new(),
@@ -97,19 +128,19 @@ pub(super) async fn ask(hands: &dyn Hands, known: &Known, memory: Option<&Catalo
         logs: Logs::default(),
         holds: Vec::new(),
         backups: BTreeMap::new(),
-        slots: slots::ask(hands, policy).await,
+        slots: slots::ask(asked.hands, policy).await,
         gaps: Vec::new(),
     };
     remembered(policy, memory, &mut seen).await;
     for (name, url, place) in places(policy) {
         let snapshots = match &place {
             None => Err(Trouble::NotForThisHost),
-            Some(place) => snapshots(hands, place).await,
+            Some(place) => snapshots(asked, place).await,
         };
         let readable = snapshots.is_ok();
         seen.places.push(Repository { name, url, snapshots });
         if let Some(place) = place.filter(|_| readable) {
-            more(hands, policy, &place, &mut seen).await;
+            more(asked, policy, &place, &mut seen).await;
         }
     }
     seen.drills.sort_by(|a, b| b.ended.cmp(&a.ended).then_with(|| a.id.cmp(&b.id)));
@@ -146,8 +177,8 @@ fn places(policy: &Policy) -> Vec<(String, String, Option<Place>)> {
 }
 
 /// Runs a verb; what it has to say, whole or with parts that could not be read.
-async fn verb(hands: &dyn Hands, place: &Place, words: &[&str]) -> Result<Answer, Trouble> {
-    let answer = hands.verb(Call::on(place, words)).await.map_err(Trouble::NotAsked)?;
+async fn verb(asked: &mut Asked<'_>, place: &Place, words: &[&str]) -> Result<Answer, Trouble> {
+    let answer = asked.verb(Call::on(place, words)).await.map_err(Trouble::NotAsked)?;
     let (what, next) = answer.failure();
     match answer.code {
         0 | 3 => Ok(answer),
@@ -157,8 +188,8 @@ async fn verb(hands: &dyn Hands, place: &Place, words: &[&str]) -> Result<Answer
     }
 }
 
-async fn snapshots(hands: &dyn Hands, place: &Place) -> Result<Vec<Snapshot>, Trouble> {
-    let answer = verb(hands, place, &["snapshots"]).await?;
+async fn snapshots(asked: &mut Asked<'_>, place: &Place) -> Result<Vec<Snapshot>, Trouble> {
+    let answer = verb(asked, place, &["snapshots"]).await?;
     let unread = || Trouble::NotAsked("a line of `snapshots --json` is not as it should be".to_owned());
     answer.all("snapshot").map(snapshot).collect::<Option<_>>().ok_or_else(unread)
 }
@@ -180,15 +211,15 @@ fn moment(value: &Value) -> Option<Timestamp> {
 }
 
 /// What is asked of a repository that can be read: evidence of each; holds and logs of the first.
-async fn more(hands: &dyn Hands, policy: &Policy, place: &Place, seen: &mut Seen) {
-    match verb(hands, place, &["evidence", "show"]).await {
+async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut Seen) {
+    match verb(asked, place, &["evidence", "show"]).await {
         Ok(answer) => seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name))),
         Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
     }
     if place.name != REPOSITORY {
         return;
     }
-    match verb(hands, place, &["hold"]).await {
+    match verb(asked, place, &["hold"]).await {
         Ok(answer) => seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect(),
         Err(trouble) => seen.gaps.push(gap(place, "its holds", trouble)),
     }
@@ -196,7 +227,7 @@ async fn more(hands: &dyn Hands, policy: &Policy, place: &Place, seen: &mut Seen
         source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off)
     };
     if policy.sources.0.iter().any(|(_, source)| keeps_log(source)) {
-        match verb(hands, place, &["wal", "status"]).await {
+        match verb(asked, place, &["wal", "status"]).await {
             Ok(answer) => seen.logs = logs(&answer),
             Err(trouble) => seen.gaps.push(gap(place, "its logs of databases", trouble)),
         }

@@ -33,6 +33,7 @@ use crate::alert::Silence;
 use crate::catalog::Catalog;
 use crate::hands::Hands;
 use crate::policy::Policy;
+use ask::Asked;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -289,8 +290,9 @@ pub async fn look(
         silences: Vec::new(),
         problems: unreadable.iter().map(problem::unreadable).collect(),
     };
+    let mut asked = Asked::new(hands);
     for known in known {
-        let seen = ask::ask(hands, known, memory).await;
+        let seen = ask::ask(&mut asked, known, memory).await;
         judge::add(&mut status, known, &seen, zone);
     }
     if let Some(memory) = memory {

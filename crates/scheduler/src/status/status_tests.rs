@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 const NOW: &str = "2026-11-22T03:14:20+09:00";
 
@@ -32,6 +33,8 @@ drill: { cron: "0 4 * * 0" }
 #[derive(Default)]
 struct Fake {
     answers: BTreeMap<(String, String), Result<Answer, String>>,
+    /// What it was asked, in order.
+    asked: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -55,6 +58,7 @@ impl Hands for Fake {
     async fn verb(&self, call: Call) -> Result<Answer, String> {
         let words: Vec<_> = call.words.iter().map(|word| word.to_string_lossy()).collect();
         let place = call.repository.map(|place| place.name).unwrap_or_default();
+        self.asked.lock().unwrap().push(format!("{place} {}", words.join(" ")));
         self.answers.get(&(place, words.join(" "))).cloned().unwrap_or_else(|| Ok(Answer::default()))
     }
 
@@ -576,6 +580,27 @@ struct Rule {
     pending: Option<String>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+}
+
+#[tokio::test]
+async fn policies_of_one_repository_ask_it_once() {
+    let text = POLICY.replace("name: shop", "name: other");
+    let (shop, other) = (known(POLICY), known(&text));
+    let fake = Fake::default().says("repository", "snapshots", vec![snapshot(1, "shop/tree", "24T02:20")]);
+    let both = look(&fake, &[shop.clone(), other], &[], None, &TimeZone::UTC).await;
+    let asked = fake.asked.lock().unwrap().clone();
+    let once: BTreeSet<&String> = asked.iter().collect();
+    assert!(asked.len() == once.len() && asked.len() > 2, "{asked:?}");
+    let alone = look(&fake, &[shop], &[], None, &TimeZone::UTC).await;
+    assert!(both.sources.starts_with(&alone.sources), "{both:?}");
+
+    // What is long is not kept.
+    let line = json!({"message_type": "x"});
+    let fake = Fake::default().says("repository", "snapshots", vec![line; 50_001]);
+    look(&fake, &[known(POLICY), known(&text)], &[], None, &TimeZone::UTC).await;
+    let asked = fake.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|asked| *asked == "repository snapshots").count(), 2, "{asked:?}");
+    assert_eq!(asked.iter().filter(|asked| *asked == "repository hold").count(), 1, "{asked:?}");
 }
 
 /// The metrics that a text names.

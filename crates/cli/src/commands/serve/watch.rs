@@ -23,9 +23,13 @@ use std::time::{Duration, Instant};
 
 /// A loop that does not go round for so long hangs: it waits 15 seconds at most.
 const ALIVE_WITHIN: Duration = Duration::from_secs(90);
-/// So often is looked how things stand, at least: each look asks the repositories. After a job that ended the next
-/// minute is early enough.
+/// So often is looked how things stand: each look asks the repositories. After a job that ended the next minute is
+/// early enough.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// Between looks is so many times as long as the last one took, so that looking is never most of the work; no longer
+/// than this.
+const REST: u32 = 10;
+const REST_MAX: Duration = Duration::from_secs(1800);
 /// Nobody is told anything so soon after the start: what is behind, or is to be made, is just being done.
 const SETTLED_AFTER: Duration = Duration::from_secs(50);
 /// While the catalog is lost nothing can be done.
@@ -70,9 +74,11 @@ struct Seen {
     counted: Counted,
     /// When the manager was last told that this lives.
     told: Option<Instant>,
-    /// When it was last looked how things stand, and what came out for Prometheus.
-    looked: Option<Instant>,
+    /// When it was last looked how things stand, how long that took, and what came out for Prometheus.
+    looked: Option<(Instant, Duration)>,
     status: String,
+    /// Whether they may stand otherwise since.
+    is_stale: bool,
 }
 
 impl Watch {
@@ -119,9 +125,7 @@ impl Watch {
     /// Something was told.
     pub(super) fn hears(&self, told: &Told) {
         let mut seen = self.seen();
-        if seen.counted.note(told) {
-            seen.looked = None;
-        }
+        seen.is_stale |= seen.counted.note(told);
         drop(seen);
         if let Told::Job(_) = told {
             self.manager.status(&told.to_string());
@@ -172,23 +176,27 @@ impl Watch {
     }
 
     fn is_time(&self) -> bool {
-        let mut seen = self.seen();
-        let is_time = seen.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
-        if is_time {
-            seen.looked = Some(Instant::now());
-        }
-        is_time
+        let seen = self.seen();
+        let Some((ended, took)) = seen.looked else { return true };
+        let every = if seen.is_stale { Duration::ZERO } else { LOOK_EVERY };
+        ended.elapsed() >= every.max((took * REST).min(REST_MAX))
     }
 
     async fn look(&self, minute: &Minute) {
         let Minute { catalog, known, unreadable } = minute;
         let hands = known.iter().fold(self.hands.clone(), |hands, known| hands.of(&known.policy));
+        let begun = Instant::now();
+        self.seen().is_stale = false;
         let status = look(&hands, known, unreadable, catalog.as_ref(), &TimeZone::system()).await;
-        self.seen().status = metrics(&status);
+        {
+            let mut seen = self.seen();
+            seen.status = metrics(&status);
+            seen.looked = Some((Instant::now(), begun.elapsed()));
+        }
         // What was told already is only known there.
         let Some(catalog) = catalog else { return };
         if !self.once && self.begun.elapsed() < SETTLED_AFTER {
-            self.seen().looked = None;
+            self.seen().is_stale = true;
             return;
         }
         let post = OwnPost::new(hands, self.trusted.clone());
