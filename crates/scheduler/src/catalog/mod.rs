@@ -14,6 +14,7 @@ mod place;
 mod rebuild;
 mod schema;
 mod standing;
+mod waiting;
 
 #[cfg(test)]
 mod catalog_tests;
@@ -31,6 +32,7 @@ pub use jobs::{ATTEMPTS_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, Take
 pub use place::{Place, Server};
 pub use rebuild::{Rebuilt, rebuild};
 pub use standing::Open;
+pub use waiting::Undone;
 
 use crate::evidence::{RECORD_VERSION, Record};
 use base::{Ask, Base, Row, ask};
