@@ -3,7 +3,7 @@
 //! On purpose not here: sockets.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Where things stand is written here by one, and read by many.
@@ -36,6 +36,9 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// The text format of Prometheus.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How the name of a metric ends that says when who has the board last moved: that is known here, and as of now.
+const ALIVE: &str = "_alive_timestamp_seconds";
+
 impl Board {
     /// One that lives as of now and is not ready. `alive_within` says how often it has to move.
     #[must_use]
@@ -54,7 +57,8 @@ impl Board {
         self.state().ready = ready;
     }
 
-    /// What it knows, in the text format of Prometheus.
+    /// What it knows, in the text format of Prometheus. What it says in `…_alive_timestamp_seconds` is put right when
+    /// somebody asks.
     pub fn put_metrics(&self, text: String) {
         self.state().metrics = Some(text);
     }
@@ -89,12 +93,25 @@ impl Board {
                 Ok(()) => plain(200, "ok".to_owned()),
                 Err(why) => plain(503, why.clone()),
             },
-            "/metrics" => match &self.state().metrics {
-                Some(text) => Answer { status: 200, content_type: METRICS, body: text.clone() },
+            "/metrics" => match self.metrics() {
+                Some(text) => Answer { status: 200, content_type: METRICS, body: text },
                 None => plain(503, "nothing was looked at yet".to_owned()),
             },
             _ => plain(404, "there are /metrics, /healthz and /readyz".to_owned()),
         }
+    }
+
+    /// What was put here, but for when it moved, which may be long after that, or long before.
+    fn metrics(&self) -> Option<String> {
+        let state = self.state();
+        let moved = SystemTime::now().checked_sub(state.moved.elapsed());
+        let moved = moved.and_then(|moved| moved.duration_since(UNIX_EPOCH).ok());
+        let moved = moved.unwrap_or_default().as_secs();
+        let line = |line: &str| match line.split_once(' ') {
+            Some((name, _)) if name.ends_with(ALIVE) => format!("{name} {moved}\n"),
+            _ => line.to_owned(),
+        };
+        state.metrics.as_ref().map(|text| text.split_inclusive('\n').map(line).collect())
     }
 
     /// Nothing that is written here can be half written, whoever panicked.
@@ -129,6 +146,27 @@ mod tests {
         assert_eq!(get(&board, "/readyz"), (503, "the catalog is out of reach\n".into()));
         assert_eq!(get(&board, "/").0, 404);
         assert_eq!(board.answer("POST", "/metrics").status, 405);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_it_moved_is_told_as_it_is_when_somebody_asks() {
+        let since = |moment: SystemTime| moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let board = Board::new(Duration::from_secs(60));
+        board.put_metrics(
+            "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds 20\ny 3\n".into(),
+        );
+        board.moves();
+        for still in [0, 700] {
+            let before = since(SystemTime::now());
+            tokio::time::advance(Duration::from_secs(still)).await;
+            let told = get(&board, "/metrics").1;
+            let lines: Vec<&str> = told.lines().collect();
+            assert_eq!((lines[0], lines[2]), ("# HELP x_alive_timestamp_seconds When.", "y 3"));
+            let moved =
+                lines[1].strip_prefix("x_alive_timestamp_seconds ").and_then(|moved| moved.parse().ok());
+            let expected = before - still - 1..=since(SystemTime::now()) - still;
+            assert!(moved.is_some_and(|moved: u64| expected.contains(&moved)), "{told} {expected:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

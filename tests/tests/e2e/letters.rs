@@ -212,6 +212,60 @@ async fn mail(server: &str, password: Option<&str>, trusted: Option<&str>) -> Se
     send_mail(&server, password, trusted.map(str::as_bytes), &letter).await
 }
 
+/// Sends one to several, in the clear.
+async fn mail_to(smtp: &Smtp, id: &str, to: &[&str]) -> Sent {
+    let (page, to): (_, Vec<String>) = (page(), to.iter().map(|to| (*to).to_owned()).collect());
+    let letter = Letter { sender: "holdfast@a.example", to: &to, id, thread: None, page: &page };
+    let server = Server::parse(&format!("smtp://127.0.0.1:{}", smtp.port())).unwrap();
+    send_mail(&server, None, None, &letter).await
+}
+
+const ALL: [&str; 3] = ["gone@b.example", "night@b.example", "day@b.example"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_gone_keeps_the_mail_from_nobody_else() {
+    let smtp = Smtp::start(Manners::default());
+    smtp.refuses(&[(ALL[0], 550)]);
+    assert_eq!(mail_to(&smtp, "gone-1", &ALL).await, Sent::Delivered);
+    let mails = smtp.mails();
+    assert_eq!((mails.len(), &mails[0].to[..]), (1, &ALL[1..].map(str::to_owned)[..]));
+    // They read who did not get it.
+    let text = mails[0].text.replace("=\r\n", "");
+    assert!(text.contains("not told gone@b.example was refused this mail (550)"), "{text}");
+    smtp.refuses(&ALL.map(|mailbox| (mailbox, 550)));
+    assert!(never(mail_to(&smtp, "gone-2", &ALL).await).contains("(550)"));
+    smtp.refuses(&[(ALL[0], 550), (ALL[1], 451), (ALL[2], 550)]);
+    assert!(matches!(mail_to(&smtp, "gone-3", &ALL).await, Sent::TryAgain { .. }));
+    assert_eq!(smtp.mails().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_patience_gets_the_mail_later_and_the_others_once() {
+    let smtp = Smtp::start(Manners::default());
+    smtp.refuses(&[(ALL[0], 550), (ALL[2], 451)]);
+    for _ in 0..3 {
+        match mail_to(&smtp, "later-1", &ALL).await {
+            Sent::TryAgain { why, .. } => {
+                assert!(why.contains("took the mail for 1 of 3") && why.contains("(451)"), "{why}");
+                assert!(!why.contains("b.example"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let to = |smtp: &Smtp| smtp.mails().iter().map(|mail| mail.to.join(" ")).collect::<Vec<_>>();
+    assert_eq!(to(&smtp), [ALL[1]]);
+    // Another message is another thing.
+    assert!(matches!(mail_to(&smtp, "later-2", &ALL).await, Sent::TryAgain { .. }));
+    assert_eq!(to(&smtp), [ALL[1], ALL[1]]);
+    smtp.refuses(&[(ALL[0], 550)]);
+    assert_eq!(mail_to(&smtp, "later-1", &ALL).await, Sent::Delivered);
+    assert_eq!(to(&smtp), [ALL[1], ALL[1], ALL[2]]);
+    // All that is left refuses it for good: somebody has it.
+    smtp.refuses(&[(ALL[0], 550), (ALL[2], 550)]);
+    assert_eq!(mail_to(&smtp, "later-2", &ALL).await, Sent::Delivered);
+    assert_eq!(smtp.mails().len(), 3);
+}
+
 fn never(sent: Sent) -> String {
     match sent {
         Sent::Never { why } => why,
