@@ -298,6 +298,12 @@ fn policies_are_read_again_and_a_wrong_one_is_served_as_it_was() {
     serve.send(Signal::HUP);
     serve.says("what", "policy_gone", 1);
     assert_eq!(serve.count("what", "policy_wrong"), 2);
+    // A folder that is not there for a while, as on a network, ends nothing.
+    fs::rename(&folder, shop.world.path("away")).unwrap();
+    serve.send(Signal::HUP);
+    serve.says("what", "policy_wrong", 3);
+    fs::rename(shop.world.path("away"), &folder).unwrap();
+    assert_eq!(serve.count("what", "policy_gone"), 1);
     serve.stop();
     assert_eq!(whole(&shop), 2);
 }
