@@ -157,7 +157,7 @@ impl Post {
             listed: Mutex::default(),
             place,
             words,
-            grace: (args.patience / 2).saturating_sub(GRACE_MARGIN),
+            grace: (args.patience / 2).saturating_sub(GRACE_MARGIN.min(args.patience / 8)),
         })
     }
 
