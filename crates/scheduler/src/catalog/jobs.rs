@@ -395,11 +395,11 @@ impl Catalog {
             .await
     }
 
-    /// Remembers that a worker is there.
+    /// Remembers that a worker is there; what time it is where claims are judged.
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<(), CatalogError> {
+    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<Timestamp, CatalogError> {
         let text =
             "INSERT INTO @worker (name, host, labels, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)
                     ON CONFLICT (name) DO UPDATE SET host = $2, labels = $3, last_seen = $4";
@@ -409,7 +409,8 @@ impl Catalog {
                 let now = self.moment(&mut change, now).await?;
                 let ask = ask(text).with(&worker.name).with(&worker.host).with(&list(&worker.labels));
                 change.execute(&ask.with(now)).await?;
-                change.commit().await
+                change.commit().await?;
+                Ok(now)
             })
             .await
     }

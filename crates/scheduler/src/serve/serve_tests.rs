@@ -218,6 +218,23 @@ async fn who_still_works_on_a_job_neither_takes_it_back_nor_begins_it_again() {
 }
 
 #[tokio::test]
+async fn who_is_silent_is_not_taken_for_dead_when_the_clock_that_judges_leapt() {
+    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let (catalog, policies) = (fake.open().await, policies(&format!("{OPENED}{HOURLY}")));
+    let mut watches = shift(&catalog, &policies, "watches", now).await;
+    let works = shift(&catalog, &policies, "works", now).await;
+    assert!(works.claim(&catalog, &policies, now, false).await.unwrap().is_some());
+    let mut told = async |counted: u64| {
+        let then = now + SignedDuration::from_secs(3600 + counted.cast_signed());
+        let looked = watches.look(&catalog, &policies, (then, Duration::from_secs(counted))).await.unwrap();
+        let back = |told: &&Told| matches!(told, Told::Job(told) if told.state == JobState::TakenBack);
+        looked.told.iter().filter(back).count()
+    };
+    // An hour ahead in a second; then everybody had the time to be heard.
+    assert_eq!((told(1).await, told(30).await, told(62).await), (0, 0, 1));
+}
+
+#[tokio::test]
 async fn who_has_an_older_text_leaves_alone_what_is_new_and_what_nobody_has_any_more_ends() {
     let (fake, now) = (Fake::new(&[]), Timestamp::now());
     let catalog = fake.open().await;

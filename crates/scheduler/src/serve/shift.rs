@@ -35,6 +35,8 @@ pub struct Shift {
     me: Me,
     term: Duration,
     leaps: Leaps,
+    /// Of the clock by which claims are judged: a server's, where another takes its place, may be another.
+    judged: Leaps,
     /// When each timer is to be looked at again: policy, activity, source.
     asleep: BTreeMap<(String, &'static str, Option<String>), Timestamp>,
     /// Since when policies are known.
@@ -71,6 +73,7 @@ impl Shift {
             me,
             term,
             leaps: Leaps::default(),
+            judged: Leaps::default(),
             asleep: BTreeMap::new(),
             since: BTreeMap::new(),
             looked: None,
@@ -128,8 +131,9 @@ impl Shift {
     ) -> Result<Looked, CatalogError> {
         let mut looked = Looked::default();
         self.clock(now, counted, &mut looked);
-        catalog.seen(&self.worker(policies, None), now).await?;
-        if self.leaps.trusts(counted) {
+        let judged = catalog.seen(&self.worker(policies, None), now).await?;
+        self.judged.look(judged, counted, self.term);
+        if self.leaps.trusts(counted) && self.judged.trusts(counted) {
             for back in catalog.take_back_but(now, &self.at_work).await? {
                 looked.told.push(lost_by_another(back));
             }
