@@ -96,10 +96,12 @@ fn policies_are_planned() {
             "not on this host",
             "keep_daily: 14",
             "drills on drill-1 only",
+            "WHO IS TOLD",
+            "how everything stands, at 0 9 * * 1",
         ],
     );
     let told = json(&world, &[&"policy", &"plan", &nightly, &"-n", &"2", &"--offline"], 0);
-    assert_eq!(types(&told), ["policy_run", "policy_follows", "policy_key", "policy_kept"]);
+    assert_eq!(types(&told), ["policy_run", "policy_follows", "policy_key", "policy_kept", "policy_told"]);
     let drills: Vec<_> = told.iter().filter(|line| line["what"] == "drill").collect();
     assert_eq!(drills.len(), 2);
     assert!(drills.iter().all(|line| line["local_time"].as_str().unwrap().ends_with("T04:00:00+09:00")));
@@ -163,6 +165,14 @@ fn what_has_no_policy_is_told() {
         (&root["state"], &root["reason"]),
         (&"ignored".into(), &"until 2999-12-31: nothing here is wanted".into())
     );
+    // A policy can say so too.
+    let says = world.path("says.yaml");
+    let text = "name: says\nrepository: { url: /r, password: { env: X } }\nsources: { t: { files: { paths: [/nowhere] } } }\n\
+                ignore: [ { path: /, until: 2999-12-31, reason: nothing here is wanted } ]\n";
+    put(&says, text);
+    let ran = world.run(&[&"--json", &"policy", &"coverage", &"--offline", &says]);
+    let said = lines(&ran).into_iter().find(|line| line["path"] == "/").unwrap();
+    assert_eq!((&said["state"], &said["reason"]), (&root["state"], &root["reason"]));
     let over =
         world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2001-01-01: for a while"]).ends(1);
     let root = lines(&over).into_iter().find(|line| line["path"] == "/").unwrap();

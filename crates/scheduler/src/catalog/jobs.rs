@@ -16,6 +16,7 @@
 use super::base::{Ask, Change, Row, ask};
 use super::{Catalog, CatalogError};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// So often a job is begun whose workers are lost; then it has failed.
@@ -25,6 +26,8 @@ pub const ATTEMPTS_MAX: u32 = 5;
 const LOST_CODE: u8 = 1;
 /// So often a claim is tried again because another worker was faster.
 const RACES_MAX: u32 = 100;
+/// No claim is for longer.
+pub const CLAIM_MAX: Duration = Duration::from_secs(24 * 3600);
 /// So many are taken back at once.
 const TAKEN_BACK_MAX: u32 = 1000;
 
@@ -81,6 +84,8 @@ pub struct Claim {
     pub fence: i64,
     /// How often it was begun, with this time.
     pub attempt: u32,
+    /// Whose it is. Where a server lost what it last wrote, two may have the same fence.
+    pub worker: String,
 }
 
 /// How a job ends.
@@ -157,76 +162,9 @@ pub struct Job {
 }
 
 /// What a job is, as far as [`due`] reads it.
-const DUE: &str = "id, policy, activity, source, scheduled_for, missed, labels, group_names";
+pub(super) const DUE: &str = "id, policy, activity, source, scheduled_for, missed, labels, group_names";
 
 impl Catalog {
-    /// Enters what is due; false if it stands there already, whatever became of it.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub async fn enter(&self, due: &Due, now: Timestamp) -> Result<bool, CatalogError> {
-        self.enter_with(&[(due, None)], now).await
-    }
-
-    /// Enters what was due and is not to be done any more, so that nobody enters it again; false if it
-    /// stands there already.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub async fn enter_skipped(&self, due: &Due, why: &str, now: Timestamp) -> Result<bool, CatalogError> {
-        let end = JobEnd::Skipped { why: why.to_owned() };
-        self.enter_with(&[(due, Some(&end))], now).await
-    }
-
-    /// Enters what was done, all at once; what stands there already is left as it is.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub async fn enter_ended(&self, past: &[(Due, JobEnd)], now: Timestamp) -> Result<(), CatalogError> {
-        let all: Vec<_> = past.iter().map(|(due, end)| (due, Some(end))).collect();
-        self.enter_with(&all, now).await.map(drop)
-    }
-
-    /// Tells whether any of it was not there.
-    async fn enter_with(
-        &self,
-        all: &[(&Due, Option<&JobEnd>)],
-        now: Timestamp,
-    ) -> Result<bool, CatalogError> {
-        self.base
-            .within(async {
-                let mut change = self.base.change().await?;
-                let mut entered = false;
-                for (due, end) in all {
-                    let due = whole(due);
-                    let Some(row) = change.row(&entering(&due, now, *end)).await? else { continue };
-                    entered = true;
-                    if end.is_none() {
-                        needs(&mut change, row.number("id")?, &due).await?;
-                    }
-                }
-                change.commit().await?;
-                Ok(entered)
-            })
-            .await
-    }
-
-    /// The time of the newest job of a kind, whatever became of it.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub async fn last_entered(
-        &self,
-        policy: &str,
-        activity: &str,
-        source: Option<&str>,
-    ) -> Result<Option<Timestamp>, CatalogError> {
-        let text = "SELECT max(scheduled_for) AS newest FROM @job WHERE policy = $1 AND activity = $2 AND source = $3";
-        let ask = ask(text).with(policy).with(activity).with(source.unwrap_or_default());
-        let newest = self.all(&ask, |row| row.maybe_moment("newest")).await?;
-        Ok(newest.into_iter().flatten().next())
-    }
-
     /// Claims the oldest job that is free, whose labels the worker has, and of whose groups none is
     /// taken, for a term.
     ///
@@ -269,7 +207,8 @@ impl Catalog {
                     claimed_until = $2 WHERE id = $3 RETURNING fence, attempt";
         let row = change.row(&ask(text).with(&worker.name).with(until).with(job)).await?;
         let row = row.ok_or(sqlx::Error::RowNotFound)?;
-        let claim = Claim { job, due, fence: row.number("fence")?, attempt: row.count("attempt")? };
+        let (fence, attempt) = (row.number("fence")?, row.count("attempt")?);
+        let claim = Claim { job, due, fence, attempt, worker: worker.name.clone() };
         change.commit().await?;
         Ok(Tried::Claimed(claim))
     }
@@ -285,9 +224,8 @@ impl Catalog {
                 let mut change = self.base.change().await?;
                 let until = later(self.moment(&mut change, now).await?, term);
                 let text =
-                    "UPDATE @job SET claimed_until = $1 WHERE id = $2 AND fence = $3 AND state = 'running'";
-                let renewed =
-                    change.execute(&ask(text).with(until).with(claim.job).with(claim.fence)).await?;
+                    "UPDATE @job SET claimed_until = $1 WHERE id = $2 AND fence = $3 AND worker = $4 AND state = 'running'";
+                let renewed = change.execute(&ask(text).with(until).of(claim)).await?;
                 change.commit().await?;
                 Ok(renewed > 0)
             })
@@ -302,13 +240,13 @@ impl Catalog {
     pub async fn finish(&self, claim: &Claim, end: &JobEnd, now: Timestamp) -> Result<bool, CatalogError> {
         let (state, code, message) = ending(end);
         let text = "UPDATE @job SET state = $1, ended = $2, code = $3, message = $4 \
-                    WHERE id = $5 AND fence = $6 AND state = 'running'";
+                    WHERE id = $5 AND fence = $6 AND worker = $7 AND state = 'running'";
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
                 let now = self.moment(&mut change, now).await?;
                 let ask = ask(text).with(state).with(now).with(code).with(message);
-                if change.execute(&ask.with(claim.job).with(claim.fence)).await? == 0 {
+                if change.execute(&ask.of(claim)).await? == 0 {
                     let known = is_ended(&mut change, claim).await;
                     change.undo().await?;
                     return known;
@@ -327,16 +265,33 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn take_back(&self, now: Timestamp) -> Result<Vec<TakenBack>, CatalogError> {
+        self.take_back_but(now, &BTreeSet::new()).await
+    }
+
+    /// The same for whoever works on some jobs, and so knows better of those.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn take_back_but(
+        &self,
+        now: Timestamp,
+        at_work: &BTreeSet<i64>,
+    ) -> Result<Vec<TakenBack>, CatalogError> {
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
                 let now = self.moment(&mut change, now).await?;
                 let text = format!(
-                    "SELECT {DUE}, worker, attempt FROM @job WHERE state = 'running' AND claimed_until < $1 \
-                     ORDER BY id LIMIT {TAKEN_BACK_MAX} THAT ARE FREE"
+                    "SELECT {DUE}, worker, attempt FROM @job WHERE state = 'running' \
+                     AND (claimed_until < $1 OR claimed_until > $2) ORDER BY id LIMIT {TAKEN_BACK_MAX} THAT ARE FREE"
                 );
+                // Nobody claims for so long: it was done by a clock that was far ahead.
+                let ask = ask(text).with(now).with(later(now, CLAIM_MAX));
                 let mut taken = Vec::new();
-                for row in change.rows(&ask(text).with(now)).await? {
+                for row in change.rows(&ask).await? {
+                    if at_work.contains(&row.number("id")?) {
+                        continue;
+                    }
                     taken.push(take_one_back(&mut change, &row, now).await?);
                 }
                 change.commit().await?;
@@ -345,11 +300,11 @@ impl Catalog {
             .await
     }
 
-    /// Remembers that a worker is there.
+    /// Remembers that a worker is there; what time it is where claims are judged.
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<(), CatalogError> {
+    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<Timestamp, CatalogError> {
         let text =
             "INSERT INTO @worker (name, host, labels, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)
                     ON CONFLICT (name) DO UPDATE SET host = $2, labels = $3, last_seen = $4";
@@ -359,7 +314,8 @@ impl Catalog {
                 let now = self.moment(&mut change, now).await?;
                 let ask = ask(text).with(&worker.name).with(&worker.host).with(&list(&worker.labels));
                 change.execute(&ask.with(now)).await?;
-                change.commit().await
+                change.commit().await?;
+                Ok(now)
             })
             .await
     }
@@ -414,6 +370,13 @@ impl Catalog {
     }
 }
 
+impl Ask {
+    /// Adds what a claim is known by: the job, the fence, the worker.
+    pub(super) fn of(self, claim: &Claim) -> Self {
+        self.with(claim.job).with(claim.fence).with(&claim.worker)
+    }
+}
+
 /// What came of a try to claim something.
 enum Tried {
     /// There is nothing to claim.
@@ -427,41 +390,7 @@ fn later(now: Timestamp, term: Duration) -> Timestamp {
     SignedDuration::try_from(term).ok().and_then(|term| now.checked_add(term).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// The same with the policy among its groups, unless a part of it is.
-fn whole(due: &Due) -> Due {
-    let mut due = due.clone();
-    let own = |group: &String| {
-        group.strip_prefix(&due.policy).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if !due.groups.iter().any(own) {
-        due.groups.push(due.policy.clone());
-    }
-    due
-}
-
-fn entering(due: &Due, now: Timestamp, end: Option<&JobEnd>) -> Ask {
-    let text = "INSERT INTO @job (policy, activity, source, scheduled_for, missed, labels, group_names, state, fence, \
-                attempt, entered, ended, code, message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10, $11, $12) \
-                ON CONFLICT (policy, activity, source, scheduled_for) DO NOTHING RETURNING id";
-    let (state, code, message) = end.map_or(("free", None, None), ending);
-    let ask = ask(text).with(&due.policy).with(&due.activity).with(due.source.as_deref().unwrap_or_default());
-    let ask = ask.with(due.scheduled_for).with(due.missed).with(&list(&due.labels)).with(&list(&due.groups));
-    ask.with(state).with(now).with(end.map(|_| now)).with(code).with(message)
-}
-
-/// States what a job needs until it ends.
-async fn needs(change: &mut Change, job: i64, due: &Due) -> Result<(), sqlx::Error> {
-    for (table, names) in [("job_label", &due.labels), ("job_group", &due.groups)] {
-        let text =
-            format!("INSERT INTO @{table} (job, name) VALUES ($1, $2) ON CONFLICT (job, name) DO NOTHING");
-        for name in names {
-            change.execute(&ask(&*text).with(job).with(name)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn forget_needs(change: &mut Change, job: i64) -> Result<(), sqlx::Error> {
+pub(super) async fn forget_needs(change: &mut Change, job: i64) -> Result<(), sqlx::Error> {
     for table in ["job_label", "job_group"] {
         change.execute(&ask(format!("DELETE FROM @{table} WHERE job = $1")).with(job)).await?;
     }
@@ -501,8 +430,9 @@ async fn let_go(change: &mut Change, job: i64) -> Result<(), sqlx::Error> {
 
 /// Whether it ended by this very claim.
 async fn is_ended(change: &mut Change, claim: &Claim) -> Result<bool, sqlx::Error> {
-    let text = "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND state IN ('done', 'skipped')";
-    Ok(change.row(&ask(text).with(claim.job).with(claim.fence)).await?.is_some())
+    let text =
+        "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND worker = $3 AND state IN ('done', 'skipped')";
+    Ok(change.row(&ask(text).of(claim)).await?.is_some())
 }
 
 async fn take_one_back(change: &mut Change, row: &Row, now: Timestamp) -> Result<TakenBack, sqlx::Error> {
@@ -524,7 +454,7 @@ async fn take_one_back(change: &mut Change, row: &Row, now: Timestamp) -> Result
 }
 
 /// State, code and message of an end.
-fn ending(end: &JobEnd) -> (&'static str, Option<i64>, Option<&String>) {
+pub(super) fn ending(end: &JobEnd) -> (&'static str, Option<i64>, Option<&String>) {
     match end {
         JobEnd::Done { code, message } => ("done", Some(i64::from(*code)), Some(message)),
         JobEnd::Skipped { why } => ("skipped", None, Some(why)),
@@ -543,7 +473,7 @@ fn due(row: &Row) -> Result<Due, sqlx::Error> {
     })
 }
 
-fn job(row: &Row) -> Result<Job, sqlx::Error> {
+pub(super) fn job(row: &Row) -> Result<Job, sqlx::Error> {
     let unknown = |state: &str| sqlx::Error::Decode(format!("a job is `{state}`, which is no state").into());
     let at = || row.moment("ended");
     let message = || row.maybe_text("message").map(Option::unwrap_or_default);
@@ -568,7 +498,7 @@ fn job(row: &Row) -> Result<Job, sqlx::Error> {
     })
 }
 
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     serde_json::Value::from(names.to_vec()).to_string()
 }
 
