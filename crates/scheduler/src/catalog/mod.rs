@@ -11,11 +11,11 @@ mod clean;
 mod entering;
 mod error;
 mod jobs;
+mod lost;
 mod place;
 mod rebuild;
 mod schema;
 mod standing;
-mod waiting;
 
 #[cfg(test)]
 mod catalog_tests;
@@ -33,7 +33,6 @@ pub use jobs::{ATTEMPTS_MAX, CLAIM_MAX, Claim, Due, Job, JobEnd, JobState, SeenW
 pub use place::{Place, Server};
 pub use rebuild::{Rebuilt, rebuild};
 pub use standing::Open;
-pub use waiting::Undone;
 
 use crate::evidence::{RECORD_VERSION, Record};
 use base::{Ask, Base, Row, ask};

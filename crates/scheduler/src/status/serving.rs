@@ -7,8 +7,7 @@ use super::ahead::is_ahead;
 use super::problem::{Problem, drill, run};
 use super::words::{passed, quoted, span_in_words};
 use super::{Known, State, Status};
-use crate::catalog::{Catalog, CatalogError, SeenWorker, Undone};
-use crate::policy::{Activity, REPOSITORY};
+use crate::catalog::{Catalog, CatalogError, Job, SeenWorker};
 use crate::serve::timers::{self, CHECK, DRILL, PRUNE, STREAM, Timer};
 use jiff::{SignedDuration, Timestamp};
 
@@ -55,13 +54,13 @@ async fn problems(known: &[Known], memory: &Catalog, now: Timestamp) -> Result<V
         match silent(known, &workers, now) {
             Some(problem) => problems.push(problem),
             None => {
-                for source in streams.into_iter().filter(|_| may_stream(known)) {
+                // A host that only reads may have a catalog of its own, and does not know who streams.
+                for source in timers::streamed_here(&known.policy) {
                     let open = memory.open_job(&known.policy.name, STREAM, Some(source)).await?;
                     let is_streamed = open.is_some_and(|open| open.runs);
                     problems.extend((!is_streamed).then(|| not_streamed(known, source)));
                 }
-                let oldest = memory.waits_longest(&known.policy.name, STREAM).await?;
-                problems.extend(oldest.and_then(|oldest| waits(known, &oldest, now)));
+                problems.extend(waits(known, &memory.free_jobs(&known.policy.name).await?, now));
             }
         }
         let lost = memory.given_up(&known.policy.name, now).await?;
@@ -96,11 +95,6 @@ fn silent(known: &Known, workers: &[SeenWorker], now: Timestamp) -> Option<Probl
     )
 }
 
-/// Whether whoever has this file may stream: a host that only reads may have a catalog of its own, and does not know.
-fn may_stream(known: &Known) -> bool {
-    known.policy.place(REPOSITORY, Activity::Backup).is_some()
-}
-
 fn not_streamed(known: &Known, source: &str) -> Problem {
     let name = &known.policy.name;
     let what = format!(
@@ -117,7 +111,8 @@ fn not_streamed(known: &Known, source: &str) -> Problem {
 }
 
 /// The job that waits longest, if that is too long.
-fn waits(known: &Known, oldest: &Undone, now: Timestamp) -> Option<Problem> {
+fn waits(known: &Known, free: &[Job], now: Timestamp) -> Option<Problem> {
+    let oldest = free.iter().filter(|job| job.due.activity != STREAM).min_by_key(|job| job.entered)?;
     if now.duration_since(oldest.entered) <= WAIT {
         return None;
     }
@@ -138,19 +133,19 @@ fn waits(known: &Known, oldest: &Undone, now: Timestamp) -> Option<Problem> {
 }
 
 /// What a job is, as people name it: `drill of shop that was due at …`.
-fn called(known: &Known, job: &Undone) -> String {
+fn called(known: &Known, job: &Job) -> String {
     let name = &known.policy.name;
-    let source = job.source.as_ref().map(|source| format!("/{source}")).unwrap_or_default();
-    format!("{} of {name}{source} that was due at {}", job.activity, job.scheduled_for)
+    let source = job.due.source.as_ref().map(|source| format!("/{source}")).unwrap_or_default();
+    format!("{} of {name}{source} that was due at {}", job.due.activity, job.due.scheduled_for)
 }
 
 /// What was given up, and was not done since. The newest of a kind says the older ones; what the policy has no times for
 /// any more is not waited for.
-fn given_up(known: &Known, times: &[Timer], lost: &[Undone]) -> Option<Problem> {
-    let is_of = |timer: &Timer, job: &Undone| timer.activity == job.activity && timer.source == job.source;
+fn given_up(known: &Known, times: &[Timer], lost: &[Job]) -> Option<Problem> {
+    let is_of = |timer: &Timer, job: &Job| timer.activity == job.due.activity && timer.source == job.due.source;
     let newest = times.iter().filter_map(|timer| lost.iter().find(|job| is_of(timer, job)));
-    let mut kinds: Vec<&Undone> = newest.collect();
-    kinds.sort_by_key(|job| std::cmp::Reverse(job.scheduled_for));
+    let mut kinds: Vec<&Job> = newest.collect();
+    kinds.sort_by_key(|job| std::cmp::Reverse(job.due.scheduled_for));
     let (first, others) = kinds.split_first()?;
     let name = &known.policy.name;
     let what = format!("The {} was given up.", called(known, first));
@@ -169,11 +164,11 @@ fn given_up(known: &Known, times: &[Timer], lost: &[Undone]) -> Option<Problem> 
 }
 
 /// The command that does it.
-fn by_hand(known: &Known, job: &Undone) -> String {
+fn by_hand(known: &Known, job: &Job) -> String {
     let whole = format!("holdfast run {}", quoted(&known.file));
-    match (job.activity.as_str(), &job.source) {
+    match (job.due.activity.as_str(), &job.due.source) {
         (DRILL, _) => drill(known),
-        (PRUNE | CHECK, _) => format!("{whole} --only {}", job.activity),
+        (PRUNE | CHECK, _) => format!("{whole} --only {}", job.due.activity),
         (_, Some(source)) => run(known, source),
         (_, None) => whole,
     }

@@ -116,7 +116,7 @@ async fn what_waits_too_long_and_what_was_given_up_are_told() {
 #[tokio::test]
 async fn a_stream_is_one_however_many_jobs_were_entered_since() {
     let mut scene = Scene::new().await;
-    let worker = Worker { labels: vec!["shop/stream".into()], ..Scene::worker() };
+    let worker = Worker { labels: vec!["shop/stream/db".into()], ..Scene::worker() };
     scene.catalog.enter(&scene.stream(), scene.now).await.unwrap();
     scene.catalog.claim(&worker, scene.now, Duration::from_secs(60)).await.unwrap().unwrap();
     let end = JobEnd::Done { code: 0, message: String::new() };
