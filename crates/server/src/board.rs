@@ -3,7 +3,7 @@
 //! On purpose not here: sockets.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where things stand is written here by one, and read by many.
@@ -18,7 +18,8 @@ pub struct Board {
 struct State {
     moved: Instant,
     ready: Result<(), String>,
-    metrics: Option<String>,
+    /// What it knows, and when that was put here.
+    metrics: Option<(Instant, String)>,
 }
 
 /// An answer to one request.
@@ -43,13 +44,13 @@ impl Board {
     /// One that lives as of now and is not ready. `alive_within` says how often it has to move.
     #[must_use]
     pub fn new(alive_within: Duration) -> Self {
-        let state = State { moved: Instant::now(), ready: Err("it is starting".to_owned()), metrics: None };
+        let state = State { moved: now(), ready: Err("it is starting".to_owned()), metrics: None };
         Self { state: Mutex::new(state), alive_within }
     }
 
     /// It moves.
     pub fn moves(&self) {
-        self.state().moved = Instant::now();
+        self.state().moved = now();
     }
 
     /// It can do its work, or why it cannot.
@@ -57,10 +58,10 @@ impl Board {
         self.state().ready = ready;
     }
 
-    /// What it knows, in the text format of Prometheus. What it says in `…_alive_timestamp_seconds` is put right when
-    /// somebody asks.
+    /// What it knows, in the text format of Prometheus. `…_alive_timestamp_seconds` in it is when this is put here; whoever
+    /// asks is told when it last moved.
     pub fn put_metrics(&self, text: String) {
-        self.state().metrics = Some(text);
+        self.state().metrics = Some((now(), text));
     }
 
     /// Whether it moved lately; else for how long it did not.
@@ -104,20 +105,33 @@ impl Board {
     /// What was put here, but for when it moved, which may be long after that, or long before.
     fn metrics(&self) -> Option<String> {
         let state = self.state();
-        let moved = SystemTime::now().checked_sub(state.moved.elapsed());
-        let moved = moved.and_then(|moved| moved.duration_since(UNIX_EPOCH).ok());
-        let moved = moved.unwrap_or_default().as_secs();
+        let (put, text) = state.metrics.as_ref()?;
         let line = |line: &str| match line.split_once(' ') {
-            Some((name, _)) if name.ends_with(ALIVE) => format!("{name} {moved}\n"),
+            Some((name, at)) if name.ends_with(ALIVE) => match at.trim_end().parse() {
+                Ok(at) => format!("{name} {}\n", moved(at, *put, state.moved)),
+                Err(_) => line.to_owned(),
+            },
             _ => line.to_owned(),
         };
-        state.metrics.as_ref().map(|text| text.split_inclusive('\n').map(line).collect())
+        Some(text.split_inclusive('\n').map(line).collect())
     }
 
     /// Nothing that is written here can be half written, whoever panicked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// When it moved, in seconds, from what the time was when something was put here.
+fn moved(at: i64, put: Instant, moved: Instant) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    // One of the two is nothing.
+    let (since, before) = (moved.saturating_duration_since(put), put.saturating_duration_since(moved));
+    at.saturating_add(seconds(since)).saturating_sub(seconds(before))
 }
 
 fn plain(status: u16, text: String) -> Answer {
@@ -150,23 +164,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn when_it_moved_is_told_as_it_is_when_somebody_asks() {
-        let since = |moment: SystemTime| moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let board = Board::new(Duration::from_secs(60));
-        board.put_metrics(
-            "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds 20\ny 3\n".into(),
-        );
+        let told = |wanted: u64| {
+            let text = get(&board, "/metrics").1;
+            let head = "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds";
+            assert_eq!(text, format!("{head} {wanted}\ny 3\n"));
+        };
+        let put = |at: u64| {
+            board.put_metrics(format!(
+                "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds {at}\ny 3\n"
+            ));
+        };
+        put(1000);
+        told(1000);
+        tokio::time::advance(Duration::from_secs(700)).await;
+        told(1000);
+        // Numbers are written, as a job ended, and the loop hangs.
+        put(1700);
+        told(1000);
+        tokio::time::advance(Duration::from_secs(5)).await;
         board.moves();
-        for still in [0, 700] {
-            let before = since(SystemTime::now());
-            tokio::time::advance(Duration::from_secs(still)).await;
-            let told = get(&board, "/metrics").1;
-            let lines: Vec<&str> = told.lines().collect();
-            assert_eq!((lines[0], lines[2]), ("# HELP x_alive_timestamp_seconds When.", "y 3"));
-            let moved =
-                lines[1].strip_prefix("x_alive_timestamp_seconds ").and_then(|moved| moved.parse().ok());
-            let expected = before - still - 1..=since(SystemTime::now()) - still;
-            assert!(moved.is_some_and(|moved: u64| expected.contains(&moved)), "{told} {expected:?}");
-        }
+        told(1705);
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,12 +82,9 @@ async fn accept(limits: Limits, listener: TcpListener, board: Arc<Board>) {
     let mut all = JoinSet::new();
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         };
         while all.try_join_next().is_some() {}
         open.retain(|connection| !connection.is_finished());

@@ -142,7 +142,8 @@ fn called(known: &Known, job: &Job) -> String {
 /// What was given up, and was not done since. The newest of a kind says the older ones; what the policy has no times for
 /// any more is not waited for.
 fn given_up(known: &Known, times: &[Timer], lost: &[Job]) -> Option<Problem> {
-    let is_of = |timer: &Timer, job: &Job| timer.activity == job.due.activity && timer.source == job.due.source;
+    let is_of =
+        |timer: &Timer, job: &Job| timer.activity == job.due.activity && timer.source == job.due.source;
     let newest = times.iter().filter_map(|timer| lost.iter().find(|job| is_of(timer, job)));
     let mut kinds: Vec<&Job> = newest.collect();
     kinds.sort_by_key(|job| std::cmp::Reverse(job.due.scheduled_for));
