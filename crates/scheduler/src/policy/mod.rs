@@ -478,6 +478,22 @@ pub struct Notify {
     /// Nothing less severe [default: warning].
     #[serde(default)]
     pub from: Severity,
+    /// The entry as the file has it, before its paths were settled: what the channel is known by, whoever runs
+    /// it from wherever. None while nothing was settled.
+    #[serde(skip)]
+    pub written: Option<String>,
+}
+
+impl Notify {
+    /// The entry as the file has it. From whatever severity on it is told, it is the same.
+    #[must_use]
+    pub fn as_written(&self) -> String {
+        let plain = || {
+            let way = Self { from: Severity::default(), ..self.clone() };
+            serde_json::to_string(&way).unwrap_or_default()
+        };
+        self.written.clone().unwrap_or_else(plain)
+    }
 }
 
 /// A Slack channel.

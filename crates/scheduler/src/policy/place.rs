@@ -61,6 +61,7 @@ impl Policy {
             drill.scratch.bucket.iter_mut().for_each(|bucket| from.credentials(&mut bucket.credentials));
         }
         for notify in &mut self.notify {
+            notify.written = Some(notify.as_written());
             notify.slack.iter_mut().for_each(|slack| from.secret(&mut slack.webhook));
             notify.webhook.iter_mut().for_each(|webhook| {
                 from.secret(&mut webhook.url);
