@@ -163,6 +163,14 @@ fn what_has_no_policy_is_told() {
         (&root["state"], &root["reason"]),
         (&"ignored".into(), &"until 2999-12-31: nothing here is wanted".into())
     );
+    // A policy can say so too.
+    let says = world.path("says.yaml");
+    let text = "name: says\nrepository: { url: /r, password: { env: X } }\nsources: { t: { files: { paths: [/nowhere] } } }\n\
+                ignore: [ { path: /, until: 2999-12-31, reason: nothing here is wanted } ]\n";
+    put(&says, text);
+    let ran = world.run(&[&"--json", &"policy", &"coverage", &"--offline", &says]);
+    let said = lines(&ran).into_iter().find(|line| line["path"] == "/").unwrap();
+    assert_eq!((&said["state"], &said["reason"]), (&root["state"], &root["reason"]));
     let over =
         world.run(&[&"--json", &"policy", &"coverage", &"--ignore", &"/=2001-01-01: for a while"]).ends(1);
     let root = lines(&over).into_iter().find(|line| line["path"] == "/").unwrap();

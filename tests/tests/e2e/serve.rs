@@ -7,6 +7,7 @@
 use super::run::Shop;
 use super::tree::put;
 use super::world::{Ran, World};
+use holdfast_tests::postgres::{Cluster, VERSIONS};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -245,6 +246,29 @@ fn who_is_killed_leaves_nobody_and_the_job_is_done_anew() {
     shop.world.check();
 }
 
+/// Another may begin the job when the claim has run out: by then nothing of it goes on here.
+#[test]
+fn who_hears_nothing_of_the_catalog_stops_and_does_it_anew_on_a_server() {
+    let shop = waiting();
+    let mut catalog = Cluster::new(VERSIONS[0], "");
+    let place = catalog.url().replace("@/?", "@/postgres?");
+    let mut command = shop.command();
+    command.args(["serve", "--json", "--patience", "4s", "--catalog", &place]).arg(&shop.policy);
+    let mut serve = Going::start(&shop.world, command);
+    let line = line_of(began(&shop));
+    catalog.kill();
+    until("it goes on", || line[..line.len() - 1].iter().all(|pid| is_gone(*pid)));
+    serve.says("what", "catalog_lost", 1);
+    put(shop.world.path("go"), b"");
+    catalog.start();
+    serve.says("state", "done", 1);
+    let told = serve.stop();
+    let count = |what: &str| told.iter().filter(|line| line.starts_with(what)).count();
+    assert_eq!((count("begins"), count("done"), count("lost")), (2, 1, 0), "{told:?}");
+    assert_eq!(whole(&shop), 1);
+    shop.world.check();
+}
+
 /// Asked to stop in the middle of a backup: it ends with 0, and the job waits for the next.
 #[test]
 fn who_is_asked_to_stop_gives_the_job_back() {
@@ -298,6 +322,12 @@ fn policies_are_read_again_and_a_wrong_one_is_served_as_it_was() {
     serve.send(Signal::HUP);
     serve.says("what", "policy_gone", 1);
     assert_eq!(serve.count("what", "policy_wrong"), 2);
+    // A folder that is not there for a while, as on a network, ends nothing.
+    fs::rename(&folder, shop.world.path("away")).unwrap();
+    serve.send(Signal::HUP);
+    serve.says("what", "policy_wrong", 3);
+    fs::rename(shop.world.path("away"), &folder).unwrap();
+    assert_eq!(serve.count("what", "policy_gone"), 1);
     serve.stop();
     assert_eq!(whole(&shop), 2);
 }

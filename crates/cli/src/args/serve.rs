@@ -3,6 +3,7 @@
 use super::run::Remembering;
 use crate::ink::parse_duration;
 use clap::Args;
+use holdfast_scheduler::catalog::CLAIM_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ pub(crate) struct ServeArgs {
     /// What this worker has, for policies that ask for it with `workers`; several with commas
     #[arg(long, value_name = "LABEL", value_delimiter = ',')]
     pub(crate) labels: Vec<String>,
-    /// A worker of which nothing is heard for so long is taken for dead, and another does its jobs anew
+    /// A worker of which nothing is heard for so long is taken for dead, and another does its jobs anew; one that hears
+    /// nothing of the catalog stops its own in half of it, so a job that is asked to stop has that long, 55s at most
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = patience)]
     pub(crate) patience: Duration,
     /// Do what is due now, and end; no log is streamed
@@ -64,6 +66,7 @@ pub(crate) struct ServeArgs {
 fn patience(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         short if short < Duration::from_secs(2) => Err("it has to be some time: 2s at least".to_owned()),
+        long if long > CLAIM_MAX / 2 => Err("nobody is waited for so long: 12h at most".to_owned()),
         time => Ok(time),
     }
 }

@@ -38,6 +38,8 @@ use watch::{Watch, Watchers};
 /// The codes of jobs, the one that says most first.
 const WORST: [u8; 6] = [1, 20, 22, 21, 23, 3];
 
+/// So long before a claim runs out everything of its job is gone.
+const GRACE_MARGIN: Duration = Duration::from_secs(1);
 /// So many warnings of a stream wait at most until they are told; meanwhile it waits.
 const WARNINGS_WAITING_MAX: usize = 16;
 /// So long may repositories take to say what a lost catalog knew.
@@ -112,6 +114,8 @@ struct Post {
     place: Place,
     /// What every job is told beside its words.
     words: Vec<OsString>,
+    /// So long may a job take to stop: it has to be gone before somebody else begins it.
+    grace: Duration,
     watch: Watch,
 }
 
@@ -153,12 +157,15 @@ impl Post {
             listed: Mutex::default(),
             place,
             words,
+            grace: (args.patience / 2).saturating_sub(GRACE_MARGIN.min(args.patience / 8)),
         })
     }
 
     /// The policies' files of one name: itself, or what is in the folder.
     fn expand(&self, path: &Path) -> Vec<File> {
-        if !path.is_dir() {
+        let is_known = self.listed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(path);
+        // What was a folder is one, also while it cannot be looked at.
+        if !is_known && !path.is_dir() {
             return read(path).into_iter().collect();
         }
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +264,7 @@ impl Station for Post {
         words.extend(self.words.iter().cloned());
         let cancel = Cancel::default();
         let served = &task.served;
-        let work = self.hands.job(words, (&served.policy, &served.text), cancel.clone());
+        let work = self.hands.job(words, (&served.policy, &served.text), (cancel.clone(), self.grace));
         heeding(work, &cancel, halt).await
     }
 
@@ -270,7 +277,7 @@ impl Station for Post {
                 self.say(&Told::stream_warns(&due.policy, source, &warning));
             }
         };
-        let streams = self.hands.stream(call, &task.served.policy, cancel.clone(), warns);
+        let streams = self.hands.stream(call, &task.served.policy, (cancel.clone(), self.grace), warns);
         let (answer, ()) = tokio::join!(heeding(streams, &cancel, halt), tells);
         answer
     }

@@ -26,18 +26,19 @@ const JOB_GRACE: Duration = Duration::from_secs(VERB_GRACE.as_secs() + 15);
 const LATEST_MAX: usize = 20;
 
 impl OwnHands {
-    /// Carries out a verb on a policy whose text was read before.
+    /// Carries out a verb on a policy whose text was read before. Asked to stop, it has its time, but no longer than
+    /// stated.
     pub(crate) async fn job(
         &self,
         words: Vec<OsString>,
         (policy, text): (&Policy, &str),
-        cancel: Cancel,
+        (cancel, grace): (Cancel, Duration),
     ) -> Result<Answer, String> {
         let (variables, mut handed) = environment::of_job(policy, &self.ours);
         handed.insert(POLICY_TEXT.to_owned(), Zeroizing::new(text.as_bytes().to_vec()));
         let command = self.job_command(&words, variables);
         let ear = Ear::new(Arc::clone(&self.progress));
-        heard(command, handed, ear, cancel, JOB_GRACE).await
+        heard(command, handed, ear, cancel, JOB_GRACE.min(grace)).await
     }
 
     /// Streams a log until it ends, or is stopped; what it warns of meanwhile is told as it comes.
@@ -45,7 +46,7 @@ impl OwnHands {
         &self,
         call: &Call,
         policy: &Policy,
-        cancel: Cancel,
+        (cancel, grace): (Cancel, Duration),
         warns: mpsc::Sender<String>,
     ) -> Result<Answer, String> {
         let hands = self.clone().of(policy);
@@ -53,7 +54,7 @@ impl OwnHands {
         let mut ear = Ear::new(Arc::clone(&self.progress));
         (ear.lines, ear.problems, ear.whole) = (Kept::new(0, LATEST_MAX), Kept::new(0, LATEST_MAX), false);
         ear.warns = Some(warns);
-        apart(move || listened(command, &hand, ear, &cancel, VERB_GRACE)).await
+        apart(move || listened(command, &hand, ear, &cancel, VERB_GRACE.min(grace))).await
     }
 
     fn job_command(&self, words: &[OsString], mut variables: Variables) -> Command {

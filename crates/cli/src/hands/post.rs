@@ -10,7 +10,7 @@ use crate::wire_up::{
     send_webhook,
 };
 use async_trait::async_trait;
-use holdfast_scheduler::alert::digest::facts;
+use holdfast_scheduler::alert::digest::{facts, unprotected};
 use holdfast_scheduler::alert::{Facts, Laid, Loudness, Message, Outcome, Post, lay};
 use holdfast_scheduler::hands::{Hands, Program};
 use holdfast_scheduler::policy::secret::SecretRef;
@@ -29,11 +29,18 @@ pub(crate) struct OwnPost {
     hands: OwnHands,
     /// Certificates that are trusted beside the system's.
     trusted: Option<PathBuf>,
+    /// The files of all policies of this host, where they are known.
+    files: Vec<String>,
 }
 
 impl OwnPost {
     pub(crate) fn new(hands: OwnHands, trusted: Option<PathBuf>) -> Self {
-        Self { hands, trusted }
+        Self { hands, trusted, files: Vec::new() }
+    }
+
+    /// Knows all policies of this host by their files: what none of them backs up is told in digests.
+    pub(crate) fn of_all(self, files: impl IntoIterator<Item = String>) -> Self {
+        Self { files: files.into_iter().collect(), ..self }
     }
 
     fn sender(&self) -> Result<Sender, Outcome> {
@@ -134,7 +141,11 @@ impl Post for OwnPost {
     }
 
     async fn facts(&self, known: &Known) -> Facts {
-        facts(&self.hands, known).await
+        let facts = facts(&self.hands, known).await;
+        match &*self.files {
+            [] => facts,
+            files => Facts { unprotected: unprotected(&self.hands, files).await, ..facts },
+        }
     }
 }
 

@@ -3,11 +3,16 @@
 //! On purpose not here: where they are to come from.
 
 use crate::fault::{Code, Fault};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Bytes that are wiped when they are dropped.
@@ -15,6 +20,8 @@ pub(crate) type Bytes = Zeroizing<Vec<u8>>;
 
 /// Nobody types more than this; a larger file is the wrong one.
 const SECRET_BYTES_MAX: usize = 1 << 20;
+/// So long may a program take to print one: everything else waits for it.
+const PRINTED_WITHIN: Duration = Duration::from_secs(60);
 /// What most secrets fit in.
 const USUAL_BYTES: usize = 4096;
 
@@ -88,7 +95,10 @@ pub(super) fn of_shell(command: &OsStr) -> Result<Bytes, Fault> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).stdin(stdin);
     // What it prints may be the secret; its text may be one too: neither is repeated.
-    said_by(shell, || Fault::failed("the password command failed", "run it yourself to see what it prints"))
+    // A person may be asked something by it, and takes her time.
+    said_by(shell, None, || {
+        Fault::failed("the password command failed", "run it yourself to see what it prints")
+    })
 }
 
 /// Runs a program without a shell, and takes what it prints. Neither its words nor what it prints is repeated.
@@ -102,14 +112,59 @@ pub(crate) fn printed<'a>(
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     hidden.into_iter().for_each(|name| _ = command.env_remove(name));
-    said_by(command, fault)
+    // Where a person sits she may be asked something, and can end it; where nobody does, what hangs is ended.
+    let within = Some(PRINTED_WITHIN).filter(|_| !io::stderr().is_terminal());
+    said_by(command, within, fault)
 }
 
-fn said_by(mut command: Command, fault: impl Fn() -> Fault) -> Result<Bytes, Fault> {
+/// Kills a program that takes too long, with all of its group.
+struct Watch {
+    over: Arc<(Mutex<bool>, Condvar)>,
+    killer: JoinHandle<bool>,
+}
+
+impl Watch {
+    fn begin(child: &Child, within: Duration) -> Self {
+        let over = Arc::new((Mutex::new(false), Condvar::new()));
+        let (waits, group) = (Arc::clone(&over), Pid::from_child(child));
+        let killer = std::thread::spawn(move || {
+            let (is_over, rings) = &*waits;
+            let is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = rings.wait_timeout_while(is_over, within, |over| !*over);
+            let (_is_over, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            // It is not waited for before this thread ends, so its number is still its own.
+            waited.timed_out() && kill_process_group(group, Signal::KILL).is_ok()
+        });
+        Self { over, killer }
+    }
+
+    /// It said all; whether it was killed.
+    fn end(self) -> bool {
+        let (is_over, rings) = &*self.over;
+        *is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        rings.notify_all();
+        self.killer.join().unwrap_or(false)
+    }
+}
+
+fn said_by(
+    mut command: Command,
+    within: Option<Duration>,
+    fault: impl Fn() -> Fault,
+) -> Result<Bytes, Fault> {
     super::keep_from(&mut command);
+    if within.is_some() {
+        // With what it starts: that would keep the pipe open.
+        command.process_group(0);
+    }
     let child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut child = child.map_err(|error| fault().because(&error))?;
+    let watch = within.map(|within| Watch::begin(&child, within));
     let said = child.stdout.take().map(bounded).transpose();
+    if watch.is_some_and(|watch| watch.end()) {
+        child.wait().map_err(|error| fault().because(&error))?;
+        return Err(Fault { why: vec!["it did not end in time, and was killed".to_owned()], ..fault() });
+    }
     // Its end of the pipe is closed: a program that says too much does not wait for us.
     let status = child.wait().map_err(|error| fault().because(&error))?;
     let said = said.map_err(|error| fault().because(&error))?.unwrap_or_default();
@@ -157,6 +212,23 @@ mod tests {
         assert!(endless.len() > SECRET_BYTES_MAX && endless.len() <= 2 * SECRET_BYTES_MAX);
         let words = ["sh", "-c", "yes"].map(str::to_owned);
         assert!(printed(&words, []).is_err(), "it ends of the pipe that is closed");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_what_it_started() {
+        let fault = || Fault::failed("x", "y");
+        let of = |text: &str, within: u64| {
+            let mut command = Command::new("sh");
+            command.args(["-c", text]);
+            said_by(command, Some(Duration::from_millis(within)), fault)
+        };
+        assert_eq!(*of("echo a", 60_000).unwrap(), *b"a\n");
+        let begun = std::time::Instant::now();
+        let hangs = of("sleep 600 & sleep 600", 50).unwrap_err();
+        assert!(
+            hangs.to_string().contains("in time") && begun.elapsed() < Duration::from_secs(60),
+            "{hangs}"
+        );
     }
 
     #[test]

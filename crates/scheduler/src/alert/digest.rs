@@ -13,7 +13,10 @@ use crate::status::{Known, SourceState, State, Status, size_of, span_of};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use std::ffi::OsString;
 
+/// So many things that nobody backs up are named.
+const UNPROTECTED_SHOWN: usize = 10;
 /// What is told of the past.
 const WEEK: SignedDuration = SignedDuration::from_hours(24 * 7);
 
@@ -27,6 +30,8 @@ pub struct Facts {
     /// The ends of the chains of evidence, as `evidence verify --expect` takes them: whoever has them
     /// elsewhere sees later whether anything before them was changed.
     pub heads: Vec<String>,
+    /// What of this host no policy backs up; none where nobody can tell.
+    pub unprotected: Option<Vec<String>>,
 }
 
 /// Asks for it.
@@ -48,6 +53,19 @@ pub async fn facts(hands: &dyn Hands, known: &Known) -> Facts {
         facts.heads = heads.map(str::to_owned).collect();
     }
     facts
+}
+
+/// Asks what of this host no policy backs up, of the files of all that it has.
+pub async fn unprotected(hands: &dyn Hands, files: &[String]) -> Option<Vec<String>> {
+    let words = ["policy", "coverage", "--offline", "--"].into_iter().chain(files.iter().map(String::as_str));
+    let call = Call { words: words.map(OsString::from).collect(), ..Call::default() };
+    let answer = hands.verb(call).await.ok()?;
+    answer.line("summary")?;
+    let left = answer.all("coverage").filter(|line| line["state"] == "not_protected");
+    Some(
+        left.filter_map(|line| Some(format!("{} ({})", line["path"].as_str()?, line["about"].as_str()?)))
+            .collect(),
+    )
 }
 
 fn drills(lines: &[&Value], policy: &str, now: Timestamp) -> [u64; 4] {
@@ -152,6 +170,7 @@ fn lines(of: Of<'_>, now: Timestamp) -> Vec<String> {
     if let Some(stored) = of.facts.stored {
         lines.push(format!("stored: {}", size_of(stored)));
     }
+    lines.extend(of.facts.unprotected.as_deref().map(not_protected));
     let open = of.alerts.iter().filter(|alert| alert.open);
     let open: Vec<String> = open.map(|alert| open_alert(alert, now)).collect();
     lines.push(if open.is_empty() {
@@ -169,6 +188,18 @@ fn lines(of: Of<'_>, now: Timestamp) -> Vec<String> {
         of.facts.heads.iter().map(|head| format!("evidence: holdfast evidence verify --expect {head}")),
     );
     lines
+}
+
+fn not_protected(left: &[String]) -> String {
+    if left.is_empty() {
+        return "not protected on this host: nothing".to_owned();
+    }
+    let more = match left.len().saturating_sub(UNPROTECTED_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown = left.iter().take(UNPROTECTED_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    format!("NOT PROTECTED on this host: {shown}{more}; see holdfast policy coverage")
 }
 
 fn of_source(source: &SourceState, zone: &TimeZone, now: Timestamp) -> String {

@@ -77,7 +77,12 @@ impl Post for FakePost {
     }
 
     async fn facts(&self, _known: &Known) -> Facts {
-        Facts { stored: Some(3 << 30), drills: Some([1, 0, 0, 2]), heads: vec!["3f2a:17:abcd".to_owned()] }
+        Facts {
+            stored: Some(3 << 30),
+            drills: Some([1, 0, 0, 2]),
+            heads: vec!["3f2a:17:abcd".to_owned()],
+            unprotected: Some(vec!["/mnt/data (ext4 of /dev/sdb1)".to_owned()]),
+        }
     }
 }
 
@@ -261,6 +266,7 @@ async fn a_digest_and_a_test_go_once_however_many_look() {
         "shop/db: last good 2026-11-30T08:00:00+09:00 (0 s ago, limit 1 h); never proven; ok",
         "copy offsite: has everything",
         "drills of the week: 1 passed, 0 failed, 0 proved nothing, 2 due and not run",
+        "NOT PROTECTED on this host: /mnt/data (ext4 of /dev/sdb1); see holdfast policy coverage",
         "stored: 3 GiB",
         "open alerts: none",
         "evidence: holdfast evidence verify --expect 3f2a:17:abcd",

@@ -180,3 +180,15 @@ async fn a_claim_does_not_look_through_what_has_ended() {
     assert_eq!(catalog.clean(at(-1)).await.unwrap().jobs, 100_000);
     eprintln!("100,000 jobs forgotten in {:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn one_that_others_brought_up_to_date_or_emptied_is_not_used_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&Place::File(dir.path().join("catalog"))).await.unwrap();
+    catalog.is_as_known().await.unwrap();
+    catalog.base.execute(&ask("INSERT INTO @holdfast_catalog (version) VALUES (99)")).await.unwrap();
+    let error = catalog.is_as_known().await.unwrap_err();
+    assert!(matches!(error, CatalogError::Later { version: 99, .. }), "{error}");
+    catalog.base.execute(&ask("DELETE FROM @holdfast_catalog")).await.unwrap();
+    assert!(matches!(catalog.is_as_known().await.unwrap_err(), CatalogError::Damaged { .. }));
+}

@@ -18,8 +18,6 @@ pub struct Cleaned {
     pub jobs: u64,
     /// Runs.
     pub runs: u64,
-    /// Workers that were not seen since.
-    pub workers: u64,
 }
 
 /// Jobs that ended, with a newer one that ended alike. The newest of each kind are found first: to look for
@@ -50,18 +48,12 @@ const RUNS: &str = "
     )";
 
 impl Catalog {
-    /// Forgets jobs and runs that ended or began before a moment, but for the last of each kind and
-    /// outcome, and workers that were not seen since.
+    /// Forgets jobs and runs that ended or began before a moment, but for the last of each kind and outcome.
     ///
     /// # Errors
     /// It cannot be written.
     pub async fn clean(&self, before: Timestamp) -> Result<Cleaned, CatalogError> {
-        let workers = ask("DELETE FROM @worker WHERE last_seen < $1").with(before);
-        Ok(Cleaned {
-            jobs: self.delete_all(JOBS, before).await?,
-            runs: self.delete_all(RUNS, before).await?,
-            workers: self.base.execute(&workers).await?,
-        })
+        Ok(Cleaned { jobs: self.delete_all(JOBS, before).await?, runs: self.delete_all(RUNS, before).await? })
     }
 
     async fn delete_all(&self, text: &str, before: Timestamp) -> Result<u64, CatalogError> {

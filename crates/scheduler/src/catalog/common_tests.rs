@@ -43,6 +43,8 @@ cases! {
     no_two_jobs_of_a_group_run_at_once
     a_dead_workers_job_is_taken_over_and_it_changes_nothing_any_more
     what_loses_its_workers_too_often_is_given_up_and_told
+    what_nobody_began_gives_way_to_the_next_at_once
+    a_claim_is_its_workers_and_none_is_for_years
     workers_are_seen
     what_is_old_is_forgotten_but_for_the_last_of_each_outcome
     what_several_enter_at_once_stands_there_once
@@ -209,6 +211,43 @@ async fn what_loses_its_workers_too_often_is_given_up_and_told(on: &dyn Fresh) {
     assert!(claim(&catalog, "w", 1000).await.is_some());
 }
 
+async fn what_nobody_began_gives_way_to_the_next_at_once(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    catalog.enter(&due("shop", 1), at(1)).await.unwrap();
+    let waits = catalog.free_jobs("shop").await.unwrap()[0].id;
+    assert!(catalog.enter_instead(&due("shop", 2), waits, "a later one", at(2)).await.unwrap());
+    // Whoever does not know whether it was written says it again.
+    assert!(!catalog.enter_instead(&due("shop", 2), waits, "a later one", at(2)).await.unwrap());
+    let jobs = catalog.jobs("shop", 9).await.unwrap();
+    let skipped = JobEnd::Skipped { why: "a later one".into() };
+    assert_eq!((jobs.len(), &jobs[0].state), (2, &JobState::Free));
+    assert_eq!(jobs[1].state, JobState::Ended { at: at(2), end: skipped });
+    // One that somebody began goes on.
+    let begun = claim(&catalog, "w", 3).await.unwrap();
+    assert!(!catalog.enter_instead(&due("shop", 4), begun.job, "a later one", at(4)).await.unwrap());
+    assert!(catalog.finish(&begun, &done(), at(5)).await.unwrap());
+    assert_eq!(catalog.free_jobs("shop").await.unwrap().len(), 1);
+    assert_eq!(claim(&catalog, "w", 6).await.unwrap().due.scheduled_for, at(4));
+}
+
+async fn a_claim_is_its_workers_and_none_is_for_years(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    catalog.enter(&due("shop", 1), at(1)).await.unwrap();
+    let own = claim(&catalog, "own", 2).await.unwrap();
+    // A server that lost what it last wrote gave the same fence twice.
+    let other = Claim { worker: "other".into(), ..own.clone() };
+    assert!(!catalog.renew(&other, at(3), TERM).await.unwrap());
+    assert!(!catalog.finish(&other, &done(), at(3)).await.unwrap());
+    assert!(!catalog.give_back(&other).await.unwrap());
+    assert!(catalog.renew(&own, at(3), TERM).await.unwrap());
+    // Who works on it knows better than a clock; who does not, takes it back.
+    let busy = BTreeSet::from([own.job]);
+    assert!(catalog.take_back_but(at(999), &busy).await.unwrap().is_empty());
+    // It was claimed by a clock that was years ahead, and the power went.
+    assert!(catalog.renew(&own, at(300_000_000), TERM).await.unwrap());
+    assert_eq!(catalog.take_back(at(4)).await.unwrap().len(), 1);
+}
+
 async fn workers_are_seen(on: &dyn Fresh) {
     let catalog = on.catalog().await;
     catalog.seen(&worker("a", &["x"]), at(1)).await.unwrap();
@@ -241,10 +280,12 @@ async fn what_is_old_is_forgotten_but_for_the_last_of_each_outcome(on: &dyn Fres
 
     // What ended at that moment or later stays.
     let cleaned = catalog.clean(at(2)).await.unwrap();
-    assert_eq!(cleaned, Cleaned { jobs: 1, runs: 2, workers: 0 });
+    assert_eq!(cleaned, Cleaned { jobs: 1, runs: 2 });
     let cleaned = catalog.clean(at(50)).await.unwrap();
-    assert_eq!(cleaned, Cleaned { jobs: 2, runs: 5, workers: 1 });
+    assert_eq!(cleaned, Cleaned { jobs: 2, runs: 5 });
     assert_eq!(catalog.clean(at(50)).await.unwrap(), Cleaned::default());
+    assert_eq!(catalog.forget_workers(at(2)).await.unwrap(), 0);
+    assert_eq!(catalog.forget_workers(at(50)).await.unwrap(), 1);
     let jobs = catalog.jobs("shop", 99).await.unwrap();
     let left: Vec<_> = jobs.iter().map(|job| job.due.scheduled_for.as_second() - at(0).as_second()).collect();
     assert_eq!(left, [7, 6, 5, 3]);

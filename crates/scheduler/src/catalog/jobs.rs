@@ -16,6 +16,7 @@
 use super::base::{Ask, Change, Row, ask};
 use super::{Catalog, CatalogError};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// So often a job is begun whose workers are lost; then it has failed.
@@ -25,6 +26,8 @@ pub const ATTEMPTS_MAX: u32 = 5;
 const LOST_CODE: u8 = 1;
 /// So often a claim is tried again because another worker was faster.
 const RACES_MAX: u32 = 100;
+/// No claim is for longer.
+pub const CLAIM_MAX: Duration = Duration::from_secs(24 * 3600);
 /// So many are taken back at once.
 const TAKEN_BACK_MAX: u32 = 1000;
 
@@ -81,6 +84,8 @@ pub struct Claim {
     pub fence: i64,
     /// How often it was begun, with this time.
     pub attempt: u32,
+    /// Whose it is. Where a server lost what it last wrote, two may have the same fence.
+    pub worker: String,
 }
 
 /// How a job ends.
@@ -157,7 +162,7 @@ pub struct Job {
 }
 
 /// What a job is, as far as [`due`] reads it.
-const DUE: &str = "id, policy, activity, source, scheduled_for, missed, labels, group_names";
+pub(super) const DUE: &str = "id, policy, activity, source, scheduled_for, missed, labels, group_names";
 
 impl Catalog {
     /// Enters what is due; false if it stands there already, whatever became of it.
@@ -166,6 +171,34 @@ impl Catalog {
     /// It cannot be written.
     pub async fn enter(&self, due: &Due, now: Timestamp) -> Result<bool, CatalogError> {
         self.enter_with(&[(due, None)], now).await
+    }
+
+    /// Enters what is due, in place of a job that nobody began yet, which ends by it: both or neither. True if that
+    /// one ended now.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn enter_instead(
+        &self,
+        due: &Due,
+        waits: i64,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        let due = whole(due);
+        self.base
+            .within(async {
+                let mut change = self.base.change().await?;
+                let Some(row) = change.row(&entering(&due, now, None)).await? else {
+                    change.undo().await?;
+                    return Ok(false);
+                };
+                needs(&mut change, row.number("id")?, &due).await?;
+                let ended = end_waiting(&mut change, waits, why, now).await?;
+                change.commit().await?;
+                Ok(ended)
+            })
+            .await
     }
 
     /// Enters what was due and is not to be done any more, so that nobody enters it again; false if it
@@ -269,7 +302,8 @@ impl Catalog {
                     claimed_until = $2 WHERE id = $3 RETURNING fence, attempt";
         let row = change.row(&ask(text).with(&worker.name).with(until).with(job)).await?;
         let row = row.ok_or(sqlx::Error::RowNotFound)?;
-        let claim = Claim { job, due, fence: row.number("fence")?, attempt: row.count("attempt")? };
+        let (fence, attempt) = (row.number("fence")?, row.count("attempt")?);
+        let claim = Claim { job, due, fence, attempt, worker: worker.name.clone() };
         change.commit().await?;
         Ok(Tried::Claimed(claim))
     }
@@ -285,9 +319,8 @@ impl Catalog {
                 let mut change = self.base.change().await?;
                 let until = later(self.moment(&mut change, now).await?, term);
                 let text =
-                    "UPDATE @job SET claimed_until = $1 WHERE id = $2 AND fence = $3 AND state = 'running'";
-                let renewed =
-                    change.execute(&ask(text).with(until).with(claim.job).with(claim.fence)).await?;
+                    "UPDATE @job SET claimed_until = $1 WHERE id = $2 AND fence = $3 AND worker = $4 AND state = 'running'";
+                let renewed = change.execute(&ask(text).with(until).of(claim)).await?;
                 change.commit().await?;
                 Ok(renewed > 0)
             })
@@ -302,13 +335,13 @@ impl Catalog {
     pub async fn finish(&self, claim: &Claim, end: &JobEnd, now: Timestamp) -> Result<bool, CatalogError> {
         let (state, code, message) = ending(end);
         let text = "UPDATE @job SET state = $1, ended = $2, code = $3, message = $4 \
-                    WHERE id = $5 AND fence = $6 AND state = 'running'";
+                    WHERE id = $5 AND fence = $6 AND worker = $7 AND state = 'running'";
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
                 let now = self.moment(&mut change, now).await?;
                 let ask = ask(text).with(state).with(now).with(code).with(message);
-                if change.execute(&ask.with(claim.job).with(claim.fence)).await? == 0 {
+                if change.execute(&ask.of(claim)).await? == 0 {
                     let known = is_ended(&mut change, claim).await;
                     change.undo().await?;
                     return known;
@@ -327,16 +360,33 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn take_back(&self, now: Timestamp) -> Result<Vec<TakenBack>, CatalogError> {
+        self.take_back_but(now, &BTreeSet::new()).await
+    }
+
+    /// The same for whoever works on some jobs, and so knows better of those.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn take_back_but(
+        &self,
+        now: Timestamp,
+        at_work: &BTreeSet<i64>,
+    ) -> Result<Vec<TakenBack>, CatalogError> {
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
                 let now = self.moment(&mut change, now).await?;
                 let text = format!(
-                    "SELECT {DUE}, worker, attempt FROM @job WHERE state = 'running' AND claimed_until < $1 \
-                     ORDER BY id LIMIT {TAKEN_BACK_MAX} THAT ARE FREE"
+                    "SELECT {DUE}, worker, attempt FROM @job WHERE state = 'running' \
+                     AND (claimed_until < $1 OR claimed_until > $2) ORDER BY id LIMIT {TAKEN_BACK_MAX} THAT ARE FREE"
                 );
+                // Nobody claims for so long: it was done by a clock that was far ahead.
+                let ask = ask(text).with(now).with(later(now, CLAIM_MAX));
                 let mut taken = Vec::new();
-                for row in change.rows(&ask(text).with(now)).await? {
+                for row in change.rows(&ask).await? {
+                    if at_work.contains(&row.number("id")?) {
+                        continue;
+                    }
                     taken.push(take_one_back(&mut change, &row, now).await?);
                 }
                 change.commit().await?;
@@ -345,11 +395,11 @@ impl Catalog {
             .await
     }
 
-    /// Remembers that a worker is there.
+    /// Remembers that a worker is there; what time it is where claims are judged.
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<(), CatalogError> {
+    pub async fn seen(&self, worker: &Worker, now: Timestamp) -> Result<Timestamp, CatalogError> {
         let text =
             "INSERT INTO @worker (name, host, labels, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)
                     ON CONFLICT (name) DO UPDATE SET host = $2, labels = $3, last_seen = $4";
@@ -359,7 +409,8 @@ impl Catalog {
                 let now = self.moment(&mut change, now).await?;
                 let ask = ask(text).with(&worker.name).with(&worker.host).with(&list(&worker.labels));
                 change.execute(&ask.with(now)).await?;
-                change.commit().await
+                change.commit().await?;
+                Ok(now)
             })
             .await
     }
@@ -411,6 +462,13 @@ impl Catalog {
         }
         let row = change.row(&ask("SELECT THE TIME AS now")).await?;
         row.ok_or(sqlx::Error::RowNotFound)?.moment("now")
+    }
+}
+
+impl Ask {
+    /// Adds what a claim is known by: the job, the fence, the worker.
+    pub(super) fn of(self, claim: &Claim) -> Self {
+        self.with(claim.job).with(claim.fence).with(&claim.worker)
     }
 }
 
@@ -484,6 +542,21 @@ pub(super) fn fitting(worker: &Worker) -> Ask {
     worker.labels.iter().fold(ask(text), Ask::with)
 }
 
+/// Ends a job that nobody began; false if somebody did.
+pub(super) async fn end_waiting(
+    change: &mut Change,
+    job: i64,
+    why: &str,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let text = "UPDATE @job SET state = 'skipped', ended = $1, message = $2 WHERE id = $3 AND state = 'free'";
+    let ended = change.execute(&ask(text).with(now).with(why).with(job)).await? > 0;
+    if ended {
+        forget_needs(change, job).await?;
+    }
+    Ok(ended)
+}
+
 /// Takes all groups of a job; false if another job has one of them, which may have been faster just now.
 async fn take_groups(change: &mut Change, job: i64) -> Result<bool, sqlx::Error> {
     // In one order for all, so that nobody waits in a circle.
@@ -501,8 +574,9 @@ async fn let_go(change: &mut Change, job: i64) -> Result<(), sqlx::Error> {
 
 /// Whether it ended by this very claim.
 async fn is_ended(change: &mut Change, claim: &Claim) -> Result<bool, sqlx::Error> {
-    let text = "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND state IN ('done', 'skipped')";
-    Ok(change.row(&ask(text).with(claim.job).with(claim.fence)).await?.is_some())
+    let text =
+        "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND worker = $3 AND state IN ('done', 'skipped')";
+    Ok(change.row(&ask(text).of(claim)).await?.is_some())
 }
 
 async fn take_one_back(change: &mut Change, row: &Row, now: Timestamp) -> Result<TakenBack, sqlx::Error> {
@@ -543,7 +617,7 @@ fn due(row: &Row) -> Result<Due, sqlx::Error> {
     })
 }
 
-fn job(row: &Row) -> Result<Job, sqlx::Error> {
+pub(super) fn job(row: &Row) -> Result<Job, sqlx::Error> {
     let unknown = |state: &str| sqlx::Error::Decode(format!("a job is `{state}`, which is no state").into());
     let at = || row.moment("ended");
     let message = || row.maybe_text("message").map(Option::unwrap_or_default);

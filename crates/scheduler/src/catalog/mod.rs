@@ -27,7 +27,7 @@ mod rebuild_tests;
 pub use alerts::{Entry, Record as ChannelRecord, Sending, Waiting, Ways};
 pub use clean::Cleaned;
 pub use error::CatalogError;
-pub use jobs::{ATTEMPTS_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, TakenBack, Worker};
+pub use jobs::{ATTEMPTS_MAX, CLAIM_MAX, Claim, Due, Job, JobEnd, JobState, SeenWorker, TakenBack, Worker};
 pub use place::{Place, Server};
 pub use rebuild::{Rebuilt, rebuild};
 pub use standing::Open;

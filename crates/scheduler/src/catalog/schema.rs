@@ -177,6 +177,14 @@ async fn version(base: &Base) -> Result<i64, CatalogError> {
     judge(base, seen.await?)
 }
 
+/// Refuses one that is of another version by now, or gone.
+pub(super) async fn assert_known(base: &Base) -> Result<(), CatalogError> {
+    match version(base).await? {
+        VERSION => Ok(()),
+        _ => Err(base.named.damaged("its tables are gone".to_owned())),
+    }
+}
+
 /// What there is, and of which version.
 async fn look(change: &mut Change) -> Result<(Found, i64), sqlx::Error> {
     let found = found(change).await?;

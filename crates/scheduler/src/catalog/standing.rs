@@ -3,8 +3,12 @@
 //! On purpose not here: claiming and ending, which `jobs` has.
 
 use super::base::{Row, ask};
-use super::{Catalog, CatalogError, Claim};
+use super::jobs::{DUE, end_waiting, job};
+use super::{Catalog, CatalogError, Claim, Job, schema};
 use jiff::Timestamp;
+
+/// So many that wait are told at once.
+const FREE_MAX: u32 = 1000;
 
 /// A job that is not done yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,20 +73,26 @@ impl Catalog {
     /// # Errors
     /// It cannot be written.
     pub async fn supersede(&self, job: i64, why: &str, now: Timestamp) -> Result<bool, CatalogError> {
-        let text =
-            "UPDATE @job SET state = 'skipped', ended = $1, message = $2 WHERE id = $3 AND state = 'free'";
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
-                let ended = change.execute(&ask(text).with(now).with(why).with(job)).await?;
-                for table in ["job_label", "job_group"] {
-                    let gone = format!("DELETE FROM @{table} WHERE job = $1 AND $2 > 0");
-                    change.execute(&ask(gone).with(job).with(u32::from(ended > 0))).await?;
-                }
+                let ended = end_waiting(&mut change, job, why, now).await?;
                 change.commit().await?;
-                Ok(ended > 0)
+                Ok(ended)
             })
             .await
+    }
+
+    /// The jobs of a policy that nobody began yet, the oldest first.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn free_jobs(&self, policy: &str) -> Result<Vec<Job>, CatalogError> {
+        let text = format!(
+            "SELECT {DUE}, state, worker, claimed_until, attempt, entered, ended, code, message FROM @job \
+             WHERE policy = $1 AND state = 'free' ORDER BY scheduled_for, id LIMIT {FREE_MAX}"
+        );
+        self.all(&ask(text).with(policy), job).await
     }
 
     /// Gives a job back that was stopped: it is free at once, and does not count as begun. False if it is not the
@@ -92,14 +102,14 @@ impl Catalog {
     /// It cannot be written.
     pub async fn give_back(&self, claim: &Claim) -> Result<bool, CatalogError> {
         let text = "UPDATE @job SET state = 'free', claimed_until = NULL, attempt = attempt - 1 \
-                    WHERE id = $1 AND fence = $2 AND state = 'running'";
+                    WHERE id = $1 AND fence = $2 AND worker = $3 AND state = 'running'";
         // Who asks again because no answer came gets the same one.
-        let known = "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND state = 'free'";
+        let known = "SELECT id FROM @job WHERE id = $1 AND fence = $2 AND worker = $3 AND state = 'free'";
         self.base
             .within(async {
                 let mut change = self.base.change().await?;
-                if change.execute(&ask(text).with(claim.job).with(claim.fence)).await? == 0 {
-                    let known = change.row(&ask(known).with(claim.job).with(claim.fence)).await?.is_some();
+                if change.execute(&ask(text).of(claim)).await? == 0 {
+                    let known = change.row(&ask(known).of(claim)).await?.is_some();
                     change.undo().await?;
                     return Ok(known);
                 }
@@ -108,6 +118,23 @@ impl Catalog {
                 Ok(true)
             })
             .await
+    }
+
+    /// Forgets workers that were not seen since a moment.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn forget_workers(&self, before: Timestamp) -> Result<u64, CatalogError> {
+        self.base.execute(&ask("DELETE FROM @worker WHERE last_seen < $1").with(before)).await
+    }
+
+    /// Whether it is still one that this version knows: it may have been brought up to date, moved or emptied by
+    /// others meanwhile.
+    ///
+    /// # Errors
+    /// It is not, or cannot be read.
+    pub async fn is_as_known(&self) -> Result<(), CatalogError> {
+        schema::assert_known(&self.base).await
     }
 
     /// Forgets a worker that says that it leaves.

@@ -78,6 +78,22 @@ pub struct Policy {
     /// Labels that a worker of `serve` needs to run this policy, all of them [default: any worker does].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<String>,
+    /// What of this host, or of its accounts of buckets, nobody wants back for now: `policy coverage` and the digest
+    /// leave it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Ignore>,
+}
+
+/// Something that nobody wants back, for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ignore {
+    /// A mount point, a cluster or a bucket, as `policy coverage` lists it.
+    pub path: String,
+    /// The last day on which it is left out: 2027-06-30.
+    pub until: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Where backups go, and what opens it: a password for everything, or a key for each activity.

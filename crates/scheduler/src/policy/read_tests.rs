@@ -93,7 +93,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             &[
                 "13:1: `hartbeat` is not known | did you mean `heartbeat`? Known here: name, repository, copies, \
              sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks, \
-             workers",
+             workers, ignore",
             ],
         ),
         (
@@ -421,13 +421,28 @@ fn what_was_told_once_is_not_missed_too() {
 }
 
 #[test]
+fn what_is_left_out_of_coverage_has_a_day_and_a_reason() {
+    let with = |ignore: &str| told_with("heartbeat:", &format!("ignore: [ {ignore} ]\nheartbeat:"));
+    assert_eq!(with("{ path: /mnt/cache, until: 2027-06-30, reason: made anew }"), [""; 0]);
+    for (ignore, what) in [
+        ("{ path: mnt, until: 2027-06-30, reason: x }", "`ignore[0].path`: `mnt` is nothing that is listed"),
+        ("{ path: /mnt, until: 2027-02-30, reason: x }", "`ignore[0].until`: `2027-02-30` is no day"),
+        ("{ path: /mnt, until: 2027-06-30, reason: ' ' }", "`ignore[0].reason`: no reason is given"),
+        ("{ path: /mnt, until: 2027-06-30 }", "reason"),
+    ] {
+        let told = with(ignore);
+        assert!(told.len() == 1 && told[0].contains(what), "{told:#?}");
+    }
+}
+
+#[test]
 fn what_is_no_policy_at_all_is_told() {
     assert_eq!(told(""), ["1:1: it is empty | a policy has at least name, repository and sources"]);
     assert_eq!(told("# nothing\n"), told(""));
     assert_eq!(
         told("just text"),
         ["1:1: a section of keys is wanted here, and this is text | its keys: name, \
-         repository, copies, sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks, workers"]
+         repository, copies, sources, schedule, retention, prune, check, objectives, drill, notify, heartbeat, digest, hooks, workers, ignore"]
     );
     assert_eq!(told("a: [1, 2")[0].split(':').next(), Some("1"));
     assert!(told("a: *b")[0].contains("anchor") || told("a: *b")[0].contains("alias"));

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A claim is renewed so often in the time that it holds, and each try may take as long.
-const RENEWALS: u32 = 8;
-/// After so many that failed one after the other it is taken for lost: then most of the time is over.
+const RENEWALS: u32 = 12;
+/// After so many that failed one after the other the work is stopped: half of the time is over then, and in the other
+/// half it has ended.
 const FAILURES_MAX: u32 = 3;
 /// So long is waited before something is tried again, at most.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// Once it is to stop, an end is entered so often; what is not entered then is done anew.
 const LAST_TRIES: u32 = 5;
 /// Each of them may take so long.
@@ -32,10 +33,25 @@ const STREAM_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// What carrying something out came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The job.
-    pub job: i64,
-    /// Its exit code; none where it did not end here.
+    /// The job, and which claim of it.
+    pub key: (i64, i64),
+    /// Its exit code, 0 where it was not to be done; none where it did not end here.
     pub code: Option<u8>,
+}
+
+/// What became of a claim while the work went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// It holds.
+    Held,
+    /// Nobody can tell: the catalog did not answer for long.
+    Unheard,
+    /// Another has it now.
+    Lost,
+}
+
+fn key(claim: &Claim) -> (i64, i64) {
+    (claim.job, claim.fence)
 }
 
 /// How long is waited after so many tries that failed.
@@ -54,17 +70,18 @@ pub(super) async fn carry(
     let name = task.name();
     station.say(&job::told(&task.claim, JobState::Begins, ""));
     let begun = station.counted();
-    let (answer, lost) = {
+    let (answer, hold) = {
         let work = station.carry(&task, &halt);
         while_held(&*station, &catalog, &task.claim, term, &halt, work).await
     };
     let seconds = Some(station.counted().saturating_sub(begun).as_secs_f64());
-    let tell = |state, code, message: String| {
-        let told = JobTold { state, job: name.clone(), code, seconds, message };
+    let tell = |state, code: Option<u8>, message: String| {
+        let shown = code.filter(|_| state != JobState::Skipped);
+        let told = JobTold { state, job: name.clone(), code: shown, seconds, message };
         station.say(&Told::Job(Box::new(told)));
-        Outcome { job: task.claim.job, code }
+        Outcome { key: key(&task.claim), code }
     };
-    if lost {
+    if hold == Hold::Lost {
         return tell(JobState::Lost, None, String::new());
     }
     match job::ended(answer, halt.is_raised()) {
@@ -81,7 +98,7 @@ pub(super) async fn carry(
             let (state, code, message) = match end {
                 JobEnd::Done { code: 0, message } => (JobState::Done, Some(0), message),
                 JobEnd::Done { code, message } => (JobState::Failed, Some(code), message),
-                JobEnd::Skipped { why } => (JobState::Skipped, None, why),
+                JobEnd::Skipped { why } => (JobState::Skipped, Some(0), why),
             };
             match entered {
                 Ok(true) => tell(state, code, message),
@@ -122,7 +139,7 @@ where
     }
 }
 
-/// Lets work go on while the claim holds; then it is asked to stop. What it came to, and whether the claim was lost.
+/// Lets work go on while the claim holds; then it is asked to stop. What it came to, and what became of the claim.
 async fn while_held<T>(
     station: &dyn Station,
     catalog: &Catalog,
@@ -130,24 +147,26 @@ async fn while_held<T>(
     term: Duration,
     halt: &Halt,
     work: impl Future<Output = T>,
-) -> (T, bool) {
+) -> (T, Hold) {
     let mut work = pin!(work);
     let every = term / RENEWALS;
-    let (mut failures, mut lost) = (0, false);
+    let (mut failures, mut hold) = (0, Hold::Held);
     loop {
         tokio::select! {
             biased;
-            done = &mut work => return (done, lost),
-            () = tokio::time::sleep(every), if !lost => {}
+            done = &mut work => return (done, hold),
+            () = tokio::time::sleep(every), if hold != Hold::Lost => {}
         }
         let renewal = catalog.renew(claim, station.now(), term);
         match tokio::time::timeout(every, renewal).await {
-            Ok(Ok(true)) => failures = 0,
-            Ok(Ok(false)) => lost = true,
+            Ok(Ok(true)) => (failures, hold) = (0, Hold::Held),
+            Ok(Ok(false)) => hold = Hold::Lost,
             Ok(Err(_)) | Err(_) => failures += 1,
         }
-        if lost || failures >= FAILURES_MAX {
-            lost = true;
+        if hold != Hold::Lost && failures >= FAILURES_MAX {
+            hold = Hold::Unheard;
+        }
+        if hold != Hold::Held {
             halt.raise();
         }
     }
@@ -163,14 +182,17 @@ pub(super) async fn stream(
     halt: Halt,
 ) -> Outcome {
     let work = again_and_again(&*station, &task, &call, &halt);
-    let ((), lost) = while_held(&*station, &catalog, &task.claim, term, &halt, work).await;
-    if !lost {
+    let ((), hold) = while_held(&*station, &catalog, &task.claim, term, &halt, work).await;
+    let is_lost = match hold {
+        Hold::Lost => true,
         // Whoever serves next takes it up; if this is not entered, when the claim has run out.
-        let _ = insist(&halt, || catalog.give_back(&task.claim)).await;
-    }
-    let state = if lost { JobState::Lost } else { JobState::GivenBack };
+        Hold::Held | Hold::Unheard => {
+            insist(&halt, || catalog.give_back(&task.claim)).await.is_ok_and(|back| !back)
+        }
+    };
+    let state = if is_lost { JobState::Lost } else { JobState::GivenBack };
     station.say(&job::told(&task.claim, state, ""));
-    Outcome { job: task.claim.job, code: None }
+    Outcome { key: key(&task.claim), code: None }
 }
 
 async fn again_and_again(station: &dyn Station, task: &Task, call: &Call, halt: &Halt) {

@@ -124,10 +124,12 @@ pub fn ended(answer: Result<Answer, String>, halted: bool) -> Ended {
     };
     let summary = answer.line("summary").or_else(|| answer.line("drill"));
     let stated = summary.and_then(|line| line["code"].as_u64()).and_then(|code| u8::try_from(code).ok());
-    if halted && stated.is_none_or(|code| code == 130) {
+    // One that was stopped in the middle may have said before what it came to so far: that is no end, but for 0.
+    let is_broken_off = answer.code == 130 && stated != Some(0);
+    if halted && (is_broken_off || stated.is_none_or(|code| code == 130)) {
         return Ended::Stopped;
     }
-    if let Some(why) = summary.and_then(held) {
+    if let Some(why) = summary.and_then(left_undone) {
         return Ended::End(JobEnd::Skipped { why });
     }
     let code = stated.or_else(|| u8::try_from(answer.code).ok()).unwrap_or(1);
@@ -139,13 +141,15 @@ fn one_line((what, next): (String, String)) -> String {
     if next.is_empty() { what } else { format!("{what}; {next}") }
 }
 
-/// Why nothing was done, where a hold kept everything from being done.
-fn held(summary: &serde_json::Value) -> Option<String> {
+/// Why nothing was done, where a hold, or the lack of a key, kept everything from being done.
+fn left_undone(summary: &serde_json::Value) -> Option<String> {
     let steps = summary["steps"].as_array()?;
-    let held = |step: &&serde_json::Value| step["state"] == "held";
-    let first = steps.iter().find(held)?;
-    let done = steps.iter().any(|step| !held(&step) && step["state"] != "not_here");
-    first["message"].as_str().filter(|_| !done).map(str::to_owned)
+    let of = |state: &'static str| steps.iter().filter(move |step| step["state"] == state);
+    if of("held").count() + of("not_here").count() < steps.len() {
+        return None;
+    }
+    let first = of("held").chain(of("not_here")).next()?;
+    first["message"].as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -175,7 +179,7 @@ schedule: { cron: '15 2 * * *' }
         let served = served();
         let mut due = timers::stream(&served.policy, "db", jiff::Timestamp::UNIX_EPOCH);
         (due.activity, due.source) = (activity.to_owned(), source.map(str::to_owned));
-        let claim = Claim { job: 7, due, fence: 3, attempt: 1 };
+        let claim = Claim { job: 7, due, fence: 3, attempt: 1, worker: "w".into() };
         let task = Task { claim, served };
         assert_eq!(task.name().run, "7-3");
         let words = task.words().unwrap_or_default();
@@ -217,6 +221,10 @@ schedule: { cron: '15 2 * * *' }
         assert_eq!(ended(answer(130, summary(0)), true), done(0));
         assert_eq!(ended(answer(0, summary(0)), false), done(0));
         let drill = json!({ "message_type": "drill", "code": 20 });
+        // It said so far that it proved nothing.
+        let nothing = json!({ "message_type": "drill", "code": 23 });
+        assert_eq!(ended(answer(130, nothing.clone()), true), Ended::Stopped);
+        assert!(matches!(ended(answer(23, nothing), true), Ended::End(JobEnd::Done { code: 23, .. })));
         assert!(matches!(ended(answer(20, drill), false), Ended::End(JobEnd::Done { code: 20, .. })));
         match ended(Err("cannot start".into()), false) {
             Ended::End(JobEnd::Done { code: 1, message }) => assert_eq!(message, "cannot start"),
@@ -233,6 +241,9 @@ schedule: { cron: '15 2 * * *' }
         };
         let skipped = Ended::End(JobEnd::Skipped { why: "held".into() });
         assert_eq!(ended(steps(&["held", "not_here"]), false), skipped);
+        assert_eq!(ended(steps(&["not_here", "not_here"]), false), skipped);
+        assert_ne!(ended(steps(&["not_here", "done"]), false), skipped);
+        assert_ne!(ended(steps(&[]), false), skipped);
         assert_ne!(ended(steps(&["held", "done"]), false), skipped);
         assert_ne!(ended(steps(&["done"]), false), skipped);
     }

@@ -5,7 +5,7 @@
 
 use super::told::{JobState, Told};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// What is written: names, what they mean, and what kind of number it is.
@@ -43,24 +43,20 @@ pub struct Moved {
 pub struct Counted {
     /// By policy, activity and what became of it.
     ended: BTreeMap<(String, String, &'static str), u64>,
-    running: u64,
+    /// The jobs that go on, by their run ids.
+    running: BTreeSet<String>,
 }
 
 impl Counted {
     /// Counts what is told; whether how backups stand may be another by it.
     pub fn note(&mut self, told: &Told) -> bool {
         let Told::Job(told) = told else { return false };
-        match told.state {
-            JobState::Begins => self.running += 1,
-            JobState::Done | JobState::Failed | JobState::GivenBack | JobState::Lost => {
-                self.running = self.running.saturating_sub(1);
-            }
-            // It did not go on here.
-            JobState::Skipped | JobState::TakenBack => {}
-        }
         if told.state == JobState::Begins {
+            self.running.insert(told.job.run.clone());
             return false;
         }
+        // What did not go on here is not among them.
+        self.running.remove(&told.job.run);
         let key = (told.job.policy.clone(), told.job.activity.clone(), told.state.word());
         *self.ended.entry(key).or_default() += 1;
         // What was not begun changed nothing.
@@ -78,7 +74,7 @@ impl Counted {
                 SINCE => vec![format!("{SINCE} {}", since.as_second())],
                 READY => vec![format!("{READY} {}", u8::from(*is_ready))],
                 SIGN => sign_of_life.iter().map(|at| format!("{SIGN} {}", at.as_second())).collect(),
-                RUNNING => vec![format!("{RUNNING} {}", self.running)],
+                RUNNING => vec![format!("{RUNNING} {}", self.running.len())],
                 _ => self.ended.iter().map(line).collect(),
             };
             if !lines.is_empty() {
@@ -106,7 +102,7 @@ mod tests {
 
     fn told(policy: &str, state: JobState) -> Told {
         let job = JobName {
-            run: "1.1".into(),
+            run: policy.into(),
             policy: policy.into(),
             activity: "run".into(),
             source: None,
@@ -126,6 +122,8 @@ mod tests {
         assert!(counted.note(&told("shop", JobState::Failed)));
         for _ in 0..2 {
             assert!(!counted.note(&told("shop", JobState::Skipped)));
+            // A stream that is given back was never a job.
+            assert!(counted.note(&told("stream", JobState::GivenBack)));
         }
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut moved = Moved { now: at(20), since: at(10), is_ready: true, sign_of_life: None };

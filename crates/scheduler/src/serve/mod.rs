@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use told::{Happens, Told};
+use told::{Happens, JobState, Told};
 
 /// So long is waited at most until the next look: other workers end what holds ours up.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(15);
@@ -52,6 +52,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CATALOG_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The past of so many policies is asked for at the same time.
 const RECALLED_AT_ONCE: usize = 4;
+/// A look may take so long until it counts as one that hangs.
+const LOOK_MAX: Duration = Duration::from_secs(600);
+/// Workers of which nothing was heard for so long are forgotten.
+const WORKERS_REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// What ended so long ago is forgotten, but for the last of each kind.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How often that is done.
@@ -188,12 +192,14 @@ pub async fn serve(
     loop {
         service.read_policies().await;
         let mut stop = requests.stop.clone();
+        let looking = Looking::begin(&service.station);
         let look = tokio::select! {
             biased;
             look = service.look() => look,
             // What was claimed and is not begun waits until the claim has run out.
             () = waited(&mut stop, LOOK_GRACE) => break,
         };
+        drop(looking);
         service.station.alive();
         if service.options.once && service.is_over(&look)? {
             break;
@@ -211,6 +217,27 @@ pub async fn serve(
     Ok(service.codes)
 }
 
+/// Says that this lives while a look goes on: a catalog that is far away, or the past of many policies, takes time.
+struct Looking(JoinHandle<()>);
+
+impl Looking {
+    fn begin(station: &Arc<dyn Station>) -> Self {
+        let station = Arc::clone(station);
+        Self(tokio::spawn(async move {
+            for _ in 0..LOOK_MAX.as_secs() / ALIVE_EVERY.as_secs() {
+                tokio::time::sleep(ALIVE_EVERY).await;
+                station.alive();
+            }
+        }))
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Waits until it is to stop, and some time longer.
 async fn waited(stop: &mut watch::Receiver<bool>, grace: Duration) {
     // Nobody who could say it is left: that is as good as said.
@@ -224,8 +251,9 @@ struct AtWork {
     /// The task of ours that it is.
     task: tokio::task::Id,
     halt: Halt,
+    claim: Claim,
     /// The verb, if it is a stream.
-    stream: Option<(Claim, Call)>,
+    stream: Option<Call>,
 }
 
 /// How a look went.
@@ -250,7 +278,8 @@ struct Service {
     failures: u32,
     is_ready: bool,
     at_work: JoinSet<Outcome>,
-    works: BTreeMap<i64, AtWork>,
+    /// By job and claim: one that was lost may still be stopping.
+    works: BTreeMap<(i64, i64), AtWork>,
     minute: Option<JoinHandle<()>>,
     last_minute: Option<Duration>,
     /// When this began, by both clocks.
@@ -302,10 +331,11 @@ impl Service {
     /// Ends streams that the policies do not have as they are, or not any more.
     fn end_streams(&self) {
         for work in self.works.values() {
-            let Some((claim, call)) = &work.stream else { continue };
+            let Some(call) = &work.stream else { continue };
+            let claim = &work.claim;
             let source = claim.due.source.as_deref().unwrap_or_default();
             let served = self.policies.get(&claim.due.policy);
-            let streams = served.filter(|served| timers::streams(&served.policy).contains(&source));
+            let streams = served.filter(|served| timers::streamed_here(&served.policy).contains(&source));
             if streams.and_then(|served| job::stream(served, source)).as_ref() != Some(call) {
                 work.halt.raise();
             }
@@ -321,6 +351,8 @@ impl Service {
                 Look { pause: self.until(next), busy, failed: None }
             }
             Err(why) => {
+                // What is there next time may be another one: moved, emptied, brought up to date.
+                (self.catalog, self.begun) = (None, false);
                 self.lost(&why);
                 self.each_minute();
                 let pause = pause(self.failures, CATALOG_PAUSE_MAX);
@@ -332,15 +364,20 @@ impl Service {
 
     async fn try_to_look(&mut self) -> Result<(Option<Timestamp>, bool), String> {
         let catalog = match &self.catalog {
-            Some(catalog) => catalog.clone(),
+            Some(catalog) => {
+                catalog.is_as_known().await.map_err(|error| error.to_string())?;
+                catalog.clone()
+            }
             None => self.catalog.insert(self.station.catalog().await?).clone(),
         };
-        let now = self.station.now();
         if !self.begun {
             self.recall(&catalog).await.map_err(|error| error.to_string())?;
+            let now = self.station.now();
             self.shift.begin(&catalog, &self.policies, now).await.map_err(|error| error.to_string())?;
             self.begun = true;
         }
+        let now = self.station.now();
+        self.shift.works_on(self.works.keys().map(|(job, _)| *job));
         let mut next = None;
         // What becomes due while it is carried out once is for the next time.
         if !(self.options.once && self.looked) {
@@ -399,6 +436,14 @@ impl Service {
         if let Ok(before) = present.checked_sub(REMEMBERED) {
             catalog.clean(before).await?;
         }
+        if let Ok(before) = present.checked_sub(WORKERS_REMEMBERED) {
+            catalog.forget_workers(before).await?;
+        }
+        self.shift
+            .sweep(catalog, &self.policies, present)
+            .await?
+            .iter()
+            .for_each(|told| self.station.say(told));
         self.last_clean = Some(counted);
         Ok(())
     }
@@ -429,27 +474,35 @@ impl Service {
     fn begin(&mut self, catalog: &Catalog, task: Task) {
         let (station, catalog, term) = (Arc::clone(&self.station), catalog.clone(), self.options.term);
         let halt = Halt::default();
-        let job = task.claim.job;
+        let claim = task.claim.clone();
+        let key = (claim.job, claim.fence);
         let source = task.claim.due.source.as_deref().unwrap_or_default();
         let is_stream = task.claim.due.activity == timers::STREAM;
         let call = job::stream(&task.served, source).filter(|_| is_stream);
-        let stream = call.clone().map(|call| (task.claim.clone(), call));
+        let stream = call.clone();
         let work = match call {
             Some(call) => self.at_work.spawn(carry::stream(station, catalog, task, call, term, halt.clone())),
             None => self.at_work.spawn(carry::carry(station, catalog, task, term, halt.clone())),
         };
-        self.works.insert(job, AtWork { task: work.id(), halt, stream });
+        self.works.insert(key, AtWork { task: work.id(), halt, claim, stream });
+        self.shift.works_on(self.works.keys().map(|(job, _)| *job));
     }
 
     fn ended(&mut self, ended: Result<Outcome, tokio::task::JoinError>) {
         match ended {
-            Ok(Outcome { job, code }) => {
-                self.works.remove(&job);
-                self.codes.extend(code.filter(|code| *code != 0 && self.options.once));
+            Ok(Outcome { key, code }) => {
+                self.works.remove(&key);
+                // What did not end here was not done.
+                let code = code.unwrap_or(1);
+                self.codes.extend(Some(code).filter(|code| *code != 0 && self.options.once));
             }
             // Its claim runs out, and it is done anew.
             Err(error) => {
-                self.works.retain(|_, work| work.task != error.id());
+                let broken = self.works.iter().find(|(_, work)| work.task == error.id());
+                if let Some((key, claim)) = broken.map(|(key, work)| (*key, work.claim.clone())) {
+                    self.works.remove(&key);
+                    self.station.say(&job::told(&claim, JobState::Lost, "what kept it broke off"));
+                }
                 let message = format!("a job broke off by a mistake of holdfast, and is done anew: {error}");
                 self.station.say(&Told::service(Happens::JobBroke, message));
                 self.codes.push(1);
@@ -517,7 +570,8 @@ impl Service {
     /// Asks everything to stop, and waits for it.
     async fn stop(&mut self) {
         if self.options.once && self.at_work.is_empty() {
-            return self.station.minute(self.handed()).await;
+            self.station.minute(self.handed()).await;
+            return self.leave().await;
         }
         self.station.stopping();
         let message = format!("stopping: jobs and streams that are asked to stop: {}", self.works.len());
@@ -530,6 +584,10 @@ impl Service {
             }
         }
         self.minute.take().iter().for_each(JoinHandle::abort);
+        self.leave().await;
+    }
+
+    async fn leave(&self) {
         if let Some(catalog) = &self.catalog {
             // Whoever is not there is not missed; if this is not heard, its silence says the same.
             let _ = catalog.leave(&self.options.me.name).await;

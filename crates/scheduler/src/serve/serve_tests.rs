@@ -173,6 +173,99 @@ fn options(once: bool) -> Options {
     Options { me: me("w"), jobs: 2, term: Duration::from_millis(1600), once, home: None }
 }
 
+/// Policies of one text.
+fn policies(text: &str) -> Policies {
+    let mut policies = Policies::new(None);
+    policies.take(vec![File { path: "/etc/one.yaml".into(), text: Ok(text.to_owned()) }]);
+    policies
+}
+
+async fn shift(catalog: &Catalog, policies: &Policies, name: &str, now: Timestamp) -> Shift {
+    let mut shift = Shift::new(me(name), Duration::from_secs(60));
+    shift.begin(catalog, policies, now).await.unwrap();
+    shift.look(catalog, policies, (now, Duration::ZERO)).await.unwrap();
+    shift
+}
+
+const OPENED: &str = "name: one\nrepository: { url: /r, password: { env: X } }\n";
+const TREE: &str = "sources:\n  tree: { files: { paths: [ /t ] } }\n";
+const MEDIA: &str = "  media: { files: { paths: [ /m ] }, schedule: { cron: '0 * * * *' } }\n";
+
+#[tokio::test]
+async fn who_still_works_on_a_job_neither_takes_it_back_nor_begins_it_again() {
+    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let (catalog, policies) = (fake.open().await, policies(&format!("{OPENED}{HOURLY}")));
+    let mut shift = shift(&catalog, &policies, "w", now).await;
+    let Some(Taken::Task(task)) = shift.claim(&catalog, &policies, now, false).await.unwrap() else {
+        panic!("nothing is due")
+    };
+    shift.works_on([task.claim.job]);
+    // The catalog was away for longer than the claim holds.
+    let later = now + SignedDuration::from_secs(90);
+    let looked = shift.look(&catalog, &policies, (later, Duration::from_secs(90))).await.unwrap();
+    assert!(looked.told.is_empty(), "{looked:?}");
+    assert!(catalog.renew(&task.claim, later, Duration::from_secs(60)).await.unwrap());
+    // Another took it for dead: it is not begun beside itself.
+    let much_later = later + SignedDuration::from_secs(90);
+    assert_eq!(catalog.take_back(much_later).await.unwrap().len(), 1);
+    assert!(shift.claim(&catalog, &policies, much_later, false).await.unwrap().is_none());
+    assert!(!catalog.renew(&task.claim, much_later, Duration::from_secs(60)).await.unwrap());
+    shift.works_on([]);
+    assert!(matches!(
+        shift.claim(&catalog, &policies, much_later, false).await.unwrap(),
+        Some(Taken::Task(again)) if again.claim.job == task.claim.job && again.claim.attempt == 2
+    ));
+}
+
+#[tokio::test]
+async fn who_is_silent_is_not_taken_for_dead_when_the_clock_that_judges_leapt() {
+    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let (catalog, policies) = (fake.open().await, policies(&format!("{OPENED}{HOURLY}")));
+    let mut watches = shift(&catalog, &policies, "watches", now).await;
+    let works = shift(&catalog, &policies, "works", now).await;
+    assert!(works.claim(&catalog, &policies, now, false).await.unwrap().is_some());
+    let mut told = async |counted: u64| {
+        let then = now + SignedDuration::from_secs(3600 + counted.cast_signed());
+        let looked = watches.look(&catalog, &policies, (then, Duration::from_secs(counted))).await.unwrap();
+        let back = |told: &&Told| matches!(told, Told::Job(told) if told.state == JobState::TakenBack);
+        looked.told.iter().filter(back).count()
+    };
+    // An hour ahead in a second; then everybody had the time to be heard.
+    assert_eq!((told(1).await, told(30).await, told(62).await), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn who_has_an_older_text_leaves_alone_what_is_new_and_what_nobody_has_any_more_ends() {
+    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let catalog = fake.open().await;
+    let (newer, older) = (policies(&format!("{OPENED}{TREE}{MEDIA}")), policies(&format!("{OPENED}{TREE}")));
+    shift(&catalog, &newer, "newer", now).await;
+    let behind = shift(&catalog, &older, "older", now).await;
+    assert!(behind.claim(&catalog, &older, now, false).await.unwrap().is_none());
+    assert!(behind.sweep(&catalog, &older, now).await.unwrap().is_empty());
+    let waits = catalog.free_jobs("one").await.unwrap();
+    assert_eq!(waits[0].due.source.as_deref(), Some("media"));
+    // A day later it is not new anywhere.
+    let later = now + SignedDuration::from_hours(25);
+    assert_eq!(behind.sweep(&catalog, &older, later).await.unwrap().len(), 1);
+    assert!(catalog.free_jobs("one").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_there_is_no_key_for_here_is_not_entered_here() {
+    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let catalog = fake.open().await;
+    let reads = "name: one\nrepository: { url: /r, keys: { read: { file: /k } } }\n";
+    let policies = policies(&format!(
+        "{reads}{STREAM}\ncheck: {{ cron: '* * * * *' }}\nprune: {{ cron: '* * * * *' }}\n"
+    ));
+    let mut shift = shift(&catalog, &policies, "w", now).await;
+    let later = now + SignedDuration::from_hours(1);
+    shift.look(&catalog, &policies, (later, Duration::from_secs(3600))).await.unwrap();
+    assert_eq!(catalog.jobs("one", 9).await.unwrap(), []);
+    assert!(shift.claim(&catalog, &policies, later, true).await.unwrap().is_none());
+}
+
 /// A service that goes on.
 struct Going {
     stop: watch::Sender<bool>,
@@ -310,7 +403,7 @@ async fn a_stream_stands_is_begun_again_and_ends_with_its_policy() {
     fake.until("the job is done beside it", |fake| fake.heard(JobState::Done) == 1).await;
     assert_eq!((fake.happened(Happens::StreamBegins), fake.happened(Happens::StreamEnded)), (2, 1));
     // The other worker has no share in it.
-    let labels = vec!["db/stream".to_owned()];
+    let labels = vec!["db/stream/db".to_owned()];
     let other = Worker { name: "other".to_owned(), host: "other".to_owned(), labels };
     let catalog = fake.open().await;
     assert_eq!(catalog.claim(&other, Timestamp::now(), Duration::from_secs(9)).await.unwrap(), None);

@@ -9,11 +9,14 @@ use super::leap::Leaps;
 use super::policies::{Policies, Served};
 use super::timers::{self, Entry, Past, STREAM, Timer, able};
 use super::told::{Happens, JobName, JobState, JobTold, Told};
-use crate::catalog::{Catalog, CatalogError, Claim, Due, JobEnd, Open, TakenBack, Worker};
-use jiff::Timestamp;
-use std::collections::BTreeMap;
+use crate::catalog::{Catalog, CatalogError, Claim, Due, Job, JobEnd, Open, TakenBack, Worker};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What nobody here has a time for may be new at another worker, which has a newer text of its policy; not for so long.
+const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// Who a worker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +35,16 @@ pub struct Shift {
     me: Me,
     term: Duration,
     leaps: Leaps,
+    /// Of the clock by which claims are judged: a server's, where another takes its place, may be another.
+    judged: Leaps,
     /// When each timer is to be looked at again: policy, activity, source.
     asleep: BTreeMap<(String, &'static str, Option<String>), Timestamp>,
     /// Since when policies are known.
     since: BTreeMap<String, Timestamp>,
     /// The time of the last look.
     looked: Option<Timestamp>,
+    /// Jobs that this process still works on, whatever the catalog says.
+    at_work: BTreeSet<i64>,
 }
 
 /// What a look came to.
@@ -66,9 +73,11 @@ impl Shift {
             me,
             term,
             leaps: Leaps::default(),
+            judged: Leaps::default(),
             asleep: BTreeMap::new(),
             since: BTreeMap::new(),
             looked: None,
+            at_work: BTreeSet::new(),
         }
     }
 
@@ -76,6 +85,12 @@ impl Shift {
     #[must_use]
     pub const fn term(&self) -> Duration {
         self.term
+    }
+
+    /// States which jobs this process works on: it lives, so it neither takes them back nor begins them again beside
+    /// themselves.
+    pub fn works_on(&mut self, jobs: impl IntoIterator<Item = i64>) {
+        self.at_work = jobs.into_iter().collect();
     }
 
     /// Since when a policy is known.
@@ -116,14 +131,17 @@ impl Shift {
     ) -> Result<Looked, CatalogError> {
         let mut looked = Looked::default();
         self.clock(now, counted, &mut looked);
-        catalog.seen(&self.worker(policies, None), now).await?;
-        if self.leaps.trusts(counted) {
-            for back in catalog.take_back(now).await? {
+        let judged = catalog.seen(&self.worker(policies, None), now).await?;
+        self.judged.look(judged, counted, self.term);
+        if self.leaps.trusts(counted) && self.judged.trusts(counted) {
+            for back in catalog.take_back_but(now, &self.at_work).await? {
                 looked.told.push(lost_by_another(back));
             }
         }
         for served in policies.all() {
-            for timer in &served.timers {
+            let here = |timer: &&Timer| timers::is_for(&served.policy, timer.activity, &self.me.host);
+            let timers: Vec<&Timer> = served.timers.iter().filter(here).collect();
+            for timer in timers {
                 let next = self.time(catalog, served, timer, now, &mut looked.told).await?;
                 looked.next = earlier(looked.next, next);
             }
@@ -184,7 +202,7 @@ impl Shift {
     /// Sees that there is a job for each stream: it stands until somebody ends it.
     async fn stand(&self, catalog: &Catalog, served: &Served, now: Timestamp) -> Result<(), CatalogError> {
         let policy = &served.policy;
-        for source in timers::streams(policy) {
+        for source in timers::streamed_here(policy) {
             if catalog.open_job(&policy.name, STREAM, Some(source)).await?.is_none() {
                 catalog.enter(&timers::stream(policy, source, now), now).await?;
             }
@@ -205,29 +223,49 @@ impl Shift {
     ) -> Result<Option<Taken>, CatalogError> {
         let worker = self.worker(policies, Some(streams));
         let Some(claim) = catalog.claim(&worker, now, self.term).await? else { return Ok(None) };
+        if self.at_work.contains(&claim.job) {
+            // Another took it for ours that were dead. It is begun anew when what still stops here has stopped.
+            catalog.give_back(&claim).await?;
+            return Ok(None);
+        }
         let Some(served) = policies.get(&claim.due.policy) else {
             let why = "nobody here serves this policy any more".to_owned();
             return Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?)));
         };
-        match self.too_late(served, &claim, now) {
+        match Self::too_late(served, &claim, now) {
             Some(why) => Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?))),
             None => Ok(Some(Taken::Task(Task { claim, served: Arc::clone(served) }))),
         }
     }
 
     /// Why a job that was claimed is not done any more.
-    fn too_late(&self, served: &Served, claim: &Claim, now: Timestamp) -> Option<String> {
+    fn too_late(served: &Served, claim: &Claim, now: Timestamp) -> Option<String> {
         let due = &claim.due;
-        if due.activity == STREAM {
-            let source = due.source.as_deref().unwrap_or_default();
-            let gone = !timers::streams(&served.policy).contains(&source);
-            return gone.then(|| "the policy streams no log of it any more".to_owned());
+        no_time(served, due).or_else(|| timer(served, due)?.clockwork.waited_too_long(due.scheduled_for, now))
+    }
+
+    /// Ends what waits for somebody who has a time for it, and that nobody has here, nor had for a day.
+    ///
+    /// # Errors
+    /// The catalog cannot be used.
+    pub async fn sweep(
+        &self,
+        catalog: &Catalog,
+        policies: &Policies,
+        now: Timestamp,
+    ) -> Result<Vec<Told>, CatalogError> {
+        let mut told = Vec::new();
+        for served in policies.all() {
+            for job in catalog.free_jobs(&served.policy.name).await? {
+                let Job { id, due, entered, .. } = job;
+                let is_old = now.duration_since(entered) > ORPHANED_AFTER;
+                let Some(why) = no_time(served, &due).filter(|_| is_old) else { continue };
+                if catalog.supersede(id, &why, now).await? {
+                    told.push(skipped(due, why));
+                }
+            }
         }
-        let is_its = |timer: &&Timer| timer.activity == due.activity && timer.source == due.source;
-        match served.timers.iter().find(is_its) {
-            None => Some("the policy has no time for it any more".to_owned()),
-            Some(timer) => timer.clockwork.waited_too_long(due.scheduled_for, now),
-        }
+        Ok(told)
     }
 
     async fn skip(
@@ -246,11 +284,26 @@ impl Shift {
         let mut labels = self.me.labels.clone();
         for served in policies.all() {
             for kind in [false, true].into_iter().filter(|kind| streams.is_none_or(|only| only == *kind)) {
-                labels.extend(able(&served.policy, &self.me.host, kind));
+                labels.extend(able(&served.policy, &served.timers, &self.me.host, kind));
             }
         }
         Worker { name: self.me.name.clone(), host: self.me.host.clone(), labels }
     }
+}
+
+/// The timer that a job is of.
+fn timer<'a>(served: &'a Served, due: &Due) -> Option<&'a Timer> {
+    served.timers.iter().find(|timer| timer.activity == due.activity && timer.source == due.source)
+}
+
+/// Why a policy as it is here would not have a job.
+fn no_time(served: &Served, due: &Due) -> Option<String> {
+    if due.activity == STREAM {
+        let source = due.source.as_deref().unwrap_or_default();
+        let gone = !timers::streamed_here(&served.policy).contains(&source);
+        return gone.then(|| "the policy streams no log of it any more".to_owned());
+    }
+    timer(served, due).is_none().then(|| "the policy has no time for it any more".to_owned())
 }
 
 /// Enters a job. One that nobody began yet gives way to it: one run makes up for both.
@@ -264,12 +317,9 @@ async fn enter(
 ) -> Result<(), CatalogError> {
     let waits = waits.filter(|waits| waits.scheduled_for < due.scheduled_for);
     due.missed = due.missed.saturating_add(waits.map_or(0, |waits| waits.missed.saturating_add(1)));
-    if !catalog.enter(&due, now).await? {
-        return Ok(());
-    }
-    let Some(waits) = waits else { return Ok(()) };
+    let Some(waits) = waits else { return catalog.enter(&due, now).await.map(drop) };
     let why = format!("nobody began it before the next was due at {}", timer.shown(due.scheduled_for));
-    if catalog.supersede(waits.job, &why, now).await? {
+    if catalog.enter_instead(&due, waits.job, &why, now).await? {
         told.push(skipped(Due { scheduled_for: waits.scheduled_for, missed: waits.missed, ..due }, why));
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! purpose not here: the catalog, which decides who of them was first.
 
 use crate::catalog::Due;
-use crate::policy::{LogMode, Policy};
+use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
 use crate::schedule::{self, Clockwork, which};
 use jiff::Timestamp;
 
@@ -98,7 +98,8 @@ fn timer(
     let own = if activity == DRILL { format!("{}/{DRILL}", policy.name) } else { policy.name.clone() };
     let groups = std::iter::once(own).chain(group.map(|group| format!("group:{group}"))).collect();
     let source = source.map(str::to_owned);
-    Timer { activity, source, clockwork, groups, labels: labels(policy, activity) }
+    let labels = labels(policy, activity, source.as_deref());
+    Timer { activity, source, clockwork, groups, labels }
 }
 
 /// The job of a stream.
@@ -109,34 +110,57 @@ pub fn stream(policy: &Policy, source: &str, now: Timestamp) -> Due {
         activity: STREAM.to_owned(),
         source: Some(source.to_owned()),
         scheduled_for: now,
-        labels: labels(policy, STREAM),
+        labels: labels(policy, STREAM, Some(source)),
         groups: vec![format!("{}/{source}/{STREAM}", policy.name)],
         missed: 0,
     }
 }
 
-/// What a worker needs for something of a policy: to know the policy, and what that asks for.
-fn labels(policy: &Policy, activity: &str) -> Vec<String> {
-    std::iter::once(knows(&policy.name, activity)).chain(policy.workers.iter().cloned()).collect()
+/// What a worker needs for something of a policy: to know that this is in it, and what the policy asks for. One that
+/// has an older text of the policy does not know what is new in it, and leaves it alone.
+fn labels(policy: &Policy, activity: &str, source: Option<&str>) -> Vec<String> {
+    std::iter::once(knows(&policy.name, activity, source)).chain(policy.workers.iter().cloned()).collect()
 }
 
 /// The label of a worker that can do something of a policy.
-fn knows(policy: &str, activity: &str) -> String {
-    format!("{policy}/{activity}")
+fn knows(policy: &str, activity: &str, source: Option<&str>) -> String {
+    match source {
+        None => format!("{policy}/{activity}"),
+        Some(source) => format!("{policy}/{activity}/{source}"),
+    }
 }
 
 /// The labels of a worker for what it can do of a policy, streams or all else.
-pub fn able(policy: &Policy, host: &str, streams: bool) -> Vec<String> {
+pub fn able(policy: &Policy, timers: &[Timer], host: &str, streams: bool) -> Vec<String> {
+    if streams {
+        let sources = streamed_here(policy).into_iter();
+        return sources.map(|source| knows(&policy.name, STREAM, Some(source))).collect();
+    }
+    let here = timers.iter().filter(|timer| is_for(policy, timer.activity, host));
+    here.map(|timer| knows(&policy.name, timer.activity, timer.source.as_deref())).collect()
+}
+
+/// Whether something of a policy can be done on a host, with the keys that its text has here. Of a run is done what
+/// there are keys for.
+#[must_use]
+pub fn is_for(policy: &Policy, activity: &str, host: &str) -> bool {
     let drills_here = |drill: &crate::policy::Drill| {
         drill.hosts.is_empty() || drill.hosts.iter().any(|known| known == host)
     };
-    let can = |activity: &&str| match *activity {
-        DRILL => policy.drill.as_ref().is_some_and(drills_here),
-        activity => (activity == STREAM) == streams,
-    };
-    let all = [RUN, DRILL, PRUNE, CHECK, STREAM];
-    let kind = all.iter().filter(|activity| (**activity == STREAM) == streams).filter(|one| can(one));
-    kind.map(|activity| knows(&policy.name, activity)).collect()
+    let opens_any = |of| policy.places().any(|name| policy.place(name, of).is_some());
+    match activity {
+        DRILL => policy.drill.as_ref().is_some_and(drills_here) && opens_any(Activity::Read),
+        PRUNE => opens_any(Activity::Maintain),
+        CHECK => policy.place(REPOSITORY, Activity::Maintain).is_some(),
+        STREAM => policy.place(REPOSITORY, Activity::Backup).is_some(),
+        _ => true,
+    }
+}
+
+/// The sources whose log can be streamed from here.
+#[must_use]
+pub fn streamed_here(policy: &Policy) -> Vec<&str> {
+    if is_for(policy, STREAM, "") { streams(policy) } else { Vec::new() }
 }
 
 impl Timer {
@@ -244,6 +268,8 @@ workers: [ dc1 ]
         assert_eq!(common(&policy), ["tree", "db"]);
         assert_eq!(streams(&policy), ["db"]);
         assert_eq!(timers[0].labels, ["shop/run", "dc1"]);
+        assert_eq!(timers[1].labels, ["shop/run/media", "dc1"]);
+        assert_eq!(stream(&policy, "db", Timestamp::UNIX_EPOCH).labels, ["shop/stream/db", "dc1"]);
         let bare = Policy { schedule: None, drill: None, check: None, ..policy };
         assert_eq!(super::timers(&bare).unwrap().len(), 1);
     }
@@ -259,9 +285,21 @@ workers: [ dc1 ]
     #[test]
     fn who_can_do_what() {
         let policy = policy();
-        assert_eq!(able(&policy, "web", false), ["shop/run", "shop/prune", "shop/check"]);
-        assert_eq!(able(&policy, "drill-1", false), ["shop/run", "shop/drill", "shop/prune", "shop/check"]);
-        assert_eq!(able(&policy, "web", true), ["shop/stream"]);
+        let able = |policy: &Policy, host: &str| {
+            let timers = timers(policy).unwrap();
+            let all = [false, true].map(|streams| able(policy, &timers, host, streams));
+            all.concat().join(" ")
+        };
+        assert_eq!(able(&policy, "web"), "shop/run shop/run/media shop/check shop/stream/db");
+        assert_eq!(able(&policy, "drill-1"), "shop/run shop/run/media shop/drill shop/check shop/stream/db");
+        // With some of the keys only, some of it.
+        let with = |keys: &str| {
+            let text = POLICY.replace("password: { env: X }", &format!("keys: {{ {keys}: {{ file: /k }} }}"));
+            able(&serde_saphyr::from_str(&text).unwrap(), "drill-1")
+        };
+        assert_eq!(with("read"), "shop/run shop/run/media shop/drill");
+        assert_eq!(with("maintain"), "shop/run shop/run/media shop/check");
+        assert_eq!(with("backup"), "shop/run shop/run/media shop/stream/db");
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Scene {
     }
 
     fn worker() -> Worker {
-        let labels = ["run", "stream"].map(|what| format!("shop/{what}")).to_vec();
+        let labels = ["run", "stream/db"].map(|what| format!("shop/{what}")).to_vec();
         Worker { name: "w:1:2".into(), host: "w".into(), labels }
     }
 
@@ -74,7 +74,7 @@ async fn a_silent_worker_and_a_log_that_nobody_streams_are_told() {
     scene.catalog.seen(&worker, begin).await.unwrap();
     assert_eq!(scene.conditions().await, [("log-not-streamed", State::Warning)]);
     scene.catalog.enter(&scene.stream(), begin).await.unwrap();
-    let streams = Worker { labels: vec!["shop/stream".into()], ..worker.clone() };
+    let streams = Worker { labels: vec!["shop/stream/db".into()], ..worker.clone() };
     scene.catalog.claim(&streams, begin, Duration::from_secs(60)).await.unwrap().unwrap();
     assert_eq!(scene.conditions().await, []);
     scene.now = begin + SignedDuration::from_mins(11);

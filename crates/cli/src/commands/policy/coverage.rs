@@ -11,7 +11,7 @@ use crate::args::{Ignored, PolicyCoverageArgs};
 use crate::fault::Fault;
 use crate::ink::{Align, CoverageLine, CoverageSummary, Ink, Table, counted, escape};
 use crate::wire_up::{Host, parse_server};
-use holdfast_scheduler::policy::{Kind, Policy};
+use holdfast_scheduler::policy::{Ignore, Kind, Policy};
 use jiff::Zoned;
 use jiff::civil::Date;
 use std::path::{Path, PathBuf};
@@ -95,13 +95,25 @@ pub(super) async fn run(run: &Run, args: &PolicyCoverageArgs) -> Result<(), Faul
         let policies: Vec<_> = policies.iter().map(|(_, policy)| policy).collect();
         covered.extend(buckets::look(run, &policies).await);
     }
-    let unknown = ignore(&mut covered, &args.ignore, Zoned::now().date());
+    let ignored: Vec<Ignored> =
+        args.ignore.iter().cloned().chain(policies.iter().flat_map(|(_, policy)| ignored(policy))).collect();
+    let unknown = ignore(&mut covered, &ignored, Zoned::now().date());
     show(&run.ink, &covered);
     for path in unknown {
         let path = escape(path.as_bytes());
-        run.ink.warn(&format!("--ignore {path}: there is no such mount point, cluster or bucket"));
+        run.ink.warn(&format!("to be left out is {path}: there is no such mount point, cluster or bucket"));
     }
     judged(&run.ink, &covered, args.files.is_empty())
+}
+
+/// What a policy says that nobody wants back; its day was read before.
+fn ignored(policy: &Policy) -> Vec<Ignored> {
+    let all = policy.ignore.iter();
+    let one = |ignore: &Ignore| {
+        let until = ignore.until.parse().ok()?;
+        Some(Ignored { path: ignore.path.clone(), until, reason: ignore.reason.clone() })
+    };
+    all.filter_map(one).collect()
 }
 
 /// The folders of a policy whose paths are settled.
@@ -240,7 +252,7 @@ fn judged(ink: &Ink, covered: &[Covered], without: bool) -> Result<(), Fault> {
     let hint = if without {
         "name the policies of this host: holdfast policy coverage /etc/holdfast/*.yaml"
     } else {
-        "add it to a policy, or leave it out for a time: --ignore '/mnt/cache=2027-06-30: can be made anew'"
+        "add it to a policy, or leave it out for a time: `ignore` in a policy, or --ignore '/mnt/cache=2027-06-30: can be made anew'"
     };
     Err(Fault::failed(what, hint))
 }

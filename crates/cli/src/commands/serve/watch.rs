@@ -200,6 +200,7 @@ impl Watch {
             return;
         }
         let post = OwnPost::new(hands, self.trusted.clone());
+        let post = post.of_all(known.iter().map(|known| known.file.clone()));
         let ticked = tick(&post, catalog, known, &status, status.now).await;
         for trouble in &ticked.troubles {
             self.ink.warn(&format!("somebody was not told, and will be: {}", escape(trouble.as_bytes())));

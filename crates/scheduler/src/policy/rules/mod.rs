@@ -49,6 +49,12 @@ pub(super) fn judge(policy: &Policy, root: &Node, mistakes: &mut Vec<Mistake>) {
     for (number, label) in policy.workers.iter().enumerate() {
         judge.word(&spot.key("workers").item(number), words::name(label));
     }
+    for (number, ignore) in policy.ignore.iter().enumerate() {
+        let spot = spot.key("ignore").item(number);
+        judge.word(&spot.key("path"), words::listed(&ignore.path));
+        judge.word(&spot.key("until"), words::day(&ignore.until));
+        judge.word(&spot.key("reason"), words::stated(&ignore.reason));
+    }
 }
 
 /// Finds secrets that stand in a text, whatever key they belong to. They are never repeated.

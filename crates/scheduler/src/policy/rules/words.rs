@@ -38,6 +38,33 @@ pub(super) fn time_of_day(text: &str) -> Result<(), Reason> {
     }
 }
 
+/// A day.
+pub(super) fn day(text: &str) -> Result<(), Reason> {
+    match text.parse::<jiff::civil::Date>() {
+        Ok(_) => Ok(()),
+        Err(_) => reason(format!("`{text}` is no day"), "write year, month and day: 2027-06-30"),
+    }
+}
+
+/// What `policy coverage` lists: a mount point, the folder of a cluster, a bucket.
+pub(super) fn listed(text: &str) -> Result<(), Reason> {
+    match text.starts_with('/') || text.starts_with("s3://") {
+        true => Ok(()),
+        false => reason(
+            format!("`{text}` is nothing that is listed"),
+            "write it as `holdfast policy coverage` shows it: /mnt/cache, s3://tmp",
+        ),
+    }
+}
+
+/// A reason that somebody gave.
+pub(super) fn stated(text: &str) -> Result<(), Reason> {
+    match text.trim().is_empty() {
+        true => reason("no reason is given", "say why nobody wants it back"),
+        false => Ok(()),
+    }
+}
+
 /// `5%`, `10GiB` or `unlimited`, as `prune --max-unused` takes it.
 pub(super) fn max_unused(text: &str) -> Result<(), Reason> {
     let percent = |text: &str| text.trim().parse().is_ok_and(|part: f64| (0.0..100.0).contains(&part));
