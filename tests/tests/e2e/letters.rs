@@ -136,7 +136,9 @@ async fn a_webhook_that_is_down_for_an_hour_loses_nothing_and_gets_nothing_twice
             format!("{} {}", message["source"].as_str().unwrap(), message["event"].as_str().unwrap())
         })
         .collect();
-    let of = |source: &str| -> Vec<&String> { told.iter().filter(|one| one.starts_with(source)).collect() };
+    let of = |source: &str| -> Vec<&str> {
+        told.iter().map(String::as_str).filter(|one| one.starts_with(source)).collect()
+    };
     assert_eq!((of("db"), of("tree").len()), (vec!["db opened", "db resolved"], 1), "{told:?}");
     let ids: BTreeSet<&str> = taken.iter().map(|request| request.headers["webhook-id"].as_str()).collect();
     assert_eq!(ids.len(), taken.len(), "a message was taken twice");

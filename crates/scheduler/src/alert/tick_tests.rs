@@ -341,14 +341,14 @@ async fn what_nobody_takes_for_a_week_is_given_up_and_shown() {
     world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
     let high = [problem(State::High, "rpo")];
     // A clock that leapt makes nothing old that was tried a few times only.
+    world.after(0, &high).await;
     world.after(60 * 24 * 365, &high).await;
     world.now = at("2026-11-26T00:00:00Z");
-    world.after(60 * 24 * 8, &high).await;
     for _ in 0..25 {
         world.after(20, &high).await;
     }
     let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
-    assert_eq!((record.waiting, record.refused), (1, None));
+    assert_eq!((record.waiting > 0, record.refused), (true, None));
     world.after(60 * 24 * 7, &high).await;
     let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
     assert!(record.refused_why.unwrap().contains("given up"));

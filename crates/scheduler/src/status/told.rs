@@ -184,19 +184,7 @@ mod tests {
         let told = async |refused: &'static [&'static str], now: &str| {
             let now: Timestamp = now.parse().unwrap();
             test(&Refusing(refused, now), Some(&catalog), &known[0].policy, now).await.unwrap();
-            let mut status = Status {
-                now,
-                sources: vec![],
-                copies: vec![],
-                slots: vec![],
-                holds: vec![],
-                next: vec![],
-                channels: vec![],
-                silences: vec![],
-                problems: vec![],
-            };
-            add(&mut status, &known, Some(&catalog), &TimeZone::UTC).await;
-            status.problems
+            problems_of(&catalog, &known, now).await
         };
         let ids: Vec<Option<String>> =
             channels(&known[0].policy.notify).into_iter().map(|channel| Some(channel.id)).collect();
@@ -208,16 +196,16 @@ mod tests {
         assert_eq!(both.iter().map(|problem| &problem.channel).collect::<Vec<_>>(), [&ids[0], &ids[1]]);
         assert!(both.iter().all(|problem| problem.state == State::High));
         catalog.clone().close().await;
-        let lost = told_without(&catalog, &known).await;
+        let lost = problems_of(&catalog, &known, Timestamp::UNIX_EPOCH).await;
         assert_eq!(
             lost.iter().map(|problem| problem.condition).collect::<Vec<_>>(),
             ["catalog-out-of-reach"]
         );
     }
 
-    async fn told_without(catalog: &Catalog, known: &[Known]) -> Vec<Problem> {
+    async fn problems_of(catalog: &Catalog, known: &[Known], now: Timestamp) -> Vec<Problem> {
         let mut status = Status {
-            now: Timestamp::UNIX_EPOCH,
+            now,
             sources: vec![],
             copies: vec![],
             slots: vec![],
