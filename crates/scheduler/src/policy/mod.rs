@@ -500,18 +500,6 @@ pub struct Notify {
     pub written: Option<String>,
 }
 
-impl Notify {
-    /// The entry as the file has it. From whatever severity on it is told, it is the same.
-    #[must_use]
-    pub fn as_written(&self) -> String {
-        let plain = || {
-            let way = Self { from: Severity::default(), ..self.clone() };
-            serde_json::to_string(&way).unwrap_or_default()
-        };
-        self.written.clone().unwrap_or_else(plain)
-    }
-}
-
 /// A Slack channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
