@@ -96,10 +96,12 @@ fn policies_are_planned() {
             "not on this host",
             "keep_daily: 14",
             "drills on drill-1 only",
+            "WHO IS TOLD",
+            "how everything stands, at 0 9 * * 1",
         ],
     );
     let told = json(&world, &[&"policy", &"plan", &nightly, &"-n", &"2", &"--offline"], 0);
-    assert_eq!(types(&told), ["policy_run", "policy_follows", "policy_key", "policy_kept"]);
+    assert_eq!(types(&told), ["policy_run", "policy_follows", "policy_key", "policy_kept", "policy_told"]);
     let drills: Vec<_> = told.iter().filter(|line| line["what"] == "drill").collect();
     assert_eq!(drills.len(), 2);
     assert!(drills.iter().all(|line| line["local_time"].as_str().unwrap().ends_with("T04:00:00+09:00")));

@@ -278,6 +278,7 @@ const RARE: &[&str] = &[
     "policy_replay",
     "problem",
     "summary_status",
+    "policy_told",
     "policy_unseen",
     "coverage",
     "summary_coverage",

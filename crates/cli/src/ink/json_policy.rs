@@ -4,7 +4,7 @@
 
 use holdfast_scheduler::outlook::{Replay, Room, Traffic};
 use holdfast_scheduler::policy::lint::Lint;
-use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Kept};
+use holdfast_scheduler::policy::plan::{Coming, Follows, Hand, Hears, Kept};
 use holdfast_scheduler::policy::read::Wrong;
 use serde::Serialize;
 
@@ -102,6 +102,20 @@ pub(crate) struct PolicyKeyLine<'a> {
 impl<'a> From<&'a Hand> for PolicyKeyLine<'a> {
     fn from(hand: &'a Hand) -> Self {
         Self { message_type: "policy_key", hand }
+    }
+}
+
+/// Who is told of what.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyToldLine<'a> {
+    message_type: &'static str,
+    #[serde(flatten)]
+    hears: &'a Hears,
+}
+
+impl<'a> From<&'a Hears> for PolicyToldLine<'a> {
+    fn from(hears: &'a Hears) -> Self {
+        Self { message_type: "policy_told", hears }
     }
 }
 

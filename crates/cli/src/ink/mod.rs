@@ -50,7 +50,7 @@ pub(crate) use json_maintain::{ForgetSummary, HoldLine, NamedLine, PruneSummary,
 pub(crate) use json_policy::{
     CoverageLine, CoverageSummary, PolicyCheckSummary, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine,
     PolicyLintLine, PolicyMistakeLine, PolicyReplayLine, PolicyRoomLine, PolicyRunLine, PolicySchemaLine,
-    PolicyTrafficLine, PolicyUnseenLine,
+    PolicyToldLine, PolicyTrafficLine, PolicyUnseenLine,
 };
 pub(crate) use json_recovery::{CommitLine, RecoveryLine, SeenLine};
 pub(crate) use json_repair::{

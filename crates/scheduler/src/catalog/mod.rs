@@ -8,6 +8,7 @@
 mod alerts;
 mod base;
 mod clean;
+mod entering;
 mod error;
 mod jobs;
 mod place;

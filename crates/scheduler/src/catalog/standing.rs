@@ -3,7 +3,8 @@
 //! On purpose not here: claiming and ending, which `jobs` has.
 
 use super::base::{Row, ask};
-use super::jobs::{DUE, end_waiting, job};
+use super::entering::end_waiting;
+use super::jobs::{DUE, job};
 use super::{Catalog, CatalogError, Claim, Job, schema};
 use jiff::Timestamp;
 

@@ -4,7 +4,7 @@
 
 use super::kind::Kind;
 use super::secret::{KeyRef, Keys, SecretRef, TransitRef, VaultRef};
-use super::{Policy, Retention};
+use super::{Notify, Policy, Retention, Severity};
 use crate::schedule::{Clockwork, which};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
@@ -38,6 +38,17 @@ pub struct Hand {
     pub activity: &'static str,
     /// Where what opens it comes from; none where the activity is not for this host.
     pub opened_by: Option<String>,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hears {
+    /// `slack`, `mail to night@shop.example`, `heartbeat`.
+    pub who: String,
+    /// What of.
+    pub what: String,
+    /// Where its address comes from, which is a secret; none where there is none.
+    pub address: Option<String>,
 }
 
 /// What a keep rule means.
@@ -125,6 +136,42 @@ pub fn hands(policy: &Policy) -> Vec<Hand> {
         hands.extend(hands_of(&it.name, &it.url, it.password.as_ref(), it.keys.as_ref(), false));
     }
     hands
+}
+
+/// Who is told of what.
+#[must_use]
+pub fn told(policy: &Policy) -> Vec<Hears> {
+    let mut all: Vec<Hears> = policy.notify.iter().map(hears).collect();
+    let digest = policy.digest.clone().unwrap_or_default();
+    if !all.is_empty() && !digest.off {
+        let cron = digest.cron.unwrap_or_else(|| which::DIGEST.to_owned());
+        all.push(Hears {
+            who: "those of them who hear most".to_owned(),
+            what: format!("how everything stands, at {cron}"),
+            address: None,
+        });
+    }
+    all.extend(policy.heartbeat.as_ref().map(|heartbeat| Hears {
+        who: "heartbeat".to_owned(),
+        what: "that every source is as young as was promised".to_owned(),
+        address: Some(secret_from(&heartbeat.url)),
+    }));
+    all
+}
+
+fn hears(notify: &Notify) -> Hears {
+    let what = match notify.from {
+        Severity::Warning => "all that is wrong",
+        Severity::High => "what is high, and disasters",
+        Severity::Disaster => "disasters",
+    };
+    let (who, address) = match notify {
+        Notify { slack: Some(slack), .. } => ("slack".to_owned(), Some(secret_from(&slack.webhook))),
+        Notify { webhook: Some(webhook), .. } => ("webhook".to_owned(), Some(secret_from(&webhook.url))),
+        Notify { mail: Some(mail), .. } => (format!("mail to {}", mail.to.join(", ")), None),
+        Notify { command, .. } => (format!("command {}", command.first().map_or("", String::as_str)), None),
+    };
+    Hears { who, what: what.to_owned(), address }
 }
 
 fn hands_of(

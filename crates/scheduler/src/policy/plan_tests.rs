@@ -57,6 +57,37 @@ fn runs_are_told_with_zone_and_offset_over_a_change_of_clocks() {
 }
 
 #[test]
+fn who_is_told_of_what() {
+    let policy = parse(SHOP, "shop.yaml").unwrap();
+    assert_eq!(told(&policy), []);
+    let more = "notify:
+  - { slack: { webhook: { file: /etc/holdfast/slack } }, from: high }
+  - { mail: { server: 'smtps://me@mail.example', password: { env: M }, sender: b@shop.example, to: [ a@shop.example, n@shop.example ] } }
+  - { command: [ /usr/local/bin/page, --team ], from: disaster }
+heartbeat: { url: { credential: beat } }
+digest: { cron: '0 9 * * 5' }
+";
+    let text = format!("{SHOP}{more}");
+    let policy = parse(&text, "shop.yaml").unwrap();
+    let lines: Vec<_> = told(&policy)
+        .into_iter()
+        .map(|line| format!("{}: {} ({})", line.who, line.what, line.address.unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "slack: what is high, and disasters (/etc/holdfast/slack)",
+            "mail to a@shop.example, n@shop.example: all that is wrong ()",
+            "command /usr/local/bin/page: disasters ()",
+            "those of them who hear most: how everything stands, at 0 9 * * 5 ()",
+            "heartbeat: that every source is as young as was promised (the credential beat)",
+        ]
+    );
+    let quiet = parse(&text.replace("cron: '0 9 * * 5'", "off: true"), "shop.yaml").unwrap();
+    assert_eq!(told(&quiet).len(), 4);
+}
+
+#[test]
 fn a_missing_key_is_not_for_this_host() {
     let policy = parse(SHOP, "shop.yaml").unwrap();
     let hands = hands(&policy);

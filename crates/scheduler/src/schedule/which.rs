@@ -7,8 +7,8 @@
 use super::Clockwork;
 use crate::policy::{Policy, Schedule};
 
-/// When a digest goes out of which nothing is said.
-const DIGEST: &str = "0 8 * * 1";
+/// When a digest goes out where a policy says nothing of it.
+pub const DIGEST: &str = "0 8 * * 1";
 
 /// None where there is no schedule.
 pub type Maybe = Result<Option<Clockwork>, String>;

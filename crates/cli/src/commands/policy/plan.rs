@@ -8,12 +8,15 @@ use super::{Lines, Text, all, kept, outlook, settle, tell_lint};
 use crate::args::PolicyPlanArgs;
 use crate::fault::Fault;
 use crate::ink::{
-    Align, Ink, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine, PolicyRunLine, Table, escape,
+    Align, Ink, PolicyFollowsLine, PolicyKeptLine, PolicyKeyLine, PolicyRunLine, PolicyToldLine, Table,
+    escape,
 };
 use holdfast_core::entry::Time;
 use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::lint::{Lint, lint};
-use holdfast_scheduler::policy::plan::{self, Coming, Follows, Hand, Kept, coming, follows, hands};
+use holdfast_scheduler::policy::plan::{
+    self, Coming, Follows, Hand, Hears, Kept, coming, follows, hands, told,
+};
 use jiff::Timestamp;
 
 /// Shows what a policy comes down to.
@@ -23,18 +26,22 @@ pub(super) async fn run(run: &Run, args: &PolicyPlanArgs) -> Result<(), Fault> {
     let now = timestamp(run.ctx.clock.now());
     let coming = coming(&policy, now, args.next.into()).map_err(|why| Fault::usage(why, ""))?;
     let (follows, hands, rules_of) = (follows(&policy), hands(&policy), plan::kept(&policy));
+    let heard_by = told(&policy);
     let ink = &run.ink;
     if ink.tone.json {
         coming.iter().for_each(|line| ink.json(&PolicyRunLine::from(line)));
         follows.iter().for_each(|line| ink.json(&PolicyFollowsLine::from(line)));
         hands.iter().for_each(|line| ink.json(&PolicyKeyLine::from(line)));
         rules_of.iter().for_each(|line| ink.json(&PolicyKeptLine::from(line)));
+        heard_by.iter().for_each(|line| ink.json(&PolicyToldLine::from(line)));
     } else {
         ink.table(&runs(&coming, &follows));
         ink.data("");
         ink.table(&keys(&policy, &hands));
         ink.data("");
         ink.table(&rules(&rules_of));
+        ink.data("");
+        ink.table(&listeners(&heard_by));
     }
     if !args.offline {
         run.listen()?;
@@ -85,6 +92,18 @@ fn rules(kept: &[Kept]) -> Table {
     let mut table = Table::new(&["KEPT IN", "BY", "WHAT"].map(|name| (name, Align::Left)));
     for line in kept {
         table.row(vec![line.place.clone(), line.rule.clone(), line.keeps.clone()]);
+    }
+    table
+}
+
+fn listeners(heard_by: &[Hears]) -> Table {
+    let mut table = Table::new(&["WHO IS TOLD", "OF", "ADDRESS FROM"].map(|name| (name, Align::Left)));
+    for line in heard_by {
+        let cells = [&*line.who, &*line.what, line.address.as_deref().unwrap_or_default()];
+        table.row(cells.map(|cell| escape(cell.as_bytes())).to_vec());
+    }
+    if heard_by.is_empty() {
+        table.row(vec!["nobody".into(), "`holdfast status` says how it stands".into(), String::new()]);
     }
     table
 }
