@@ -61,12 +61,12 @@ fn check(url: &str) -> Result<(), Outcome> {
     match url.split_once("://") {
         Some(("https", rest)) if !rest.is_empty() => Ok(()),
         Some(("http", rest)) if is_here(authority(rest)) => Ok(()),
-        Some(("http", _)) => Err(Outcome::never(format!(
+        Some(("http", _)) => Err(Outcome::refused(format!(
             "{} would be told in the clear: write https://; http:// is for this very host only",
             host(url)
         ))),
         // It may be the secret of something else: it is not repeated.
-        _ => Err(Outcome::never("the address is none: write https://host/path")),
+        _ => Err(Outcome::refused("the address is none: write https://host/path")),
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
             "secret",
             "https://",
         ] {
-            let Outcome::Never { why } = check(url).unwrap_err() else { panic!("{url}") };
+            let Outcome::Refused { why } = check(url).unwrap_err() else { panic!("{url}") };
             assert!(!why.contains("secret"), "{why}");
         }
     }

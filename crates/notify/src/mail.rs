@@ -53,7 +53,7 @@ pub async fn send(
     let ready = || -> Result<_, String> { Ok((parties(letter)?, access(server, password, trusted)?)) };
     let (parties, access) = match ready() {
         Ok(ready) => ready,
-        Err(why) => return Outcome::never(why),
+        Err(why) => return Outcome::refused(why),
     };
     let host = &server.host;
     let done = hand_over(server, &access, letter, &parties);
@@ -62,7 +62,7 @@ pub async fn send(
         Ok(Err(error)) => sorted(host, &error),
         Err(_) => Outcome::again(format!("{host} did not take the mail in {} s", PATIENCE.1.as_secs())),
     };
-    if !matches!(outcome, Outcome::TryAgain { .. }) {
+    if matches!(outcome, Outcome::Delivered | Outcome::Never { .. }) {
         taken::forget(letter.id);
     }
     outcome
@@ -287,13 +287,13 @@ fn sorted(host: &str, error: &Error) -> Outcome {
     let code = code(error);
     match () {
         () if error.is_transient() => Outcome::again(format!("{host} does not take mail now{code}")),
-        () if error.is_permanent() && code.contains("53") => Outcome::never(format!(
+        () if error.is_permanent() && code.contains("53") => Outcome::refused(format!(
             "{host} does not let us in{code}: is the user or the password an old one?"
         )),
         () if error.is_permanent() => {
-            Outcome::never(format!("{host} refuses the mail{code}: are the addresses right?"))
+            Outcome::refused(format!("{host} refuses the mail{code}: are the addresses right?"))
         }
-        () if error.is_client() => Outcome::never(format!(
+        () if error.is_client() => Outcome::refused(format!(
             "{host} does not offer what is needed: STARTTLS, or a way to log in that is known here"
         )),
         () if error.is_tls() => Outcome::again(format!(

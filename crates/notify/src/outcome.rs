@@ -19,7 +19,12 @@ pub enum Outcome {
         /// Not before so long, as the server has it.
         after: Option<Duration>,
     },
-    /// It will not work as it is.
+    /// It is refused, and may be taken when somebody has mended why: an address, a secret.
+    Refused {
+        /// Why, and what would help.
+        why: String,
+    },
+    /// It will not work as it is, whatever anybody mends.
     Never {
         /// Why, and what would help.
         why: String,
@@ -35,26 +40,34 @@ impl Outcome {
         Self::Never { why: why.into() }
     }
 
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { why: why.into() }
+    }
+
     /// Sorts the answer of a server of HTTP. `who` is the server without what is secret of its address.
     pub(crate) fn of(who: &str, status: u16, retry_after: Option<&str>) -> Self {
         let again = |why: String| Self::TryAgain { why, after: retry_after.and_then(seconds) };
         match status {
             200..=299 => Self::Delivered,
             300..=399 => {
-                Self::never(format!("{who} points elsewhere ({status}): write the address that it has now"))
+                Self::refused(format!("{who} points elsewhere ({status}): write the address that it has now"))
             }
-            401 | 403 => Self::never(format!(
+            401 | 403 | 407 => Self::refused(format!(
                 "{who} does not let us in ({status}): is the address or the secret an old one?"
             )),
-            404 | 410 => Self::never(format!(
-                "{who} does not know that address ({status}): it was removed, or never was"
-            )),
+            404 => Self::refused(unknown(who, status)),
+            410 => Self::never(unknown(who, status)),
             408 | 425 => again(format!("{who} asks to be asked again ({status})")),
             429 => again(format!("{who} was asked too often ({status})")),
-            400..=499 => Self::never(format!("{who} refuses the message ({status})")),
+            400 | 405 | 413 | 415 | 422 => Self::never(format!("{who} refuses the message ({status})")),
+            400..=499 => Self::refused(format!("{who} refuses the message ({status})")),
             _ => again(format!("{who} is in trouble ({status})")),
         }
     }
+}
+
+fn unknown(who: &str, status: u16) -> String {
+    format!("{who} does not know that address ({status}): it was removed, or never was")
 }
 
 /// What `Retry-After` says, where it is a number; a date is passed over.
@@ -73,8 +86,12 @@ mod tests {
         for status in [408, 425, 429, 500, 502, 503, 504, 599] {
             assert!(matches!(of(status), Outcome::TryAgain { after: None, .. }), "{status}");
         }
-        for status in [301, 302, 308, 400, 401, 403, 404, 405, 410, 413, 422] {
+        for status in [400, 405, 410, 413, 415, 422] {
             assert!(matches!(of(status), Outcome::Never { .. }), "{status}");
+        }
+        // A key that is being changed, an address that moves.
+        for status in [301, 302, 308, 401, 402, 403, 404, 407, 409] {
+            assert!(matches!(of(status), Outcome::Refused { .. }), "{status}");
         }
     }
 

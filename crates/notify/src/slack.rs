@@ -34,6 +34,7 @@ fn explained(outcome: Outcome, body: &[u8]) -> Outcome {
     let word = std::str::from_utf8(body).ok().filter(|word| (3..=40).contains(&word.len()));
     match (outcome, word.filter(|word| word.as_bytes().iter().all(is_word))) {
         (Outcome::Never { why }, Some(word)) => Outcome::Never { why: format!("{why}: {word}") },
+        (Outcome::Refused { why }, Some(word)) => Outcome::Refused { why: format!("{why}: {word}") },
         (outcome, _) => outcome,
     }
 }
@@ -171,6 +172,7 @@ mod tests {
             Outcome::Never { why } => why,
             other => panic!("{other:?}"),
         };
+        assert_eq!(explained(Outcome::refused("no"), b"no_team"), Outcome::refused("no: no_team"));
         assert_eq!(told("no_service"), "no: no_service");
         assert_eq!(told("<html>https://hooks/secret"), "no");
     }

@@ -30,7 +30,7 @@ pub struct Signed<'a> {
 /// Sends it.
 pub async fn send(sender: &Sender, url: &str, secret: &str, signed: &Signed<'_>) -> Outcome {
     let Some(signature) = sign(secret, signed) else {
-        return Outcome::never("the secret of the webhook begins with whsec_ and is not Base64 behind it");
+        return Outcome::refused("the secret of the webhook begins with whsec_ and is not Base64 behind it");
     };
     let timestamp = signed.timestamp.to_string();
     let headers = [

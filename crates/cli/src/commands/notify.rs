@@ -59,7 +59,9 @@ fn show(run: &Run, policy: &str, tested: &Tested) {
     run.ink.data(&match &tested.outcome {
         Outcome::Delivered => format!("{name}: took it"),
         Outcome::TryAgain { why, .. } => format!("{name}: did not take it now: {}", escape(why.as_bytes())),
-        Outcome::Never { why } => format!("{name}: DOES NOT WORK: {}", escape(why.as_bytes())),
+        Outcome::Refused { why } | Outcome::Never { why } => {
+            format!("{name}: DOES NOT WORK: {}", escape(why.as_bytes()))
+        }
     });
 }
 

@@ -45,7 +45,7 @@ impl OwnPost {
 
     fn sender(&self) -> Result<Sender, Outcome> {
         let network = self.hands.reach.as_ref();
-        let network = network.map_err(|fault: &Fault| Outcome::Never { why: fault.to_string() })?;
+        let network = network.map_err(|fault: &Fault| Outcome::Refused { why: fault.to_string() })?;
         Ok(Sender::new(network.clone()))
     }
 
@@ -118,6 +118,10 @@ impl OwnPost {
 
 #[async_trait]
 impl Post for OwnPost {
+    fn now(&self) -> Timestamp {
+        self.hands.now()
+    }
+
     async fn deliver(&self, way: &Notify, message: &Message, now: Timestamp) -> Outcome {
         let told = match way {
             Notify { slack: Some(slack), .. } => self.slack(slack, message).await,
@@ -147,13 +151,14 @@ impl Post for OwnPost {
 
 fn text(bytes: &Bytes) -> Result<&str, Outcome> {
     std::str::from_utf8(bytes)
-        .map_err(|_| Outcome::Never { why: "what is secret about it is no text".to_owned() })
+        .map_err(|_| Outcome::Refused { why: "what is secret about it is no text".to_owned() })
 }
 
 fn outcome(outcome: SentOutcome) -> Outcome {
     match outcome {
         SentOutcome::Delivered => Outcome::Delivered,
         SentOutcome::TryAgain { why, after } => Outcome::TryAgain { why, after },
+        SentOutcome::Refused { why } => Outcome::Refused { why },
         SentOutcome::Never { why } => Outcome::Never { why },
     }
 }

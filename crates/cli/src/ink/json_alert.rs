@@ -23,7 +23,7 @@ impl<'a> NotifyTestedLine<'a> {
         let (outcome, message) = match &tested.outcome {
             Outcome::Delivered => ("delivered", ""),
             Outcome::TryAgain { why, .. } => ("not_now", why.as_str()),
-            Outcome::Never { why } => ("refused", why.as_str()),
+            Outcome::Refused { why } | Outcome::Never { why } => ("refused", why.as_str()),
         };
         let (channel, id) = (&tested.channel, &tested.id);
         Self { message_type: "notify_tested", policy, channel, id, outcome, message }

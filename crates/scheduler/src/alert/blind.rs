@@ -37,14 +37,16 @@ impl<'a> Sight<'a> {
         match alert.family.as_str() {
             // It can be read again as soon as it was looked at.
             "policy-unreadable" => !self.looked(),
-            // Those know from the catalog.
-            family if family.starts_with("channel-") => false,
             _ if !self.looked() => true,
+            family if is_of_catalog(family) => self.lacks_catalog(),
             "repository-out-of-reach" => !self.reads(),
             "cannot-tell" if alert.copy.is_none() => !self.reads(),
             "not-all-seen" => !self.reads(),
             family => match (&alert.source, &alert.copy) {
-                (Some(source), _) => self.is_blind_of_source(alert, source, family),
+                (Some(source), Some(copy)) => {
+                    self.is_blind_of_copy(copy) || self.is_blind_of_source(alert, source, family)
+                }
+                (Some(source), None) => self.is_blind_of_source(alert, source, family),
                 (None, Some(copy)) => self.is_blind_of_copy(copy),
                 (None, None) => self.is_blind_of_repository(alert) || self.lacks_something(),
             },
@@ -87,6 +89,12 @@ impl<'a> Sight<'a> {
         self.status.problems.iter().any(|problem| problem.policy == self.policy && here(problem.condition))
     }
 
+    /// Whether the catalog could not be asked for all that it knows.
+    fn lacks_catalog(&self) -> bool {
+        let here = |condition: &str| condition == "catalog-out-of-reach";
+        self.status.problems.iter().any(|problem| problem.policy == self.policy && here(problem.condition))
+    }
+
     fn has(&self, source: &str, condition: &str) -> bool {
         let mut problems = self.status.problems.iter();
         problems.any(|problem| {
@@ -95,4 +103,13 @@ impl<'a> Sight<'a> {
                 && problem.condition == condition
         })
     }
+}
+
+/// Whether only the catalog knows of such things.
+fn is_of_catalog(family: &str) -> bool {
+    family.starts_with("channel-")
+        || matches!(
+            family,
+            "not-served" | "job-waits" | "job-lost" | "log-not-streamed" | "catalog-out-of-reach"
+        )
 }

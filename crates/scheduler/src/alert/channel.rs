@@ -8,7 +8,8 @@ use crate::status::State;
 /// One way to tell somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
-    /// What it is in the catalog: the same for the same entry of a policy, wherever it stands.
+    /// What it is in the catalog: the same for the same entry of a policy, wherever it stands and whoever
+    /// reads it.
     pub id: String,
     /// What people call it: `slack`, or `slack 2`.
     pub name: String,
@@ -60,12 +61,10 @@ const fn kind(way: &Notify) -> &'static str {
     }
 }
 
-/// From whatever severity on it is told, it is the same channel.
+/// Of the entry as it is written: whoever has another home sees the same channel.
 fn id(way: &Notify) -> String {
-    let way = Notify { from: Severity::default(), ..way.clone() };
-    let text = serde_json::to_string(&way).unwrap_or_default();
-    let hash = blake3::hash(text.as_bytes()).to_hex();
-    format!("{}:{}", kind(&way), &hash.as_str()[..12])
+    let hash = blake3::hash(way.as_written().as_bytes()).to_hex();
+    format!("{}:{}", kind(way), &hash.as_str()[..12])
 }
 
 const fn from(severity: Severity) -> State {
@@ -78,7 +77,10 @@ const fn from(severity: Severity) -> State {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
+    use crate::policy::read::parse;
+    use std::path::Path;
 
     fn command(word: &str, from: Severity) -> Notify {
         Notify { command: vec![word.to_owned()], from, ..Notify::default() }
@@ -95,5 +97,23 @@ mod tests {
         assert_eq!((&moved[0].id, &moved[1].id), (&all[1].id, &all[0].id));
         assert_eq!(widest(&all).len(), 1);
         assert!(all[0].hears(State::Warning) && !all[1].hears(State::Unknown) && all[1].hears(State::High));
+    }
+
+    #[test]
+    fn whoever_reads_a_policy_from_wherever_sees_the_same_channels() {
+        let text = "name: shop\nrepository: { url: /b, password: { env: X } }\n\
+                    sources:\n  db: { files: { paths: [/srv] } }\n\
+                    notify: [ { slack: { webhook: { file: ~/slack } } }, \
+                    { webhook: { url: { file: hook }, secret: { env: S } }, from: high } ]\n";
+        let read = |folder: &str, home: &str| {
+            let mut policy = parse(text, "shop.yaml").unwrap();
+            policy.settle(Path::new(folder), Some(Path::new(home)));
+            channels(&policy.notify)
+        };
+        let (service, person) = (read("/etc/holdfast", "/var/lib/holdfast"), read("/srv/etc", "/root"));
+        assert_ne!(service[0].way, person[0].way);
+        let ids = |all: &[Channel]| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&service), ids(&person));
+        assert_eq!(ids(&service), ids(&channels(&parse(text, "shop.yaml").unwrap().notify)));
     }
 }

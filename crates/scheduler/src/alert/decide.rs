@@ -7,7 +7,7 @@
 use super::blind::Sight;
 use super::channel::Channel;
 use super::message::Event;
-use super::rules::{OPENINGS_COUNT_FOR, again_after, escalated, gone_for};
+use super::rules::{OPENINGS_COUNT_FOR, again_after, escalated, gone_for, is_beyond};
 use super::stored::{Silence, Stored, Text, ToldTo, fingerprint};
 use crate::status::{Problem, State};
 use jiff::Timestamp;
@@ -75,6 +75,10 @@ pub fn decide(input: &Input<'_>) -> Vec<Step> {
 
 fn step(input: &Input<'_>, alert: Stored, problem: Option<&Problem>) -> Step {
     let mut step = Step { alert, told: Vec::new() };
+    if is_newer(&step.alert, input.now) {
+        return step;
+    }
+    believe(&mut step.alert, input.now);
     match problem {
         Some(problem) => observe(input, &mut step.alert, problem),
         None if !step.alert.open => return step,
@@ -93,6 +97,21 @@ fn step(input: &Input<'_>, alert: Stored, problem: Option<&Problem>) -> Step {
         None => input.channels.iter().for_each(|channel| tell(input.now, &mut step, channel)),
     }
     step
+}
+
+/// Whether somebody changed it who looked later than this look: what was seen before says nothing of it.
+fn is_newer(alert: &Stored, now: Timestamp) -> bool {
+    let told = alert.told.values().map(|told| told.at);
+    let mut moments = told.chain([alert.since]).chain(alert.gone).chain(alert.closed);
+    moments.any(|at| at > now && !is_beyond(at, now))
+}
+
+/// What a clock wrote that had leapt ahead is taken for written now, or nothing would be told for years.
+fn believe(alert: &mut Stored, now: Timestamp) {
+    let told = alert.told.values_mut().map(|told| &mut told.at);
+    let ends = alert.gone.iter_mut().chain(&mut alert.closed);
+    let all = told.chain(ends).chain(&mut alert.openings).chain([&mut alert.since]);
+    all.filter(|at| is_beyond(**at, now)).for_each(|at| *at = now);
 }
 
 /// Takes in how it is now.
@@ -133,7 +152,7 @@ fn tell(now: Timestamp, step: &mut Step, channel: &Channel) {
     let alert = &mut step.alert;
     let severity = alert.severity;
     // Nobody is told by a channel that it does not work.
-    let is_itself = alert.condition.strip_prefix("channel-") == Some(channel.kind);
+    let is_itself = alert.channel.as_ref() == Some(&channel.id);
     if is_itself || !channel.hears(severity) {
         return;
     }

@@ -22,6 +22,7 @@ pub(super) fn problem(state: State, condition: &'static str) -> Problem {
         policy: "shop".to_owned(),
         source: Some("db".to_owned()),
         copy: None,
+        channel: None,
         state,
         condition,
         what: format!("shop/db: {condition}. It costs something."),
@@ -261,10 +262,79 @@ fn what_this_host_knows_by_memory_heals_by_memory() {
 #[test]
 fn nobody_is_told_by_a_channel_that_it_does_not_work() {
     let mut story = Story::new();
-    story.channels[0].kind = "slack";
-    let broken = Problem { source: None, ..problem(State::High, "channel-slack") };
-    assert_eq!(story.after(0, &[broken]), ["pager opened"]);
-    assert_eq!(story.after(1, &[]), ["pager resolved"]);
+    let broken = |story: &Story, which: usize| {
+        let channel = Some(story.channels[which].id.clone());
+        Problem { source: None, channel, ..problem(State::High, "channel-command") }
+    };
+    // The other one is of the same kind, and hears of it.
+    let first = broken(&story, 0);
+    assert_eq!(story.after(0, std::slice::from_ref(&first)), ["pager opened"]);
+    // It is another thing when that one does not work either.
+    let second = broken(&story, 1);
+    assert_eq!(story.after(1, &[first, second.clone()]), ["all opened"]);
+    assert_eq!(story.after(1, &[second]), ["pager resolved"]);
+    assert_eq!(story.after(1, &[]), ["all resolved"]);
+}
+
+#[test]
+fn a_look_that_began_before_another_changes_nothing_of_what_that_one_told() {
+    let mut story = Story::new();
+    let (well, high) = (status(start(), true, vec![]), [problem(State::High, "rpo")]);
+    assert_eq!(story.after(2, &high).len(), 2);
+    // It began two minutes ago, before that was so.
+    story.now = start();
+    assert_eq!(story.see(&well), NOTHING);
+    assert!(story.stored[0].open);
+    assert_eq!(story.after(3, &high), NOTHING);
+    assert_eq!(story.after(1, &[]).len(), 2);
+    // And one that saw it before it was over.
+    story.now = story.now.checked_sub(SignedDuration::from_mins(1)).unwrap();
+    let before = status(story.now, true, high.to_vec());
+    assert_eq!(story.see(&before), NOTHING);
+    assert!(!story.stored[0].open);
+}
+
+#[test]
+fn a_clock_that_leapt_ahead_keeps_nobody_from_being_told() {
+    let mut story = Story::new();
+    let high = [problem(State::High, "rpo")];
+    assert_eq!(story.after(60 * 24 * 365 * 4, &high).len(), 2);
+    story.now = start();
+    assert_eq!(story.after(1, &high), NOTHING);
+    assert_eq!(story.after(60, &high), ["all reminder", "pager reminder"]);
+    assert_eq!(story.after(1, &[]), ["all resolved", "pager resolved"]);
+}
+
+#[test]
+fn what_only_the_catalog_knows_is_not_healed_while_it_is_out_of_reach() {
+    let mut story = Story::new();
+    let channel = Some("slack:00".to_owned());
+    let of = |condition| Problem { source: None, ..problem(State::High, condition) };
+    let broken = Problem { channel, ..of("channel-slack") };
+    let log = problem(State::High, "log-not-streamed");
+    let all = [broken, of("not-served"), of("job-lost"), log];
+    assert_eq!(story.after(0, &all).len(), 8);
+    let lost = Problem { source: None, ..problem(State::Warning, "catalog-out-of-reach") };
+    assert_eq!(story.after(1, &[lost]), ["all opened"]);
+    // Nor while the policy cannot be read.
+    story.now = story.now.checked_add(SignedDuration::from_mins(1)).unwrap();
+    let unread = Problem { source: None, ..problem(State::Unknown, "policy-unreadable") };
+    let unread = Status { next: vec![], sources: vec![], ..status(story.now, true, vec![unread]) };
+    assert_eq!(story.see(&unread), ["all opened"]);
+    assert_eq!(story.after(1, &[]).len(), 10);
+}
+
+#[test]
+fn what_a_copy_has_is_not_healed_while_the_copy_is_out_of_reach() {
+    let mut story = Story::new();
+    let copy = Some("offsite".to_owned());
+    let expires = Problem { copy, ..problem(State::Warning, "last-one-expires") };
+    assert_eq!(story.after(0, &[expires]), ["all opened"]);
+    story.now = story.now.checked_add(SignedDuration::from_mins(1)).unwrap();
+    let mut unseen = status(story.now, true, vec![]);
+    unseen.copies[0].state = None;
+    assert_eq!(story.see(&unseen), NOTHING);
+    assert_eq!(story.after(1, &[]), ["all resolved"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn alert() -> Stored {
         policy: "shop".to_owned(),
         source: Some("media".to_owned()),
         copy: None,
+        channel: None,
         state: State::High,
         condition: "rpo",
         what: "shop/media is not backed up since 11-19. If the bucket is lost now, 3 days are lost."
@@ -69,6 +70,9 @@ fn the_body_of_a_webhook_is_a_promise() {
     // The same decision has the same number, another one another.
     let again = of_alert(&alert(), &told(Event::Opened), "2026-11-21T18:15:00Z".parse().unwrap(), &zone);
     assert_eq!(again.id, message.id);
+    let later = Stored { since: "2026-11-21T18:15:00Z".parse().unwrap(), ..alert() };
+    let later = of_alert(&later, &told(Event::Opened), "2026-11-21T18:15:00Z".parse().unwrap(), &zone);
+    assert_ne!(later.id, message.id, "one that was forgotten and came back");
     let next = Told { number: 2, ..told(Event::Reminder) };
     assert_ne!(of_alert(&alert(), &next, "2026-11-21T18:15:00Z".parse().unwrap(), &zone).id, message.id);
 }

@@ -136,7 +136,9 @@ pub fn number(parts: &[&str]) -> String {
 #[must_use]
 pub fn of_alert(alert: &Stored, told: &Told, now: Timestamp, zone: &TimeZone) -> Message {
     let (episode, count) = (alert.episode.to_string(), told.number.to_string());
-    let id = number(&["alert", &alert.fingerprint, &episode, &count, &told.channel]);
+    // An alert that was forgotten counts from one again; it never begins at the same moment again.
+    let since = alert.since.as_nanosecond().to_string();
+    let id = number(&["alert", &alert.fingerprint, &since, &episode, &count, &told.channel]);
     let resolved = told.event == Event::Resolved;
     let text = if resolved { healed(alert, now) } else { alert.text.clone() };
     let worst = alert.told.get(&told.channel).map_or(alert.severity, |told| told.severity);

@@ -50,6 +50,11 @@ pub enum Outcome {
         /// Not before so long.
         after: Option<Duration>,
     },
+    /// It is refused, and may be taken when somebody has mended why: an address, a secret.
+    Refused {
+        /// Why, and what would help.
+        why: String,
+    },
     /// It will not work as it is.
     Never {
         /// Why, and what would help.
@@ -60,7 +65,11 @@ pub enum Outcome {
 /// Carries messages.
 #[async_trait]
 pub trait Post: Send + Sync {
-    /// Tries once to tell a message by one way. It ends in a time that is much shorter than
+    /// What time it is. Looking how things stand takes long: what is carried goes by this, and not by when a
+    /// look began.
+    fn now(&self) -> Timestamp;
+
+    /// Tries once to tell a message by one way, now. It ends in a time that is much shorter than
     /// [`rules::HELD_FOR`].
     async fn deliver(&self, way: &Notify, message: &Message, now: Timestamp) -> Outcome;
 

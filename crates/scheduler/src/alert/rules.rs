@@ -36,15 +36,38 @@ pub const CLOSED_ARE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 
 /// Messages that somebody has are forgotten after so long.
 pub const SENT_ARE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 90);
 
+/// A clock is taken for right where a message was put so long ago by it, and not longer ago than that: only
+/// then is anything forgotten.
+pub const CLOCK_IS_SEEN: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_hours(1), SignedDuration::from_hours(24 * 45));
+
 /// A message that nobody takes is tried again after so long, twice as long each time, up to so long.
 pub const TRY_AGAIN: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(30), SignedDuration::from_mins(15));
+/// Whoever asks for a longer pause does not get it.
+pub const PAUSE_MAX: SignedDuration = SignedDuration::from_hours(1);
 /// What nobody took for so long is given up, and that is shown.
 pub const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
+/// What is refused, and might not be when somebody has mended why, is given up after so long.
+pub const REFUSED_FOR: SignedDuration = SignedDuration::from_hours(12);
+/// Nothing is given up that was tried less often: a clock that leapt makes nothing old.
+pub const TRIES_MIN: i64 = 20;
+/// What was tried so often is given up, whatever the clock says.
+pub const TRIES_MAX: i64 = 1000;
 /// Whoever tries has so long until somebody else may.
 pub const HELD_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// A message that waits longer is worth a word in `status`.
 pub const WAITS_TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
+
+/// What lies further ahead was written by a clock that had leapt: the longest pause, and what the clocks of
+/// workers differ by.
+pub const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(70);
+
+/// Whether a moment lies so far ahead that it is not believed.
+#[must_use]
+pub fn is_beyond(moment: Timestamp, now: Timestamp) -> bool {
+    moment.duration_since(now) > AHEAD_MAX
+}
 
 /// How bad a thing is told to be that is there since a moment.
 #[must_use]
@@ -82,5 +105,5 @@ pub fn try_again_after(tries: i64, asked_for: Option<Duration>) -> SignedDuratio
     let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(0).min(10);
     let own = (TRY_AGAIN.0 * (1 << doublings)).min(TRY_AGAIN.1);
     let asked_for = asked_for.and_then(|time| SignedDuration::try_from(time).ok());
-    own.max(asked_for.unwrap_or_default())
+    own.max(asked_for.unwrap_or_default()).min(PAUSE_MAX)
 }

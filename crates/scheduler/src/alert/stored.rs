@@ -44,6 +44,9 @@ pub struct Stored {
     pub source: Option<String>,
     /// The copy, if it is about one.
     pub copy: Option<String>,
+    /// The channel, if it is about one, by its id.
+    #[serde(default)]
+    pub channel: Option<String>,
     /// What kind of thing it is. Of one kind there is one at a time.
     pub family: String,
     /// What it is now.
@@ -121,10 +124,11 @@ pub fn family(condition: &str) -> &str {
 /// What something is about, as one word that stays the same.
 #[must_use]
 pub fn fingerprint(problem: &Problem) -> String {
-    let (kind, name) = match (&problem.source, &problem.copy) {
-        (Some(source), _) => ("source", source.as_str()),
-        (None, Some(copy)) => ("copy", copy.as_str()),
-        (None, None) => ("policy", ""),
+    let (kind, name) = match (&problem.source, &problem.copy, &problem.channel) {
+        (Some(source), ..) => ("source", source.as_str()),
+        (None, Some(copy), _) => ("copy", copy.as_str()),
+        (None, None, Some(channel)) => ("channel", channel.as_str()),
+        (None, None, None) => ("policy", ""),
     };
     let text = [problem.policy.as_str(), kind, name, family(problem.condition)].join("\0");
     blake3::hash(text.as_bytes()).to_hex().as_str()[..16].to_owned()
@@ -138,6 +142,7 @@ impl Stored {
             policy: problem.policy.clone(),
             source: problem.source.clone(),
             copy: problem.copy.clone(),
+            channel: problem.channel.clone(),
             family: family(problem.condition).to_owned(),
             condition: problem.condition.to_owned(),
             episode: 0,

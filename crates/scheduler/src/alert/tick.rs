@@ -9,7 +9,7 @@ use super::channel::{Channel, channels, widest};
 use super::decide::{Input, decide};
 use super::digest::Of;
 use super::message::of_alert;
-use super::stored::{Silence, Stored, family};
+use super::stored::{Silence, Stored};
 use super::{Outcome, Post, digest, outbox, test_message};
 use crate::catalog::{Catalog, CatalogError, Entry, Ways};
 use crate::policy::Notify;
@@ -17,6 +17,7 @@ use crate::schedule::zone;
 use crate::status::{Known, Problem, State, Status};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub async fn tick(
             ticked.troubles.push(format!("{}: {error}", known.policy.name));
         }
         of_policy(post, catalog, status, &mut about, now, &mut ticked).await;
-        beat(post, known, status, &mut ticked).await;
+        beat(post, catalog, known, status, &mut ticked).await;
     }
     let unreadable = status.problems.iter().filter(|problem| problem.condition == "policy-unreadable");
     for problem in unreadable.filter(|problem| known.iter().all(|known| known.policy.name != problem.policy))
@@ -65,7 +66,7 @@ pub async fn tick(
     }
     // There is no more to forget than there was to remember.
     if ticked.put + ticked.delivered > 0
-        && let Err(error) = catalog.sweep_alerts(now).await
+        && let Err(error) = catalog.sweep_alerts(post.now()).await
     {
         ticked.troubles.push(error.to_string());
     }
@@ -80,7 +81,7 @@ fn about(known: &Known) -> About<'_> {
 
 /// Remembers how a policy tells, for the day on which it cannot be read.
 async fn remember(catalog: &Catalog, about: &About<'_>) -> Result<(), CatalogError> {
-    let ways: Vec<&Notify> = about.channels.iter().map(|channel| &channel.way).collect();
+    let ways: Vec<Kept> = about.channels.iter().map(|channel| Kept::from(&channel.way)).collect();
     let ways = serde_json::to_string(&ways).unwrap_or_default();
     let zone = about.zone.iana_name().unwrap_or("UTC").to_owned();
     let ways = Ways { ways, zone };
@@ -93,9 +94,29 @@ async fn remember(catalog: &Catalog, about: &About<'_>) -> Result<(), CatalogErr
 /// A policy that cannot be read, as far as it is remembered.
 async fn remembered<'a>(catalog: &Catalog, name: &'a str) -> Result<About<'a>, CatalogError> {
     let ways = catalog.ways(name).await?;
-    let read = ways.as_ref().and_then(|ways| serde_json::from_str::<Vec<Notify>>(&ways.ways).ok());
+    let read = ways.as_ref().and_then(|ways| serde_json::from_str::<Vec<Kept>>(&ways.ways).ok());
+    let read: Vec<Notify> = read.unwrap_or_default().into_iter().map(Notify::from).collect();
     let zone = ways.and_then(|ways| zone(Some(&ways.zone)).ok()).unwrap_or(TimeZone::UTC);
-    Ok(About { name, known: None, channels: channels(&read.unwrap_or_default()), zone })
+    Ok(About { name, known: None, channels: channels(&read), zone })
+}
+
+/// An entry as it is remembered: settled, as nobody can settle it later, and with what it is known by.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    written: String,
+    way: Notify,
+}
+
+impl From<&Notify> for Kept {
+    fn from(way: &Notify) -> Self {
+        Self { written: way.as_written(), way: way.clone() }
+    }
+}
+
+impl From<Kept> for Notify {
+    fn from(Kept { written, way }: Kept) -> Self {
+        Self { written: Some(written), ..way }
+    }
 }
 
 async fn of_policy(
@@ -112,7 +133,7 @@ async fn of_policy(
     }
     let mut carried = Vec::new();
     for channel in &about.channels {
-        carried.push(outbox::carry(post, catalog, about.name, channel, now));
+        carried.push(outbox::carry(post, catalog, about.name, channel));
     }
     // A channel that does not answer keeps no other waiting.
     for carried in futures::future::join_all(carried).await {
@@ -158,12 +179,13 @@ async fn put(
             })
             .collect();
         // Where somebody else was faster, they tell it.
-        if catalog.keep_alert(&step.alert, version.map(|(_, version)| *version), &entries, now).await? {
+        let version = version.map(|(_, version)| *version);
+        if catalog.keep_alert(&step.alert, version, &entries, post.now()).await? {
             put += entries.len() as u64;
         }
     }
     let kept: Vec<&str> = about.channels.iter().map(|channel| channel.id.as_str()).collect();
-    catalog.withdraw(about.name, &kept, now).await?;
+    catalog.withdraw(about.name, &kept, post.now()).await?;
     Ok(put + by_itself(post, catalog, status, about, &silences, now).await?)
 }
 
@@ -204,20 +226,42 @@ async fn by_itself(
             entries.push(Entry { channel: channel.id.clone(), message: digest::write(of, id, now) });
         }
     }
-    if entries.is_empty() { Ok(0) } else { catalog.enqueue(&entries, now).await }
+    if entries.is_empty() { Ok(0) } else { catalog.enqueue(&entries, post.now()).await }
 }
 
 /// Calls the address that is called while all is well.
-async fn beat(post: &dyn Post, known: &Known, status: &Status, ticked: &mut Ticked) {
+async fn beat(post: &dyn Post, catalog: &Catalog, known: &Known, status: &Status, ticked: &mut Ticked) {
+    let name = &known.policy.name;
     let Some(heartbeat) = known.policy.heartbeat.as_ref().filter(|_| is_within_promise(known, status)) else {
         return;
     };
-    match post.beat(heartbeat).await {
-        Outcome::Delivered => {}
-        Outcome::TryAgain { why, .. } | Outcome::Never { why } => {
-            ticked.troubles.push(format!("{}: the heartbeat did not arrive: {why}", known.policy.name));
+    match is_told_otherwise(catalog, name).await {
+        Ok(false) => {}
+        Ok(true) => return,
+        Err(error) => {
+            return ticked.troubles.push(format!("{name}: there was no heartbeat: {error}"));
         }
     }
+    match post.beat(heartbeat).await {
+        Outcome::Delivered => {}
+        Outcome::TryAgain { why, .. } | Outcome::Refused { why } | Outcome::Never { why } => {
+            ticked.troubles.push(format!("{name}: the heartbeat did not arrive: {why}"));
+        }
+    }
+}
+
+/// Whether an alert stands that backups are not as young as was promised, or cannot be looked at: another
+/// worker may see what this one, that goes by its memory, does not.
+async fn is_told_otherwise(catalog: &Catalog, policy: &str) -> Result<bool, CatalogError> {
+    let alerts = catalog.alerts(policy).await?;
+    let stands = |alert: &Stored| alert.open && alert.gone.is_none();
+    let says_so = |alert: &Stored| is_late(&alert.condition) || alert.condition == "repository-out-of-reach";
+    Ok(alerts.iter().any(|(alert, _)| stands(alert) && says_so(alert)))
+}
+
+/// Whether a condition says that a backup is older than was promised.
+fn is_late(condition: &str) -> bool {
+    ["rpo", "no-backup", "runs-missed"].contains(&condition)
 }
 
 /// Whether every source of a policy is backed up as young as was promised, as far as anybody can tell.
@@ -226,14 +270,11 @@ pub fn is_within_promise(known: &Known, status: &Status) -> bool {
     let policy = &known.policy;
     policy.sources.0.iter().all(|(name, source)| {
         let of = |one: &Problem| one.policy == policy.name && one.source.as_deref() == Some(name);
-        let is_late = |one: &&Problem| {
-            family(one.condition) == "backup" && ["rpo", "no-backup", "runs-missed"].contains(&one.condition)
-        };
         let mut sources = status.sources.iter();
         let state = sources.find(|state| state.policy == policy.name && state.source == *name);
         state.is_some_and(|state| {
             let is_told = !matches!(state.state, State::Unknown | State::Disaster);
             is_told && (source.restored_by.is_some() || state.last_good.is_some())
-        }) && !status.problems.iter().filter(|one| of(one)).any(|one| is_late(&one))
+        }) && !status.problems.iter().any(|one| of(one) && is_late(one.condition))
     })
 }

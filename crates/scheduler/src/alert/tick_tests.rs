@@ -17,7 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Takes messages, or does not.
 #[derive(Default)]
 struct FakePost {
-    /// What is answered by a channel, by the first word of its command; delivered where nothing is said.
+    clock: Mutex<Timestamp>,
+    /// By which clock messages were told.
+    told: Mutex<Vec<Timestamp>>,
+    /// What is answered by a channel, by the first word of its command, to all or one kind of messages; delivered
+    /// where nothing is said.
     answers: Mutex<BTreeMap<String, Outcome>>,
     taken: Mutex<Vec<(String, Message)>>,
     tries: AtomicU64,
@@ -33,6 +37,10 @@ impl FakePost {
         self.answers.lock().unwrap().remove(channel);
     }
 
+    fn sets(&self, now: Timestamp) {
+        *self.clock.lock().unwrap() = now;
+    }
+
     fn taken(&self, event: Event) -> usize {
         self.taken.lock().unwrap().iter().filter(|(_, message)| message.event == event).count()
     }
@@ -44,10 +52,19 @@ impl FakePost {
 
 #[async_trait]
 impl Post for FakePost {
-    async fn deliver(&self, way: &Notify, message: &Message, _now: Timestamp) -> Outcome {
+    fn now(&self) -> Timestamp {
+        *self.clock.lock().unwrap()
+    }
+
+    async fn deliver(&self, way: &Notify, message: &Message, now: Timestamp) -> Outcome {
         self.tries.fetch_add(1, Ordering::Relaxed);
-        let name = way.command[0].clone();
-        let answer = self.answers.lock().unwrap().get(&name).cloned().unwrap_or(Outcome::Delivered);
+        self.told.lock().unwrap().push(now);
+        let name = way.command.first().cloned().unwrap_or_else(|| "no program".to_owned());
+        let one = format!("{name} {}", message.event.word());
+        let answers = self.answers.lock().unwrap();
+        let answer = answers.get(&one).or_else(|| answers.get(&name)).cloned();
+        drop(answers);
+        let answer = answer.unwrap_or(Outcome::Delivered);
         if answer == Outcome::Delivered {
             self.taken.lock().unwrap().push((name, message.clone()));
         }
@@ -126,6 +143,7 @@ impl World {
         fn beside<T: Send>(work: T) -> T {
             work
         }
+        self.post.sets(self.now);
         beside(tick(&self.post, &self.catalog, &self.known, status, self.now)).await
     }
 }
@@ -163,7 +181,7 @@ async fn a_channel_that_is_down_loses_nothing_and_gets_nothing_twice() {
     // The other one heard it all, and at once.
     assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
     assert!(world.post.tries.load(Ordering::Relaxed) < 20, "its patience does not grow");
-    let records = world.catalog.records("shop").await.unwrap();
+    let records = world.catalog.records("shop", world.now).await.unwrap();
     let waiting = records.iter().find(|record| record.waiting > 0).unwrap();
     assert_eq!((waiting.waiting, waiting.why.as_deref()), (2, Some("busy")));
     world.post.works("a");
@@ -189,6 +207,7 @@ async fn several_that_look_at_once_tell_once() {
         now = later(now, 1);
         let problems = if minute % 20 < 10 { vec![problem(State::High, "rpo")] } else { vec![] };
         let status = status(now, true, problems);
+        world.post.sets(now);
         let all = others.iter().map(|catalog| tick(&world.post, catalog, &world.known, &status, now));
         let all = futures::future::join_all(all).await;
         assert!(all.iter().all(|ticked| ticked.troubles.is_empty()), "{all:?}");
@@ -211,9 +230,9 @@ async fn who_died_with_a_message_in_hand_keeps_it_for_a_while_only() {
     let mut world = world("{ command: [a] }").await;
     world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
     world.after(0, &[problem(State::High, "rpo")]).await;
-    let channel = world.catalog.records("shop").await.unwrap()[0].channel.clone();
-    let waiting = world.catalog.next_message("shop", &channel).await.unwrap().unwrap();
+    let channel = world.catalog.records("shop", world.now).await.unwrap()[0].channel.clone();
     world.now = later(world.now, 2);
+    let waiting = world.catalog.next_message("shop", &channel, world.now).await.unwrap().unwrap();
     let fence = world.catalog.take_message(&waiting, world.now).await.unwrap().unwrap();
     // Whoever saw it before is too late.
     assert_eq!(world.catalog.take_message(&waiting, world.now).await.unwrap(), None);
@@ -260,7 +279,9 @@ async fn a_digest_and_a_test_go_once_however_many_look() {
         world.after(1, &[]).await;
     }
     assert_eq!(world.post.events()[1..], [Event::Test, Event::Test]);
-    assert!(world.catalog.records("shop").await.unwrap().iter().all(|record| record.tested.is_some()));
+    assert!(
+        world.catalog.records("shop", world.now).await.unwrap().iter().all(|record| record.tested.is_some())
+    );
 }
 
 #[tokio::test]
@@ -305,23 +326,184 @@ async fn what_is_refused_does_not_stop_the_rest_and_is_remembered() {
     let mut world = world("{ command: [a] }").await;
     world.post.answers("a", Outcome::Never { why: "no such address (404)".to_owned() });
     world.after(0, &[problem(State::High, "rpo")]).await;
-    let record = world.catalog.records("shop").await.unwrap()[0].clone();
+    let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
     assert_eq!((record.waiting, record.refused), (0, Some(world.now)));
     assert_eq!(record.refused_why.as_deref(), Some("no such address (404)"));
     world.post.works("a");
     world.after(60, &[problem(State::High, "rpo")]).await;
     assert_eq!(world.post.events(), [Event::Reminder]);
-    assert_eq!(world.catalog.records("shop").await.unwrap()[0].refused, None);
+    assert_eq!(world.catalog.records("shop", world.now).await.unwrap()[0].refused, None);
 }
 
 #[tokio::test]
 async fn what_nobody_takes_for_a_week_is_given_up_and_shown() {
     let mut world = world("{ command: [a] }").await;
     world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
-    world.after(0, &[problem(State::High, "rpo")]).await;
-    world.after(60 * 24 * 7, &[problem(State::High, "rpo")]).await;
-    let record = world.catalog.records("shop").await.unwrap()[0].clone();
+    let high = [problem(State::High, "rpo")];
+    // A clock that leapt makes nothing old that was tried a few times only.
+    world.after(0, &high).await;
+    world.after(60 * 24 * 365, &high).await;
+    world.now = at("2026-11-26T00:00:00Z");
+    for _ in 0..25 {
+        world.after(20, &high).await;
+    }
+    let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
+    assert_eq!((record.waiting > 0, record.refused), (true, None));
+    world.after(60 * 24 * 7, &high).await;
+    let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
     assert!(record.refused_why.unwrap().contains("given up"));
+}
+
+#[tokio::test]
+async fn what_is_refused_as_things_are_is_told_once_somebody_mended_that() {
+    let mut world = world("{ command: [a] }").await;
+    let old = Outcome::Refused { why: "an old key (401)".to_owned() };
+    world.post.answers("a", old.clone());
+    let warning = [problem(State::Warning, "attempt-failed")];
+    world.after(0, &warning).await;
+    // It is seen at once, and not given up.
+    let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
+    assert_eq!((record.waiting, record.refused), (1, Some(world.now)));
+    assert_eq!(record.refused_why.as_deref(), Some("an old key (401)"));
+    for _ in 0..12 {
+        world.after(20, &warning).await;
+    }
+    world.after(1, &[]).await;
+    world.post.works("a");
+    world.after(20, &[]).await;
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
+    assert_eq!(world.catalog.records("shop", world.now).await.unwrap()[0].refused, None);
+    // Nobody mends it.
+    world.post.answers("a", old);
+    for _ in 0..40 {
+        world.after(20, &warning).await;
+    }
+    let record = world.catalog.records("shop", world.now).await.unwrap()[0].clone();
+    assert_eq!(
+        (record.waiting, record.refused_why.as_deref()),
+        (0, Some("given up after 12 h: an old key (401)"))
+    );
+}
+
+#[tokio::test]
+async fn an_alert_that_was_forgotten_is_told_when_it_comes_back() {
+    let mut world = world("{ command: [a] }").await;
+    world.after(0, &[problem(State::High, "rpo")]).await;
+    world.after(1, &[]).await;
+    world.catalog.forget_alerts("shop", world.now).await.unwrap();
+    world.after(1, &[problem(State::High, "rpo")]).await;
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved, Event::Opened]);
+}
+
+#[tokio::test]
+async fn what_is_carried_goes_by_the_clock_and_not_by_when_the_look_began() {
+    let world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    // It took ten minutes.
+    let now = later(world.now, 10);
+    world.post.sets(now);
+    let seen = status(world.now, true, vec![problem(State::High, "rpo")]);
+    tick(&world.post, &world.catalog, &world.known, &seen, world.now).await;
+    assert_eq!(*world.post.told.lock().unwrap(), [now]);
+    let channel = world.catalog.records("shop", now).await.unwrap()[0].channel.clone();
+    let next = async |seconds: i64| {
+        let at = now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        world.catalog.next_message("shop", &channel, at).await.unwrap()
+    };
+    assert_eq!(next(29).await, None);
+    assert_eq!(next(30).await.unwrap().tries, 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_leapt_ahead_blocks_no_channel() {
+    let mut world = world("{ command: [a] }").await;
+    let (high, begun) = ([problem(State::High, "rpo")], world.now);
+    world.post.answers("a opened", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    world.after(60 * 24 * 365 * 4, &high).await;
+    world.now = begun;
+    world.post.works("a opened");
+    world.after(1, &high).await;
+    assert_eq!(world.post.taken(Event::Opened), 1);
+    world.after(61, &high).await;
+    assert_eq!(world.post.taken(Event::Reminder), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_takes_keeps_no_other() {
+    let mut world = world("{ command: [a] }").await;
+    world.now = at("2026-11-30T23:59:00Z");
+    let busy = Outcome::TryAgain { why: "it ended with 1".to_owned(), after: None };
+    world.post.answers("a test", busy.clone());
+    world.post.answers("a digest", busy.clone());
+    world.after(2, &[]).await;
+    assert_eq!((world.post.tries.load(Ordering::Relaxed) > 0, world.post.events()), (true, vec![]));
+    let disaster = [problem(State::Disaster, "no-backup")];
+    world.after(1, &disaster).await;
+    assert_eq!(world.post.events(), [Event::Opened]);
+    // Of one thing nothing is told before what came before it.
+    world.post.answers("a opened", busy);
+    let other = Problem { source: Some("tree".to_owned()), ..problem(State::High, "rpo") };
+    world.after(1, &[disaster[0].clone(), other]).await;
+    world.after(30, &disaster).await;
+    world.after(1, &[]).await;
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
+    world.post.works("a opened");
+    world.after(30, &[]).await;
+    assert_eq!(world.post.events()[2..], [Event::Opened, Event::Resolved]);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_down_is_not_asked_once_for_each_of_many() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    let one = |number: i32| Problem { source: Some(format!("s{number}")), ..problem(State::High, "rpo") };
+    let many: Vec<Problem> = (0..200).map(one).collect();
+    let ticked = world.after(0, &many).await;
+    assert_eq!((ticked.put, world.post.tries.load(Ordering::Relaxed)), (200, 3));
+    assert_eq!(ticked.troubles, ["shop: command: busy"]);
+    world.post.works("a");
+    for _ in 0..12 {
+        world.after(1, &many).await;
+    }
+    assert_eq!(world.post.taken(Event::Opened), 200);
+}
+
+#[tokio::test]
+async fn who_cannot_read_the_policy_knows_its_channels_by_what_is_written() {
+    let mut world = world("{ slack: { webhook: { file: ~/slack } } }").await;
+    let settled = |home: &str| {
+        let mut known = known("{ slack: { webhook: { file: ~/slack } } }");
+        known.policy.settle(std::path::Path::new("/etc"), Some(std::path::Path::new(home)));
+        [known]
+    };
+    world.known = settled("/var/lib/holdfast");
+    world.after(0, &[]).await;
+    let broken = Problem { source: None, ..problem(State::Unknown, "policy-unreadable") };
+    let blind = Status { next: vec![], sources: vec![], ..status(world.now, true, vec![broken]) };
+    tick(&world.post, &world.catalog, &[], &blind, world.now).await;
+    // Somebody else reads it, from another home.
+    world.known = settled("/root");
+    world.after(1, &[]).await;
+    assert_eq!(world.post.events(), [Event::Opened, Event::Resolved]);
+}
+
+#[tokio::test]
+async fn the_heart_of_who_cannot_look_is_still_while_another_one_sees_what_is_wrong() {
+    let mut world = world("{ command: [a] }").await;
+    let beats = |world: &World| world.post.beats.load(Ordering::Relaxed);
+    world.now = later(world.now, 1);
+    world.tick(&status(world.now, false, vec![])).await;
+    assert_eq!(beats(&world), 1, "by memory alone");
+    world.after(1, &[problem(State::Warning, "no-backup")]).await;
+    for _ in 0..3 {
+        world.now = later(world.now, 1);
+        world.tick(&status(world.now, false, vec![])).await;
+    }
+    assert_eq!(beats(&world), 1);
+    world.after(1, &[]).await;
+    world.now = later(world.now, 1);
+    world.tick(&status(world.now, false, vec![])).await;
+    assert_eq!(beats(&world), 3);
 }
 
 #[tokio::test]
@@ -334,7 +516,7 @@ async fn a_test_by_hand_is_remembered_and_not_told_again() {
     world.post.works("b");
     world.after(30, &[]).await;
     assert_eq!(world.post.events(), [Event::Test]);
-    let tested = world.catalog.records("shop").await.unwrap();
+    let tested = world.catalog.records("shop", world.now).await.unwrap();
     assert_eq!(tested.iter().filter(|record| record.tested.is_some()).count(), 1);
     assert_eq!(tested.iter().filter(|record| record.refused.is_some()).count(), 1);
 }
@@ -369,6 +551,6 @@ async fn what_waits_for_a_channel_that_is_no_more_is_withdrawn() {
     world.known = [known("{ command: [b] }")];
     world.after(1, &[problem(State::High, "rpo")]).await;
     assert_eq!(world.post.events(), [Event::Opened]);
-    let records = world.catalog.records("shop").await.unwrap();
+    let records = world.catalog.records("shop", world.now).await.unwrap();
     assert!(records.iter().all(|record| record.waiting == 0), "{records:?}");
 }

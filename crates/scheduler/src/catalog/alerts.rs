@@ -7,9 +7,9 @@
 //! measured by the clocks of the hosts, and is long beside what they may differ by. On purpose not here:
 //! what is decided.
 
-use super::base::{Change, Row, ask};
+use super::base::{Ask, Change, Row, ask};
 use super::{Catalog, CatalogError};
-use crate::alert::rules::{CLOSED_ARE_KEPT_FOR, HELD_FOR, SENT_ARE_KEPT_FOR};
+use crate::alert::rules::{AHEAD_MAX, CLOCK_IS_SEEN, CLOSED_ARE_KEPT_FOR, HELD_FOR, SENT_ARE_KEPT_FOR};
 use crate::alert::{Event, Message, Silence, Stored};
 use jiff::Timestamp;
 
@@ -58,6 +58,12 @@ pub(super) const TABLES: &str = "
     ) STRICT;
 ";
 
+/// When a message ended, in a query of which $2 is up to when moments are believed; where a clock had leapt,
+/// when it was put.
+const ENDED: &str = "CASE WHEN ended <= $2 THEN ended WHEN created <= $2 THEN created END";
+/// Whether a message was refused: for good, or as things are.
+const REFUSED: &str = "state = 'refused' OR (state = 'waiting' AND ended IS NOT NULL)";
+
 /// A message to be told by a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -91,6 +97,13 @@ pub enum Sending {
     Sent,
     /// It is tried again.
     Again {
+        /// When.
+        at: Timestamp,
+        /// Why it did not work.
+        why: String,
+    },
+    /// It was refused, and is tried again all the same: somebody may mend why.
+    RefusedNow {
         /// When.
         at: Timestamp,
         /// Why it did not work.
@@ -226,7 +239,9 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let (state, why) = match end {
             Sending::Sent => ("sent", None),
-            Sending::Again { why, .. } | Sending::Refused { why } => ("refused", Some(why)),
+            Sending::Again { why, .. } | Sending::RefusedNow { why, .. } | Sending::Refused { why } => {
+                ("refused", Some(why))
+            }
         };
         let write = ask(
             "INSERT INTO @delivery
@@ -249,14 +264,27 @@ impl Catalog {
         Ok(!rows.is_empty())
     }
 
-    /// The message of a channel that comes next: they are told in the order in which they were put.
+    /// The message of a channel that comes next, if one is due that nobody has in hand. Those about one thing
+    /// are told in the order in which they were put; beside that what was not tried yet comes first, so that
+    /// one that nobody takes keeps no other.
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn next_message(&self, policy: &str, channel: &str) -> Result<Option<Waiting>, CatalogError> {
+    pub async fn next_message(
+        &self,
+        policy: &str,
+        channel: &str,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>, CatalogError> {
         let next = ask("SELECT id, body, created, next_try, tries, fence FROM @delivery
-             WHERE policy = $1 AND channel = $2 AND state = 'waiting' ORDER BY entry LIMIT 1");
-        let rows = self.base.rows(&next.with(policy).with(channel)).await?;
+             WHERE policy = $1 AND channel = $2 AND state = 'waiting'
+             AND (next_try <= $3 OR next_try > $4)
+             AND (held_until IS NULL OR held_until <= $3 OR held_until > $4)
+             AND entry IN (SELECT min(entry) FROM @delivery WHERE policy = $1 AND channel = $2
+                 AND state = 'waiting' GROUP BY coalesce(fingerprint, id))
+             ORDER BY CASE WHEN tries = 0 THEN 0 ELSE 1 END, entry LIMIT 1");
+        let next = next.with(policy).with(channel).with(now).with(believed_until(now));
+        let rows = self.base.rows(&next).await?;
         rows.first().map(|row| self.base.read(waiting(row))).transpose()
     }
 
@@ -267,14 +295,16 @@ impl Catalog {
     pub async fn take_message(&self, waiting: &Waiting, now: Timestamp) -> Result<Option<i64>, CatalogError> {
         let until = now.checked_add(HELD_FOR).unwrap_or(Timestamp::MAX);
         let take = ask("UPDATE @delivery SET held_until = $1, fence = fence + 1, tries = tries + 1
-             WHERE id = $2 AND fence = $3 AND state = 'waiting' AND (held_until IS NULL OR held_until <= $4)
+             WHERE id = $2 AND fence = $3 AND state = 'waiting'
+             AND (held_until IS NULL OR held_until <= $4 OR held_until > $5)
              RETURNING fence");
-        let take = take.with(until).with(&waiting.id).with(waiting.fence).with(now);
+        let take = take.with(until).with(&waiting.id).with(waiting.fence).with(now).with(believed_until(now));
         let row = self.base.change_row(&take).await?;
         row.map(|row| self.base.read(row.number("fence"))).transpose()
     }
 
-    /// Says what became of a message that was taken in hand; false if it is in other hands by now.
+    /// Says what became of a message that was taken in hand; false if it is in other hands by now. One that
+    /// waits has an end as well while it is refused.
     ///
     /// # Errors
     /// It cannot be written.
@@ -288,6 +318,7 @@ impl Catalog {
         let (state, ended, next, why) = match end {
             Sending::Sent => ("sent", Some(now), None, None),
             Sending::Again { at, why } => ("waiting", None, Some(*at), Some(why)),
+            Sending::RefusedNow { at, why } => ("waiting", Some(now), Some(*at), Some(why)),
             Sending::Refused { why } => ("refused", Some(now), None, Some(why)),
         };
         let write =
@@ -315,47 +346,44 @@ impl Catalog {
         Ok(())
     }
 
-    /// What is known of the channels of a policy.
+    /// What is known of the channels of a policy, at a moment.
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn records(&self, policy: &str) -> Result<Vec<Record>, CatalogError> {
-        let all = ask("SELECT channel,
-                max(CASE WHEN state = 'sent' THEN ended END) AS sent,
-                max(CASE WHEN state = 'sent' AND event = 'test' THEN ended END) AS tested,
-                max(CASE WHEN state = 'refused' THEN ended END) AS refused,
+    pub async fn records(&self, policy: &str, now: Timestamp) -> Result<Vec<Record>, CatalogError> {
+        let all = ask(format!(
+            "SELECT channel,
+                max(CASE WHEN state = 'sent' THEN {ENDED} END) AS sent,
+                max(CASE WHEN state = 'sent' AND event = 'test' THEN {ENDED} END) AS tested,
+                max(CASE WHEN {REFUSED} THEN {ENDED} END) AS refused,
                 count(CASE WHEN state = 'waiting' THEN 1 END) AS waiting
-             FROM @delivery WHERE policy = $1 GROUP BY channel ORDER BY channel");
+             FROM @delivery WHERE policy = $1 GROUP BY channel ORDER BY channel"
+        ));
         let mut records = Vec::new();
-        for row in self.base.rows(&all.with(policy)).await? {
+        for row in self.base.rows(&all.with(policy).with(believed_until(now))).await? {
             let mut record = self.base.read(record(&row))?;
-            if let Some(first) = self.why(policy, &record.channel, "waiting", "entry").await? {
+            let first = ask("SELECT created, why FROM @delivery WHERE policy = $1 AND channel = $2
+                 AND state = 'waiting' ORDER BY entry LIMIT 1");
+            if let Some(first) = self.why(first.with(policy).with(&record.channel)).await? {
                 (record.oldest, record.why) = first;
             }
             record.refused = record.refused.filter(|refused| record.sent.is_none_or(|sent| sent < *refused));
-            if record.refused.is_some()
-                && let Some((_, why)) = self.why(policy, &record.channel, "refused", "ended DESC").await?
-            {
-                record.refused_why = why;
+            if record.refused.is_some() {
+                let last = ask(format!(
+                    "SELECT created, why FROM @delivery WHERE policy = $1 AND channel = $3 AND ({REFUSED})
+                     ORDER BY coalesce({ENDED}, 0) DESC LIMIT 1"
+                ));
+                let last = last.with(policy).with(believed_until(now)).with(&record.channel);
+                record.refused_why = self.why(last).await?.and_then(|(_, why)| why);
             }
             records.push(record);
         }
         Ok(records)
     }
 
-    /// When the first message in a state was put, and why it is there.
-    async fn why(
-        &self,
-        policy: &str,
-        channel: &str,
-        state: &str,
-        order: &str,
-    ) -> Result<Option<(Option<Timestamp>, Option<String>)>, CatalogError> {
-        let first = ask(format!(
-            "SELECT created, why FROM @delivery WHERE policy = $1 AND channel = $2 AND state = $3
-             ORDER BY {order} LIMIT 1"
-        ));
-        let rows = self.base.rows(&first.with(policy).with(channel).with(state)).await?;
+    /// When a message was put, and why it is there.
+    async fn why(&self, first: Ask) -> Result<Option<(Option<Timestamp>, Option<String>)>, CatalogError> {
+        let rows = self.base.rows(&first).await?;
         let read = |row: &Row| Ok((row.maybe_moment("created")?, row.maybe_text("why")?));
         rows.first().map(|row| self.base.read(read(row))).transpose()
     }
@@ -426,15 +454,22 @@ impl Catalog {
         rows.iter().map(|row| self.base.read(silence(row))).collect()
     }
 
-    /// Forgets what is long over: closed alerts, messages that somebody has, silences.
+    /// Forgets what is long over: closed alerts, messages that somebody has, silences. Not where nothing says
+    /// that the clock is right: one that leapt years ahead makes everything old.
     ///
     /// # Errors
     /// It cannot be written.
     pub async fn sweep_alerts(&self, now: Timestamp) -> Result<(), CatalogError> {
         let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
+        // A message that was put not long ago, and not just now by the same clock.
+        let like = ask("SELECT id FROM @delivery WHERE created BETWEEN $1 AND $2 LIMIT 1");
+        let like = like.with(before(CLOCK_IS_SEEN.1)).with(before(CLOCK_IS_SEEN.0));
+        if self.base.rows(&like).await?.is_empty() {
+            return Ok(());
+        }
         let texts = [
             ("DELETE FROM @alert WHERE closed < $1", before(CLOSED_ARE_KEPT_FOR)),
-            ("DELETE FROM @delivery WHERE ended < $1", before(SENT_ARE_KEPT_FOR)),
+            ("DELETE FROM @delivery WHERE ended < $1 AND state <> 'waiting'", before(SENT_ARE_KEPT_FOR)),
             ("DELETE FROM @silence WHERE until < $1", before(SENT_ARE_KEPT_FOR)),
         ];
         for (text, moment) in texts {
@@ -442,6 +477,11 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Up to when moments are believed: what lies behind that was written by a clock that had leapt.
+fn believed_until(now: Timestamp) -> Timestamp {
+    now.checked_add(AHEAD_MAX).unwrap_or(Timestamp::MAX)
 }
 
 /// Puts a message; one that is there already is left as it is, and nobody is told again of what they are

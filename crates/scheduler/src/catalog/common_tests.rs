@@ -51,6 +51,7 @@ cases! {
     however_many_claim_at_once_no_group_is_taken_twice
     what_ran_out_is_taken_back_once_whoever_comes
     messages_wait_in_order_and_one_has_each_in_hand
+    a_refusal_is_known_while_it_is_tried_again
     an_alert_is_changed_by_who_saw_it_as_it_was
     silences_and_ways_are_remembered
 }
@@ -692,10 +693,13 @@ async fn an_alert_is_changed_by_who_saw_it_as_it_was(on: &dyn Fresh) {
     // Nobody is reminded of what they are still to be told.
     assert_eq!(there, [true, false, false, true, false]);
     assert!(catalog.alerts("other").await.unwrap().is_empty());
+    // A clock that leapt for years makes nothing old.
+    catalog.sweep_alerts(at(4000 * 86_400)).await.unwrap();
+    assert_eq!(catalog.alerts("shop").await.unwrap().len(), 1);
     catalog.sweep_alerts(at(40 * 86_400)).await.unwrap();
     assert!(catalog.alerts("shop").await.unwrap().is_empty());
     catalog.forget_alerts("shop", at(2)).await.unwrap();
-    assert!(catalog.next_message("shop", "a").await.unwrap().is_none());
+    assert!(catalog.next_message("shop", "a", at(2)).await.unwrap().is_none());
 }
 
 async fn messages_wait_in_order_and_one_has_each_in_hand(on: &dyn Fresh) {
@@ -703,39 +707,69 @@ async fn messages_wait_in_order_and_one_has_each_in_hand(on: &dyn Fresh) {
     let all = [message("b", "opened"), message("a", "resolved")];
     assert_eq!(catalog.enqueue(&all, at(0)).await.unwrap(), 2);
     assert_eq!(catalog.enqueue(&all, at(5)).await.unwrap(), 0);
-    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    let first = catalog.next_message("shop", "a", at(1)).await.unwrap().unwrap();
     assert_eq!((first.id.as_str(), first.created, first.tries), ("b", at(0), 0));
     let fence = catalog.take_message(&first, at(1)).await.unwrap().unwrap();
     assert_eq!(catalog.take_message(&first, at(1)).await.unwrap(), None);
     let again = Sending::Again { at: at(60), why: "busy".into() };
     assert!(!catalog.end_message("b", fence + 1, &again, at(2)).await.unwrap());
     assert!(catalog.end_message("b", fence, &again, at(2)).await.unwrap());
-    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    // What comes behind it of the same thing waits for it.
+    assert_eq!(catalog.next_message("shop", "a", at(59)).await.unwrap(), None);
+    let first = catalog.next_message("shop", "a", at(60)).await.unwrap().unwrap();
     assert_eq!((first.next_try, first.tries), (at(60), 1));
     // Whoever died with it in hand keeps it for a while only.
     let lost = catalog.take_message(&first, at(60)).await.unwrap().unwrap();
-    let first = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    assert_eq!(catalog.next_message("shop", "a", at(61)).await.unwrap(), None);
+    let first = catalog.next_message("shop", "a", at(900)).await.unwrap().unwrap();
     assert_eq!(catalog.take_message(&first, at(61)).await.unwrap(), None);
     let fence = catalog.take_message(&first, at(900)).await.unwrap().unwrap();
     assert!(!catalog.end_message("b", lost, &Sending::Sent, at(901)).await.unwrap());
     assert!(catalog.end_message("b", fence, &Sending::Sent, at(901)).await.unwrap());
-    let second = catalog.next_message("shop", "a").await.unwrap().unwrap();
+    let second = catalog.next_message("shop", "a", at(902)).await.unwrap().unwrap();
     let fence = catalog.take_message(&second, at(902)).await.unwrap().unwrap();
     let refused = Sending::Refused { why: "gone".into() };
     assert!(catalog.end_message("a", fence, &refused, at(903)).await.unwrap());
-    let record = catalog.records("shop").await.unwrap().remove(0);
+    let record = catalog.records("shop", at(903)).await.unwrap().remove(0);
     assert_eq!((record.sent, record.tested, record.waiting), (Some(at(901)), None, 0));
     assert_eq!((record.refused, record.refused_why.as_deref()), (Some(at(903)), Some("gone")));
     catalog.note_message(&message("t", "test"), &Sending::Sent, at(904)).await.unwrap();
-    let record = catalog.records("shop").await.unwrap().remove(0);
+    let record = catalog.records("shop", at(904)).await.unwrap().remove(0);
     assert_eq!((record.tested, record.refused), (Some(at(904)), None));
     catalog.enqueue(&[message("c", "opened")], at(905)).await.unwrap();
-    let record = catalog.records("shop").await.unwrap().remove(0);
+    let record = catalog.records("shop", at(905)).await.unwrap().remove(0);
     assert_eq!((record.waiting, record.oldest, record.why), (1, Some(at(905)), None));
     catalog.withdraw("shop", &["a"], at(906)).await.unwrap();
-    assert!(catalog.next_message("shop", "a").await.unwrap().is_some());
+    assert!(catalog.next_message("shop", "a", at(906)).await.unwrap().is_some());
     catalog.withdraw("shop", &["b"], at(906)).await.unwrap();
-    assert!(catalog.next_message("shop", "a").await.unwrap().is_none());
+    assert!(catalog.next_message("shop", "a", at(906)).await.unwrap().is_none());
+}
+
+async fn a_refusal_is_known_while_it_is_tried_again(on: &dyn Fresh) {
+    let catalog = on.catalog().await;
+    catalog.enqueue(&[message("a", "opened")], at(0)).await.unwrap();
+    let refused = async |now: i64| {
+        let next = catalog.next_message("shop", "a", at(now)).await.unwrap().unwrap();
+        let fence = catalog.take_message(&next, at(now)).await.unwrap().unwrap();
+        let end = Sending::RefusedNow { at: at(now + 60), why: format!("an old key {now}") };
+        assert!(catalog.end_message("a", fence, &end, at(now)).await.unwrap());
+        catalog.records("shop", at(now)).await.unwrap().remove(0)
+    };
+    let record = refused(1).await;
+    assert_eq!((record.waiting, record.refused), (1, Some(at(1))));
+    assert_eq!(record.refused_why.as_deref(), Some("an old key 1"));
+    catalog.note_message(&message("t", "test"), &Sending::Sent, at(2)).await.unwrap();
+    assert_eq!(catalog.records("shop", at(2)).await.unwrap()[0].refused, None);
+    assert_eq!(refused(100).await.refused, Some(at(100)));
+    // What a clock wrote that had leapt hides nothing.
+    let years = 4 * 365 * 86_400;
+    catalog.note_message(&message("u", "test"), &Sending::Sent, at(years)).await.unwrap();
+    let record = catalog.records("shop", at(200)).await.unwrap().remove(0);
+    assert_eq!((record.sent, record.refused), (Some(at(2)), Some(at(100))));
+    let next = catalog.next_message("shop", "a", at(200)).await.unwrap().unwrap();
+    catalog.take_message(&next, at(years)).await.unwrap().unwrap();
+    let next = catalog.next_message("shop", "a", at(201)).await.unwrap().unwrap();
+    assert!(catalog.take_message(&next, at(201)).await.unwrap().is_some());
 }
 
 async fn silences_and_ways_are_remembered(on: &dyn Fresh) {

@@ -494,6 +494,10 @@ pub struct Notify {
     /// Nothing less severe [default: warning].
     #[serde(default)]
     pub from: Severity,
+    /// The entry as the file has it, before its paths were settled: what the channel is known by, whoever runs
+    /// it from wherever. None while nothing was settled.
+    #[serde(skip)]
+    pub written: Option<String>,
 }
 
 /// A Slack channel.

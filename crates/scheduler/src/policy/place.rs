@@ -4,7 +4,7 @@
 //! On purpose not here: reading secrets, and looking at what lies at a path.
 
 use super::secret::{Credentials, KeyRef, Keys, SecretRef};
-use super::{Files, Policy, Source};
+use super::{Files, Notify, Policy, Severity, Source};
 use crate::hands::{Opens, Place};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,7 @@ impl Policy {
             drill.scratch.bucket.iter_mut().for_each(|bucket| from.credentials(&mut bucket.credentials));
         }
         for notify in &mut self.notify {
+            notify.written = Some(notify.as_written());
             notify.slack.iter_mut().for_each(|slack| from.secret(&mut slack.webhook));
             notify.webhook.iter_mut().for_each(|webhook| {
                 from.secret(&mut webhook.url);
@@ -70,6 +71,18 @@ impl Policy {
             passwords.for_each(|password| from.secret(password));
         }
         self.heartbeat.iter_mut().for_each(|heartbeat| from.secret(&mut heartbeat.url));
+    }
+}
+
+impl Notify {
+    /// The entry as the file has it. From whatever severity on it is told, it is the same.
+    #[must_use]
+    pub fn as_written(&self) -> String {
+        let plain = || {
+            let way = Self { from: Severity::default(), ..self.clone() };
+            serde_json::to_string(&way).unwrap_or_default()
+        };
+        self.written.clone().unwrap_or_else(plain)
     }
 }
 

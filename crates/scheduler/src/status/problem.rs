@@ -15,10 +15,12 @@ pub struct Problem {
     pub source: Option<String>,
     /// The copy, if it is about one.
     pub copy: Option<String>,
+    /// The channel, if it is about one, by its id.
+    pub channel: Option<String>,
     /// How bad it is.
     pub state: State,
-    /// What kind of thing it is, in a word that stays the same: of each policy, source or copy there is one
-    /// of a kind at most.
+    /// What kind of thing it is, in a word that stays the same: of each policy, source, copy or channel there
+    /// is one of a kind at most.
     pub condition: &'static str,
     /// What is wrong, and what it costs.
     pub what: String,
@@ -39,6 +41,7 @@ impl Problem {
             policy: policy.to_owned(),
             source: None,
             copy: None,
+            channel: None,
             state,
             condition,
             what: plain(what.as_ref()),

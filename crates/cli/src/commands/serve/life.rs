@@ -56,7 +56,7 @@ impl SignOfLife {
                 self.arrived.store(Timestamp::now().as_second(), Ordering::Relaxed);
                 self.failed.store(false, Ordering::Relaxed);
             }
-            Outcome::TryAgain { why, .. } | Outcome::Never { why } => {
+            Outcome::TryAgain { why, .. } | Outcome::Refused { why } | Outcome::Never { why } => {
                 // Once is enough until it arrives again.
                 if !self.failed.swap(true, Ordering::Relaxed) {
                     let why = escape(why.as_bytes());
