@@ -4,6 +4,7 @@
 //! On purpose not here: delivering anything; TLS from the first byte on, which `tls` puts before it.
 
 use crate::tls::{acceptor, listen};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +43,7 @@ pub struct Smtp {
     port: u16,
     authority: String,
     mails: Arc<Mutex<Vec<Received>>>,
+    refused: Arc<Mutex<BTreeMap<String, u16>>>,
     runtime: Option<Runtime>,
 }
 
@@ -57,7 +59,8 @@ impl Smtp {
         let runtime = runtime.expect("a runtime");
         let (listener, port) = listen();
         let mails = Arc::new(Mutex::new(Vec::new()));
-        let server = Server { manners, acceptor, mails: Arc::clone(&mails) };
+        let refused = Arc::default();
+        let server = Server { manners, acceptor, mails: Arc::clone(&mails), refused: Arc::clone(&refused) };
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a socket");
             while let Ok((client, _)) = listener.accept().await {
@@ -65,7 +68,7 @@ impl Smtp {
                 tokio::spawn(async move { server.greet(client).await });
             }
         });
-        Self { port, authority, mails, runtime: Some(runtime) }
+        Self { port, authority, mails, refused, runtime: Some(runtime) }
     }
 
     /// Its port.
@@ -78,6 +81,12 @@ impl Smtp {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// What it says to `RCPT` of these mailboxes from now on; it takes mail for all others.
+    pub fn refuses(&self, mailboxes: &[(&str, u16)]) {
+        let refused = mailboxes.iter().map(|(mailbox, code)| ((*mailbox).to_owned(), *code)).collect();
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     /// What came so far.
@@ -100,6 +109,7 @@ struct Server {
     manners: Manners,
     acceptor: TlsAcceptor,
     mails: Arc<Mutex<Vec<Received>>>,
+    refused: Arc<Mutex<BTreeMap<String, u16>>>,
 }
 
 impl Server {
@@ -144,7 +154,7 @@ impl Server {
                     mail.from = address(line);
                     "250 well\r\n".to_owned()
                 }
-                "RCPT" => match self.manners.refuses {
+                "RCPT" => match self.manners.refuses.or_else(|| self.refusal(&address(line))) {
                     Some(code) => format!("{code} no\r\n"),
                     None => {
                         mail.to.push(address(line));
@@ -167,6 +177,10 @@ impl Server {
             };
             client.write_all(answer.as_bytes()).await.ok()?;
         }
+    }
+
+    fn refusal(&self, mailbox: &str) -> Option<u16> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(mailbox).copied()
     }
 
     fn offers(&self, upgraded: bool) -> String {

@@ -10,6 +10,7 @@ mod outcome;
 mod page;
 mod slack;
 mod smtp;
+mod taken;
 mod webhook;
 
 pub use ask::{Sender, beat};

@@ -18,7 +18,8 @@ pub struct Board {
 struct State {
     moved: Instant,
     ready: Result<(), String>,
-    metrics: Option<String>,
+    /// What it knows, and when that was put here.
+    metrics: Option<(Instant, String)>,
 }
 
 /// An answer to one request.
@@ -36,17 +37,20 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// The text format of Prometheus.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How the name of a metric ends that says when who has the board last moved: that is known here, and as of now.
+const ALIVE: &str = "_alive_timestamp_seconds";
+
 impl Board {
     /// One that lives as of now and is not ready. `alive_within` says how often it has to move.
     #[must_use]
     pub fn new(alive_within: Duration) -> Self {
-        let state = State { moved: Instant::now(), ready: Err("it is starting".to_owned()), metrics: None };
+        let state = State { moved: now(), ready: Err("it is starting".to_owned()), metrics: None };
         Self { state: Mutex::new(state), alive_within }
     }
 
     /// It moves.
     pub fn moves(&self) {
-        self.state().moved = Instant::now();
+        self.state().moved = now();
     }
 
     /// It can do its work, or why it cannot.
@@ -54,9 +58,10 @@ impl Board {
         self.state().ready = ready;
     }
 
-    /// What it knows, in the text format of Prometheus.
+    /// What it knows, in the text format of Prometheus. `…_alive_timestamp_seconds` in it is when this is put here; whoever
+    /// asks is told when it last moved.
     pub fn put_metrics(&self, text: String) {
-        self.state().metrics = Some(text);
+        self.state().metrics = Some((now(), text));
     }
 
     /// Whether it moved lately; else for how long it did not.
@@ -89,18 +94,44 @@ impl Board {
                 Ok(()) => plain(200, "ok".to_owned()),
                 Err(why) => plain(503, why.clone()),
             },
-            "/metrics" => match &self.state().metrics {
-                Some(text) => Answer { status: 200, content_type: METRICS, body: text.clone() },
+            "/metrics" => match self.metrics() {
+                Some(text) => Answer { status: 200, content_type: METRICS, body: text },
                 None => plain(503, "nothing was looked at yet".to_owned()),
             },
             _ => plain(404, "there are /metrics, /healthz and /readyz".to_owned()),
         }
     }
 
+    /// What was put here, but for when it moved, which may be long after that, or long before.
+    fn metrics(&self) -> Option<String> {
+        let state = self.state();
+        let (put, text) = state.metrics.as_ref()?;
+        let line = |line: &str| match line.split_once(' ') {
+            Some((name, at)) if name.ends_with(ALIVE) => match at.trim_end().parse() {
+                Ok(at) => format!("{name} {}\n", moved(at, *put, state.moved)),
+                Err(_) => line.to_owned(),
+            },
+            _ => line.to_owned(),
+        };
+        Some(text.split_inclusive('\n').map(line).collect())
+    }
+
     /// Nothing that is written here can be half written, whoever panicked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// When it moved, in seconds, from what the time was when something was put here.
+fn moved(at: i64, put: Instant, moved: Instant) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    // One of the two is nothing.
+    let (since, before) = (moved.saturating_duration_since(put), put.saturating_duration_since(moved));
+    at.saturating_add(seconds(since)).saturating_sub(seconds(before))
 }
 
 fn plain(status: u16, text: String) -> Answer {
@@ -129,6 +160,31 @@ mod tests {
         assert_eq!(get(&board, "/readyz"), (503, "the catalog is out of reach\n".into()));
         assert_eq!(get(&board, "/").0, 404);
         assert_eq!(board.answer("POST", "/metrics").status, 405);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_it_moved_is_told_as_it_is_when_somebody_asks() {
+        let board = Board::new(Duration::from_secs(60));
+        let told = |wanted: u64| {
+            let text = get(&board, "/metrics").1;
+            let head = "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds";
+            assert_eq!(text, format!("{head} {wanted}\ny 3\n"));
+        };
+        let put = |at: u64| {
+            board.put_metrics(format!(
+                "# HELP x_alive_timestamp_seconds When.\nx_alive_timestamp_seconds {at}\ny 3\n"
+            ));
+        };
+        put(1000);
+        told(1000);
+        tokio::time::advance(Duration::from_secs(700)).await;
+        told(1000);
+        // Numbers are written, as a job ended, and the loop hangs.
+        put(1700);
+        told(1000);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        board.moves();
+        told(1705);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,20 +13,29 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-/// So many are answered side by side; more wait.
-const CONNECTIONS_MAX: usize = 32;
-/// So long may a connection last, and what comes before a request.
-const CONNECTION_MAX: Duration = Duration::from_secs(60);
-const HEADER_MAX: Duration = Duration::from_secs(3);
+/// How much those who ask may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// So many connections there are side by side. With one more the oldest is cut off: an answer takes no time, so it is
+    /// one that asks nothing. Who asks now is never kept waiting by those.
+    connections: usize,
+    /// So long may one last.
+    connection: Duration,
+    /// So long may what comes before a request.
+    header: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { connections: 32, connection: Duration::from_secs(60), header: Duration::from_secs(3) };
 /// A longer request is none that is answered.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 /// So long is waited where no connection can be taken, as when there are no more files.
@@ -58,41 +67,48 @@ impl Drop for Listening {
 /// # Errors
 /// The address is none, is taken, or is not for this user.
 pub async fn listen(address: &str, board: Arc<Board>) -> io::Result<Listening> {
+    listen_within(LIMITS, address, board).await
+}
+
+async fn listen_within(limits: Limits, address: &str, board: Arc<Board>) -> io::Result<Listening> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let task = tokio::spawn(accept(listener, board));
+    let task = tokio::spawn(accept(limits, listener, board));
     Ok(Listening { address, task })
 }
 
-async fn accept(listener: TcpListener, board: Arc<Board>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(limits: Limits, listener: TcpListener, board: Arc<Board>) {
     // Dropped with this task, which ends all of them.
-    let mut all = tokio::task::JoinSet::new();
+    let mut all = JoinSet::new();
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         while all.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let board = Arc::clone(&board);
-                all.spawn(async move {
-                    // However it ends: who asked sees it, and asks again.
-                    let _ = tokio::time::timeout(CONNECTION_MAX, serve(stream, board)).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= limits.connections
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
         }
+        let board = Arc::clone(&board);
+        open.push_back(all.spawn(async move {
+            // However it ends: who asked sees it, and asks again.
+            let _ = tokio::time::timeout(limits.connection, serve(stream, board, limits.header)).await;
+        }));
     }
 }
 
-async fn serve(stream: TcpStream, board: Arc<Board>) -> hyper::Result<()> {
+async fn serve(stream: TcpStream, board: Arc<Board>, header: Duration) -> hyper::Result<()> {
     let answer = service_fn(move |request: Request<Incoming>| {
         let answer = board.answer(request.method().as_str(), request.uri().path());
         async move { Ok::<_, Infallible>(response(answer)) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_MAX)
+        .header_read_timeout(header)
         .max_buf_size(REQUEST_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answer)
         .await
@@ -112,7 +128,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn started() -> (Listening, Arc<Board>) {
-        let board = Arc::new(Board::new(CONNECTION_MAX));
+        let board = Arc::new(Board::new(Duration::from_secs(60)));
         (listen("127.0.0.1:0", Arc::clone(&board)).await.unwrap(), board)
     }
 
@@ -158,15 +174,39 @@ mod tests {
         assert!(said.starts_with("HTTP/1.0 200 "), "{said}");
     }
 
+    /// Whether the other side closed it, waiting for that.
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        matches!(stream.read(&mut byte).await, Ok(0) | Err(_))
+    }
+
     #[tokio::test]
-    async fn those_that_send_nothing_do_not_keep_others_out_for_ever() {
+    async fn those_that_send_nothing_are_cut_off() {
         let (listening, _board) = started().await;
+        let mut idle = TcpStream::connect(listening.address()).await.unwrap();
+        assert!(is_closed(&mut idle).await);
+    }
+
+    #[tokio::test]
+    async fn those_that_send_nothing_keep_nobody_waiting() {
+        // Nobody is cut off because of the time.
+        let hour = Duration::from_secs(3600);
+        let limits = Limits { connection: hour, header: hour, ..LIMITS };
+        let board = Arc::new(Board::new(hour));
+        let listening = listen_within(limits, "127.0.0.1:0", board).await.unwrap();
         let mut idle = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
+        for _ in 0..limits.connections * 3 {
             idle.push(TcpStream::connect(listening.address()).await.unwrap());
         }
-        // They are cut off after the time for a header.
-        let said = say(listening.address(), b"GET /healthz HTTP/1.0\r\n\r\n").await;
+        let said = say(listening.address(), b"GET /healthz HTTP/1.0\r\n\r\n");
+        let said = tokio::time::timeout(Duration::from_secs(60), said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.0 200 "), "{said}");
+        // The oldest made room for it; the newest are still waited for.
+        assert!(is_closed(&mut idle[0]).await);
+        let newest = idle.last_mut().unwrap();
+        newest.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        newest.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.0 200 "), "{said}");
     }
 

@@ -225,9 +225,63 @@ async fn mail(server: &str, password: Option<&str>, trusted: Option<&str>) -> Se
     send_mail(&server, password, trusted.map(str::as_bytes), &letter).await
 }
 
-fn never(sent: Sent) -> String {
+/// Sends one to several, in the clear.
+async fn mail_to(smtp: &Smtp, id: &str, to: &[&str]) -> Sent {
+    let (page, to): (_, Vec<String>) = (page(), to.iter().map(|to| (*to).to_owned()).collect());
+    let letter = Letter { sender: "holdfast@a.example", to: &to, id, thread: None, page: &page };
+    let server = Server::parse(&format!("smtp://127.0.0.1:{}", smtp.port())).unwrap();
+    send_mail(&server, None, None, &letter).await
+}
+
+const ALL: [&str; 3] = ["gone@b.example", "night@b.example", "day@b.example"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_gone_keeps_the_mail_from_nobody_else() {
+    let smtp = Smtp::start(Manners::default());
+    smtp.refuses(&[(ALL[0], 550)]);
+    assert_eq!(mail_to(&smtp, "gone-1", &ALL).await, Sent::Delivered);
+    let mails = smtp.mails();
+    assert_eq!((mails.len(), &mails[0].to[..]), (1, &ALL.map(str::to_owned)[1..]));
+    // They read who did not get it.
+    let text = mails[0].text.replace("=\r\n", "");
+    assert!(text.contains("not told gone@b.example was refused this mail (550)"), "{text}");
+    smtp.refuses(&ALL.map(|mailbox| (mailbox, 550)));
+    assert!(refused(mail_to(&smtp, "gone-2", &ALL).await).contains("(550)"));
+    smtp.refuses(&[(ALL[0], 550), (ALL[1], 451), (ALL[2], 550)]);
+    assert!(matches!(mail_to(&smtp, "gone-3", &ALL).await, Sent::TryAgain { .. }));
+    assert_eq!(smtp.mails().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_patience_gets_the_mail_later_and_the_others_once() {
+    let smtp = Smtp::start(Manners::default());
+    smtp.refuses(&[(ALL[0], 550), (ALL[2], 451)]);
+    for _ in 0..3 {
+        match mail_to(&smtp, "later-1", &ALL).await {
+            Sent::TryAgain { why, .. } => {
+                assert!(why.contains("took the mail for 1 of 3") && why.contains("(451)"), "{why}");
+                assert!(!why.contains("b.example"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let to = |smtp: &Smtp| smtp.mails().iter().map(|mail| mail.to.join(" ")).collect::<Vec<_>>();
+    assert_eq!(to(&smtp), [ALL[1]]);
+    // Another message is another thing.
+    assert!(matches!(mail_to(&smtp, "later-2", &ALL).await, Sent::TryAgain { .. }));
+    assert_eq!(to(&smtp), [ALL[1], ALL[1]]);
+    smtp.refuses(&[(ALL[0], 550)]);
+    assert_eq!(mail_to(&smtp, "later-1", &ALL).await, Sent::Delivered);
+    assert_eq!(to(&smtp), [ALL[1], ALL[1], ALL[2]]);
+    // All that is left refuses it for good: somebody has it.
+    smtp.refuses(&[(ALL[0], 550), (ALL[2], 550)]);
+    assert_eq!(mail_to(&smtp, "later-2", &ALL).await, Sent::Delivered);
+    assert_eq!(smtp.mails().len(), 3);
+}
+
+fn refused(sent: Sent) -> String {
     match sent {
-        Sent::Never { why } => why,
+        Sent::Refused { why } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -249,9 +303,9 @@ async fn a_mail_goes_by_starttls_where_somebody_logs_in() {
     assert!(
         one.text.contains("Subject: HIGH shop/db is not backed up\r\n") && one.text.contains("nobody knows")
     );
-    let why = never(mail(&server, Some("another"), ca).await);
+    let why = refused(mail(&server, Some("another"), ca).await);
     assert!(why.contains("does not let us in (535)") && !why.contains("another"), "{why}");
-    assert!(never(mail(&server, None, ca).await).contains("no password"));
+    assert!(refused(mail(&server, None, ca).await).contains("no password"));
     // Whose certificate nobody vouches for hears no password.
     assert!(matches!(mail(&server, Some("a password"), None).await, Sent::TryAgain { .. }));
     assert_eq!(smtp.mails().len(), 1);
@@ -262,7 +316,7 @@ async fn nobody_logs_in_in_the_clear() {
     let login = Some(("me".to_owned(), "a password".to_owned()));
     let smtp = Smtp::start(Manners { upgrades: false, login, refuses: None });
     let server = format!("smtp://me@127.0.0.1:{}", smtp.port());
-    let why = never(mail(&server, Some("a password"), None).await);
+    let why = refused(mail(&server, Some("a password"), None).await);
     assert!(why.contains("STARTTLS"), "{why}");
     assert!(smtp.mails().is_empty());
 }
@@ -283,7 +337,9 @@ async fn a_mail_goes_encrypted_from_the_first_byte_on_and_in_the_clear_on_this_h
         Sent::TryAgain { .. }
     ));
     let strict = Smtp::start(Manners { refuses: Some(550), ..Manners::default() });
-    assert!(never(mail(&format!("smtp://127.0.0.1:{}", strict.port()), None, None).await).contains("(550)"));
+    assert!(
+        refused(mail(&format!("smtp://127.0.0.1:{}", strict.port()), None, None).await).contains("(550)")
+    );
     drop(strict);
     assert!(matches!(mail("smtp://127.0.0.1:1", None, None).await, Sent::TryAgain { .. }));
 }

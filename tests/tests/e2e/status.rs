@@ -1,5 +1,6 @@
 //! How things stand, by the real program: what monitoring hears, what people read.
 
+use super::evidence::{append, drill};
 use super::tree::put;
 use super::world::{Ran, Word, World};
 use std::fs;
@@ -136,4 +137,30 @@ fn policies_that_were_run_are_remembered() {
     assert!(ran.out.contains("holdfast status --forget shop"), "{}", ran.out);
     status(&world, &["--forget", "shop"], 0);
     status(&world, &[], 3).says(&["no policy is remembered"]);
+}
+
+#[test]
+fn evidence_that_was_tampered_with_is_no_good_news() {
+    let world = World::new();
+    let sources = tree(&world);
+    world.run(&[&"backup", &world.path("source"), &"--label", &"shop/tree"]).ends(0);
+    // Long ago, whatever the clock of this machine says.
+    let failed = drill(&"aa".repeat(16), "shop", "fail").replace("2026-11-2", "2020-11-2");
+    let names = append(&world, &[("drill", &failed)]);
+    let file = policy(&world, &sources, "");
+    let problems = |code: i32| {
+        let lines = status(&world, &[file.to_str().unwrap(), "--json"], code).lines();
+        let problems = lines.into_iter().filter(|line| line["message_type"] == "problem");
+        problems.map(|line| [&line["condition"], &line["why"]].map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    let before = problems(2);
+    assert_eq!((before.len(), before[0][0].as_str()), (1, "\"drill-failed\""), "{before:?}");
+    let record = world.repo.join(&names[0]);
+    let mut bytes = fs::read(&record).unwrap();
+    bytes[150] ^= 1;
+    fs::remove_file(&record).unwrap();
+    fs::write(&record, bytes).unwrap();
+    let after = problems(1);
+    assert_eq!((after.len(), after[0][0].as_str()), (1, "\"not-all-seen\""), "{after:?}");
+    assert!(after[0][1].contains("not as it should be"), "{after:?}");
 }

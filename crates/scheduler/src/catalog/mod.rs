@@ -11,6 +11,7 @@ mod clean;
 mod entering;
 mod error;
 mod jobs;
+mod lost;
 mod place;
 mod rebuild;
 mod schema;

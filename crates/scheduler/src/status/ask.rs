@@ -2,7 +2,9 @@
 //!
 //! On purpose not here: what follows from it.
 
+use super::ahead::is_ahead;
 use super::slots::{self, Told};
+use super::words::span;
 use super::{Held, Known};
 use crate::catalog::{Catalog, Last};
 use crate::evidence::{RECORD_VERSION, Record};
@@ -11,7 +13,11 @@ use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+/// So long may one question to a repository take. One that hangs is noticed by what asks it only after a while that
+/// suits a backup; here the next policy waits, and those who are to be told.
+const ANSWER_MAX: Duration = Duration::from_secs(300);
 /// So many lines that repositories said are kept for the next policy, which often has the same repository.
 const LINES_KEPT_MAX: usize = 50_000;
 
@@ -25,6 +31,8 @@ pub(super) struct Snapshot {
     pub(super) ended: Timestamp,
     pub(super) incomplete: bool,
     pub(super) errors: u64,
+    /// The host that made it, as it says; empty where it does not.
+    pub(super) host: String,
 }
 
 /// Why nobody can tell what a repository has.
@@ -61,6 +69,8 @@ pub(super) struct Logs {
     pub(super) reaching: BTreeMap<String, Timestamp>,
     /// From which snapshots on it goes only up to a gap.
     pub(super) ending: BTreeSet<String>,
+    /// The same as `reaching`, where that was stored at a time that is still to come.
+    pub(super) ahead: BTreeMap<String, Timestamp>,
 }
 
 /// All that there is to judge by.
@@ -135,7 +145,7 @@ pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Ca
     for (name, url, place) in places(policy) {
         let snapshots = match &place {
             None => Err(Trouble::NotForThisHost),
-            Some(place) => snapshots(asked, place).await,
+            Some(place) => snapshots(asked, place, &mut seen.gaps).await,
         };
         let readable = snapshots.is_ok();
         seen.places.push(Repository { name, url, snapshots });
@@ -178,20 +188,46 @@ fn places(policy: &Policy) -> Vec<(String, String, Option<Place>)> {
 
 /// Runs a verb; what it has to say, whole or with parts that could not be read.
 async fn verb(asked: &mut Asked<'_>, place: &Place, words: &[&str]) -> Result<Answer, Trouble> {
-    let answer = asked.verb(Call::on(place, words)).await.map_err(Trouble::NotAsked)?;
+    let call = Call { timeout: Some(ANSWER_MAX), ..Call::on(place, words) };
+    let answer = asked.verb(call).await.map_err(Trouble::NotAsked)?;
     let (what, next) = answer.failure();
     match answer.code {
         0 | 3 => Ok(answer),
+        // Whether it hangs or is slow nobody can tell from here.
+        _ if answer.seconds >= ANSWER_MAX.as_secs_f64() => {
+            let words = words.join(" ");
+            Err(Trouble::NotAsked(format!("it did not answer `{words}` in {}", span(ANSWER_MAX))))
+        }
         // It was not let to look: what it needs for that is not here, or somebody stopped it.
         2 | 130 => Err(Trouble::NotAsked(what)),
         _ => Err(Trouble::Bad(what, next)),
     }
 }
 
-async fn snapshots(asked: &mut Asked<'_>, place: &Place) -> Result<Vec<Snapshot>, Trouble> {
+async fn snapshots(
+    asked: &mut Asked<'_>,
+    place: &Place,
+    gaps: &mut Vec<String>,
+) -> Result<Vec<Snapshot>, Trouble> {
     let answer = verb(asked, place, &["snapshots"]).await?;
+    gaps.extend(left_out(&answer).map(|why| partly(place, "its snapshots", &why)));
     let unread = || Trouble::NotAsked("a line of `snapshots --json` is not as it should be".to_owned());
     answer.all("snapshot").map(snapshot).collect::<Option<_>>().ok_or_else(unread)
+}
+
+/// Why an answer lacks something, if it does: what is left out may be what matters.
+fn left_out(answer: &Answer) -> Option<String> {
+    (answer.code == 3).then(|| answer.failure().0).or_else(|| warning(answer))
+}
+
+/// The first thing that a verb warned of. What asks does so only of what it could not read, or does not believe.
+fn warning(answer: &Answer) -> Option<String> {
+    let mut warnings = answer.problems.iter().filter(|line| line["message_type"] == "warning");
+    warnings.find_map(|line| line["message"].as_str()).map(str::to_owned)
+}
+
+fn partly(place: &Place, what: &str, why: &str) -> String {
+    format!("{} ({}): not all of {what} could be read: {why}", place.name, place.url)
 }
 
 fn snapshot(line: &Value) -> Option<Snapshot> {
@@ -203,6 +239,7 @@ fn snapshot(line: &Value) -> Option<Snapshot> {
         ended: moment(&line["summary"]["backup_end"]).unwrap_or(time),
         incomplete: line["incomplete"].as_bool()?,
         errors: line["error_count"].as_u64().unwrap_or(0),
+        host: line["hostname"].as_str().unwrap_or_default().to_owned(),
     })
 }
 
@@ -213,14 +250,20 @@ fn moment(value: &Value) -> Option<Timestamp> {
 /// What is asked of a repository that can be read: evidence of each; holds and logs of the first.
 async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut Seen) {
     match verb(asked, place, &["evidence", "show"]).await {
-        Ok(answer) => seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name))),
+        Ok(answer) => {
+            seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name)));
+            seen.gaps.extend(left_out(&answer).map(|why| partly(place, "its evidence", &why)));
+        }
         Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
     }
     if place.name != REPOSITORY {
         return;
     }
     match verb(asked, place, &["hold"]).await {
-        Ok(answer) => seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect(),
+        Ok(answer) => {
+            seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect();
+            seen.gaps.extend(left_out(&answer).map(|why| partly(place, "its holds", &why)));
+        }
         Err(trouble) => seen.gaps.push(gap(place, "its holds", trouble)),
     }
     let keeps_log = |source: &crate::policy::Source| {
@@ -228,7 +271,11 @@ async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut 
     };
     if policy.sources.0.iter().any(|(_, source)| keeps_log(source)) {
         match verb(asked, place, &["wal", "status"]).await {
-            Ok(answer) => seen.logs = logs(&answer),
+            Ok(answer) => {
+                seen.logs = logs(&answer, asked.hands.now());
+                // That it ends with 3 says that a log has gaps, which is judged for each source.
+                seen.gaps.extend(warning(&answer).map(|why| partly(place, "its logs of databases", &why)));
+            }
             Err(trouble) => seen.gaps.push(gap(place, "its logs of databases", trouble)),
         }
     }
@@ -273,7 +320,7 @@ fn held(line: &Value, policy: &Policy, seen: &Seen) -> Option<Held> {
     })
 }
 
-fn logs(answer: &Answer) -> Logs {
+fn logs(answer: &Answer, now: Timestamp) -> Logs {
     let whose = |line: &Value| (line["system"].to_string(), line["timeline"].to_string());
     let newest = answer.all("wal_timeline").filter_map(|line| Some((whose(line), moment(&line["newest"])?)));
     let newest: BTreeMap<_, _> = newest.collect();
@@ -283,7 +330,8 @@ fn logs(answer: &Answer) -> Logs {
         let stored = newest.get(&whose(line)).filter(|_| line["to_newest"] == true);
         match stored {
             Some(stored) => {
-                let reaches = logs.reaching.entry(id.to_owned()).or_insert(*stored);
+                let which = if is_ahead(*stored, now) { &mut logs.ahead } else { &mut logs.reaching };
+                let reaches = which.entry(id.to_owned()).or_insert(*stored);
                 *reaches = (*reaches).max(*stored);
             }
             None => {
@@ -292,7 +340,7 @@ fn logs(answer: &Answer) -> Logs {
         }
     }
     // One that goes on along any timeline goes on.
-    let Logs { reaching, ending } = &mut logs;
-    ending.retain(|id| !reaching.contains_key(id));
+    let Logs { reaching, ending, ahead } = &mut logs;
+    ending.retain(|id| !reaching.contains_key(id) && !ahead.contains_key(id));
     logs
 }

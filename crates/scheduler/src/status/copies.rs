@@ -3,6 +3,7 @@
 //! A copy is behind by the snapshots that are newer than the newest it has of a source: what it
 //! forgot by its own rules is not missing. On purpose not here: what a copy is worth.
 
+use super::ahead::is_ahead;
 use super::ask::{Repository, Seen, Snapshot, Trouble};
 use super::problem::Problem;
 use super::words::{passed, quoted, span, span_in_words};
@@ -26,7 +27,7 @@ impl Copied {
             return None;
         }
         let of_source = self.missing.iter().flatten().filter(|snapshot| snapshot.source == source);
-        Some(of_source.map(|snapshot| snapshot.ended).min().unwrap_or(now))
+        Some(of_source.map(|snapshot| snapshot.ended.min(now)).min().unwrap_or(now))
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn judge(known: &Known, seen: &Seen, now: Timestamp) -> Copied {
                 None
             }
             (Ok(theirs), Ok(ours)) => {
-                let missing = missing(ours, theirs, &known.policy.name);
+                let missing = missing((ours, theirs), &known.policy.name, now);
                 state.behind = Some(missing.len() as u64);
                 state.oldest = missing.iter().map(|snapshot| snapshot.ended).min();
                 state.state = Some(State::Ok);
@@ -65,18 +66,25 @@ pub(super) fn judge(known: &Known, seen: &Seen, now: Timestamp) -> Copied {
     copied
 }
 
-/// Snapshots that are newer than the newest that the copy has of their source.
-fn missing(ours: &[Snapshot], theirs: &[Snapshot], policy: &str) -> Vec<Snapshot> {
+/// Snapshots that are newer than the newest that the copy has of their source. One from a time that is still to come is
+/// the newest of nothing: it is missing if the copy has not that very one.
+fn missing((ours, theirs): (&[Snapshot], &[Snapshot]), policy: &str, now: Timestamp) -> Vec<Snapshot> {
     let prefix = format!("{policy}/");
     let newest = |source: &str| {
-        let theirs = theirs.iter().filter(|snapshot| snapshot.source == source);
-        theirs.map(|snapshot| snapshot.time).max()
+        let past = of(theirs, source).filter(|snapshot| !is_ahead(snapshot.ended, now));
+        past.map(|snapshot| snapshot.time).max()
     };
+    let has = |one: &Snapshot| of(theirs, &one.source).any(|snapshot| snapshot.time == one.time);
     let is_missing = |snapshot: &&Snapshot| {
         snapshot.source.starts_with(&prefix)
             && newest(&snapshot.source).is_none_or(|newest| snapshot.time > newest)
+            && !has(snapshot)
     };
     ours.iter().filter(is_missing).cloned().collect()
+}
+
+fn of<'a>(snapshots: &'a [Snapshot], source: &'a str) -> impl Iterator<Item = &'a Snapshot> {
+    snapshots.iter().filter(move |snapshot| snapshot.source == source)
 }
 
 fn out_of_reach(known: &Known, copy: &Repository, trouble: &Trouble) -> Option<Problem> {

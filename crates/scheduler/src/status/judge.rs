@@ -63,7 +63,7 @@ fn repository(known: &Known, seen: &Seen) -> Option<Problem> {
         // Nothing was asked because nothing was to be asked; the sources say what is remembered.
         Trouble::NotForThisHost => return None,
         Trouble::NotAsked(why) => {
-            let what = format!("{name}: nobody can tell from here how it stands: {url} was not asked.");
+            let what = format!("{name}: nobody can tell from here how it stands: {url} was not read.");
             (State::Unknown, what, why, String::new())
         }
         Trouble::Bad(why, next) => {

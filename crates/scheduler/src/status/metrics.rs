@@ -5,13 +5,15 @@
 //! what nobody can tell is left out, and `policies/alerts.rules.yml` notices. On purpose not here:
 //! writing the file.
 
+use super::problem::UNREADABLE;
 use super::{SourceState, Status};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What is written: names, and what they mean.
-pub const METRICS: [(&str, &str); 13] = [
+pub const METRICS: [(&str, &str); 14] = [
     (LAST_GOOD, "Up to when nothing is lost: the end of the last whole backup, or of its log. 0 for never."),
     (PROVEN, "When a restore was last proved by a drill. 0 for never."),
     (LOG, "When something of a cluster's log was last stored."),
@@ -24,6 +26,10 @@ pub const METRICS: [(&str, &str); 13] = [
     (RTO, "So long may a restore take, as promised."),
     (TOOK, "How long the last proven restore took."),
     (MAX_LAG, "So far may a copy be behind, as promised."),
+    (
+        READABLE,
+        "Whether the policy could be read: 1, or 0; then nothing else is said of it, or what it last said.",
+    ),
     (WRITTEN, "When this file was written."),
 ];
 
@@ -39,6 +45,7 @@ const PROVEN_MAX: &str = "holdfast_objective_verified_restore_max_age_seconds";
 const RTO: &str = "holdfast_objective_rto_seconds";
 const TOOK: &str = "holdfast_last_proven_restore_duration_seconds";
 const MAX_LAG: &str = "holdfast_objective_copy_max_lag_seconds";
+const READABLE: &str = "holdfast_policy_readable";
 const WRITTEN: &str = "holdfast_scrape_written_timestamp_seconds";
 
 /// Writes the text.
@@ -48,6 +55,7 @@ pub fn metrics(status: &Status) -> String {
     for (name, help) in METRICS {
         let lines: Vec<String> = match name {
             WRITTEN => vec![format!("{WRITTEN} {}", seconds(status.now))],
+            READABLE => policies(status),
             _ => status.sources.iter().filter_map(|source| of_source(name, source, status)).collect(),
         };
         if !lines.is_empty() {
@@ -56,6 +64,18 @@ pub fn metrics(status: &Status) -> String {
         }
     }
     text
+}
+
+/// A line of each policy. One that cannot be read any more may still be served as it was.
+fn policies(status: &Status) -> Vec<String> {
+    let unreadable = status.problems.iter().filter(|problem| problem.condition == UNREADABLE);
+    let unreadable: BTreeSet<&str> = unreadable.map(|problem| problem.policy.as_str()).collect();
+    let looked = status.next.iter().map(|next| next.policy.as_str());
+    let all: BTreeSet<&str> = looked.chain(unreadable.iter().copied()).collect();
+    let line = |policy: &str| {
+        format!("{READABLE}{{policy=\"{}\"}} {}", label(policy), u8::from(!unreadable.contains(policy)))
+    };
+    all.into_iter().map(line).collect()
 }
 
 /// The line of one source.

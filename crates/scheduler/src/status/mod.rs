@@ -4,6 +4,7 @@
 //! catalog adds why the last attempt failed, and stands in where this host may not read. On purpose
 //! not here: doing anything about it; where the text goes.
 
+mod ahead;
 mod ask;
 mod copies;
 mod deadline;

@@ -83,11 +83,14 @@ impl Problem {
     }
 }
 
+/// What it is called that a policy cannot be looked at.
+pub(super) const UNREADABLE: &str = "policy-unreadable";
+
 /// A policy that cannot be looked at.
 pub(super) fn unreadable(policy: &Unreadable) -> Problem {
     let (name, file) = (quoted(&policy.name), quoted(&policy.file));
     let what = format!("{} cannot be looked at: its policy {} cannot be read.", policy.name, policy.file);
-    Problem::new(State::Unknown, "policy-unreadable", &policy.name, what)
+    Problem::new(State::Unknown, UNREADABLE, &policy.name, what)
         .why(&policy.why)
         .then(
             format!("holdfast policy check {file} ; if it is gone for good: holdfast status --forget {name}"),

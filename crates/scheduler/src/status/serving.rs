@@ -3,19 +3,18 @@
 //! Only the catalog knows. Where no worker of `serve` was ever seen, policies are run by other means, and nothing is
 //! said. On purpose not here: what the repositories have, by which promises are judged.
 
-use super::problem::Problem;
+use super::ahead::is_ahead;
+use super::problem::{Problem, drill, run};
 use super::words::{passed, quoted, span_in_words};
 use super::{Known, State, Status};
-use crate::catalog::{Catalog, CatalogError, Job, JobState, SeenWorker};
-use crate::serve::timers::{self, STREAM};
+use crate::catalog::{Catalog, CatalogError, Job, SeenWorker};
+use crate::serve::timers::{self, CHECK, DRILL, PRUNE, STREAM, Timer};
 use jiff::{SignedDuration, Timestamp};
 
 /// A worker of which nothing was heard for so long is gone.
 const SILENCE: SignedDuration = SignedDuration::from_mins(10);
 /// A job may wait so long for those before it.
 const WAIT: SignedDuration = SignedDuration::from_hours(2);
-/// So many of a policy's jobs are looked at.
-const JOBS: u32 = 200;
 
 /// Adds what is to be said of those who serve.
 pub(super) async fn add(status: &mut Status, known: &[Known], memory: &Catalog) {
@@ -52,17 +51,20 @@ async fn problems(known: &[Known], memory: &Catalog, now: Timestamp) -> Result<V
         if workers.is_empty() || (streams.is_empty() && times.is_empty()) {
             continue;
         }
-        let jobs = memory.jobs(&known.policy.name, JOBS).await?;
         match silent(known, &workers, now) {
             Some(problem) => problems.push(problem),
             None => {
-                let lacking = |source: &&str| !is_streamed(&jobs, source);
-                problems
-                    .extend(streams.into_iter().filter(lacking).map(|source| not_streamed(known, source)));
-                problems.extend(waits(known, &jobs, now));
+                // A host that only reads may have a catalog of its own, and does not know who streams.
+                for source in timers::streamed_here(&known.policy) {
+                    let open = memory.open_job(&known.policy.name, STREAM, Some(source)).await?;
+                    let is_streamed = open.is_some_and(|open| open.runs);
+                    problems.extend((!is_streamed).then(|| not_streamed(known, source)));
+                }
+                problems.extend(waits(known, &memory.free_jobs(&known.policy.name).await?, now));
             }
         }
-        problems.extend(given_up(known, &jobs));
+        let lost = memory.given_up(&known.policy.name, now).await?;
+        problems.extend(given_up(known, &times, &lost));
     }
     Ok(problems)
 }
@@ -72,7 +74,8 @@ fn silent(known: &Known, workers: &[SeenWorker], now: Timestamp) -> Option<Probl
     let name = &known.policy.name;
     let prefix = format!("{name}/");
     let its = workers.iter().filter(|seen| seen.worker.labels.iter().any(|label| label.starts_with(&prefix)));
-    let last = its.map(|seen| (seen.last_seen, &seen.worker.name)).max();
+    let past = its.filter(|seen| !is_ahead(seen.last_seen, now));
+    let last = past.map(|seen| (seen.last_seen, &seen.worker.name)).max();
     let why = match last {
         Some((seen, _)) if now.duration_since(seen) <= SILENCE => return None,
         Some((seen, worker)) => {
@@ -92,13 +95,6 @@ fn silent(known: &Known, workers: &[SeenWorker], now: Timestamp) -> Option<Probl
     )
 }
 
-fn is_streamed(jobs: &[Job], source: &str) -> bool {
-    jobs.iter().any(|job| {
-        let is_its = job.due.activity == STREAM && job.due.source.as_deref() == Some(source);
-        is_its && matches!(job.state, JobState::Running { .. })
-    })
-}
-
 fn not_streamed(known: &Known, source: &str) -> Problem {
     let name = &known.policy.name;
     let what = format!(
@@ -115,17 +111,14 @@ fn not_streamed(known: &Known, source: &str) -> Problem {
 }
 
 /// The job that waits longest, if that is too long.
-fn waits(known: &Known, jobs: &[Job], now: Timestamp) -> Option<Problem> {
-    let free = jobs.iter().filter(|job| job.state == JobState::Free && job.due.activity != STREAM);
-    let oldest = free.min_by_key(|job| job.entered)?;
+fn waits(known: &Known, free: &[Job], now: Timestamp) -> Option<Problem> {
+    let oldest = free.iter().filter(|job| job.due.activity != STREAM).min_by_key(|job| job.entered)?;
     if now.duration_since(oldest.entered) <= WAIT {
         return None;
     }
     let name = &known.policy.name;
-    let activity = &oldest.due.activity;
     let waited = span_in_words(passed(oldest.entered, now));
-    let what =
-        format!("The {activity} of {name} that was due at {} was not begun yet.", oldest.due.scheduled_for);
+    let what = format!("The {} was not begun yet.", called(known, oldest));
     let problem = Problem::new(State::Warning, "job-waits", name, what).why(format!(
         "it waits for {waited}: its workers have other work, lack a label that it asks for, or something of its group goes on"
     ));
@@ -139,28 +132,45 @@ fn waits(known: &Known, jobs: &[Job], now: Timestamp) -> Option<Problem> {
     )
 }
 
-/// The newest job that was given up, if none of its kind was done since.
-fn given_up(known: &Known, jobs: &[Job]) -> Option<Problem> {
-    let lost =
-        jobs.iter().find(|job| matches!(job.state, JobState::Lost { .. }) && job.due.activity != STREAM)?;
-    let same = |job: &&Job| job.due.activity == lost.due.activity && job.due.source == lost.due.source;
-    let ended = |job: &&Job| matches!(job.state, JobState::Ended { .. });
-    if jobs.iter().take_while(|job| job.id != lost.id).filter(same).any(|job| ended(&job)) {
-        return None;
-    }
+/// What a job is, as people name it: `drill of shop that was due at …`.
+fn called(known: &Known, job: &Job) -> String {
     let name = &known.policy.name;
-    let what = format!(
-        "The {} of {name} that was due at {} was given up.",
-        lost.due.activity, lost.due.scheduled_for
-    );
-    let problem = Problem::new(State::High, "job-lost", name, what)
-        .why(format!("it was begun {} times, and each time its worker was lost", lost.attempt));
+    let source = job.due.source.as_ref().map(|source| format!("/{source}")).unwrap_or_default();
+    format!("{} of {name}{source} that was due at {}", job.due.activity, job.due.scheduled_for)
+}
+
+/// What was given up, and was not done since. The newest of a kind says the older ones; what the policy has no times for
+/// any more is not waited for.
+fn given_up(known: &Known, times: &[Timer], lost: &[Job]) -> Option<Problem> {
+    let is_of =
+        |timer: &Timer, job: &Job| timer.activity == job.due.activity && timer.source == job.due.source;
+    let newest = times.iter().filter_map(|timer| lost.iter().find(|job| is_of(timer, job)));
+    let mut kinds: Vec<&Job> = newest.collect();
+    kinds.sort_by_key(|job| std::cmp::Reverse(job.due.scheduled_for));
+    let (first, others) = kinds.split_first()?;
+    let name = &known.policy.name;
+    let what = format!("The {} was given up.", called(known, first));
+    let more: String = others.iter().map(|job| format!("; so was the {}", called(known, job))).collect();
+    let why = format!("it was begun {} times, and each time its worker was lost{more}", first.attempt);
+    let by_hand: Vec<String> = kinds.iter().map(|job| by_hand(known, job)).collect();
+    let problem = Problem::new(State::High, "job-lost", name, what).why(why);
     Some(
         problem
             .then(
-                format!("see why workers die (memory?), then: holdfast run {}", quoted(&known.file)),
+                format!("see why workers die (memory?), then: {}", by_hand.join(" ; ")),
                 "only start the workers again: what kills them is still there",
             )
             .back("not affected by this"),
     )
+}
+
+/// The command that does it.
+fn by_hand(known: &Known, job: &Job) -> String {
+    let whole = format!("holdfast run {}", quoted(&known.file));
+    match (job.due.activity.as_str(), &job.due.source) {
+        (DRILL, _) => drill(known),
+        (PRUNE | CHECK, _) => format!("{whole} --only {}", job.due.activity),
+        (_, Some(source)) => run(known, source),
+        (_, None) => whole,
+    }
 }

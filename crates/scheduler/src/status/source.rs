@@ -3,7 +3,8 @@
 //!
 //! On purpose not here: copies, and drills that are due.
 
-use super::ask::{Seen, Snapshot, Trouble};
+use super::ahead::{self, is_ahead, short};
+use super::ask::{Repository, Seen, Snapshot, Trouble};
 use super::problem::{Problem, drill, run};
 use super::words::{passed, plain, quoted, span, span_in_words};
 use super::{GoodBy, Known, LastGood, SourceState, State};
@@ -51,6 +52,7 @@ pub(super) fn judge(
     let mut judged = Judged { state, problems: Vec::new() };
     judged.problems.extend(look.backups(&judged.state));
     judged.problems.extend(look.proofs(&judged.state));
+    judged.problems.extend(ahead::judge(known, name, seen, look.restore(), (now, zone)));
     let worst = judged.problems.iter().map(|problem| problem.state).max().unwrap_or(State::Ok);
     judged.state.state = worst.max(look.of_repository(&judged.state));
     judged
@@ -80,8 +82,12 @@ impl Look<'_> {
         }
     }
 
-    /// Its snapshots in the repository.
+    /// Its snapshots in the repository, without those from a time that is still to come.
     fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.all_snapshots().filter(|snapshot| !is_ahead(snapshot.ended, self.now))
+    }
+
+    fn all_snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.seen.repository().known().iter().filter(|snapshot| snapshot.source == self.full)
     }
 
@@ -96,8 +102,7 @@ impl Look<'_> {
 
     fn last_good(&self) -> Option<LastGood> {
         if self.seen.repository().snapshots.is_err() {
-            let ran = self.memory()?.good.as_ref()?;
-            let end = ran.end.as_ref()?;
+            let end = self.ran_well()?.end.as_ref()?;
             return Some(LastGood { at: end.ended, by: GoodBy::Memory, snapshot: end.snapshot.clone() });
         }
         let newest = self.newest_whole()?;
@@ -110,9 +115,17 @@ impl Look<'_> {
         self.seen.backups.get(self.name)
     }
 
+    /// Its last backup that is remembered to have ended well.
+    fn ran_well(&self) -> Option<&Ran> {
+        let good = self.memory()?.good.as_ref()?;
+        let ended = good.end.as_ref().map_or(good.run.started, |end| end.ended);
+        Some(good).filter(|_| !is_ahead(ended, self.now))
+    }
+
     /// The newest drill of this source, with a verdict or any.
     fn newest_drill(&self, verdict: Option<Verdict>) -> Option<(&Record, &SourceRecord)> {
-        self.seen.drills.iter().find_map(|record| {
+        let mut past = self.seen.drills.iter().filter(|record| !is_ahead(record.ended, self.now));
+        past.find_map(|record| {
             let source = record.sources.iter().find(|source| source.source == self.name)?;
             verdict.is_none_or(|verdict| source.verdict == verdict).then_some((record, source))
         })
@@ -217,7 +230,7 @@ impl Look<'_> {
         let logs = &self.seen.logs;
         let ends = self.snapshots().filter(|snapshot| logs.ending.contains(&snapshot.id));
         let snapshot = ends.max_by_key(|snapshot| snapshot.ended).filter(|_| self.log_flushed().is_none())?;
-        let short = snapshot.id.get(..8).unwrap_or(&snapshot.id);
+        let short = short(snapshot);
         let what = format!("{} has a gap in its log. Moments behind it cannot be restored.", self.full);
         let why = format!(
             "the log goes on from snapshot {short}, and not to its end; nothing is lost up to {}: holdfast wal status",
@@ -234,7 +247,7 @@ impl Look<'_> {
     fn incomplete(&self, good: &LastGood) -> Option<Problem> {
         let newest = self.snapshots().max_by_key(|snapshot| snapshot.ended)?;
         let newer = newest.incomplete && good.snapshot.as_ref() != Some(&newest.id);
-        let short = newer.then(|| newest.id.get(..8).unwrap_or(&newest.id))?;
+        let short = newer.then(|| short(newest))?;
         let what = format!("{}: its newest snapshot {short} lacks something.", self.full);
         let many = if newest.errors == 1 { "thing" } else { "things" };
         let why = format!(
@@ -257,12 +270,15 @@ impl Look<'_> {
     /// The last attempt, if it failed and nothing good came behind it.
     fn failed_since(&self, good: Option<&LastGood>) -> Option<&Ran> {
         let failed = self.memory()?.failed.as_ref()?;
+        if is_ahead(failed.run.started, self.now) {
+            return None;
+        }
         good.is_none_or(|good| failed.run.started > good.at || self.is_behind(failed)).then_some(failed)
     }
 
     /// Whether it came behind the last run that ended well. A log moves on while backups fail.
     fn is_behind(&self, failed: &Ran) -> bool {
-        let good = self.memory().and_then(|last| last.good.as_ref());
+        let good = self.ran_well();
         let newest = self.newest_whole().map(|snapshot| snapshot.ended);
         good.is_none_or(|good| failed.run.started > good.run.started)
             && newest.is_none_or(|newest| failed.run.started > newest)
@@ -290,6 +306,9 @@ impl Look<'_> {
         }
         match (good, self.snapshots().next()) {
             (None, Some(_)) => "no snapshot of it is whole".to_owned(),
+            (None, None) if self.all_snapshots().next().is_some() => {
+                "all snapshots of it are of a time that is still to come: a clock was ahead".to_owned()
+            }
             _ => "no attempt is remembered on this host: see whether its scheduler runs".to_owned(),
         }
     }
@@ -398,16 +417,30 @@ impl Look<'_> {
         if self.source.restored_by.is_some() {
             return "by the program that backs it up".to_owned();
         }
-        let has = |place: &&super::ask::Repository| {
-            place.known().iter().any(|snapshot| snapshot.source == self.full && !snapshot.incomplete)
+        let whole = |place: &Repository| -> Vec<Snapshot> {
+            let its = |snapshot: &&Snapshot| snapshot.source == self.full && !snapshot.incomplete;
+            place.known().iter().filter(its).cloned().collect()
         };
-        let Some(place) = self.seen.places.iter().find(has) else {
+        let mut places = self.seen.places.iter().map(|place| (place, whole(place)));
+        let Some((place, whole)) = places.find(|(_, whole)| !whole.is_empty()) else {
             return "no whole snapshot is known here".to_owned();
         };
         let took = self.newest_drill(Some(Verdict::Pass)).and_then(|(_, source)| took(source));
         let about = took.map_or(String::new(), |took| format!("     about {}", span(took)));
-        let (url, source) = (quoted(&place.url), quoted(&self.full));
-        format!("holdfast -r {url} restore latest --source {source} --target DIR --dry-run{about}")
+        let (url, which) = (quoted(&place.url), self.which(&whole));
+        format!("holdfast -r {url} restore {which} --target DIR --dry-run{about}")
+    }
+
+    /// Which of them is to be restored, as words of `restore`. What is of a time that is still to come may be older than
+    /// others, though it is the latest.
+    fn which(&self, whole: &[Snapshot]) -> String {
+        let past = whole.iter().filter(|snapshot| !is_ahead(snapshot.ended, self.now));
+        match past.max_by_key(|snapshot| snapshot.ended) {
+            Some(newest) if whole.iter().any(|snapshot| is_ahead(snapshot.ended, self.now)) => {
+                short(newest).to_owned()
+            }
+            _ => format!("latest --source {}", quoted(&self.full)),
+        }
     }
 
     /// What to do when it is not backed up.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 const NOW: &str = "2026-11-22T03:14:20+09:00";
 
@@ -44,6 +45,15 @@ impl Fake {
         self
     }
 
+    /// What it knows to answer, with a warning beside.
+    fn warns(mut self, place: &str, words: &str, message: &str) -> Self {
+        let answer =
+            self.answers.entry((place.into(), words.into())).or_insert_with(|| Ok(Answer::default()));
+        let line = json!({"message_type": "warning", "message": message});
+        answer.as_mut().unwrap().problems.push(line);
+        self
+    }
+
     fn fails(mut self, place: &str, words: &str, code: i32, message: &str, hint: &str) -> Self {
         let problems =
             vec![json!({"message_type": "exit_error", "code": code, "message": message, "hint": hint})];
@@ -58,6 +68,8 @@ impl Hands for Fake {
     async fn verb(&self, call: Call) -> Result<Answer, String> {
         let words: Vec<_> = call.words.iter().map(|word| word.to_string_lossy()).collect();
         let place = call.repository.map(|place| place.name).unwrap_or_default();
+        let patience = call.timeout.unwrap_or(Duration::MAX);
+        assert!(patience <= Duration::from_secs(300), "{words:?} may hang");
         self.asked.lock().unwrap().push(format!("{place} {}", words.join(" ")));
         self.answers.get(&(place, words.join(" "))).cloned().unwrap_or_else(|| Ok(Answer::default()))
     }
@@ -474,6 +486,11 @@ async fn what_cannot_be_looked_at_is_never_well() {
     let status = look(&well(), &[known(POLICY)], &[gone], None, &seoul()).await;
     assert_eq!((status.state(), status.state().code()), (State::Unknown, 3));
     assert!(shown(&status).contains("holdfast policy check '/etc/old policy.yaml'"));
+    let written = metrics(&status);
+    for line in ["holdfast_policy_readable{policy=\"old\"} 0", "holdfast_policy_readable{policy=\"shop\"} 1"]
+    {
+        assert!(written.lines().any(|written| written == line), "{line}\n{written}");
+    }
     let status = look(&Fake::default(), &[], &[], None, &seoul()).await;
     assert_eq!(status.state(), State::Unknown);
     let status = stands(&well().fails("repository", "evidence show", 1, "no", ""), POLICY).await;
@@ -482,6 +499,153 @@ async fn what_cannot_be_looked_at_is_never_well() {
     let found = conditions(&status);
     assert!(found.contains(&("copy-out-of-reach", State::Warning)), "{found:?}");
     assert!(shown(&status).contains("copy offsite: cannot be read"));
+}
+
+#[tokio::test]
+async fn parts_that_cannot_be_read_are_no_good_news() {
+    for (place, words) in [
+        ("repository", "snapshots"),
+        ("offsite", "snapshots"),
+        ("repository", "evidence show"),
+        ("offsite", "evidence show"),
+        ("repository", "hold"),
+        ("repository", "wal status"),
+    ] {
+        let status = stands(&well().warns(place, words, "1 record is not as it should be"), POLICY).await;
+        assert_eq!(conditions(&status), [("not-all-seen", State::Warning)], "{place} {words}");
+        let why = &status.problems[0].why;
+        assert!(why.starts_with(place) && why.contains("1 record is not"), "{why}");
+    }
+    // It lists what it can read, and ends with 3.
+    let lacking = |words: &str| {
+        let mut fake = well().fails("repository", "x", 3, "2 of them cannot be read", "");
+        let said = fake.answers.remove(&("repository".into(), "x".into())).unwrap().unwrap();
+        let answer = fake.answers.get_mut(&("repository".into(), words.into())).unwrap().as_mut().unwrap();
+        (answer.code, answer.problems) = (said.code, said.problems);
+        fake
+    };
+    let status = stands(&lacking("snapshots"), POLICY).await;
+    assert_eq!(conditions(&status), [("not-all-seen", State::Warning)]);
+    assert!(status.problems[0].why.contains("2 of them cannot be read"), "{:?}", status.problems[0]);
+    // A log with a gap ends so too, and is judged by what goes on from which snapshot.
+    assert_eq!(conditions(&stands(&lacking("wal status"), POLICY).await), []);
+}
+
+#[tokio::test]
+async fn a_repository_that_hangs_is_not_waited_for() {
+    let mut fake = well().fails("repository", "snapshots", 130, "interrupted", "");
+    let key = ("repository".to_owned(), "snapshots".to_owned());
+    fake.answers.get_mut(&key).unwrap().as_mut().unwrap().seconds = 300.4;
+    let status = stands(&fake, POLICY).await;
+    assert_eq!(conditions(&status), [("cannot-tell", State::Unknown)]);
+    assert_eq!(status.problems[0].why, "it did not answer `snapshots` in 5 min");
+    assert!(!fake.asked.lock().unwrap().iter().any(|asked| asked == "repository hold"));
+}
+
+/// What is said of a clock, one for each source.
+fn of_clocks(status: &Status) -> Vec<&super::Problem> {
+    status.problems.iter().filter(|problem| problem.condition == "clock-ahead").collect()
+}
+
+#[tokio::test]
+async fn a_backup_from_the_future_is_not_the_newest() {
+    let with = |ended: &str| {
+        let mut future = snapshot(4, "shop/tree", ended);
+        future["hostname"] = "web7".into();
+        let ours = vec![
+            snapshot(1, "shop/db", "21T02:16"),
+            snapshot(2, "shop/tree", "20T02:20"),
+            snapshot(3, "shop/media", "22T02:31"),
+            future,
+        ];
+        well().says("repository", "snapshots", ours.clone()).says("offsite", "snapshots", ours)
+    };
+    // Clocks are never quite alike.
+    assert_eq!(conditions(&stands(&with("22T03:24"), POLICY).await), []);
+    let status = stands(&with("30T02:20"), POLICY).await;
+    assert_eq!(conditions(&status), [("rpo", State::High), ("clock-ahead", State::High)]);
+    assert_eq!(of(&status, "tree").last_good.as_ref().unwrap().at, at("2026-11-20T02:20:00+09:00"));
+    let problem = of_clocks(&status)[0];
+    assert_eq!(
+        problem.what,
+        "shop/tree: snapshot 04040404 is of 11-30 02:20, 7 days ahead of the clock of this host. It does not count."
+    );
+    assert!(problem.why.starts_with("the clock of web7 was ahead"), "{problem:?}");
+    for words in [
+        "date, on web7 and here",
+        "holdfast run /etc/holdfast/shop.yaml --source tree ;",
+        "holdfast -r /backups/shop snapshots ;",
+        "holdfast -r /backups/shop forget 04040404 ",
+    ] {
+        assert!(problem.to_do.contains(words), "{words}: {problem:?}");
+    }
+    assert!(problem.do_not.contains("before a newer whole backup"), "{problem:?}");
+    // The latest by its time is not what is wanted back.
+    assert!(
+        problem.restore.starts_with("holdfast -r /backups/shop restore 02020202 --target"),
+        "{problem:?}"
+    );
+    assert!(metrics(&status).contains(&format!(
+        "holdfast_last_good_timestamp_seconds{{policy=\"shop\",source=\"tree\"}} {}\n",
+        at("2026-11-20T02:20:00+09:00").as_second()
+    )));
+    // It is all that there is.
+    let alone = vec![snapshot(4, "shop/tree", "30T02:20")];
+    let status = stands(&well().says("repository", "snapshots", alone), POLICY).await;
+    let none = status
+        .problems
+        .iter()
+        .find(|one| one.condition == "no-backup" && one.source.as_deref() == Some("tree"));
+    assert!(none.unwrap().why.contains("a time that is still to come"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_copy_with_a_snapshot_from_the_future_can_be_behind() {
+    let (old, future, new) = (
+        snapshot(2, "shop/tree", "20T02:20"),
+        snapshot(4, "shop/tree", "30T02:20"),
+        snapshot(5, "shop/tree", "21T20:00"),
+    );
+    let fake = |theirs: Vec<Value>| {
+        let ours = vec![old.clone(), future.clone(), new.clone()];
+        Fake::default().says("repository", "snapshots", ours).says("offsite", "snapshots", theirs)
+    };
+    let behind = async |theirs: Vec<Value>| stands(&fake(theirs), POLICY).await.copies[0].behind;
+    assert_eq!(behind(vec![old.clone(), future.clone(), new.clone()]).await, Some(0));
+    assert_eq!(behind(vec![old.clone(), future.clone()]).await, Some(1));
+    assert_eq!(behind(vec![old.clone(), new.clone()]).await, Some(1));
+}
+
+#[tokio::test]
+async fn a_log_a_proof_and_a_run_from_the_future_do_not_count() {
+    let status = stands(&well().says("repository", "wal status", log(1, "30T00:00:00", true)), POLICY).await;
+    assert_eq!(conditions(&status), [("rpo", State::High), ("clock-ahead", State::High)]);
+    assert!(of_clocks(&status)[0].what.contains("what was last stored of its log is of 11-30 00:00"));
+    assert_eq!(of(&status, "db").log_flushed, None);
+
+    let passed = [("tree", "pass", 360.0, "")];
+    let text = POLICY.replace("8d", "20h");
+    let future = well().says("offsite", "evidence show", vec![drilled("a", "30T04:52", &passed)]);
+    let status = stands(&future, &text).await;
+    assert_eq!(of(&status, "tree").proven, None);
+    assert!(conditions(&status).contains(&("proof", State::Disaster)), "{:?}", conditions(&status));
+    let clocks = of_clocks(&status);
+    assert_eq!((clocks.len(), clocks[0].source.as_deref()), (1, Some("tree")));
+    assert!(clocks[0].why.starts_with("the clock of drill-1 was ahead"), "{clocks:?}");
+
+    let text = POLICY
+        .replace("password: { env: X }", "keys: { backup: { file: /k } }")
+        .replace("password: { env: Y }", "keys: { backup: { file: /k } }");
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Catalog::open(&folder.path().join("c.db").into()).await.unwrap();
+    let started = at("2026-11-30T02:15:00+09:00");
+    let run = Run { policy: "shop".into(), source: Some("tree".into()), activity: "backup".into(), started };
+    let id = memory.begin(&run).await.unwrap();
+    let end = RunEnd { ended: started, code: 0, message: String::new(), snapshot: None };
+    memory.end(id, &end).await.unwrap();
+    let status = look(&well(), &[known(&text)], &[], Some(&memory), &seoul()).await;
+    assert_eq!(of(&status, "tree").last_good, None);
+    assert_eq!(of_clocks(&status).len(), 1, "{:?}", conditions(&status));
 }
 
 /// The same policy with a slot.
@@ -633,7 +797,8 @@ async fn the_rules_that_are_shipped_know_what_is_written() {
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let labels = name.split_once('{').map(|(_, labels)| labels.trim_end_matches('}'));
         let labels: Vec<&str> = labels.into_iter().flat_map(|labels| labels.split(',')).collect();
-        assert!(labels.is_empty() || labels.len() == 2, "{line}");
+        let of_policy = usize::from(name.starts_with("holdfast_policy_readable{"));
+        assert!(labels.is_empty() || labels.len() == 2 - of_policy, "{line}");
     }
     assert!(
         text.contains("holdfast_last_good_timestamp_seconds{policy=\"shop\",source=\"db\"} 1795284819\n"),
