@@ -271,6 +271,22 @@ impl Status {
     }
 }
 
+/// Files that cannot be read, by the names that their policies had when they last could be: who is told of them is
+/// remembered by those.
+async fn called(unreadable: &[Unreadable], known: &[Known], memory: Option<&Catalog>) -> Vec<Unreadable> {
+    let mut all = unreadable.to_vec();
+    let Some(memory) = memory.filter(|_| !all.is_empty()) else { return all };
+    let Ok(remembered) = memory.policies().await else { return all };
+    for one in &mut all {
+        let elsewhere = |name: &str| known.iter().any(|known| known.policy.name == name);
+        let same = remembered.iter().filter(|policy| policy.file == one.file && !elsewhere(&policy.name));
+        if let Some(last) = same.max_by_key(|policy| policy.last_seen) {
+            one.name.clone_from(&last.name);
+        }
+    }
+    all
+}
+
 /// Looks at policies, one after the other. Moments are told in times of a zone, as on the screen.
 pub async fn look(
     hands: &dyn Hands,
@@ -289,7 +305,7 @@ pub async fn look(
         next: Vec::new(),
         channels: Vec::new(),
         silences: Vec::new(),
-        problems: unreadable.iter().map(problem::unreadable).collect(),
+        problems: called(unreadable, known, memory).await.iter().map(problem::unreadable).collect(),
     };
     let mut asked = Asked::new(hands);
     for known in known {

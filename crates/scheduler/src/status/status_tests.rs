@@ -747,6 +747,27 @@ struct Rule {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_goes_by_the_name_that_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("catalog").into()).await.unwrap();
+    let wrong = |file: &str| Unreadable { name: "a".into(), file: file.into(), why: "x".into() };
+    let called = async |file: &str| {
+        let status =
+            look(&Fake::default(), &[known(POLICY)], &[wrong(file)], Some(&catalog), &TimeZone::UTC).await;
+        let is_it = |problem: &&crate::status::Problem| problem.condition == "policy-unreadable";
+        status.problems.iter().find(is_it).unwrap().policy.clone()
+    };
+    assert_eq!(called("/etc/a.yaml").await, "a");
+    for (name, second) in [("older", 1), ("later", 2), ("shop", 3)] {
+        let seen = Timestamp::from_second(second).unwrap();
+        catalog.remember_policy(name, "/etc/a.yaml", "aa", seen).await.unwrap();
+    }
+    // The last of that name is in another file now.
+    assert_eq!(called("/etc/a.yaml").await, "later");
+    assert_eq!(called("/etc/b.yaml").await, "a");
+}
+
+#[tokio::test]
 async fn policies_of_one_repository_ask_it_once() {
     let text = POLICY.replace("name: shop", "name: other");
     let (shop, other) = (known(POLICY), known(&text));
