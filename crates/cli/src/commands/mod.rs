@@ -127,15 +127,28 @@ fn carry_out(ink: &Arc<Ink>, cli: Cli, words: Vec<OsString>) -> Result<(), Fault
         Verb::Mount { .. } => Err(shell::mount()),
         verb => {
             let runtime = wire_up::runtime()?;
-            let result = runtime.block_on(with_engine(ink, cli.global, verb, words));
-            // A thread that waits for a dead disk must not keep the program alive.
-            runtime.shutdown_background();
+            let mut is_given_up = false;
+            let result = runtime.block_on(with_engine(ink, cli.global, verb, words, &mut is_given_up));
+            if is_given_up {
+                // What did not answer may do so at this very moment: its threads need what they wait by until the end.
+                std::mem::forget(runtime);
+            } else {
+                // A thread that waits for a dead disk must not keep the program alive.
+                runtime.shutdown_background();
+            }
             result
         }
     }
 }
 
-async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsString>) -> Result<(), Fault> {
+/// `is_given_up` says at the end whether something did not answer, and is not waited for any longer.
+async fn with_engine(
+    ink: &Arc<Ink>,
+    global: Global,
+    verb: Verb,
+    words: Vec<OsString>,
+    is_given_up: &mut bool,
+) -> Result<(), Fault> {
     wire_up::raise_file_limit();
     let progress = Arc::new(Progress::new(Arc::clone(ink)));
     let cache = settings::cache_dir(&global)?;
@@ -151,7 +164,10 @@ async fn with_engine(ink: &Arc<Ink>, global: Global, verb: Verb, words: Vec<OsSt
     let ended = tokio::select! {
         ended = carry_out_verb(&run, verb) => ended,
         // What does not answer cannot be waited for; the program ends without it.
-        fault = run.watchdog.bark(&repository) => Err(fault),
+        fault = run.watchdog.bark(&repository) => {
+            *is_given_up = true;
+            Err(fault)
+        }
     };
     run.tell_traffic();
     ended
