@@ -152,7 +152,7 @@ fn a_database_that_is_dropped_meanwhile_is_told_of() {
     for name in ["a", "zz"] {
         cluster.sql(&format!("create database {name}"));
     }
-    noise(&cluster, "a", 500);
+    noise(&cluster, "a", 2000);
     let words: [super::world::Word<'_>; 5] =
         [&"backup", &"--limit-upload", &"500k", &cluster.url(), &"--logical"];
     let mut command = world.command();
