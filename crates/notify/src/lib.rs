@@ -10,7 +10,6 @@ mod outcome;
 mod page;
 mod slack;
 mod smtp;
-mod taken;
 mod webhook;
 
 pub use ask::{Sender, beat};

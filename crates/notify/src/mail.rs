@@ -2,14 +2,13 @@
 //!
 //! Its number is in its `Message-ID`, so that a mailbox that gets it twice can tell; mails about one thing
 //! refer to one that was never sent, so that they are shown as one thread. Each mailbox is offered it by itself: one that
-//! is refused keeps it from nobody else, who read in it who did not get it. It is delivered if one mailbox has it and no
-//! other asked for more patience; else it is tried again, with those alone that did not take it (`taken`). On purpose not
-//! here: HTML, attachments.
+//! is refused keeps it from nobody else, who read in it who did not get it. It is delivered if one mailbox has it: were it
+//! tried again for the sake of another, those who have it would get it once more with each try, as another process does
+//! not know who they are. On purpose not here: HTML, attachments.
 
 use crate::outcome::Outcome;
 use crate::page::{Line, Page, cut};
 use crate::smtp::{Server, Way};
-use crate::taken;
 use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
@@ -57,15 +56,11 @@ pub async fn send(
     };
     let host = &server.host;
     let done = hand_over(server, &access, letter, &parties);
-    let outcome = match tokio::time::timeout(PATIENCE.1, done).await {
+    match tokio::time::timeout(PATIENCE.1, done).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => sorted(host, &error),
         Err(_) => Outcome::again(format!("{host} did not take the mail in {} s", PATIENCE.1.as_secs())),
-    };
-    if matches!(outcome, Outcome::Delivered | Outcome::Never { .. }) {
-        taken::forget(letter.id);
     }
-    outcome
 }
 
 /// From whom to whom.
@@ -136,11 +131,6 @@ async fn hand_over(
     letter: &Letter<'_>,
     parties: &Parties,
 ) -> Result<Outcome, Error> {
-    let has = |to: &Mailbox| taken::has(letter.id, to.email.as_ref());
-    // They took it, and only the end of that talk was lost.
-    if parties.to.iter().all(has) {
-        return Ok(Outcome::Delivered);
-    }
     let mut connection = connect(server, access).await?;
     let done = talk(&mut connection, &server.host, letter, parties).await;
     connection.abort().await;
@@ -159,30 +149,26 @@ async fn talk(
     letter: &Letter<'_>,
     parties: &Parties,
 ) -> Result<Outcome, Error> {
-    let mailboxes: Vec<&Address> = parties.to.iter().map(|to| &to.email).collect();
-    let (had, left): (Vec<_>, Vec<_>) =
-        mailboxes.into_iter().partition(|mailbox| taken::has(letter.id, mailbox.as_ref()));
     let options = options(connection, parties);
     connection.command(Mail::new(Some(parties.sender.email.clone()), options)).await?;
-    let (mut takers, mut refusals) = (Vec::new(), Vec::new());
-    for mailbox in left {
+    let (mut takers, mut refusals) = (0, Vec::new());
+    for mailbox in parties.to.iter().map(|to| &to.email) {
         match connection.command(Rcpt::new(mailbox.clone(), vec![])).await {
-            Ok(_) => takers.push(mailbox),
+            Ok(_) => takers += 1,
             // An answer, and a bad one: the next may be better.
             Err(error) if error.status().is_some() => refusals.push(Refusal { mailbox, error }),
             Err(error) => return Err(error),
         }
     }
-    if !takers.is_empty() {
+    if takers > 0 {
         let message = match message(letter, parties, &refusals) {
             Ok(message) => message.formatted(),
             Err(why) => return Ok(Outcome::never(why)),
         };
         connection.command(Data).await?;
         connection.message(&message).await?;
-        takers.iter().for_each(|mailbox| taken::note(letter.id, mailbox.as_ref()));
     }
-    Ok(judged(host, had.len() + takers.len(), &refusals))
+    Ok(judged(host, takers, &refusals))
 }
 
 /// What the server has to know before. Where it does not know what an address in other letters than ASCII is, it says
@@ -201,18 +187,12 @@ fn options(connection: &AsyncSmtpConnection, parties: &Parties) -> Vec<MailParam
     options
 }
 
-/// What follows where so many have it and others refused it. Who asked for patience is not given up for the others' sake.
+/// What follows where so many have it and others refused it.
 fn judged(host: &str, have: usize, refusals: &[Refusal<'_>]) -> Outcome {
     let patient = refusals.iter().find(|refusal| refusal.error.is_transient());
-    match (have, patient.or(refusals.first())) {
-        (_, None) => Outcome::Delivered,
-        (0, Some(refusal)) => sorted(host, &refusal.error),
-        (_, Some(_)) if patient.is_none() => Outcome::Delivered,
-        (have, Some(refusal)) => Outcome::again(format!(
-            "{host} took the mail for {have} of {}, and for another not now{}",
-            have + refusals.len(),
-            code(&refusal.error)
-        )),
+    match patient.or(refusals.first()) {
+        Some(refusal) if have == 0 => sorted(host, &refusal.error),
+        _ => Outcome::Delivered,
     }
 }
 
@@ -248,7 +228,7 @@ fn message(letter: &Letter<'_>, parties: &Parties, refusals: &[Refusal<'_>]) -> 
 fn missed(refusal: &Refusal<'_>) -> Line {
     let (mailbox, code) = (refusal.mailbox, code(&refusal.error));
     let text = match refusal.error.is_transient() {
-        true => format!("{mailbox} did not take this mail yet{code}: it is offered again"),
+        true => format!("{mailbox} did not take this mail{code}: is it full?"),
         false => format!("{mailbox} was refused this mail{code}: is there still such a mailbox?"),
     };
     Line { label: "not told".to_owned(), text }

@@ -161,6 +161,6 @@ fn evidence_that_was_tampered_with_is_no_good_news() {
     fs::remove_file(&record).unwrap();
     fs::write(&record, bytes).unwrap();
     let after = problems(1);
-    assert_eq!((after.len(), after[0][0].as_str()), (1, "\"not-all-seen\""), "{after:?}");
+    assert_eq!((after.len(), after[0][0].as_str()), (1, "\"partly-unreadable\""), "{after:?}");
     assert!(after[0][1].contains("not as it should be"), "{after:?}");
 }

@@ -3,7 +3,7 @@
 //! On purpose not here: where they are to come from.
 
 use crate::fault::{Code, Fault};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -159,9 +159,17 @@ fn said_by(
     }
     let child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut child = child.map_err(|error| fault().because(&error))?;
+    let mut was_killed = false;
     let watch = within.map(|within| Watch::begin(&child, within));
     let said = child.stdout.take().map(bounded).transpose();
-    if watch.is_some_and(|watch| watch.end()) {
+    if let Some(watch) = watch {
+        // Also one that has said all may go on; its number stays its own until it is waited for below.
+        let gone = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&child)), gone)
+            .map_err(|error| fault().because(&io::Error::from(error)))?;
+        was_killed = watch.end();
+    }
+    if was_killed {
         child.wait().map_err(|error| fault().because(&error))?;
         return Err(Fault { why: vec!["it did not end in time, and was killed".to_owned()], ..fault() });
     }
@@ -224,6 +232,8 @@ mod tests {
         };
         assert_eq!(*of("echo a", 60_000).unwrap(), *b"a\n");
         let begun = std::time::Instant::now();
+        let silent = of("exec >&-; sleep 600", 50).unwrap_err();
+        assert!(silent.to_string().contains("in time"), "{silent}");
         let hangs = of("sleep 600 & sleep 600", 50).unwrap_err();
         assert!(
             hangs.to_string().contains("in time") && begun.elapsed() < Duration::from_secs(60),

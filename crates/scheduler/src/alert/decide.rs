@@ -7,7 +7,7 @@
 use super::blind::Sight;
 use super::channel::Channel;
 use super::message::Event;
-use super::rules::{OPENINGS_COUNT_FOR, again_after, escalated, gone_for, is_beyond};
+use super::rules::{NEWER_MAX, OPENINGS_COUNT_FOR, again_after, escalated, gone_for, is_beyond};
 use super::stored::{Silence, Stored, Text, ToldTo, fingerprint};
 use crate::status::{Problem, State};
 use jiff::Timestamp;
@@ -103,7 +103,8 @@ fn step(input: &Input<'_>, alert: Stored, problem: Option<&Problem>) -> Step {
 fn is_newer(alert: &Stored, now: Timestamp) -> bool {
     let told = alert.told.values().map(|told| told.at);
     let mut moments = told.chain([alert.since]).chain(alert.gone).chain(alert.closed);
-    moments.any(|at| at > now && !is_beyond(at, now))
+    // What lies further ahead was not written by a look that went on beside this one, but by another clock.
+    moments.any(|at| at > now && at.duration_since(now) <= NEWER_MAX)
 }
 
 /// What a clock wrote that had leapt ahead is taken for written now, or nothing would be told for years.

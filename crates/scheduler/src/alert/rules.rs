@@ -63,6 +63,9 @@ pub const WAITS_TOO_LONG: SignedDuration = SignedDuration::from_mins(15);
 /// workers differ by.
 pub const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(70);
 
+/// So long may a look take beside which others look, with what the clocks of workers differ by.
+pub const NEWER_MAX: SignedDuration = SignedDuration::from_mins(15);
+
 /// Whether a moment lies so far ahead that it is not believed.
 #[must_use]
 pub fn is_beyond(moment: Timestamp, now: Timestamp) -> bool {

@@ -69,6 +69,21 @@ impl Catalog {
         Ok(self.all(&ask, open).await?.into_iter().next())
     }
 
+    /// Whether a worker has a job of a kind.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn is_running(
+        &self,
+        policy: &str,
+        activity: &str,
+        source: Option<&str>,
+    ) -> Result<bool, CatalogError> {
+        let text = "SELECT id FROM @job WHERE policy = $1 AND activity = $2 AND source = $3 AND state = 'running' LIMIT 1";
+        let ask = ask(text).with(policy).with(activity).with(source.unwrap_or_default());
+        Ok(!self.all(&ask, |row| row.number("id")).await?.is_empty())
+    }
+
     /// Ends a job that nobody began yet, because a later one stands for it too. False if somebody did.
     ///
     /// # Errors

@@ -88,6 +88,8 @@ pub(super) struct Seen {
     pub(super) slots: Vec<Told>,
     /// What could not be found out beside that, in words.
     pub(super) gaps: Vec<String>,
+    /// What is stored and could not be read, in words. It may stay so, and so keeps nothing from being judged.
+    pub(super) unread: Vec<String>,
 }
 
 impl Seen {
@@ -140,12 +142,13 @@ pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Ca
         backups: BTreeMap::new(),
         slots: slots::ask(asked.hands, policy).await,
         gaps: Vec::new(),
+        unread: Vec::new(),
     };
     remembered(policy, memory, &mut seen).await;
     for (name, url, place) in places(policy) {
         let snapshots = match &place {
             None => Err(Trouble::NotForThisHost),
-            Some(place) => snapshots(asked, place, &mut seen.gaps).await,
+            Some(place) => snapshots(asked, place, &mut seen.unread).await,
         };
         let readable = snapshots.is_ok();
         seen.places.push(Repository { name, url, snapshots });
@@ -207,10 +210,10 @@ async fn verb(asked: &mut Asked<'_>, place: &Place, words: &[&str]) -> Result<An
 async fn snapshots(
     asked: &mut Asked<'_>,
     place: &Place,
-    gaps: &mut Vec<String>,
+    unread: &mut Vec<String>,
 ) -> Result<Vec<Snapshot>, Trouble> {
     let answer = verb(asked, place, &["snapshots"]).await?;
-    gaps.extend(left_out(&answer).map(|why| partly(place, "its snapshots", &why)));
+    unread.extend(left_out(&answer).map(|why| partly(place, "its snapshots", &why)));
     let unread = || Trouble::NotAsked("a line of `snapshots --json` is not as it should be".to_owned());
     answer.all("snapshot").map(snapshot).collect::<Option<_>>().ok_or_else(unread)
 }
@@ -252,7 +255,7 @@ async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut 
     match verb(asked, place, &["evidence", "show"]).await {
         Ok(answer) => {
             seen.drills.extend(answer.all("evidence").filter_map(|line| drill(line, &policy.name)));
-            seen.gaps.extend(left_out(&answer).map(|why| partly(place, "its evidence", &why)));
+            seen.unread.extend(left_out(&answer).map(|why| partly(place, "its evidence", &why)));
         }
         Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
     }
@@ -262,7 +265,7 @@ async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut 
     match verb(asked, place, &["hold"]).await {
         Ok(answer) => {
             seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect();
-            seen.gaps.extend(left_out(&answer).map(|why| partly(place, "its holds", &why)));
+            seen.unread.extend(left_out(&answer).map(|why| partly(place, "its holds", &why)));
         }
         Err(trouble) => seen.gaps.push(gap(place, "its holds", trouble)),
     }
@@ -274,7 +277,7 @@ async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut 
             Ok(answer) => {
                 seen.logs = logs(&answer, asked.hands.now());
                 // That it ends with 3 says that a log has gaps, which is judged for each source.
-                seen.gaps.extend(warning(&answer).map(|why| partly(place, "its logs of databases", &why)));
+                seen.unread.extend(warning(&answer).map(|why| partly(place, "its logs of databases", &why)));
             }
             Err(trouble) => seen.gaps.push(gap(place, "its logs of databases", trouble)),
         }

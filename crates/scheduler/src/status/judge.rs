@@ -19,6 +19,7 @@ pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen, zone: &TimeZo
     let (policy, now) = (&known.policy, status.now);
     status.problems.extend(repository(known, seen));
     status.problems.extend(gaps(known, seen));
+    status.problems.extend(unread(known, seen));
     status.problems.extend(deadline::judge(known, seen, (now, zone)));
     let at = (now, zone);
     let sources = policy.sources.0.iter();
@@ -97,6 +98,20 @@ fn gaps(known: &Known, seen: &Seen) -> Option<Problem> {
     let why = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
     let check = format!("holdfast -r {} check", quoted(&seen.repository().url));
     let problem = Problem::new(State::Warning, "not-all-seen", name, what).why(why);
+    Some(
+        problem.then(check, "take what is missing on this screen for good news").back("not affected by this"),
+    )
+}
+
+/// What is stored and could not be read: what is not there is judged by what is.
+fn unread(known: &Known, seen: &Seen) -> Option<Problem> {
+    let first = seen.unread.first()?;
+    let name = &known.policy.name;
+    let what = format!("{name}: not all that is stored could be read.");
+    let more = seen.unread.len() - 1;
+    let why = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    let check = format!("holdfast -r {} check", quoted(&seen.repository().url));
+    let problem = Problem::new(State::Warning, "partly-unreadable", name, what).why(why);
     Some(
         problem.then(check, "take what is missing on this screen for good news").back("not affected by this"),
     )

@@ -279,6 +279,10 @@ async fn called(unreadable: &[Unreadable], known: &[Known], memory: Option<&Cata
     let Ok(remembered) = memory.policies().await else { return all };
     for one in &mut all {
         let elsewhere = |name: &str| known.iter().any(|known| known.policy.name == name);
+        // It is served as it was, under its own name.
+        if elsewhere(&one.name) {
+            continue;
+        }
         let same = remembered.iter().filter(|policy| policy.file == one.file && !elsewhere(&policy.name));
         if let Some(last) = same.max_by_key(|policy| policy.last_seen) {
             one.name.clone_from(&last.name);

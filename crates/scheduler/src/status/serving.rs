@@ -56,11 +56,17 @@ async fn problems(known: &[Known], memory: &Catalog, now: Timestamp) -> Result<V
             None => {
                 // A host that only reads may have a catalog of its own, and does not know who streams.
                 for source in timers::streamed_here(&known.policy) {
-                    let open = memory.open_job(&known.policy.name, STREAM, Some(source)).await?;
-                    let is_streamed = open.is_some_and(|open| open.runs);
+                    let is_streamed = memory.is_running(&known.policy.name, STREAM, Some(source)).await?;
                     problems.extend((!is_streamed).then(|| not_streamed(known, source)));
                 }
-                problems.extend(waits(known, &memory.free_jobs(&known.policy.name).await?, now));
+                let mut free = memory.free_jobs(&known.policy.name).await?;
+                // What the policy has no time for any more waits for nobody.
+                free.retain(|job| {
+                    let is_its =
+                        |timer: &Timer| timer.activity == job.due.activity && timer.source == job.due.source;
+                    times.iter().any(is_its)
+                });
+                problems.extend(waits(known, &free, now));
             }
         }
         let lost = memory.given_up(&known.policy.name, now).await?;
@@ -112,7 +118,7 @@ fn not_streamed(known: &Known, source: &str) -> Problem {
 
 /// The job that waits longest, if that is too long.
 fn waits(known: &Known, free: &[Job], now: Timestamp) -> Option<Problem> {
-    let oldest = free.iter().filter(|job| job.due.activity != STREAM).min_by_key(|job| job.entered)?;
+    let oldest = free.iter().min_by_key(|job| job.entered)?;
     if now.duration_since(oldest.entered) <= WAIT {
         return None;
     }

@@ -512,7 +512,7 @@ async fn parts_that_cannot_be_read_are_no_good_news() {
         ("repository", "wal status"),
     ] {
         let status = stands(&well().warns(place, words, "1 record is not as it should be"), POLICY).await;
-        assert_eq!(conditions(&status), [("not-all-seen", State::Warning)], "{place} {words}");
+        assert_eq!(conditions(&status), [("partly-unreadable", State::Warning)], "{place} {words}");
         let why = &status.problems[0].why;
         assert!(why.starts_with(place) && why.contains("1 record is not"), "{why}");
     }
@@ -525,7 +525,7 @@ async fn parts_that_cannot_be_read_are_no_good_news() {
         fake
     };
     let status = stands(&lacking("snapshots"), POLICY).await;
-    assert_eq!(conditions(&status), [("not-all-seen", State::Warning)]);
+    assert_eq!(conditions(&status), [("partly-unreadable", State::Warning)]);
     assert!(status.problems[0].why.contains("2 of them cannot be read"), "{:?}", status.problems[0]);
     // A log with a gap ends so too, and is judged by what goes on from which snapshot.
     assert_eq!(conditions(&stands(&lacking("wal status"), POLICY).await), []);

@@ -13,7 +13,7 @@ use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::serve::Minute;
 use holdfast_scheduler::serve::metrics::{Counted, Moved};
 use holdfast_scheduler::serve::told::Told;
-use holdfast_scheduler::status::{look, metrics};
+use holdfast_scheduler::status::{Known, look, metrics};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::path::PathBuf;
@@ -26,10 +26,9 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(90);
 /// So often is looked how things stand: each look asks the repositories. After a job that ended the next minute is
 /// early enough.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// Between looks is so many times as long as the last one took, so that looking is never most of the work; no longer
-/// than this.
+/// After a job that ended passes so many times as long as the last look took, so that looking is never most of the work;
+/// no longer than otherwise.
 const REST: u32 = 10;
-const REST_MAX: Duration = Duration::from_secs(1800);
 /// Nobody is told anything so soon after the start: what is behind, or is to be made, is just being done.
 const SETTLED_AFTER: Duration = Duration::from_secs(50);
 /// While the catalog is lost nothing can be done.
@@ -149,6 +148,7 @@ impl Watch {
     /// The loop goes round.
     pub(super) fn alive(&self) {
         self.board.moves();
+        self.publish();
         let Some(every) = self.manager.watchdog() else { return };
         let mut seen = self.seen();
         if seen.told.is_none_or(|told| told.elapsed() >= every / 2) {
@@ -178,8 +178,8 @@ impl Watch {
     fn is_time(&self) -> bool {
         let seen = self.seen();
         let Some((ended, took)) = seen.looked else { return true };
-        let every = if seen.is_stale { Duration::ZERO } else { LOOK_EVERY };
-        ended.elapsed() >= every.max((took * REST).min(REST_MAX))
+        let every = if seen.is_stale { (took * REST).min(LOOK_EVERY) } else { LOOK_EVERY };
+        ended.elapsed() >= every
     }
 
     async fn look(&self, minute: &Minute) {
@@ -194,13 +194,17 @@ impl Watch {
             seen.looked = Some((Instant::now(), begun.elapsed()));
         }
         // What was told already is only known there.
-        let Some(catalog) = catalog else { return };
+        let Some(catalog) = catalog else {
+            self.seen().is_stale = true;
+            return;
+        };
         if !self.once && self.begun.elapsed() < SETTLED_AFTER {
             self.seen().is_stale = true;
             return;
         }
         let post = OwnPost::new(hands, self.trusted.clone());
-        let post = post.of_all(known.iter().map(|known| known.file.clone()));
+        let is_whole = |known: &&Known| unreadable.iter().all(|wrong| wrong.file != known.file);
+        let post = post.of_all(known.iter().filter(is_whole).map(|known| known.file.clone()));
         let ticked = tick(&post, catalog, known, &status, status.now).await;
         for trouble in &ticked.troubles {
             self.ink.warn(&format!("somebody was not told, and will be: {}", escape(trouble.as_bytes())));
