@@ -119,10 +119,16 @@ pub(crate) fn resume(
     let Some(archived) = runs.iter().rfind(before).map(|(_, end)| *end) else {
         return Resume { from: kept.unwrap_or_else(|| place(now)), archived: None, otherwise: None };
     };
+    let later = |place: Place| Some(place).filter(|place| *place > archived);
     match kept {
-        Some(kept) if kept <= archived => Resume { from: kept, archived: Some(archived), otherwise: None },
+        // A slot keeps what it was told, also where that is gone: it may have heard of the archive's end from a
+        // stream that found it removed.
+        Some(kept) if kept == archived => {
+            Resume { from: kept, archived: Some(archived), otherwise: later(place(now)) }
+        }
+        Some(kept) if kept < archived => Resume { from: kept, archived: Some(archived), otherwise: None },
         kept => {
-            let otherwise = Some(kept.unwrap_or_else(|| place(now))).filter(|other| *other > archived);
+            let otherwise = later(kept.unwrap_or_else(|| place(now)));
             Resume { from: archived, archived: Some(archived), otherwise }
         }
     }
@@ -222,7 +228,10 @@ mod tests {
         let now = at("0/900000");
         let found = resume(&legs, &shelves, Some(at("0/2fffff")), now, MIB);
         assert_eq!((from(found), found.otherwise), ((0, 2), None));
-        assert_eq!(from(resume(&legs, &shelves, Some(at("0/300010")), now, MIB)), (0, 3));
+        // A slot that was told of the archive's end keeps from there on, as it says, also where that is gone.
+        let newest = Place { leg: 1, at: now };
+        let found = resume(&legs, &shelves, Some(at("0/300010")), now, MIB);
+        assert_eq!((from(found), found.otherwise), ((0, 3), Some(newest)));
         assert_eq!(from(resume(&legs, &shelves, None, now, MIB)), (0, 3));
         // The slot was used for something else: between the third segment and it something is missing.
         let found = resume(&legs, &shelves, Some(at("0/600010")), now, MIB);
@@ -231,7 +240,7 @@ mod tests {
         // What came after a gap that is known does not hide it, nor is it gone back to.
         let shelves = [shelf(1, &[1], &[]), shelf(2, &[6, 7], &[(8, 0)])];
         let found = resume(&legs, &shelves, Some(at("0/800010")), now, MIB);
-        assert_eq!((from(found), found.otherwise), ((1, 8), None));
+        assert_eq!((from(found), found.otherwise), ((1, 8), Some(newest)));
         assert_eq!(from(resume(&legs, &shelves, None, now, MIB)), (1, 8));
     }
 
