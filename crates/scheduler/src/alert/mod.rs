@@ -30,7 +30,7 @@ pub use message::{Event, MESSAGE_VERSION, Message};
 pub use page::{Laid, Loudness, lay};
 pub use stored::{Silence, Stored};
 pub use test_message::{Tested, test};
-pub use tick::{Ticked, is_within_promise, tick};
+pub use tick::{Ticked, is_within_promise, retry, tick};
 
 use crate::policy::{Heartbeat, Notify};
 use crate::status::Known;

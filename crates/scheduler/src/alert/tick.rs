@@ -131,6 +131,19 @@ async fn of_policy(
         Ok(put) => ticked.put += put,
         Err(error) => ticked.troubles.push(format!("{}: {error}", about.name)),
     }
+    carry(post, catalog, about, ticked).await;
+}
+
+/// Tells what waits since an earlier look and is to be tried again by now.
+pub async fn retry(post: &dyn Post, catalog: &Catalog, known: &[Known]) -> Ticked {
+    let mut ticked = Ticked::default();
+    for known in known {
+        carry(post, catalog, &about(known), &mut ticked).await;
+    }
+    ticked
+}
+
+async fn carry(post: &dyn Post, catalog: &Catalog, about: &About<'_>, ticked: &mut Ticked) {
     let mut carried = Vec::new();
     for channel in &about.channels {
         carried.push(outbox::carry(post, catalog, about.name, channel));

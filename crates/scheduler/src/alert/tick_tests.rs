@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use super::decide_tests::{problem, status};
-use super::{Event, Facts, Message, Outcome, Post, Silence, Ticked, is_within_promise, test, tick};
+use super::{Event, Facts, Message, Outcome, Post, Silence, Ticked, is_within_promise, retry, test, tick};
 use crate::catalog::{Catalog, Place};
 use crate::policy::read::parse;
 use crate::policy::{Heartbeat, Notify};
@@ -193,6 +193,21 @@ async fn a_channel_that_is_down_loses_nothing_and_gets_nothing_twice() {
         taken.iter().filter(|(channel, _)| channel == "a").map(|(_, message)| message.event).collect()
     };
     assert_eq!(taken, [Event::Opened, Event::Resolved]);
+}
+
+#[tokio::test]
+async fn what_waits_is_tried_again_in_its_time_without_a_look() {
+    let mut world = world("{ command: [a] }").await;
+    world.post.answers("a", Outcome::TryAgain { why: "busy".to_owned(), after: None });
+    world.after(1, &[problem(State::High, "rpo")]).await;
+    world.post.works("a");
+    // It is not its time yet.
+    let at_once = retry(&world.post, &world.catalog, &world.known).await;
+    assert_eq!((at_once.delivered, world.post.events().len()), (0, 0));
+    world.now += SignedDuration::from_mins(1);
+    world.post.sets(world.now);
+    let later = retry(&world.post, &world.catalog, &world.known).await;
+    assert_eq!((later.delivered, world.post.events()), (1, vec![Event::Opened]));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::hands::{OwnHands, OwnPost};
 use crate::ink::{Ink, escape};
 use crate::wire_up::{Board, Listening, Manager, answer_at};
-use holdfast_scheduler::alert::tick;
+use holdfast_scheduler::alert::{Ticked, retry, tick};
 use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::serve::Minute;
 use holdfast_scheduler::serve::metrics::{Counted, Moved};
@@ -168,6 +168,9 @@ impl Watch {
     pub(super) async fn minute(&self, minute: &Minute) {
         if self.is_time() {
             self.look(minute).await;
+        } else if let Some(catalog) = &minute.catalog {
+            let post = OwnPost::new(self.hands(minute), self.trusted.clone());
+            self.tell_troubles(&retry(&post, catalog, &minute.known).await);
         }
         if let Some(life) = self.life.as_ref().filter(|_| self.once) {
             life.call().await;
@@ -182,9 +185,20 @@ impl Watch {
         ended.elapsed() >= every
     }
 
+    /// Hands that know where each policy has its secrets.
+    fn hands(&self, minute: &Minute) -> OwnHands {
+        minute.known.iter().fold(self.hands.clone(), |hands, known| hands.of(&known.policy))
+    }
+
+    fn tell_troubles(&self, ticked: &Ticked) {
+        for trouble in &ticked.troubles {
+            self.ink.warn(&format!("somebody was not told, and will be: {}", escape(trouble.as_bytes())));
+        }
+    }
+
     async fn look(&self, minute: &Minute) {
         let Minute { catalog, known, unreadable } = minute;
-        let hands = known.iter().fold(self.hands.clone(), |hands, known| hands.of(&known.policy));
+        let hands = self.hands(minute);
         let begun = Instant::now();
         self.seen().is_stale = false;
         let status = look(&hands, known, unreadable, catalog.as_ref(), &TimeZone::system()).await;
@@ -205,10 +219,7 @@ impl Watch {
         let post = OwnPost::new(hands, self.trusted.clone());
         let is_whole = |known: &&Known| unreadable.iter().all(|wrong| wrong.file != known.file);
         let post = post.of_all(known.iter().filter(is_whole).map(|known| known.file.clone()));
-        let ticked = tick(&post, catalog, known, &status, status.now).await;
-        for trouble in &ticked.troubles {
-            self.ink.warn(&format!("somebody was not told, and will be: {}", escape(trouble.as_bytes())));
-        }
+        self.tell_troubles(&tick(&post, catalog, known, &status, status.now).await);
     }
 
     /// Puts what is known where those who ask find it.
