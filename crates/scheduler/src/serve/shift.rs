@@ -293,7 +293,7 @@ impl Shift {
 
 /// The timer that a job is of.
 fn timer<'a>(served: &'a Served, due: &Due) -> Option<&'a Timer> {
-    served.timers.iter().find(|timer| timer.activity == due.activity && timer.source == due.source)
+    served.timers.iter().find(|timer| timer.has(due))
 }
 
 /// Why a policy as it is here would not have a job.

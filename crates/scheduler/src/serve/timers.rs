@@ -164,6 +164,12 @@ pub fn streamed_here(policy: &Policy) -> Vec<&str> {
 }
 
 impl Timer {
+    /// Whether a job is of it, for whatever time.
+    #[must_use]
+    pub fn has(&self, due: &Due) -> bool {
+        self.activity == due.activity && self.source == due.source
+    }
+
     /// What is to be entered now. `last` is the latest time that stands in the catalog, not later than now;
     /// `since` is when the policy was first seen. What comes due while the one before is done is
     /// skipped.

@@ -91,27 +91,28 @@ fn repository(known: &Known, seen: &Seen) -> Option<Problem> {
 
 /// What could not be found out beside the snapshots: it may hide something.
 fn gaps(known: &Known, seen: &Seen) -> Option<Problem> {
-    let first = seen.gaps.first()?;
-    let name = &known.policy.name;
-    let what = format!("{name}: not everything could be looked at.");
-    let more = seen.gaps.len() - 1;
-    let why = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
-    let check = format!("holdfast -r {} check", quoted(&seen.repository().url));
-    let problem = Problem::new(State::Warning, "not-all-seen", name, what).why(why);
-    Some(
-        problem.then(check, "take what is missing on this screen for good news").back("not affected by this"),
-    )
+    lacking(known, seen, &seen.gaps, ("not-all-seen", "not everything could be looked at"))
 }
 
 /// What is stored and could not be read: what is not there is judged by what is.
 fn unread(known: &Known, seen: &Seen) -> Option<Problem> {
-    let first = seen.unread.first()?;
+    lacking(known, seen, &seen.unread, ("partly-unreadable", "not all that is stored could be read"))
+}
+
+fn lacking(
+    known: &Known,
+    seen: &Seen,
+    all: &[String],
+    (condition, what): (&'static str, &str),
+) -> Option<Problem> {
+    let first = all.first()?;
     let name = &known.policy.name;
-    let what = format!("{name}: not all that is stored could be read.");
-    let more = seen.unread.len() - 1;
-    let why = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    let why = match all.len() - 1 {
+        0 => first.clone(),
+        more => format!("{first} (and {more} more)"),
+    };
     let check = format!("holdfast -r {} check", quoted(&seen.repository().url));
-    let problem = Problem::new(State::Warning, "partly-unreadable", name, what).why(why);
+    let problem = Problem::new(State::Warning, condition, name, format!("{name}: {what}.")).why(why);
     Some(
         problem.then(check, "take what is missing on this screen for good news").back("not affected by this"),
     )

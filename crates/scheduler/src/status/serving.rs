@@ -61,11 +61,7 @@ async fn problems(known: &[Known], memory: &Catalog, now: Timestamp) -> Result<V
                 }
                 let mut free = memory.free_jobs(&known.policy.name).await?;
                 // What the policy has no time for any more waits for nobody.
-                free.retain(|job| {
-                    let is_its =
-                        |timer: &Timer| timer.activity == job.due.activity && timer.source == job.due.source;
-                    times.iter().any(is_its)
-                });
+                free.retain(|job| times.iter().any(|timer| timer.has(&job.due)));
                 problems.extend(waits(known, &free, now));
             }
         }
@@ -148,9 +144,7 @@ fn called(known: &Known, job: &Job) -> String {
 /// What was given up, and was not done since. The newest of a kind says the older ones; what the policy has no times for
 /// any more is not waited for.
 fn given_up(known: &Known, times: &[Timer], lost: &[Job]) -> Option<Problem> {
-    let is_of =
-        |timer: &Timer, job: &Job| timer.activity == job.due.activity && timer.source == job.due.source;
-    let newest = times.iter().filter_map(|timer| lost.iter().find(|job| is_of(timer, job)));
+    let newest = times.iter().filter_map(|timer| lost.iter().find(|job| timer.has(&job.due)));
     let mut kinds: Vec<&Job> = newest.collect();
     kinds.sort_by_key(|job| std::cmp::Reverse(job.due.scheduled_for));
     let (first, others) = kinds.split_first()?;
