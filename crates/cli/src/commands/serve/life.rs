@@ -53,16 +53,14 @@ impl SignOfLife {
         }
         match self.post.beat(&self.address).await {
             Outcome::Delivered => {
-                self.arrived.store(Timestamp::now().as_second(), Ordering::Relaxed);
+                self.arrived.store(self.post.now().as_second(), Ordering::Relaxed);
                 self.failed.store(false, Ordering::Relaxed);
             }
             Outcome::TryAgain { why, .. } | Outcome::Refused { why } | Outcome::Never { why } => {
                 // Once is enough until it arrives again.
                 if !self.failed.swap(true, Ordering::Relaxed) {
                     let why = escape(why.as_bytes());
-                    self.ink.warn(&format!(
-                        "the sign of life did not arrive: {why}; it is tried again each minute"
-                    ));
+                    self.ink.warn(&format!("the sign of life did not arrive: {why}"));
                 }
             }
         }
