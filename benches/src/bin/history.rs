@@ -214,6 +214,7 @@ impl World {
             process: Process { machine: [1; 16], boot: [2; 16], number: 3, start: 4 },
             is_alive: |_| true,
             cache: Some(self.cache.path().to_owned()),
+            clock_accepted: false,
         }
     }
 

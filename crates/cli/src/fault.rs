@@ -214,6 +214,7 @@ fn code_of(kind: ErrorKind) -> Code {
         | ErrorKind::Damaged
         | ErrorKind::Conflict
         | ErrorKind::Held
+        | ErrorKind::Clock
         | ErrorKind::RolledBack
         | ErrorKind::Source
         | ErrorKind::Target
@@ -240,6 +241,9 @@ fn hint_of(kind: ErrorKind) -> &'static str {
         ErrorKind::Damaged => "see how far it goes: holdfast check --read-data; then restore what is whole",
         ErrorKind::Conflict => "run the same command again",
         ErrorKind::Held => "see what is held and why: holdfast hold; then: holdfast hold --release ID",
+        ErrorKind::Clock => {
+            "see `date`; if it is right: holdfast prune --accept-clock, once; then the same command"
+        }
         ErrorKind::RolledBack => {
             "ask who put it back; if that was meant: holdfast -r REPOSITORY --accept-rollback snapshots"
         }
@@ -271,6 +275,7 @@ mod tests {
             (ErrorKind::Damaged, 1),
             (ErrorKind::Conflict, 1),
             (ErrorKind::Held, 1),
+            (ErrorKind::Clock, 1),
             (ErrorKind::RolledBack, 1),
             (ErrorKind::Store, 1),
         ];

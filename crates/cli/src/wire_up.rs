@@ -420,6 +420,7 @@ pub(crate) fn ctx(progress: Arc<Progress>, threads: Option<u16>, cache: Option<P
         process: this_process(),
         is_alive,
         cache,
+        clock_accepted: false,
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Ctx {
     /// Folder of local copies, which save reading and are never believed over the repository;
     /// nothing is kept without.
     pub cache: Option<PathBuf>,
+    /// Somebody said that the clock is right, though the repository was dated last long ago.
+    pub clock_accepted: bool,
 }
 
 impl fmt::Debug for Ctx {

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Usage,
     /// A hold stands against it.
     Held,
+    /// This host's clock is too far from the repository's last date to delete anything for its age.
+    Clock,
     /// The repository is in an older state than this host has seen, or has another history.
     RolledBack,
 }

@@ -20,6 +20,9 @@ use holdfast_core::name::{PackClass, SessionName};
 use holdfast_core::session::{Details, End, Summary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+/// A snapshot that ends so much later than now was made by a clock that was wrong, or this one is.
+const AHEAD_SECONDS_MAX: i64 = DAY;
+
 /// A committed snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -34,6 +37,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether it lies more than a day in the future: then it is not the newest of anything. Less
+    /// than that is what time zones are taken for, and passes by itself.
+    #[must_use]
+    pub const fn is_ahead(&self, now: Time) -> bool {
+        self.summary.end.seconds > now.seconds.saturating_add(AHEAD_SECONDS_MAX)
+    }
+
     pub(crate) fn name(&self) -> SessionName {
         SessionName { epoch: self.epoch as u32, member: self.member, session: self.id }
     }
@@ -69,6 +79,8 @@ pub struct Resolved {
     pub snapshot: Snapshot,
     /// A newer one of the same source that is incomplete and was passed over for it.
     pub passed_over: Option<Snapshot>,
+    /// The last of the same source by its own time, if that lies in the future: it was passed over.
+    pub ahead: Option<Snapshot>,
     /// The newest whole one of the same source, if it is newer and does not hold the path.
     pub without_path: Option<Snapshot>,
     /// The one that was named, if this one took its place.
@@ -247,7 +259,8 @@ fn sides(ctx: &Ctx, repository: &Repository, snapshots: Vec<Snapshot>) -> Vec<Ve
 
 /// Finds what `latest` means in one stream, whose snapshots come oldest first: the newest whole
 /// one that contains the path; if there is none, the newest incomplete one that does. One that
-/// cannot be looked into is passed over aloud.
+/// cannot be looked into is passed over aloud; one that lies in the future is taken if no other is
+/// whole, as it may be this clock that is wrong.
 async fn newest_with(
     ctx: &Ctx,
     lookup: &mut Lookup<'_>,
@@ -255,7 +268,11 @@ async fn newest_with(
     damage: &mut Option<Error>,
 ) -> Result<Option<Resolved>> {
     let (mut incomplete, mut passed_over, mut without_path) = (None, None, None);
-    for snapshot in snapshots.into_iter().rev() {
+    let now = ctx.clock.now();
+    let (in_future, till_now): (Vec<_>, Vec<_>) =
+        snapshots.into_iter().partition(|snapshot| snapshot.is_ahead(now));
+    let ahead = in_future.last().cloned();
+    for snapshot in in_future.into_iter().chain(till_now).rev() {
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
         }
@@ -266,7 +283,7 @@ async fn newest_with(
                 incomplete = Some(snapshot);
             }
         } else if lookup.contains(ctx, &snapshot, damage).await {
-            return Ok(Some(Resolved { snapshot, passed_over, without_path, instead_of: None }));
+            return Ok(Some(Resolved { snapshot, passed_over, ahead, without_path, instead_of: None }));
         } else {
             without_path.get_or_insert(snapshot);
         }
@@ -274,6 +291,7 @@ async fn newest_with(
     let newer = |other: &Snapshot, chosen: &Snapshot| other.summary.end > chosen.summary.end;
     Ok(incomplete.map(|snapshot| Resolved {
         passed_over: passed_over.filter(|other| other.id != snapshot.id && newer(other, &snapshot)),
+        ahead,
         without_path: without_path.filter(|other| newer(other, &snapshot)),
         instead_of: None,
         snapshot,
@@ -294,7 +312,8 @@ fn resolve_id(view: &View, shown: &[Snapshot], text: &str) -> Result<Resolved> {
             // Both may begin with the text; then the one that counts was named.
             let itself = named == snapshot.id || snapshot.id.to_string().starts_with(text);
             let instead_of = (!itself).then_some(named);
-            Ok(Resolved { snapshot: snapshot.clone(), passed_over: None, without_path: None, instead_of })
+            let snapshot = snapshot.clone();
+            Ok(Resolved { snapshot, passed_over: None, ahead: None, without_path: None, instead_of })
         }
         (first, second) => {
             let all = first.into_iter().chain(second).chain(meant);

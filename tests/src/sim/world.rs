@@ -190,6 +190,8 @@ impl Host {
             process: Process { machine: self.machine, boot: [self.boot; 16], number, start: 0 },
             is_alive,
             cache: Some(self.cache()),
+            // Nothing that is safe hangs on clocks, and here they are years apart.
+            clock_accepted: true,
         }
     }
 
@@ -253,6 +255,7 @@ pub(super) fn onlooker(truth: &Arc<AtomicI64>) -> Ctx {
         process: Process { machine: [250; 16], boot: [250; 16], number: 1, start: 0 },
         is_alive: |_| true,
         cache: None,
+        clock_accepted: true,
     }
 }
 

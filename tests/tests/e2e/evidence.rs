@@ -46,6 +46,7 @@ pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
         process: Process { machine: [1; 16], boot: [2; 16], number: 1, start: 0 },
         is_alive: |_| true,
         cache: None,
+        clock_accepted: false,
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());

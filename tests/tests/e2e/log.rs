@@ -110,6 +110,7 @@ fn put(world: &World, name: &WalName, content: &[u8]) {
         process: Process { machine: [1; 16], boot: [2; 16], number: 1, start: 0 },
         is_alive: |_| true,
         cache: None,
+        clock_accepted: false,
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());

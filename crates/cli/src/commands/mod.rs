@@ -152,7 +152,8 @@ async fn with_engine(
     wire_up::raise_file_limit();
     let progress = Arc::new(Progress::new(Arc::clone(ink)));
     let cache = settings::cache_dir(&global)?;
-    let ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
+    let mut ctx = wire_up::ctx(Arc::clone(&progress), global.read_concurrency, cache);
+    ctx.clock_accepted = matches!(&verb, Verb::Prune(args) if args.accept_clock);
     let watchdog = Watchdog::new(Some(global.stuck_timeout).filter(|limit| !limit.is_zero()));
     let stores = Mutex::default();
     let reach = settings::reach(&global);

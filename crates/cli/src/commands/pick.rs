@@ -101,5 +101,18 @@ pub(crate) fn passed_over(resolved: &Resolved) -> Vec<String> {
     let without = resolved.without_path.as_ref().map(|newer| {
         format!("newer snapshots do not hold this path, the newest of them is {}", words(newer))
     });
-    incomplete.into_iter().chain(without).collect()
+    let ahead = resolved.ahead.as_ref().map(|ahead| in_future(ahead, &resolved.snapshot));
+    ahead.into_iter().chain(incomplete).chain(without).collect()
+}
+
+/// Says that some clock was wrong, and what was taken in spite of it.
+fn in_future(ahead: &Snapshot, taken: &Snapshot) -> String {
+    let (id, time) = (short_id(ahead), local(ahead.summary.end));
+    let wrong = "a clock was ahead when it was made, or this one is behind";
+    if ahead.id == taken.id {
+        return format!("the snapshot says that it is of {time}, which is in the future: {wrong}");
+    }
+    format!(
+        "snapshot {id} says that it is of {time}, which is in the future: {wrong}. It does not count as the latest; name it to use it"
+    )
 }

@@ -19,6 +19,8 @@ pub(crate) struct PlanLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) passed_over: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ahead: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) without_path: Option<String>,
     pub(crate) target: String,
     pub(crate) dry_run: bool,

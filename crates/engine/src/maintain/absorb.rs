@@ -4,6 +4,7 @@
 //! A session is catalogued and absorbed in one root, so that whoever sees its snapshot there finds
 //! its chunks there too. On purpose not here: deleting anything.
 
+use super::clock::is_believed;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer};
 use super::scan::{Scan, oldest_open, scan, watch};
 use super::segments::{Effort, Merge, merge_into};
@@ -49,8 +50,8 @@ pub(crate) async fn absorb_many(ctx: &Ctx, repository: &Repository, deltas: u64)
 async fn absorb_now(ctx: &Ctx, repository: &Repository) -> Result<()> {
     for _ in 0..ATTEMPTS_MAX {
         let scan = scan(ctx, repository).await?;
-        if scan.unmerged().count() > DELTAS_BESIDE_MAX {
-            // More than should keep a backup waiting: left for `prune`.
+        // More than should keep a backup waiting is left for `prune`; so is what only a person can know.
+        if scan.unmerged().count() > DELTAS_BESIDE_MAX || !is_believed(ctx, &scan.view.root) {
             return Ok(());
         }
         let mut draft = Draft::after(ctx, repository, &scan.view.root, scan.view.root_hash);

@@ -4,6 +4,7 @@
 //! many other objects would be deleted: that depends on what the steps write. On purpose not here:
 //! writing anything.
 
+use super::clock::require_clock;
 use super::hold::refuse_if_held;
 use super::mark::needed_snapshots;
 use super::plan::{Candidate, plan};
@@ -25,6 +26,7 @@ pub(super) async fn foresee(
     options: &PruneOptions,
 ) -> Result<PruneReport> {
     let mut scan = scan(ctx, repository).await?;
+    require_clock(ctx, &scan.view.root)?;
     refuse_if_held(ctx, &scan.view.root)?;
     let mut report = PruneReport { root: scan.view.root.number, ..PruneReport::default() };
     let after = options.abort_after_seconds;

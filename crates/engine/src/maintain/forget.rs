@@ -2,6 +2,7 @@
 //!
 //! On purpose not here: the rules of retention ([`super::retention`]), and freeing anything.
 
+use super::clock::{believed_now, is_due, require_clock};
 use super::hold::{held, refuse_if_held};
 use super::mark::names;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
@@ -22,6 +23,12 @@ pub enum ForgetWhat {
     Snapshots(Vec<SessionId>),
     /// What a policy does not keep.
     Policy(Retention),
+}
+
+impl ForgetWhat {
+    const fn has_deadline(&self) -> bool {
+        matches!(self, Self::Policy(Retention { delete_after: Some(_), .. }))
+    }
 }
 
 /// How snapshots are forgotten.
@@ -58,9 +65,14 @@ pub async fn forget(ctx: &Ctx, repository: &Repository, options: &ForgetOptions)
     for _ in 0..ATTEMPTS_MAX {
         let view = repository.view().await?;
         refuse_if_held(ctx, &view.root)?;
+        let has_deadline = options.what.has_deadline();
+        if has_deadline {
+            require_clock(ctx, &view.root)?;
+        }
         let (chosen, verdicts) = choose(ctx, &view, options)?;
         let mut report = ForgetReport { forgotten: chosen, verdicts, root: None };
-        if options.dry_run || report.forgotten.is_empty() {
+        let is_idle = report.forgotten.is_empty() && !(has_deadline && is_due(ctx, &view.root));
+        if options.dry_run || is_idle {
             return Ok(report);
         }
         let mut draft = Draft::after(ctx, repository, &view.root, view.root_hash);
@@ -81,7 +93,8 @@ fn choose(ctx: &Ctx, view: &View, options: &ForgetOptions) -> Result<(Vec<Snapsh
     let (shown, now) = (view.snapshots(), ctx.clock.now());
     let received: BTreeMap<SessionId, Time> =
         view.catalogued.iter().map(|row| (row.session, row.received)).collect();
-    let holds: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
+    let held_till = believed_now(ctx, &view.root);
+    let holds: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(held_till)).collect();
     let candidates: Vec<_> = shown
         .iter()
         .map(|snapshot| Candidate {

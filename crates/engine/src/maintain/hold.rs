@@ -3,6 +3,7 @@
 //! A hold is part of the root, so that it counts from the moment its root is published, and a
 //! prune that runs meets it before its next step. On purpose not here: forgetting and freeing.
 
+use super::clock::believed_now;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,8 +19,9 @@ pub use holdfast_core::hold::{Hold, HoldScope};
 /// # Errors
 /// The repository cannot be read.
 pub async fn holds(ctx: &Ctx, repository: &Repository) -> Result<Vec<Hold>> {
-    let now = ctx.clock.now();
-    let mut holds = repository.newest_root().await?.holds;
+    let root = repository.newest_root().await?;
+    let now = believed_now(ctx, &root);
+    let mut holds = root.holds;
     holds.retain(|hold| hold.stands(now));
     holds.sort_by_key(|hold| (hold.since, hold.id));
     Ok(holds)
@@ -91,7 +93,7 @@ async fn change(
 
 /// Refuses while everything is held.
 pub(super) fn refuse_if_held(ctx: &Ctx, root: &Root) -> Result<()> {
-    let now = ctx.clock.now();
+    let now = believed_now(ctx, root);
     match root.holds.iter().find(|hold| hold.scope == HoldScope::All && hold.stands(now)) {
         Some(hold) => Err(held(hold)),
         None => Ok(()),

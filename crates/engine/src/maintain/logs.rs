@@ -7,6 +7,7 @@
 //! a database that no snapshot is of, all stays. On purpose not here: what a snapshot needs, which the
 //! source of it says.
 
+use super::clock::{believed_now, require_clock};
 use super::hold::refuse_if_held;
 use super::mark::names;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
@@ -133,6 +134,7 @@ async fn decided(
     for _ in 0..ATTEMPTS_MAX {
         let view = repository.view().await?;
         let root = &view.root;
+        require_clock(ctx, root)?;
         refuse_if_held(ctx, root)?;
         let (listed, late) = archive.sort_out(&LogCut::of(repository, root), all.clone()).await?;
         let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
@@ -290,7 +292,7 @@ fn decide(
     if !users.iter().any(|user| user.has_log) {
         return Err("no snapshot begins in what there is of it");
     }
-    let now = ctx.clock.now();
+    let now = believed_now(ctx, &view.root);
     let stands: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
     let held = |user: &&&User| stands.iter().any(|hold| names(&hold.scope, &user.snapshot));
     let floor = match options.keep_seconds {

@@ -4,6 +4,7 @@
 //! cannot be told from garbage. One bit a chunk is kept, two where members that are no owners have
 //! backed up. On purpose not here: contents, names, and the keys for them.
 
+use super::clock::believed_now;
 use super::scan::Scan;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ impl Marks {
 pub(super) fn needed_snapshots(ctx: &Ctx, scan: &Scan) -> BTreeMap<SessionId, Snapshot> {
     let committed = scan.view.committed();
     let shown: BTreeSet<_> = scan.view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
-    let now = ctx.clock.now();
+    let now = believed_now(ctx, &scan.view.root);
     let needed = |id: &SessionId, snapshot: &Snapshot| {
         let held = scan.view.root.holds.iter().any(|hold| hold.stands(now) && names(&hold.scope, snapshot));
         shown.contains(id) || held || scan.pinned_snapshots.contains(id)

@@ -6,6 +6,7 @@
 mod absorb;
 mod account;
 mod base;
+mod clock;
 mod deadline;
 mod follow;
 mod foresee;

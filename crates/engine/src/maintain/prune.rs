@@ -4,6 +4,7 @@
 
 use super::absorb::{Intake, absorb};
 use super::account::{Account, PackUse, choose};
+use super::clock::{is_due, require_clock};
 use super::foresee::foresee;
 use super::heal::heal;
 use super::hold::refuse_if_held;
@@ -153,6 +154,7 @@ impl Run<'_> {
     /// Makes the next step; true if it was the last.
     async fn step(&mut self) -> Result<bool> {
         let scan = scan(self.ctx, self.repository).await?;
+        require_clock(self.ctx, &scan.view.root)?;
         refuse_if_held(self.ctx, &scan.view.root)?;
         let after = self.options.abort_after_seconds;
         let aborted = abort_silent(self.ctx, self.repository, &scan, after).await?;
@@ -254,6 +256,7 @@ impl Run<'_> {
         let shuts_out = draft.root.members.0 > self.repository.members_to_name(&scan.view.root).0;
         let idle = condemned.is_empty()
             && !shuts_out
+            && !is_due(self.ctx, &scan.view.root)
             && absorbed.deltas == 0
             && gone.is_empty()
             && !dead.changed

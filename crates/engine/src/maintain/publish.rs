@@ -4,6 +4,7 @@
 //! whatever was written for a number that is taken, and is not named by the newest root, never
 //! will be. On purpose not here: what a root should say.
 
+use super::clock::believed_now;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::{Repository, put_or_mine};
@@ -44,7 +45,7 @@ pub(super) fn require_maintainer(repository: &Repository) -> Result<()> {
 impl<'a> Draft<'a> {
     /// Begins with what the newest root says.
     pub(super) fn after(ctx: &'a Ctx, repository: &'a Repository, newest: &Root, hash: [u8; 32]) -> Self {
-        let now = ctx.clock.now();
+        let now = believed_now(ctx, newest);
         let root = Root {
             number: newest.number + 1,
             previous: hash,

@@ -221,6 +221,29 @@ fn what_lies_in_the_future_moves_no_stretch() {
 }
 
 #[test]
+fn what_lies_in_the_future_pushes_out_nothing_of_today() {
+    let history = numbered(vec![
+        Made::at(NOW - DAY),
+        Made::at(NOW),
+        Made::at(NOW + 3650 * DAY),
+        Made::at(NOW + 3651 * DAY),
+    ]);
+    let last = verdicts(&history, &retention(&[(Period::Each, newest(1))]));
+    assert_eq!(
+        (kept(&last), &*words(&last, 1), &*words(&last, 2)),
+        (vec![1, 2, 3], "last snapshot", "time doubtful")
+    );
+    let daily = verdicts(&history, &retention(&[(Period::Day, newest(2))]));
+    assert_eq!(kept(&daily), [0, 1, 2, 3]);
+    // Up to a day is what zones are taken for, and passes by itself.
+    let soon = verdicts(
+        &numbered(vec![Made::at(NOW), Made::at(NOW + DAY)]),
+        &retention(&[(Period::Each, newest(1))]),
+    );
+    assert_eq!(kept(&soon), [1]);
+}
+
+#[test]
 fn days_begin_where_people_live() {
     let history = made(&["2026-01-01 14:30", "2026-01-01 15:30", "2026-01-01 23:00"]);
     let daily = retention(&[(Period::Day, newest(9))]);

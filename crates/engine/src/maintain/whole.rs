@@ -91,11 +91,13 @@ fn flaw_of(candidate: &Candidate<'_>, whole: Option<&Snapshot>, now: Time) -> Op
     Some(Flaw::Shrunk { than: whole.id })
 }
 
-/// An owner's word is believed, so that copies keep their times; anybody else's only near to when
-/// a maintainer first saw the snapshot.
+/// An owner's word is believed of what is past, so that copies keep their times; anybody else's only
+/// near to when a maintainer first saw the snapshot. What lies in the future nobody is believed: it
+/// would be the newest until then, and push out all that is made meanwhile.
 fn is_believed(candidate: &Candidate<'_>, now: Time) -> bool {
     let (end, seen) = (candidate.snapshot.summary.end, candidate.received.unwrap_or(now));
-    candidate.signer_is_owner || end.seconds.abs_diff(seen.seconds) <= BELIEVED_SECONDS
+    let near = end.seconds.abs_diff(seen.seconds) <= BELIEVED_SECONDS;
+    !candidate.snapshot.is_ahead(now) && (candidate.signer_is_owner || near)
 }
 
 fn has_shrunk(snapshot: &Snapshot, before: &Snapshot) -> bool {

@@ -63,6 +63,28 @@ fn latest_is_the_newest_whole_snapshot_of_the_one_source_that_is_meant() {
 }
 
 #[test]
+fn what_lies_in_the_future_is_not_the_latest() {
+    run(|| async {
+        const TEN_YEARS: i64 = 3653 * 24 * 3600;
+        let (world, repository) = World::made(Workers::inline()).await;
+        let latest = async || resolve(&world.ctx(), &repository, "latest", b"", &any()).await.unwrap();
+        world.clock.advance(TEN_YEARS);
+        let wrong = world.keep(&repository, &tree(&["a"])).await.snapshot.unwrap();
+        assert!(latest().await.ahead.is_none());
+        world.clock.advance(-TEN_YEARS);
+        // It may be this clock that is wrong.
+        let found = latest().await;
+        assert_eq!((found.snapshot.id, found.ahead.map(|ahead| ahead.id)), (wrong, Some(wrong)));
+        let right = world.keep(&repository, &tree(&["a", "b"])).await.snapshot.unwrap();
+        let found = latest().await;
+        assert_eq!((found.snapshot.id, found.ahead.map(|ahead| ahead.id)), (right, Some(wrong)));
+        let named = wrong.to_string();
+        let found = resolve(&world.ctx(), &repository, &named, b"", &any()).await.unwrap();
+        assert_eq!((found.snapshot.id, found.ahead.is_none()), (wrong, true));
+    });
+}
+
+#[test]
 fn an_incomplete_snapshot_is_passed_over_openly() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;

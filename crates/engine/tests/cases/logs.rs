@@ -259,6 +259,22 @@ fn log_is_kept_from_the_oldest_snapshot_on() {
 }
 
 #[test]
+fn a_clock_that_is_years_ahead_takes_no_log() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        fill(&archive, 0..10).await;
+        back_up(&world, &repository, &record(SYSTEM, 3, 4)).await;
+        back_up(&world, &repository, &record(SYSTEM, 6, 6)).await;
+        prune_all(&world, &repository).await;
+        world.clock.advance(3653 * 24 * 3600);
+        let refused = prune_logs(&world.ctx(), &repository, &options(Some(60))).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Clock);
+        assert_eq!(places(&archive).await, (0..10).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_span_of_time_is_kept_and_what_older_snapshots_were_made_over() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;

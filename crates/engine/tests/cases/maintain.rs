@@ -5,13 +5,15 @@
 use crate::harness::{Node, START_SECONDS, Tree, World, noise, pruning, run};
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
-use holdfast_engine::Repository;
+use holdfast_engine::ctx::Ctx;
 use holdfast_engine::error::{Error, ErrorKind};
 use holdfast_engine::maintain::{
-    ForgetOptions, ForgetReport, ForgetWhat, HoldScope, PruneOptions, PruneReport, forget, forgotten, hold,
-    holds, prune, release, unforget,
+    ForgetOptions, ForgetReport, ForgetWhat, GroupBy, HoldScope, KeepPolicy, LocalOffset, PruneOptions,
+    PruneReport, Retention, forget, forgotten, hold, holds, prune, release, unforget,
 };
 use holdfast_engine::workers::Workers;
+use holdfast_engine::{Repository, SnapshotFilter};
+use std::collections::BTreeSet;
 
 fn tree(salt: u64) -> Tree {
     let mut tree = Tree::default();
@@ -168,6 +170,79 @@ fn a_hold_stops_forget_and_prune_at_once() {
         world.assert_restores(&repository, &back[0], &tree(1)).await;
         let named = forget_now(&world, &repository, &[first]).await.unwrap_err();
         assert_eq!(named.kind, ErrorKind::Held);
+    });
+}
+
+/// What was not kept for a hundred days goes.
+fn after_a_hundred_days() -> ForgetOptions {
+    let retention = Retention {
+        keep: KeepPolicy::default(),
+        delete_after: Some("100d".parse().unwrap()),
+        group_by: GroupBy::default(),
+        filter: SnapshotFilter::default(),
+        local_offset: LocalOffset::utc(),
+    };
+    let what = ForgetWhat::Policy(retention);
+    ForgetOptions { what, allow_last: false, dry_run: false, proven: BTreeSet::new() }
+}
+
+const DAY: i64 = 24 * 3600;
+
+#[test]
+fn a_clock_that_is_years_ahead_deletes_nothing_for_its_age() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let first = world.keep(&repository, &tree(1)).await.snapshot.unwrap();
+        let second = world.keep(&repository, &tree(2)).await.snapshot.unwrap();
+        let until = Time { seconds: START_SECONDS + 30 * DAY, nanos: 0 };
+        let scopes = [HoldScope::Snapshot(first)];
+        hold(&world.ctx(), &repository, &scopes, "evidence", Some(until)).await.unwrap();
+        let before = world.store.objects();
+        world.clock.advance(3653 * DAY);
+        let deadline = forget(&world.ctx(), &repository, &after_a_hundred_days()).await.unwrap_err();
+        let pruned = prune(&world.ctx(), &repository, &pruning()).await.unwrap_err();
+        let dry = PruneOptions { dry_run: true, ..pruning() };
+        let foreseen = prune(&world.ctx(), &repository, &dry).await.unwrap_err();
+        for refused in [deadline, pruned, foreseen] {
+            assert_eq!(refused.kind, ErrorKind::Clock, "{refused}");
+            assert!(refused.to_string().contains("nobody has maintained"), "{refused}");
+        }
+        // The hold's end has not come either, whoever asks; and a new one can be made at any time.
+        assert_eq!(forget_now(&world, &repository, &[first]).await.unwrap_err().kind, ErrorKind::Held);
+        assert_eq!(world.store.objects().len(), before.len());
+        hold(&world.ctx(), &repository, &[HoldScope::Snapshot(second)], "too", Some(until)).await.unwrap();
+        assert_eq!(holds(&world.ctx(), &repository).await.unwrap().len(), 2);
+        // What else is published by this clock does not date the repository.
+        assert_eq!(prune(&world.ctx(), &repository, &pruning()).await.unwrap_err().kind, ErrorKind::Clock);
+    });
+}
+
+#[test]
+fn a_clock_is_believed_again_once_somebody_says_so() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        world.keep(&repository, &tree(1)).await;
+        prune_now(&world, &repository).await;
+        world.clock.advance(181 * DAY);
+        prune(&world.ctx(), &repository, &pruning()).await.unwrap_err();
+        let accepting = Ctx { clock_accepted: true, ..world.ctx() };
+        prune(&accepting, &repository, &pruning()).await.unwrap();
+        let root = prune_now(&world, &repository).await.root;
+        assert_eq!(
+            forget(&world.ctx(), &repository, &after_a_hundred_days()).await.unwrap().forgotten.len(),
+            1
+        );
+        // Nothing is to be done from now on, and it is not asked again all the same.
+        for _ in 0..10 {
+            world.clock.advance(91 * DAY);
+            forget(&world.ctx(), &repository, &after_a_hundred_days()).await.unwrap();
+        }
+        for _ in 0..10 {
+            world.clock.advance(91 * DAY);
+            prune_now(&world, &repository).await;
+        }
+        let roots = prune_now(&world, &repository).await.root - root;
+        assert!((20..30).contains(&roots), "{roots} roots");
     });
 }
 

@@ -185,6 +185,7 @@ impl World {
             process: Process { machine: [1; 16], boot: [2; 16], number, start: 0 },
             is_alive: |_| false,
             cache: Some(self.cache.path().to_owned()),
+            clock_accepted: false,
         }
     }
 

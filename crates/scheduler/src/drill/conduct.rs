@@ -349,8 +349,11 @@ impl<'a> Case<'a> {
         if source.restored_by.is_some() {
             return Chosen { name, source, picked: Ok(None), listed: false, newest: None };
         }
-        let snapshots = pick::recorded(listed, &self.policy.label(name));
+        let mut snapshots = pick::recorded(listed, &self.policy.label(name));
         let accepts = source.accept.is_some();
+        if self.order.snapshot.is_none() {
+            snapshots = pick::till_now(snapshots, accepts, self.began);
+        }
         let log = if has_log(source) { self.log(&snapshots).await } else { None };
         let how = How {
             pick: self.drill.pick,

@@ -10,6 +10,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What ends so much later than now was made by a clock that was wrong, or this one is: as in the engine.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
+
 /// What a drill is about.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Picked {
@@ -100,6 +103,16 @@ pub(super) fn log(answer: &Answer, snapshots: &[Recorded]) -> Log {
 pub(super) fn newest(snapshots: &[Recorded], log: Option<&Log>, accepts: bool) -> Option<Timestamp> {
     let snapshot = snapshots.iter().filter(|one| accepts || !one.incomplete).map(|one| one.ended).max();
     snapshot.max(log.and_then(|log| log.newest))
+}
+
+/// Leaves out what lies in the future, as `restore latest` does, unless nothing else is whole: then this host's clock
+/// may be the one that is wrong.
+pub(super) fn till_now(mut snapshots: Vec<Recorded>, accepts: bool, now: Timestamp) -> Vec<Recorded> {
+    let is_past = |one: &Recorded| one.ended.duration_since(now) <= AHEAD_MAX;
+    if snapshots.iter().any(|one| is_past(one) && (accepts || !one.incomplete)) {
+        snapshots.retain(is_past);
+    }
+    snapshots
 }
 
 /// Picks.
@@ -241,6 +254,28 @@ mod tests {
             (0..4).map(|random| id(choose(&all, None, How { random, ..how(Pick::Random) }))).collect();
         assert_eq!(randoms, ["aa", "ab", "aa", "ab"]);
         assert_eq!((newest(&all, None, false), newest(&all, None, true)), (Some(at(2000)), Some(at(3000))));
+    }
+
+    #[test]
+    fn what_lies_in_the_future_is_picked_only_where_nothing_else_is_whole() {
+        let day = 24 * 3600;
+        let all = vec![
+            snapshot("aa", 1000, false),
+            snapshot("ab", 2000, true),
+            snapshot("ac", 5000 + day, false),
+            snapshot("ad", 5001 + day, false),
+        ];
+        let ids = |all: Vec<Recorded>, accepts| -> Vec<String> {
+            till_now(all, accepts, at(5000)).into_iter().map(|one| one.id).collect()
+        };
+        assert_eq!(ids(all.clone(), false), ["aa", "ab", "ac"]);
+        // This host's clock may be the one that is wrong.
+        assert_eq!(ids(all[3..].to_vec(), false), ["ad"]);
+        let broken = vec![all[1].clone(), all[3].clone()];
+        assert_eq!(
+            (ids(broken.clone(), false), ids(broken, true)),
+            (vec!["ab".into(), "ad".into()], vec!["ab".into()])
+        );
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn announce(run: &Run, args: &RestoreArgs, resolved: &Resolved, server: &Server)
             time: rfc3339(summary.start),
             incomplete: summary.incomplete,
             passed_over: resolved.passed_over.as_ref().map(|newer| newer.id.to_string()),
+            ahead: resolved.ahead.as_ref().map(|ahead| ahead.id.to_string()),
             without_path: resolved.without_path.as_ref().map(|newer| newer.id.to_string()),
             target: server.to_string(),
             dry_run: args.dry_run,

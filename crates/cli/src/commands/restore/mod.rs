@@ -202,6 +202,7 @@ impl Job<'_> {
                 time: rfc3339(summary.start),
                 incomplete: summary.incomplete,
                 passed_over: resolved.passed_over.as_ref().map(|newer| newer.id.to_string()),
+                ahead: resolved.ahead.as_ref().map(|ahead| ahead.id.to_string()),
                 without_path: resolved.without_path.as_ref().map(|newer| newer.id.to_string()),
                 target: match &self.place {
                     Ready::Folder(path) => path.display().to_string(),

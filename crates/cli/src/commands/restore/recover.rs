@@ -192,8 +192,13 @@ async fn planned(
     let plan = plan.map_err(|error| told::refused(error, wish, &bases.snapshots, named))?;
     let chosen = &bases.snapshots[plan.base];
     if chosen.id != resolved.snapshot.id {
-        *resolved =
-            Resolved { snapshot: chosen.clone(), passed_over: None, without_path: None, instead_of: None };
+        *resolved = Resolved {
+            snapshot: chosen.clone(),
+            passed_over: None,
+            ahead: None,
+            without_path: None,
+            instead_of: None,
+        };
     }
     Ok(plan)
 }
