@@ -8,7 +8,7 @@ from sessions import summary
 CONDEMNED, DEAD, LOST, QUARANTINED, ABSORBED, FORGOTTEN = range(1, 7)
 WIDTHS = {CONDEMNED: 37, DEAD: 37, LOST: 32, QUARANTINED: 37, ABSORBED: 32, FORGOTTEN: 16}
 EVERYTHING, SOURCE, SNAPSHOT = 1, 2, 3
-HOLDS, WATCHED = 0x8001, 0x0002
+HOLDS, WATCHED, CUT_OFFS = 0x8001, 0x0002, 0x0003
 
 
 class SegmentRow(NamedTuple):
@@ -27,6 +27,18 @@ class NamedRow(NamedTuple):
     items: int
     hash: bytes
     floor: int
+
+
+class KnownLog(NamedTuple):
+    timeline: str
+    ranges: list
+    others: list
+
+
+class CutOffs(NamedTuple):
+    """How far evidence and logs of removed members count: {member: (records, hash of the last)}; a known log or None."""
+    members: dict
+    log: object
 
 
 class Root:
@@ -48,6 +60,7 @@ class Root:
         cursor.end()
         self.holds = self._tag(tags, HOLDS, what, self._hold)
         self.watched = self._tag(tags, WATCHED, what, lambda c: (c.raw(16), c.u32(), c.time()))
+        self.cut_offs = self._cut_offs(tags, what)
 
     @staticmethod
     def _segment(cursor):
@@ -86,6 +99,19 @@ class Root:
         items = cursor.list(lambda: item(cursor))
         cursor.end()
         return items
+
+    @staticmethod
+    def _cut_offs(tags, what):
+        if CUT_OFFS not in tags:
+            return CutOffs({}, None)
+        cursor = Cursor(tags[CUT_OFFS], f"{what}, cut-offs")
+        members = cursor.list(lambda: (cursor.raw(16), (cursor.u64(), cursor.raw(32))))
+        known = lambda: KnownLog(cursor.text16(),
+                                 cursor.list(lambda: (cursor.text16(), cursor.text16())),
+                                 cursor.list(lambda: (cursor.text16(), cursor.u32())))
+        log = cursor.list(known) if cursor.flag() else None
+        cursor.end()
+        return CutOffs(dict(members), log)
 
 
 def list_items(found, k_idx):

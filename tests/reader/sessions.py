@@ -41,6 +41,15 @@ def pins(found, k_ref):
     return snapshots, packs
 
 
+class NeededLog(NamedTuple):
+    """Which segments of a database's log a snapshot needs."""
+    system: int
+    timeline: int
+    first: int
+    last: int
+    segment_bytes: int
+
+
 class Summary(NamedTuple):
     stream: bytes
     host: str
@@ -56,6 +65,7 @@ class Summary(NamedTuple):
     root: bytes
     space: int
     superseded: list
+    log: object
 
 
 def summary(cursor):
@@ -69,9 +79,11 @@ def summary(cursor):
     superseded = cursor.list(lambda: cursor.raw(16))
     known = cursor.tags()
     need(len(known.get(1, bytes(16))) == 16 and len(known.get(2, bytes(32))) == 32, f"{cursor.what}: tags")
+    need(len(known.get(3, bytes(36))) == 36, f"{cursor.what}: the log that it needs")
+    log = NeededLog(*struct.unpack("<QIQQQ", known[3])) if 3 in known else None
     cursor.end()
     return Summary(stream, host, kind, label, paths, tags, *times, counts, is_incomplete, problems, root, space,
-                   superseded)
+                   superseded, log)
 
 
 class Commit(NamedTuple):

@@ -405,6 +405,9 @@ def check_session_objects(book):
     check_summary(commit.summary)
     expected = ("0.1.0", "backup /srv /etc", [(b"/srv/\xff", "denied")], b"\x01\x02\x03", [("rows", "7")])
     need(commit.details == expected, "details")
+    commit = sessions.end(opened(book.bytes("7 end, commit that needs a log"), 7), K_REF, lambda row: META_SECRET)
+    need(commit.summary.log == sessions.NeededLog(9, 1, 5, 6, 16 << 20), "log that is needed")
+    need(commit.summary.kind == "postgres", "kind of a summary with a log")
     reason = sessions.end(opened(book.bytes("7 end, abort"), 7), K_REF, None)
     need(reason == "its process is gone", "abort")
 
@@ -412,7 +415,7 @@ def check_session_objects(book):
 def check_summary(summary):
     expected = sessions.Summary(
         b"\x71" * 16, "host", "files", "shop/tree", [b"/srv/\xff", b"/etc"], ["a", "b"], (1_700_000_000, 1),
-        (1_700_000_060, 2), tuple(range(1, 12)), True, 1, b"\x72" * 32, 0, [b"\x74" * 16])
+        (1_700_000_060, 2), tuple(range(1, 12)), True, 1, b"\x72" * 32, 0, [b"\x74" * 16], None)
     need(summary == expected, "summary")
 
 
@@ -450,6 +453,14 @@ def check_maintenance_objects(book):
     scopes = [(hold[1], hold[2]) for hold in root.holds]
     need(scopes == [(1, b""), (2, b"shop/db"), (3, SESSION)], "root: holds")
     need(root.watched == [(SESSION, 3, (0, 0))], "root: watched sessions")
+    need(root.cut_offs == roots.CutOffs({}, None), "root: cut-offs")
+    members = {b"\x23" * 16: (0, bytes(32)), b"\x24" * 16: (7, b"\x91" * 32)}
+    log = [roots.KnownLog("0000000000000009/00000001-0404040404040404",
+                          [("000000010000000000000001", "000000010000000000000002")],
+                          [("00000002.history", 0), ("000000010000000000000003", 2)])]
+    for name, known in (("evidence", None), ("evidence and log", log)):
+        found = section_again(opened(book.bytes(f"4 root, {name} cut off"), 4), K_REF, "root")
+        need(roots.Root(found, K_REF).cut_offs == roots.CutOffs(members, known), f"root, {name} cut off")
     segment = opened(book.bytes("10 snapshot segment"), 10)
     rows = roots.snapshot_rows(section_again(segment, K_REF, "snapshots"), K_REF)
     need([row.session for row in rows] == [b"\x01" * 16, b"\x02" * 16], "snapshot segment")

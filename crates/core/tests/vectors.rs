@@ -17,7 +17,7 @@ use holdfast_core::chunk::{
 use holdfast_core::chunker::{BundleRule, Chunker, GearTable};
 use holdfast_core::compress::{Compressor, Decompressor};
 use holdfast_core::crypto::{KdfCost, KemSecret, Secret, Signer, derive, encapsulate, hash, keyed_hash};
-use holdfast_core::cutoff::CutOffs;
+use holdfast_core::cutoff::{CutOff, CutOffs, KnownLog};
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time, Xattrs};
 use holdfast_core::entry_code::{decode_alone, decode_xattrs, encode_alone, encode_xattrs};
 use holdfast_core::hold::{Hold, HoldScope, WatchedSession};
@@ -47,7 +47,7 @@ use holdfast_core::root::{
 };
 use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{
-    Begin, Commit, Counts, Details, End, Pins, Process, Published, RecordedProblem, Summary,
+    Begin, Commit, Counts, Details, End, LogSpan, Pins, Process, Published, RecordedProblem, Summary,
 };
 use holdfast_core::wire::{Reader, Tag, Writer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -599,8 +599,13 @@ fn objects_of_sessions() {
     let objects = Published { deltas: 3, pins: 2 };
     let commit =
         Commit::new(summary(), session_row(), &details(), &head, &secrets().meta, [0x75; 32], objects);
+    let log = LogSpan { system: 9, timeline: 1, first: 5, last: 6, segment_bytes: 16 << 20 };
+    let of_cluster = Summary { kind: "postgres".into(), log: Some(log), ..summary() };
+    let with_log =
+        Commit::new(of_cluster, session_row(), &details(), &head, &secrets().meta, [0x75; 32], objects);
     for (name, end) in [
         ("7 end, commit", End::Commit(Box::new(commit))),
+        ("7 end, commit that needs a log", End::Commit(Box::new(with_log))),
         ("7 end, abort", End::Abort { reason: "its process is gone".into() }),
     ] {
         let (head, body) = object(&mut book, name, &end.encode(&head, &k_ref, &signer()));
@@ -688,6 +693,19 @@ fn root() -> Root {
     }
 }
 
+fn cutoffs() -> CutOffs {
+    let cut = |member, records, last| CutOff { member: MemberId([member; 16]), records, last: [last; 32] };
+    let range = ("000000010000000000000001".into(), "000000010000000000000002".into());
+    CutOffs {
+        members: vec![cut(0x23, 0, 0), cut(0x24, 7, 0x91)],
+        log: Some(vec![KnownLog {
+            timeline: "0000000000000009/00000001-0404040404040404".into(),
+            ranges: vec![range],
+            others: vec![("00000002.history".into(), 0), ("000000010000000000000003".into(), 2)],
+        }]),
+    }
+}
+
 fn holds() -> Vec<Hold> {
     let time = |seconds| Time { seconds, nanos: 0 };
     let hold = |scope, until| Hold {
@@ -711,6 +729,14 @@ fn objects_of_maintenance() {
     let (head, body) =
         object(&mut book, "4 root", &root().encode(&header(ObjectType::Root), &k_ref, &signer));
     assert_eq!(Root::decode(&head, &body, &k_ref).unwrap(), root());
+    for (name, cutoffs) in [
+        ("4 root, evidence cut off", CutOffs { log: None, ..cutoffs() }),
+        ("4 root, evidence and log cut off", cutoffs()),
+    ] {
+        let made = Root { cutoffs, ..root() };
+        let (head, body) = object(&mut book, name, &made.encode(&header(ObjectType::Root), &k_ref, &signer));
+        assert_eq!(Root::decode(&head, &body, &k_ref).unwrap(), made);
+    }
 
     let row = |id| CataloguedSnapshot {
         session: SessionId([id; 16]),
