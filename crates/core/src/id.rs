@@ -103,10 +103,31 @@ id_type!(
     16
 );
 id_type!(
-    /// Names a session of a writer, and the snapshot that it commits. Random.
+    /// Names a session of a writer, and the snapshot that it commits: random, and then its member, so
+    /// that nobody else's can have it.
     SessionId,
     16
 );
+/// So many bytes of a session's id are random; the others are the first of its member's id.
+const SESSION_RANDOM_BYTES: usize = 8;
+
+impl SessionId {
+    /// Makes the id of a session of a member.
+    #[must_use]
+    pub fn of(member: MemberId, random: [u8; SESSION_RANDOM_BYTES]) -> Self {
+        let mut id = member.0;
+        id.rotate_right(SESSION_RANDOM_BYTES);
+        id[..SESSION_RANDOM_BYTES].copy_from_slice(&random);
+        Self(id)
+    }
+
+    /// Whether it says that it is one of this member's.
+    #[must_use]
+    pub fn says_it_is_of(&self, member: MemberId) -> bool {
+        self.0[SESSION_RANDOM_BYTES..] == member.0[..SESSION_RANDOM_BYTES]
+    }
+}
+
 id_type!(
     /// Names the stream of snapshots of one source on one host: a keyed hash of both.
     StreamId,

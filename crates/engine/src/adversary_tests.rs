@@ -155,7 +155,11 @@ impl Enemy {
 
     async fn begin(&self, stream: StreamId) -> Forged {
         let epoch = self.repository.newest_root().await.unwrap().number;
-        let session = SessionId(self.ctx.random());
+        self.begin_as(stream, epoch, SessionId(self.ctx.random()))
+    }
+
+    /// Begins with any root, under any id.
+    fn begin_as(&self, stream: StreamId, epoch: u64, session: SessionId) -> Forged {
         let secrets =
             SessionSecrets { data: Secret::new(self.ctx.random()), meta: Secret::new(self.ctx.random()) };
         let sealer = self.repository.sealer().unwrap();
@@ -281,6 +285,9 @@ impl Enemy {
         found
     }
 }
+
+#[path = "adversary_name_tests.rs"]
+mod names;
 
 fn at(seconds: i64) -> Time {
     Time { seconds, nanos: 0 }

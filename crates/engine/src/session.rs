@@ -15,7 +15,7 @@ use crate::view::View;
 use bytes::Bytes;
 use holdfast_core::crypto::{Secret, hash};
 use holdfast_core::entry::Time;
-use holdfast_core::id::{SessionId, StreamId};
+use holdfast_core::id::{MemberId, SessionId, StreamId};
 use holdfast_core::index::{IndexTables, PackRow, encode_delta};
 use holdfast_core::keys::{SessionRow, SessionSecrets};
 use holdfast_core::name::{self, PackClass, PackId, SessionName};
@@ -95,7 +95,7 @@ impl Session {
     ) -> Result<Self> {
         let sealer = repository.sealer()?;
         let epoch = view.root.number;
-        let id = fresh_id(ctx, epoch);
+        let id = fresh_id(ctx, repository.member(), epoch);
         let secrets = SessionSecrets { data: Secret::new(ctx.random()), meta: Secret::new(ctx.random()) };
         let row = sealer
             .begin_session(id, &secrets, &[ctx.random(), ctx.random()], &ctx.kem)
@@ -445,11 +445,10 @@ impl Session {
 
 /// Draws the id of a session. Machines that were cloned draw the same numbers: in one epoch they
 /// meet at the name of the begin, and in two epochs they must not have one id.
-pub(crate) fn fresh_id(ctx: &Ctx, epoch: u64) -> SessionId {
+pub(crate) fn fresh_id(ctx: &Ctx, member: MemberId, epoch: u64) -> SessionId {
     let mixed = hash(&[&ctx.random::<16>()[..], &epoch.to_le_bytes()].concat());
-    let mut id = [0; 16];
-    id.copy_from_slice(&mixed[..16]);
-    SessionId(id)
+    let [random, ..] = mixed.as_chunks().0 else { unreachable!("a hash has 32 bytes") };
+    SessionId::of(member, *random)
 }
 
 fn overtaken() -> Error {

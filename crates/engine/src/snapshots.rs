@@ -204,17 +204,19 @@ pub async fn resolve(
     // Without a path no tree is looked into.
     let reader =
         if path.is_empty() { Reader::of_refs(repository, view) } else { Reader::new(repository, view) }?;
-    let mut streams: BTreeMap<StreamId, Vec<Snapshot>> = BTreeMap::new();
-    for snapshot in found {
-        streams.entry(snapshot.summary.stream).or_default().push(snapshot);
-    }
-    let (mut lookup, mut candidates, mut damage) = (Lookup::new(&reader, path), Vec::new(), None);
-    for snapshots in streams.into_values() {
-        for of_side in sides(ctx, repository, snapshots) {
-            let found = newest_with(ctx, &mut lookup, of_side, &mut damage).await?;
-            candidates.extend(found.filter(|found| {
-                !candidates.iter().any(|known: &Resolved| known.snapshot.id == found.snapshot.id)
-            }));
+    let (of_removed, found): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|snapshot| repository.is_removed(snapshot.member));
+    let (mut lookup, mut damage) = (Lookup::new(&reader, path), None);
+    let mut candidates = newest_of_streams(ctx, repository, &mut lookup, found, &mut damage).await?;
+    // Whoever was removed may have been false: what it left is for where nobody else has any.
+    if candidates.is_empty() && !of_removed.is_empty() {
+        candidates = newest_of_streams(ctx, repository, &mut lookup, of_removed, &mut damage).await?;
+        for found in &candidates {
+            let what = format!(
+                "only {}, which was removed, has backed this up: see that it was not removed for what it stored",
+                repository.name_of(found.snapshot.member)
+            );
+            ctx.monitor.on(&Event::Warning(&what));
         }
     }
     match (candidates.len(), damage) {
@@ -228,13 +230,36 @@ pub async fn resolve(
     }
 }
 
+/// Finds what `latest` means in each stream of some snapshots, and for each who may mean it.
+async fn newest_of_streams(
+    ctx: &Ctx,
+    repository: &Repository,
+    lookup: &mut Lookup<'_>,
+    snapshots: Vec<Snapshot>,
+    damage: &mut Option<Error>,
+) -> Result<Vec<Resolved>> {
+    let mut streams: BTreeMap<StreamId, Vec<Snapshot>> = BTreeMap::new();
+    for snapshot in snapshots {
+        streams.entry(snapshot.summary.stream).or_default().push(snapshot);
+    }
+    let mut candidates: Vec<Resolved> = Vec::new();
+    for snapshots in streams.into_values() {
+        for of_side in sides(ctx, repository, snapshots) {
+            let found = newest_with(ctx, lookup, of_side, damage).await?;
+            let is_new =
+                |found: &Resolved| candidates.iter().all(|known| known.snapshot.id != found.snapshot.id);
+            candidates.extend(found.filter(is_new));
+        }
+    }
+    Ok(candidates)
+}
+
 /// Parts the snapshots of a stream by who may mean them: every writer can write in any host's name. One
 /// writer beside owners is what a fleet looks like; of several each has its own newest, and nobody
-/// but a person can tell which is meant. Who was removed does not count beside who was not.
+/// but a person can tell which is meant.
 fn sides(ctx: &Ctx, repository: &Repository, snapshots: Vec<Snapshot>) -> Vec<Vec<Snapshot>> {
     let is_owner = |snapshot: &Snapshot| repository.is_owner(snapshot.member);
-    let is_here = |snapshot: &Snapshot| repository.key_of(snapshot.member).is_some();
-    let others = snapshots.iter().filter(|snapshot| !is_owner(snapshot) && is_here(snapshot));
+    let others = snapshots.iter().filter(|snapshot| !is_owner(snapshot));
     let writers: BTreeSet<MemberId> = others.map(|snapshot| snapshot.member).collect();
     if writers.len() < 2 {
         let newest = snapshots.last().filter(|newest| !is_owner(newest) && snapshots.iter().any(is_owner));

@@ -12,6 +12,7 @@ use holdfast_core::FormatError;
 use holdfast_core::crypto::{Secret as Key, SignPublic};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{KeyBundle, Keyring, MemberKeys, Members, Opener, Role, Sealer};
+use holdfast_core::name::SessionName;
 use holdfast_core::name::{self, Place};
 use holdfast_core::object::{HEADER_BYTES, Header, Object, ObjectType, check_place};
 use holdfast_core::repository::Repository as Description;
@@ -179,6 +180,11 @@ impl Repository {
     /// Whether a member may maintain, or once might: its packs may hold what others sealed.
     pub(crate) fn has_maintained(&self, member: MemberId) -> bool {
         self.standing().members.has_maintained(member)
+    }
+
+    /// Whether a session has an id that says it is another member's: it does not count.
+    pub(crate) fn has_anothers_id(&self, name: &SessionName) -> bool {
+        self.standing().members.is_of_another(name.session, name.member)
     }
 
     /// What people call a member that was removed; `None` for one that belongs, or never did.

@@ -86,6 +86,10 @@ pub(crate) struct View {
     pub damage: Vec<Damage>,
     /// What somebody said who may not say it. It does not count, and stops nobody.
     pub suspicious: Vec<Damage>,
+    /// The newest root that a session began with whose member is believed.
+    pub witnessed: u64,
+    /// Sessions that began with a root that is not there, of members who are not believed.
+    pub unfounded: Vec<SessionName>,
 }
 
 /// What becomes of lists that cannot be used, and which ends are read.
@@ -96,9 +100,6 @@ enum Care {
     /// All that can be read is.
     Lenient,
 }
-
-/// No root has a higher number: what a name says beyond is not believed.
-const ROOT_NUMBER_BELIEVED_MAX: u64 = 1 << 31;
 
 /// What is worth looking for under names that have epochs: from the fence on.
 fn from_fence(prefix: &str, root: &Root) -> Option<Key> {
@@ -172,12 +173,14 @@ impl Repository {
         deltas: impl Iterator<Item = Key>,
         care: Care,
     ) -> Result<bool> {
-        if care == Care::Strict {
-            view.refuse_roll_back()?;
-        }
         self.know_members(&view.root).await?;
         self.read_lists(view, care).await?;
         view.leave_out_removed(self);
+        view.leave_out_false_ids(self);
+        self.find_witnesses(view).await?;
+        if care == Care::Strict {
+            view.refuse_roll_back()?;
+        }
         self.read_root_parts(view, care).await?;
         self.read_ends(view, care).await?;
         view.owners = view.members().filter(|member| self.is_owner(*member)).collect();
@@ -223,6 +226,9 @@ impl Repository {
         let key = self.k_ref_of(object.header.key_epoch)?;
         let end = End::decode(&object.header, object.body, &key)?;
         end.check_author(&object.header, name)?;
+        if self.has_anothers_id(name) {
+            return Err(FormatError::Misplaced("its session"));
+        }
         let author = object.header.member;
         let may = match end {
             End::Commit(_) => self.may_write(author),
@@ -536,6 +542,23 @@ impl View {
         });
     }
 
+    /// Leaves out sessions whose id says that it is another member's: two with one id would stand in for each other.
+    fn leave_out_false_ids(&mut self, repository: &Repository) {
+        let suspicious = &mut self.suspicious;
+        self.sessions.retain(|name, _| {
+            let is_false = repository.has_anothers_id(name);
+            if is_false {
+                let what = format!(
+                    "{} uses an id that is another member's: it does not count. If that host was broken into, remove \
+                     its key",
+                    repository.name_of(name.member)
+                );
+                suspicious.push(Damage { object: name.begin(), what });
+            }
+            !is_false
+        });
+    }
+
     fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
             if let Some(Place::Delta(session, _)) = name::parse(name)
@@ -544,12 +567,6 @@ impl View {
                 seen.objects += 1;
             }
         }
-    }
-
-    /// Number of the newest root that a session began with, as names tell.
-    pub(crate) fn newest_epoch(&self) -> u64 {
-        let epochs = self.sessions.values().map(|seen| u64::from(seen.name.epoch));
-        epochs.filter(|epoch| *epoch < ROOT_NUMBER_BELIEVED_MAX).max().unwrap_or(0)
     }
 
     /// All members who began a session or committed a snapshot.

@@ -5,7 +5,7 @@
 use super::Role;
 use crate::crypto::{KEM_PUBLIC_BYTES, KemPublic, SignPublic, Signer, hash};
 use crate::error::FormatError;
-use crate::id::{MemberId, ObjectId, RepositoryId};
+use crate::id::{MemberId, ObjectId, RepositoryId, SessionId};
 use crate::name::member_object;
 use crate::object::{Header, Object, ObjectType, check_place, encode_object};
 use crate::wire::{Reader, Writer};
@@ -192,6 +192,13 @@ impl Members {
     pub fn known(&self, member: MemberId) -> Option<&MemberEntry> {
         let admits = |entry: &&MemberEntry| entry.member == member && entry.action == MemberAction::Admit;
         self.entries.iter().rev().find(admits)
+    }
+
+    /// Whether an id says that it is of somebody else who belongs or belonged.
+    #[must_use]
+    pub fn is_of_another(&self, session: SessionId, member: MemberId) -> bool {
+        let others = self.entries.iter().map(|entry| entry.member).filter(|other| *other != member);
+        !session.says_it_is_of(member) && others.into_iter().any(|other| session.says_it_is_of(other))
     }
 
     /// The number of the entry that removed a member; `None` if it belongs, or never did.

@@ -94,7 +94,7 @@ impl Base {
     /// Notes a root that nothing lies under any more and that sessions have seen, or this host.
     /// `remembered` is the newest that this host has seen.
     pub(super) fn note_vanished(&mut self, view: &View, remembered: u64) {
-        let begun = view.newest_epoch();
+        let begun = view.witnessed;
         let why = if begun >= remembered { "a session began with it" } else { "this host has seen it" };
         let number = begun.max(remembered);
         if number > self.highest {

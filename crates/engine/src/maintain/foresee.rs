@@ -9,7 +9,7 @@ use super::hold::refuse_if_held;
 use super::mark::needed_snapshots;
 use super::plan::{Candidate, plan};
 use super::prune::{Pauses, PruneOptions, PruneReport, account, candidates, may_heal, sooner};
-use super::scan::{Scan, scan, silent};
+use super::scan::{Scan, refuse_what_cannot_be_judged, scan, silent};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::repository::Repository;
@@ -32,6 +32,7 @@ pub(super) async fn foresee(
     let after = options.abort_after_seconds;
     report.aborted_sessions = silent(ctx, &scan, after).map(|(open, _)| open.name.session).collect();
     scan.open.retain(|open| !report.aborted_sessions.contains(&open.name.session));
+    refuse_what_cannot_be_judged(repository, &scan)?;
     report.open_sessions = scan.open.len() as u64;
     let needed = needed_snapshots(ctx, &scan);
     let (scan, account) = account(ctx, repository, scan, &needed).await?;

@@ -12,7 +12,7 @@ use super::mark::{mark, needed_snapshots};
 use super::plan::{Candidate, Plan, plan};
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::repack::{Repacked, repack};
-use super::scan::{Scan, abort_silent, scan};
+use super::scan::{Scan, abort_silent, refuse_what_cannot_be_judged, scan};
 use super::segments::Effort;
 use super::settle::{settle_forgotten, shorten_dead};
 use super::sweep::Swept;
@@ -163,6 +163,7 @@ impl Run<'_> {
             // Some may have committed before.
             return Ok(false);
         }
+        refuse_what_cannot_be_judged(self.repository, &scan)?;
         self.report.open_sessions = scan.open.len() as u64;
         let number = scan.view.root.number;
         match self.go_on(scan).await {

@@ -225,8 +225,8 @@ pub(super) async fn repack(
         return Ok(repacked);
     }
     ctx.monitor.on(&Event::Phase("repacking"));
-    let session =
-        SessionName { epoch: epoch as u32, member: repository.member(), session: fresh_id(ctx, epoch) };
+    let member = repository.member();
+    let session = SessionName { epoch: epoch as u32, member, session: fresh_id(ctx, member, epoch) };
     let begin = Begin { stream: REPACKS, process: ctx.process, started: ctx.clock.now() };
     let header = repository.header(ctx, ObjectType::Begin, name::named_object(&session.begin()), epoch);
     let bytes = begin.encode(&header, &repository.k_ref_for(&header)?, repository.signer());

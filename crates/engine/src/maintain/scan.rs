@@ -34,6 +34,8 @@ pub(super) struct OpenSession {
     pub is_left: bool,
     /// Whether its member was removed.
     pub is_removed: bool,
+    /// What is wrong with its pins, if they cannot be used: they may protect anything.
+    pub odd_pins: Option<Damage>,
 }
 
 /// What was seen under one root.
@@ -63,6 +65,7 @@ impl Scan {
             objects: 1 + seen.pins + seen.objects,
             is_left: false,
             is_removed: false,
+            odd_pins: None,
         });
         let open = open.collect();
         let (young, pinned_packs) = (BTreeMap::new(), HashSet::new());
@@ -187,18 +190,24 @@ async fn look_at_sessions(
         .map(|seen| (seen.name, seen.pins, 1 + seen.pins + seen.objects))
         .collect();
     for (name, pins, objects) in undecided {
+        let mut odd_pins = None;
         for number in 0..pins {
-            if let Some(pins) = read_pins(repository, &name, number).await? {
-                // What is not there needs no protection, and takes no memory.
-                let there = pins.packs.into_iter().filter(|pack| scan.packs.contains_key(pack));
-                scan.pinned_packs.extend(there);
-                scan.pinned_snapshots.extend(pins.snapshots.iter().filter(|id| committed.contains_key(*id)));
+            match read_pins(repository, &name, number).await? {
+                Some(Ok(pins)) => {
+                    // What is not there needs no protection, and takes no memory.
+                    let there = pins.packs.into_iter().filter(|pack| scan.packs.contains_key(pack));
+                    scan.pinned_packs.extend(there);
+                    let known = pins.snapshots.iter().filter(|id| committed.contains_key(*id));
+                    scan.pinned_snapshots.extend(known);
+                }
+                Some(Err(damage)) => odd_pins = Some(damage),
+                None => {}
             }
         }
         let begin = repository.read_begin(&name).await;
         let is_left = matches!(&begin, Ok(Some(begin)) if is_dead(ctx, &begin.process));
         let is_removed = repository.is_removed(name.member);
-        scan.open.push(OpenSession { name, objects, is_left, is_removed });
+        scan.open.push(OpenSession { name, objects, is_left, is_removed, odd_pins });
     }
     Ok(scan)
 }
@@ -248,14 +257,34 @@ pub(super) fn lost_ends(view: &View) -> Vec<SessionName> {
     open.into_iter().filter(is_lost).collect()
 }
 
-/// Reads what an open session pinned. What cannot be read stops everything: it may protect
-/// anything. What is gone was deleted because the session is decided.
-async fn read_pins(repository: &Repository, name: &SessionName, number: u32) -> Result<Option<Pins>> {
+/// Reads what an open session pinned. What is gone was deleted because the session is decided.
+async fn read_pins(
+    repository: &Repository,
+    name: &SessionName,
+    number: u32,
+) -> Result<Option<std::result::Result<Pins, Damage>>> {
     let object = name.pins(number);
     let Some(bytes) = get_optional(&**repository.store(), &object).await? else { return Ok(None) };
     repository.know_author(&bytes).await?;
     let pins = repository.decode_pins(name, number, &bytes);
-    pins.map(Some).map_err(|error| Error::format(&object, error))
+    Ok(Some(pins.map_err(|error| Damage { object, what: error.to_string() })))
+}
+
+/// Refuses to free anything while somebody may protect it in a way that cannot be read, or says that there is a
+/// newer root. Whoever is to be aborted has to be aborted first.
+pub(super) fn refuse_what_cannot_be_judged(repository: &Repository, scan: &Scan) -> Result<()> {
+    scan.view.refuse_unfounded(repository)?;
+    let Some((open, Damage { object, what })) =
+        scan.open.iter().find_map(|open| Some((open, open.odd_pins.as_ref()?)))
+    else {
+        return Ok(());
+    };
+    let text = format!(
+        "{object} of {} cannot be used: {what}. It may protect anything, so nothing was condemned; \
+         `holdfast prune --abort-after 0` aborts what is open, and backups that run then start over",
+        repository.name_of(open.name.member)
+    );
+    Err(Error::new(ErrorKind::Damaged, text))
 }
 
 /// Aborts open sessions that gave no sign of life for long, by maintainers' clocks; tells which.

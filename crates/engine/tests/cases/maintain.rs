@@ -218,6 +218,30 @@ fn a_clock_that_is_years_ahead_deletes_nothing_for_its_age() {
 }
 
 #[test]
+fn a_clock_that_is_years_behind_dates_nothing() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        world.keep(&repository, &tree(1)).await;
+        let dated = prune_now(&world, &repository).await.root;
+        world.clock.advance(-3653 * DAY);
+        // More than a backup leaves unmerged.
+        for salt in 0..20 {
+            world.keep(&repository, &tree(salt)).await;
+        }
+        assert_eq!(prune(&world.ctx(), &repository, &pruning()).await.unwrap_err().kind, ErrorKind::Clock);
+        let deadline = forget(&world.ctx(), &repository, &after_a_hundred_days()).await.unwrap_err();
+        assert!(deadline.to_string().contains("one of the two clocks is wrong"), "{deadline}");
+        assert_eq!(
+            world.names("roots/").len() as u64,
+            dated,
+            "a root was published by a clock that is wrong"
+        );
+        world.clock.advance(3653 * DAY);
+        prune_now(&world, &repository).await;
+    });
+}
+
+#[test]
 fn a_clock_is_believed_again_once_somebody_says_so() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;
