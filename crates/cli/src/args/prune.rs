@@ -23,8 +23,8 @@ const ABORT_AFTER: Duration = Duration::from_secs(72 * 3600);
 /// only from the newest snapshot that is older than that, and what each older snapshot was made over.
 /// Of a database without a snapshot, and where one is held, nothing more goes.
 ///
-/// Where the newest date that a maintainer left in the repository is half a year old, nothing goes for
-/// its age until --accept-clock says once that it is not this host's clock that is ahead.
+/// Where the newest date that a maintainer left in the repository is half a year old, or a day ahead of
+/// now, nothing goes for its age until --accept-clock says once that this host's clock is right.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +36,7 @@ pub(crate) struct PruneArgs {
     /// Tell what would be done, change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// This host's clock is right, though nobody has maintained the repository for half a year
+    /// This host's clock is right, though the repository's newest date is far from it
     #[arg(long)]
     pub(crate) accept_clock: bool,
     #[command(flatten)]
