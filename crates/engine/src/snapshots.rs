@@ -23,6 +23,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// A snapshot that ends so much later than now was made by a clock that was wrong, or this one is.
 const AHEAD_SECONDS_MAX: i64 = DAY;
 
+/// Whether a time lies so far in the future that some clock is wrong.
+pub(crate) const fn is_ahead(time: Time, now: Time) -> bool {
+    time.seconds > now.seconds.saturating_add(AHEAD_SECONDS_MAX)
+}
+
 /// A committed snapshot.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -41,7 +46,7 @@ impl Snapshot {
     /// than that is what time zones are taken for, and passes by itself.
     #[must_use]
     pub const fn is_ahead(&self, now: Time) -> bool {
-        self.summary.end.seconds > now.seconds.saturating_add(AHEAD_SECONDS_MAX)
+        is_ahead(self.summary.end, now)
     }
 
     pub(crate) fn name(&self) -> SessionName {

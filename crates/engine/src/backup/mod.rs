@@ -30,7 +30,7 @@ use crate::packer::Packer;
 use crate::repository::Repository;
 use crate::rights::Right;
 use crate::session::{Session, SessionOptions};
-use crate::snapshots::{Snapshot, details};
+use crate::snapshots::{Snapshot, details, is_ahead, utc};
 use crate::source::{Before, Order, Prover, Source};
 use crate::view::View;
 use driver::{Driven, Driver, Maps};
@@ -159,6 +159,23 @@ pub async fn backup(
     }
 }
 
+/// Says that this clock or an earlier one is wrong: what is stored by one that is behind is not the latest,
+/// and is the first to go.
+fn warn_of_clock(ctx: &Ctx, view: &View, parent: Option<&Snapshot>) {
+    let now = ctx.clock.now();
+    let dated = parent.map(|parent| ("the last snapshot of this source", parent.summary.end));
+    let dated = dated.into_iter().chain([("the newest date of the repository", view.root.time)]);
+    for (what, date) in dated.filter(|(_, date)| is_ahead(*date, now)) {
+        let what = format!(
+            "this host's clock says {}, and {what} is {}: one of the two clocks was wrong. If it is this one, what is \
+             stored now is not the `latest`, and retention takes it first: set it right and back up again",
+            utc(now),
+            utc(date)
+        );
+        ctx.monitor.on(&Event::Warning(&what));
+    }
+}
+
 /// One attempt. The name of a session that was overtaken at its commit is noted.
 async fn attempt(
     ctx: &Ctx,
@@ -204,6 +221,9 @@ async fn attempt(
         };
         let before = before(ctx, &known, &past, options, start).await;
         source.go_on(&Before { landmarks, ..before });
+    }
+    if options.time.is_none() {
+        warn_of_clock(ctx, &view, past.parent.as_ref());
     }
     if let Some(parent) = &past.parent {
         let Counts { files, bytes, .. } = parent.summary.counts;

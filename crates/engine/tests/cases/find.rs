@@ -76,6 +76,7 @@ fn what_lies_in_the_future_is_not_the_latest() {
         let found = latest().await;
         assert_eq!((found.snapshot.id, found.ahead.map(|ahead| ahead.id)), (wrong, Some(wrong)));
         let right = world.keep(&repository, &tree(&["a", "b"])).await.snapshot.unwrap();
+        assert!(world.take_warnings().iter().any(|told| told.contains("one of the two clocks was wrong")));
         let found = latest().await;
         assert_eq!((found.snapshot.id, found.ahead.map(|ahead| ahead.id)), (right, Some(wrong)));
         let named = wrong.to_string();
