@@ -286,6 +286,8 @@ impl Enemy {
     }
 }
 
+#[path = "adversary_maintainer_tests.rs"]
+mod maintainers;
 #[path = "adversary_name_tests.rs"]
 mod names;
 

@@ -10,8 +10,13 @@ use crate::event::Event;
 use crate::repository::Repository;
 use crate::snapshots::Snapshot;
 use crate::view::{Damage, View};
-use holdfast_core::id::{MemberId, StreamId};
+use holdfast_core::FormatError;
+use holdfast_core::id::{MemberId, SessionId, StreamId};
 use holdfast_core::index::{ChunkRow, IndexTables};
+use holdfast_core::name::SessionName;
+use holdfast_core::object::{Header, Object};
+use holdfast_core::root::Root;
+use holdfast_core::session::End;
 use std::collections::HashMap;
 
 /// So many suspicions are told in a run; `check` tells all.
@@ -50,6 +55,53 @@ impl Repository {
             Some(label) if !label.is_empty() => format!("member {label} ({})", &member.to_string()[..8]),
             _ => format!("member {}", &member.to_string()[..8]),
         }
+    }
+
+    /// An abort counts of the session's own member, and of who maintains; not of one that is shut out, which may have
+    /// put it in the place of a commit. What such a one had aborted before lies in the list of what is forgotten.
+    pub(crate) fn refuse_late_abort(
+        &self,
+        name: &SessionName,
+        end: (Header, End),
+        root: &Root,
+    ) -> Result<(Header, End), FormatError> {
+        let author = end.0.member;
+        let is_foreign = matches!(end.1, End::Abort { .. }) && author != name.member;
+        if is_foreign && self.is_shut_out(author, root) {
+            Err(FormatError::Misplaced("its author"))
+        } else {
+            Ok(end)
+        }
+    }
+
+    /// An end that does not count, with who wrote it if that is another member.
+    pub(crate) fn bad_end(&self, name: &SessionName, bytes: &[u8], error: &FormatError) -> Damage {
+        let author = Object::parse(bytes).ok().map(|object| object.header.member);
+        let by = author.filter(|author| *author != name.member && self.key_of(*author).is_some());
+        let what = match by {
+            None => error.to_string(),
+            Some(author) => {
+                let removed = if self.is_removed(author) { ", which was removed" } else { "" };
+                format!(
+                    "{error}: {}{removed}, wrote it over what {} did",
+                    self.name_of(author),
+                    self.name_of(name.member)
+                )
+            }
+        };
+        Damage { object: name.end(), what }
+    }
+
+    /// Sessions that members aborted who are removed by now and not yet shut out: from then on nobody can tell
+    /// whether they had the right to.
+    pub(crate) fn aborted_by_removed<'a>(&'a self, view: &'a View) -> impl Iterator<Item = SessionId> + 'a {
+        let sessions = view.sessions.values().filter(|seen| match &seen.end {
+            Some((header, End::Abort { .. })) => {
+                header.member != seen.name.member && self.is_removed(header.member)
+            }
+            _ => false,
+        });
+        sessions.map(|seen| seen.name.session)
     }
 
     /// A delta that speaks of what is not its author's.

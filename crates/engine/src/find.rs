@@ -69,6 +69,11 @@ pub async fn find(
     ctx.monitor.on(&Event::Expected { files: snapshots.len() as u64, bytes: 0 });
     for snapshot in snapshots {
         let before = search.report.matches;
+        if let Some(problem) = repository.problem_of(snapshot).await? {
+            ctx.monitor.on(&Event::Problem(&problem));
+            search.problems.problem(problem);
+            continue;
+        }
         search.visit(snapshot, Pending::root(snapshot.summary.root), None).await?;
         search.report.snapshots += 1;
         search.report.snapshots_matching += u64::from(search.report.matches > before);

@@ -232,7 +232,7 @@ pub async fn remove_key(
         let what = format!("key {} is the last one of member {member}: remove the member", short(target));
         return Err(Error::new(ErrorKind::Usage, what));
     }
-    let (header, slot) = own_slot(repository).await?;
+    let (header, slot) = own_slot(repository, secret).await?;
     let was = info(repository, own, &header, &slot);
     let fresh = write_slot(ctx, repository, secret, again(ctx, &slot), repository.member_keys()).await?;
     delete_slot(repository, target).await.map_err(|error| Error {
@@ -312,7 +312,7 @@ pub async fn change_key(
     new: &NewKey,
 ) -> Result<ChangedKey> {
     check_label(new.label.as_deref())?;
-    let (_, slot) = own_slot(repository).await?;
+    let (_, slot) = own_slot(repository, secret).await?;
     let cost = match slot.kdf {
         SlotKdf::Password(cost) => cost,
         SlotKdf::KeyFile => KdfCost::DEFAULT,
@@ -366,11 +366,29 @@ async fn read(repository: &Repository, id: ObjectId) -> Result<Option<ReadSlot>>
     Ok(bytes.map(|bytes| read_slot(&bytes, repository.id(), id)))
 }
 
-/// Reads the slot that opened the repository.
-async fn own_slot(repository: &Repository) -> Result<(Header, KeySlot)> {
+/// Reads the slot that opened the repository, and opens it again: what it says of itself, the cost of trying a
+/// password included, goes into the next one, and a store may show another than it did.
+async fn own_slot(repository: &Repository, secret: &Secret) -> Result<(Header, KeySlot)> {
     let id = repository.slot();
     let slot = read(repository, id).await?.ok_or_else(|| gone(id))?;
-    slot.map_err(|error| Error::format(&name::key_slot(id), error))
+    let (header, slot) = slot.map_err(|error| Error::format(&name::key_slot(id), error))?;
+    match slot.unwrap(&header, secret.credential()) {
+        Ok(keys) if identity(&keys) == identity(repository.member_keys()) => Ok((header, slot)),
+        other => {
+            let what = format!(
+                "{} is not the key that opened the repository a moment ago: the store shows another one. Nothing was \
+                 changed",
+                name::key_slot(id)
+            );
+            let source = other.err().map(|error| Box::new(error) as _);
+            Err(Error { kind: ErrorKind::Damaged, what, source })
+        }
+    }
+}
+
+/// What tells keys of one member from others.
+fn identity(keys: &MemberKeys) -> impl PartialEq + use<> {
+    (keys.member, keys.owner, keys.signer.public(), keys.kem.public().0.clone())
 }
 
 fn gone(id: ObjectId) -> Error {
@@ -505,8 +523,6 @@ async fn prove(repository: &Repository, secret: &Secret, id: ObjectId, keys: &Me
         what: "it was written and does not open".into(),
         source: Some(Box::new(error)),
     })?;
-    let identity =
-        |keys: &MemberKeys| (keys.member, keys.owner, keys.signer.public(), keys.kem.public().0.clone());
     let same = identity(&opened) == identity(keys);
     if same { Ok(()) } else { Err(failed("it was written and holds other keys")) }
 }

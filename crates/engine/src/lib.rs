@@ -53,6 +53,7 @@ mod rollback_tests;
 mod roots;
 mod session;
 mod shred;
+mod signed;
 mod snapshots;
 pub mod source;
 mod standing;

@@ -25,7 +25,9 @@ const SIGNED: &[u8] = b"holdfast 1 seen state";
 /// What the file begins with.
 const MAGIC: &[u8; 8] = b"HFDseen\x01";
 /// Magic, repository, hash of `holdfast.json`, two numbers and two hashes, in bytes.
-const STATE_BYTES: usize = 8 + 16 + 32 + 2 * (8 + 32);
+const FIRST_BYTES: usize = 8 + 16 + 32 + 2 * (8 + 32);
+/// And how many entries of members roots had named; earlier versions did not keep it.
+const STATE_BYTES: usize = FIRST_BYTES + 8;
 
 /// A number that only grows, and the hash of what has it.
 pub(crate) type Mark = (u64, [u8; 32]);
@@ -37,6 +39,8 @@ struct Seen {
     root: Mark,
     /// How many entries the chain of members has, and its last.
     members: Mark,
+    /// How many entries of members the newest root names.
+    named: u64,
 }
 
 /// What is remembered of one repository, by one member on one host.
@@ -93,7 +97,9 @@ impl Memory {
     /// What the file says, if it is whole and ours.
     fn read(&self, signer: &Signer) -> Option<(Seen, [u8; 32])> {
         let bytes = std::fs::read(self.path.as_ref()?).ok()?;
-        let (state, signature) = bytes.split_at_checked(STATE_BYTES)?;
+        let has_all = bytes.len() == STATE_BYTES + SIGNATURE_BYTES;
+        let length = if has_all { STATE_BYTES } else { FIRST_BYTES };
+        let (state, signature) = bytes.split_at_checked(length)?;
         signer.public().verify(&[SIGNED, state].concat(), signature).ok()?;
         let mut rest = state;
         let mut take = |length: usize| {
@@ -106,7 +112,9 @@ impl Memory {
         }
         let description = take(32).try_into().ok()?;
         let mut mark = || Some((u64::from_le_bytes(take(8).try_into().ok()?), take(32).try_into().ok()?));
-        Some((Seen { root: mark()?, members: mark()? }, description))
+        let (root, members) = (mark()?, mark()?);
+        let named = if has_all { u64::from_le_bytes(take(8).try_into().ok()?) } else { 0 };
+        Some((Seen { root, members, named }, description))
     }
 
     fn write(&self, seen: &Seen, signer: &Signer) -> io::Result<()> {
@@ -119,6 +127,7 @@ impl Memory {
             state.extend_from_slice(&number.to_le_bytes());
             state.extend_from_slice(&hash);
         }
+        state.extend_from_slice(&seen.named.to_le_bytes());
         let signature = signer.sign(&[SIGNED, &state].concat());
         state.extend_from_slice(&signature);
         create_private_folder(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
@@ -132,22 +141,29 @@ impl Memory {
         lock(&self.state).seen.root
     }
 
+    /// How many entries of members the newest root named that was seen.
+    pub(crate) fn named(&self) -> u64 {
+        lock(&self.state).seen.named
+    }
+
     fn members(&self) -> Mark {
         lock(&self.state).seen.members
     }
 
     /// Remembers more, beside what another process has remembered meanwhile. A folder that cannot be
     /// written is told of by who needs it for more.
-    fn note(&self, signer: &Signer, root: Mark, members: Mark) {
+    fn note(&self, signer: &Signer, (root, named): (Mark, u64), members: Mark) {
         let mut state = lock(&self.state);
-        let grown = root.0 > state.seen.root.0 || members.0 > state.seen.members.0;
+        let seen = state.seen;
+        let grown = root.0 > seen.root.0 || members.0 > seen.members.0 || named > seen.named;
         if !grown && !state.anew {
             return;
         }
         let others = if state.anew { None } else { self.read(signer) };
-        for known in [Seen { root, members }].into_iter().chain(others.map(|(seen, _)| seen)) {
+        for known in [Seen { root, members, named }].into_iter().chain(others.map(|(seen, _)| seen)) {
             raise(&mut state.seen.root, known.root);
             raise(&mut state.seen.members, known.members);
+            state.seen.named = state.seen.named.max(known.named);
         }
         state.anew = false;
         let seen = state.seen;
@@ -181,7 +197,8 @@ impl Repository {
             let what = format!("root {number} of {} is another one than this host has seen", self.location());
             return Err(rolled_back(&what));
         }
-        self.memory().note(self.signer(), (shown, seen.hash), (0, [0; 32]));
+        let named = seen.root.members.0;
+        self.memory().note(self.signer(), ((shown, seen.hash), named), (0, [0; 32]));
         Ok(seen)
     }
 
@@ -212,7 +229,7 @@ pub(crate) fn compare_members(memory: &Memory, signer: &Signer, members: &Member
             return Err(rolled_back(&what));
         }
     }
-    memory.note(signer, (0, [0; 32]), (there, members.last_hash()));
+    memory.note(signer, ((0, [0; 32]), 0), (there, members.last_hash()));
     Ok(())
 }
 
@@ -245,10 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let of = |seed| recall(folder.path(), seed, 3, RollBack::Refuse).unwrap();
         let (one, other) = (of(7), of(7));
-        one.note(&signer(7), (5, [5; 32]), (1, [1; 32]));
+        one.note(&signer(7), ((5, [5; 32]), 1), (1, [1; 32]));
         // Another process had seen less when it began, and more of something else since.
-        other.note(&signer(7), (4, [4; 32]), (2, [2; 32]));
-        assert_eq!((of(7).root(), of(7).members()), ((5, [5; 32]), (2, [2; 32])));
+        other.note(&signer(7), ((4, [4; 32]), 2), (2, [2; 32]));
+        assert_eq!((of(7).root(), of(7).members(), of(7).named()), ((5, [5; 32]), (2, [2; 32]), 2));
         // What another key signed, or a flipped bit, is no memory at all.
         assert_eq!(of(8).root(), (0, [0; 32]));
         let path = folder.path().join(format!("seen-{}", MemberId([2; 16])));
@@ -261,10 +278,18 @@ mod tests {
     #[test]
     fn another_description_is_refused_until_it_is_accepted() {
         let folder = tempfile::tempdir().unwrap();
-        recall(folder.path(), 7, 3, RollBack::Refuse).unwrap().note(&signer(7), (5, [5; 32]), (1, [1; 32]));
+        recall(folder.path(), 7, 3, RollBack::Refuse).unwrap().note(
+            &signer(7),
+            ((5, [5; 32]), 1),
+            (1, [1; 32]),
+        );
         let refused = recall(folder.path(), 7, 4, RollBack::Refuse).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::RolledBack);
-        recall(folder.path(), 7, 4, RollBack::Accept).unwrap().note(&signer(7), (2, [9; 32]), (1, [1; 32]));
+        recall(folder.path(), 7, 4, RollBack::Accept).unwrap().note(
+            &signer(7),
+            ((2, [9; 32]), 1),
+            (1, [1; 32]),
+        );
         assert_eq!(recall(folder.path(), 7, 4, RollBack::Refuse).unwrap().root(), (2, [9; 32]));
     }
 }

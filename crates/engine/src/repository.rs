@@ -8,6 +8,7 @@ use crate::index::Blocks;
 use crate::remember::{Memory, RollBack, compare_members};
 use crate::standing::{Standing, read_members};
 use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{KdfCost, Secret as Key, Signer, hash};
 use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
@@ -24,8 +25,11 @@ use holdfast_store::{
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+
+/// Key slots that are read at the same time.
+const SLOTS_AT_ONCE: usize = 16;
 
 /// What a person holds.
 #[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
@@ -101,6 +105,8 @@ struct Inner {
     standing: RwLock<Arc<Standing>>,
     /// The highest root that was met; 0 before any.
     met_root: AtomicU64,
+    /// Features of the newest root that whoever writes has to know.
+    needed: AtomicU32,
     identifier: Option<Identifier>,
     cache: Option<PathBuf>,
     memory: Memory,
@@ -309,6 +315,7 @@ impl Repository {
             slot,
             standing: RwLock::new(Arc::new(standing)),
             met_root: AtomicU64::new(0),
+            needed: AtomicU32::new(0),
             identifier,
             cache,
             memory,
@@ -358,6 +365,26 @@ impl Repository {
     pub(crate) fn meets_newer_root(&self, number: u64) -> bool {
         let before = self.inner.met_root.fetch_max(number, Ordering::Relaxed);
         before > 0 && number > before
+    }
+
+    /// Notes what the newest root says that whoever writes has to know.
+    pub(crate) fn note_needed(&self, ro_compat: u32) {
+        self.inner.needed.store(ro_compat, Ordering::Relaxed);
+    }
+
+    /// Refuses to write where the newest root says that one has to know more for that.
+    pub(crate) fn require_known_features(&self) -> Result<()> {
+        match self.inner.needed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            bits => {
+                let what = format!(
+                    "{} uses features ({bits:#x}) that this version does not know and that whoever writes has to: it \
+                     can be read; a newer version of holdfast writes to it",
+                    self.location()
+                );
+                Err(Error::new(ErrorKind::Newer, what))
+            }
+        }
     }
 
     pub(crate) fn held_standing(&self) -> &RwLock<Arc<Standing>> {
@@ -476,56 +503,75 @@ pub(crate) async fn put_recover_text(store: &dyn ObjectStore) -> Result<()> {
     }
 }
 
-/// Tries the secret on the slots, the one that `init` made first. A slot may be replaced between
-/// the listing and its reading, so that the listing has to stand still before a key is called wrong.
+/// Tries the secret on the slots, those first that cost least: anybody who may write can put one that costs much.
+/// A slot may be replaced between the listing and its reading, so that the listing has to stand still before a key is
+/// called wrong.
 async fn open_slot(
     store: &dyn ObjectStore,
     description: &Description,
     secret: &Secret,
 ) -> Result<(ObjectId, MemberKeys)> {
-    let mut tried = BTreeSet::new();
+    let (mut tried, mut damaged, mut is_wrong) = (BTreeSet::new(), Vec::new(), false);
     for round in 0.. {
         let slots = list_all(store, "keys/").await?;
-        let mut names: Vec<_> =
+        let names: Vec<_> =
             slots.into_iter().map(|meta| meta.key).filter(|key| !tried.contains(key)).collect();
         if round > 0 && names.is_empty() {
             break;
         }
-        let first = name::key_slot(description.key_slot);
-        names.sort_by_key(|key| key.as_str() != first);
-        let mut trouble = None;
-        for key in &names {
-            match try_slot(store, description.id, key.as_str(), secret).await {
-                Ok(Some(opened)) => return Ok(opened),
-                Ok(None) => {}
-                Err(error) => trouble = Some(error),
+        let mut found = Vec::new();
+        let ids = names.iter().filter_map(|key| match name::parse(key.as_str()) {
+            Some(Place::KeySlot(id)) => Some(id),
+            _ => None,
+        });
+        let mut reads = stream::iter(ids.collect::<Vec<_>>())
+            .map(|id| async move { (id, get_optional(store, &name::key_slot(id)).await) })
+            .buffered(SLOTS_AT_ONCE);
+        while let Some((id, bytes)) = reads.next().await {
+            let Some(bytes) = bytes? else { continue };
+            match read_slot(&bytes, description.id, id) {
+                Ok((header, slot)) => found.push((id, header, slot)),
+                Err(FormatError::Misplaced(_)) => {}
+                Err(error) => damaged.push((id, error)),
             }
         }
-        if let Some(trouble) = trouble {
-            return Err(trouble);
+        drop(reads);
+        found.sort_by_key(|(id, _, slot)| (cost_of(slot), *id != description.key_slot));
+        for (id, header, slot) in found {
+            match slot.unwrap(&header, secret.credential()) {
+                Ok(keys) => return Ok((id, keys)),
+                Err(FormatError::WrongKey) => is_wrong = true,
+                Err(error) => damaged.push((id, error)),
+            }
         }
         tried.extend(names);
     }
-    let what = format!("the password or key file opens no key slot of {}", store.location());
-    Err(Error::new(ErrorKind::WrongKey, what))
+    match damaged.first() {
+        // There was none that it could be wrong for.
+        Some((id, _)) if !is_wrong => {
+            let object = name::key_slot(*id);
+            Err(Error::format(&object, damaged.swap_remove(0).1))
+        }
+        _ => Err(wrong_key(store, &damaged)),
+    }
 }
 
-/// Tries the secret on one slot; nothing comes of one that it does not open, or that is gone.
-async fn try_slot(
-    store: &dyn ObjectStore,
-    repository: RepositoryId,
-    object: &str,
-    secret: &Secret,
-) -> Result<Option<(ObjectId, MemberKeys)>> {
-    let Some(Place::KeySlot(id)) = name::parse(object) else { return Ok(None) };
-    let Some(bytes) = get_optional(store, object).await? else { return Ok(None) };
-    let opened = read_slot(&bytes, repository, id)
-        .and_then(|(header, slot)| slot.unwrap(&header, secret.credential()));
-    match opened {
-        Ok(keys) => Ok(Some((id, keys))),
-        Err(FormatError::WrongKey | FormatError::Misplaced(_)) => Ok(None),
-        Err(error) => Err(Error::format(object, error)),
+/// What it takes to try a secret on a slot.
+const fn cost_of(slot: &KeySlot) -> u64 {
+    match slot.kdf {
+        SlotKdf::Password(cost) => cost.memory_kib as u64 * cost.passes as u64,
+        SlotKdf::KeyFile => 0,
     }
+}
+
+/// No slot was opened. Which cannot be used is told beside: the secret may have been for one of those.
+fn wrong_key(store: &dyn ObjectStore, damaged: &[(ObjectId, FormatError)]) -> Error {
+    let mut what = format!("the password or key file opens no key slot of {}", store.location());
+    for (number, (id, error)) in damaged.iter().enumerate() {
+        let before = if number == 0 { "; it may be right for one that cannot be used: " } else { ", " };
+        what += &format!("{before}{} ({error})", name::key_slot(*id));
+    }
+    Error::new(ErrorKind::WrongKey, what)
 }
 
 pub(crate) fn read_slot(

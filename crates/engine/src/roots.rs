@@ -102,7 +102,34 @@ impl Repository {
                 ),
             ));
         }
+        if self.names_fewer(&root).await? {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "{} names fewer entries of members than were named before, as if somebody who was removed \
+                     belonged again: it does not count; run `holdfast repair index`, and find out whose key published it",
+                    name::root(number)
+                ),
+            ));
+        }
+        self.note_needed(Object::parse(&bytes).map_or(0, |object| object.header.ro_compat));
         Ok(SeenRoot { root, hash: hash(&bytes) })
+    }
+
+    /// Whether a root names fewer entries of members than this host has seen named, or than the root before.
+    pub(crate) async fn names_fewer(&self, root: &Root) -> Result<bool> {
+        let (known, named) = (self.memory().root().0, self.memory().named());
+        if root.number <= known {
+            return Ok(false);
+        }
+        if root.members.0 < named {
+            return Ok(true);
+        }
+        let number = root.number - 1;
+        let Some(bytes) = get_optional(&**self.store(), &name::root(number)).await? else { return Ok(false) };
+        // One that cannot be read says nothing, and neither does one that does not count.
+        let Ok(before) = self.decode_root(number, &bytes) else { return Ok(false) };
+        Ok(root.members.0 < before.members.0 && !self.is_late(&before, &bytes).await?)
     }
 
     /// Whether a root was published by a member that earlier roots had shut out. What a removed

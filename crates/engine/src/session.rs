@@ -93,6 +93,7 @@ impl Session {
         adopted: Vec<AdoptedPack>,
         options: &SessionOptions,
     ) -> Result<Self> {
+        repository.require_known_features()?;
         let sealer = repository.sealer()?;
         let epoch = view.root.number;
         let id = fresh_id(ctx, repository.member(), epoch);
@@ -306,6 +307,7 @@ impl Session {
         self.check_adopted().await?;
         // Whoever removes us looks for sessions after its entry is there: it sees ours, or we see it.
         self.repository.require_belonging().await?;
+        self.repository.require_known_features()?;
         if self.put_commit(summary, details).await? == Put::Exists {
             return Ok(false);
         }

@@ -505,6 +505,7 @@ pub async fn list(
     visit: &mut (dyn FnMut(&Entry) + Send),
 ) -> Result<()> {
     let reader = Reader::new(repository, repository.view().await?)?;
+    repository.require_signed(snapshot).await?;
     let scope = Scope::new(snapshot.summary.space, path);
     let mut walk = TreeWalk::below(&reader, snapshot.summary.root, &scope);
     let (mut seen, mut damage) = (scope.is_everything(), None);

@@ -337,10 +337,12 @@ pub(crate) async fn read_members(
             continue;
         }
         let bytes = store.get(&meta.key, WHOLE).await?;
-        let placed = Object::parse(&bytes)
-            .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id))
-            .and_then(|()| members.append(&bytes, description.id, owner));
-        match placed {
+        let placed = match number {
+            0 => Object::parse(&bytes)
+                .and_then(|object| check_place(&object.header, ObjectType::Member, description.id, id)),
+            _ => Ok(()),
+        };
+        match placed.and_then(|()| members.append(&bytes, description.id, owner)) {
             // Who is no owner may not say who belongs; `check` names it.
             Err(FormatError::Signature) if number > 0 => {}
             other => other.map_err(|error| Error::format(meta.key.as_str(), error))?,

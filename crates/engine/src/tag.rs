@@ -164,6 +164,9 @@ async fn succeed(
     rivals: &[Snapshot],
     change: &TagChange,
 ) -> Result<Tagged> {
+    for old in std::iter::once(snapshot).chain(rivals) {
+        repository.require_signed(old).await?;
+    }
     let details = details(ctx, repository, snapshot).await?;
     let tags = change.apply(&joined_tags(view, snapshot, rivals));
     let summary = Summary {

@@ -203,14 +203,15 @@ impl Repository {
         while let Some((name, bytes)) = ends.next().await {
             let Some(bytes) = bytes? else { continue };
             self.know_author(&bytes).await?;
-            let decoded = self.decode_end(&name, &bytes);
+            let decoded =
+                self.decode_end(&name, &bytes).and_then(|end| self.refuse_late_abort(&name, end, &view.root));
             match (decoded, view.sessions.get_mut(&name)) {
                 (Ok(end), Some(session)) => {
                     session.end = Some(end);
                     session.end_hash = hash(&bytes);
                 }
                 (Err(_), _) if view.lists.forgotten.contains(&name.session) => {}
-                (Err(error), _) => view.damage.push(Damage { object: name.end(), what: error.to_string() }),
+                (Err(error), _) => view.damage.push(self.bad_end(&name, &bytes, &error)),
                 (Ok(_), None) => {}
             }
         }

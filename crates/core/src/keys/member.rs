@@ -116,33 +116,31 @@ impl Members {
     /// Later ones are signed by a member that is an owner at that point.
     ///
     /// # Errors
-    /// It belongs elsewhere, does not follow the entry before, is signed by no owner, or would
-    /// leave the repository without one.
+    /// [`FormatError::Signature`] for whatever no owner signed for this place, be it no object at all: anybody
+    /// who may write can put that. Otherwise it does not follow the entry before, is of a later version, or
+    /// would leave the repository without an owner.
     pub fn append(
         &mut self,
         bytes: &[u8],
         repository: RepositoryId,
         owner: &SignPublic,
     ) -> Result<(), FormatError> {
-        let object = Object::parse(bytes)?;
-        let id = self.next_object().unwrap_or(object.header.object);
-        check_place(&object.header, ObjectType::Member, repository, id)?;
+        let object = match self.next_object() {
+            None => Object::parse(bytes)?,
+            Some(id) => self.signed_for(bytes, repository, id).ok_or(FormatError::Signature)?,
+        };
+        check_place(&object.header, ObjectType::Member, repository, object.header.object)?;
         let entry = MemberEntry::decode(object.body)?;
         if (entry.number, entry.previous) != (self.entries.len() as u64, self.last_hash()) {
             return Err(FormatError::Misplaced("its place in the chain of members"));
         }
-        let author = object.header.member;
-        let signer = if self.entries.is_empty() {
+        if self.entries.is_empty() {
             let admits_owner = entry.action == MemberAction::Admit && entry.role == Role::Owner;
-            if !admits_owner || entry.sign != *owner || entry.member != author {
+            if !admits_owner || entry.sign != *owner || entry.member != object.header.member {
                 return Err(FormatError::Malformed("the first of the members"));
             }
-            *owner
-        } else {
-            let active = self.active(author).filter(|member| member.role == Role::Owner);
-            active.ok_or(FormatError::Signature)?.sign
-        };
-        object.verify(&signer)?;
+            object.verify(owner)?;
+        }
         let same = self.known(entry.member).is_none_or(|known| known.sign == entry.sign);
         self.entries.push(entry);
         let wrong = match (self.has_owner(), same) {
@@ -157,6 +155,15 @@ impl Members {
         }
         self.hashes.push(hash(bytes));
         Ok(())
+    }
+
+    /// An object that an owner who belongs signed for a place in the chain. Nothing else of it is looked at before.
+    fn signed_for<'a>(&self, bytes: &'a [u8], repository: RepositoryId, id: ObjectId) -> Option<Object<'a>> {
+        let object = Object::parse(bytes).ok()?;
+        check_place(&object.header, ObjectType::Member, repository, id).ok()?;
+        let author = self.active(object.header.member).filter(|member| member.role == Role::Owner)?;
+        object.verify(&author.sign).ok()?;
+        Some(object)
     }
 
     fn has_owner(&self) -> bool {

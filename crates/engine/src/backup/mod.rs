@@ -210,7 +210,8 @@ async fn attempt(
     let index = Arc::new(std::mem::take(&mut view.index));
     let (prover, has_blocks) = (source.prover(), source.has_blocks());
     let known = Known { repository, index: &index, stream, prover, has_blocks };
-    let past = maps::find(ctx, &known, options, find_past(ctx, &view, &known, options).await?).await?;
+    let past = signed_past(ctx, &view, &known, options).await?;
+    let past = maps::find(ctx, &known, options, past).await?;
     if source.goes_on() {
         let landmarks = match (source.landmarks(), &past.parent) {
             (Some(apart), Some(parent)) if known.reads(parent) => {
@@ -466,6 +467,19 @@ async fn drive(
     counts.bytes_added = packer.added.plain_bytes.load(Ordering::Relaxed);
     counts.bytes_stored = packer.added.stored_bytes.load(Ordering::Relaxed);
     Ok(Done { root: root.id, counts, problems, point, cache, map })
+}
+
+/// Finds the parent, if its author signed what is told of it; one that a person names has to be.
+async fn signed_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOptions) -> Result<Past> {
+    let past = find_past(ctx, view, known, options).await?;
+    match &past.parent {
+        Some(parent) if options.parent.is_some() => known.repository.require_signed(parent).await?,
+        Some(parent) if !known.repository.is_signed_parent(ctx, view, parent).await? => {
+            return Ok(Past::new(None, None, false));
+        }
+        _ => {}
+    }
+    Ok(past)
 }
 
 /// Finds the parent and what stands in for its pages.

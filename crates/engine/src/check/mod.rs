@@ -3,6 +3,7 @@
 //! On purpose not here: repairing anything.
 
 mod author;
+mod catalogue;
 mod evidence;
 mod logs;
 mod lost;
@@ -30,7 +31,7 @@ use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::page::{Page, PageBody};
 use holdfast_core::repository::Repository as Description;
-use holdfast_core::root::{List, decode_snapshots};
+use holdfast_core::root::{List, Root, decode_snapshots};
 use holdfast_core::session::{Begin, End};
 use holdfast_core::version::shown_key;
 use holdfast_store::ObjectMeta;
@@ -202,6 +203,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
     let snapshots = view.snapshots();
     report.snapshots = snapshots.len() as u64;
     check_parents(&view, &snapshots, &mut report);
+    catalogue::check_catalogue(ctx, repository, &view, &mut report).await?;
     author::check_authors(repository, &view, &objects, &mut report);
     let reader = Reader::of_refs(repository, view)?;
     ctx.monitor.on(&Event::Phase("following snapshots"));
@@ -248,7 +250,7 @@ async fn check_segments(
         let Some(Place::IndexSegment(id)) = name::parse(meta.key.as_str()) else { continue };
         interrupted(ctx)?;
         match verify_segment(repository, id).await {
-            Ok(Some(Err(error))) => tell_unreadable(view, meta.key.as_str(), &error, report),
+            Ok(Some(Err(error))) => tell_unreadable(view, meta.key.as_str(), &error.to_string(), report),
             // It may be gone because something else merged it meanwhile.
             Ok(Some(Ok(_)) | None) => {}
             Err(error) => report.error(meta.key.as_str(), chain(&error)),
@@ -291,13 +293,19 @@ async fn check_objects(
             _ => {}
         }
         repository.know_author(&bytes).await?;
-        match check_object(repository, name, &bytes) {
+        match check_object(repository, &view.root, name, &bytes) {
             Ok(None) if is_left_out(repository, view, name) => {
                 report.notice(name, "is of a member that was removed: it does not count");
             }
             Ok(None) => {}
             Ok(Some(notice)) => report.notice(name, notice),
-            Err(error) => tell_unreadable(view, name, &error, report),
+            Err(error) => {
+                let what = match name::parse(name) {
+                    Some(Place::End(session)) => repository.bad_end(&session, &bytes, &error).what,
+                    _ => error.to_string(),
+                };
+                tell_unreadable(view, name, &what, report);
+            }
         }
     }
     check_segments(ctx, repository, view, objects, report).await?;
@@ -323,11 +331,11 @@ async fn check_objects(
 }
 
 /// An object is damaged: an error, unless another one stands for it.
-fn tell_unreadable(view: &View, object: &str, error: &FormatError, report: &mut CheckReport) {
+fn tell_unreadable(view: &View, object: &str, error: &str, report: &mut CheckReport) {
     if is_needless(view, object) {
         report.notice(object, format!("{error}; nothing needs it any more"));
     } else {
-        report.error(object, error.to_string());
+        report.error(object, error);
     }
 }
 
@@ -382,6 +390,7 @@ async fn has_slot(repository: &Repository) -> Result<bool> {
 /// Checks one object; returns what is only worth knowing.
 fn check_object(
     repository: &Repository,
+    root: &Root,
     name: &str,
     bytes: &[u8],
 ) -> std::result::Result<Option<&'static str>, FormatError> {
@@ -417,7 +426,10 @@ fn check_object(
         Place::Pins(session, number) => {
             repository.decode_pins(&session, number, bytes)?;
         }
-        Place::End(session) => drop(repository.decode_end(&session, bytes)?),
+        Place::End(session) => {
+            let end = repository.decode_end(&session, bytes)?;
+            repository.refuse_late_abort(&session, end, root)?;
+        }
         Place::Delta(session, number) => drop(repository.decode_delta(&session, number, bytes)?),
         Place::SnapshotSegment(id) => {
             let object = parse(ObjectType::SnapshotSegment, id)?;

@@ -257,10 +257,15 @@ impl Run<'_> {
         if let Some(there) = self.find(&view, &shown, origin) {
             return Ok(untouched(snapshot, Fate::There(there)));
         }
+        let signed = self.from.require_signed(snapshot).await;
+        signed.map_err(|error| unread(&self.reader, error))?;
         let details = details(self.ctx, self.from, snapshot).await;
         let details = details.map_err(|error| unread(&self.reader, error))?;
         let stream = self.stream(snapshot)?;
-        let parent = view.parent_of(stream, self.to);
+        let parent = match view.parent_of(stream, self.to) {
+            Some(parent) if !self.to.is_signed_parent(self.ctx, &view, &parent).await? => None,
+            parent => parent,
+        };
         let ground = self.ground(view).await?;
         // Below a page that the parent has nothing is looked at, so that the parent has to stay.
         let read = |old: &&Snapshot| self.to.may(Right::Read) && self.to.trusts(old.member);

@@ -88,6 +88,7 @@ pub async fn diff_live(
         let what = "a snapshot of a bucket cannot be compared with files";
         return Err(Error::new(ErrorKind::Usage, what));
     }
+    repository.require_signed(snapshot).await?;
     find_path(&reader, snapshot, path).await?;
     if live.source.as_ref().is_some_and(|source| source.order() != Order::Sorted) {
         let what = "only a source that lists its keys in order can be compared with a snapshot";

@@ -43,6 +43,7 @@ pub async fn diff(
 ) -> Result<DiffReport> {
     let reader = Reader::new(repository, repository.view().await?)?;
     for (snapshot, path) in [(before, before_path), (after, after_path)] {
+        repository.require_signed(snapshot).await?;
         find_path(&reader, snapshot, path).await?;
     }
     if before.summary.space != after.summary.space {

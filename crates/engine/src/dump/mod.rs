@@ -90,6 +90,7 @@ pub async fn dump(
     outlet: Outlet,
 ) -> Result<Outcome<DumpReport>> {
     let reader = Reader::new(repository, repository.view().await?)?;
+    repository.require_signed(snapshot).await?;
     let selection = RestoreOptions {
         path: options.path.clone(),
         versions: options.versions.clone(),

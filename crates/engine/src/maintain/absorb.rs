@@ -116,12 +116,26 @@ pub(super) async fn absorb(
         let items = all.iter().map(|(member, session)| [member.0, session.0].concat()).collect();
         draft.set(ListKind::Absorbed, items).await?;
     }
+    keep_aborted(repository, draft, scan, gone).await?;
     draft.root.watched = watch(ctx, scan);
     // All that removed members committed is taken in by now: they may be shut out.
     if scan.has_decided_removed(repository) && scan.members.0 > draft.root.members.0 {
         draft.root.members = scan.members;
     }
     Ok(absorbed)
+}
+
+/// What members aborted who are about to be shut out stays aborted: it is on the list of what is forgotten.
+async fn keep_aborted(
+    repository: &Repository,
+    draft: &mut Draft<'_>,
+    scan: &Scan,
+    gone: &BTreeSet<SessionId>,
+) -> Result<()> {
+    let mut forgotten: BTreeSet<_> = scan.view.lists.forgotten.difference(gone).copied().collect();
+    let before = forgotten.len();
+    forgotten.extend(repository.aborted_by_removed(&scan.view));
+    if forgotten.len() > before { draft.set_forgotten(&forgotten).await } else { Ok(()) }
 }
 
 /// All that a committed session adds to the index: from its deltas; from its packs where one is lost.

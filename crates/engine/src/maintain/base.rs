@@ -12,7 +12,7 @@ use crate::view::View;
 use holdfast_core::crypto::hash;
 use holdfast_core::id::ObjectId;
 use holdfast_core::name::{self, Place};
-use holdfast_core::object::ObjectType;
+use holdfast_core::object::{Object, ObjectType};
 use holdfast_store::ErrorKind as StoreErrorKind;
 
 /// A root that cannot be read.
@@ -68,7 +68,13 @@ impl Base {
                     let what = "it was published by a member that had been removed".to_owned();
                     base.lost.push(LostRoot { number, what });
                 }
+                Ok(root) if repository.names_fewer(&root).await? => {
+                    let what = "it names fewer entries of members than were named before".to_owned();
+                    base.lost.push(LostRoot { number, what });
+                }
                 Ok(root) => {
+                    let header = Object::parse(&bytes).map(|object| object.header);
+                    repository.note_needed(header.map_or(0, |header| header.ro_compat));
                     base.seen = SeenRoot { root, hash: seen_hash };
                     break;
                 }

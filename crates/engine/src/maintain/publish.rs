@@ -119,6 +119,7 @@ impl<'a> Draft<'a> {
     /// Puts the root in force if its number is still free. Whoever goes on after that begins with
     /// the newest root again (rule R0).
     pub(super) async fn publish(self) -> Result<Published> {
+        self.repository.require_known_features()?;
         let number = self.root.number;
         let object = name::root_object(number);
         let header = self.repository.header(self.ctx, ObjectType::Root, object, self.epoch());

@@ -22,6 +22,7 @@ use crate::repository::{Repository, get_optional};
 use crate::restore::{chain, path_text};
 use crate::rights::Right;
 use crate::session::{Session, SessionOptions};
+use crate::signed::{Signed, differs};
 use crate::snapshots::{Snapshot, details};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
@@ -99,6 +100,7 @@ pub async fn repair_snapshots(
     let mut report = RepairSnapshotsReport::default();
     let mut salvage = Salvage::new(ctx, repository, repository.view().await?).await?;
     let shown = salvage.view.snapshots();
+    let (shown, mut untrue) = salvage.signed(shown).await?;
     report.snapshots = shown.len() as u64;
     let torn = salvage.any_torn(&shown).await?;
     forget_unreadable(ctx, repository, options, &mut report).await?;
@@ -107,7 +109,10 @@ pub async fn repair_snapshots(
     }
     let mut trees = HashMap::new();
     for snapshot in &shown {
-        let record = salvage.record_trouble(snapshot).await?;
+        let record = match untrue.remove(&snapshot.id) {
+            Some(what) => Some(what),
+            None => salvage.record_trouble(snapshot).await?,
+        };
         if record.is_none() && (!torn || salvage.is_whole(snapshot.summary.root, &mut trees).await?) {
             continue;
         }
@@ -250,6 +255,22 @@ impl<'a> Salvage<'a> {
             }
         }
         Ok(known.get(&ChunkKey::from(&root)) == Some(&true))
+    }
+
+    /// Snapshots as their authors signed them, and of which the catalogue says something else. Where nobody
+    /// can tell, the catalogue is all that there is.
+    async fn signed(&self, shown: Vec<Snapshot>) -> Result<(Vec<Snapshot>, HashMap<SessionId, String>)> {
+        let (mut all, mut untrue) = (Vec::with_capacity(shown.len()), HashMap::new());
+        for said in shown {
+            match self.repository.signed(&said).await? {
+                Signed::Other(signed) => {
+                    untrue.insert(said.id, differs(&said));
+                    all.push(*signed);
+                }
+                Signed::Same | Signed::Unknown(_) => all.push(said),
+            }
+        }
+        Ok((all, untrue))
     }
 
     /// What is wrong with a snapshot's own record.

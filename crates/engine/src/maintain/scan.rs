@@ -171,6 +171,8 @@ async fn look_at_sessions(
         return Err(unusable(damage));
     }
     refuse_lost_ends(&view)?;
+    // What is only looked at here may be freed later.
+    repository.require_known_features()?;
     view.warn(ctx);
     let mut scan = Scan {
         view,

@@ -167,6 +167,7 @@ pub async fn restore(
 ) -> Result<Outcome<RestoreReport>> {
     let view = repository.view().await?;
     let reader = Reader::new(repository, view)?;
+    repository.require_signed(snapshot).await?;
     tell_expected(ctx, &reader, snapshot, options).await;
     let mut selected = Selected::new(&reader, snapshot, options);
     let mut run = Writer::new(ctx, &reader, options);

@@ -52,6 +52,7 @@ pub async fn verify(
     open: OpenRestored,
 ) -> Result<Outcome<RestoreReport>> {
     let reader = Reader::new(repository, repository.view().await?)?;
+    repository.require_signed(snapshot).await?;
     let mut selected = Selected::new(&reader, snapshot, options);
     let (mut report, mut problems) = (RestoreReport::default(), Problems::default());
     loop {
