@@ -136,6 +136,7 @@ async fn decided(
         let root = &view.root;
         require_clock(ctx, root)?;
         refuse_if_held(ctx, root)?;
+        repository.require_known_features()?;
         let (listed, late) = archive.sort_out(&LogCut::of(repository, root), all.clone()).await?;
         let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
         let cutoffs = next_cutoffs(repository, root, root.members.0, &listed).await?;

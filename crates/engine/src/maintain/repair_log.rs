@@ -88,6 +88,7 @@ pub async fn repair_log(
     }
     for (listed, header) in doomed {
         refuse_if_held(ctx, &repository.newest_root().await?)?;
+        repository.require_known_features()?;
         if archive.header_of(&listed.name).await?.as_ref() == Some(&header) {
             repository.store().delete(&object_key(listed.name.object())).await?;
             report.deleted += 1;

@@ -145,6 +145,7 @@ pub(super) async fn delete(ctx: &Ctx, repository: &Repository, keys: Vec<Key>) -
             return Err(Error::interrupted());
         }
         super::hold::refuse_if_held(ctx, &repository.newest_root().await?)?;
+        repository.require_known_features()?;
         stream::iter(batch.to_vec())
             .map(|key| async move { repository.store().delete(&key).await })
             .buffer_unordered(DELETES_AT_ONCE)
