@@ -359,7 +359,7 @@ mod tests {
             members.append(&encoded(entry, id, author, signer), REPOSITORY, &founding.owner.owner)
         };
         let elsewhere = append(&second, ObjectId([1; 16]), owner, signer);
-        assert_eq!(elsewhere, Err(FormatError::Misplaced("its name")));
+        assert_eq!(elsewhere, Err(FormatError::Signature));
         let by_itself = append(&second, id, second.member, &writer);
         assert_eq!(by_itself, Err(FormatError::Signature));
         let last_owner = Err(FormatError::Malformed("the removal of the last owner"));
