@@ -5,7 +5,7 @@
 use crate::crypto::{Secret, Signer};
 use crate::entry::Time;
 use crate::error::FormatError;
-use crate::id::{ChunkId, RepositoryId, SessionId, StreamId};
+use crate::id::{ChunkId, MemberId, RepositoryId, SessionId, StreamId};
 use crate::keys::SessionRow;
 use crate::name::{PackId, SessionName};
 use crate::object::{
@@ -179,6 +179,15 @@ pub struct LogSpan {
     pub segment_bytes: u64,
 }
 
+/// Whose words a summary is that an owner passed on, in a copy or with other tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaidBy {
+    /// The member, no owner, who said it first, in the repository where that was.
+    pub member: MemberId,
+    /// When a maintainer first saw it; where none had, when it was first passed on.
+    pub received: Time,
+}
+
 /// What every member may see of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -216,6 +225,8 @@ pub struct Summary {
     pub origin: Option<Origin>,
     /// What it needs of a log that is archived.
     pub log: Option<LogSpan>,
+    /// Whose words it is, if not its author's. It counts where an owner signed it.
+    pub said_by: Option<SaidBy>,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
@@ -223,6 +234,7 @@ pub struct Summary {
 const TAG_PARENT: u16 = 0x0001;
 const TAG_ORIGIN: u16 = 0x0002;
 const TAG_LOG: u16 = 0x0003;
+const TAG_SAID_BY: u16 = 0x0004;
 
 impl Summary {
     /// Encodes the section.
@@ -252,7 +264,8 @@ impl Summary {
             Tag { id: TAG_ORIGIN, bytes }
         });
         let log = self.log.map(|log| Tag { id: TAG_LOG, bytes: log.encode() });
-        let known = parent.into_iter().chain(origin).chain(log);
+        let said_by = self.said_by.map(|said| Tag { id: TAG_SAID_BY, bytes: said.encode() });
+        let known = parent.into_iter().chain(origin).chain(log).chain(said_by);
         let mut tags: Vec<_> = known.chain(self.unknown.iter().cloned()).collect();
         tags.sort_by_key(|tag| tag.id);
         writer.tags(&tags);
@@ -291,6 +304,7 @@ impl Summary {
             .transpose()?;
         let origin = take_tag(&mut unknown, TAG_ORIGIN).map(|bytes| Origin::decode(&bytes)).transpose()?;
         let log = take_tag(&mut unknown, TAG_LOG).map(|bytes| LogSpan::decode(&bytes)).transpose()?;
+        let said_by = take_tag(&mut unknown, TAG_SAID_BY).map(|bytes| SaidBy::decode(&bytes)).transpose()?;
         reader.end()?;
         Ok(Self {
             stream,
@@ -310,6 +324,7 @@ impl Summary {
             supersedes,
             origin,
             log,
+            said_by,
             unknown,
         })
     }
@@ -321,6 +336,22 @@ impl Origin {
         let origin = Self { repository: RepositoryId(reader.array()?), snapshot: SessionId(reader.array()?) };
         reader.end()?;
         Ok(origin)
+    }
+}
+
+impl SaidBy {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(self.member.bytes());
+        encode_time(&mut writer, self.received);
+        writer.into_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let said = Self { member: MemberId(reader.array()?), received: decode_time(&mut reader)? };
+        reader.end()?;
+        Ok(said)
     }
 }
 
@@ -619,7 +650,7 @@ pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use crate::crypto::KEM_CIPHERTEXT_BYTES;
-    use crate::id::{MemberId, ObjectId};
+    use crate::id::ObjectId;
     use crate::keys::{WrappedSecret, member_header};
     use crate::name::PackClass;
     use crate::object::{Object, ObjectType};
@@ -643,6 +674,7 @@ pub(crate) mod tests {
             supersedes: vec![SessionId([3; 16])],
             origin: None,
             log: None,
+            said_by: None,
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         }
     }
@@ -690,6 +722,17 @@ pub(crate) mod tests {
         assert_eq!(Summary::decode(&needs.encode()).unwrap(), needs);
         let bytes = Summary { unknown: vec![Tag { id: TAG_LOG, bytes: vec![4; 37] }], ..summary() }.encode();
         assert!(Summary::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn whose_words_a_summary_is_comes_back() {
+        let said = SaidBy { member: MemberId([6; 16]), received: Time { seconds: -7, nanos: 8 } };
+        let passed_on = Summary { said_by: Some(said), ..summary() };
+        assert_eq!(Summary::decode(&passed_on.encode()).unwrap(), passed_on);
+        for length in [27, 29] {
+            let odd = Tag { id: TAG_SAID_BY, bytes: vec![0; length] };
+            assert!(Summary::decode(&Summary { unknown: vec![odd], ..summary() }.encode()).is_err());
+        }
     }
 
     #[test]
