@@ -86,30 +86,38 @@ impl Fleet {
     }
 }
 
+/// Frees what is not needed; the victim's and one more are there.
+async fn assert_all_there(fleet: &Fleet, kept: &[Snapshot], world: &World, owner: &Repository) {
+    prune_twice(world, owner).await;
+    let shown = world.snapshots(owner).await;
+    assert_eq!(shown.len(), kept.len() + 1, "{shown:#?}");
+    for (one, number) in kept.iter().zip(1..) {
+        let of_victim = |other: &&Snapshot| {
+            owner.author_of(other) == Some(fleet.victim.member()) && other.summary.end == one.summary.end
+        };
+        world.assert_restores(owner, shown.iter().find(of_victim).unwrap(), &tree(number)).await;
+    }
+}
+
 #[test]
 fn what_one_writer_claims_hides_no_copy_of_another_s() {
     run(|| async {
         let (fleet, (there, owner)) = (fleet().await, elsewhere().await);
         let kept = fleet.keep_all(1..=3).await;
-        let copies = copied(&fleet, &there, &owner).await;
-        let all: Vec<_> = kept.iter().map(|snapshot| snapshot.id).collect();
-        fleet.forge(&kept[2], |summary| Summary { supersedes: all, ..summary }).await;
         copied(&fleet, &there, &owner).await;
+        let all: Vec<_> = kept.iter().map(|snapshot| snapshot.id).collect();
+        let end = at(fleet.world.clock_seconds() + 10);
+        fleet.forge(&kept[2], |summary| Summary { supersedes: all, end, ..summary }).await;
+        copied(&fleet, &there, &owner).await;
+        assert_all_there(&fleet, &kept, &there, &owner).await;
         // Nor once an owner has tagged it, here or there.
         tagged(&there, &owner).await;
+        assert_all_there(&fleet, &kept, &there, &owner).await;
         tagged(&fleet.world, &fleet.owner).await;
-        let again = copied(&fleet, &there, &owner).await;
-        assert_eq!((copies.len(), again.len()), (3, 4));
-        for (world, owner) in [(&fleet.world, &fleet.owner), (&there, &owner)] {
-            prune_twice(world, owner).await;
-            let shown = world.snapshots(owner).await;
-            assert_eq!(shown.len(), 4, "{shown:#?}");
-            let of_victim = shown.iter().filter(|one| owner.author_of(one) == Some(fleet.victim.member()));
-            for (snapshot, number) in of_victim.zip(1..=3) {
-                assert_eq!(snapshot.summary.end, kept[number as usize - 1].summary.end);
-                world.assert_restores(owner, snapshot, &tree(number)).await;
-            }
-        }
+        assert_all_there(&fleet, &kept, &fleet.world, &fleet.owner).await;
+        // What is new at home takes the place of its own copy alone.
+        assert_eq!(copied(&fleet, &there, &owner).await.len(), 4);
+        assert_all_there(&fleet, &kept, &there, &owner).await;
     });
 }
 
