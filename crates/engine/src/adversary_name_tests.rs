@@ -117,3 +117,35 @@ fn what_a_removed_writer_left_is_the_latest_only_where_nobody_else_has_any() {
         assert!(fleet.world.take_warnings().iter().any(|told| told.contains("which was removed")));
     });
 }
+
+#[test]
+fn false_copies_hide_no_pack_that_is_gone() {
+    run(|| async {
+        let fleet = fleet().await;
+        let gone = fleet.keep(&fleet.victim, &tree(9)).await;
+        let kept = fleet.keep(&fleet.victim, &tree(1)).await;
+        let enemy = &fleet.enemy;
+        let mut forged = enemy.begin(OTHER).await;
+        for (class, id) in enemy.contents_of(&fleet.victim).await {
+            match class {
+                PackClass::Data => enemy.chunk(&mut forged, id, b"not what it was"),
+                PackClass::Tree => enemy.page(&mut forged, id, &Refs::default(), b"x"),
+            }
+        }
+        let root = enemy.empty_tree(&mut forged);
+        enemy.commit(&forged, in_the_name_of(&kept, root));
+        fleet.forget(gone.id).await;
+        let of_victim = fleet.victim.member().to_string();
+        let mut packs = fleet.world.names("packs/data/").into_iter();
+        let lost = packs.find(|name| name.as_str().contains(&of_victim)).unwrap();
+        let whole = fleet.world.store.objects()[&lost].clone();
+        fleet.world.store.remove_raw(&lost);
+        let report = fleet.world.check(&fleet.owner).await;
+        let named = report.findings.iter().find(|finding| finding.subject == lost.as_str()).unwrap();
+        assert!(named.what.starts_with("is missing, with") && report.errors > 0, "{named:?}");
+        // Once it is back all is well.
+        fleet.world.store.insert_raw(lost, whole.to_vec());
+        fleet.prune_all().await;
+        fleet.assert_whole(&kept, &tree(1)).await;
+    });
+}

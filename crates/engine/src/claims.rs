@@ -96,6 +96,23 @@ impl View {
         self.snapshots().into_iter().rfind(|snapshot| snapshot.summary.stream == stream && fits(snapshot))
     }
 
+    /// Leaves out sessions whose id says that it is another member's: two with one id would stand in for each other.
+    pub(crate) fn leave_out_false_ids(&mut self, repository: &Repository) {
+        let suspicious = &mut self.suspicious;
+        self.sessions.retain(|name, _| {
+            let is_false = repository.has_anothers_id(name);
+            if is_false {
+                let what = format!(
+                    "{} uses an id that is another member's: it does not count. If that host was broken into, remove \
+                     its key",
+                    repository.name_of(name.member)
+                );
+                suspicious.push(Damage { object: name.begin(), what });
+            }
+            !is_false
+        });
+    }
+
     /// Tells what somebody said who may not say it.
     pub(crate) fn warn(&self, ctx: &Ctx) {
         for Damage { object, what } in self.suspicious.iter().take(SUSPICIONS_TOLD) {

@@ -542,23 +542,6 @@ impl View {
         });
     }
 
-    /// Leaves out sessions whose id says that it is another member's: two with one id would stand in for each other.
-    fn leave_out_false_ids(&mut self, repository: &Repository) {
-        let suspicious = &mut self.suspicious;
-        self.sessions.retain(|name, _| {
-            let is_false = repository.has_anothers_id(name);
-            if is_false {
-                let what = format!(
-                    "{} uses an id that is another member's: it does not count. If that host was broken into, remove \
-                     its key",
-                    repository.name_of(name.member)
-                );
-                suspicious.push(Damage { object: name.begin(), what });
-            }
-            !is_false
-        });
-    }
-
     fn note_deltas<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
             if let Some(Place::Delta(session, _)) = name::parse(name)

@@ -30,18 +30,32 @@ impl Broken {
         self.packs.contains(&place.pack) || self.chunks.contains(&(*key, place.pack))
     }
 
-    /// Those of the broken packs that hold chunks which no other pack has.
-    pub(super) fn packs_that_are_needed(&self, index: &Index) -> Result<HashSet<u32>> {
+    /// Those of the broken packs that hold chunks of which no other pack has a copy that counts: one that the
+    /// same member sealed, or an owner. What others say is the same nobody has compared.
+    pub(super) fn packs_that_are_needed(
+        &self,
+        index: &Index,
+        is_owner: &dyn Fn(MemberId) -> bool,
+    ) -> Result<HashSet<u32>> {
         let mut needed = HashSet::new();
         if self.packs.is_empty() {
             return Ok(needed);
         }
+        let mut authors = HashMap::new();
+        let mut packs = index.packs();
+        while let Some((row, known)) = packs.next()? {
+            authors.insert(row, known.row.id.member);
+        }
+        let author = |place: &Place| authors.get(&place.origin).copied();
         let mut chunks = index.chunks()?;
         while let Some((key, places)) = chunks.next()? {
-            let readable = places.iter().filter(|place| index.state(place.pack) != PackState::Dead);
-            if readable.clone().all(|place| self.lacks(&key, place)) {
-                needed.extend(readable.map(|place| place.pack));
-            }
+            let alive = places.iter().filter(|place| index.state(place.pack) != PackState::Dead);
+            let (lacking, sound): (Vec<_>, Vec<_>) = alive.partition(|place| self.lacks(&key, place));
+            let stands_in = |lost: &Place| {
+                let by = sound.iter().filter_map(|place| author(place));
+                by.into_iter().any(|copier| is_owner(copier) || Some(copier) == author(lost))
+            };
+            needed.extend(lacking.iter().filter(|lost| !stands_in(lost)).map(|lost| lost.pack));
         }
         Ok(needed)
     }

@@ -24,7 +24,7 @@ use crate::view::View;
 use futures::stream::{self, StreamExt};
 use holdfast_core::FormatError;
 use holdfast_core::crypto::hash;
-use holdfast_core::id::ChunkId;
+use holdfast_core::id::{ChunkId, MemberId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::object::{Object, ObjectType};
@@ -196,7 +196,7 @@ async fn check_once(ctx: &Ctx, repository: &Repository, read_data: ReadData) -> 
         .collect();
     report.packs = packs.len() as u64;
     let mut broken = Broken::default();
-    check_packs(&view, &packs, &mut broken, &mut report)?;
+    check_packs(&view, &packs, &mut broken, &|member| repository.is_owner(member), &mut report)?;
     check_root(&view, &objects, &mut report);
     check_sessions(&view, &objects, &mut report);
     let snapshots = view.snapshots();
@@ -452,6 +452,7 @@ fn check_packs(
     view: &View,
     packs: &HashMap<PackId, u64>,
     broken: &mut Broken,
+    is_owner: &dyn Fn(MemberId) -> bool,
     report: &mut CheckReport,
 ) -> Result<()> {
     let mut unusable = Vec::new();
@@ -463,7 +464,7 @@ fn check_packs(
             unusable.push((number, known.row));
         }
     }
-    let needed = broken.packs_that_are_needed(&view.index)?;
+    let needed = broken.packs_that_are_needed(&view.index, is_owner)?;
     for (number, row) in unusable {
         match packs.get(&row.id) {
             None if view.lists.quarantined.contains(&row.id) => {
@@ -472,7 +473,7 @@ fn check_packs(
             None if needed.contains(&number) => {
                 report.error(row.id.name(), format!("is missing, with {} chunks", row.chunks));
             }
-            None => report.notice(row.id.name(), "is missing; all its chunks lie in other packs too"),
+            None => report.notice(row.id.name(), "is missing; all its chunks lie in other packs too, as its own member or an owner sealed them"),
             Some(size) => report.error(row.id.name(), format!("has {size} bytes instead of {}", row.size)),
         }
     }
