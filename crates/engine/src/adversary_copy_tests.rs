@@ -174,6 +174,10 @@ fn latest_does_not_choose_between_two_writers_whose_snapshots_were_passed_on() {
             let passed_on = found(world, owner, by[&forged]).await;
             assert!(owner.is_owner(passed_on.member));
             assert_eq!(owner.author_of(&passed_on), Some(fleet.enemy.repository.member()));
+            if !is_copied {
+                crate::remove_member(&world.ctx(), owner, fleet.enemy.repository.member()).await.unwrap();
+                assert_eq!(latest().await.unwrap().snapshot.id, by[&kept[0].id]);
+            }
             // A copy of a copy, and tags that are changed again, leave it so.
             let again = tagged_again(world, owner, &passed_on).await;
             assert_eq!(again.summary.said_by, passed_on.summary.said_by);

@@ -57,6 +57,12 @@ impl Repository {
         snapshot.author(self.is_owner(snapshot.member))
     }
 
+    /// Whether who signed a snapshot, or whose words it is, was removed.
+    pub(crate) fn is_of_removed(&self, snapshot: &Snapshot) -> bool {
+        self.is_removed(snapshot.member)
+            || self.author_of(snapshot).is_some_and(|author| self.is_removed(author))
+    }
+
     /// Whether what a snapshot says of files is as good as our own word.
     pub(crate) fn believes(&self, snapshot: &Snapshot) -> bool {
         self.author_of(snapshot).is_none_or(|author| self.trusts(author))

@@ -238,7 +238,7 @@ pub async fn resolve(
     let reader =
         if path.is_empty() { Reader::of_refs(repository, view) } else { Reader::new(repository, view) }?;
     let (of_removed, found): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|snapshot| repository.is_removed(snapshot.member));
+        found.into_iter().partition(|snapshot| repository.is_of_removed(snapshot));
     let (mut lookup, mut damage) = (Lookup::new(&reader, path), None);
     let mut candidates = newest_of_streams(ctx, repository, &mut lookup, found, &mut damage).await?;
     // Whoever was removed may have been false: what it left is for where nobody else has any.
@@ -247,7 +247,7 @@ pub async fn resolve(
         for found in &candidates {
             let what = format!(
                 "only {}, which was removed, has backed this up: see that it was not removed for what it stored",
-                repository.name_of(found.snapshot.member)
+                repository.name_of(repository.author_of(&found.snapshot).unwrap_or(found.snapshot.member))
             );
             ctx.monitor.on(&Event::Warning(&what));
         }
