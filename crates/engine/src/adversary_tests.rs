@@ -308,6 +308,8 @@ impl Enemy {
 mod maintainers;
 #[path = "adversary_name_tests.rs"]
 mod names;
+#[path = "adversary_copy_tests.rs"]
+mod passed_on;
 
 fn at(seconds: i64) -> Time {
     Time { seconds, nanos: 0 }
