@@ -7,8 +7,9 @@ from primitives import derive, hash, keyed, seal, sign, unseal, unzstd, verify
 MAGIC = bytes.fromhex("894846440D0A1A0A")
 HEADER, CHECKSUM, SIGNATURE = 100, 32, 64
 MIB, GIB = 1 << 20, 1 << 30
-# So many times the body that it stands in a section's payload may have, and 256 KiB more (4.1).
-TIMES, FREE = {"index delta": 16, "summary": 16, "pack footer": 16, "evidence": 64}, 256 << 10
+# So many times the body that it stands in a section's payload may have, and 256 KiB more; of a footer, times the
+# section with its length (4.1).
+TIMES, FREE = {"index delta": 16, "pack footer": 16, "summary": 64, "evidence": 64}, 256 << 10
 # The longest payload of a section, by its label (4.1).
 LIMITS = {
     "begin": 16 * MIB, "pins": 16 * MIB, "abort": 16 * MIB, "summary": 64 * MIB, "details": 64 * MIB,

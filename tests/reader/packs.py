@@ -46,8 +46,8 @@ class Pack:
         need(offset >= FRONT and offset + length == len(data) - TRAILER, f"{what}: place of the footer")
         footer = Cursor(data[offset:offset + length], what)
         header = found.header
-        key, size = key_of(header.key_epoch), len(body.data)
-        plain = open_section(key, header.bytes, "pack footer", footer.bytes32(), what, size)
+        key = key_of(header.key_epoch)
+        plain = open_section(key, header.bytes, "pack footer", footer.bytes32(), what, length)
         footer.end()
         self._footer(Cursor(plain, f"{what}, footer"), offset, count)
 

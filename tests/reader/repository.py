@@ -113,20 +113,16 @@ class Repository:
     def signed(self, place, roles, own=True):
         """The same, signed by a member that may, or might when it was removed; where the name has a member, by
         that one. What a session left that does not count is passed over (6.3)."""
-        found = self._verified(place)
+        found = self.object(place)
         signer = found.header.member
-        count(self.members.last_role(signer) in roles, f"{place.name}: its author's role may not write it")
+        entry = self.members.admitted.get(signer)
+        count(entry, f"{place.name}: its author {signer.hex()} never was a member")
+        found.verify(entry.signing)
+        count(entry.role in roles, f"{place.name}: its author's role may not write it")
         count(not own or place.member in (None, signer), f"{place.name}: is in the name of another member")
         if place.session:
             self.need_session(place)
         return found
-
-    def _verified(self, place):
-        """The same, signed by who belongs or belonged."""
-        found = self.object(place)
-        entry = self.members.admitted.get(found.header.member)
-        count(entry, f"{place.name}: its author {found.header.member.hex()} never was a member")
-        return found.verify(entry.signing)
 
     # Who counts (2, 6.3).
 
@@ -254,10 +250,7 @@ class Repository:
 
     def named(self, name, row):
         """An object that the root names by its hash."""
-        found = self._verified(parse(name))
-        # It counts because the root names it, whatever became of its author.
-        may = self.members.roles[found.header.member] & set(MAINTAINERS)
-        need(may, f"{name}: its author never might write it")
+        found = self.signed(parse(name), MAINTAINERS)
         need(found.hash == row.hash, f"{name}: is not the one that the root names")
         return found
 
