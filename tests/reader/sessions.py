@@ -50,6 +50,12 @@ class NeededLog(NamedTuple):
     segment_bytes: int
 
 
+class SaidBy(NamedTuple):
+    """Whose words a summary is that an owner passed on."""
+    member: bytes
+    received: tuple
+
+
 class Summary(NamedTuple):
     stream: bytes
     host: str
@@ -66,6 +72,7 @@ class Summary(NamedTuple):
     space: int
     superseded: list
     log: object
+    said_by: object
 
 
 def summary(cursor):
@@ -81,9 +88,12 @@ def summary(cursor):
     need(len(known.get(1, bytes(16))) == 16 and len(known.get(2, bytes(32))) == 32, f"{cursor.what}: tags")
     need(len(known.get(3, bytes(36))) == 36, f"{cursor.what}: the log that it needs")
     log = NeededLog(*struct.unpack("<QIQQQ", known[3])) if 3 in known else None
+    need(len(known.get(4, bytes(28))) == 28, f"{cursor.what}: whose words it is")
+    said_by = SaidBy(known[4][:16], struct.unpack("<qI", known[4][16:])) if 4 in known else None
+    need(said_by is None or said_by.received[1] < 10**9, f"{cursor.what}: when its words were first seen")
     cursor.end()
     return Summary(stream, host, kind, label, paths, tags, *times, counts, is_incomplete, problems, root, space,
-                   superseded, log)
+                   superseded, log, said_by)
 
 
 class Commit(NamedTuple):
