@@ -11,7 +11,8 @@ use crate::id::{ChunkId, MemberId, SessionId};
 use crate::keys::SessionRow;
 use crate::name::{PackClass, PackId};
 use crate::object::{
-    Header, TABLE_SECTION_BYTES_MAX, encode_object, open_section, seal_section, unpacked_max,
+    Header, TABLE_SECTION_BYTES_MAX, UNPACKED_TIMES_MAX, encode_object, open_section, seal_section_paid,
+    unpacked_max,
 };
 use crate::wire::{Reader, Writer};
 use std::collections::{HashMap, HashSet};
@@ -295,7 +296,7 @@ pub fn encode_delta(
 ) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.u32(number);
-    seal_section(&mut writer, k_idx, header, "index delta", &tables.encode());
+    seal_section_paid(&mut writer, k_idx, header, "index delta", &tables.encode(), UNPACKED_TIMES_MAX);
     writer.tags(&[]);
     encode_object(header, writer.as_slice(), Some(signer))
 }

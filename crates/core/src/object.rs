@@ -30,8 +30,8 @@ pub const RECORD_SECTION_BYTES_MAX: usize = 256 << 20;
 /// Longest plaintext of a section in bytes: roots, lists, segments of snapshots, index deltas.
 pub const TABLE_SECTION_BYTES_MAX: usize = OBJECT_BYTES_MAX as usize;
 /// Length of a section's nonce in bytes.
-/// So many times as long as its body a section of tables or a summary may be, unpacked.
-const UNPACKED_TIMES_MAX: usize = 16;
+/// So many times as long as its body a section of tables may be, unpacked.
+pub(crate) const UNPACKED_TIMES_MAX: usize = 16;
 /// And so many bytes more.
 const UNPACKED_BYTES_FREE: usize = 256 << 10;
 const NONCE_BYTES: usize = 12;

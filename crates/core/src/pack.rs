@@ -10,8 +10,8 @@ use crate::id::{ChunkId, RepositoryId, SessionId};
 use crate::keys::WrappedSecret;
 use crate::name::{PackClass, PackId};
 use crate::object::{
-    CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, RECORD_SECTION_BYTES_MAX, check_place, open_section,
-    seal_section, unpacked_max,
+    CHECKSUM_BYTES, HEADER_BYTES, Header, ObjectType, RECORD_SECTION_BYTES_MAX, UNPACKED_TIMES_MAX,
+    check_place, open_section, seal_section_paid, unpacked_max,
 };
 use crate::wire::{Reader, Writer};
 
@@ -247,7 +247,8 @@ impl PackBuilder {
         let footer_offset = self.len();
         let mut writer = Writer::from_vec(std::mem::take(&mut self.pending));
         let before = writer.len();
-        seal_section(&mut writer, k_idx, &self.header, "pack footer", &footer.encode());
+        let payload = footer.encode();
+        seal_section_paid(&mut writer, k_idx, &self.header, "pack footer", &payload, UNPACKED_TIMES_MAX);
         let footer_bytes = (writer.len() - before) as u32;
         writer.u64(footer_offset);
         writer.u32(footer_bytes);

@@ -10,6 +10,7 @@ use crate::keys::SessionRow;
 use crate::name::{PackId, SessionName};
 use crate::object::{
     Header, SMALL_SECTION_BYTES_MAX, SNAPSHOT_SECTION_BYTES_MAX, encode_object, open_section, seal_section,
+    seal_section_paid, unpacked_times,
 };
 use crate::page::KeySpace;
 use crate::wire::{Reader, Tag, Writer, take_tag};
@@ -515,6 +516,9 @@ impl Commit {
     }
 }
 
+/// What a summary may unpack to, as many times as its body: many paths of one folder shrink by that.
+const SUMMARY_TIMES_MAX: usize = 64;
+
 impl End {
     /// Encodes the object: outcome 1, then for a commit the hash of `holdfast.json` 32, counts of
     /// its deltas 4 and pins 4, sealed summary, session row, sealed details; for an abort a sealed
@@ -528,7 +532,8 @@ impl End {
                 writer.raw(&commit.repository_hash);
                 writer.u32(commit.objects.deltas);
                 writer.u32(commit.objects.pins);
-                seal_section(&mut writer, k_ref, header, "summary", &commit.summary.encode());
+                let summary = commit.summary.encode();
+                seal_section_paid(&mut writer, k_ref, header, "summary", &summary, SUMMARY_TIMES_MAX);
                 commit.session.encode(&mut writer);
                 writer.raw(&commit.sealed_details);
             }
@@ -552,7 +557,7 @@ impl End {
                 let repository_hash = reader.array()?;
                 let objects = Published { deltas: reader.u32()?, pins: reader.u32()? };
                 let max = SNAPSHOT_SECTION_BYTES_MAX;
-                let paid = crate::object::unpacked_max(body.len(), max);
+                let paid = unpacked_times(body.len(), SUMMARY_TIMES_MAX, max);
                 let summary = Summary::decode(&open_section(&mut reader, k_ref, header, "summary", paid)?)?;
                 let (session, sealed) =
                     (SessionRow::decode(&mut reader)?, reader.bytes32("details", max as u32 + 29)?);
@@ -700,6 +705,34 @@ pub(crate) mod tests {
         let short = Tag { id: TAG_ORIGIN, bytes: vec![4; 31] };
         let bytes = Summary { unknown: vec![short], ..summary() }.encode();
         assert!(Summary::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_summary_comes_back_however_much_it_shrinks() {
+        let (k_ref, signer) = (Secret::new([1; 32]), Signer::from_seed(Secret::new([3; 32])));
+        let head = header(ObjectType::End);
+        let session = SessionRow {
+            member: MemberId([3; 16]),
+            session: SessionId([2; 16]),
+            key_epoch: 0,
+            data: None,
+            meta: None,
+        };
+        for count in [10_u32, 3_000, 10_000, 200_000] {
+            let path = |number| format!("/srv/www/customers/{number:08}/public/index.html").into_bytes();
+            let paths: Vec<Vec<u8>> = (0..count).map(path).collect();
+            let label = String::from_utf8(paths.join(&b':')).unwrap();
+            // And one that shrinks by more than any reader believes.
+            let label = if count == 10 { "x".repeat(15 << 20) } else { label };
+            let stated = Summary { paths, label, ..summary() };
+            let published = Published { deltas: 1, pins: 2 };
+            let details = Details::default();
+            let commit = Commit::new(stated, session.clone(), &details, &head, &k_ref, [5; 32], published);
+            let end = End::Commit(Box::new(commit));
+            let bytes = end.encode(&head, &k_ref, &signer);
+            let object = Object::parse(&bytes).unwrap();
+            assert_eq!(End::decode(&object.header, object.body, &k_ref).unwrap(), end, "{count} paths");
+        }
     }
 
     #[test]

@@ -31,11 +31,12 @@ use holdfast_core::keys::{
     ChunkKind, MemberAction, MemberEntry, Role, SessionRow, SessionSecrets, member_header,
 };
 use holdfast_core::name::{self, PackClass, PackId, Place, SessionName};
-use holdfast_core::object::ObjectType;
+use holdfast_core::object::{Object, ObjectType, encode_object, seal_section};
 use holdfast_core::pack::{FinishedPack, PackBuilder, pack_header};
 use holdfast_core::page::{KeySpace, TreeBuilder};
 use holdfast_core::root::Root;
 use holdfast_core::session::{Begin, Commit, Counts, Details, End, Origin, Pins, Published, Summary};
+use holdfast_core::wire::Writer;
 use holdfast_store::{Key, MemoryStore};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -251,6 +252,23 @@ impl Enemy {
         let end = End::Commit(Box::new(commit));
         self.insert(name, end.encode(&header, &self.repository.k_ref().unwrap(), self.repository.signer()));
         forged.name.session
+    }
+
+    /// Puts another summary into a commit, compressed as no honest program would.
+    fn shrink_summary(&self, forged: &Forged, summary: &Summary) {
+        /// Outcome, hash of the description, counts of deltas and pins.
+        const BEFORE: usize = 1 + 32 + 4 + 4;
+        let bytes = self.store.objects()[&Key::new(forged.name.end()).unwrap()].clone();
+        let object = Object::parse(&bytes).unwrap();
+        let (before, rest) = object.body.split_at(BEFORE);
+        let length = u32::from_le_bytes(*rest.first_chunk().unwrap()) as usize;
+        let mut body = Writer::from_vec(before.to_vec());
+        let k_ref = self.repository.k_ref().unwrap();
+        seal_section(&mut body, &k_ref, &object.header, "summary", &summary.encode());
+        body.raw(&rest[4 + length..]);
+        let bytes = encode_object(&object.header, body.as_slice(), Some(self.repository.signer()));
+        assert!(bytes.len() < 100_000, "{} bytes", bytes.len());
+        self.insert(forged.name.end(), bytes);
     }
 
     /// An empty tree in the session.
@@ -783,8 +801,10 @@ fn few_bytes_do_not_unpack_to_many() {
         let enemy = &fleet.enemy;
         let mut forged = enemy.begin(StreamId([5; 16])).await;
         let root = enemy.empty_tree(&mut forged);
+        let session = enemy.commit(&forged, in_the_name_of(&kept, root));
         let paths = vec![vec![b'x'; 15 << 20]; 4];
-        enemy.commit(&forged, Summary { paths, ..in_the_name_of(&kept, root) });
+        enemy.shrink_summary(&forged, &Summary { paths, ..in_the_name_of(&kept, root) });
+        assert_eq!(session, forged.name.session);
         let view = fleet.owner.view().await.unwrap();
         assert_eq!(view.committed().len(), 1);
         assert_eq!(view.damage.len(), 1);

@@ -184,16 +184,24 @@ fn another_description_of_the_same_repository_is_refused() {
 }
 
 /// A store that leaves something out of its listings, or shows them in another order.
-#[derive(Debug)]
 struct Lying {
     store: MemoryStore,
-    hides: fn(&str) -> bool,
+    hides: Hides,
     reverses: bool,
 }
 
+/// Which names.
+type Hides = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+impl std::fmt::Debug for Lying {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lying")
+    }
+}
+
 impl Lying {
-    fn hiding(store: &MemoryStore, hides: fn(&str) -> bool) -> Arc<Self> {
-        Arc::new(Self { store: store.clone(), hides, reverses: false })
+    fn hiding(store: &MemoryStore, hides: impl Fn(&str) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { store: store.clone(), hides: Box::new(hides), reverses: false })
     }
 }
 
@@ -281,10 +289,40 @@ fn listings_that_leave_something_out_free_nothing() {
 }
 
 #[test]
+fn a_listing_that_leaves_one_session_out_frees_nothing_of_it() {
+    run(|| async {
+        for ends in [true, false] {
+            let (world, ..) = maintained().await;
+            let repository = world.open().await;
+            let mut source = ModelSource::new(&tree(4));
+            if !ends {
+                source = source.failing_after(3).batches_of(1);
+            }
+            let ended = world.backup_with(&repository, source, &World::bare()).await;
+            assert_eq!(ended.is_ok(), ends);
+            let newest = world.newest(&repository).await;
+            let session = repository.view().await.unwrap().sessions.into_keys().max_by_key(|name| name.epoch);
+            let session = session.unwrap().session.to_string();
+            let before = world.names("packs/");
+            let hidden = session.clone();
+            let store = Lying::hiding(&world.store, move |name| {
+                name.contains(&hidden) && !name.starts_with("packs/")
+            });
+            let lied_to = world.open_on(store).await.unwrap();
+            let error = prune(&world.ctx(), &lied_to, &pruning()).await.unwrap_err();
+            assert!(error.what.contains("leaves out sessions/") && error.what.contains(&session), "{error}");
+            assert_eq!(world.names("packs/"), before);
+            assert_eq!(world.newest(&world.open().await).await.id, newest.id);
+        }
+    });
+}
+
+#[test]
 fn a_listing_in_another_order_changes_nothing() {
     run(|| async {
         let (world, ..) = maintained().await;
-        let store = Arc::new(Lying { store: world.store.clone(), hides: |_| false, reverses: true });
+        let store =
+            Arc::new(Lying { store: world.store.clone(), hides: Box::new(|_| false), reverses: true });
         let lied_to = world.open_on(store).await.unwrap();
         world.keep(&lied_to, &tree(4)).await;
         for _ in 0..3 {

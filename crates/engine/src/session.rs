@@ -420,6 +420,8 @@ impl Session {
         );
         let key = repository.k_ref_for(&header)?;
         let bytes = End::Commit(Box::new(commit)).encode(&header, &key, repository.signer());
+        // Nothing is called saved that nobody could read again.
+        repository.decode_end(&self.name, &bytes).map_err(|error| Error::format(&name, error))?;
         put_or_mine(&**repository.store(), &name, bytes).await
     }
 

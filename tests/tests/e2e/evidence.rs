@@ -2,6 +2,8 @@
 //!
 //! On purpose not here: drills. Records are appended as a drill would append them.
 
+use super::forget::back_up_at;
+use super::tree::put;
 use super::world::{Word, World, objects};
 use holdfast_core::crypto::KemCalls;
 use holdfast_core::entry::Time;
@@ -36,6 +38,11 @@ impl Entropy for FromSystem {
 
 /// Appends records as drills do; their names.
 pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
+    append_as(world, Secret::Password(b"correct horse".to_vec()), records)
+}
+
+/// Appends records as whoever has this key.
+fn append_as(world: &World, secret: Secret, records: &[(&str, &str)]) -> Vec<String> {
     let ctx = Ctx {
         clock: Arc::new(Days(0.into())),
         entropy: Arc::new(FromSystem),
@@ -50,7 +57,6 @@ pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());
-        let secret = Secret::Password(b"correct horse".to_vec());
         let repository = Repository::open(&ctx, store, &secret).await.unwrap();
         let mut names = Vec::new();
         for (kind, text) in records {
@@ -115,6 +121,48 @@ fn verify(world: &World, words: &[&str], code: i32) -> (Vec<Value>, Value) {
     let mut lines = world.run(&all).ends(code).lines();
     let summary = lines.pop().unwrap();
     (lines, summary)
+}
+
+#[test]
+fn who_cannot_open_a_snapshot_proves_nothing_of_it_and_takes_no_proof_back() {
+    let world = World::new();
+    let source = world.path("source");
+    put(source.join("file"), b"content");
+    let ids =
+        ["2026-11-24 10:00:00", "2026-11-25 10:00:00"].map(|time| back_up_at(&world, &source, time, &[]));
+    let record = |id: &str, of_source: &str, verdict: Option<&str>| {
+        let source = json!({ "source": "tree", "snapshot": id, "verdict": of_source, "reached": "full" });
+        let mut text = json!({ "version": 1, "id": FIRST, "policy": "shop", "sources": [source] });
+        if let Some(verdict) = verdict {
+            text["verdict"] = verdict.into();
+        }
+        text.to_string()
+    };
+    append(&world, &[("drill", &record(&ids[0], "pass", Some("pass")))]);
+    let proven = |world: &World| -> Vec<String> {
+        let lines = world.run(&[&"snapshots", &"--json"]).ends(0).lines();
+        let of = |line: &Value| {
+            let proof = &line["proof"];
+            let what = [proof["verdict"].as_str()?, proof["level"].as_str()?, line["id"].as_str()?];
+            Some(what.join(" "))
+        };
+        lines.iter().filter_map(of).collect()
+    };
+    let expected = [format!("pass full {}", ids[0])];
+    assert_eq!(proven(&world), expected);
+    for role in ["writer", "maintainer"] {
+        let key = world.path(role);
+        put(&key, role.repeat(20).as_bytes());
+        world.run(&[&"key", &"add", &"--role", &role, &"--new-key-file", &key]).ends(0);
+        for verdict in [Some("pass"), Some("fail"), Some("inconclusive"), None] {
+            let secret = Secret::KeyFile(role.repeat(20).into_bytes());
+            let lies = [record(&ids[1], "pass", verdict), record(&ids[0], "fail", verdict)];
+            append_as(&world, secret, &lies.each_ref().map(|text| ("drill", text.as_str())));
+            assert_eq!(proven(&world), expected, "{role}, {verdict:?}");
+        }
+    }
+    // The guard of what is proven stands on the one that is.
+    world.run(&[&"forget", &ids[0]]).ends(2).says(&["proven"]);
 }
 
 #[test]
@@ -341,7 +389,7 @@ fn whoever_tampers_with_evidence_is_found_out() {
 fn evidence_stays_where_it_is_whatever_goes() {
     let (world, names) = with_drills();
     let source = world.path("source");
-    super::tree::put(source.join("file"), b"content");
+    put(source.join("file"), b"content");
     let first = world.backup(&source)["snapshot_id"].as_str().unwrap().to_owned();
     world.backup(&source);
     world.run(&[&"forget", &first]).ends(0);

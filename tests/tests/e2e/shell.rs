@@ -84,6 +84,24 @@ fn lists_of_paths_may_hold_any_name() {
 }
 
 #[test]
+fn a_backup_of_many_paths_is_found_again() {
+    let world = World::new();
+    let folder = world.path("customers/of/the/second/shop");
+    let paths: Vec<_> =
+        (0..6_000).map(|number| folder.join(format!("{number:08}/public/index.html"))).collect();
+    paths.iter().for_each(|path| put(path.clone(), b"page"));
+    let list = world.path("list");
+    let names = paths.iter().map(|path| path.as_os_str().as_bytes());
+    fs::write(&list, names.collect::<Vec<_>>().join(&b"\n"[..])).unwrap();
+    world.run(&[&"backup", &"--files-from", &list]).ends(0);
+    assert_eq!(super::forget::listed(&world).len(), 1);
+    world.run(&[&"prune"]).ends(0);
+    world.run(&[&"check"]).ends(0);
+    let (last, out) = (paths.last().unwrap(), world.path("out"));
+    world.run(&[&"restore", &within("latest", last), &"--target", &out]).ends(0);
+}
+
+#[test]
 fn patterns_come_from_files() {
     let world = World::new();
     let source = world.path("source");

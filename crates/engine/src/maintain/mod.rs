@@ -12,6 +12,7 @@ mod follow;
 mod foresee;
 mod forget;
 mod heal;
+mod hidden;
 mod hold;
 mod keep;
 mod logs;

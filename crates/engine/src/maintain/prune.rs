@@ -7,6 +7,7 @@ use super::account::{Account, PackUse, choose};
 use super::clock::{is_due, require_clock};
 use super::foresee::foresee;
 use super::heal::heal;
+use super::hidden::refuse_hidden_sessions;
 use super::hold::refuse_if_held;
 use super::mark::{mark, needed_snapshots};
 use super::plan::{Candidate, Plan, plan};
@@ -204,6 +205,7 @@ impl Run<'_> {
         let (scan, account) = account(self.ctx, self.repository, scan, &needed).await?;
         let candidates = candidates(&scan, &account);
         let plan = plan(&candidates, &account, self.options);
+        refuse_hidden_sessions(self.repository, &scan, &plan.unneeded).await?;
         self.count(&candidates, &account, &plan);
         let mut rows = Vec::new();
         for id in &plan.repack {

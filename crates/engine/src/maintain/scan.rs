@@ -4,6 +4,7 @@
 //! saw undecided is protected by what it pinned and by its name. On purpose not here: deciding what
 //! goes.
 
+use super::hidden::refuse_hidden;
 use super::publish::{ATTEMPTS_MAX, too_busy};
 use crate::adopt::is_dead;
 use crate::ctx::Ctx;
@@ -15,7 +16,6 @@ use holdfast_core::hold::WatchedSession;
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::name::{self, PackId, Place, SessionName};
 use holdfast_core::session::{End, Pins};
-use holdfast_store::Key;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Sessions that one member may have open; of more the later ones are aborted: each would be watched
@@ -115,20 +115,6 @@ impl Scan {
         let all = view.sessions.values().filter(committed);
         all.filter(|seen| u64::from(seen.name.epoch) >= view.root.fence && !view.is_absorbed(&seen.name))
     }
-}
-
-/// Refuses where a pack is there and no listing shows it, not even now: what else is hidden nobody knows.
-async fn refuse_hidden(repository: &Repository, key: &Key) -> Result<()> {
-    let listed = repository.store().list(key.as_str(), None, 1).await?;
-    if listed.iter().any(|meta| meta.key == *key) || repository.store().head(key).await?.is_none() {
-        return Ok(());
-    }
-    let what = format!(
-        "the listing of {} leaves out {key}, which is there: a store whose listings are not complete cannot keep a \
-         repository. Nothing was changed",
-        repository.location()
-    );
-    Err(Error::new(ErrorKind::Conflict, what))
 }
 
 /// Scans, as often as it takes to see everything under one root.

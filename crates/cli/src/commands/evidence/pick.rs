@@ -22,11 +22,20 @@ pub(super) struct Told<'a> {
     pub(super) record: &'a EvidenceRecord,
     /// What it says; null where it is no JSON.
     pub(super) value: Value,
+    /// Whether its author could have opened what it is about.
+    pub(super) may_prove: bool,
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn of(record: &'a EvidenceRecord) -> Self {
-        Self { record, value: serde_json::from_slice(&record.text).unwrap_or_default() }
+    pub(super) fn of(record: &'a EvidenceRecord, may_prove: bool) -> Self {
+        Self { record, value: serde_json::from_slice(&record.text).unwrap_or_default(), may_prove }
+    }
+
+    /// Whether it says, as a whole or of any source, that something came back.
+    fn claims_a_proof(&self) -> bool {
+        let of_source = |source: &Value| source["verdict"] == "pass" || source["reached"].as_str().is_some();
+        let sources = self.value["sources"].as_array();
+        self.text("verdict") == "pass" || sources.is_some_and(|all| all.iter().any(of_source))
     }
 
     /// A field that is a text; empty where there is none.
@@ -45,12 +54,11 @@ impl<'a> Told<'a> {
 }
 
 /// All records, oldest first, each with its text taken apart. That something came back is believed
-/// only of who could have opened it: a writer's record of that is left out.
+/// only of who could have opened it: a writer's record of that, of any source, is left out.
 pub(super) fn all<'a>(book: &'a EvidenceBook, repository: &Repository) -> Vec<Told<'a>> {
-    let is_false = |told: &Told<'_>| {
-        told.is_drill() && told.text("verdict") == "pass" && !repository.may_restore(told.record.member)
-    };
-    book.records().into_iter().map(Told::of).filter(|told| !is_false(told)).collect()
+    let told = |record: &'a EvidenceRecord| Told::of(record, repository.may_restore(record.member));
+    let is_false = |told: &Told<'_>| told.is_drill() && !told.may_prove && told.claims_a_proof();
+    book.records().into_iter().map(told).filter(|told| !is_false(told)).collect()
 }
 
 /// Leaves those of a policy: records that name it, and notes about such.
@@ -125,7 +133,7 @@ mod tests {
             record(3, NOTE, &of_first),
             record(4, "other", "no JSON"),
         ];
-        let told: Vec<_> = records.iter().map(Told::of).collect();
+        let told: Vec<_> = records.iter().map(|record| Told::of(record, true)).collect();
         let found = |told: &[Told<'_>], word: &str| {
             one(told, OsStr::new(word)).map(|one| one.record.number).map_err(|fault| fault.code)
         };

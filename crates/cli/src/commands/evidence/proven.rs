@@ -87,9 +87,11 @@ impl Proofs {
     }
 }
 
-/// What a record says of sources, if it is that of a drill.
+/// What a record says of sources, if it is that of a drill by somebody who could have opened them: a writer's
+/// word proves nothing, and takes no proof back.
 fn sources<'a>(told: &'a Told<'_>) -> impl Iterator<Item = &'a Value> {
-    let sources = told.value["sources"].as_array().filter(|_| told.record.kind == DRILL);
+    let counts = told.record.kind == DRILL && told.may_prove;
+    let sources = told.value["sources"].as_array().filter(|_| counts);
     sources.into_iter().flatten()
 }
 
@@ -133,7 +135,7 @@ mod tests {
 
     fn newest(found: &[(&str, &str)]) -> Option<(i64, String)> {
         let book = book(found);
-        let told: Vec<_> = book.records().into_iter().map(Told::of).collect();
+        let told: Vec<_> = book.records().into_iter().map(|record| Told::of(record, true)).collect();
         let proofs = Proofs::of(&told, 0);
         let proof = proofs.found.get(&ID.parse().unwrap())?;
         Some((proof.time.seconds, proof.verdict.clone()))
