@@ -306,7 +306,7 @@ pub(crate) fn key_of(mut bytes: Bytes, origin: &str) -> Result<Secret, Fault> {
         let what = format!("{origin} has {} bytes, too few", bytes.len());
         return Err(Fault::usage(
             what,
-            format!("it needs {KEY_FILE_BYTES_MIN}; make one: head -c 64 /dev/urandom > FILE"),
+            format!("it needs {KEY_FILE_BYTES_MIN}; make one: (umask 077; head -c 64 /dev/urandom > FILE)"),
         ));
     }
     Ok(Secret::KeyFile(std::mem::take(&mut *bytes)))

@@ -133,7 +133,8 @@ fn judge(server: &Server, status: u16, body: &[u8]) -> Result<Json, VaultError> 
         503 if said.contains("sealed") => {
             VaultError::new(says("is sealed"), "unseal it; nothing of it can be read before").passing()
         }
-        429 | 500..=599 => {
+        // 412: a standby that has not seen yet what the active one wrote.
+        412 | 429 | 500..=599 => {
             VaultError::new(says("cannot answer now"), "look at the server's health and log").passing()
         }
         200 => {
@@ -211,6 +212,6 @@ mod tests {
         let route = r#"{"errors":["no handler for route \"nowhere/data/a\""]}"#;
         assert!(judged(404, route).next().contains("mount"));
         assert!(judged(200, "<html>").to_string().contains("JSON"));
-        assert!(judged(502, "").passing && !judged(400, "").passing);
+        assert!(judged(502, "").passing && judged(412, "").passing && !judged(400, "").passing);
     }
 }
