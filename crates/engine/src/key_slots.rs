@@ -129,8 +129,18 @@ pub async fn add_key(ctx: &Ctx, repository: &Repository, new: &NewKey) -> Result
 
 /// Refuses what opens a slot already.
 pub(crate) async fn refuse_known(repository: &Repository, secret: &Secret) -> Result<()> {
+    refuse_opener(repository, secret, |_| true).await
+}
+
+/// Refuses what opens a slot already of one of these members.
+async fn refuse_opener(
+    repository: &Repository,
+    secret: &Secret,
+    whose: impl Fn(MemberId) -> bool,
+) -> Result<()> {
     for id in slot_ids(repository).await? {
         if let Some(Ok((header, slot))) = read(repository, id).await?
+            && whose(header.member)
             && slot.unwrap(&header, secret.credential()).is_ok()
         {
             let what = format!("the new password or key file opens key {} already", short(id));
@@ -325,6 +335,9 @@ pub async fn change_key(
     if new.secret == *secret && terms.kdf == slot.kdf {
         return Err(Error::new(ErrorKind::Usage, "the new password or key file is the old one"));
     }
+    // Of its own it may open one: a change that was cut off is made again.
+    refuse_opener(repository, &new.secret, |member| member != repository.member()).await?;
+    refuse_shared(repository, &new.secret, Some(repository.member())).await?;
     let key = write_slot(ctx, repository, &new.secret, terms, repository.member_keys()).await?;
     let mut changed = ChangedKey { key, removed: Vec::new(), unreadable: Vec::new() };
     for id in slot_ids(repository).await?.into_iter().filter(|id| *id != changed.key.id) {

@@ -340,7 +340,14 @@ async fn passwd(run: &Run, args: &KeyPasswdArgs) -> Result<(), Fault> {
     let ChangedKey { key, removed, .. } = &changed;
     let removed: Vec<_> = removed.iter().map(|id| short(*id)).collect();
     run.ink.talk(&format!("new key {} opens the repository; removed {}", short(key.id), removed.join(", ")));
-    run.ink.talk("note on your recovery kits where the new password or key file is kept");
+    run.ink.talk(&match &key.transit {
+        None => "note on your recovery kits where the new password or key file is kept".to_owned(),
+        Some(transit) => format!(
+            "note on your recovery kits: no password opens it any more, but HOLDFAST_KEY_TRANSIT={} with \
+             VAULT_ADDR and leave to decrypt with that key",
+            escape(transit.as_bytes())
+        ),
+    });
     copies(run);
     Ok(())
 }
