@@ -107,7 +107,7 @@ class Commit(NamedTuple):
 
 
 def end(found, k_ref, meta_secret):
-    """A commit, or the reason of an abort. `meta_secret` gives that of a session row."""
+    """A commit, or the reason of an abort. `meta_secret` gives that of a session row; None without a key for it."""
     if one_of(found.body.u8(), (COMMIT, ABORT), f"{found.what}: outcome") == ABORT:
         reason = found.section(k_ref, "abort").data.decode("utf-8", "replace")
         found.finish()
@@ -116,7 +116,8 @@ def end(found, k_ref, meta_secret):
     stated = summary(found.section(k_ref, "summary"))
     row = session_row(found.body)
     need(set(row.secrets) == {1, 2}, f"{found.what}: a commit has both secrets")
-    opened = details(found.section(meta_secret(row), "details"))
+    secret = meta_secret(row)
+    opened = details(found.section(secret, "details")) if secret else found.body.bytes32() and None
     found.finish()
     return Commit(hash, deltas, pinned, stated, row, opened)
 

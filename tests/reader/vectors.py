@@ -176,7 +176,7 @@ def check_sections(book):
     # A plaintext is a flag, then the payload; frames are taken as they are stored.
     for name, payload in (("empty", b""), ("raw", b"abc"), ("compressed", bytes([7]) * 5000)):
         sealed = Cursor(book.bytes(name), name).bytes32()
-        need(open_section(K_REF, head, "begin", sealed, name) == payload, f"section {name}")
+        need(open_section(K_REF, head, "begin", sealed, name, len(sealed)) == payload, f"section {name}")
         need(reseal(K_REF, head, "begin", sealed) == sealed, f"section {name}: sealed otherwise")
         need(payload == bytes([7]) * 5000 or seal_section(K_REF, head, "begin", b"\0" + payload) == sealed, name)
     book.same("public key of the signer", signing_public(SEED))
