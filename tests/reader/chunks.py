@@ -28,7 +28,8 @@ class PackKeys:
     def __init__(self, repository, pack, secret, k_ref):
         self.repository, self.pack = repository, pack
         parts = (repository, pack)
-        self.key, self.nonce_key = self._pair("holdfast 1 pack", secret, parts)
+        # Without the secret only references open.
+        self.key, self.nonce_key = self._pair("holdfast 1 pack", secret, parts) if secret else (None, None)
         self.refs_key, self.refs_nonce_key = self._pair("holdfast 1 pack refs", k_ref, parts)
 
     @staticmethod
@@ -42,16 +43,21 @@ class PackKeys:
     def _nonce(key, id, stored):
         return keyed(key, id + u32(stored))[:12]
 
+    def references(self, id, stored, sealed, what):
+        """The references of a page alone, for who has K_ref and nothing else: (opened, where the body begins)."""
+        need(len(sealed) == stored & LENGTH <= STORED_MAX, f"{what}: its stored length")
+        need(len(sealed) >= 4, f"{what}: is too short for a page")
+        end = 4 + struct.unpack("<I", sealed[:4])[0]
+        need(end <= len(sealed), f"{what}: references beyond its end")
+        nonce, aad = self._nonce(self.refs_nonce_key, id, stored), self._aad(PAGE, id)
+        return unseal(self.refs_key, nonce, aad, sealed[4:end], f"{what}: references"), end
+
     def open(self, id, kind, stored, sealed, what):
         """(references, plaintext) of a chunk; its id is not compared here."""
         need(len(sealed) == stored & LENGTH <= STORED_MAX, f"{what}: its stored length")
         aad, references = self._aad(kind, id), b""
         if kind == PAGE:
-            need(len(sealed) >= 4, f"{what}: is too short for a page")
-            end = 4 + struct.unpack("<I", sealed[:4])[0]
-            need(end <= len(sealed), f"{what}: references beyond its end")
-            nonce = self._nonce(self.refs_nonce_key, id, stored)
-            references = unseal(self.refs_key, nonce, aad, sealed[4:end], f"{what}: references")
+            references, end = self.references(id, stored, sealed, what)
             sealed = sealed[end:]
         plain = unseal(self.key, self._nonce(self.nonce_key, id, stored), aad, sealed, what)
         if stored & IS_FRAME:

@@ -9,6 +9,7 @@ from primitives import hash
 NAMES = ("holdfast", "format", "draft", "repository_id", "features", "key_slot", "member", "recover_blake3",
          "checksum")
 SETS = ("incompat", "ro_compat", "compat")
+DOMAIN = "domain"
 
 
 class Clear(NamedTuple):
@@ -18,6 +19,7 @@ class Clear(NamedTuple):
     first_member: str
     compat: list
     hash: bytes
+    is_domain: bool
 
 
 def read(text, recover_hash):
@@ -33,7 +35,9 @@ def read(text, recover_hash):
     need(tuple(stated) == NAMES and stated["holdfast"] == "repository", f"{what}: has other names")
     features = stated["features"]
     need(isinstance(features, dict) and tuple(features) == SETS, f"{what}: features")
-    need(not features["incompat"] and not features["ro_compat"], f"{what}: features that are not known: {features}")
+    known = features["incompat"] in ([], [DOMAIN]) and not features["ro_compat"]
+    need(known, f"{what}: features that are not known: {features}")
+    is_domain = features["incompat"] == [DOMAIN]
     for name, width in (("repository_id", 32), ("key_slot", 32), ("member", 32), ("checksum", 64)):
         value = stated[name]
         is_hex = isinstance(value, str) and len(value) == width and set(value) <= set("0123456789abcdef")
@@ -42,6 +46,7 @@ def read(text, recover_hash):
     checksum = stated["checksum"].encode()
     blank = b'"checksum": "' + b"0" * 64
     need(hash(text.replace(b'"checksum": "' + checksum, blank)).hex().encode() == checksum, f"{what}: checksum")
+    need(not is_domain or stated["key_slot"] == "0" * 32, f"{what}: a domain has no key slot")
     need(recover_hash.hex() == stated["recover_blake3"], "RECOVER.txt: is not the one that init wrote")
     return Clear(bytes.fromhex(stated["repository_id"]), stated["key_slot"], stated["member"], features["compat"],
-                 hash(text))
+                 hash(text), is_domain)

@@ -7,6 +7,9 @@ from primitives import derive, hash, keyed, seal, sign, unseal, unzstd, verify
 MAGIC = bytes.fromhex("894846440D0A1A0A")
 HEADER, CHECKSUM, SIGNATURE = 100, 32, 64
 MIB, GIB = 1 << 20, 1 << 30
+# So many times the body that it stands in a section's payload may have, and 256 KiB more; of a footer, times the
+# section with its length (4.1).
+TIMES, FREE = {"index delta": 16, "pack footer": 16, "summary": 64, "evidence": 64}, 256 << 10
 # The longest payload of a section, by its label (4.1).
 LIMITS = {
     "begin": 16 * MIB, "pins": 16 * MIB, "abort": 16 * MIB, "summary": 64 * MIB, "details": 64 * MIB,
@@ -59,7 +62,8 @@ class Object:
 
     def section(self, key, label):
         sealed = self.body.bytes32()
-        return Cursor(open_section(key, self.header.bytes, label, sealed, self.what), f"{self.what}, {label}")
+        payload = open_section(key, self.header.bytes, label, sealed, self.what, len(self.body.data))
+        return Cursor(payload, f"{self.what}, {label}")
 
     def finish(self, critical=()):
         """The tags at the end of a body, and nothing after them."""
@@ -76,14 +80,20 @@ def signature_of(seed, covered):
     return sign(seed, signed_text(covered))
 
 
-def open_section(key, header, label, sealed, what):
-    """The payload of a section."""
-    parts, what = (key, header, label.encode()), f"{what}: section {label}"
+def limit_of(label, body):
+    """The longest payload of a section in a body of so many bytes."""
+    paid = FREE + TIMES[label] * body if label in TIMES else GIB
+    return min(LIMITS[label], paid)
+
+
+def open_section(key, header, label, sealed, what, body):
+    """The payload of a section; `body` is the length of the body that it stands in."""
+    parts, what, limit = (key, header, label.encode()), f"{what}: section {label}", limit_of(label, body)
     need(len(sealed) >= 12 + 16 + 1, f"{what}: is too short")
     plain = unseal(derive("holdfast 1 section", *parts), sealed[:12], header, sealed[12:], what)
     need(plain[0] in (0, 1), f"{what}: flag {plain[0]}")
-    payload = unzstd(plain[1:], LIMITS[label], what) if plain[0] else plain[1:]
-    need(len(payload) <= LIMITS[label], f"{what}: is too long")
+    payload = unzstd(plain[1:], limit, what) if plain[0] else plain[1:]
+    need(len(payload) <= limit, f"{what}: is too long")
     return payload
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Optional
 
-from notation import Cursor, need, one_of, u64
+from notation import Cursor, Refused, need, one_of, u64
 from primitives import (KEM_CIPHERTEXT, KEM_PUBLIC, KEM_SECRET, ZERO_NONCE, argon2id, decapsulate, derive,
                         hash16, short_id, unseal)
 
@@ -130,36 +130,77 @@ def name_of_entry(number, before):
 
 
 class Members:
-    """The chain of members from its first entry on: who is in force, with which role and keys."""
+    """The chain of members from its first entry on: who is in force, with which role and keys, and who was."""
 
     def __init__(self, open_object, has, first, owner):
-        self.in_force, self.signing, self.last, self.count = {}, {}, bytes(32), 0
+        self.in_force, self.admitted, self.removed, self.roles = {}, {}, {}, {}
+        # Names and hashes of the entries, in their order; and what lies in the place of the next one (6.3).
+        self.names, self.hashes, self.stray = [], [], None
         name = f"members/{0:016x}-{first}"
         need(has(name), f"{name}: is missing")
-        while has(name):
-            self._take(open_object(name), owner)
-            name = name_of_entry(self.count, self.last)
+        self._take(name, self._first(open_object(name), owner))
+        while has(self.next_name()):
+            name = self.next_name()
+            found = self._by_an_owner(name, open_object)
+            if found is None:
+                return
+            self._take(name, found)
 
-    def _take(self, found, owner):
-        what, signer = found.what, found.header.member
+    @property
+    def count(self):
+        return len(self.hashes)
+
+    @property
+    def last(self):
+        return self.hashes[-1] if self.hashes else bytes(32)
+
+    def next_name(self):
+        return name_of_entry(self.count, self.last)
+
+    def _by_an_owner(self, name, open_object):
+        """The object under the name of the next entry, or None: what no owner signed is no entry."""
+        try:
+            found = open_object(name)
+            signer = found.header.member
+            need(self.role(signer) == OWNER, f"{name}: was not signed by an owner")
+            return found.verify(self.in_force[signer].signing)
+        except Refused as error:
+            self.stray = f"{error}; it is no entry, and none can follow while it lies there"
+            return None
+
+    @staticmethod
+    def _first(found, owner):
         entry = Entry(found)
+        found.body.at = 0
+        founder = (entry.action, entry.role, entry.signing, entry.member)
+        need(founder == (ADMIT, OWNER, owner, found.header.member), f"{found.what}: is not the founder's")
+        return found.verify(owner)
+
+    def _take(self, name, found):
+        what, entry = found.what, Entry(found)
         need((entry.number, entry.previous) == (self.count, self.last), f"{what}: does not follow the one before")
-        if self.count:
-            need(self.role(signer) == OWNER, f"{what}: was not signed by an owner")
-            found.verify(self.in_force[signer].signing)
-        else:
-            founder = (entry.action, entry.role, entry.signing, entry.member)
-            need(founder == (ADMIT, OWNER, owner, signer), f"{what}: is not the founder's")
-            found.verify(owner)
-        known = self.signing.setdefault(entry.member, entry.signing)
-        need(known == entry.signing, f"{what}: another signing key of its member")
+        known = self.admitted.get(entry.member, entry)
+        need(known.signing == entry.signing, f"{what}: another signing key of its member")
         if entry.action == ADMIT:
-            self.in_force[entry.member] = entry
+            self.in_force[entry.member] = self.admitted[entry.member] = entry
+            self.roles.setdefault(entry.member, set()).add(entry.role)
+            self.removed.pop(entry.member, None)
         else:
             self.in_force.pop(entry.member, None)
+            self.removed[entry.member] = entry.number
         owners = [entry for entry in self.in_force.values() if entry.role == OWNER]
         need(owners, f"{what}: leaves no owner")
-        self.last, self.count = found.hash, self.count + 1
+        self.names.append(name)
+        self.hashes.append(found.hash)
+
+    def is_of_another(self, session, member):
+        """Whether a session's id says that it is of somebody else who belongs or belonged (2)."""
+        says = session[8:]
+        return says != member[:8] and any(says == other[:8] for other in self.admitted)
+
+    def was_owner(self, member, signing):
+        """Whether the chain has, at some place, admitted this member as an owner with this key (6.5)."""
+        return OWNER in self.roles.get(member, ()) and self.admitted[member].signing == signing
 
     def agreed_epoch(self):
         """The highest key epoch of which every member in force has a bundle; those without any do not count."""
@@ -168,6 +209,11 @@ class Members:
 
     def role(self, member):
         entry = self.in_force.get(member)
+        return entry and entry.role
+
+    def last_role(self, member):
+        """The role in force; of who was removed that of the last admit, by which what counts is judged."""
+        entry = self.admitted.get(member)
         return entry and entry.role
 
     def bundles(self, identity, repository):

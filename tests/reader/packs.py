@@ -46,7 +46,8 @@ class Pack:
         need(offset >= FRONT and offset + length == len(data) - TRAILER, f"{what}: place of the footer")
         footer = Cursor(data[offset:offset + length], what)
         header = found.header
-        plain = open_section(key_of(header.key_epoch), header.bytes, "pack footer", footer.bytes32(), what)
+        key = key_of(header.key_epoch)
+        plain = open_section(key, header.bytes, "pack footer", footer.bytes32(), what, length)
         footer.end()
         self._footer(Cursor(plain, f"{what}, footer"), offset, count)
 

@@ -34,6 +34,15 @@ class References:
         need(self.used == len(self.ids), f"{self.what}: name what the body does not")
 
 
+def references_of(data, what):
+    """Pages and data chunks that a page names."""
+    cursor = Cursor(data, f"{what}, references")
+    pages, chunks = (cursor.list(lambda: cursor.raw(32)) for _ in range(2))
+    cursor.tags()
+    cursor.end()
+    return pages, chunks
+
+
 class Owner(NamedTuple):
     uid: int
     gid: int
@@ -82,11 +91,9 @@ class Page:
     """A page that was taken apart: `rows` are children, (key, entry) pairs, or one leaf of extents."""
 
     def __init__(self, references, body, what):
-        cursor = Cursor(references, f"{what}, references")
-        pages, chunks = (cursor.list(lambda: cursor.raw(32)) for _ in range(2))
-        cursor.tags()
-        cursor.end()
-        self.pages, self.chunks = References(pages, cursor.what), References(chunks, cursor.what)
+        pages, chunks = references_of(references, what)
+        named = f"{what}, references"
+        self.pages, self.chunks = References(pages, named), References(chunks, named)
         self.what, cursor = what, Cursor(body, what)
         self.level, self.space = cursor.u8(), one_of(cursor.u8(), (PATHS, OPAQUE, OFFSETS), "key space")
         need(self.level <= LEVEL_MAX, f"{what}: level {self.level}")

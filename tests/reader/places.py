@@ -26,6 +26,7 @@ PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in (
     (WAL, f"wal/{NUMBER}/{SHORT}-{NUMBER}/([0-9A-Za-z_][0-9A-Za-z._]{{0,63}})"),
     (EVIDENCE, f"evidence/{ID}/{NUMBER}"),
 )]
+DOMAIN = re.compile("domains/([a-z0-9][a-z0-9._-]{0,62})/")
 
 
 class Place(NamedTuple):
@@ -38,6 +39,8 @@ class Place(NamedTuple):
     member: Optional[bytes] = None
     session: Optional[bytes] = None
     pack: Optional[bytes] = None
+    timeline: Optional[str] = None
+    file: Optional[str] = None
 
     @property
     def owner(self):
@@ -53,6 +56,12 @@ def pack_name(pack):
     ordinal = int.from_bytes(pack[33:], "little")
     last = f"{pack[:16].hex()}-{pack[16:32].hex()}-{ordinal:08x}"
     return f"packs/{'data' if pack[32] == 1 else 'tree'}/{hash(last.encode())[:1].hex()}/{last}"
+
+
+def domain_of(name):
+    """The domain that a name lies in, or None (6.5)."""
+    match = DOMAIN.match(name)
+    return match and match[1]
 
 
 def parse(name):
@@ -91,7 +100,8 @@ def _pack(kind, name, parts):
 
 
 def _wal(kind, name, parts):
-    return Place(kind, name, hash16(name.encode()))
+    system, timeline, history, file = parts
+    return Place(kind, name, hash16(name.encode()), timeline=f"{system}/{timeline}-{history}", file=file)
 
 
 def _evidence(kind, name, parts):

@@ -8,7 +8,8 @@
     reader.py evidence REPOSITORY                  the records of drills and of who read
     reader.py vectors FOLDER                       computes the vectors of the format anew
 
-REPOSITORY is a folder. The password is in HOLDFAST_PASSWORD, or HOLDFAST_KEY_FILE names a key file.
+REPOSITORY is a folder, or that of a domain in one (REPOSITORY/domains/NAME). `check` works with every role's key, and
+says how far: a writer's or a maintainer's opens no contents, a log reader's logs alone. The password is in HOLDFAST_PASSWORD, or HOLDFAST_KEY_FILE names a key file.
 With requirements.txt installed nothing else is needed: no holdfast, and no source but these files.
 It is slow, keeps to the letter, and writes nothing but what it restores.
 """
@@ -16,11 +17,10 @@ It is slow, keeps to the letter, and writes nothing but what it restores.
 import os
 import sys
 
-from audit import Audit, log_content
+from audit import Audit, counting_log, log_content
 from notation import Refused, escape, need
 from pages import KINDS
-from places import EVIDENCE, parse
-from records import evidence
+from places import WAL, parse
 from repository import Folder, Repository
 from restore import Restore
 
@@ -34,8 +34,14 @@ def opened(path):
     return Repository(Folder(path), os.environb[b"HOLDFAST_PASSWORD"])
 
 
-def snapshots(path):
+def seen(path):
     repository = opened(path)
+    need(repository.newest_bundle.k_ref, "this key fetches logs and sees nothing else")
+    return repository
+
+
+def snapshots(path):
+    repository = seen(path)
     for found in repository.snapshots:
         if found.id not in repository.hidden:
             stated = found.commit.summary
@@ -45,7 +51,7 @@ def snapshots(path):
 
 def list_all(path):
     """Snapshot, kind, size, digest and path: as the golden repository's list has them (21)."""
-    repository, lines = opened(path), []
+    repository, lines = seen(path), []
     for snapshot in repository.snapshots:
         for key, entry in repository.entries(snapshot):
             for _ in repository.content(entry) if entry.digest else ():
@@ -62,11 +68,13 @@ def check(path):
     audit.run()
     for note in repository.notes:
         print(f"note: {note}")
+    if not repository.reads:
+        print("this key opens no contents: checked is what it sees")
     print(f"{sum(audit.counts.values())} objects, {len(repository.snapshots)} snapshots: as FORMAT.md says")
 
 
 def restore(path, id, target):
-    repository = opened(path)
+    repository = seen(path)
     found = [snapshot for snapshot in repository.snapshots if snapshot.id.hex().startswith(id)]
     need(len(found) == 1, f"{len(found)} snapshots have this id")
     Restore(repository, target, lambda line: print(line, file=sys.stderr)).run(found[0])
@@ -74,16 +82,17 @@ def restore(path, id, target):
 
 def log(path, name):
     place = parse(name)
-    need(place is not None, f"{name}: is the name of nothing")
-    sys.stdout.buffer.write(log_content(opened(path), place))
+    need(place is not None and place.kind == WAL, f"{name}: is the name of no log segment")
+    repository = opened(path)
+    sys.stdout.buffer.write(log_content(repository, place, counting_log(repository, place)))
 
 
 def list_evidence(path):
-    repository = opened(path)
-    for place in repository.of_kind(EVIDENCE):
-        found = repository.signed(place, (1, 2, 3, 4))
-        record = evidence(found, repository.k_ref(found))
-        print(f"{place.name} {record.kind} {record.text.decode('utf-8', 'replace')}")
+    repository = seen(path)
+    for place, record, error in repository.evidence():
+        said = f"{record.kind} {record.text.decode('utf-8', 'replace')}" if record else f"cannot be read: {error}"
+        since = " (its member was removed since)" if place.member in repository.members.removed else ""
+        print(f"{place.name} {said}{since}")
 
 
 def vectors(folder):

@@ -1,5 +1,6 @@
 """Roots, lists and snapshot segments (FORMAT.md 13)."""
 
+import re
 from typing import NamedTuple
 
 from notation import Cursor, need, one_of
@@ -35,10 +36,28 @@ class KnownLog(NamedTuple):
     others: list
 
 
+WHOLE, PIECE = re.compile("[0-9A-F]{24}"), re.compile(r"(.+)\.(0|[1-9][0-9]*)")
+
+
 class CutOffs(NamedTuple):
     """How far evidence and logs of removed members count: {member: (records, hash of the last)}; a known log or None."""
     members: dict
     log: object
+
+    def knows_log(self, timeline, file):
+        """Whether a log object that such a member wrote counts: `file` with its piece, as in the name."""
+        if self.log is None:
+            return True
+        known = [known for known in self.log if known.timeline == timeline]
+        return any(self._has(one, file) for one in known)
+
+    @staticmethod
+    def _has(known, file):
+        if WHOLE.fullmatch(file) and any(first <= file <= last for first, last in known.ranges):
+            return True
+        piece = PIECE.fullmatch(file)
+        return (file, 0) in known.others or piece is not None and any(
+            name == piece[1] and int(piece[2]) < pieces for name, pieces in known.others)
 
 
 class Root:

@@ -50,6 +50,12 @@ class NeededLog(NamedTuple):
     segment_bytes: int
 
 
+class SaidBy(NamedTuple):
+    """Whose words a summary is that an owner passed on."""
+    member: bytes
+    received: tuple
+
+
 class Summary(NamedTuple):
     stream: bytes
     host: str
@@ -66,6 +72,7 @@ class Summary(NamedTuple):
     space: int
     superseded: list
     log: object
+    said_by: object
 
 
 def summary(cursor):
@@ -81,9 +88,12 @@ def summary(cursor):
     need(len(known.get(1, bytes(16))) == 16 and len(known.get(2, bytes(32))) == 32, f"{cursor.what}: tags")
     need(len(known.get(3, bytes(36))) == 36, f"{cursor.what}: the log that it needs")
     log = NeededLog(*struct.unpack("<QIQQQ", known[3])) if 3 in known else None
+    need(len(known.get(4, bytes(28))) == 28, f"{cursor.what}: whose words it is")
+    said_by = SaidBy(known[4][:16], struct.unpack("<qI", known[4][16:])) if 4 in known else None
+    need(said_by is None or said_by.received[1] < 10**9, f"{cursor.what}: when its words were first seen")
     cursor.end()
     return Summary(stream, host, kind, label, paths, tags, *times, counts, is_incomplete, problems, root, space,
-                   superseded, log)
+                   superseded, log, said_by)
 
 
 class Commit(NamedTuple):
@@ -97,7 +107,7 @@ class Commit(NamedTuple):
 
 
 def end(found, k_ref, meta_secret):
-    """A commit, or the reason of an abort. `meta_secret` gives that of a session row."""
+    """A commit, or the reason of an abort. `meta_secret` gives that of a session row; None without a key for it."""
     if one_of(found.body.u8(), (COMMIT, ABORT), f"{found.what}: outcome") == ABORT:
         reason = found.section(k_ref, "abort").data.decode("utf-8", "replace")
         found.finish()
@@ -106,7 +116,8 @@ def end(found, k_ref, meta_secret):
     stated = summary(found.section(k_ref, "summary"))
     row = session_row(found.body)
     need(set(row.secrets) == {1, 2}, f"{found.what}: a commit has both secrets")
-    opened = details(found.section(meta_secret(row), "details"))
+    secret = meta_secret(row)
+    opened = details(found.section(secret, "details")) if secret else found.body.bytes32() and None
     found.finish()
     return Commit(hash, deltas, pinned, stated, row, opened)
 

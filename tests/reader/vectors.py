@@ -176,7 +176,7 @@ def check_sections(book):
     # A plaintext is a flag, then the payload; frames are taken as they are stored.
     for name, payload in (("empty", b""), ("raw", b"abc"), ("compressed", bytes([7]) * 5000)):
         sealed = Cursor(book.bytes(name), name).bytes32()
-        need(open_section(K_REF, head, "begin", sealed, name) == payload, f"section {name}")
+        need(open_section(K_REF, head, "begin", sealed, name, len(sealed)) == payload, f"section {name}")
         need(reseal(K_REF, head, "begin", sealed) == sealed, f"section {name}: sealed otherwise")
         need(payload == bytes([7]) * 5000 or seal_section(K_REF, head, "begin", b"\0" + payload) == sealed, name)
     book.same("public key of the signer", signing_public(SEED))
@@ -408,6 +408,8 @@ def check_session_objects(book):
     commit = sessions.end(opened(book.bytes("7 end, commit that needs a log"), 7), K_REF, lambda row: META_SECRET)
     need(commit.summary.log == sessions.NeededLog(9, 1, 5, 6, 16 << 20), "log that is needed")
     need(commit.summary.kind == "postgres", "kind of a summary with a log")
+    commit = sessions.end(opened(book.bytes("7 end, commit of another's words"), 7), K_REF, lambda row: META_SECRET)
+    need(commit.summary.said_by == sessions.SaidBy(b"\x66" * 16, (1_700_000_100, 6)), "whose words it is")
     reason = sessions.end(opened(book.bytes("7 end, abort"), 7), K_REF, None)
     need(reason == "its process is gone", "abort")
 
@@ -415,7 +417,7 @@ def check_session_objects(book):
 def check_summary(summary):
     expected = sessions.Summary(
         b"\x71" * 16, "host", "files", "shop/tree", [b"/srv/\xff", b"/etc"], ["a", "b"], (1_700_000_000, 1),
-        (1_700_000_060, 2), tuple(range(1, 12)), True, 1, b"\x72" * 32, 0, [b"\x74" * 16], None)
+        (1_700_000_060, 2), tuple(range(1, 12)), True, 1, b"\x72" * 32, 0, [b"\x74" * 16], None, None)
     need(summary == expected, "summary")
 
 

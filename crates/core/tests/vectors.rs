@@ -47,7 +47,7 @@ use holdfast_core::root::{
 };
 use holdfast_core::segment::IndexSegment;
 use holdfast_core::session::{
-    Begin, Commit, Counts, Details, End, LogSpan, Pins, Process, Published, RecordedProblem, Summary,
+    Begin, Commit, Counts, Details, End, LogSpan, Pins, Process, Published, RecordedProblem, SaidBy, Summary,
 };
 use holdfast_core::wire::{Reader, Tag, Writer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -554,6 +554,7 @@ fn summary() -> Summary {
         supersedes: vec![SessionId([0x74; 16])],
         origin: None,
         log: None,
+        said_by: None,
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }
@@ -603,9 +604,14 @@ fn objects_of_sessions() {
     let of_cluster = Summary { kind: "postgres".into(), log: Some(log), ..summary() };
     let with_log =
         Commit::new(of_cluster, session_row(), &details(), &head, &secrets().meta, [0x75; 32], objects);
+    let said = SaidBy { member: MemberId([0x66; 16]), received: Time { seconds: 1_700_000_100, nanos: 6 } };
+    let passed_on = Summary { said_by: Some(said), ..summary() };
+    let passed_on =
+        Commit::new(passed_on, session_row(), &details(), &head, &secrets().meta, [0x75; 32], objects);
     for (name, end) in [
         ("7 end, commit", End::Commit(Box::new(commit))),
         ("7 end, commit that needs a log", End::Commit(Box::new(with_log))),
+        ("7 end, commit of another's words", End::Commit(Box::new(passed_on))),
         ("7 end, abort", End::Abort { reason: "its process is gone".into() }),
     ] {
         let (head, body) = object(&mut book, name, &end.encode(&head, &k_ref, &signer()));

@@ -306,6 +306,8 @@ impl Enemy {
 
 #[path = "adversary_name_tests.rs"]
 mod names;
+#[path = "adversary_copy_tests.rs"]
+mod passed_on;
 
 fn at(seconds: i64) -> Time {
     Time { seconds, nanos: 0 }

@@ -52,6 +52,33 @@ impl Repository {
         }
     }
 
+    /// Whose words a snapshot is; none if an owner's.
+    pub(crate) fn author_of(&self, snapshot: &Snapshot) -> Option<MemberId> {
+        snapshot.author(self.is_owner(snapshot.member))
+    }
+
+    /// Whether who signed a snapshot, or whose words it is, was removed.
+    pub(crate) fn is_of_removed(&self, snapshot: &Snapshot) -> bool {
+        self.is_removed(snapshot.member)
+            || self.author_of(snapshot).is_some_and(|author| self.is_removed(author))
+    }
+
+    /// Whether what a snapshot says of files is as good as our own word.
+    pub(crate) fn believes(&self, snapshot: &Snapshot) -> bool {
+        self.author_of(snapshot).is_none_or(|author| self.trusts(author))
+    }
+
+    /// Which member here, no owner, made the tree of a snapshot. An owner who copied it from elsewhere made it
+    /// anew; one who changed its tags vouches for nothing in it.
+    pub(crate) fn maker_of(&self, snapshot: &Snapshot) -> Option<MemberId> {
+        self.author_of(snapshot).filter(|author| self.standing().members.known(*author).is_some())
+    }
+
+    /// Whether somebody whom we trust made the tree of a snapshot: then it is here as it names it.
+    pub(crate) fn trusts_tree(&self, snapshot: &Snapshot) -> bool {
+        self.trusts(snapshot.member) && self.maker_of(snapshot).is_none_or(|maker| self.trusts(maker))
+    }
+
     /// A delta that speaks of what is not its author's.
     pub(crate) fn presumption(&self, delta: &str, member: MemberId) -> Damage {
         let what = format!(
@@ -67,9 +94,12 @@ impl View {
     /// The newest snapshot of a stream that a new one may be compared with: contents that it names
     /// are taken as known, so it has to be of somebody whose word counts for us.
     pub(crate) fn parent_of(&self, stream: StreamId, repository: &Repository) -> Option<Snapshot> {
-        let is_parent =
-            |snapshot: &Snapshot| snapshot.summary.stream == stream && repository.trusts(snapshot.member);
-        self.snapshots().into_iter().rfind(is_parent)
+        self.newest_of(stream, |snapshot| repository.believes(snapshot))
+    }
+
+    /// The newest snapshot of a stream that fits.
+    pub(crate) fn newest_of(&self, stream: StreamId, fits: impl Fn(&Snapshot) -> bool) -> Option<Snapshot> {
+        self.snapshots().into_iter().rfind(|snapshot| snapshot.summary.stream == stream && fits(snapshot))
     }
 
     /// Leaves out sessions whose id says that it is another member's: two with one id would stand in for each other.

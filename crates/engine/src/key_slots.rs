@@ -260,7 +260,8 @@ pub async fn remove_key(
     Ok(RemovedKey { removed: target, in_use, replaced: was.id, was_removed, stays })
 }
 
-/// Whose last key it is that a person means, if another member's: with it the member is to go.
+/// Whose last key it is that a person means, if another member's: with it the member is to go. Any key of
+/// one that was removed is such: what is left of it says that its removal was cut off.
 ///
 /// # Errors
 /// There is no such key, there are several, or the store failed.
@@ -268,7 +269,10 @@ pub async fn last_slot_of(repository: &Repository, text: &str) -> Result<Option<
     let ids = slot_ids(repository).await?;
     let target = find(&ids, text)?;
     let member = member_of(repository, target).await?;
-    only_slot_of(repository, &ids, target, member).await
+    match member.filter(|member| repository.is_removed(*member)) {
+        Some(removed) => Ok(Some(removed)),
+        None => only_slot_of(repository, &ids, target, member).await,
+    }
 }
 
 /// Whose a slot says it is, if it can be read.

@@ -534,6 +534,7 @@ impl Crafted {
             supersedes,
             origin: None,
             log: None,
+            said_by: None,
             unknown: Vec::new(),
         };
         self.session.commit(summary, &Details::default()).await.unwrap()

@@ -294,9 +294,13 @@ fn a_listing_that_leaves_one_session_out_frees_nothing_of_it() {
         for ends in [true, false] {
             let (world, ..) = maintained().await;
             let repository = world.open().await;
-            let mut source = ModelSource::new(&tree(4));
+            let mut many = tree(4);
+            for at in 0..10 {
+                many.put(&format!("large/{at}"), Node::file(noise(900 + at, 300_000)));
+            }
+            let mut source = ModelSource::new(&many);
             if !ends {
-                source = source.failing_after(3).batches_of(1);
+                source = source.failing_after(9).batches_of(1);
             }
             let ended = world.backup_with(&repository, source, &World::bare()).await;
             assert_eq!(ended.is_ok(), ends);

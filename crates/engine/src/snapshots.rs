@@ -17,7 +17,7 @@ use crate::view::View;
 use holdfast_core::entry::{Entry, Time};
 use holdfast_core::id::{ChunkId, MemberId, SessionId, StreamId};
 use holdfast_core::name::{PackClass, SessionName};
-use holdfast_core::session::{Details, End, Summary};
+use holdfast_core::session::{Details, End, SaidBy, Summary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A snapshot that ends so much later than now was made by a clock that was wrong, or this one is.
@@ -47,6 +47,12 @@ impl Snapshot {
     #[must_use]
     pub const fn is_ahead(&self, now: Time) -> bool {
         is_ahead(self.summary.end, now)
+    }
+
+    /// Whose words it is; none if an owner's. Who takes another's snapshot over, in a copy or with other
+    /// tags, signs what that one said; that it was said by somebody else is believed of owners alone.
+    pub(crate) fn author(&self, signer_is_owner: bool) -> Option<MemberId> {
+        if signer_is_owner { self.summary.said_by.map(|said| said.member) } else { Some(self.member) }
     }
 
     pub(crate) fn name(&self) -> SessionName {
@@ -135,6 +141,28 @@ impl View {
         self.may_tell(by.member, old.member) && by.id != old.id && by.summary.stream == old.summary.stream
     }
 
+    /// What a snapshot took the place of and may; of what is gone only an owner's word counts.
+    pub(crate) fn replaced_by(
+        &self,
+        by: &Snapshot,
+        committed: &BTreeMap<SessionId, Snapshot>,
+    ) -> Vec<SessionId> {
+        let may = |id: &&SessionId| match committed.get(id) {
+            Some(old) => self.may_supersede(by, old),
+            None => self.owners.contains(&by.member),
+        };
+        by.summary.supersedes.iter().filter(may).copied().collect()
+    }
+
+    /// Whose words somebody passes on who takes a snapshot over; none if an owner's.
+    pub(crate) fn said_by(&self, snapshot: &Snapshot, is_owners: bool, now: Time) -> Option<SaidBy> {
+        if is_owners {
+            return snapshot.summary.said_by;
+        }
+        let row = self.catalogued.iter().find(|row| row.session == snapshot.id);
+        Some(SaidBy { member: snapshot.member, received: row.map_or(now, |row| row.received) })
+    }
+
     /// What counts in the place of a snapshot: itself, or what took its place; several, if that was
     /// done at once.
     pub(crate) fn current<'a>(&self, shown: &'a [Snapshot], id: SessionId) -> Vec<&'a Snapshot> {
@@ -210,7 +238,7 @@ pub async fn resolve(
     let reader =
         if path.is_empty() { Reader::of_refs(repository, view) } else { Reader::new(repository, view) }?;
     let (of_removed, found): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|snapshot| repository.is_removed(snapshot.member));
+        found.into_iter().partition(|snapshot| repository.is_of_removed(snapshot));
     let (mut lookup, mut damage) = (Lookup::new(&reader, path), None);
     let mut candidates = newest_of_streams(ctx, repository, &mut lookup, found, &mut damage).await?;
     // Whoever was removed may have been false: what it left is for where nobody else has any.
@@ -219,7 +247,7 @@ pub async fn resolve(
         for found in &candidates {
             let what = format!(
                 "only {}, which was removed, has backed this up: see that it was not removed for what it stored",
-                repository.name_of(found.snapshot.member)
+                repository.name_of(repository.author_of(&found.snapshot).unwrap_or(found.snapshot.member))
             );
             ctx.monitor.on(&Event::Warning(&what));
         }
@@ -263,9 +291,9 @@ async fn newest_of_streams(
 /// writer beside owners is what a fleet looks like; of several each has its own newest, and nobody
 /// but a person can tell which is meant.
 fn sides(ctx: &Ctx, repository: &Repository, snapshots: Vec<Snapshot>) -> Vec<Vec<Snapshot>> {
-    let is_owner = |snapshot: &Snapshot| repository.is_owner(snapshot.member);
-    let others = snapshots.iter().filter(|snapshot| !is_owner(snapshot));
-    let writers: BTreeSet<MemberId> = others.map(|snapshot| snapshot.member).collect();
+    let author = |snapshot: &Snapshot| repository.author_of(snapshot);
+    let is_owner = |snapshot: &Snapshot| author(snapshot).is_none();
+    let writers: BTreeSet<MemberId> = snapshots.iter().filter_map(author).collect();
     if writers.len() < 2 {
         let newest = snapshots.last().filter(|newest| !is_owner(newest) && snapshots.iter().any(is_owner));
         if let Some(newest) = newest {
@@ -274,14 +302,14 @@ fn sides(ctx: &Ctx, repository: &Repository, snapshots: Vec<Snapshot>) -> Vec<Ve
                  did not get a key of its own, it is false",
                 newest.summary.label,
                 newest.summary.host,
-                repository.name_of(newest.member)
+                repository.name_of(author(newest).unwrap_or(newest.member))
             );
             ctx.monitor.on(&Event::Warning(&what));
         }
         return vec![snapshots];
     }
     let of = |writer: &MemberId| {
-        let is_of = |snapshot: &&Snapshot| snapshot.member == *writer || is_owner(snapshot);
+        let is_of = |snapshot: &&Snapshot| author(snapshot).is_none_or(|author| author == *writer);
         snapshots.iter().filter(is_of).cloned().collect()
     };
     writers.iter().map(of).collect()

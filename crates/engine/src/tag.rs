@@ -102,7 +102,7 @@ async fn join_rivals(
         let mut waits = false;
         for tagged in done.iter_mut() {
             let Some(own) = shown.iter().find(|snapshot| Some(snapshot.id) == tagged.new) else { continue };
-            let others = rivals(&shown, own);
+            let others = rivals(repository, &shown, own);
             // The one with the lower id goes first; whoever does not come is not waited for twice.
             if others.iter().any(|other| other.id < own.id) && round % 2 == 0 {
                 waits = true;
@@ -135,7 +135,7 @@ async fn tag_one(
         let what = format!("snapshot {} was removed meanwhile", snapshot.id);
         return Err(Error::new(ErrorKind::Conflict, what));
     };
-    let others: Vec<Snapshot> = rivals(&shown, &current);
+    let others: Vec<Snapshot> = rivals(repository, &shown, &current);
     if others.is_empty() && change.apply(&current.summary.tags) == current.summary.tags {
         return Ok(Tagged { old: snapshot.id, new: None, tags: current.summary.tags });
     }
@@ -143,13 +143,15 @@ async fn tag_one(
     Ok(Tagged { old: snapshot.id, ..tagged })
 }
 
-/// Others of the same tree that take the place of what this one does.
-fn rivals(shown: &[Snapshot], own: &Snapshot) -> Vec<Snapshot> {
+/// Others of the same tree, by the word of the same, that take the place of what this one does.
+fn rivals(repository: &Repository, shown: &[Snapshot], own: &Snapshot) -> Vec<Snapshot> {
+    let author = repository.author_of(own);
     let mine: HashSet<_> = own.summary.supersedes.iter().collect();
     let is_rival = |other: &&Snapshot| {
         other.id != own.id
             && other.summary.root == own.summary.root
             && other.summary.stream == own.summary.stream
+            && repository.author_of(other) == author
             && other.summary.supersedes.iter().any(|id| mine.contains(id))
     };
     shown.iter().filter(is_rival).cloned().collect()
@@ -166,9 +168,15 @@ async fn succeed(
 ) -> Result<Tagged> {
     let details = details(ctx, repository, snapshot).await?;
     let tags = change.apply(&joined_tags(view, snapshot, rivals));
+    let is_owners = repository.is_owner(snapshot.member);
     let summary = Summary {
         tags: tags.clone(),
-        supersedes: superseded(std::iter::once(snapshot).chain(rivals)),
+        supersedes: superseded(view, std::iter::once(snapshot).chain(rivals)),
+        said_by: view.said_by(snapshot, is_owners, ctx.clock.now()),
+        // What is open must not look lost because somebody named it.
+        parent: snapshot.summary.parent.filter(|id| is_owners || view.committed().contains_key(id)),
+        // That it is a copy of what was made here nobody says but an owner.
+        origin: snapshot.summary.origin.filter(|origin| is_owners || origin.repository != repository.id()),
         ..snapshot.summary.clone()
     };
     let options = SessionOptions {
@@ -202,9 +210,10 @@ fn joined_tags(view: &View, snapshot: &Snapshot, rivals: &[Snapshot]) -> Vec<Str
     tags.into_iter().filter(|tag| kept(tag)).cloned().collect()
 }
 
-/// All that a successor takes the place of: those it is made of, and what they took the place of.
-fn superseded<'a>(old: impl Iterator<Item = &'a Snapshot>) -> Vec<SessionId> {
-    let all = old.flat_map(|old| old.summary.supersedes.iter().copied().chain([old.id]));
+/// All that a successor takes the place of: those it is made of, and what they took the place of and might.
+fn superseded<'a>(view: &View, old: impl Iterator<Item = &'a Snapshot>) -> Vec<SessionId> {
+    let committed = view.committed();
+    let all = old.flat_map(|old| view.replaced_by(old, &committed).into_iter().chain([old.id]));
     all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

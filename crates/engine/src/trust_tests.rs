@@ -68,6 +68,7 @@ async fn committed(mut session: Session) -> SessionId {
         supersedes: Vec::new(),
         origin: None,
         log: None,
+        said_by: None,
         unknown: Vec::new(),
     };
     session.commit(summary, &Details::default()).await.unwrap()

@@ -9,19 +9,19 @@ use std::fs;
 use std::process::Command;
 
 /// The program with the key file of a member, on a host of its own.
-fn by(world: &World, name: &str) -> Command {
+pub(crate) fn by(world: &World, name: &str) -> Command {
     let mut command = world.command();
     command.env_remove("HOLDFAST_PASSWORD").env("HOLDFAST_KEY_FILE", world.path(format!("{name}.key")));
     command.env("HOLDFAST_CACHE_DIR", world.path(format!("cache of {name}")));
     command
 }
 
-fn run_by(world: &World, name: &str, words: &[Word<'_>]) -> Ran {
+pub(crate) fn run_by(world: &World, name: &str, words: &[Word<'_>]) -> Ran {
     world.run_as(&mut by(world, name), words)
 }
 
 /// Admits a member; returns what was said of it.
-fn admit(world: &World, role: &str, name: &str) -> Value {
+pub(crate) fn admit(world: &World, role: &str, name: &str) -> Value {
     let key = world.path(format!("{name}.key"));
     let byte = name.bytes().fold(1, u8::wrapping_add);
     fs::write(&key, [byte; 48]).unwrap();
@@ -32,7 +32,7 @@ fn admit(world: &World, role: &str, name: &str) -> Value {
     line
 }
 
-fn member_of(line: &Value) -> String {
+pub(crate) fn member_of(line: &Value) -> String {
     line["member"].as_str().unwrap().to_owned()
 }
 
@@ -44,7 +44,7 @@ fn source(world: &World, name: &str) -> std::path::PathBuf {
     source
 }
 
-fn backup_by(world: &World, name: &str, source: &std::path::Path) -> String {
+pub(crate) fn backup_by(world: &World, name: &str, source: &std::path::Path) -> String {
     let words: [Word<'_>; 5] = [&"--json", &"backup", &source, &"--host", &name];
     let ran = run_by(world, name, &words).ends(0);
     lines(&ran, "summary")[0]["snapshot_id"].as_str().unwrap().to_owned()

@@ -4,8 +4,10 @@
 use super::compare::same;
 use super::evidence::{append, drill};
 use super::forget::{back_up_at, listed};
+use super::log::{cluster, segment};
+use super::members::{admit, backup_by, by, member_of, run_by};
 use super::tree::{make_node, noise, ordinary, prose, put, put_sparse, set_time, set_xattr};
-use super::world::World;
+use super::world::{Word, World, run_tool};
 use holdfast_tests::python::{printed, reader};
 use holdfast_tests::root;
 use rustix::fs::FileType;
@@ -13,7 +15,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PASSWORD: &str = "correct horse";
@@ -124,12 +126,7 @@ fn a_repository_of_this_program_is_as_the_page_says() {
 
     let said = printed(&mut run("check", &[&world.repo], PASSWORD));
     assert!(said.ends_with(": as FORMAT.md says\n") && !said.contains("note:"), "{said}");
-    let mut shown = listed(&world);
-    shown.sort();
-    let found = printed(&mut run("snapshots", &[&world.repo], PASSWORD));
-    let mut ids: Vec<_> = found.lines().map(|line| line[..32].to_owned()).collect();
-    ids.sort();
-    assert_eq!(ids, shown);
+    let shown = assert_same_snapshots(&world);
     let all = printed(&mut run("list", &[&world.repo], PASSWORD));
     assert_eq!(files_listed(&all, &shown), files_of(&world, &shown));
 
@@ -140,6 +137,17 @@ fn a_repository_of_this_program_is_as_the_page_says() {
     let evidence = printed(&mut run("evidence", &[&world.repo], PASSWORD));
     assert!(evidence.contains("drill"), "{evidence}");
     refuses_what_was_changed(&world);
+}
+
+/// That both show the same snapshots; their ids, ascending.
+fn assert_same_snapshots(world: &World) -> Vec<String> {
+    let mut shown = listed(world);
+    shown.sort();
+    let found = printed(&mut run("snapshots", &[&world.repo], PASSWORD));
+    let mut ids: Vec<_> = found.lines().map(|line| line[..32].to_owned()).collect();
+    ids.sort();
+    assert_eq!(ids, shown);
+    shown
 }
 
 /// One bit of a pack, then one object that is gone.
@@ -159,4 +167,161 @@ fn refuses_what_was_changed(world: &World) {
         fs::write(&place, &bytes).unwrap();
     }
     let _ = printed(&mut run("check", &[&world.repo], PASSWORD));
+}
+
+/// The reader with the key file of a member.
+fn run_with(world: &World, name: &str, verb: &str, words: &[&dyn AsRef<OsStr>]) -> Command {
+    let mut command = run(verb, words, "");
+    command.env("HOLDFAST_KEY_FILE", world.path(format!("{name}.key")));
+    command
+}
+
+/// Stores a segment of a log with the key file of a member; where it lies.
+fn push(world: &World, name: &str, place: u64) -> PathBuf {
+    let data = cluster(world, "data", 7);
+    let file = segment(&data, 1, place, 7);
+    let words: [Word<'_>; 3] = [&"wal", &"push", &Path::new("pg_wal").join(file.file_name().unwrap())];
+    world.run_as(by(world, name).current_dir(&data), &words).ends(0);
+    file
+}
+
+fn remove(world: &World, member: &str, words: &[Word<'_>]) {
+    let all = [&[&"key" as Word<'_>, &"remove", &"--member", &member], words].concat();
+    world.run(&all).ends(0);
+}
+
+fn copy(from: &Path, to: &Path) {
+    run_tool(Command::new("cp").arg("-a").arg(from).arg(to));
+}
+
+/// A repository whose members came and went: a writer and a maintainer that is removed after it pruned. Keys were
+/// given anew, there are logs, a domain, and a record of a restore. Beside it lies a copy from before the removals.
+fn of_members() -> (World, PathBuf) {
+    let world = World::new();
+    let (own, hosts) = (world.path("own"), world.path("hosts"));
+    ordinary(&own, 12, 1);
+    ordinary(&hosts, 12, 2);
+    let [writer, maintainer] = ["writer", "maintainer"].map(|role| member_of(&admit(&world, role, role)));
+    for (role, name) in [("reader", "reader"), ("writer", "stays"), ("reader:wal", "logs")] {
+        admit(&world, role, name);
+    }
+    let first = back_up_at(&world, &own, "2026-01-01T12:00:00Z", &[]);
+    backup_by(&world, "writer", &hosts);
+    put(own.join("folder 0/file 3"), prose(11, 9000));
+    let second = back_up_at(&world, &own, "2026-01-02T12:00:00Z", &[]);
+    world.run(&[&"forget", &first]).ends(0);
+    run_by(&world, "maintainer", &[&"prune", &"--max-unused", &"0"]).ends(0);
+    push(&world, "writer", 3);
+    let target = world.path("audited");
+    run_by(&world, "reader", &[&"restore", &second, &"--target", &target, &"--reason", &"an audit"]).ends(0);
+    world.run(&[&"init", &"--domain", &"tenant"]).ends(0);
+    world.run(&[&"--domain", &"tenant", &"backup", &hosts]).ends(0);
+    world.run(&[&"key", &"rotate"]).ends(0);
+    put(hosts.join("later"), prose(12, 20_000));
+    backup_by(&world, "writer", &hosts);
+    let thief = world.path("thief");
+    copy(&world.repo, &thief);
+    remove(&world, &writer, &[&"--rotate"]);
+    run_by(&world, "maintainer", &[&"prune", &"--max-unused", &"0"]).ends(0);
+    remove(&world, &maintainer, &[]);
+    backup_by(&world, "stays", &hosts);
+    push(&world, "stays", 4);
+    world.backup(&own);
+    (world, thief)
+}
+
+#[test]
+fn what_removed_members_left_counts_as_the_page_says() {
+    let (world, thief) = of_members();
+    let own = world.path("own");
+    let latest = world.backup(&own)["snapshot_id"].as_str().unwrap().to_owned();
+    let said = printed(&mut run("check", &[&world.repo], PASSWORD));
+    assert!(said.ends_with(": as FORMAT.md says\n") && !said.contains("note:"), "{said}");
+    let shown = assert_same_snapshots(&world);
+    let all = printed(&mut run("list", &[&world.repo], PASSWORD));
+    assert_eq!(files_listed(&all, &shown), files_of(&world, &shown));
+    let domain = world.repo.join("domains/tenant");
+    let said = printed(&mut run("check", &[&domain], PASSWORD));
+    assert!(said.ends_with(" 1 snapshots: as FORMAT.md says\n") && !said.contains("note:"), "{said}");
+    let target = world.path("restored");
+    let _ = printed(&mut run_with(&world, "reader", "restore", &[&world.repo, &latest, &target]));
+    same(&own, &target.join(own.strip_prefix("/").unwrap()));
+    let evidence = printed(&mut run("evidence", &[&world.repo], PASSWORD));
+    assert!(evidence.contains(" access ") && evidence.contains("an audit"), "{evidence}");
+    nothing_late_counts(&world, &thief);
+}
+
+/// What the removed writer and maintainer sign later, where they can put it.
+fn nothing_late_counts(world: &World, thief: &Path) {
+    let hosts = world.path("hosts");
+    put(hosts.join("too late"), prose(13, 30_000));
+    let late = |name: &str, words: &[Word<'_>]| {
+        let mut command = by(world, name);
+        command.env("HOLDFAST_REPOSITORY", thief).env("HOLDFAST_CACHE_DIR", world.path("cache of a thief"));
+        world.run_as(command.current_dir(world.path("data")), words).ends(0);
+    };
+    let segment = segment(&world.path("data"), 1, 5, 7);
+    late("writer", &[&"backup", &hosts, &"--host", &"writer"]);
+    late("writer", &[&"wal", &"push", &Path::new("pg_wal").join(segment.file_name().unwrap())]);
+    for name in super::world::objects(thief) {
+        let is_late =
+            ["sessions/", "index/delta/", "packs/", "wal/"].iter().any(|place| name.starts_with(place));
+        if is_late && !world.repo.join(&name).exists() {
+            put(world.repo.join(&name), fs::read(thief.join(&name)).unwrap());
+        }
+    }
+    let shown = assert_same_snapshots(world);
+    let said = printed(&mut run("check", &[&world.repo], PASSWORD));
+    assert!(said.contains(&format!(" {} snapshots: as FORMAT.md says", shown.len())), "{said}");
+    for told in [
+        "/end: its member was removed, and no root has taken it in",
+        "5: its member was removed, and no root knows it",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[test]
+fn each_role_checks_what_its_key_sees() {
+    let (world, _) = of_members();
+    for name in ["stays", "logs"] {
+        let said = printed(&mut run_with(&world, name, "check", &[&world.repo]));
+        assert!(said.contains("opens no contents") && said.ends_with(": as FORMAT.md says\n"), "{said}");
+    }
+    let said = printed(&mut run_with(&world, "reader", "check", &[&world.repo]));
+    assert!(!said.contains("opens no contents") && said.ends_with(": as FORMAT.md says\n"), "{said}");
+    let logs = world.objects().into_iter().filter(|name| name.starts_with("wal/")).collect::<Vec<_>>();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    for (log, place) in logs.iter().zip([3, 4]) {
+        let said = run_with(&world, "logs", "log", &[&world.repo, log]).output().unwrap();
+        assert_eq!(said.stdout, fs::read(segment(&world.path("data"), 1, place, 7)).unwrap(), "{log}");
+    }
+    let said = run_with(&world, "logs", "snapshots", &[&world.repo]).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stderr).contains("sees nothing else"), "{said:?}");
+    let said = run_with(&world, "writer", "check", &[&world.repo]).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no key slot opens"), "{said:?}");
+}
+
+#[test]
+fn a_stolen_writer_changes_nothing_and_is_told_of() {
+    let (world, _) = of_members();
+    let key = world.path("stays.key");
+    let said = printed(reader("lies.py", PASSWORD).arg(&world.repo).arg(key));
+    assert_eq!(said, "7 lies of a writer: all told\n");
+}
+
+#[test]
+fn nobody_opens_a_domain_that_was_shredded() {
+    let (world, _) = of_members();
+    let (domain, kept) = (world.repo.join("domains/tenant"), world.path("kept"));
+    copy(&domain, &kept);
+    let words: [Word<'_>; 6] = [&"shred", &"tenant", &"--confirm", &"tenant", &"--reason", &"over"];
+    world.run(&words).ends(0);
+    let _ = fs::remove_dir_all(&domain);
+    copy(&kept, &domain);
+    put(domain.join("shredded"), b"put back");
+    let said = run("check", &[&domain], PASSWORD).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stderr).contains("this domain was shredded"), "{said:?}");
+    let said = printed(&mut run("check", &[&world.repo], PASSWORD));
+    assert!(!said.contains("note:"), "{said}");
 }

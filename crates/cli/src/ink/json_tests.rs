@@ -32,6 +32,7 @@ fn snapshot() -> Snapshot {
         supersedes: Vec::new(),
         origin: None,
         log: None,
+        said_by: None,
         unknown: Vec::new(),
     };
     Snapshot { id: SessionId([0xab; 16]), member: MemberId([3; 16]), epoch: 0, summary }

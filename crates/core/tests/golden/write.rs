@@ -711,6 +711,7 @@ impl Session {
             supersedes: parent.into_iter().collect(),
             origin: None,
             log: None,
+            said_by: None,
             unknown: vec![],
         };
         let problem = RecordedProblem { path: b"/golden/secret".to_vec(), what: "permission denied".into() };

@@ -260,7 +260,7 @@ async fn attempt(
     };
     let problems = driven.problems;
     // What another member says that it has is no reason to keep nothing.
-    let by_trusted = past.parent.as_ref().is_some_and(|parent| repository.trusts(parent.member));
+    let by_trusted = past.parent.as_ref().is_some_and(|parent| repository.believes(parent));
     let skips = unchanged && by_trusted && options.skip_if_unchanged;
     if options.dry_run || skips && adopted_packs + missing_packs == 0 {
         session.abandon("nothing changed").await?;
@@ -284,6 +284,7 @@ async fn attempt(
         supersedes: Vec::new(),
         origin: None,
         log: driven.point.log,
+        said_by: None,
         unknown: Vec::new(),
     };
     let recorded = problems
@@ -474,13 +475,13 @@ async fn find_past(ctx: &Ctx, view: &View, known: &Known<'_>, options: &BackupOp
     let snapshots = view.snapshots();
     let cache = open_cache(ctx, repository, stream, options);
     let described = cache.as_ref().and_then(|cache| same_tree(view, &snapshots, cache.snapshot));
-    let described = described.filter(|described| repository.trusts(described.member));
+    let described = described.filter(|described| repository.believes(described));
     if let Some(wanted) = options.parent {
         let parent = view.current(&snapshots, wanted).last().copied().cloned().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no snapshot {wanted} to compare with"))
         })?;
-        if !repository.trusts(parent.member) {
-            let by = repository.name_of(parent.member);
+        if !repository.believes(&parent) {
+            let by = repository.name_of(repository.author_of(&parent).unwrap_or(parent.member));
             let what = format!(
                 "snapshot {wanted} is of {by}: what it names would be taken as known, and this key takes only \
                  its own word and an owner's"
@@ -541,7 +542,7 @@ impl Known<'_> {
     /// Whether a snapshot can be read, and what it says is believed: who may lie about what a file's
     /// content is must not decide what is taken over from it.
     fn reads(&self, snapshot: &Snapshot) -> bool {
-        self.repository.may(Right::Read) && self.repository.trusts(snapshot.member)
+        self.repository.may(Right::Read) && self.repository.believes(snapshot)
     }
 
     /// What the source stated when a snapshot was made, as this machine noted it.

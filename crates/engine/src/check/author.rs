@@ -48,7 +48,7 @@ fn check_streams(repository: &Repository, snapshots: &[Snapshot], report: &mut C
     let mut streams: BTreeMap<StreamId, (BTreeSet<MemberId>, &Snapshot)> = BTreeMap::new();
     for snapshot in snapshots {
         let known = streams.entry(snapshot.summary.stream).or_insert_with(|| (BTreeSet::new(), snapshot));
-        known.0.insert(snapshot.member);
+        known.0.insert(repository.author_of(snapshot).unwrap_or(snapshot.member));
     }
     for (authors, snapshot) in streams.into_values() {
         if authors.len() < 2 || authors.iter().all(|author| repository.is_owner(*author)) {
@@ -70,7 +70,7 @@ pub(super) fn name_authors(repository: &Repository, snapshots: &[Snapshot], repo
     let of_snapshot = |subject: &str| {
         let id = subject.strip_prefix("snapshot ")?;
         let named = |snapshot: &&Snapshot| id.starts_with(&snapshot.id.to_string()[..8]);
-        snapshots.iter().find(named).map(|snapshot| snapshot.member)
+        snapshots.iter().find(named).map(|snapshot| repository.author_of(snapshot).unwrap_or(snapshot.member))
     };
     for finding in report.findings.iter_mut().filter(|finding| finding.is_error) {
         let author = author_of(&finding.subject).or_else(|| of_snapshot(&finding.subject));

@@ -52,7 +52,7 @@ impl Broken {
             let alive = places.iter().filter(|place| index.state(place.pack) != PackState::Dead);
             let (lacking, sound): (Vec<_>, Vec<_>) = alive.partition(|place| self.lacks(&key, place));
             let stands_in = |lost: &Place| {
-                let by = sound.iter().filter_map(|place| author(place));
+                let by = sound.iter().filter_map(author);
                 by.into_iter().any(|copier| is_owner(copier) || Some(copier) == author(lost))
             };
             needed.extend(lacking.iter().filter(|lost| !stands_in(lost)).map(|lost| lost.pack));

@@ -28,9 +28,9 @@ pub(super) async fn check_refs(
     let mut seen: HashMap<Option<MemberId>, HashSet<ChunkKey>> = HashMap::new();
     for snapshot in snapshots.iter().rev() {
         let place = format!("snapshot {}", &snapshot.id.to_string()[..8]);
-        let member = snapshot.member;
-        let seen = seen.entry((!is_owner(member)).then_some(member)).or_default();
-        let believed = |author: MemberId| author == member || is_owner(author);
+        let made_by = reader.repository.maker_of(snapshot);
+        let seen = seen.entry(made_by).or_default();
+        let believed = |author: MemberId| made_by == Some(author) || is_owner(author);
         let mut pages = vec![snapshot.summary.root];
         pages.retain(|page| seen.insert(ChunkKey::from(page)));
         while !pages.is_empty() {

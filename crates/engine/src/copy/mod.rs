@@ -32,9 +32,9 @@ use carrier::{Carrier, Failure, Foreseen, Tried, unread};
 use holdfast_core::id::{ChunkId, SessionId, StreamId};
 use holdfast_core::keys::Role;
 use holdfast_core::name::SessionName;
-use holdfast_core::session::{Counts, Origin, Summary};
+use holdfast_core::session::{Counts, Origin, SaidBy, Summary};
 use rebuild::Names;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -126,13 +126,16 @@ pub async fn copy(
     }
     to.require(Right::BackUp)?;
     let alike = from.names_alike(to);
-    let reader = Reader::new(from, from.view().await?)?;
+    let view = from.view().await?;
+    let home = Home::of(ctx, from, &view, snapshots);
+    let reader = Reader::new(from, view)?;
     let mut run = Run {
         ctx,
         from,
         to,
         options,
         reader,
+        home,
         alike,
         foreseen: Mutex::default(),
         names: Names::default(),
@@ -200,6 +203,7 @@ struct Run<'a> {
     to: &'a Repository,
     options: &'a CopyOptions,
     reader: Reader,
+    home: Home,
     alike: bool,
     /// What a dry run would store.
     foreseen: Mutex<Foreseen>,
@@ -210,6 +214,25 @@ struct Run<'a> {
     /// Whether packs of the destination may be missing.
     suspicious: bool,
     adopted_packs: u64,
+}
+
+/// What the place that snapshots are copied from says of them, so that no claim is passed on as our own word.
+struct Home {
+    /// What each took the place of there.
+    replaced: HashMap<SessionId, Vec<SessionId>>,
+    /// Whose words each is, if not an owner's.
+    said_by: HashMap<SessionId, Option<SaidBy>>,
+}
+
+impl Home {
+    fn of(ctx: &Ctx, from: &Repository, view: &View, snapshots: &[Snapshot]) -> Self {
+        let (committed, now) = (view.committed(), ctx.clock.now());
+        let said_by = |snapshot: &Snapshot| view.said_by(snapshot, from.is_owner(snapshot.member), now);
+        Self {
+            replaced: snapshots.iter().map(|one| (one.id, view.replaced_by(one, &committed))).collect(),
+            said_by: snapshots.iter().map(|one| (one.id, said_by(one))).collect(),
+        }
+    }
 }
 
 /// The destination as a session finds it.
@@ -260,10 +283,10 @@ impl Run<'_> {
         let details = details(self.ctx, self.from, snapshot).await;
         let details = details.map_err(|error| unread(&self.reader, error))?;
         let stream = self.stream(snapshot)?;
-        let parent = view.parent_of(stream, self.to);
+        let parent = view.newest_of(stream, |there| self.to.trusts_tree(there));
         let ground = self.ground(view).await?;
         // Below a page that the parent has nothing is looked at, so that the parent has to stay.
-        let read = |old: &&Snapshot| self.to.may(Right::Read) && self.to.trusts(old.member);
+        let read = |old: &&Snapshot| self.to.may(Right::Read) && self.to.trusts_tree(old);
         let leans = self.alike && ground.whole && parent.as_ref().is_some_and(|old| read(&old));
         let session_options = SessionOptions {
             stream,
@@ -323,6 +346,7 @@ impl Run<'_> {
             parent: self.parent_there(snapshot, &shown),
             supersedes: self.superseded(snapshot, stream, &view),
             origin: Some(origin),
+            said_by: self.home.said_by.get(&snapshot.id).copied().flatten(),
             ..snapshot.summary.clone()
         };
         let name = session.name();
@@ -448,23 +472,28 @@ impl Run<'_> {
     /// The newest copy of a snapshot. Only whose word counts for us may say what it is a copy of:
     /// else somebody's claim would keep the true copy from being made.
     fn copy_of(&self, shown: &[Snapshot], origin: Origin) -> Option<SessionId> {
-        let is_copy =
-            |there: &&Snapshot| there.summary.origin == Some(origin) && self.to.trusts(there.member);
+        // Tags that an owner changed leave a claim what it was.
+        let is_told = |there: &Snapshot| match origin.repository == self.to.id() {
+            true => self.to.trusts(there.member),
+            false => self.to.trusts_tree(there),
+        };
+        let is_copy = |there: &&Snapshot| there.summary.origin == Some(origin) && is_told(there);
         shown.iter().rfind(is_copy).map(|there| there.id)
     }
 
-    /// Copies of what a snapshot took the place of (its tags were changed, say): its own copy takes
+    /// Copies of what a snapshot took the place of at home (its tags were changed, say): its own copy takes
     /// theirs.
     fn superseded(&self, snapshot: &Snapshot, stream: StreamId, view: &View) -> Vec<SessionId> {
+        let replaced = self.home.replaced.get(&snapshot.id).map_or(&[][..], Vec::as_slice);
         let before = |there: &&Snapshot| {
             let origin = there.summary.origin.filter(|origin| origin.repository == self.from.id());
             let may = there.member == self.to.member() || self.to.role() == Role::Owner;
-            let old = origin.is_some_and(|origin| snapshot.summary.supersedes.contains(&origin.snapshot));
+            let old = origin.is_some_and(|origin| replaced.contains(&origin.snapshot));
             may && old && there.summary.stream == stream
         };
         let committed = view.committed();
         let old = committed.values().filter(before);
-        let all = old.flat_map(|old| old.summary.supersedes.iter().copied().chain([old.id]));
+        let all = old.flat_map(|old| view.replaced_by(old, &committed).into_iter().chain([old.id]));
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

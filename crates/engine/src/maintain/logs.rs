@@ -22,7 +22,7 @@ use crate::snapshots::{Snapshot, details};
 use crate::view::View;
 use crate::wal::{LogCut, SegmentName, WalArchive, WalListed};
 use holdfast_core::entry::Time;
-use holdfast_core::id::SessionId;
+use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::root::WalFloor;
 use holdfast_core::session::LogSpan;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,7 @@ pub struct LogReport {
     /// Their bytes.
     pub freed_bytes: u64,
     /// Databases whose log stays whole, and why.
-    pub untouched: Vec<(u64, &'static str)>,
+    pub untouched: Vec<(u64, String)>,
 }
 
 /// Deletes what is not kept of logs.
@@ -162,15 +162,15 @@ struct User {
     is_base: bool,
     /// Whether the segment lies there that it begins in.
     has_log: bool,
-    /// Whether an owner made it.
-    is_owner: bool,
+    /// Whose words it is; none if an owner's.
+    author: Option<MemberId>,
 }
 
 /// The floors of all timelines.
 #[derive(Default)]
 struct Floors {
     rows: Vec<WalFloor>,
-    untouched: Vec<(u64, &'static str)>,
+    untouched: Vec<(u64, String)>,
 }
 
 impl Floors {
@@ -191,19 +191,15 @@ impl Floors {
                 .filter(|found| found.system == system)
                 .collect();
             let decided = match &users {
-                None if !repository.may(Right::Read) => Err(
-                    "what of it snapshots of earlier versions need only a key that can read tells: prune with an \
-                     owner's key",
-                ),
-                None => Err("of a snapshot that may need it nobody can tell what it needs"),
-                Some(users) => {
+                Err(why) => Err(why.clone()),
+                Ok(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
                     let numbers: BTreeSet<u32> = timelines.iter().map(|timeline| timeline.number).collect();
-                    decide(ctx, view, options, &own, numbers.len() < timelines.len())
+                    decide(ctx, repository, view, options, &own, numbers.len() < timelines.len())
                 }
             };
-            if let Err(why) = decided {
-                floors.untouched.push((system, why));
+            if let Err(why) = &decided {
+                floors.untouched.push((system, why.clone()));
             }
             for timeline in timelines {
                 let name = format!("{system:016x}/{timeline}");
@@ -212,7 +208,7 @@ impl Floors {
                 let least =
                     old.as_ref().and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |name| name.place);
                 let new =
-                    decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.as_deref(), system));
+                    decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.as_deref().ok(), system));
                 let new = new.map(|(floor, ranges)| row(&name, timeline.number, least.max(*floor), ranges));
                 floors.rows.extend(new.or(old));
             }
@@ -222,21 +218,21 @@ impl Floors {
 }
 
 /// All snapshots that can use a log, those included that were forgotten and may be brought back;
-/// `None` if of one it cannot be told.
+/// or why of one it cannot be told.
 async fn users(
     ctx: &Ctx,
     repository: &Repository,
     view: &View,
     options: &LogOptions,
     listed: &[WalListed],
-) -> Result<Option<Vec<User>>> {
+) -> Result<std::result::Result<Vec<User>, String>> {
     let users = &options.users;
     let segment = |listed: &WalListed| {
         Some((listed.name.timeline.system, listed.name.kind().and_then(|kind| kind.segment())?))
     };
     let segments: BTreeSet<_> = listed.iter().filter_map(segment).collect();
-    if view.damage.iter().any(|damage| damage.object.starts_with('s')) {
-        return Ok(None);
+    if let Some(damage) = view.damage.iter().find(|damage| damage.object.starts_with('s')) {
+        return Ok(Err(format!("what {} needs nobody can tell: {}", damage.object, damage.what)));
     }
     let shown: BTreeSet<SessionId> = view.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
     let received: BTreeMap<SessionId, Time> =
@@ -256,17 +252,37 @@ async fn users(
                 .ok()
                 .and_then(|told| (users.need)(&told.source_record)),
         };
-        let Some(need) = need else { return Ok(None) };
+        let Some(need) = need else { return Ok(Err(untold(repository, snapshot))) };
         found.push(User {
             has_log: segments.contains(&(need.system, need.first)),
-            is_owner: repository.is_owner(snapshot.member),
+            author: repository.author_of(snapshot),
             need,
             received: received.get(&snapshot.id).copied(),
             is_base: shown.contains(&snapshot.id) && !snapshot.summary.incomplete,
             snapshot: snapshot.clone(),
         });
     }
-    Ok(Some(found))
+    Ok(Ok(found))
+}
+
+/// A snapshot, and whose it is: it may keep logs of others for as long as it is there.
+fn named(repository: &Repository, snapshot: &Snapshot) -> String {
+    let member = repository.author_of(snapshot).unwrap_or(snapshot.member);
+    format!("snapshot {} of {}", &snapshot.id.to_string()[..8], repository.name_of(member))
+}
+
+/// Why it is not known what a snapshot needs, and what to do. It may be any database's.
+fn untold(repository: &Repository, snapshot: &Snapshot) -> String {
+    let named = named(repository, snapshot);
+    if repository.may(Right::Read) {
+        return format!(
+            "what {named} needs of it nobody can tell; forget it, and if that host was broken into, remove its key"
+        );
+    }
+    format!(
+        "what {named} needs of it only a key that can read may tell, as of snapshots of earlier versions: prune \
+         with an owner's key, or forget it"
+    )
 }
 
 /// Ranges of places.
@@ -277,20 +293,24 @@ type Ranges = Vec<(u64, u64)>;
 /// meant: then a span of time is not cut.
 fn decide(
     ctx: &Ctx,
+    repository: &Repository,
     view: &View,
     options: &LogOptions,
     users: &[&User],
     several: bool,
-) -> std::result::Result<(u64, Ranges), &'static str> {
+) -> std::result::Result<(u64, Ranges), String> {
     let Some(oldest) = users.iter().map(|user| user.need.first.place).min() else {
-        return Err("no snapshot is of this database");
+        return Err("no snapshot is of this database".into());
     };
-    if users.iter().any(|user| user.need.segment_bytes != users[0].need.segment_bytes) {
-        return Err("its segments had several lengths");
+    if let Some(other) = users.iter().find(|user| user.need.segment_bytes != users[0].need.segment_bytes) {
+        let [one, other] = [users[0], other].map(|user| {
+            format!("{} says {} bytes", named(repository, &user.snapshot), user.need.segment_bytes)
+        });
+        return Err(format!("its segments had several lengths: {one}, {other}"));
     }
     // Whoever names a segment that never was must not have a say alone.
     if !users.iter().any(|user| user.has_log) {
-        return Err("no snapshot begins in what there is of it");
+        return Err("no snapshot begins in what there is of it".into());
     }
     let now = believed_now(ctx, &view.root);
     let stands: Vec<_> = view.root.holds.iter().filter(|hold| hold.stands(now)).collect();
@@ -310,12 +330,12 @@ fn decide(
 /// Where the log begins that each member's own snapshots need, with those of owners: everybody can name any
 /// database and any place, and what one claims takes nothing from another.
 fn least_of_members(users: &[&User], since: i64) -> Option<u64> {
-    let members: BTreeSet<_> = users.iter().map(|user| user.snapshot.member).collect();
-    let of = |member| {
-        let counts = |user: &&&User| user.is_owner || user.snapshot.member == member;
+    let authors: BTreeSet<_> = users.iter().map(|user| user.author).collect();
+    let of = |author| {
+        let counts = |user: &&&User| user.author.is_none() || user.author == author;
         newest_before(&users.iter().copied().filter(|user| counts(&user)).collect::<Vec<_>>(), since)
     };
-    members.into_iter().filter_map(of).min()
+    authors.into_iter().filter_map(of).min()
 }
 
 /// Where the newest snapshot begins that was there by then. Of each timeline there has to be one: a copy

@@ -83,7 +83,7 @@ pub(super) fn names(scope: &HoldScope, snapshot: &Snapshot) -> bool {
 
 /// Marks all that the trees of snapshots refer to.
 ///
-/// What a page refers to is believed of whoever wrote the snapshot, and of owners: every member has the
+/// What a page refers to is believed of whoever made the snapshot, and of owners: every member has the
 /// key for references, and a copy of another's page that refers to nothing must not free what that one
 /// needs. What sessions rely on is by the same members, so that such a copy is always there.
 pub(super) async fn mark(
@@ -96,9 +96,9 @@ pub(super) async fn mark(
     let is_owner = |member: MemberId| reader.repository.is_owner(member);
     let (mut owners, mut others) = (Vec::new(), BTreeMap::<MemberId, Vec<ChunkId>>::new());
     for snapshot in snapshots.values() {
-        match is_owner(snapshot.member) {
-            true => owners.push(snapshot.summary.root),
-            false => others.entry(snapshot.member).or_default().push(snapshot.summary.root),
+        match reader.repository.maker_of(snapshot) {
+            None => owners.push(snapshot.summary.root),
+            Some(maker) => others.entry(maker).or_default().push(snapshot.summary.root),
         }
     }
     let mut marks = Marks::of(index);

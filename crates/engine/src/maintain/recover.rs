@@ -294,6 +294,7 @@ impl<'a> Search<'a> {
             supersedes: Vec::new(),
             origin: None,
             log: None,
+            said_by: None,
             unknown: Vec::new(),
         };
         let what = "recovered from pages: what the run that wrote them had left out is not known";

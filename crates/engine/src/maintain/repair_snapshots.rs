@@ -27,7 +27,7 @@ use crate::tree::{Step, TreeWalk};
 use crate::view::View;
 use crate::workers::Workers;
 use holdfast_core::entry::{Entry, Kind};
-use holdfast_core::id::{ChunkId, SessionId};
+use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{self, Place};
 use holdfast_core::page::TreeBuilder;
@@ -270,8 +270,13 @@ impl<'a> Salvage<'a> {
         shown: &[Snapshot],
         options: RepairSnapshotsOptions,
     ) -> Result<DamagedSnapshot> {
+        // Who salvaged before is an owner, or the one whose words it is: anybody can name any parent.
+        let author = self.repository.author_of(snapshot);
+        let may = |by: Option<MemberId>| by.is_none() || by == author;
         let is_copy = |other: &&Snapshot| {
             other.summary.parent == Some(snapshot.id)
+                && other.summary.stream == snapshot.summary.stream
+                && may(self.repository.author_of(other))
                 && other.summary.tags.iter().any(|tag| tag == REPAIRED_TAG)
         };
         let existing = shown.iter().find(is_copy).map(|copy| copy.id);
@@ -323,6 +328,11 @@ impl<'a> Salvage<'a> {
             supersedes: Vec::new(),
             // It lacks what the origin has: a copy of that is not the same.
             origin: None,
+            said_by: self.view.said_by(
+                snapshot,
+                self.repository.is_owner(snapshot.member),
+                self.ctx.clock.now(),
+            ),
             ..summary.clone()
         };
         let details = self.details_of(&damaged).await?;

@@ -76,7 +76,7 @@ pub struct Candidate<'a> {
     pub snapshot: &'a Snapshot,
     /// When a maintainer first saw it; `None` if none did before now.
     pub received: Option<Time>,
-    /// Whether an owner signed it, whose word on its time is believed.
+    /// Whether an owner signed it, whose word on its time is believed, and on whose words it is.
     pub signer_is_owner: bool,
     /// Why it is held, if it is.
     pub held: Option<&'a str>,

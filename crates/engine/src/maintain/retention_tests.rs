@@ -58,6 +58,7 @@ impl Made {
                 supersedes: Vec::new(),
                 origin: None,
                 log: None,
+                said_by: None,
                 unknown: Vec::new(),
             },
         }

@@ -25,8 +25,8 @@ const BELIEVED_SECONDS: u64 = 24 * 3600;
 /// its snapshots are measured by its own and by owners', and measure nobody else's.
 pub(super) type Side = Option<MemberId>;
 
-const fn side_of(candidate: &Candidate<'_>) -> Side {
-    if candidate.signer_is_owner { None } else { Some(candidate.snapshot.member) }
+fn side_of(candidate: &Candidate<'_>) -> Side {
+    candidate.snapshot.author(candidate.signer_is_owner)
 }
 
 /// A candidate that was looked at.
@@ -55,7 +55,7 @@ impl<'a> Judged<'a> {
     }
 
     /// Whose snapshot it is; `None` if it is an owner's.
-    pub(super) const fn side(&self) -> Side {
+    pub(super) fn side(&self) -> Side {
         side_of(self.candidate)
     }
 }
@@ -91,13 +91,15 @@ fn flaw_of(candidate: &Candidate<'_>, whole: Option<&Snapshot>, now: Time) -> Op
     Some(Flaw::Shrunk { than: whole.id })
 }
 
-/// An owner's word is believed of what is past, so that copies keep their times; anybody else's only
-/// near to when a maintainer first saw the snapshot. What lies in the future nobody is believed: it
+/// An owner's word is believed of what is past; anybody else's only near to when a maintainer first saw the
+/// snapshot, which a copy of it says, so that copies keep their times. What lies in the future nobody is believed: it
 /// would be the newest until then, and push out all that is made meanwhile.
 fn is_believed(candidate: &Candidate<'_>, now: Time) -> bool {
-    let (end, seen) = (candidate.snapshot.summary.end, candidate.received.unwrap_or(now));
-    let near = end.seconds.abs_diff(seen.seconds) <= BELIEVED_SECONDS;
-    !candidate.snapshot.is_ahead(now) && (candidate.signer_is_owner || near)
+    let summary = &candidate.snapshot.summary;
+    let passed_on = summary.said_by.filter(|_| candidate.signer_is_owner).map(|said| said.received);
+    let seen = passed_on.or(candidate.received).unwrap_or(now);
+    let near = summary.end.seconds.abs_diff(seen.seconds) <= BELIEVED_SECONDS;
+    !candidate.snapshot.is_ahead(now) && (side_of(candidate).is_none() || near)
 }
 
 fn has_shrunk(snapshot: &Snapshot, before: &Snapshot) -> bool {

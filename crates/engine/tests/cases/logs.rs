@@ -370,6 +370,42 @@ fn who_cannot_be_understood_and_holds_stop_it() {
 }
 
 #[test]
+fn who_keeps_a_log_that_nobody_can_judge_is_told_by_name() {
+    run(|| async {
+        let (world, owner) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &owner);
+        fill(&archive, 0..5).await;
+        back_up_needing(&world, &owner, span(SYSTEM, 3, 4)).await;
+        let writer = world.admitted(Role::Writer, 5).await;
+        let owner = world.open().await;
+        let named = async || {
+            let one = world.newest(&owner).await;
+            (one.id, format!("snapshot {} of member writer (", &one.id.to_string()[..8]))
+        };
+        // It says another length of segments.
+        world.clock.advance(60);
+        back_up_needing(&world, &writer, LogSpan { segment_bytes: 2 * LENGTH, ..span(SYSTEM, 3, 4) }).await;
+        let report = logs(&world, &owner, None).await;
+        let (id, name) = named().await;
+        assert!(report.freed_objects == 0 && report.untouched[0].1.contains(&name), "{report:?}");
+        let forgets = ForgetOptions {
+            what: ForgetWhat::Snapshots(vec![id]),
+            allow_last: true,
+            dry_run: false,
+            proven: BTreeSet::new(),
+        };
+        forget(&world.ctx(), &owner, &forgets).await.unwrap();
+        prune_all(&world, &owner).await;
+        // It says nothing that can be understood.
+        world.clock.advance(60);
+        back_up(&world, &writer, b"odd").await;
+        let report = logs(&world, &owner, None).await;
+        let (_, name) = named().await;
+        assert!(report.freed_objects == 0 && report.untouched[0].1.contains(&name), "{report:?}");
+    });
+}
+
+#[test]
 fn pieces_go_once_the_segment_is_whole() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;

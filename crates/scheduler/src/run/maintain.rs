@@ -9,8 +9,9 @@ use super::{Names, Runner, failed, words};
 use crate::hands::{Answer, Call, Place};
 use crate::policy::{Activity, CopyTo, REPOSITORY, Retention};
 use crate::schedule::which::{self, Maybe};
+use crate::status::is_ahead;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Runner<'_> {
     /// Copies to each of the copies; the names of those that have everything.
@@ -46,14 +47,18 @@ impl Runner<'_> {
     }
 
     /// Which snapshots are to be copied: all of the policy, unless the copy forgets by rules of its own; then those
-    /// that are newer than what it has, or it would take back each time what it forgot.
+    /// that are newer than what it has, or it would take back each time what it forgot. What it has from a time that
+    /// is still to come is the newest of nothing: it would keep all from being copied until then.
     async fn what_to_copy(&self, copy: &CopyTo, from: &Place) -> Result<Option<Vec<String>>, Step> {
         let there = self.policy.place(&copy.name, Activity::Read).filter(|_| copy.retention.is_some());
         let Some(there) = there.filter(|_| !self.options.dry_run) else { return Ok(None) };
-        let has = newest(&self.listed(&there, &copy.name).await?);
+        let theirs = self.listed(&there, &copy.name).await?;
+        let has = newest(&theirs, self.hands.now());
+        let theirs: BTreeSet<_> = theirs.into_iter().map(|(source, time, _)| (source, time)).collect();
         let listed = self.listed(from, &copy.name).await?;
-        let newer =
-            listed.into_iter().filter(|(source, time, _)| has.get(source).is_none_or(|newest| time > newest));
+        let newer = listed.into_iter().filter(|(source, time, _)| {
+            has.get(source).is_none_or(|newest| time > newest) && !theirs.contains(&(source.clone(), *time))
+        });
         Ok(Some(newer.map(|(_, _, id)| id).collect()))
     }
 
@@ -202,10 +207,10 @@ impl Runner<'_> {
     }
 }
 
-/// The newest time of each source.
-fn newest(listed: &[(String, Timestamp, String)]) -> BTreeMap<String, Timestamp> {
+/// The newest time of each source, but for what lies in the future.
+fn newest(listed: &[(String, Timestamp, String)], now: Timestamp) -> BTreeMap<String, Timestamp> {
     let mut newest = BTreeMap::new();
-    for (source, time, _) in listed {
+    for (source, time, _) in listed.iter().filter(|(_, time, _)| !is_ahead(*time, now)) {
         let known = newest.entry(source.clone()).or_insert(*time);
         *known = (*known).max(*time);
     }

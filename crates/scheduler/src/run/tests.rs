@@ -150,6 +150,31 @@ fn what_has_to_be_deleted_waits_for_no_backup_and_no_copy() {
 }
 
 #[test]
+fn what_a_copy_has_of_the_future_keeps_nothing_from_being_copied() {
+    let text = TEXT.replace("password: { env: Y } }", "password: { env: Y }, retention: { keep_last: 1 } }");
+    let policy: Policy = serde_saphyr::from_str(&text).unwrap();
+    let one = |id: &str, time: &str| json!({ "message_type": "snapshot", "source": "shop/tree", "id": id, "time": time });
+    let ahead = "1980-01-01T00:00:00Z";
+    let hands =
+        well(Fake::new(move |call| match (verb(call).as_str(), &*call.repository.as_ref().unwrap().name) {
+            ("snapshots", "offsite") => ok(vec![one("c2", "1969-12-30T00:00:00Z"), one("c3", ahead)]),
+            ("snapshots", _) => ok(vec![
+                one("a1", "1969-12-29T00:00:00Z"),
+                one("a2", "1969-12-30T00:00:00Z"),
+                one("a3", ahead),
+                one("a4", "1969-12-31T00:00:00Z"),
+            ]),
+            _ => ok(vec![backed_up()]),
+        }));
+    carried_out_of(&hands, &policy, &options());
+    let copy = hands.calls().into_iter().find(|call| verb(call) == "copy").unwrap();
+    let words: Vec<_> = copy.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // What it has, and what it has forgotten, is not copied again.
+    let ids = words.iter().filter(|word| ["a1", "a2", "a3", "a4"].contains(&word.as_str()));
+    assert_eq!(ids.collect::<Vec<_>>(), ["a4"], "{words:?}");
+}
+
+#[test]
 fn a_hook_that_fails_before_it_means_no_backup() {
     let ends = |code: i32| Ended { code: Some(code), said: "no room".into(), ..Ended::default() };
     let hands = Fake::new(|_| ok(vec![backed_up()]));

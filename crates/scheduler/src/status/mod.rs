@@ -23,6 +23,7 @@ mod serving_tests;
 #[cfg(test)]
 mod status_tests;
 
+pub(crate) use ahead::is_ahead;
 pub(crate) use metrics::label;
 pub use metrics::{METRICS, metrics};
 pub use problem::Problem;
