@@ -479,7 +479,7 @@ fn keys_that_are_gone_lift_no_hold_on_everything() {
         let ids: Vec<_> =
             holds(&scene.world.ctx(), &scene.above).await.unwrap().iter().map(|hold| hold.id).collect();
         release(&scene.world.ctx(), &scene.above, &ids).await.unwrap();
-        scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        let _ = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
         assert!(scene.store.objects().is_empty());
     });
 }
