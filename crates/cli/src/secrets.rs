@@ -122,7 +122,7 @@ pub(crate) fn in_slot_from(from: &FromArgs, reach: &Reach) -> Result<Option<Tran
 }
 
 fn transit_alone(stated: &Stated<'_>) -> Result<Option<TransitKey>, Fault> {
-    let Some(key) = transit(stated) else { return Ok(None) };
+    let Some(key) = transit(stated, variable) else { return Ok(None) };
     match origin(stated, variable)? {
         Origin::Person => vault::parse_key(&key).map(Some),
         _ => Ok(None),
@@ -147,11 +147,25 @@ pub(crate) fn get_new(
     if let Some(key) = transit_alone(&Stated::of_new(new, reach))? {
         let file = Bytes::new(random().concat());
         let sealed = vault::seal(&key, &file, reach, variable)?;
+        opens_again(&key, &sealed, &file, reach)?;
         return Ok(Secret::Sealed(file.to_vec(), Transit { key: key.to_string(), sealed }));
     }
     const HINT: &str =
         "use --new-password-file, --new-password-command or --new-key-file, or set HOLDFAST_NEW_PASSWORD";
     stated(&Stated::of_new(new, reach), || bytes::prompt_twice("New password: ", HINT))
+}
+
+/// Refuses what was sealed and cannot be opened: a token may seal and not open, and a slot that holds it would
+/// be the last one.
+fn opens_again(key: &TransitKey, sealed: &str, file: &Bytes, reach: &Reach) -> Result<(), Fault> {
+    let hint = "nothing was changed; a key that nobody is seen to open is not used: let the token use decrypt of it \
+                too, and check its name";
+    let opened = vault::open(key, sealed.as_bytes(), "what was just sealed", reach, variable);
+    let opened = opened.map_err(|fault| Fault { hint: hint.to_owned(), ..fault })?;
+    match opened == *file {
+        true => Ok(()),
+        false => Err(Fault::failed(format!("{key} opens what it sealed to something else"), hint)),
+    }
 }
 
 /// What opens the repository also for another program, later and without anybody.
@@ -167,7 +181,7 @@ pub(crate) enum Lasting {
 pub(crate) fn lasting(global: &Global, reach: &Reach) -> Result<Lasting, Fault> {
     let stated = Stated::of(global, reach);
     Ok(match origin(&stated, variable)? {
-        Origin::KeyFile(_) if transit(&stated).is_some() => Lasting::Passing("Vault"),
+        Origin::KeyFile(_) if transit(&stated, variable).is_some() => Lasting::Passing("Vault"),
         Origin::KeyFile(path) => Lasting::KeyFile(path),
         Origin::PasswordFile(path) => Lasting::PasswordFile(path),
         // What stands in the environment may be a secret itself; an argument is none.
@@ -180,7 +194,7 @@ pub(crate) fn lasting(global: &Global, reach: &Reach) -> Result<Lasting, Fault> 
         }
         Origin::PasswordVault(_) | Origin::KeyVault(_) => Lasting::Passing("Vault"),
         Origin::Password | Origin::Key => Lasting::Passing("HOLDFAST_PASSWORD"),
-        Origin::Person if transit(&stated).is_some() => Lasting::Passing("Vault"),
+        Origin::Person if transit(&stated, variable).is_some() => Lasting::Passing("Vault"),
         Origin::Person => Lasting::Passing("a person"),
     })
 }
@@ -192,7 +206,7 @@ fn stated(stated: &Stated<'_>, ask: impl FnOnce() -> Result<Bytes, Fault>) -> Re
     };
     let vault = |text: &OsStr, what: &str| vault::read(&vault::parse(text)?, what, stated.reach, variable);
     let origin = origin(stated, variable)?;
-    let transit = transit(stated);
+    let transit = transit(stated, variable);
     if transit.is_some() && !matches!(origin, Origin::KeyFile(_) | Origin::KeyCredential(_)) {
         let what = "a key of Vault's transit engine is given, and no key file that it could open";
         return Err(Fault::usage(
@@ -232,8 +246,12 @@ fn stated(stated: &Stated<'_>, ask: impl FnOnce() -> Result<Bytes, Fault>) -> Re
 }
 
 /// The key that opens the key file, if it is sealed.
-fn transit(stated: &Stated<'_>) -> Option<OsString> {
-    let named = || variable(&format!("{}KEY_TRANSIT", stated.prefix)).filter(|_| !stated.bare);
+fn transit(stated: &Stated<'_>, variable: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
+    // Options go before the environment: what is no file is opened by no key of the environment.
+    let file = |origin: &Origin| matches!(origin, Origin::KeyFile(_) | Origin::KeyCredential(_));
+    let is_other =
+        stated.options.iter().any(|(_, origin)| origin.as_ref().is_some_and(|origin| !file(origin)));
+    let named = || variable(&format!("{}KEY_TRANSIT", stated.prefix)).filter(|_| !stated.bare && !is_other);
     stated.transit.cloned().or_else(named)
 }
 
@@ -288,7 +306,7 @@ pub(crate) fn key_of(mut bytes: Bytes, origin: &str) -> Result<Secret, Fault> {
         let what = format!("{origin} has {} bytes, too few", bytes.len());
         return Err(Fault::usage(
             what,
-            format!("it needs {KEY_FILE_BYTES_MIN}; make one: head -c 64 /dev/urandom > FILE"),
+            format!("it needs {KEY_FILE_BYTES_MIN}; make one: (umask 077; head -c 64 /dev/urandom > FILE)"),
         ));
     }
     Ok(Secret::KeyFile(std::mem::take(&mut *bytes)))

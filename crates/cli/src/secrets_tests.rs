@@ -51,6 +51,24 @@ fn options_go_before_the_environment() {
 }
 
 #[test]
+fn an_option_passes_over_the_transit_key_of_the_environment() {
+    let set = |name: &str| (name == "HOLDFAST_KEY_TRANSIT").then(|| "transit/host".into());
+    let reach = Ok(Network::default());
+    let of = |global: &Global| transit(&Stated::of(global, &reach), set);
+    assert_eq!(of(&Global { password_file: Some("/p".into()), ..Global::default() }), None);
+    // A file may be sealed, and then is what the key is for; so is a slot.
+    let host = Some(OsString::from("transit/host"));
+    assert_eq!(of(&Global { key_file: Some("/k".into()), ..Global::default() }), host);
+    assert_eq!(of(&Global::default()), host);
+    let stated = Global {
+        password_file: Some("/p".into()),
+        key_transit: Some("transit/own".into()),
+        ..Global::default()
+    };
+    assert_eq!(of(&stated), Some("transit/own".into()), "both as options: that is told of");
+}
+
+#[test]
 fn each_place_has_a_variable() {
     let places = [
         ("HOLDFAST_KEY_CREDENTIAL", Origin::KeyCredential("x".into())),

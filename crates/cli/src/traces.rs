@@ -6,7 +6,7 @@
 use crate::commands::Run;
 use crate::fault::Fault;
 use crate::secrets;
-use crate::wire_up::Plain;
+use crate::wire_up::{Plain, is_here};
 use holdfast_scheduler::hands::Hands;
 use holdfast_scheduler::trace::Origin;
 use serde_json::Value;
@@ -52,9 +52,20 @@ impl Collector {
                 "OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`, and only http/json is spoken: collectors take it at port 4318"
             ));
         }
+        let headers = traces("HEADERS").map_or_else(Vec::new, |text| headers(&text));
+        let in_the_clear = url
+            .split_once("://")
+            .is_none_or(|(scheme, rest)| !scheme.eq_ignore_ascii_case("https") && !is_here(rest));
+        if in_the_clear && !headers.is_empty() {
+            return Err(
+                "the headers of OTEL_EXPORTER_OTLP_HEADERS would go in the clear: write https:// in \
+                 OTEL_EXPORTER_OTLP_ENDPOINT; http:// with them is for this very host only"
+                    .to_owned(),
+            );
+        }
         Ok(Some(Self {
             url,
-            headers: traces("HEADERS").map_or_else(Vec::new, |text| headers(&text)),
+            headers,
             service: variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "holdfast".to_owned()),
             parent: variable("TRACEPARENT").and_then(|text| Origin::parent(&text)),
         }))
@@ -162,6 +173,22 @@ mod tests {
         }
         let why = named(&[whole[0], ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
         assert!(why.contains("grpc") && why.contains("http/json"), "{why}");
+    }
+
+    #[test]
+    fn what_lets_us_in_to_a_collector_does_not_go_in_the_clear() {
+        let of = |url: &str, more: &[(&str, &str)]| {
+            named(&[&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)], more].concat())
+        };
+        let headers = [("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20c4nary")];
+        for url in ["http://collector:4318", "HTTP://collector", "http://127.0.0.1@collector", "collector"] {
+            let why = of(url, &headers).unwrap_err();
+            assert!(why.contains("in the clear") && !why.contains("c4nary"), "{why}");
+            assert!(of(url, &[]).is_ok(), "without headers nothing is given away");
+        }
+        for url in ["https://collector", "http://localhost:4318", "http://[::1]"] {
+            assert!(of(url, &headers).is_ok(), "{url}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) use holdfast_source_s3::{
 };
 pub(crate) use holdfast_store_s3::{
     Address, BadNetwork, Erased, Finding, Keys, Meter, NO_PROXY, Network, PROXIES, Plain, PolicyRole, Told,
-    are_secret_proxies, buckets as list_buckets, policy,
+    are_secret_proxies, buckets as list_buckets, is_here, policy,
 };
 pub(crate) use holdfast_vault::{
     Login, Reference, Server as VaultServer, TransitKey, VaultError, open_sealed, read as read_from_vault,

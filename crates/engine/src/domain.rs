@@ -11,18 +11,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::evidence::{self, EvidenceRecord};
 use crate::maintain::shut_out_removed;
-use crate::members::{append, remove_member, require_owner, seal_to};
+use crate::members::{TRIES_MAX, append_by, changed_at_every_attempt, removal, require_owner, seal_to};
 use crate::remember::RollBack;
 use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
 use crate::shred::SHRED;
 use crate::standing::Standing;
 use holdfast_core::crypto::hash;
-use holdfast_core::id::{ObjectId, RepositoryId};
+use holdfast_core::id::{MemberId, ObjectId, RepositoryId};
 use holdfast_core::keys::{FoundingRandom, MemberEntry, found_domain, member_header};
 use holdfast_core::name;
 use holdfast_core::object::{Object, ObjectType};
 use holdfast_core::repository::{DOMAIN, Features, RECOVER_TEXT, Repository as Description};
 use holdfast_store::{ObjectStore, Put};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What bringing the members of a domain in line did.
@@ -230,22 +231,62 @@ impl Repository {
 /// We are no owner of both, others changed the members at every attempt, or the store failed.
 pub async fn grant(ctx: &Ctx, above: &Repository, domain: &Repository) -> Result<Granted> {
     require_owner(above, "change who opens a domain")?;
-    above.refresh_members().await?;
-    domain.refresh_members().await?;
-    let (there, mut granted) = (above.standing(), Granted::default());
-    for entry in there.members.all_active() {
-        granted.admitted += u64::from(append(ctx, domain, |here| admission(ctx, domain, here, entry)).await?);
-    }
-    let here = domain.standing();
-    for own in here.members.all_active() {
-        if there.members.active(own.member).is_none() {
-            remove_member(ctx, domain, own.member).await?;
-            granted.removed += 1;
+    let mut granted = Granted::default();
+    for _ in 0..TRIES_MAX {
+        let differing = differing(above, domain).await?;
+        if differing.is_empty() {
+            // What an earlier removal had begun is ended too.
+            shut_out_removed(ctx, domain).await?;
+            return Ok(granted);
+        }
+        for member in differing {
+            align(ctx, above, domain, member, &mut granted).await?;
         }
     }
-    // What an earlier removal had begun is ended too.
-    shut_out_removed(ctx, domain).await?;
-    Ok(granted)
+    Err(changed_at_every_attempt())
+}
+
+/// Members of whom the two chains do not say the same now. The domain's is read first: who is in it was
+/// above before.
+async fn differing(above: &Repository, domain: &Repository) -> Result<BTreeSet<MemberId>> {
+    domain.refresh_members().await?;
+    above.refresh_members().await?;
+    let (there, here) = (above.standing(), domain.standing());
+    let lacking = there.members.all_active().into_iter().filter(|entry| !is_in(&here, entry));
+    let foreign = here.members.all_active().into_iter();
+    let foreign = foreign.filter(|entry| there.members.active(entry.member).is_none());
+    Ok(lacking.chain(foreign).map(|entry| entry.member).collect())
+}
+
+/// Lets a member in or shuts it out, as the newest chain above says.
+async fn align(
+    ctx: &Ctx,
+    above: &Repository,
+    domain: &Repository,
+    member: MemberId,
+    granted: &mut Granted,
+) -> Result<()> {
+    let entry = |here: &Standing| {
+        let there = above.standing();
+        match (there.members.active(member), here.members.active(member)) {
+            (Some(entry), _) => admission(ctx, domain, here, entry),
+            (None, Some(own)) => Ok(Some(removal(own))),
+            (None, None) => Ok(None),
+        }
+    };
+    if append_by(ctx, domain, Some(above), entry).await? {
+        match domain.standing().members.active(member) {
+            Some(_) => granted.admitted += 1,
+            None => granted.removed += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a member of the repository above is in, with the same role and keys.
+fn is_in(here: &Standing, above: &MemberEntry) -> bool {
+    let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (above.role, above.sign, &above.kem);
+    here.members.active(above.member).is_some_and(same)
 }
 
 /// The entry that lets a member of the repository above in; none if it is in already.
@@ -255,8 +296,7 @@ fn admission(
     here: &Standing,
     above: &MemberEntry,
 ) -> Result<Option<MemberEntry>> {
-    let same = |own: &MemberEntry| (own.role, own.sign, &own.kem) == (above.role, above.sign, &above.kem);
-    if here.members.active(above.member).is_some_and(same) {
+    if is_in(here, above) {
         return Ok(None);
     }
     let sealed = here.ring.all().map(|bundle| seal_to(ctx, domain, bundle, above.role, &above.kem));
@@ -278,6 +318,15 @@ async fn refuse_taken(store: &dyn ObjectStore) -> Result<()> {
 
 fn taken(store: &dyn ObjectStore) -> Error {
     Error::new(ErrorKind::RepositoryExists, format!("there is a domain already at {}", store.location()))
+}
+
+/// Whether a domain is marked as erased and an owner recorded that: there is nobody to let in or to shut
+/// out any more, only the erasure to be ended.
+///
+/// # Errors
+/// The store or the evidence of the repository above cannot be read, or what lies there is no domain.
+pub async fn is_erased(ctx: &Ctx, store: &dyn ObjectStore, above: &Repository) -> Result<bool> {
+    Ok(get_optional(store, name::SHREDDED).await?.is_some() && is_recorded(ctx, store, above).await?)
 }
 
 /// Whether an owner left a record in the repository above that the domain which lies there is erased. It is

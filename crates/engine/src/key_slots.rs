@@ -129,8 +129,18 @@ pub async fn add_key(ctx: &Ctx, repository: &Repository, new: &NewKey) -> Result
 
 /// Refuses what opens a slot already.
 pub(crate) async fn refuse_known(repository: &Repository, secret: &Secret) -> Result<()> {
+    refuse_opener(repository, secret, |_| true).await
+}
+
+/// Refuses what opens a slot already of one of these members.
+async fn refuse_opener(
+    repository: &Repository,
+    secret: &Secret,
+    whose: impl Fn(MemberId) -> bool,
+) -> Result<()> {
     for id in slot_ids(repository).await? {
         if let Some(Ok((header, slot))) = read(repository, id).await?
+            && whose(header.member)
             && slot.unwrap(&header, secret.credential()).is_ok()
         {
             let what = format!("the new password or key file opens key {} already", short(id));
@@ -250,7 +260,8 @@ pub async fn remove_key(
     Ok(RemovedKey { removed: target, in_use, replaced: was.id, was_removed, stays })
 }
 
-/// Whose last key it is that a person means, if another member's: with it the member is to go.
+/// Whose last key it is that a person means, if another member's: with it the member is to go. Any key of
+/// one that was removed is such: what is left of it says that its removal was cut off.
 ///
 /// # Errors
 /// There is no such key, there are several, or the store failed.
@@ -258,7 +269,10 @@ pub async fn last_slot_of(repository: &Repository, text: &str) -> Result<Option<
     let ids = slot_ids(repository).await?;
     let target = find(&ids, text)?;
     let member = member_of(repository, target).await?;
-    only_slot_of(repository, &ids, target, member).await
+    match member.filter(|member| repository.is_removed(*member)) {
+        Some(removed) => Ok(Some(removed)),
+        None => only_slot_of(repository, &ids, target, member).await,
+    }
 }
 
 /// Whose a slot says it is, if it can be read.
@@ -321,6 +335,9 @@ pub async fn change_key(
     if new.secret == *secret && terms.kdf == slot.kdf {
         return Err(Error::new(ErrorKind::Usage, "the new password or key file is the old one"));
     }
+    // Of its own it may open one: a change that was cut off is made again.
+    refuse_opener(repository, &new.secret, |member| member != repository.member()).await?;
+    refuse_shared(repository, &new.secret, Some(repository.member())).await?;
     let key = write_slot(ctx, repository, &new.secret, terms, repository.member_keys()).await?;
     let mut changed = ChangedKey { key, removed: Vec::new(), unreadable: Vec::new() };
     for id in slot_ids(repository).await?.into_iter().filter(|id| *id != changed.key.id) {

@@ -76,7 +76,7 @@ pub use diff::{
     Change, DiffCounts, DiffOptions, DiffReport, DiffStored, LeftOut, Live, LiveOptions, Modified,
     TakeChange, diff, diff_live,
 };
-pub use domain::{Granted, domains, grant, is_domain};
+pub use domain::{Granted, domains, grant, is_domain, is_erased};
 pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]

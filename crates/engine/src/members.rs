@@ -14,7 +14,9 @@
 //!
 //! *A rotation* gives each member the new keys beside the old ones. Nobody seals with them before
 //! all have them ([`holdfast_core::keys::Members::agreed_epoch`]), so one that is cut off changes
-//! nothing for anybody. On purpose not here: the slots themselves ([`crate::key_slots`]).
+//! nothing for anybody. Of two at once, the one whose number the other took starts over. What a
+//! member holds that is removed meanwhile is not ended but left behind. On purpose not here: the
+//! slots themselves ([`crate::key_slots`]).
 
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +37,7 @@ use holdfast_core::object::ObjectType;
 use holdfast_store::Put;
 
 /// So often a change of members is tried again when others change them meanwhile.
-const TRIES_MAX: u32 = 8;
+pub(crate) const TRIES_MAX: u32 = 8;
 
 /// A member, by the chain of members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,9 +174,7 @@ pub async fn remove_member(ctx: &Ctx, repository: &Repository, member: MemberId)
         return Err(Error::new(ErrorKind::Usage, what));
     }
     let appended = append(ctx, repository, |standing| match standing.members.active(member) {
-        Some(entry) => {
-            Ok(Some(MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..entry.clone() }))
-        }
+        Some(entry) => Ok(Some(removal(entry))),
         None if standing.members.removed(member).is_some() => Ok(None),
         None => Err(Error::new(ErrorKind::NotFound, format!("there is no member {member}"))),
     });
@@ -193,6 +193,11 @@ pub async fn remove_member(ctx: &Ctx, repository: &Repository, member: MemberId)
     Ok(RemovedMember { member: info(repository, entry), slots, aborted, was_begun })
 }
 
+/// The entry that removes who has this one.
+pub(crate) fn removal(entry: &MemberEntry) -> MemberEntry {
+    MemberEntry { action: MemberAction::Remove, bundles: Vec::new(), ..entry.clone() }
+}
+
 /// Starts a new generation of keys for all members, or ends what an earlier run had begun. Nothing
 /// is uploaded again; what was sealed before stays readable for who could read it.
 ///
@@ -201,35 +206,65 @@ pub async fn remove_member(ctx: &Ctx, repository: &Repository, member: MemberId)
 /// keys go on, and the same call ends it.
 pub async fn rotate(ctx: &Ctx, repository: &Repository) -> Result<RotatedKeys> {
     require_owner(repository, "rotate keys")?;
-    repository.refresh_members().await?;
-    let begun = pending(&repository.standing());
-    let was_begun = begun.is_some();
-    let bundle = match begun {
-        Some(bundle) => bundle,
-        None => next_bundle(ctx, repository)?,
-    };
-    let mut rotated = RotatedKeys { key_epoch: bundle.key_epoch, members: 0, was_begun };
-    let give = |standing: &Standing| {
-        let Some(entry) = next_without(standing, repository.member(), bundle.key_epoch) else {
-            return Ok(None);
+    for _ in 0..TRIES_MAX {
+        repository.refresh_members().await?;
+        let begun = pending(&repository.standing());
+        let was_begun = begun.is_some();
+        let bundle = match begun {
+            Some(bundle) => bundle,
+            None => next_bundle(ctx, repository)?,
         };
+        let members = give_to_all(ctx, repository, &bundle).await?;
+        if has(&repository.standing(), repository.member(), &bundle) {
+            return Ok(RotatedKeys { key_epoch: bundle.key_epoch, members, was_begun });
+        }
+    }
+    Err(changed_at_every_attempt())
+}
+
+/// Gives a bundle to all that lack it, until another rotation turns out to have taken its number: one
+/// number never stands for two sets of keys.
+async fn give_to_all(ctx: &Ctx, repository: &Repository, bundle: &KeyBundle) -> Result<u32> {
+    let own = repository.member();
+    let give = |standing: &Standing| {
+        let is_free = standing.members.highest_epoch() < bundle.key_epoch;
+        if !is_free && !has(standing, own, bundle) {
+            return Ok(None);
+        }
+        let Some(entry) = next_without(standing, own, bundle.key_epoch) else { return Ok(None) };
         let mut entry = entry.clone();
-        entry.bundles.push(seal_to(ctx, repository, &bundle, entry.role, &entry.kem)?);
+        entry.bundles.push(seal_to(ctx, repository, bundle, entry.role, &entry.kem)?);
         Ok(Some(entry))
     };
+    let mut members = 0;
     while append(ctx, repository, give).await? {
-        rotated.members += 1;
+        members += 1;
         if ctx.cancel.is_raised() {
             return Err(Error::interrupted());
         }
     }
-    Ok(rotated)
+    Ok(members)
 }
 
-/// Keys that we hold and others do not yet: the newest such.
+/// Whether our own entry has this very bundle, and not another one of its number.
+fn has(standing: &Standing, own: MemberId, bundle: &KeyBundle) -> bool {
+    let is_given = standing.members.active(own).is_some_and(|entry| holds(entry, bundle.key_epoch));
+    let is_same = |held: &KeyBundle| held.k_idx == bundle.k_idx && held.pk_data == bundle.pk_data;
+    is_given && standing.ring.of(bundle.key_epoch).is_ok_and(is_same)
+}
+
+fn holds(entry: &MemberEntry, epoch: u32) -> bool {
+    entry.bundles.iter().any(|(held, _)| *held == epoch)
+}
+
+/// Keys that we hold and others do not yet: the newest such. Those that somebody was given who was
+/// removed since are not ended, nor any before them, for others may be about to end those.
 fn pending(standing: &Standing) -> Option<KeyBundle> {
-    let agreed = standing.members.agreed_epoch();
-    standing.ring.all().filter(|bundle| Some(bundle.key_epoch) > agreed).last().cloned()
+    let members = &standing.members;
+    let gone = members.all_removed().into_iter().filter_map(|(member, _)| members.known(member));
+    let known = gone.flat_map(|entry| &entry.bundles).map(|(epoch, _)| *epoch).max();
+    let passed = members.agreed_epoch().max(known);
+    standing.ring.all().filter(|bundle| Some(bundle.key_epoch) > passed).last().cloned()
 }
 
 fn next_bundle(ctx: &Ctx, repository: &Repository) -> Result<KeyBundle> {
@@ -244,9 +279,7 @@ fn next_bundle(ctx: &Ctx, repository: &Repository) -> Result<KeyBundle> {
 /// Who is to get new keys next: we ourselves, so that we can go on if this is cut off; then other
 /// owners, who could end it as well; then all others.
 fn next_without(standing: &Standing, own: MemberId, epoch: u32) -> Option<&MemberEntry> {
-    let lacks = |entry: &&MemberEntry| {
-        !entry.bundles.is_empty() && entry.bundles.iter().all(|(held, _)| *held != epoch)
-    };
+    let lacks = |entry: &&MemberEntry| !entry.bundles.is_empty() && !holds(entry, epoch);
     let lacking = standing.members.all_active().into_iter().filter(lacks);
     lacking.min_by_key(|entry| (entry.member != own, entry.role != Role::Owner))
 }
@@ -272,19 +305,28 @@ pub(crate) fn require_owner(repository: &Repository, what: &str) -> Result<()> {
 
 /// Puts an entry at the end of the chain, in our name; `entry` says what, by the chain as it is, and
 /// false comes back if it says that there is nothing to do.
-pub(crate) async fn append(
+async fn append(
     ctx: &Ctx,
     repository: &Repository,
     entry: impl Fn(&Standing) -> Result<Option<MemberEntry>>,
 ) -> Result<bool> {
+    append_by(ctx, repository, None, entry).await
+}
+
+/// The same, where the chain of a repository above decides too: it is read after the one that grows, so
+/// that whoever is in that is in this, or was removed.
+pub(crate) async fn append_by(
+    ctx: &Ctx,
+    repository: &Repository,
+    above: Option<&Repository>,
+    entry: impl Fn(&Standing) -> Result<Option<MemberEntry>>,
+) -> Result<bool> {
     for _ in 0..TRIES_MAX {
-        repository.refresh_members().await?;
-        let standing = repository.standing();
-        let is_owner =
-            standing.members.active(repository.member()).is_some_and(|own| own.role == Role::Owner);
-        if !is_owner {
-            return Err(removed());
+        for chain in [Some(repository), above].into_iter().flatten() {
+            chain.refresh_members().await?;
+            require_owning(chain)?;
         }
+        let standing = repository.standing();
         let Some(entry) = entry(&standing)? else { return Ok(false) };
         let (number, previous) = (standing.members.len() as u64, standing.members.last_hash());
         let entry = MemberEntry { number, previous, ..entry };
@@ -297,8 +339,19 @@ pub(crate) async fn append(
             return Ok(true);
         }
     }
-    Err(Error::new(
+    Err(changed_at_every_attempt())
+}
+
+/// Refuses if we are no owner any more, by what is known now.
+fn require_owning(repository: &Repository) -> Result<()> {
+    let standing = repository.standing();
+    let is_owner = standing.members.active(repository.member()).is_some_and(|own| own.role == Role::Owner);
+    if is_owner { Ok(()) } else { Err(removed()) }
+}
+
+pub(crate) fn changed_at_every_attempt() -> Error {
+    Error::new(
         ErrorKind::Conflict,
         "the members of the repository were changed by other processes at every attempt; try again",
-    ))
+    )
 }

@@ -3,7 +3,7 @@
 //! On purpose not here: what is sent.
 
 use crate::outcome::Outcome;
-use holdfast_store_s3::{Answered, Network, Plain};
+use holdfast_store_s3::{Answered, Network, Plain, is_here};
 use std::time::Duration;
 
 /// So long is an answer waited for.
@@ -60,7 +60,7 @@ pub(crate) async fn ask(
 fn check(url: &str) -> Result<(), Outcome> {
     match url.split_once("://") {
         Some(("https", rest)) if !rest.is_empty() => Ok(()),
-        Some(("http", rest)) if is_here(authority(rest)) => Ok(()),
+        Some(("http", rest)) if is_here(rest) => Ok(()),
         Some(("http", _)) => Err(Outcome::refused(format!(
             "{} would be told in the clear: write https://; http:// is for this very host only",
             host(url)
@@ -84,17 +84,6 @@ pub(crate) fn host(url: &str) -> String {
 
 fn authority(rest: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
-}
-
-/// Whether a server is this very host.
-pub(crate) fn is_here(authority: &str) -> bool {
-    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let name = match name.strip_prefix('[') {
-        Some(inside) => inside.split(']').next().unwrap_or_default(),
-        None => name.split(':').next().unwrap_or_default(),
-    };
-    let numbers = || name.parse::<std::net::IpAddr>();
-    name == "localhost" || numbers().is_ok_and(|number| number.is_loopback())
 }
 
 /// What somebody else said, without an address or the secret part of one.

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: sending.
 
-use crate::ask::is_here;
+use holdfast_store_s3::is_here;
 
 /// How the way is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub use error::{About, Answer, Told, chain};
 pub use gate::{Gate, Turn};
 pub use inspect::{Finding, inspect};
 pub use meter::Meter;
-pub use network::{BadNetwork, NO_PROXY, Network, PROXIES, are_secret_proxies};
+pub use network::{BadNetwork, NO_PROXY, Network, PROXIES, are_secret_proxies, is_here};
 pub use plain::{Answered, NoAnswer, Plain};
 pub use policy::{PolicyRole, policy};
 pub use probe::{PROVED, PROVED_PUT, probe, probe_puts};

@@ -15,7 +15,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// The variables that name a proxy.
@@ -48,7 +50,18 @@ pub enum BadNetwork {
 pub struct Network {
     client: SharedHttpClient,
     context: TlsContext,
+    proxies: Proxies,
     ambient: Option<Keys>,
+}
+
+/// Which proxies. One may have a password: it does not print.
+#[derive(Clone)]
+struct Proxies(ProxyConfig);
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxies")
+    }
 }
 
 impl Default for Network {
@@ -81,7 +94,7 @@ impl Network {
 
     /// As the client library's own client, but for what it trusts.
     fn with(context: TlsContext, proxies: ProxyConfig) -> Self {
-        let trusted = context.clone();
+        let (trusted, kept) = (context.clone(), Proxies(proxies.clone()));
         let client = Builder::new().build_with_connector_fn(move |settings, components| {
             let mut builder = ConnectorBuilder::default()
                 .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -93,7 +106,7 @@ impl Network {
             }
             builder.build()
         });
-        Self { client, context: trusted, ambient: None }
+        Self { client, context: trusted, proxies: kept, ambient: None }
     }
 
     /// Opens buckets that state no keys and no profile with these, as with those of the environment:
@@ -107,6 +120,15 @@ impl Network {
         self.context.clone()
     }
 
+    /// The proxies on the way to a URL. To this very host there are none: what may go there in the clear would
+    /// go through a proxy in the clear.
+    pub(crate) fn proxies_to(&self, url: &str) -> ProxyConfig {
+        match url.split_once("://").is_some_and(|(_, rest)| is_here(rest)) {
+            true => ProxyConfig::disabled(),
+            false => self.proxies.0.clone(),
+        }
+    }
+
     pub(crate) const fn ambient(&self) -> Option<&Keys> {
         self.ambient.as_ref()
     }
@@ -114,6 +136,19 @@ impl Network {
     pub(crate) fn client(&self) -> SharedHttpClient {
         self.client.clone()
     }
+}
+
+/// Whether what stands behind `://` in a URL, a host and what follows it, is this very host.
+#[must_use]
+pub fn is_here(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let name = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let name = match name.strip_prefix('[') {
+        Some(inside) => inside.split(']').next().unwrap_or_default(),
+        None => name.split(':').next().unwrap_or_default(),
+    };
+    let numbers = || name.parse::<IpAddr>();
+    name == "localhost" || numbers().is_ok_and(|number| number.is_loopback())
 }
 
 /// The proxies that variables name, as the environment's would be taken; none if only the environment can say
@@ -188,6 +223,30 @@ fn read(path: &Path) -> Result<Vec<u8>, BadNetwork> {
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_here_is_asked_past_all_proxies() {
+        let proxy = ("ALL_PROXY".to_owned(), OsString::from("http://me:hunter2@proxy:1"));
+        let network = Network::new(None, [proxy]).unwrap();
+        for url in [
+            "http://127.0.0.1:8200/v1",
+            "http://[::1]",
+            "http://[::1]:1/",
+            "http://localhost?x",
+            "https://u@localhost",
+        ] {
+            assert!(network.proxies_to(url).is_disabled(), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1@elsewhere/",
+            "http://127.0.0.1.example",
+            "https://vault/localhost",
+            "localhost",
+        ] {
+            assert!(!network.proxies_to(url).is_disabled(), "{url}");
+        }
+        assert!(!format!("{network:?}").contains("hunter2"));
+    }
 
     fn proxy(value: &str) -> Result<Network, BadNetwork> {
         Network::new(None, [("HTTPS_PROXY".to_owned(), OsString::from(value))])

@@ -7,7 +7,6 @@ use crate::error::chain;
 use crate::network::Network;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::HttpConnector;
@@ -57,7 +56,7 @@ impl Network {
         let connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(self.context())
-            .proxy_config(ProxyConfig::from_env())
+            .proxy_config(self.proxies_to(plain.url))
             .build();
         let answer = connector.call(request(plain)?).await;
         let answer = answer.map_err(|error| NoAnswer(chain(&error)))?;

@@ -5,7 +5,7 @@
 use crate::error::{VaultError, told};
 use crate::json::Json;
 use crate::login::Login;
-use holdfast_store_s3::{Answered, Network, Plain};
+use holdfast_store_s3::{Answered, Network, Plain, is_here};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -47,14 +47,6 @@ impl Server {
 /// An address without what may be a password in it.
 fn shown(address: &str) -> String {
     told(&[address.rsplit_once('@').map_or(address, |(_, host)| host)])
-}
-
-/// Whether a host, with a port and a path perhaps, is this one.
-fn is_here(host: &str) -> bool {
-    let host = host.split('/').next().unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let numbers = || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    name == "localhost" || numbers().is_ok_and(|number| number.is_loopback())
 }
 
 /// What is asked.
@@ -141,7 +133,8 @@ fn judge(server: &Server, status: u16, body: &[u8]) -> Result<Json, VaultError> 
         503 if said.contains("sealed") => {
             VaultError::new(says("is sealed"), "unseal it; nothing of it can be read before").passing()
         }
-        429 | 500..=599 => {
+        // 412: a standby that has not seen yet what the active one wrote.
+        412 | 429 | 500..=599 => {
             VaultError::new(says("cannot answer now"), "look at the server's health and log").passing()
         }
         200 => {
@@ -186,9 +179,13 @@ mod tests {
 
     #[test]
     fn nothing_goes_in_the_clear_to_another_host() {
-        for right in
-            ["https://vault:8200", "http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost/x"]
-        {
+        for right in [
+            "https://vault:8200",
+            "http://127.0.0.1:8200",
+            "http://[::1]:8200",
+            "http://[::1]",
+            "http://localhost/x",
+        ] {
             assert!(server(right).check().is_ok(), "{right}");
         }
         let wrongs =
@@ -215,6 +212,6 @@ mod tests {
         let route = r#"{"errors":["no handler for route \"nowhere/data/a\""]}"#;
         assert!(judged(404, route).next().contains("mount"));
         assert!(judged(200, "<html>").to_string().contains("JSON"));
-        assert!(judged(502, "").passing && !judged(400, "").passing);
+        assert!(judged(502, "").passing && judged(412, "").passing && !judged(400, "").passing);
     }
 }

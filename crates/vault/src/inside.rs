@@ -7,6 +7,10 @@ use crate::ask::Server;
 use crate::error::VaultError;
 use crate::login::{Login, Token, give_back, token};
 use holdfast_store_s3::Network;
+use std::time::{Duration, Instant};
+
+/// So long may it take to give a token back; it expires by itself.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// Asks something with a token. All of it has to end in the time that the server is given.
 pub(crate) async fn inside<T>(
@@ -15,23 +19,35 @@ pub(crate) async fn inside<T>(
     asks: impl AsyncFn(&Token) -> Result<T, VaultError>,
 ) -> Result<T, VaultError> {
     server.check()?;
-    match tokio::time::timeout(server.patience, visit(network, server, asks)).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            let what = format!("{} did not answer in {} s", server.address, server.patience.as_secs());
-            let next = "look at the server's health; VAULT_CLIENT_TIMEOUT says how long is waited";
-            Err(VaultError::new(what, next))
-        }
-    }
+    let begun = Instant::now();
+    let first = in_time(server, begun, token(network, server)).await?;
+    let ended = in_time(server, begun, visit(network, server, &first, asks)).await;
+    // Whatever came of it, and in a time of its own: what was had is not lost over it.
+    let _ = tokio::time::timeout(GIVE_BACK_MAX, give_back(network, server, &first)).await;
+    ended
+}
+
+/// Waits as long as the server is given since it was first asked.
+async fn in_time<T>(
+    server: &Server,
+    begun: Instant,
+    asks: impl Future<Output = Result<T, VaultError>>,
+) -> Result<T, VaultError> {
+    let left = server.patience.saturating_sub(begun.elapsed());
+    tokio::time::timeout(left, asks).await.unwrap_or_else(|_| {
+        let what = format!("{} did not answer in {} s", server.address, server.patience.as_secs());
+        let next = "look at the server's health; VAULT_CLIENT_TIMEOUT says how long is waited";
+        Err(VaultError::new(what, next))
+    })
 }
 
 async fn visit<T>(
     network: &Network,
     server: &Server,
+    first: &Token,
     asks: impl AsyncFn(&Token) -> Result<T, VaultError>,
 ) -> Result<T, VaultError> {
-    let first = token(network, server).await?;
-    let ended = asks(&first).await;
+    let ended = asks(first).await;
     let denied = ended.as_ref().is_err_and(|error| error.denied);
     if denied && matches!(server.login, Login::TokenFile(_)) {
         let second = token(network, server).await?;
@@ -39,6 +55,5 @@ async fn visit<T>(
             return asks(&second).await;
         }
     }
-    give_back(network, server, &first).await;
     ended
 }

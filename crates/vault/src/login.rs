@@ -10,6 +10,8 @@ use crate::reference::encoded;
 use holdfast_store_s3::Network;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -139,11 +141,18 @@ pub(crate) fn body(texts: &[(&str, &str)]) -> Result<Zeroizing<Vec<u8>>, VaultEr
 fn line(path: &Path, what: &str) -> Result<Zeroizing<String>, VaultError> {
     let next = "check its name and its permissions, and whether whoever writes it runs";
     let fail = |why: &str| VaultError::new(format!("cannot read {what} in {}: {why}", path.display()), next);
-    let length = std::fs::metadata(path).map_err(|error| fail(&error.to_string()))?.len();
-    if length > FILE_BYTES_MAX {
+    let about = std::fs::metadata(path).map_err(|error| fail(&error.to_string()))?;
+    // A pipe may never end, and gives what it has only once; this is read anew each time.
+    if !about.is_file() {
+        return Err(fail("it is no file"));
+    }
+    // Roomy, so that nothing is left behind where it would have grown.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize + 1));
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| fail(&error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(fail("it is too large"));
     }
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(|error| fail(&error.to_string()))?);
     let text = str::from_utf8(&bytes).map_err(|_| fail("it is no text"))?.trim();
     if text.is_empty() || text.contains(char::is_control) {
         return Err(fail("it does not hold one line"));
@@ -162,6 +171,13 @@ mod tests {
         let read = Json::read(&body(&texts).unwrap());
         assert_eq!(texts.map(|(name, _)| read.at(name).text().unwrap()), ["a\"b\\c\n", "ü\u{7f}"]);
         assert!(Json::read(&body(&[]).unwrap()).is_map());
+    }
+
+    #[test]
+    fn what_lets_us_in_lies_in_a_small_file() {
+        let read = |path: &str| line(Path::new(path), "the token").err().unwrap().to_string();
+        assert!(read("/dev/zero").contains("no file"));
+        assert!(read("/nowhere/at all").contains("cannot read the token"));
     }
 
     #[test]

@@ -114,6 +114,47 @@ fn keys_of_the_repository_are_those_of_its_domains() {
 }
 
 #[test]
+fn what_somebody_puts_below_domains_stops_no_removal_and_no_rotation() {
+    let world = with_domain();
+    let with = |password: &str| {
+        let mut command = world.command();
+        command.env("HOLDFAST_PASSWORD", password).env("HOLDFAST_NEW_PASSWORD", password);
+        command
+    };
+    let readers = ["one", "two"].map(|reader| {
+        let mut command = with("correct horse");
+        command.env("HOLDFAST_NEW_PASSWORD", reader);
+        let words: [super::world::Word<'_>; 7] =
+            [&"key", &"add", &"--role", &"reader", &"--kdf-memory", &"1", &"--json"];
+        let lines = world.run_as(&mut command, &words).ends(0).lines();
+        lines.iter().find_map(|line| line["member"].as_str().map(str::to_owned)).unwrap()
+    });
+    let inside = |password: &str| {
+        world.run_as(&mut with(password), &[&"--domain", &"tenant-7", &"ls", &"latest"]).code
+    };
+    assert_eq!((inside("one"), inside("two")), (0, 0));
+    // What is no domain, then what says that it is one.
+    for (file, text, reader, code, said) in [
+        ("domains/000/packs/00/x", &b"x"[..], 0, 0, "000 is passed over"),
+        ("domains/001/holdfast.json", b"{", 1, 3, "domain 001"),
+    ] {
+        put(world.repo.join(file), text);
+        let remove: [super::world::Word<'_>; 6] =
+            [&"key", &"remove", &"--member", &readers[reader], &"--rotate", &"--json"];
+        let ran = world.run_as(&mut with("correct horse"), &remove).ends(code).says(&[said]);
+        let epochs: Vec<_> = ran.lines().iter().filter_map(|line| line["key_epoch"].as_u64()).collect();
+        assert_eq!(epochs, [reader as u64 + 1], "{ran:?}");
+        assert_eq!((inside("one") == 0, inside("two") == 0), (false, reader == 0));
+        // The domain that is one followed: there is nobody left to shut out of it.
+        let granted = world.run(&[&"domain", &"grant", &"tenant-7", &"--json"]).ends(0).lines();
+        assert_eq!((&granted[0]["admitted"], &granted[0]["removed"]), (&0.into(), &0.into()), "{granted:?}");
+    }
+    let rotated = world.run(&[&"--domain", &"tenant-7", &"key", &"rotate", &"--json"]).ends(0).lines();
+    assert!(rotated.iter().any(|line| line["key_epoch"] == 3), "{rotated:?}");
+    world.run(&[&"domain", &"grant"]).ends(3).says(&["domain 001"]).tells("tenant-7: 0 admitted");
+}
+
+#[test]
 fn what_is_shredded_cannot_be_read_and_the_rest_can() {
     let world = with_domain();
     let kept = world.path("kept");

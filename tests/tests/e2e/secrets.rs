@@ -284,6 +284,47 @@ fn what_a_policy_takes_does_not_reach_programs_of_the_person() {
     }
 }
 
+/// A worker that serves two policies: programs of one find nothing that the other has for itself.
+#[test]
+fn a_policy_s_programs_find_nothing_of_another_s_that_is_served_beside_it() {
+    let world = World::bare();
+    put(world.path("tree/file"), b"content");
+    put(world.path("spy"), SPY);
+    fs::create_dir(world.path("seen")).unwrap();
+    let folder = world.path("").display().to_string();
+    for (name, secret) in [("one", "SHOP_PASSWORD"), ("two", "OTHER_PASSWORD")] {
+        put(
+            world.path(format!("policies/{name}.yaml")),
+            format!(
+                "name: {name}
+repository: {{ url: {folder}/repo-{name}, password: {{ env: {secret} }}, create: true }}
+sources: {{ list: {{ command: {{ run: [ sh, -c, 'cd {folder}; name={name}-source; . ./spy' ], file_name: list.txt }} }} }}
+hooks: {{ before: [ {{ run: [ sh, -c, 'cd {folder}; name={name}-hook; . ./spy' ] }} ] }}
+schedule: {{ cron: '@yearly' }}
+"
+            ),
+        );
+    }
+    let mut command = command(&world);
+    command
+        .env("OTHER_PASSWORD", "c4nary of the other")
+        .args(["serve", "--once"])
+        .arg(world.path("policies"));
+    world.run_as(&mut command, &[]).ends(0);
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir(world.path("seen")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let bytes = fs::read(entry.path()).unwrap();
+        for secret in ["c4nary of the policy", "c4nary of the other"] {
+            assert!(!contains(&bytes, secret), "{name} has {secret}");
+        }
+        seen.insert(name.rsplit_once('.').unwrap().0.to_owned());
+    }
+    for spy in ["one-hook.own", "two-hook.own", "one-source.own", "two-source.own", "one-hook.parent"] {
+        assert!(seen.contains(spy), "{spy} is not in {seen:?}");
+    }
+}
+
 /// Runs in words and in JSON; a secret is in neither.
 fn tells_nothing(world: &World, prepare: &dyn Fn(&mut Command), words: &[Word<'_>]) -> Ran {
     let run = |more: &[Word<'_>]| {

@@ -345,6 +345,12 @@ fn a_slot_is_opened_by_transit_alone() {
     shop.world.run_as(&mut command, &[&"snapshots"]).ends(1).says(&["cannot be opened with transit/db2"]);
     allow(SEALS);
     shop.run(&add).ends(2).says(&["seals key", "of another member already"]);
+    let shared: [Word<'_>; 4] = [&"key", &"passwd", &"--new-key-transit", &"transit/db2"];
+    shop.run(&shared).ends(2).says(&["seals key", "of another member already"]);
+    // An option goes before what the environment of the host has.
+    let password = shop.world.path("owner.txt");
+    put(&password, PASSWORD);
+    alone("transit/db2", &[&"--password-file", &password, &"ls", &"latest"]).ends(0);
     // The slot is written anew when another one goes, and the engine's key is rotated under it.
     let other = shop.world.path("other.key");
     put(&other, [7; 64]);
@@ -362,6 +368,57 @@ fn a_slot_is_opened_by_transit_alone() {
     let member = own["member"].as_str().unwrap();
     shop.run(&[&"key", &"remove", &"--member", &member, &"--rotate"]).ends(0);
     alone("transit/db2", &[&"backup", &tree]).ends(2).says(&["no slot of"]);
+}
+
+/// What only seals opens nothing: it takes the place of no key.
+#[test]
+fn a_transit_key_that_only_seals_becomes_no_key() {
+    let shop = Shop::new();
+    shop.run(&[&"init", &"--kdf-memory", &"1"]).ends(0);
+    shop.bao.call("POST", "sys/mounts/transit", &json!({ "type": "transit" }));
+    shop.bao.call("POST", "transit/keys/own", &json!({}));
+    let rules = "path \"secret/data/backups/*\" { capabilities = [\"read\"] } \
+                 path \"transit/encrypt/own\" { capabilities = [\"update\"] }";
+    shop.bao.call("PUT", "sys/policies/acl/backups", &json!({ "policy": rules }));
+    let before = shop.world.objects();
+    for verb in [&["passwd"][..], &["add"], &["add", "--role", "writer", "--label", "x"]] {
+        let verb = verb.iter().map(|word| word as Word<'_>);
+        let words = [&"key" as Word<'_>].into_iter().chain(verb).collect::<Vec<_>>();
+        shop.run(&[&words[..], &[&"--new-key-transit", &"transit/own"]].concat()).ends(1).says(&[
+            "what was just sealed cannot be opened with transit/own",
+            "refuses the token",
+            "nothing was changed",
+        ]);
+        assert_eq!(shop.world.objects(), before);
+    }
+    shop.run(&[&"snapshots"]).ends(0);
+    // With the right to open it too it takes the old one's place, and says what the kit needs.
+    let rules = format!("{rules} path \"transit/decrypt/own\" {{ capabilities = [\"update\"] }}");
+    shop.bao.call("PUT", "sys/policies/acl/backups", &json!({ "policy": rules }));
+    let changed = shop.run(&[&"key", &"passwd", &"--new-key-transit", &"transit/own"]).ends(0);
+    assert!(changed.err.contains("HOLDFAST_KEY_TRANSIT=transit/own"), "{changed:?}");
+    shop.run(&[&"snapshots"]).ends(12);
+    let mut command = shop.command(&shop.bao.endpoint());
+    shop.world.run_as(command.env("HOLDFAST_KEY_TRANSIT", "transit/own"), &[&"snapshots"]).ends(0);
+}
+
+/// An agent on this very host is asked past the proxies of the environment: they would see the token.
+#[test]
+fn no_proxy_sees_what_is_asked_of_this_host() {
+    let shop = Shop::new();
+    let seen = std::sync::Arc::new(AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&seen);
+    let proxy = Proxy::start(&shop.bao.endpoint(), move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Fate::Pass
+    });
+    let mut command = shop.command(&shop.bao.endpoint());
+    command.env("HOLDFAST_PASSWORD_VAULT", PLACE);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(name, proxy.endpoint());
+    }
+    shop.world.run_as(&mut command, &[&"init", &"--kdf-memory", &"1"]).ends(0);
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
 }
 
 /// A policy names the key of the engine and no file.

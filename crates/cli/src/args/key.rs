@@ -149,7 +149,7 @@ Examples:
   holdfast key add --label 'sealed envelope' --kit /media/usb/recovery-kit.txt
   holdfast key add --role writer --label web1 --new-password-file web1.password
   holdfast key add --role reader:wal --label db2 --new-key-file db2.key
-  head -c 64 /dev/urandom > new.key && holdfast key add --role reader --new-key-file new.key")]
+  (umask 077; head -c 64 /dev/urandom > new.key) && holdfast key add --role reader --new-key-file new.key")]
 pub(crate) struct KeyAddArgs {
     /// Admit a new member that may do this
     #[arg(long, value_name = "ROLE")]

@@ -264,7 +264,7 @@ pub(crate) enum Verb {
 #[command(after_help = "\
 Examples:
   holdfast -r /mnt/backup init --kit /media/usb/recovery-kit.txt
-  head -c 64 /dev/urandom > /root/holdfast.key && holdfast -r /mnt/backup --key-file /root/holdfast.key init
+  (umask 077; head -c 64 /dev/urandom > /root/holdfast.key) && holdfast -r /mnt/backup --key-file /root/holdfast.key init
   holdfast -r s3://offsite/web1 init --from /mnt/backup --from-password-file /root/holdfast.password")]
 pub(crate) struct InitArgs {
     /// Write the recovery kit to FILE, which must not exist, instead of printing it

@@ -6,12 +6,12 @@
 use super::Run;
 use crate::args::{DomainGrantArgs, DomainVerb, InitArgs, ShredArgs};
 use crate::engine::Repository;
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::ink::{DomainLine, GrantedLine, ShredSummary, counted, escape};
 use crate::settings::RepositoryPlace;
 use crate::wire_up::{self, Erased, Founded};
 use holdfast_core::crypto::KdfCost;
-use holdfast_engine::{Granted, domains, grant, rotate, shred};
+use holdfast_engine::{Granted, domains, grant, is_erased, rotate, shred};
 use holdfast_store::ObjectStore;
 use std::sync::Arc;
 
@@ -83,18 +83,33 @@ async fn list(run: &Run, above: &Repository) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Brings the named domains in line, or all. One that cannot be keeps none after it from being.
 async fn grant_to(run: &Run, above: &Repository, args: &DomainGrantArgs) -> Result<(), Fault> {
-    let names = if args.names.is_empty() { domains(above).await? } else { args.names.clone() };
-    for name in &names {
-        let granted = align(run, above, name).await?;
-        if run.ink.tone.json {
-            run.ink.json(&GrantedLine::new(name, &granted));
-        } else {
-            let Granted { admitted, removed } = granted;
-            run.ink.data(&format!("{name}: {admitted} admitted, {removed} removed"));
+    let names = if args.names.is_empty() { there(run, above).await? } else { args.names.clone() };
+    let mut faults = Vec::new();
+    for name in names {
+        match align(run, above, &name).await {
+            Ok(granted) => tell_granted(run, &name, &granted),
+            Err(fault) => faults.push((name, stop_if_interrupted(fault)?)),
         }
     }
-    Ok(())
+    match faults.len() {
+        0 => Ok(()),
+        1 if args.names.len() == 1 => Err(faults.swap_remove(0).1),
+        _ => {
+            let hint = format!("see to it, then run: holdfast domain grant {}", joined(&faults, " "));
+            Err(Fault::incomplete(format!("not brought in line: {}", told(&faults)), hint))
+        }
+    }
+}
+
+fn tell_granted(run: &Run, name: &str, granted: &Granted) {
+    if run.ink.tone.json {
+        run.ink.json(&GrantedLine::new(name, granted));
+    } else {
+        let Granted { admitted, removed } = granted;
+        run.ink.data(&format!("{name}: {admitted} admitted, {removed} removed"));
+    }
 }
 
 /// Brings the members of one domain in line with the repository.
@@ -103,6 +118,45 @@ async fn align(run: &Run, above: &Repository, name: &str) -> Result<Granted, Fau
     let store = store_of(run, &place).await?;
     let domain = Repository::open_domain(&run.ctx, store, above).await?;
     Ok(grant(&run.ctx, above, &domain).await?)
+}
+
+/// The domains whose members are of any use. What lies below a name that is none, or none any more, is
+/// passed over aloud: anybody who writes the store can put something there.
+async fn there(run: &Run, above: &Repository) -> Result<Vec<String>, Fault> {
+    let mut names = Vec::new();
+    for name in domains(above).await? {
+        let place = run.repository_place()?.domain(&name);
+        match why_passed_over(run, above, &place).await {
+            Some(why) => run.ink.warn(&format!("{place} is passed over: {why}")),
+            None => names.push(name),
+        }
+    }
+    Ok(names)
+}
+
+/// Why a place has no members to see to; none if it has, or cannot be read: opening it says why.
+async fn why_passed_over(run: &Run, above: &Repository, place: &RepositoryPlace) -> Option<&'static str> {
+    let Some(store) = wire_up::open_store(place, &run.reach).await.ok()? else {
+        return Some("nothing there says that it is a domain; delete what lies there");
+    };
+    let erased = is_erased(&run.ctx, &*run.guard(store), above).await.ok()?;
+    erased.then_some("its erasure was begun; end it with the same holdfast shred")
+}
+
+/// A fault that concerns one domain, unless the run was asked to stop.
+fn stop_if_interrupted(fault: Fault) -> Result<Fault, Fault> {
+    if fault.code == Code::Interrupted { Err(fault) } else { Ok(fault) }
+}
+
+/// What failed in which domain.
+fn told(faults: &[(String, Fault)]) -> String {
+    let each: Vec<_> = faults.iter().map(|(name, fault)| format!("domain {name} ({fault})")).collect();
+    each.join(", ")
+}
+
+fn joined(faults: &[(String, Fault)], between: &str) -> String {
+    let names: Vec<_> = faults.iter().map(|(name, _)| &**name).collect();
+    names.join(between)
 }
 
 async fn store_of(run: &Run, place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, Fault> {
@@ -187,19 +241,27 @@ pub(super) enum Changed {
     Keys,
 }
 
-/// After members of the repository, or their keys, changed: the same for its domains.
+/// After members of the repository, or their keys, changed: the same for its domains. One that does not
+/// follow keeps none after it from following.
 pub(super) async fn follow(run: &Run, above: &Repository, changed: Changed) -> Result<(), Fault> {
-    for name in domains(above).await? {
-        follow_in(run, above, &name, changed).await.map_err(|fault| {
-            let hint = match changed {
-                Changed::Members => format!("run: holdfast domain grant {name}"),
-                Changed::Keys => format!("run: holdfast --domain {name} key rotate"),
-            };
-            let what = format!("the repository was changed, and its domain {name} was not: {fault}");
-            Fault::incomplete(what, hint)
-        })?;
+    let mut faults = Vec::new();
+    for name in there(run, above).await? {
+        if let Err(fault) = follow_in(run, above, &name, changed).await {
+            faults.push((name, stop_if_interrupted(fault)?));
+        }
     }
-    Ok(())
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let hint = match changed {
+        Changed::Members => format!("run: holdfast domain grant {}", joined(&faults, " ")),
+        Changed::Keys => {
+            let between = " key rotate; holdfast --domain ";
+            format!("run: holdfast --domain {} key rotate", joined(&faults, between))
+        }
+    };
+    let what = format!("the repository was changed, and not all of its domains: {}", told(&faults));
+    Err(Fault::incomplete(what, hint))
 }
 
 async fn follow_in(run: &Run, above: &Repository, name: &str, changed: Changed) -> Result<(), Fault> {

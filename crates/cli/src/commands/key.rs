@@ -9,9 +9,9 @@ use super::kit::{Kit, KitFile, Opens, program_hash};
 use crate::args::{KeyAddArgs, KeyPasswdArgs, KeyRemoveArgs, KeyVerb, NewSecret};
 use crate::engine::{
     ChangedKey, Error, ErrorKind, KeyInfo, MemberInfo, NewKey, RemovedKey, RemovedMember, Repository,
-    add_key, admit, change_key, keys, last_slot_of, members, remove_key, remove_member, rotate,
+    RotatedKeys, add_key, admit, change_key, keys, last_slot_of, members, remove_key, remove_member, rotate,
 };
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::ink::{
     Align, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine, KeysRotatedLine, MemberLine,
     MemberRemovedLine, Table, counted, escape, local, size,
@@ -199,8 +199,8 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
     if let Some(member) = member {
         let removed = remove_member(&run.ctx, &repository, member).await?;
         tell_member(run, &removed, args.rotate);
-        follow(run, &repository, Changed::Members).await?;
-        return if args.rotate { rotate_keys(run, &repository).await } else { Ok(()) };
+        let followed = follow(run, &repository, Changed::Members).await;
+        return if args.rotate { rotate_after(run, &repository, followed).await } else { followed };
     }
     if args.rotate {
         let what = "--rotate is for a member that is removed, and this is one key of several";
@@ -266,14 +266,34 @@ fn tell_member(run: &Run, removed: &RemovedMember, rotates: bool) {
     copies(run);
 }
 
+/// Rotates after a removal that some domain may not have followed: that keeps new keys from nobody.
+async fn rotate_after(run: &Run, repository: &Repository, followed: Result<(), Fault>) -> Result<(), Fault> {
+    match followed {
+        Ok(()) => rotate_keys(run, repository).await,
+        Err(fault) if fault.code == Code::Interrupted => Err(fault),
+        Err(fault) => match rotate_keys(run, repository).await {
+            Ok(()) => Err(fault),
+            Err(later) => {
+                run.ink.warn(&fault.to_string());
+                Err(later)
+            }
+        },
+    }
+}
+
 async fn rotate_keys(run: &Run, repository: &Repository) -> Result<(), Fault> {
     let rotated = rotate(&run.ctx, repository).await?;
-    if !repository.is_domain() {
-        follow(run, repository, Changed::Keys).await?;
-    }
-    if run.ink.tone.json {
-        run.ink.json(&KeysRotatedLine::from(&rotated));
+    tell_rotated(run, &rotated);
+    if repository.is_domain() {
         return Ok(());
+    }
+    follow(run, repository, Changed::Keys).await
+}
+
+fn tell_rotated(run: &Run, rotated: &RotatedKeys) {
+    if run.ink.tone.json {
+        run.ink.json(&KeysRotatedLine::from(rotated));
+        return;
     }
     let members = counted(rotated.members.into(), "member", "members");
     run.ink.talk(&format!(
@@ -281,7 +301,6 @@ async fn rotate_keys(run: &Run, repository: &Repository) -> Result<(), Fault> {
          before stays as it is, and readable",
         rotated.key_epoch
     ));
-    Ok(())
 }
 
 fn warn(run: &Run, removed: &RemovedKey) {
@@ -321,7 +340,14 @@ async fn passwd(run: &Run, args: &KeyPasswdArgs) -> Result<(), Fault> {
     let ChangedKey { key, removed, .. } = &changed;
     let removed: Vec<_> = removed.iter().map(|id| short(*id)).collect();
     run.ink.talk(&format!("new key {} opens the repository; removed {}", short(key.id), removed.join(", ")));
-    run.ink.talk("note on your recovery kits where the new password or key file is kept");
+    run.ink.talk(&match &key.transit {
+        None => "note on your recovery kits where the new password or key file is kept".to_owned(),
+        Some(transit) => format!(
+            "note on your recovery kits: no password opens it any more, but HOLDFAST_KEY_TRANSIT={} with \
+             VAULT_ADDR and leave to decrypt with that key",
+            escape(transit.as_bytes())
+        ),
+    });
     copies(run);
     Ok(())
 }
@@ -331,7 +357,9 @@ fn with_hint(error: Error) -> Fault {
     let is_about_keys = matches!(error.kind, ErrorKind::NotFound | ErrorKind::Ambiguous);
     let fault = Fault::from(error);
     if is_about_keys {
-        Fault { hint: "see which there are: holdfast key list".into(), ..fault }
+        let hint = "see which there are: holdfast key list; to go on with the removal of a member: holdfast key remove \
+                    --member MEMBER";
+        Fault { hint: hint.into(), ..fault }
     } else {
         fault
     }

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::ink::escape;
 use crate::secrets;
 use crate::settings::variable;
-use crate::wire_up::{LogicalOptions, LogicalSource, RowsOf, Server, ToolPlaces};
+use crate::wire_up::{LogicalOptions, LogicalSource, PROXIES, RowsOf, Server, ToolPlaces};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -110,12 +110,18 @@ pub(super) async fn open(run: &Run, args: &BackupArgs, place: &Place) -> Result<
 
 /// Where the server's programs may be, and what they find around them.
 pub(crate) fn tool_places() -> ToolPlaces {
-    let is_ours = |name: &OsStr| OURS.iter().any(|start| name.as_bytes().starts_with(start));
     ToolPlaces {
         stated: variable("HOLDFAST_PG_BIN").map(PathBuf::from),
         path: variable("PATH"),
-        environment: std::env::vars_os().filter(|(name, _)| !is_ours(name)).collect(),
+        environment: std::env::vars_os().filter(|(name, _)| is_for_tools(name)).collect(),
     }
+}
+
+/// Whether the server's programs find a variable: no secret, and no proxy, for those may have a password.
+fn is_for_tools(name: &OsStr) -> bool {
+    let begins = OURS.iter().any(|start| name.as_bytes().starts_with(start));
+    let is_secret = secrets::is_ours(name) || secrets::is_persons(name);
+    !begins && !is_secret && !PROXIES.iter().any(|known| name == *known)
 }
 
 #[cfg(test)]
@@ -130,6 +136,25 @@ mod tests {
         match Cli::try_parse_from(["holdfast", "backup"].iter().chain(words)).unwrap().verb {
             Verb::Backup(args) => stated(&args),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_server_s_programs_find_no_secret() {
+        for secret in [
+            "VAULT_TOKEN",
+            "BAO_TOKEN",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "HTTPS_PROXY",
+            "all_proxy",
+            "PGPASSWORD",
+            "HOLDFAST_PASSWORD",
+            "AWS_SESSION_TOKEN",
+        ] {
+            assert!(!is_for_tools(OsStr::new(secret)), "{secret}");
+        }
+        for other in ["PATH", "LANG", "HOME", "LD_LIBRARY_PATH"] {
+            assert!(is_for_tools(OsStr::new(other)), "{other}");
         }
     }
 

@@ -263,8 +263,7 @@ impl Station for Post {
         let mut words = task.words().ok_or_else(unknown)?;
         words.extend(self.words.iter().cloned());
         let cancel = Cancel::default();
-        let served = &task.served;
-        let work = self.hands.job(words, (&served.policy, &served.text), (cancel.clone(), self.grace));
+        let work = self.hands.job(words, task, (cancel.clone(), self.grace));
         heeding(work, &cancel, halt).await
     }
 
@@ -277,7 +276,7 @@ impl Station for Post {
                 self.say(&Told::stream_warns(&due.policy, source, &warning));
             }
         };
-        let streams = self.hands.stream(call, &task.served.policy, (cancel.clone(), self.grace), warns);
+        let streams = self.hands.stream(call, task, (cancel.clone(), self.grace), warns);
         let (answer, ()) = tokio::join!(heeding(streams, &cancel, halt), tells);
         answer
     }

@@ -32,12 +32,17 @@ pub(super) fn around() -> Variables {
     std::env::vars_os().chain(handed).collect()
 }
 
-/// Makes what a job finds, and what it is handed: all that we find, what is secret by the other way.
-pub(super) fn of_job(policy: &Policy, ours: &Ours) -> (Variables, Handed) {
+/// Makes what a job finds, and what it is handed: all that we find but what is `others`' alone, what is secret by
+/// the other way.
+pub(super) fn of_job(policy: &Policy, others: &BTreeSet<String>, ours: &Ours) -> (Variables, Handed) {
     let secret = policy.secret_variables();
+    let are_secret = are_secret_proxies(&proxies(&ours.variables));
     let (mut open, mut handed) = (Variables::new(), Handed::new());
-    for (name, value) in &ours.variables {
-        let text = name.to_str().filter(|text| is_ours(name) || is_persons(name) || secret.contains(*text));
+    for (name, value) in ours.variables.iter().filter(|(name, _)| !is_anothers(name, others)) {
+        let is_secret = |text: &&str| {
+            is_ours(name) || is_persons(name) || secret.contains(*text) || are_secret && is_proxy(name)
+        };
+        let text = name.to_str().filter(is_secret);
         match text {
             Some(text) => {
                 _ = handed.insert(text.to_owned(), Zeroizing::new(value.as_bytes().to_vec()));
@@ -46,6 +51,22 @@ pub(super) fn of_job(policy: &Policy, ours: &Ours) -> (Variables, Handed) {
         }
     }
     (open, handed)
+}
+
+/// Whether a variable is a secret that other policies have for themselves. What is the person's own, by its usual
+/// name, is for all.
+fn is_anothers(name: &OsStr, others: &BTreeSet<String>) -> bool {
+    !is_persons(name) && name.to_str().is_some_and(|name| others.contains(name))
+}
+
+fn is_proxy(name: &OsStr) -> bool {
+    PROXIES.iter().any(|known| name == *known)
+}
+
+/// The variables that name proxies.
+fn proxies(set: &Variables) -> BTreeMap<String, OsString> {
+    let named = PROXIES.iter().filter_map(|name| Some((*name, set.get(OsStr::new(name))?)));
+    named.map(|(name, value)| (name.to_owned(), value.clone())).collect()
 }
 
 /// What is around us.
@@ -60,6 +81,12 @@ pub(super) struct Ours {
 }
 
 impl Ours {
+    /// The same without what other policies have for themselves.
+    pub(super) fn without(mut self, others: &BTreeSet<String>) -> Self {
+        self.variables.retain(|name, _| !is_anothers(name, others));
+        self
+    }
+
     fn variable(&self, name: &str) -> Option<OsString> {
         self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).cloned()
     }
@@ -131,11 +158,9 @@ pub(super) fn of_verb(call: &Call, ours: &Ours) -> Result<(Variables, Handed), S
 /// Parts what is secret from what is not.
 fn parted(set: Variables, taken: &BTreeSet<OsString>) -> (Variables, Handed) {
     let (mut open, mut handed) = (Variables::new(), Handed::new());
-    let texts = set.iter().filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.clone())));
-    let are_secret = are_secret_proxies(&texts.collect());
-    let is_proxy = |name: &OsStr| are_secret && PROXIES.iter().any(|known| name == *known);
+    let are_secret = are_secret_proxies(&proxies(&set));
     for (name, value) in set {
-        match name.to_str().filter(|_| is_ours(&name) || is_persons(&name) || is_proxy(&name)) {
+        match name.to_str().filter(|_| is_ours(&name) || is_persons(&name) || are_secret && is_proxy(&name)) {
             Some(text) => _ = handed.insert(text.to_owned(), Zeroizing::new(value.into_vec())),
             None => _ = open.insert(name, value),
         }

@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::wire_up::Network;
+use holdfast_scheduler::serve::policies::{File, Policies};
 
 fn variables(set: &[(&str, &str)]) -> Variables {
     set.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
@@ -176,6 +177,33 @@ fn a_program_of_the_users_finds_no_password_of_ours() {
     assert_eq!((value(&set, "PGPASSWORD"), value(&set, "SHOP")), (Some("of a server"), Some("correct")));
     let set = of_program(&program, &with_taken(&["SHOP", "PGPASSWORD"]));
     assert_eq!((value(&set, "PGPASSWORD"), value(&set, "SHOP")), (None, None));
+}
+
+/// What a job comes to know of a worker that serves two policies.
+#[test]
+fn a_job_finds_nothing_that_another_policy_has_for_itself() {
+    let text = |name: &str, secret: &str| {
+        format!(
+            "name: {name}\nrepository: {{ url: /r, password: {{ env: {secret} }} }}\nsources: {{ a: {{ files: {{ paths: [ /a ] }} }} }}\n"
+        )
+    };
+    let mut policies = Policies::new(None);
+    let file = |name: &str, secret: &str| File {
+        path: format!("/{name}.yaml").into(),
+        text: Ok(text(name, secret)),
+    };
+    policies.take(vec![file("a", "A_SECRET"), file("b", "B_SECRET"), file("c", "PGPASSWORD")]);
+    let served = policies.get("a").unwrap();
+    let others = policies.secrets_of_others(served);
+    let around = [("A_SECRET", "a"), ("B_SECRET", "b"), ("PGPASSWORD", "hers"), ("LANG", "C")];
+    let proxy = [("HTTPS_PROXY", "http://user:word@proxy:1")];
+    let ours = Ours { variables: variables(&[&around[..], &proxy].concat()), ..ours() };
+    let (open, handed) = of_job(&served.policy, &others, &ours);
+    assert_eq!(open, variables(&[("LANG", "C")]));
+    // What is hers by its usual name is for all, as it is for one policy alone.
+    assert_eq!(handed.keys().collect::<Vec<_>>(), ["A_SECRET", "HTTPS_PROXY", "PGPASSWORD"]);
+    let names: Vec<_> = ours.without(&others).variables.into_keys().collect();
+    assert_eq!(names, ["A_SECRET", "HTTPS_PROXY", "LANG", "PGPASSWORD"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Ear, OwnHands, VERB_GRACE, apart, leash};
 use crate::engine::Cancel;
 use crate::secrets::handed::{Handed, frame};
 use holdfast_scheduler::hands::{Answer, Call};
-use holdfast_scheduler::policy::Policy;
+use holdfast_scheduler::serve::job::Task;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -31,11 +31,12 @@ impl OwnHands {
     pub(crate) async fn job(
         &self,
         words: Vec<OsString>,
-        (policy, text): (&Policy, &str),
+        task: &Task,
         (cancel, grace): (Cancel, Duration),
     ) -> Result<Answer, String> {
-        let (variables, mut handed) = environment::of_job(policy, &self.ours);
-        handed.insert(POLICY_TEXT.to_owned(), Zeroizing::new(text.as_bytes().to_vec()));
+        let served = &task.served;
+        let (variables, mut handed) = environment::of_job(&served.policy, &task.others, &self.ours);
+        handed.insert(POLICY_TEXT.to_owned(), Zeroizing::new(served.text.as_bytes().to_vec()));
         let command = self.job_command(&words, variables);
         let ear = Ear::new(Arc::clone(&self.progress));
         heard(command, handed, ear, cancel, JOB_GRACE.min(grace)).await
@@ -45,11 +46,12 @@ impl OwnHands {
     pub(crate) async fn stream(
         &self,
         call: &Call,
-        policy: &Policy,
+        task: &Task,
         (cancel, grace): (Cancel, Duration),
         warns: mpsc::Sender<String>,
     ) -> Result<Answer, String> {
-        let hands = self.clone().of(policy);
+        let mut hands = self.clone().of(&task.served.policy);
+        hands.ours = hands.ours.without(&task.others);
         let (command, hand) = tokio::task::block_in_place(|| hands.verb_command(call))?;
         let mut ear = Ear::new(Arc::clone(&self.progress));
         (ear.lines, ear.problems, ear.whole) = (Kept::new(0, LATEST_MAX), Kept::new(0, LATEST_MAX), false);

@@ -95,8 +95,7 @@ pub(super) fn of_shell(command: &OsStr) -> Result<Bytes, Fault> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).stdin(stdin);
     // What it prints may be the secret; its text may be one too: neither is repeated.
-    // A person may be asked something by it, and takes her time.
-    said_by(shell, None, || {
+    said_by(shell, patience(io::stdin().is_terminal() || io::stderr().is_terminal()), || {
         Fault::failed("the password command failed", "run it yourself to see what it prints")
     })
 }
@@ -112,9 +111,13 @@ pub(crate) fn printed<'a>(
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     hidden.into_iter().for_each(|name| _ = command.env_remove(name));
-    // Where a person sits she may be asked something, and can end it; where nobody does, what hangs is ended.
-    let within = Some(PRINTED_WITHIN).filter(|_| !io::stderr().is_terminal());
-    said_by(command, within, fault)
+    said_by(command, patience(io::stderr().is_terminal()), fault)
+}
+
+/// Where a person sits she may be asked something, takes her time, and can end it; where nobody does, what hangs
+/// is ended.
+const fn patience(is_attended: bool) -> Option<Duration> {
+    if is_attended { None } else { Some(PRINTED_WITHIN) }
 }
 
 /// Kills a program that takes too long, with all of its group.

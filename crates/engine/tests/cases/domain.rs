@@ -3,17 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::harness::{Node, START_SECONDS, Tree, World, chain, noise, run, secret};
+use crate::harness::{
+    Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
+};
+use holdfast_core::id::MemberId;
 use holdfast_core::keys::Role;
 use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::maintain::{HoldScope, hold, holds, release};
 use holdfast_engine::outcome::Outcome;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    Granted, Repository, ShredReport, evidence, grant, members, remove_member, rotate, shred,
+    Granted, NewKey, Repository, ShredReport, admit, evidence, grant, is_erased, members, remove_member,
+    rotate, shred,
 };
 use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn tree() -> Tree {
@@ -142,6 +147,82 @@ fn members_open_it_with_their_roles() {
     });
 }
 
+/// What changes above while another owner brings a domain in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Comes,
+    Goes,
+}
+
+/// A repository above and its domain, opened so that each call takes a turn.
+fn opened_stepped(world: &World, domain: &MemoryStore) -> (Repository, Repository) {
+    let (ctx, above) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
+    let domain = Arc::new(SteppedStore(domain.clone()));
+    let mut opening = Stepped::new(async move {
+        let above = Repository::open(&ctx, above, &secret()).await.unwrap();
+        let domain = Repository::open_domain(&ctx, domain, &above).await.unwrap();
+        (above, domain)
+    });
+    opening.go(usize::MAX);
+    opening.result.unwrap()
+}
+
+fn stepped_grant(world: &World, domain: &MemoryStore) -> Stepped<()> {
+    let (ctx, (above, domain)) = (world.ctx(), opened_stepped(world, domain));
+    Stepped::new(async move { grant(&ctx, &above, &domain).await.map(drop).unwrap() })
+}
+
+/// Changes who belongs above, and then the domain, as `key add` and `key remove` do.
+fn stepped_change(world: &World, domain: &MemoryStore, change: Change) -> Stepped<()> {
+    let (ctx, (above, domain)) = (world.ctx(), opened_stepped(world, domain));
+    Stepped::new(async move {
+        match change {
+            Change::Comes => {
+                let new = NewKey { secret: key_file(9), label: None, cost: None };
+                admit(&ctx, &above, Role::Writer, &new).await.map(drop).unwrap();
+            }
+            Change::Goes => {
+                let other = members(&above).into_iter().find(|member| member.role == Role::Reader).unwrap();
+                remove_member(&ctx, &above, other.id).await.map(drop).unwrap();
+            }
+        }
+        grant(&ctx, &above, &domain).await.map(drop).unwrap();
+    })
+}
+
+fn who_belongs(repository: &Repository) -> BTreeSet<MemberId> {
+    members(repository).into_iter().filter(|member| !member.is_removed).map(|member| member.id).collect()
+}
+
+#[test]
+fn a_domain_follows_members_that_change_while_it_is_brought_in_line() {
+    run(|| async {
+        let scene = Scene::new().await;
+        // In the repository and not in the domain yet.
+        scene.world.admitted(Role::Reader, 8).await;
+        let calls = (0..16).flat_map(|one| (0..44).step_by(3).map(move |two| (one, two)));
+        for (change, (one, two)) in calls.flat_map(|calls| [(Change::Comes, calls), (Change::Goes, calls)]) {
+            let (world, domain) = (scene.world.fork(2), scene.fork());
+            let mut granting = stepped_grant(&world, &domain);
+            let mut changing = stepped_change(&world, &domain, change);
+            granting.go(one);
+            changing.go(two);
+            for run in
+                if two % 2 == 0 { [&mut granting, &mut changing] } else { [&mut changing, &mut granting] }
+            {
+                run.go(usize::MAX);
+            }
+            let above = world.open().await;
+            let domain = Repository::open_domain(&world.ctx(), Arc::new(domain), &above).await.unwrap();
+            let what = format!("{change:?} {one} {two}");
+            let expected = if change == Change::Comes { 3 } else { 1 };
+            assert_eq!(who_belongs(&above).len(), expected, "{what}");
+            assert_eq!(who_belongs(&domain), who_belongs(&above), "{what}");
+            world.assert_sound(&domain).await;
+        }
+    });
+}
+
 #[test]
 fn a_domain_of_a_stranger_is_refused() {
     run(|| async {
@@ -200,7 +281,9 @@ fn a_mark_that_nobody_recorded_is_passed_over_aloud() {
         let above = scene.world.ctx();
         evidence::append(&above, &writer, "shred", text.as_bytes()).await.unwrap();
         scene.open(&scene.store).await.unwrap();
+        assert!(!is_erased(&above, &scene.store, &scene.above).await.unwrap());
         evidence::append(&above, &scene.above, "shred", text.as_bytes()).await.unwrap();
+        assert!(is_erased(&above, &scene.store, &scene.above).await.unwrap());
         let error = scene.open(&scene.store).await.unwrap_err();
         assert!(error.kind == ErrorKind::NoRepository && error.to_string().contains("destroyed"), "{error}");
     });

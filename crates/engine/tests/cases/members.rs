@@ -358,6 +358,89 @@ fn a_rotation_that_is_cut_off_hinders_nobody_and_can_be_ended() {
     });
 }
 
+fn stepped_rotation(world: &World, owner: &Repository) -> Stepped<Result<u32>> {
+    let (ctx, owner) = (world.ctx(), owner.clone());
+    Stepped::new(async move { rotate(&ctx, &owner).await.map(|rotated| rotated.key_epoch) })
+}
+
+/// Opens a world's store so that each call takes a turn.
+fn open_stepped(world: &World, secret: Secret) -> Repository {
+    let (ctx, store) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
+    let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
+    opening.go(usize::MAX);
+    opening.result.unwrap().unwrap()
+}
+
+#[test]
+fn two_rotations_at_once_give_no_two_sets_of_keys_one_number() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        back_up(&start, &owner, 1).await.unwrap();
+        admitted(&start, &owner, Role::Writer, 8).await;
+        admitted(&start, &owner, Role::Reader, 9).await;
+        admitted(&start, &owner, Role::Owner, 10).await;
+        // Two owners, and one of them on two machines.
+        for other in [key_file(10), secret()] {
+            for (one, two) in (0..9).flat_map(|one| (0..9).map(move |two| (one, two))) {
+                let (world, what) = (start.fork(2), format!("{one} {two}"));
+                let opened = [secret(), other.clone()].map(|secret| open_stepped(&world, secret));
+                let mut runs = opened.each_ref().map(|owner| stepped_rotation(&world, owner));
+                runs[0].go(one);
+                runs[1].go(two);
+                runs[0].go(usize::MAX);
+                runs[1].go(usize::MAX);
+                let told = runs.map(|run| run.result.unwrap().unwrap());
+                let (first, second) = (world.open().await, open(&world, 10).await.unwrap());
+                let (writer, reader) = (open(&world, 8).await.unwrap(), open(&world, 9).await.unwrap());
+                for (repository, salt) in [(&first, 2), (&second, 3), (&writer, 4)] {
+                    back_up(&world, repository, salt).await.unwrap();
+                }
+                let newest = told.into_iter().max();
+                assert_eq!(epochs(&world, "sessions/").last().copied(), newest, "{what}");
+                for repository in [&first, &second, &reader] {
+                    assert_eq!(ids(&world, repository).await.len(), 4, "{what}");
+                    assert_all_restore(&world, repository).await;
+                }
+                world.assert_sound(&second).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn keys_that_a_removed_member_was_given_are_not_rotated_to() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        admitted(&start, &owner, Role::Reader, 9).await;
+        admitted(&start, &owner, Role::Writer, 8).await;
+        admitted(&start, &owner, Role::Owner, 10).await;
+        let count = faulty(&start.fork(2), |_| Fault::None);
+        let measured = Repository::open(&start.ctx(), Arc::new(count.clone()), &secret()).await.unwrap();
+        rotate(&start.ctx(), &measured).await.unwrap();
+        let (mut held, mut ended) = (0, 0);
+        for (at, other) in (0..count.calls()).flat_map(|at| [(at, false), (at, true)]) {
+            let (world, what) = (start.fork(2), format!("cut off at {at}"));
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            let store = Arc::new(faulty(&world, plan));
+            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
+                assert!(rotate(&world.ctx(), &owner).await.is_err());
+            }
+            let by = if other { open(&world, 10).await.unwrap() } else { world.open().await };
+            let reader = member_of(&world, &by, Role::Reader);
+            let gone = remove_member(&world.ctx(), &by, reader).await.unwrap().member;
+            let rotated = rotate(&world.ctx(), &by).await.unwrap();
+            assert!(!gone.key_epochs.contains(&rotated.key_epoch), "{what}: {gone:?} {rotated:?}");
+            let before = epochs(&world, "sessions/");
+            back_up(&world, &open(&world, 8).await.unwrap(), 2).await.unwrap();
+            let sealed: BTreeSet<_> = epochs(&world, "sessions/").difference(&before).copied().collect();
+            assert_eq!(sealed, [rotated.key_epoch].into(), "{what}");
+            held += u32::from(gone.key_epochs.contains(&1));
+            ended += u32::from(rotated.was_begun);
+        }
+        assert!(held > 2 && ended > 2, "{held} {ended}");
+    });
+}
+
 #[test]
 fn rotation_while_four_writers_run_loses_nothing() {
     run(|| async {
@@ -543,6 +626,49 @@ fn a_removal_that_dies_at_any_call_is_ended_by_the_next_one_or_by_a_prune() {
         }
         assert!(in_between > 6 && slots_left > 4, "{in_between} {slots_left}");
     });
+}
+
+#[test]
+fn a_removal_that_was_begun_by_a_key_s_id_goes_on_by_it() {
+    run(|| async {
+        let (start, owner) = World::made(Workers::inline()).await;
+        let writer = admitted(&start, &owner, Role::Writer, 8).await;
+        back_up(&start, &writer, 2).await.unwrap();
+        let member = member_of(&start, &owner, Role::Writer);
+        let key = writer_key(&start, &owner, member).await.unwrap();
+        // One more than a single key: a removed member has no key that stays.
+        add_key(&start.ctx(), &writer, &new(9)).await.unwrap();
+        let store = faulty(&start.fork(2), |_| Fault::None);
+        let measured = Repository::open(&start.ctx(), Arc::new(store.clone()), &secret()).await.unwrap();
+        remove_member(&start.ctx(), &measured, member).await.unwrap();
+        let mut begun = 0;
+        for at in 0..store.calls() {
+            let (world, what) = (start.fork(2), format!("cut off at {at}"));
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            if let Ok(owner) = Repository::open(&world.ctx(), Arc::new(faulty(&world, plan)), &secret()).await
+            {
+                assert!(remove_member(&world.ctx(), &owner, member).await.is_err(), "{what}");
+            }
+            let owner = world.open().await;
+            let is_removed = members(&owner).iter().any(|member| member.is_removed);
+            let Some(left) = writer_key(&world, &owner, member).await.filter(|_| is_removed) else {
+                continue;
+            };
+            assert_eq!(last_slot_of(&owner, &left).await.unwrap(), Some(member), "{what}");
+            begun += 1;
+            assert!(remove_member(&world.ctx(), &owner, member).await.unwrap().was_begun, "{what}");
+            assert_eq!(writer_key(&world, &owner, member).await, None, "{what}");
+            world.assert_sound(&owner).await;
+        }
+        assert!(begun > 6, "{begun}");
+        assert_eq!(last_slot_of(&owner, &key).await.unwrap(), None, "it belongs and has another");
+    });
+}
+
+/// The id of a key that a member has.
+async fn writer_key(world: &World, owner: &Repository, member: MemberId) -> Option<String> {
+    let all = keys(&world.ctx(), owner).await.unwrap().value;
+    all.into_iter().find(|key| key.member == member).map(|key| key.id.to_string())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::catalog::{Claim, JobEnd};
 use crate::hands::{Answer, Call};
 use crate::policy::{Activity, Postgres, REPOSITORY};
 use crate::run::words;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Task {
     pub claim: Claim,
     /// The policy as it was when the job was claimed: that is carried out, whatever becomes of the file.
     pub served: Arc<Served>,
+    /// Variables that other policies which are served take secrets from, and this one does not.
+    pub others: BTreeSet<String>,
 }
 
 /// How a job ended here.
@@ -180,7 +183,7 @@ schedule: { cron: '15 2 * * *' }
         let mut due = timers::stream(&served.policy, "db", jiff::Timestamp::UNIX_EPOCH);
         (due.activity, due.source) = (activity.to_owned(), source.map(str::to_owned));
         let claim = Claim { job: 7, due, fence: 3, attempt: 1, worker: "w".into() };
-        let task = Task { claim, served };
+        let task = Task { claim, served, others: BTreeSet::new() };
         assert_eq!(task.name().run, "7-3");
         let words = task.words().unwrap_or_default();
         words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")

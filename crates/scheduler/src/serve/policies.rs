@@ -8,6 +8,7 @@ use crate::policy::Policy;
 use crate::policy::read::parse;
 use crate::status::{Known, Unreadable};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,6 +151,15 @@ impl Policies {
     /// Those that are served.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
         self.shelves.iter().filter_map(|shelf| shelf.good.as_ref())
+    }
+
+    /// The variables that all others take secrets from, and this one does not.
+    #[must_use]
+    pub fn secrets_of_others(&self, served: &Served) -> BTreeSet<String> {
+        let mut all: BTreeSet<String> =
+            self.all().flat_map(|served| served.policy.secret_variables()).collect();
+        served.policy.secret_variables().iter().for_each(|own| _ = all.remove(own));
+        all
     }
 
     /// The one with a name.

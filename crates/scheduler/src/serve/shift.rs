@@ -234,7 +234,10 @@ impl Shift {
         };
         match Self::too_late(served, &claim, now) {
             Some(why) => Ok(Some(Taken::Not(self.skip(catalog, &claim, why, now).await?))),
-            None => Ok(Some(Taken::Task(Task { claim, served: Arc::clone(served) }))),
+            None => {
+                let others = policies.secrets_of_others(served);
+                Ok(Some(Taken::Task(Task { claim, served: Arc::clone(served), others })))
+            }
         }
     }
 

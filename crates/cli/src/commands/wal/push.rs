@@ -203,8 +203,7 @@ async fn refuse_costly(run: &Run, repository: &Repository, secret: &Secret) -> R
                 "use a key file; a passphrase would cost {} MiB and a second per segment",
                 cost.memory_kib >> 10
             );
-            let hint =
-                "head -c 64 /dev/urandom > FILE; holdfast key add --new-key-file FILE; then --key-file FILE";
+            let hint = "(umask 077; head -c 64 /dev/urandom > FILE); holdfast key add --new-key-file FILE; then --key-file FILE";
             Err(Fault::usage(what, hint))
         }
     }
