@@ -242,7 +242,7 @@ class Audit:
             if page in self.pages:
                 continue
             self.pages.add(page)
-            pages, data = repository.references(page, snapshot.member)
+            pages, data = repository.references(page, repository.author(snapshot))
             waiting += pages
             for id in data:
                 need(id[:24] in repository.rows, f"chunk {id.hex()}: is in no pack")

@@ -342,6 +342,12 @@ class Repository:
                     hidden.add(other.id)
         return hidden
 
+    def author(self, found):
+        """The member whose words a snapshot is: of one that an owner passed on, the one it names, if it is one here."""
+        said_by, signed = found.commit.summary.said_by, self.members.last_role(found.member)
+        is_passed_on = signed == OWNER and said_by and said_by.member in self.members.admitted
+        return said_by.member if is_passed_on else found.member
+
     # The index (10, 19.2).
 
     def _read_index(self):

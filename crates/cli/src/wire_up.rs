@@ -222,8 +222,9 @@ pub(crate) fn make_folder_above(path: &Path) -> Result<(), Fault> {
 
 /// Deletes old versions of a domain's keys, where the bucket keeps them.
 pub(crate) async fn erase_key_versions(address: &Address, reach: &Reach) -> Result<Erased, String> {
+    let keys = secrets::bucket_keys("").map_err(|fault| fault.to_string())?;
     let network = reach.as_ref().map_err(ToString::to_string)?;
-    let store = S3Store::new(address, None, network).await;
+    let store = S3Store::new(address, keys, network).await;
     erase_versions(&store, "members/").await
 }
 

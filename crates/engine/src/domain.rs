@@ -145,7 +145,16 @@ impl Repository {
         let Some(said) = get_optional(&*store, name::SHREDDED).await? else {
             return Self::open_marked(ctx, store, above, roll_back).await;
         };
-        let opened = match is_recorded(ctx, &*store, above).await? {
+        let recorded = is_recorded(ctx, &*store, above).await?;
+        // One key is enough for whoever it is of.
+        if recorded && !store.list("members/", None, 1).await?.is_empty() {
+            let what = format!(
+                "an erasure of {} was begun and keys of it are still there: run `holdfast shred` again",
+                store.location()
+            );
+            return Err(Error::new(ErrorKind::NoRepository, what));
+        }
+        let opened = match recorded {
             true => None,
             // Keys that are gone for another reason are gone.
             false => Self::open_marked(ctx, Arc::clone(&store), above, roll_back).await.ok(),
@@ -331,7 +340,7 @@ pub async fn is_erased(ctx: &Ctx, store: &dyn ObjectStore, above: &Repository) -
 
 /// Whether an owner left a record in the repository above that the domain which lies there is erased. It is
 /// left before anything else is done.
-async fn is_recorded(ctx: &Ctx, store: &dyn ObjectStore, above: &Repository) -> Result<bool> {
+pub(crate) async fn is_recorded(ctx: &Ctx, store: &dyn ObjectStore, above: &Repository) -> Result<bool> {
     let Some(text) = get_optional(store, name::REPOSITORY).await? else { return Ok(true) };
     let description = Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
     let id = description.id.to_string();

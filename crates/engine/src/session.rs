@@ -312,6 +312,7 @@ impl Session {
             return Ok(false);
         }
         // W7.
+        self.repository.require_keys().await?;
         let root = self.repository.newest_root().await?;
         let shut_out = self.repository.is_shut_out(self.name.member, &root);
         if self.epoch >= root.fence && !shut_out {

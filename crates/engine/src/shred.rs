@@ -3,10 +3,11 @@
 //!
 //! The keys lie in the domain's member entries and nowhere else in the repository; they go first.
 //! Everything behind them is bytes without meaning from then on, also where the store deletes
-//! nothing yet. On purpose not here: copies that were made elsewhere, and what a store keeps as old
-//! versions.
+//! nothing yet. On purpose not here: copies that were made elsewhere, and how old versions that a
+//! store keeps are erased; the caller brings that.
 
 use crate::ctx::Ctx;
+use crate::domain::is_recorded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::evidence;
@@ -39,30 +40,43 @@ pub struct ShredReport {
     pub deleted: u64,
     /// Objects that could not be deleted yet; nobody can read them.
     pub left: u64,
+    /// Old versions of the keys that the store still has, or why that is not known. While there are any the
+    /// domain stays marked, so that the next run goes on.
+    pub versions: std::result::Result<u64, String>,
     /// The record of it in the evidence of the repository above.
     pub evidence: String,
 }
 
 /// Destroys the keys of a domain and deletes it. Cut off anywhere, it is finished by the next run.
 ///
+/// A store that keeps versions keeps the keys too: `erase_versions` erases what it has of `members/` beside what it
+/// lists, and says how many versions are left. It is asked once the keys are deleted, at every run.
+///
 /// What could not be deleted is a problem of the outcome: the keys are gone, the bytes are not.
 ///
 /// # Errors
 /// We are no owner, a hold stands, or the keys could not be destroyed: then the domain is as it was
 /// or is marked, and nothing that says so counts as erased.
-pub async fn shred(
+pub async fn shred<V>(
     ctx: &Ctx,
     above: &Repository,
     store: Arc<dyn ObjectStore>,
-    domain: &str,
-    reason: &str,
-) -> Result<Outcome<ShredReport>> {
+    (domain, reason): (&str, &str),
+    erase_versions: impl FnOnce() -> V,
+) -> Result<Outcome<ShredReport>>
+where
+    V: Future<Output = std::result::Result<u64, String>>,
+{
     require_owner(above, "destroy the keys of a domain")?;
     let id = described(&*store).await?;
-    let begun = get_optional(&*store, name::SHREDDED).await?.is_some();
+    // Whatever became of the keys: what is meant for everything above is meant for what is left here.
+    let above_all = holds(ctx, above).await?.into_iter().filter(of_all).collect::<Vec<_>>();
+    refuse_held(domain, &above_all)?;
+    let marked = get_optional(&*store, name::SHREDDED).await?.is_some();
+    let begun = marked && is_recorded(ctx, &*store, above).await?;
     let snapshots = match weigh(ctx, &store, above, domain).await {
         Ok(snapshots) => Some(snapshots),
-        // An earlier run destroyed keys. While none is gone, holds count, whoever put the mark.
+        // An earlier run destroyed keys. While none is gone, holds count; whoever put a mark alone lifts none.
         Err(error) if begun && error.kind == ErrorKind::Damaged => None,
         Err(error) => return Err(error),
     };
@@ -80,12 +94,19 @@ pub async fn shred(
     let _ = put_or_mine(&*store, name::SHREDDED, text.into_bytes()).await?;
     ctx.monitor.on(&Event::Phase("destroying keys"));
     let mut deleted = destroy(&*store, "members/").await? + destroy(&*store, "keys/").await?;
+    let versions = erase_versions().await;
     ctx.monitor.on(&Event::Phase("deleting"));
     let mut problems = Problems::default();
     let left = delete_rest(ctx, &store, &mut deleted, &mut problems).await?;
-    let text = record("end", json!({ "deleted": deleted, "left": left }));
-    let evidence = evidence::append(ctx, above, SHRED, text.as_bytes()).await?;
-    Ok(Outcome { value: ShredReport { id, snapshots, deleted, left, evidence }, problems })
+    if left == 0 && versions == Ok(0) {
+        delete_last(&*store, &mut deleted).await?;
+    }
+    let more = json!({
+        "deleted": deleted, "left": left, "key_versions_left": versions.as_ref().ok(),
+        "key_versions_unknown": versions.as_ref().err(),
+    });
+    let evidence = evidence::append(ctx, above, SHRED, record("end", more).as_bytes()).await?;
+    Ok(Outcome { value: ShredReport { id, snapshots, deleted, left, versions, evidence }, problems })
 }
 
 /// Which repository lies there, if it is a domain.
@@ -105,13 +126,14 @@ async fn described(store: &dyn ObjectStore) -> Result<RepositoryId> {
 /// Counts what will be lost, and refuses while a hold stands on any of it.
 async fn weigh(ctx: &Ctx, store: &Arc<dyn ObjectStore>, above: &Repository, name: &str) -> Result<u64> {
     let domain = Repository::open_marked(ctx, Arc::clone(store), above, RollBack::Refuse).await?;
-    let standing =
-        [holds(ctx, &domain).await?, holds(ctx, above).await?.into_iter().filter(of_all).collect()];
-    if let Some(hold) = standing.concat().first() {
-        let what = format!("domain {name} is held: {}; release the hold first", hold.reason.escape_debug());
-        return Err(Error::new(ErrorKind::NotAllowed, what));
-    }
+    refuse_held(name, &holds(ctx, &domain).await?)?;
     Ok(domain.view().await?.snapshots().len() as u64)
+}
+
+fn refuse_held(name: &str, standing: &[Hold]) -> Result<()> {
+    let Some(hold) = standing.first() else { return Ok(()) };
+    let what = format!("domain {name} is held: {}; release the hold first", hold.reason.escape_debug());
+    Err(Error::new(ErrorKind::NotAllowed, what))
 }
 
 /// Whether a hold of the repository above is on everything: that is meant for its domains too.
@@ -139,7 +161,7 @@ async fn destroy(store: &dyn ObjectStore, prefix: &str) -> Result<u64> {
     }
 }
 
-/// Deletes what is left, and last what says that something was here; returns how much stays.
+/// Deletes what is left but for what says that something was here; returns how much stays.
 async fn delete_rest(
     ctx: &Ctx,
     store: &Arc<dyn ObjectStore>,
@@ -169,11 +191,14 @@ async fn delete_rest(
             }
         }
     }
-    if left == 0 {
-        for last in [name::REPOSITORY, name::SHREDDED] {
-            store.delete(&object_key(last)).await?;
-            *deleted += 1;
-        }
-    }
     Ok(left)
+}
+
+/// Deletes what says that something was here.
+async fn delete_last(store: &dyn ObjectStore, deleted: &mut u64) -> Result<()> {
+    for last in [name::REPOSITORY, name::SHREDDED] {
+        store.delete(&object_key(last)).await?;
+        *deleted += 1;
+    }
+    Ok(())
 }

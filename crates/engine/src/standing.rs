@@ -6,7 +6,7 @@
 //! here: changing any of it ([`crate::members`]).
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::repository::{Repository, WHOLE, get_optional, list_all};
+use crate::repository::{Repository, WHOLE, get_optional, list_all, object_key};
 use crate::rights::Right;
 use holdfast_core::FormatError;
 use holdfast_core::crypto::{Secret as Key, SignPublic};
@@ -315,11 +315,25 @@ impl Repository {
         }
     }
 
-    /// Refuses if we were removed meanwhile.
+    /// Refuses if we were removed meanwhile, or all is gone.
     pub(crate) async fn require_belonging(&self) -> Result<()> {
         self.refresh_members().await?;
         let belongs = self.standing().members.active(self.member()).is_some();
-        if belongs { Ok(()) } else { Err(removed()) }
+        if belongs { self.require_keys().await } else { Err(removed()) }
+    }
+
+    /// Refuses if the keys are gone: nobody will read what we wrote. An erasure deletes the founder's entry
+    /// before anything else, so that no mark has to be looked for.
+    pub(crate) async fn require_keys(&self) -> Result<()> {
+        let name = name::member(0, self.description().member);
+        if self.store().head(&object_key(&*name)).await?.is_some() {
+            return Ok(());
+        }
+        let what = match self.is_domain() {
+            true => format!("{} was erased meanwhile: nothing of this is kept", self.location()),
+            false => format!("{name} is gone: nobody reads what is stored here; put it back"),
+        };
+        Err(Error::new(ErrorKind::Damaged, what))
     }
 }
 

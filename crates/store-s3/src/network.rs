@@ -120,10 +120,9 @@ impl Network {
         self.context.clone()
     }
 
-    /// The proxies on the way to a URL. To this very host there are none: what may go there in the clear would
-    /// go through a proxy in the clear.
+    /// The proxies on the way to a URL. In the clear to this very host there are none: a proxy would see all of it.
     pub(crate) fn proxies_to(&self, url: &str) -> ProxyConfig {
-        match url.split_once("://").is_some_and(|(_, rest)| is_here(rest)) {
+        match url.strip_prefix("http://").is_some_and(is_here) {
             true => ProxyConfig::disabled(),
             false => self.proxies.0.clone(),
         }
@@ -225,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_here_is_asked_past_all_proxies() {
+    fn what_is_asked_here_in_the_clear_goes_past_all_proxies() {
         let proxy = ("ALL_PROXY".to_owned(), OsString::from("http://me:hunter2@proxy:1"));
         let network = Network::new(None, [proxy]).unwrap();
         for url in [
@@ -233,7 +232,7 @@ mod tests {
             "http://[::1]",
             "http://[::1]:1/",
             "http://localhost?x",
-            "https://u@localhost",
+            "http://u@localhost",
         ] {
             assert!(network.proxies_to(url).is_disabled(), "{url}");
         }
@@ -241,6 +240,7 @@ mod tests {
             "http://127.0.0.1@elsewhere/",
             "http://127.0.0.1.example",
             "https://vault/localhost",
+            "https://localhost",
             "localhost",
         ] {
             assert!(!network.proxies_to(url).is_disabled(), "{url}");

@@ -7,7 +7,8 @@ use crate::ask::Server;
 use crate::error::VaultError;
 use crate::login::{Login, Token, give_back, token};
 use holdfast_store_s3::Network;
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// So long may it take to give a token back; it expires by itself.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(5);
@@ -19,26 +20,21 @@ pub(crate) async fn inside<T>(
     asks: impl AsyncFn(&Token) -> Result<T, VaultError>,
 ) -> Result<T, VaultError> {
     server.check()?;
-    let begun = Instant::now();
-    let first = in_time(server, begun, token(network, server)).await?;
-    let ended = in_time(server, begun, visit(network, server, &first, asks)).await;
-    // Whatever came of it, and in a time of its own: what was had is not lost over it.
-    let _ = tokio::time::timeout(GIVE_BACK_MAX, give_back(network, server, &first)).await;
-    ended
-}
-
-/// Waits as long as the server is given since it was first asked.
-async fn in_time<T>(
-    server: &Server,
-    begun: Instant,
-    asks: impl Future<Output = Result<T, VaultError>>,
-) -> Result<T, VaultError> {
-    let left = server.patience.saturating_sub(begun.elapsed());
-    tokio::time::timeout(left, asks).await.unwrap_or_else(|_| {
+    let had = OnceLock::new();
+    let all = async {
+        let first = token(network, server).await?;
+        visit(network, server, had.get_or_init(|| first), asks).await
+    };
+    let ended = tokio::time::timeout(server.patience, all).await.unwrap_or_else(|_| {
         let what = format!("{} did not answer in {} s", server.address, server.patience.as_secs());
         let next = "look at the server's health; VAULT_CLIENT_TIMEOUT says how long is waited";
         Err(VaultError::new(what, next))
-    })
+    });
+    // Whatever came of it, and in a time of its own: what was had is not lost over it.
+    if let Some(first) = had.get() {
+        let _ = tokio::time::timeout(GIVE_BACK_MAX, give_back(network, server, first)).await;
+    }
+    ended
 }
 
 async fn visit<T>(

@@ -9,7 +9,7 @@ use crate::engine::Repository;
 use crate::fault::{Code, Fault};
 use crate::ink::{DomainLine, GrantedLine, ShredSummary, counted, escape};
 use crate::settings::RepositoryPlace;
-use crate::wire_up::{self, Erased, Founded};
+use crate::wire_up::{self, Founded};
 use holdfast_core::crypto::KdfCost;
 use holdfast_engine::{Granted, domains, grant, is_erased, rotate, shred};
 use holdfast_store::ObjectStore;
@@ -184,13 +184,13 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
     let above = run.open().await?;
     let place = run.repository_place()?.domain(name);
     let store = store_of(run, &place).await?;
-    let outcome = run.follow("shred", shred(&run.ctx, &above, store, name, reason)).await?;
+    let versions = || erase_versions(run, &place);
+    let outcome = run.follow("shred", shred(&run.ctx, &above, store, (name, reason), versions)).await?;
     let (report, problems) = (outcome.value, outcome.problems.problem_count);
-    let versions = erase_versions(run, &place).await;
     if let Some(cache) = &run.ctx.cache {
         wire_up::remove_cache(&cache.join(report.id.to_string()))?;
     }
-    let left = versions.as_ref().map_or(0, |erased| erased.left);
+    let left = *report.versions.as_ref().unwrap_or(&0);
     if run.ink.tone.json {
         run.ink.json(&ShredSummary::new(name, &report, left));
     } else {
@@ -203,18 +203,21 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
             report.evidence
         ));
     }
-    match (versions, problems) {
+    match (&report.versions, problems) {
         (Err(what), _) => {
             let what =
                 format!("whether old versions of the keys are left in the bucket is not known: {what}");
-            Err(Fault::incomplete(what, "delete all versions below its members/ by hand, and look"))
+            Err(Fault::incomplete(
+                what,
+                "let its key list and delete versions (s3:ListBucketVersions, s3:DeleteObjectVersion) and run it again",
+            ))
         }
-        (Ok(Erased { left: 1.., .. }), _) => {
+        (Ok(1..), _) => {
             let what = format!(
                 "{} of the keys are left in the bucket",
                 counted(left, "old version", "old versions")
             );
-            Err(Fault::incomplete(what, "delete them, or wait for their locks to end, and look"))
+            Err(Fault::incomplete(what, "run it again when their locks have ended"))
         }
         (_, 1..) => {
             let what = format!("{} could not be deleted", counted(problems, "object", "objects"));
@@ -224,11 +227,14 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
     }
 }
 
-/// Old versions of the keys, where a bucket keeps them; what the server said if it cannot be told.
-async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<Erased, String> {
+/// Erases old versions of the keys, where a bucket keeps them; how many are left, or what the server said if that
+/// cannot be told.
+async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<u64, String> {
     match place {
-        RepositoryPlace::Folder(_) => Ok(Erased::default()),
-        RepositoryPlace::Bucket(address) => wire_up::erase_key_versions(address, &run.reach).await,
+        RepositoryPlace::Folder(_) => Ok(0),
+        RepositoryPlace::Bucket(address) => {
+            wire_up::erase_key_versions(address, &run.reach).await.map(|erased| erased.left)
+        }
     }
 }
 

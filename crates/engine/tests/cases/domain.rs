@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{
-    Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
+    ModelSource, Node, START_SECONDS, Stepped, SteppedStore, Tree, World, chain, key_file, noise, run, secret,
 };
 use holdfast_core::id::MemberId;
 use holdfast_core::keys::Role;
@@ -20,6 +20,7 @@ use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 fn tree() -> Tree {
     let mut tree = Tree::default();
@@ -60,7 +61,22 @@ impl Scene {
     }
 
     async fn shred_on(&self, store: Arc<dyn ObjectStore>) -> Result<Outcome<ShredReport>> {
-        shred(&self.world.ctx(), &self.above, store, "hr", "contract ended").await
+        self.shred_with(store, Ok(0)).await.0
+    }
+
+    /// The same where the store keeps versions: with what it says of those of the keys; and how often it was asked.
+    async fn shred_with(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        said: std::result::Result<u64, String>,
+    ) -> (Result<Outcome<ShredReport>>, u32) {
+        let (ctx, asked) = (self.world.ctx(), AtomicU32::new(0));
+        let erase = || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            said
+        };
+        let result = shred(&ctx, &self.above, store, ("hr", "contract ended"), erase).await;
+        (result, asked.into_inner())
     }
 
     /// What is outside is as it was.
@@ -122,7 +138,8 @@ fn members_open_it_with_their_roles() {
         let (ctx, empty) = (scene.world.ctx(), Arc::new(MemoryStore::new()));
         let made = Repository::create_domain(&ctx, empty, &writer, Vec::new()).await;
         assert_eq!(refused(made).kind, ErrorKind::NotAllowed);
-        let report = shred(&scene.world.ctx(), &writer, place(), "hr", "revenge").await;
+        let none = || async { Ok(0) };
+        let report = shred(&scene.world.ctx(), &writer, place(), ("hr", "revenge"), none).await;
         assert_eq!(refused(report).kind, ErrorKind::NotAllowed);
         scene.open(&scene.store).await.unwrap();
         // Who is removed is shut out of the domain too, and new keys are given to who belongs.
@@ -285,7 +302,11 @@ fn a_mark_that_nobody_recorded_is_passed_over_aloud() {
         evidence::append(&above, &scene.above, "shred", text.as_bytes()).await.unwrap();
         assert!(is_erased(&above, &scene.store, &scene.above).await.unwrap());
         let error = scene.open(&scene.store).await.unwrap_err();
-        assert!(error.kind == ErrorKind::NoRepository && error.to_string().contains("destroyed"), "{error}");
+        let text = error.to_string();
+        assert!(
+            error.kind == ErrorKind::NoRepository && text.contains("keys of it are still there"),
+            "{text}"
+        );
     });
 }
 
@@ -373,6 +394,24 @@ fn a_store_that_deletes_nothing_is_told_of() {
         };
         let error = refused(scene.shred_on(Arc::new(FaultStore::new(Arc::new(store.clone()), locked))).await);
         assert!(error.to_string().contains("could not be destroyed"), "{error}");
+        // Nor is it told as erased.
+        let told = |error: &Error| {
+            assert_eq!(error.kind, ErrorKind::NoRepository, "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains("still there: run `holdfast shred`") && !text.contains("were destroyed"),
+                "{text}"
+            );
+        };
+        told(&refused(scene.open(&store).await));
+        // The key of one member is enough for that one.
+        let halfway = MemoryStore::with_objects(store.objects());
+        let writer = scene.world.admitted(Role::Writer, 8).await;
+        let first = halfway.objects().into_keys().find(|key| key.as_str().starts_with("members/")).unwrap();
+        halfway.insert_raw(Key::new("members/0000000000000001-x").unwrap(), "another's");
+        halfway.remove_raw(&first);
+        let place: Arc<dyn ObjectStore> = Arc::new(halfway);
+        told(&refused(Repository::open_domain(&scene.world.ctx(), place, &writer).await));
         // A lock on packs: they stay, unreadable, and are told of.
         let packs = |call: &Call| match call.operation {
             Operation::Delete if call.key.starts_with("packs/") => Fault::FailBefore(StoreErrorKind::Denied),
@@ -387,5 +426,93 @@ fn a_store_that_deletes_nothing_is_told_of() {
         assert!(error.to_string().contains("destroyed"), "{error}");
         let outcome = scene.shred_on(Arc::new(store.clone())).await.unwrap();
         assert!(outcome.value.snapshots.is_none() && outcome.value.left == 0 && store.objects().is_empty());
+    });
+}
+
+#[test]
+fn while_a_version_of_a_key_is_left_the_next_run_goes_on() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let names = |store: &MemoryStore| -> Vec<_> {
+            store.objects().into_keys().map(|key| key.as_str().to_owned()).collect()
+        };
+        let record = async || {
+            let book = evidence::records(&scene.world.ctx(), &scene.above).await.unwrap();
+            String::from_utf8(book.records().pop().unwrap().text.clone()).unwrap()
+        };
+        let store = scene.fork();
+        for said in [Err("no right to list them".to_owned()), Ok(2)] {
+            let (outcome, asked) = scene.shred_with(Arc::new(store.clone()), said.clone()).await;
+            let report = outcome.unwrap().value;
+            assert_eq!((asked, report.left, &report.versions), (1, 0, &said));
+            assert_eq!(names(&store), ["holdfast.json", "shredded"]);
+            let text = record().await;
+            let wanted = if said.is_ok() { "\"key_versions_left\":2" } else { "no right to list them" };
+            assert!(text.contains("\"end\"") && text.contains(wanted), "{text}");
+        }
+        // Killed once they are erased, and before all is gone.
+        let last = |call: &Call| match call.operation {
+            Operation::Delete if call.key == "holdfast.json" => Fault::Crash,
+            _ => Fault::None,
+        };
+        let dying = FaultStore::new(Arc::new(store.clone()), last);
+        let (outcome, asked) = scene.shred_with(Arc::new(dying), Ok(0)).await;
+        assert!(outcome.is_err() && asked == 1);
+        let (outcome, asked) = scene.shred_with(Arc::new(store.clone()), Ok(0)).await;
+        assert!(outcome.unwrap().value.versions == Ok(0) && asked == 1 && names(&store).is_empty());
+    });
+}
+
+#[test]
+fn keys_that_are_gone_lift_no_hold_on_everything() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let id = scene.open(&scene.store).await.unwrap().id();
+        let _ = scene.store.put_new(&Key::new("shredded").unwrap(), "x".into()).await.unwrap();
+        let first =
+            scene.store.objects().into_keys().find(|key| key.as_str().starts_with("members/")).unwrap();
+        scene.store.remove_raw(&first);
+        // A mark alone says nothing: a hold in the domain could stand.
+        let error = refused(scene.shred_on(Arc::new(scene.store.clone())).await);
+        assert_eq!(error.kind, ErrorKind::Damaged, "{error}");
+        let text = format!("{{\"repository\":\"{id}\"}}");
+        evidence::append(&scene.world.ctx(), &scene.above, "shred", text.as_bytes()).await.unwrap();
+        hold(&scene.world.ctx(), &scene.above, &[HoldScope::All], "a lawsuit", None).await.unwrap();
+        let error = refused(scene.shred_on(Arc::new(scene.store.clone())).await);
+        assert!(error.kind == ErrorKind::NotAllowed && error.to_string().contains("a lawsuit"), "{error}");
+        let ids: Vec<_> =
+            holds(&scene.world.ctx(), &scene.above).await.unwrap().iter().map(|hold| hold.id).collect();
+        release(&scene.world.ctx(), &scene.above, &ids).await.unwrap();
+        let _ = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        assert!(scene.store.objects().is_empty());
+    });
+}
+
+#[test]
+fn nothing_is_saved_in_a_domain_that_is_erased_meanwhile() {
+    run(|| async {
+        let scene = Scene::new().await;
+        // Erased before the commit, or while it is on its way.
+        for at in ["packs/", "/end"] {
+            let (store, done) = (scene.fork(), Arc::new(AtomicBool::new(false)));
+            let (all, once) = (store.clone(), Arc::clone(&done));
+            let erased = move |call: &Call| {
+                let is_it = call.operation != Operation::Get && call.key.contains(at);
+                if is_it && !once.swap(true, Ordering::Relaxed) {
+                    all.objects().keys().for_each(|key| _ = all.remove_raw(key));
+                }
+                Fault::None
+            };
+            let place: Arc<dyn ObjectStore> = Arc::new(FaultStore::new(Arc::new(store), erased));
+            let domain = Repository::open_domain(&scene.world.ctx(), place, &scene.above).await.unwrap();
+            done.store(false, Ordering::Relaxed);
+            let mut more = tree();
+            more.put("new", Node::file(noise(9, 50_000)));
+            let options = World::bare();
+            let error =
+                scene.world.backup_with(&domain, ModelSource::new(&more), &options).await.unwrap_err();
+            assert!(error.to_string().contains("was erased meanwhile"), "{at}: {}", chain(&error));
+            assert!(done.load(Ordering::Relaxed), "{at}");
+        }
     });
 }

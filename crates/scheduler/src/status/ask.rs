@@ -3,6 +3,7 @@
 //! On purpose not here: what follows from it.
 
 use super::ahead::is_ahead;
+use super::deadline;
 use super::slots::{self, Told};
 use super::words::span;
 use super::{Held, Known};
@@ -53,6 +54,8 @@ pub(super) struct Repository {
     pub(super) name: String,
     pub(super) url: String,
     pub(super) snapshots: Result<Vec<Snapshot>, Trouble>,
+    /// What holds stand there on something of the policy.
+    pub(super) holds: Vec<Held>,
 }
 
 impl Repository {
@@ -81,7 +84,6 @@ pub(super) struct Seen {
     /// Drills, newest first.
     pub(super) drills: Vec<Record>,
     pub(super) logs: Logs,
-    pub(super) holds: Vec<Held>,
     /// The last backups of each source, as this host remembers them.
     pub(super) backups: BTreeMap<String, Last>,
     /// What servers keep for slots.
@@ -138,7 +140,6 @@ pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Ca
         places: Vec::new(),
         drills: Vec::new(),
         logs: Logs::default(),
-        holds: Vec::new(),
         backups: BTreeMap::new(),
         slots: slots::ask(asked.hands, policy).await,
         gaps: Vec::new(),
@@ -151,7 +152,7 @@ pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Ca
             Some(place) => snapshots(asked, place, &mut seen.unread).await,
         };
         let readable = snapshots.is_ok();
-        seen.places.push(Repository { name, url, snapshots });
+        seen.places.push(Repository { name, url, snapshots, holds: Vec::new() });
         if let Some(place) = place.filter(|_| readable) {
             more(asked, policy, &place, &mut seen).await;
         }
@@ -250,7 +251,7 @@ fn moment(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
-/// What is asked of a repository that can be read: evidence of each; holds and logs of the first.
+/// What is asked of a repository that can be read: evidence of each, holds where they matter, logs of the first.
 async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut Seen) {
     match verb(asked, place, &["evidence", "show"]).await {
         Ok(answer) => {
@@ -259,16 +260,28 @@ async fn more(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut 
         }
         Err(trouble) => seen.gaps.push(gap(place, "its evidence", trouble)),
     }
-    if place.name != REPOSITORY {
-        return;
+    // A hold of a copy keeps what is there from its deadline; nothing else asks for it.
+    if place.name == REPOSITORY || deadline::span(policy, &place.name).is_some() {
+        holds(asked, policy, place, seen).await;
     }
+    if place.name == REPOSITORY {
+        logs_of(asked, policy, place, seen).await;
+    }
+}
+
+/// The holds of the place that was looked at last.
+async fn holds(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut Seen) {
     match verb(asked, place, &["hold"]).await {
         Ok(answer) => {
-            seen.holds = answer.all("hold").filter_map(|line| held(line, policy, seen)).collect();
+            let Some(there) = seen.places.last_mut() else { return };
+            there.holds = answer.all("hold").filter_map(|line| held(line, policy, there.known())).collect();
             seen.unread.extend(left_out(&answer).map(|why| partly(place, "its holds", &why)));
         }
         Err(trouble) => seen.gaps.push(gap(place, "its holds", trouble)),
     }
+}
+
+async fn logs_of(asked: &mut Asked<'_>, policy: &Policy, place: &Place, seen: &mut Seen) {
     let keeps_log = |source: &crate::policy::Source| {
         source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off)
     };
@@ -300,15 +313,14 @@ fn drill(line: &Value, policy: &str) -> Option<Record> {
 }
 
 /// A hold that stands on something of this policy.
-fn held(line: &Value, policy: &Policy, seen: &Seen) -> Option<Held> {
+fn held(line: &Value, policy: &Policy, known: &[Snapshot]) -> Option<Held> {
     let prefix = format!("{}/", policy.name);
     let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
     let what = match line["scope"].as_str()? {
         "all" => "everything".to_owned(),
         "source" => text("source").starts_with(&prefix).then(|| text("source"))?,
         _ => {
-            let known = seen.repository().known().iter();
-            let mut held = known.filter(|snapshot| snapshot.id == text("snapshot_id"));
+            let mut held = known.iter().filter(|snapshot| snapshot.id == text("snapshot_id"));
             let snapshot = held.find(|snapshot| snapshot.source.starts_with(&prefix))?;
             format!("snapshot {} of {}", snapshot.id.get(..8)?, snapshot.source)
         }

@@ -47,7 +47,7 @@ pub(super) fn add(status: &mut Status, known: &Known, seen: &Seen, zone: &TimeZo
     }
     status.copies.extend(copied.copies);
     status.problems.extend(copied.problems);
-    for hold in &seen.holds {
+    for hold in &seen.repository().holds {
         if !status.holds.iter().any(|known| known.id == hold.id) {
             status.holds.push(hold.clone());
         }

@@ -468,15 +468,46 @@ async fn that_nothing_will_be_left_is_told_two_weeks_before() {
             ("media", Some("offsite"))
         ]
     );
-    assert!(soon[0].what.contains("12-05 02:16; after that nothing of it is left"), "{}", soon[0].what);
-    let held = json!({"message_type": "hold", "id": "ab".repeat(16), "short_id": "abababab", "scope": "all",
-        "source": null, "snapshot_id": null, "reason": "a court", "since": at(NOW), "until": null});
-    let status = stands(&well().says("repository", "hold", vec![held]), &text(14)).await;
-    assert!(
-        !conditions(&status).iter().any(|(what, _)| *what == "last-one-expires"),
-        "{:?}",
-        conditions(&status)
-    );
+    let what = &soon[0].what;
+    assert!(what.contains("12-05 02:16; after that nothing of it is left"), "{what}");
+    // Of a log nothing goes for its age.
+    assert!(what.contains("but its log") && !soon[1].what.contains("its log"), "{what}");
+    let expiring = |status: &Status| {
+        let soon = status.problems.iter().filter(|one| one.condition == "last-one-expires");
+        let of = soon.map(|one| (one.source.clone().unwrap(), one.copy.clone(), one.what.clone()));
+        of.collect::<Vec<_>>()
+    };
+    let hold = |until: Option<&str>| {
+        vec![json!({"message_type": "hold", "id": "ab".repeat(16), "short_id": "abababab", "scope": "all",
+            "source": null, "snapshot_id": null, "reason": "a court", "since": at(NOW),
+            "until": until.map(|until| at(until))})]
+    };
+    // A hold keeps what is where it stands, and nothing in a copy.
+    let status = stands(&well().says("repository", "hold", hold(None)), &text(14)).await;
+    let left = expiring(&status);
+    assert!(left.len() == 3 && left.iter().all(|(_, copy, _)| copy.is_some()), "{left:?}");
+    let both = well().says("repository", "hold", hold(None)).says("offsite", "hold", hold(None));
+    assert_eq!(expiring(&stands(&both, &text(14)).await), []);
+    // It stands no longer than it says.
+    let held_until = |until| well().says("repository", "hold", hold(Some(until)));
+    let early = expiring(&stands(&held_until("2026-11-25T00:00:00+09:00"), &text(14)).await);
+    assert!(early.len() == 6 && early[0].2.contains("12-05 02:16"), "{early:?}");
+    let late = expiring(&stands(&held_until("2026-12-06T01:00:00+09:00"), &text(14)).await);
+    assert!(late.len() == 6 && late[0].2.contains("12-06 01:00"), "{late:?}");
+    let later = expiring(&stands(&held_until("2026-12-30T00:00:00+09:00"), &text(14)).await);
+    assert_eq!(later.len(), 3, "{later:?}");
+}
+
+#[tokio::test]
+async fn what_lies_in_the_future_silences_no_deadline() {
+    let text = format!("{POLICY}retention: {{ keep_last: 3, delete_after: 14d }}\n");
+    let mut snapshots = well().answers[&("repository".into(), "snapshots".into())].clone().unwrap().lines;
+    snapshots.push(snapshot(9, "shop/tree", "30T02:20"));
+    let status = stands(&well().says("repository", "snapshots", snapshots), &text).await;
+    let of_tree = |one: &&super::problem::Problem| {
+        one.condition == "last-one-expires" && one.copy.is_none() && one.source.as_deref() == Some("tree")
+    };
+    assert_eq!(status.problems.iter().filter(of_tree).count(), 1, "{:?}", status.problems);
 }
 
 #[tokio::test]

@@ -47,8 +47,8 @@ impl Case<'_> {
         until: Timestamp,
         chosen: &[Chosen<'_>],
     ) -> Result<Vec<String>, Finding> {
+        // Recorded first: whoever ends the run in between leaves no scratch that nobody knows of.
         let path = scratch.path().to_owned();
-        let lines = scratch.keep(until)?;
         let picked = chosen.iter().filter_map(|one| one.picked.as_ref().ok()?.as_ref());
         let snapshots: Vec<_> = picked.map(|picked| picked.snapshot.id.clone()).collect();
         let sources: Vec<_> = chosen.iter().map(|one| self.policy.label(one.name)).collect();
@@ -62,7 +62,7 @@ impl Case<'_> {
             let said = format!("{} does not take the record that scratch is kept: {why}", self.from.name);
             self.hands.say(Said::Lacking(&said));
         }
-        Ok(lines)
+        scratch.keep(until)
     }
 
     /// Writes the record into the folder that is stated for that.
