@@ -38,11 +38,11 @@ impl Entropy for FromSystem {
 
 /// Appends records as drills do; their names.
 pub(crate) fn append(world: &World, records: &[(&str, &str)]) -> Vec<String> {
-    append_as(world, Secret::Password(b"correct horse".to_vec()), records)
+    append_as(world, &Secret::Password(b"correct horse".to_vec()), records)
 }
 
 /// Appends records as whoever has this key.
-fn append_as(world: &World, secret: Secret, records: &[(&str, &str)]) -> Vec<String> {
+fn append_as(world: &World, secret: &Secret, records: &[(&str, &str)]) -> Vec<String> {
     let ctx = Ctx {
         clock: Arc::new(Days(0.into())),
         entropy: Arc::new(FromSystem),
@@ -57,7 +57,7 @@ fn append_as(world: &World, secret: Secret, records: &[(&str, &str)]) -> Vec<Str
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let store = Arc::new(LocalStore::open(&world.repo).await.unwrap());
-        let repository = Repository::open(&ctx, store, &secret).await.unwrap();
+        let repository = Repository::open(&ctx, store, secret).await.unwrap();
         let mut names = Vec::new();
         for (kind, text) in records {
             names.push(evidence::append(&ctx, &repository, kind, text.as_bytes()).await.unwrap());
@@ -157,7 +157,7 @@ fn who_cannot_open_a_snapshot_proves_nothing_of_it_and_takes_no_proof_back() {
         for verdict in [Some("pass"), Some("fail"), Some("inconclusive"), None] {
             let secret = Secret::KeyFile(role.repeat(20).into_bytes());
             let lies = [record(&ids[1], "pass", verdict), record(&ids[0], "fail", verdict)];
-            append_as(&world, secret, &lies.each_ref().map(|text| ("drill", text.as_str())));
+            append_as(&world, &secret, &lies.each_ref().map(|text| ("drill", text.as_str())));
             assert_eq!(proven(&world), expected, "{role}, {verdict:?}");
         }
     }

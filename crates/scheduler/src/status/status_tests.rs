@@ -480,7 +480,7 @@ async fn that_nothing_will_be_left_is_told_two_weeks_before() {
     let hold = |until: Option<&str>| {
         vec![json!({"message_type": "hold", "id": "ab".repeat(16), "short_id": "abababab", "scope": "all",
             "source": null, "snapshot_id": null, "reason": "a court", "since": at(NOW),
-            "until": until.map(|until| at(until))})]
+            "until": until.map(at)})]
     };
     // A hold keeps what is where it stands, and nothing in a copy.
     let status = stands(&well().says("repository", "hold", hold(None)), &text(14)).await;
