@@ -39,7 +39,7 @@ const LINES_MAX: usize = 600;
 
 /// Files that are longer, with the length that they may not exceed.
 const LONG_FILES: &[(&str, usize)] =
-    &[("crates/core/src/session.rs", 649), ("crates/engine/src/backup/driver.rs", 738)];
+    &[("crates/core/src/session.rs", 654), ("crates/engine/src/backup/driver.rs", 738)];
 
 /// Words that have another word in this house, and that word.
 const BANNED_WORDS: &[(&str, &str)] = &[
