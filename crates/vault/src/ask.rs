@@ -6,7 +6,7 @@ use crate::error::{VaultError, told};
 use crate::json::Json;
 use crate::login::Login;
 use holdfast_store_s3::{Answered, Network, Plain, is_here};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// So long is waited before the second attempt; twice as long before each next one.
@@ -74,16 +74,21 @@ pub(crate) async fn ask(
     server: &Server,
     request: &Request<'_>,
 ) -> Result<Json, VaultError> {
-    let (begun, mut pause) = (Instant::now(), PAUSE);
-    loop {
-        match within(server, once(network, server, request)).await {
-            Err(error) if error.passing && begun.elapsed() + pause < server.patience => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+    let mut last = None;
+    let asking = async {
+        let mut pause = PAUSE;
+        loop {
+            match within(server, once(network, server, request)).await {
+                Err(error) if error.passing => last = Some(error),
+                ended => return ended,
             }
-            ended => return ended,
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-    }
+    };
+    // A little earlier than who visits gives up: what was wrong last is told.
+    let ended = tokio::time::timeout(server.patience * 9 / 10, asking).await;
+    ended.unwrap_or_else(|_| Err(last.unwrap_or_else(|| server.silent())))
 }
 
 /// Ends an attempt that hangs.

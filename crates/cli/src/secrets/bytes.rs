@@ -307,7 +307,7 @@ mod tests {
             said_by(command, Some(Duration::from_millis(within)), fault)
         };
         assert_eq!(*of("echo a", 60_000).unwrap(), *b"a\n");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let silent = of("exec >&-; sleep 600", 50).unwrap_err();
         assert!(silent.to_string().contains("in time"), "{silent}");
         let hangs = of("sleep 600 & sleep 600", 50).unwrap_err();
