@@ -54,7 +54,7 @@ impl Snapshot {
         Listed {
             source: &self.source,
             host: &self.host,
-            end: self.ended.as_second(),
+            end: self.ended.as_nanosecond(),
             files: self.files.unwrap_or(0),
             bytes: self.bytes,
             incomplete: self.incomplete,
@@ -81,7 +81,7 @@ pub(crate) fn lacking<'a>(
     };
     let all: Vec<Listed<'_>> =
         absent.iter().copied().chain(theirs.iter().filter(is_ours)).map(Snapshot::listed).collect();
-    match kept_of_listed(&all, rules, local_offset, now.as_second()) {
+    match kept_of_listed(&all, rules, local_offset, now.as_nanosecond()) {
         Ok(kept) => absent.into_iter().zip(kept).filter_map(|(one, keep)| keep.then_some(one)).collect(),
         // They keep nothing, so that nothing is forgotten by them.
         Err(_) => absent,

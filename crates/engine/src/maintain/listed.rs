@@ -21,8 +21,8 @@ pub struct Listed<'a> {
     pub source: &'a str,
     /// Its host.
     pub host: &'a str,
-    /// When its capture ended, in seconds since 1970.
-    pub end: i64,
+    /// When its capture ended, in nanoseconds since 1970.
+    pub end: i128,
     /// How many files it has.
     pub files: u64,
     /// How many bytes they have.
@@ -42,7 +42,7 @@ pub fn kept_of_listed(
     listed: &[Listed<'_>],
     (keep, delete_after): (KeepPolicy, Option<KeepSpan>),
     local_offset: fn(i64) -> i32,
-    now: i64,
+    now: i128,
 ) -> Result<Vec<bool>> {
     let snapshots: Vec<Snapshot> =
         listed.iter().enumerate().map(|(number, one)| snapshot(number, one)).collect();
@@ -55,14 +55,17 @@ pub fn kept_of_listed(
         filter: SnapshotFilter::default(),
         local_offset: LocalOffset(Arc::new(move |time| local_offset(time.seconds))),
     };
-    let verdicts = decide(&candidates, &retention, &BTreeSet::new(), second(now))?;
+    let verdicts = decide(&candidates, &retention, &BTreeSet::new(), time(now))?;
     let kept: BTreeSet<SessionId> =
         verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.snapshot.id).collect();
     Ok(snapshots.iter().map(|snapshot| kept.contains(&snapshot.id)).collect())
 }
 
-const fn second(seconds: i64) -> Time {
-    Time { seconds, nanos: 0 }
+const SECOND: i128 = 1_000_000_000;
+
+fn time(nanoseconds: i128) -> Time {
+    let seconds = i64::try_from(nanoseconds.div_euclid(SECOND)).unwrap_or(i64::MAX);
+    Time { seconds, nanos: u32::try_from(nanoseconds.rem_euclid(SECOND)).unwrap_or(0) }
 }
 
 /// What rules look at is as the listing says; all else is empty.
@@ -83,8 +86,8 @@ fn snapshot(number: usize, listed: &Listed<'_>) -> Snapshot {
             label: listed.source.to_owned(),
             paths: Vec::new(),
             tags: listed.tags.to_vec(),
-            start: second(listed.end),
-            end: second(listed.end),
+            start: time(listed.end),
+            end: time(listed.end),
             counts: Counts { files: listed.files, bytes: listed.bytes, ..Counts::default() },
             incomplete: listed.incomplete,
             problems: u64::from(listed.incomplete),
@@ -106,9 +109,9 @@ mod tests {
     use super::*;
     use crate::maintain::{KeepCount, KeepLimit, KeepRule, Period};
 
-    const DAY: i64 = 24 * 3600;
+    const DAY: i128 = 24 * 3600 * SECOND;
 
-    fn of(source: &str, day: i64) -> Listed<'_> {
+    fn of(source: &str, day: i128) -> Listed<'_> {
         Listed { source, host: "web", end: day * DAY, files: 9, bytes: 9, incomplete: false, tags: &[] }
     }
 
@@ -122,6 +125,8 @@ mod tests {
         let listed = [of("a", 3), of("b", 1), of("a", 1), of("a", 2)];
         let kept = kept_of_listed(&listed, last(2), |_| 0, 4 * DAY).unwrap();
         assert_eq!(kept, [true, true, false, true]);
+        let soon = Listed { end: 3 * DAY + 1, ..of("a", 3) };
+        assert_eq!(kept_of_listed(&[soon, of("a", 3)], last(1), |_| 0, 4 * DAY).unwrap(), [true, false]);
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Drilled<'_> {
         self.passed() && self.slow().is_none()
     }
 
-    fn finds_damage(&self) -> bool {
+    /// Whether the backup itself was found damaged.
+    pub(super) fn finds_damage(&self) -> bool {
         let mut findings = self.source.probes.iter().flat_map(|probe| &probe.findings);
         findings.any(|finding| finding.cause == Cause::Backup)
     }

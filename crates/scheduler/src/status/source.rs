@@ -396,13 +396,17 @@ impl Look<'_> {
         let (day, from) = (self.day(one.record.ended), self.from(one));
         let what = format!("{} failed its drill of {day}{from}.", self.full);
         let problem = self.problem(State::High, "drill-failed", what).why(first_finding(one.source));
-        let show = format!("holdfast -r {} evidence show", quoted(&one.record.url));
+        let url = quoted(&one.record.url);
+        let show = format!("holdfast -r {url} evidence show");
         let next =
             first_next(one.source).map_or(show.clone(), |next| format!("{next} ; see all of it: {show}"));
-        let snapshot = one.source.snapshot.as_deref().and_then(|id| id.get(..8));
-        let snapshot = snapshot.map(|id| format!(" --snapshot {id}")).unwrap_or_default();
+        let id = one.source.snapshot.as_deref().and_then(|id| id.get(..8));
+        let snapshot = id.map(|id| format!(" --snapshot {id}")).unwrap_or_default();
+        let forget = id.filter(|_| one.finds_damage()).map_or_else(String::new, |id| {
+            format!(" ; if it stays broken and another one from there passed: holdfast -r {url} forget {id}")
+        });
         problem.then(
-            format!("{next} ; once it is mended: {}{snapshot}", self.again(one)),
+            format!("{next}{forget} ; once it is mended: {}{snapshot}", self.again(one)),
             format!(
                 "forget or prune {}: an older snapshot may be the only one that comes back",
                 self.policy.name
