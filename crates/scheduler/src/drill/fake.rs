@@ -255,6 +255,7 @@ impl Stage {
             point: &self.point,
             level: self.level,
             scratch: &self.scratch,
+            within: None,
         }
     }
 }
