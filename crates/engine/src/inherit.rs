@@ -114,10 +114,7 @@ pub(crate) struct Doomed<'a> {
 
 /// What is kept of chains that were destroyed, by the records of owners; oldest first.
 #[must_use]
-pub fn inherited<'a>(
-    book: &'a EvidenceBook,
-    above: &Repository,
-) -> Vec<(&'a EvidenceRecord, Inherited)> {
+pub fn inherited<'a>(book: &'a EvidenceBook, above: &Repository) -> Vec<(&'a EvidenceRecord, Inherited)> {
     let read = |record: &'a EvidenceRecord| {
         let counts = record.kind == INHERITED && above.is_owner(record.member);
         let told: Inherited = serde_json::from_slice(counts.then_some(&record.text)?).ok()?;

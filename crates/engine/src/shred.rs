@@ -114,7 +114,10 @@ where
         "key_versions_unknown": versions.as_ref().err(),
     });
     let evidence = evidence::append(ctx, above, SHRED, record("end", more).as_bytes()).await?;
-    Ok(Outcome { value: ShredReport { id, snapshots, accesses, deleted, left, versions, evidence }, problems })
+    Ok(Outcome {
+        value: ShredReport { id, snapshots, accesses, deleted, left, versions, evidence },
+        problems,
+    })
 }
 
 /// Which repository lies there, if it is a domain.

@@ -155,7 +155,12 @@ fn a_drill_leaves_its_own_record_and_one_more_for_scratch_that_it_keeps() {
     assert!(all[2]["snapshots"].as_array().is_some_and(|all| !all.is_empty()), "{}", all[2]);
     // Each drill is one line for a person, and what is kept another.
     let shown = shop.world.run(&[&"evidence", &"show"]).ends(0);
-    assert_eq!((shown.out.matches("shop").count(), shown.out.contains("no end")), (3, false), "{}", shown.out);
+    assert_eq!(
+        (shown.out.matches("shop").count(), shown.out.contains("no end")),
+        (3, false),
+        "{}",
+        shown.out
+    );
 }
 
 /// A policy over what a program writes, which is verified until somebody says that it is enough.
@@ -204,7 +209,10 @@ fn a_drill_that_is_killed_is_told_with_its_scratch() {
     assert!(told(&shop).contains("drill, no end"), "{}", told(&shop));
     // The next one removes it and says whose it was; the one that was killed stays told.
     let next = shop.json("drill", &[]).ends(0);
-    assert!(next.out.contains(&format!("left behind by drill {}", text("drill"))) && !is_there(&shop), "{next:?}");
+    assert!(
+        next.out.contains(&format!("left behind by drill {}", text("drill"))) && !is_there(&shop),
+        "{next:?}"
+    );
     assert_eq!((told(&shop).matches("no end").count(), told(&shop).matches("shop").count()), (1, 2));
     shop.world.run(&[&"evidence", &"show", &"latest"]).ends(0).tells("  began ");
     shop.world.run(&[&"evidence", &"verify"]).ends(0);
@@ -232,7 +240,8 @@ fn nobody_hides_a_restore_behind_a_drill() {
     let shop = waiting();
     let mut drill = going_on(&shop);
     let lines = shop.world.run(&[&"evidence", &"show", &"--kind", &"access", &"--json"]).ends(0).lines();
-    let (name, hash) = (lines[0]["name"].as_str().unwrap(), lines[0]["record"]["token_hash"].as_str().unwrap());
+    let (name, hash) =
+        (lines[0]["name"].as_str().unwrap(), lines[0]["record"]["token_hash"].as_str().unwrap());
     // The drill still goes on, and restores the same: its record is there for all to see.
     for handed in ["1".to_owned(), name.to_owned(), format!("{name} {hash}"), format!("{name} ")] {
         let before = records(&shop.world).len();

@@ -3,10 +3,10 @@
 //!
 //! On purpose not here: starting it, which the hands do, and which snapshot and point are drilled.
 
-use super::restored::{ends_badly, nothing};
+use super::restored::{bare, ends_badly, nothing};
 use super::scratch::folder_name;
 use super::{Phase, Point, Proof, Recorded, Subject, asserted, dumps};
-use crate::hands::{Answer, Call, Cluster, Hands, SqlAssertion, SqlExpect};
+use crate::hands::{Answer, Cluster, Hands, SqlAssertion, SqlExpect};
 use crate::policy::{Assertion, Drill, Expect, Isolation, Source};
 use holdfast_engine::proof::{Cause, Level, Probe};
 use std::ffi::OsString;
@@ -244,7 +244,7 @@ pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof)
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
-    use crate::hands::{ClusterProof, Ended, Opens, Place, Program, Said};
+    use crate::hands::{Call, ClusterProof, Ended, Opens, Place, Program, Said};
     use crate::policy::Policy;
     use crate::policy::secret::SecretRef;
     use async_trait::async_trait;

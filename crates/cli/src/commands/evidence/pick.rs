@@ -82,8 +82,7 @@ pub(super) fn all<'a>(book: &'a EvidenceBook, repository: &Repository) -> Vec<To
 /// Leaves out that drills began whose end is there: that says it.
 pub(super) fn without_ended(told: Vec<Told<'_>>) -> Vec<Told<'_>> {
     let ids = |one: &Told<'_>, field: &str| (one.record.member, one.text(field).to_owned());
-    let ended: BTreeSet<_> =
-        told.iter().filter(|one| one.is_drill()).map(|one| ids(one, "id")).collect();
+    let ended: BTreeSet<_> = told.iter().filter(|one| one.is_drill()).map(|one| ids(one, "id")).collect();
     told.into_iter().filter(|one| !one.is_beginning() || !ended.contains(&ids(one, "drill"))).collect()
 }
 

@@ -34,9 +34,8 @@ pub(super) async fn run(run: &Run, args: &EvidenceShowArgs) -> Result<(), Fault>
         None => list(run, &chosen),
         Some(word) => {
             let meant = one(&chosen, word)?;
-            let is_beside = |other: &&Told<'_>| {
-                other.is_note_of(meant.record) || other.is_of_one_drill_with(meant)
-            };
+            let is_beside =
+                |other: &&Told<'_>| other.is_note_of(meant.record) || other.is_of_one_drill_with(meant);
             let beside: Vec<_> = chosen.iter().filter(is_beside).collect();
             show(run, args, meant, &beside)?;
         }

@@ -145,10 +145,14 @@ fn of_inherited(told: &Inherited) -> Vec<String> {
 fn past_access(one: &PastAccess) -> String {
     let (verb, user, host) = (line(&one.verb), line(&one.user), line(&one.host));
     let (time, snapshots) = (line(&one.time), line(&one.snapshots.join(" ")));
-    let what = counted(one.paths, if one.kind == "drill" { "source" } else { "path" }, match &*one.kind {
-        "drill" => "sources",
-        _ => "paths",
-    });
+    let what = counted(
+        one.paths,
+        if one.kind == "drill" { "source" } else { "path" },
+        match &*one.kind {
+            "drill" => "sources",
+            _ => "paths",
+        },
+    );
     let reason = one.reason.as_deref().map(|why| format!(": {}", line(why))).unwrap_or_default();
     format!("  {time} {verb} by {user} on {host} of {snapshots} ({what}){reason}")
 }

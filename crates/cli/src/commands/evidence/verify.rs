@@ -8,7 +8,7 @@ use crate::args::EvidenceVerifyArgs;
 use crate::engine::evidence::{EvidenceBook, EvidenceChain, EvidenceMark, EvidenceProblem, records};
 use crate::engine::{Inherited, inherited};
 use crate::fault::Fault;
-use crate::ink::{ChainLine, EvidenceProblemLine, InheritedLine, EvidenceSummary, counted, escape, local};
+use crate::ink::{ChainLine, EvidenceProblemLine, EvidenceSummary, InheritedLine, counted, escape, local};
 
 /// Checks all of it, and what was noted elsewhere.
 pub(super) async fn run(run: &Run, args: &EvidenceVerifyArgs) -> Result<(), Fault> {

@@ -28,7 +28,8 @@ impl Case<'_> {
         match self.hands.record(&self.from, ACCESS, &text).await {
             Ok(record) => Some(Begun { record, token }),
             Err(why) => {
-                let said = format!("{} does not take the record that the drill begins: {why}", self.from.name);
+                let said =
+                    format!("{} does not take the record that the drill begins: {why}", self.from.name);
                 self.hands.say(Said::Lacking(&said));
                 None
             }
