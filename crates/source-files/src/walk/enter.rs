@@ -31,6 +31,7 @@ struct Standing {
 }
 
 /// Where a directory that is listed lies.
+#[derive(Clone, Copy)]
 struct Place {
     device: u64,
     on_the_way: bool,
