@@ -176,7 +176,7 @@ fn gone_after_it_was_listed() {
             match error.unwrap() {
                 ItemError::Vanished => assert_eq!(item, all - 3),
                 ItemError::Unreadable { source, .. } => {
-                    assert_eq!((source.to_string().as_str(), item > all - 3), (changed, true))
+                    assert_eq!((source.to_string().as_str(), item > all - 3), (changed, true));
                 }
             }
         }
