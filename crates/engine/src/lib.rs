@@ -94,7 +94,7 @@ pub use remember::RollBack;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,
-    restore, restored_file, verify,
+    restore, verify,
 };
 pub use rights::Right;
 pub use shred::{ShredReport, shred};
