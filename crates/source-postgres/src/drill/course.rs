@@ -432,6 +432,16 @@ fn point(bench: &Bench<'_>) -> Probe {
         let what = format!("it was replayed up to {replayed}, and the backup ended at {stop}");
         probe.finds(Cause::Backup, what, "");
     }
+    let last = bench.trail.last.filter(|_| bench.trail.to_end);
+    // What was replayed ends behind the beginning of its last record.
+    if let Some((last, replayed)) = last.zip(bench.replayed).filter(|(last, replayed)| replayed <= last) {
+        let what = format!(
+            "it was replayed up to {replayed}, and the log goes on to {last}: what stands there is no log to a server, \
+             which opens as if it were the end"
+        );
+        let next = "restore to before that point, or from a later snapshot; see `holdfast check --read-data`";
+        probe.finds(Cause::Backup, what, next);
+    }
     let mark = facts.get("restore point").and_then(|text| {
         let (name, at) = text.rsplit_once(' ')?;
         Some((name, Lsn::parse(at)?))

@@ -145,8 +145,9 @@ impl Prepared {
         };
         let fetches = restore_command != NOTHING;
         let goal = match (&plan.goal, plan.last) {
-            // Who waits at the end of the log has to know where that is.
-            (Goal::Latest, Some(last)) if !standby && then != Then::Promote => Goal::Lsn(last),
+            // A server takes a damaged record for the end of the log, and would open there. Told how far the
+            // log goes, it ends instead.
+            (Goal::Latest, Some(last)) if !standby => Goal::Lsn(last),
             (goal, _) => goal.clone(),
         };
         let timeline = plan.timeline.filter(|_| !standby).map(|timeline| timeline.number);
