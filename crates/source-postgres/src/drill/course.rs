@@ -14,7 +14,7 @@ use super::start::{self, Opened, USUAL_ROLE};
 use super::trail::Trail;
 use super::user::{Owners, User};
 use super::walls::{Cover, covers};
-use super::{Drill, Proved, assertions, checks, dumps, manifest, way};
+use super::{Drill, Proved, amcheck, assertions, checks, dumps, manifest, way};
 use crate::lsn::Lsn;
 use holdfast_engine::ctx::Cancel;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -113,7 +113,7 @@ async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Runn
     probe.seconds = one.seconds();
     proved.probes.push(probe);
     proved.phases.push(("checks".to_owned(), bench.watch.seconds()));
-    proved.reached = Some(drill.level);
+    proved.reached = Some(amcheck::reached(drill.level, &proved.probes));
     Some(())
 }
 
