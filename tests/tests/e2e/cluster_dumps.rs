@@ -183,7 +183,8 @@ fn templates_are_databases_too() {
     for version in VERSIONS {
         let (world, programs) = (world(), version.programs());
         let cluster = Cluster::new(version, "");
-        cluster.sql("create role app; create database golden");
+        cluster.sql("create role app");
+        cluster.sql("create database golden");
         sql(&cluster, "golden", "create table seed as select generate_series(1, 70) id; alter table seed owner to app");
         cluster.sql("alter database golden is_template true");
         let url = cluster.url();
@@ -228,7 +229,8 @@ fn what_belongs_to_a_database_itself_comes_back_into_one_that_is_there() {
     for version in VERSIONS {
         let (world, programs) = (world(), version.programs());
         let cluster = Cluster::new(version, "");
-        cluster.sql("create role app; create role keeper; create database \"Shop\"");
+        cluster.sql("create role app; create role keeper");
+        cluster.sql("create database \"Shop\"");
         cluster.sql(
             "alter database \"Shop\" owner to keeper; alter database \"Shop\" set work_mem = '7MB'; \
              alter role app in database \"Shop\" set search_path = 'a b', c; \
@@ -248,7 +250,7 @@ fn what_belongs_to_a_database_itself_comes_back_into_one_that_is_there() {
         assert_ne!(own(&other), own(&cluster));
         run_with(&world, programs, &with(&restore, &[&"--globals", &"--overwrite", &"always"])).ends(0);
         assert_eq!(own(&other), own(&cluster));
-        other.sql("drop database \"Shop\"; ");
+        other.sql("drop database \"Shop\"");
         other.sql("create database \"Shop\"");
         run_with(&world, programs, &restore).ends(0);
         assert_eq!(own(&other), own(&cluster));
