@@ -105,7 +105,8 @@ impl Problems {
 
     /// Forgets those of the kept problems that do not count.
     pub fn retain(&mut self, counts: impl FnMut(&Problem) -> bool) {
-        let before = (self.problems.len(), self.kept(ProblemKind::Damaged), self.kept(ProblemKind::Attribute));
+        let before =
+            (self.problems.len(), self.kept(ProblemKind::Damaged), self.kept(ProblemKind::Attribute));
         self.problems.retain(counts);
         self.problem_count -= (before.0 - self.problems.len()) as u64;
         self.damaged_count -= before.1 - self.kept(ProblemKind::Damaged);

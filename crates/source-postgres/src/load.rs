@@ -261,9 +261,7 @@ impl Feeding {
         match read {
             Ok(length) if length as u64 <= OWN_BYTES_MAX => Ok(bytes),
             Ok(_) => Err(PgError::protocol("more belongs to a database itself than can be")),
-            Err(source) => {
-                Err(PgError::Io { what: "cannot read what pg_restore wrote".to_owned(), source })
-            }
+            Err(source) => Err(PgError::Io { what: "cannot read what pg_restore wrote".to_owned(), source }),
         }
     }
 

@@ -468,7 +468,9 @@ async fn weigh_common(
             is_changed
         }
         // A service lets nobody in, and nobody can do anything about it.
-        Err(error) if managed.is_some() && (is_about_database(&error) || matches!(error, PgError::Refused(_))) => {
+        Err(error)
+            if managed.is_some() && (is_about_database(&error) || matches!(error, PgError::Refused(_))) =>
+        {
             let (path, what) = (file_of(COMMON).into_bytes(), format!("{CLOSED_COMMON}: {error}"));
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
             false

@@ -185,7 +185,11 @@ fn templates_are_databases_too() {
         let cluster = Cluster::new(version, "");
         cluster.sql("create role app");
         cluster.sql("create database golden");
-        sql(&cluster, "golden", "create table seed as select generate_series(1, 70) id; alter table seed owner to app");
+        sql(
+            &cluster,
+            "golden",
+            "create table seed as select generate_series(1, 70) id; alter table seed owner to app",
+        );
         cluster.sql("alter database golden is_template true");
         let url = cluster.url();
         let backup = |code| run_with(&world, programs, &[&"backup", &url, &"--logical"]).ends(code);

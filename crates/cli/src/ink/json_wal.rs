@@ -108,12 +108,7 @@ pub(crate) struct WalTimelineLine {
 }
 
 impl WalTimelineLine {
-    pub(crate) fn new(
-        coverage: &Coverage,
-        gaps: &[Gap],
-        torn: &[SegmentName],
-        newest: Option<Time>,
-    ) -> Self {
+    pub(crate) fn new(coverage: &Coverage, gaps: &[Gap], torn: &[SegmentName], newest: Option<Time>) -> Self {
         let ends = coverage.ends();
         Self {
             message_type: "wal_timeline",

@@ -227,7 +227,8 @@ mod tests {
             let fake = Fake::new(move |call| {
                 let summary = json!({ "message_type": "summary", "files_restored": 1, "error_count": 1,
                     "items_created": if is_rehearsal(call) { created } else { 1 }, "items_unchanged": 1 });
-                let problem = json!({ "message_type": "error", "kind": "refused", "item": "cold", "message": message });
+                let problem =
+                    json!({ "message_type": "error", "kind": "refused", "item": "cold", "message": message });
                 let problems = if is_rehearsal(call) { Vec::new() } else { vec![problem] };
                 Ok(crate::hands::Answer { code: 3, problems, ..ok(vec![summary]).unwrap() })
             });

@@ -200,7 +200,9 @@ impl Cluster {
 fn by_half(lasting: u64) -> Fault {
     let number = counted(lasting, "problem", "problems");
     Fault::failed(
-        format!("the cluster is there by half: {number}; no server starts from it, it has no global/pg_control"),
+        format!(
+            "the cluster is there by half: {number}; no server starts from it, it has no global/pg_control"
+        ),
         "put right what is named above and restore again: --overwrite always --delete goes on with what is there",
     )
 }

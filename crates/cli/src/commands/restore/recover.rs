@@ -16,8 +16,8 @@ use crate::engine::{
 use crate::fault::Fault;
 use crate::ink::escape;
 use crate::wire_up::{
-    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf,
-    Timeline, Wish, WishedTarget, owner_numbers, plan_recovery,
+    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf, Timeline,
+    Wish, WishedTarget, owner_numbers, plan_recovery,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
