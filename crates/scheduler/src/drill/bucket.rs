@@ -133,8 +133,9 @@ async fn compare(
     }
     let items = |field: &str| number(&answer, "summary", field);
     probe.counts.insert("compared".into(), items("items_unchanged"));
-    // What was not restored because it is damaged was told before.
-    let absent = items("items_created").saturating_sub(unset.missing.len() as u64 + unset.untold);
+    // What was not restored because it is damaged or denied was told before.
+    let told = (unset.missing.len() as u64).saturating_sub(unset.without_content) + unset.untold;
+    let absent = items("items_created").saturating_sub(told);
     for (count, what) in [
         (absent, "objects are in the snapshot, and are not where it was restored"),
         (items("items_rewritten"), "objects have another content than was recorded"),
@@ -220,6 +221,30 @@ mod tests {
             );
             assert_eq!(fake.emptied(), [target]);
         }
+    }
+
+    #[tokio::test]
+    async fn what_lay_in_an_archive_stands_for_no_object_that_is_gone() {
+        let proof = |created: u64, message: &'static str| async move {
+            let fake = Fake::new(move |call| {
+                let summary = json!({ "message_type": "summary", "files_restored": 1, "error_count": 1,
+                    "items_created": if is_rehearsal(call) { created } else { 1 }, "items_unchanged": 1 });
+                let problem =
+                    json!({ "message_type": "error", "kind": "refused", "item": "cold", "message": message });
+                let problems = if is_rehearsal(call) { Vec::new() } else { vec![problem] };
+                Ok(crate::hands::Answer { code: 3, problems, ..ok(vec![summary]).unwrap() })
+            });
+            let mut stage = Stage::bucket("s3://media/x");
+            stage.scratch_bucket("s3://scratch/drills?endpoint=http://s");
+            let proof = prove(&fake, stage.subject()).await;
+            proof.probes[1].findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+        };
+        let cold = "its content was not kept: it lay in GLACIER when it was backed up";
+        assert_eq!(proof(0, cold).await, Vec::<String>::new());
+        let found = proof(1, cold).await;
+        assert!(found.len() == 1 && found[0].contains("1 objects are in the snapshot"), "{found:?}");
+        // One that was refused is met again by the rehearsal, and was told.
+        assert_eq!(proof(1, "no object can have that name").await, Vec::<String>::new());
     }
 
     #[tokio::test]

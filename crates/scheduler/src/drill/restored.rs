@@ -32,6 +32,8 @@ pub(crate) struct Unset {
     pub(crate) never: BTreeSet<&'static str>,
     /// Paths that could not be made, or that are damaged: told already.
     pub(crate) missing: BTreeSet<String>,
+    /// How many of these the backup kept no content of: no rehearsal would make them either.
+    pub(crate) without_content: u64,
     /// Problems that were counted and not told.
     pub(crate) untold: u64,
 }
@@ -182,7 +184,7 @@ impl Restored {
                 }
                 "refused" if message.contains(NOT_KEPT) => {
                     unset.entry("archived content").or_insert_with(|| (0, message.clone())).0 += 1;
-                    self.unset.missing.insert(item);
+                    self.unset.without_content += u64::from(self.unset.missing.insert(item));
                 }
                 other => {
                     found.push((blames(other, &message), format!("{}: {message}", shown(&name))));
