@@ -42,12 +42,16 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::of(&tree()).await
+    }
+
+    async fn of(tree: &Tree) -> Self {
         let (world, above) = World::made(Workers::inline()).await;
         let scene = Self { world, above, store: MemoryStore::new() };
         let place: Arc<dyn ObjectStore> = Arc::new(scene.store.clone());
         let domain = Repository::create_domain(&scene.world.ctx(), place, &scene.above, Vec::new()).await;
-        scene.world.keep(&scene.above, &tree()).await;
-        scene.world.keep(&domain.unwrap(), &tree()).await;
+        scene.world.keep(&scene.above, tree).await;
+        scene.world.keep(&domain.unwrap(), tree).await;
         scene
     }
 
@@ -214,7 +218,8 @@ fn who_belongs(repository: &Repository) -> BTreeSet<MemberId> {
 #[test]
 fn a_domain_follows_members_that_change_while_it_is_brought_in_line() {
     run(|| async {
-        let scene = Scene::new().await;
+        // Small: it is looked at hundreds of times.
+        let scene = Scene::of(&tree().without("large")).await;
         // In the repository and not in the domain yet.
         scene.world.admitted(Role::Reader, 8).await;
         let calls = (0..16).flat_map(|one| (0..44).step_by(3).map(move |two| (one, two)));
