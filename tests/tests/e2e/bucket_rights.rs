@@ -196,9 +196,9 @@ fn a_writer_needs_no_right_to_delete_or_replace() {
     let [writer, other] = ["web1", "web2"].map(|name| scene.host("writer", name));
     let (tree, data) = (world.path("tree"), cluster(world, "data", 7));
     ordinary(&tree, 60, 1);
-    put(tree.join("large"), noise(2, 24 << 20));
+    put(tree.join("large"), noise(2, 10 << 20));
     let first = writer.run(&scene, &[&"backup", &"--json", &tree]).ends(0).summary();
-    put(tree.join("large"), noise(3, 12 << 20));
+    put(tree.join("large"), noise(3, 1 << 20));
     let second = writer.run(&scene, &[&"backup", &"--json", &tree]).ends(0).summary();
     assert_eq!(second["parent"], first["snapshot_id"]);
     writer.run(&scene, &[&"--domain", &"tenant", &"backup", &tree]).ends(0);
@@ -249,7 +249,7 @@ fn a_maintainer_needs_no_right_to_replace_and_a_reader_none_but_to_add_evidence(
     let tree = world.path("tree");
     ordinary(&tree, 60, 1);
     for round in 0..3 {
-        put(tree.join("large"), noise(round, 9 << 20));
+        put(tree.join("large"), noise(round, 1 << 20));
         world.backup(&tree);
     }
     ops.run(&scene, &[&"preflight"]).ends(0);

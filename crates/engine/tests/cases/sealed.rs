@@ -43,7 +43,7 @@ fn nothing_that_is_stored_shows_contents_names_hosts_or_sources() {
         for round in 0..2 {
             let options = BackupOptions { tags: vec![of("tag")], label: of("path"), ..World::bare() };
             let source = ModelSource::new(&tree).of(&of("host"), &format!("/{}", of("path")));
-            world.backup_with(&owner, source, &options).await.unwrap();
+            let _ = world.backup_with(&owner, source, &options).await.unwrap();
             append(&world.ctx(), &owner, "drill", of("record").as_bytes()).await.unwrap();
             let file = SegmentName { timeline: 1, place: round }.to_string();
             let name = WalName::whole(Timeline::new(7, 1, b""), file);
