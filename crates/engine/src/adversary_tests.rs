@@ -684,18 +684,22 @@ fn a_delta_that_is_none_costs_others_nothing_and_is_named() {
                 said.into_iter().filter(|line| line.contains(&name.delta(0))).collect::<Vec<_>>()
             };
             assert!(!about().await.is_empty(), "{kind}: {:#?}", fleet.said_of_enemy().await);
-            // A prune frees nothing, and says of what and what to do; then it goes on.
+            // A prune that needs it frees nothing, and says of what and what to do; then it goes on.
             let packs = fleet.world.names("packs/");
-            let error = fleet.prune().await.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Damaged, "{kind}: {error}");
-            assert!(error.what.contains(&name.delta(0)), "{kind}: {error}");
-            assert!(error.what.contains("`holdfast repair index`"), "{kind}: {error}");
-            assert_eq!(fleet.world.names("packs/"), packs);
-            repair_index(&fleet.world.ctx(), &fleet.owner, RepairIndexOptions::default()).await.unwrap();
-            let freed = fleet.prune().await.unwrap().freed_packs;
+            let mut stopped = false;
+            if let Err(error) = fleet.prune().await {
+                stopped = true;
+                assert_eq!(error.kind, ErrorKind::Damaged, "{kind}: {error}");
+                assert!(error.what.contains(&name.delta(0)), "{kind}: {error}");
+                assert!(error.what.contains("`holdfast repair index`"), "{kind}: {error}");
+                assert_eq!(fleet.world.names("packs/"), packs);
+                let options = RepairIndexOptions::default();
+                repair_index(&fleet.world.ctx(), &fleet.owner, options).await.unwrap();
+                assert_eq!(about().await, [] as [String; 0], "{kind}");
+            }
+            assert!(stopped || kind > 2, "{kind} is pruned over");
             fleet.prune_all().await;
-            assert!(freed > 0, "{kind}: what is needed no more stays");
-            assert_eq!(about().await, [] as [String; 0], "{kind}");
+            assert!(fleet.world.snapshots(&fleet.owner).await.iter().all(|left| left.id != gone.id));
             fleet.forget(own).await;
             fleet.prune_all().await;
             fleet.assert_whole(&kept, &tree(2)).await;

@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 fn tree(salt: u64) -> Tree {
     let mut tree = Tree::default();
-    tree.put("small", Node::file(noise(salt, 9_000)));
-    tree.put("large", Node::file(noise(salt + 50, 300_000)));
+    // Sizes tell that they changed.
+    tree.put("small", Node::file(noise(salt, 9_000 + salt as usize)));
+    tree.put("large", Node::file(noise(salt + 50, 300_000 + salt as usize)));
     tree
 }
 
