@@ -184,7 +184,12 @@ fn objects_of_another_repository_are_refused_in_the_places_of_its_own() {
             };
             match check(&world.ctx(), &repository, ReadData::All).await {
                 Err(_) => refused += 1,
-                Ok(report) => assert!(report.errors > 0, "nobody says of {key}: {:#?}", report.findings),
+                // Another member's slot that opens nothing is told of, and no error of the repository.
+                Ok(report) => {
+                    let is_slot = key.as_str().starts_with("keys/");
+                    let named = report.findings.iter().any(|finding| finding.subject == key.as_str());
+                    assert!(report.errors > 0 || is_slot && named, "{key}: {:#?}", report.findings);
+                }
             }
             let Ok(all) = holdfast_engine::snapshots(&world.ctx(), &repository, &Default::default()).await
             else {
