@@ -98,7 +98,9 @@ pub use restore::{
 };
 pub use rights::Right;
 pub use shred::{ShredReport, shred};
-pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
+pub use snapshots::{
+    AHEAD_SECONDS_MAX, Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots,
+};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};
 
