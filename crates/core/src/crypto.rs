@@ -245,7 +245,7 @@ impl KemSecret {
             .map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
         let ss_m = key.decapsulate(Ciphertext::from(ct_m)).map_err(|_| FormatError::Sealed)?;
         let ss_x = x25519_agree(self.x25519.expose(), ct_x)?;
-        Ok(combine(ss_m.as_ref(), &*ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
+        Ok(combine(ss_m.as_ref(), &ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
     }
 }
 

@@ -371,7 +371,7 @@ impl Opener {
         let plain = wrap_cipher(&shared, self.repository, member, session, class).open_in_place(
             [0; 12],
             &[],
-            &mut *sealed,
+            sealed.as_mut_slice(),
         )?;
         let secret =
             Secret::new((&*plain).try_into().map_err(|_| FormatError::Malformed("a wrapped secret"))?);
