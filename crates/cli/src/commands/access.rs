@@ -207,7 +207,7 @@ mod tests {
             ("token_hash", Value::Null),
             ("snapshots", json!(ID)),
         ] {
-            assert!(!tells(&began(ACCESS, &[change.clone()]), "token", id), "{change:?}");
+            assert!(!tells(&began(ACCESS, std::slice::from_ref(&change)), "token", id), "{change:?}");
         }
     }
 }
