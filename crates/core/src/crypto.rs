@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{self, SHA3_256};
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey as VerifyKey};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Length of an authentication tag in bytes.
 pub const TAG_BYTES: usize = 16;
@@ -28,20 +28,21 @@ pub const KEM_PUBLIC_BYTES: usize = MLKEM_PUBLIC_BYTES + 32;
 /// Length of a hybrid ciphertext in bytes: ML-KEM-768, then X25519.
 pub const KEM_CIPHERTEXT_BYTES: usize = MLKEM_CIPHERTEXT_BYTES + 32;
 
-/// 32 secret bytes; wiped when dropped, never printed.
+/// 32 secret bytes; wiped when dropped, never printed. They stay where they are when it moves: a list or a map
+/// that grows would leave a copy behind.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; 32]);
+pub struct Secret(Box<[u8; 32]>);
 
 impl Secret {
     /// Takes the bytes in.
     #[must_use]
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Box::new(bytes))
     }
 
     /// Shows the bytes, to those who derive from them or wrap them.
     #[must_use]
-    pub const fn expose(&self) -> &[u8; 32] {
+    pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -89,7 +90,7 @@ pub fn derive(context: &str, parts: &[&[u8]]) -> Secret {
         hasher.update(&(part.len() as u32).to_le_bytes());
         hasher.update(part);
     }
-    Secret(*hasher.finalize().as_bytes())
+    Secret::new(*hasher.finalize().as_bytes())
 }
 
 /// AES-256-GCM under one key.
@@ -176,7 +177,7 @@ impl KemPublic {
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct KemSecret {
     mlkem: Vec<u8>,
-    x25519: [u8; 32],
+    x25519: Secret,
     #[zeroize(skip)]
     public: KemPublic,
 }
@@ -198,7 +199,7 @@ impl KemSecret {
         }
         let mut public = mlkem.public.clone();
         public.extend_from_slice(&x25519_public(&x25519)?);
-        Ok(Self { mlkem: mlkem.secret.clone(), x25519, public: KemPublic(public) })
+        Ok(Self { mlkem: mlkem.secret.clone(), x25519: Secret::new(x25519), public: KemPublic(public) })
     }
 
     /// Returns the public half.
@@ -207,10 +208,10 @@ impl KemSecret {
         &self.public
     }
 
-    /// Returns ML-KEM secret key ‖ X25519 secret key ‖ public half, to be wrapped.
+    /// Returns ML-KEM secret key ‖ X25519 secret key ‖ public half, to be wrapped. It is wiped when it is dropped.
     #[must_use]
-    pub fn expose(&self) -> Vec<u8> {
-        [self.mlkem.as_slice(), &self.x25519, &self.public.0].concat()
+    pub fn expose(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.mlkem.as_slice(), self.x25519.expose(), &self.public.0].concat())
     }
 
     /// Takes in what [`KemSecret::expose`] gave.
@@ -225,7 +226,7 @@ impl KemSecret {
         let (x25519, public) = rest.split_at(32);
         Ok(Self {
             mlkem: mlkem.to_vec(),
-            x25519: x25519.try_into().map_err(|_| FormatError::Malformed("a secret key"))?,
+            x25519: x25519.try_into().map(Secret::new).map_err(|_| FormatError::Malformed("a secret key"))?,
             public: KemPublic::new(public)?,
         })
     }
@@ -243,8 +244,8 @@ impl KemSecret {
         let key = DecapsulationKey::new(&ML_KEM_768, &self.mlkem)
             .map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
         let ss_m = key.decapsulate(Ciphertext::from(ct_m)).map_err(|_| FormatError::Sealed)?;
-        let ss_x = x25519_agree(&self.x25519, ct_x)?;
-        Ok(combine(ss_m.as_ref(), &ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
+        let ss_x = x25519_agree(self.x25519.expose(), ct_x)?;
+        Ok(combine(ss_m.as_ref(), &*ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
     }
 }
 
@@ -300,9 +301,9 @@ fn mlkem_encapsulate(public: &[u8]) -> Result<MlKemEncapsulated, FormatError> {
     let key =
         EncapsulationKey::new(&ML_KEM_768, public).map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
     let (ciphertext, shared) = key.encapsulate().map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
-    let mut secret = [0; 32];
-    secret.copy_from_slice(shared.as_ref());
-    Ok(MlKemEncapsulated { ciphertext: ciphertext.as_ref().to_vec(), secret: Secret(secret) })
+    let mut secret = Secret::new([0; 32]);
+    secret.0.copy_from_slice(shared.as_ref());
+    Ok(MlKemEncapsulated { ciphertext: ciphertext.as_ref().to_vec(), secret })
 }
 
 /// Encapsulates to a hybrid public key with 32 random bytes; returns the ciphertext and the
@@ -331,9 +332,9 @@ fn combine(ss_m: &[u8], ss_x: &[u8; 32], ct_x: &[u8], pk_x: &[u8]) -> Secret {
     for part in [ss_m, ss_x, ct_x, pk_x, b"\\.//^\\"] {
         context.update(part);
     }
-    let mut secret = [0; 32];
-    secret.copy_from_slice(context.finish().as_ref());
-    Secret(secret)
+    let mut secret = Secret::new([0; 32]);
+    secret.0.copy_from_slice(context.finish().as_ref());
+    secret
 }
 
 fn x25519_key(secret: &[u8; 32]) -> Result<agreement::PrivateKey, FormatError> {
@@ -347,13 +348,16 @@ fn x25519_public(secret: &[u8; 32]) -> Result<[u8; 32], FormatError> {
     public.as_ref().try_into().map_err(|_| FormatError::Malformed("an X25519 key"))
 }
 
-fn x25519_agree(secret: &[u8; 32], peer: &[u8]) -> Result<[u8; 32], FormatError> {
+fn x25519_agree(secret: &[u8; 32], peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, FormatError> {
     let key = x25519_key(secret)?;
     agreement::agree(
         &key,
         UnparsedPublicKey::new(&X25519, peer),
         FormatError::Malformed("an X25519 key"),
-        |shared| shared.try_into().map_err(|_| FormatError::Malformed("an X25519 key")),
+        |shared| {
+            let shared = <[u8; 32]>::try_from(shared).map(Zeroizing::new);
+            shared.map_err(|_| FormatError::Malformed("an X25519 key"))
+        },
     )
 }
 
@@ -466,12 +470,12 @@ pub fn password_key(password: &[u8], salt: &[u8; 32], cost: KdfCost) -> Result<S
         variant: argon2::Variant::Argon2id,
         version: argon2::Version::Version13,
     };
-    let mut raw = argon2::hash_raw(password, salt, &config)
+    let raw = argon2::hash_raw(password, salt, &config)
         .map_err(|_| FormatError::Malformed("the cost of the password hash"))?;
-    let mut key = [0; 32];
-    key.copy_from_slice(&raw);
-    raw.zeroize();
-    Ok(Secret(key))
+    let raw = Zeroizing::new(raw);
+    let mut key = Secret::new([0; 32]);
+    key.0.copy_from_slice(&raw);
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -487,8 +491,38 @@ mod tests {
         assert_eq!(secret.decapsulate(&ciphertext).unwrap(), shared);
         let again = KemSecret::from_exposed(&secret.expose()).unwrap();
         assert_eq!(again.decapsulate(&ciphertext).unwrap(), shared);
-        ciphertext[3] ^= 1;
-        assert_ne!(secret.decapsulate(&ciphertext).unwrap(), shared);
+        // Either part, by one bit or as that of another encapsulation.
+        let (other, _) = encapsulate(secret.public(), &[10; 32], &calls).unwrap();
+        for part in [0..MLKEM_CIPHERTEXT_BYTES, MLKEM_CIPHERTEXT_BYTES..KEM_CIPHERTEXT_BYTES] {
+            for at in [part.start, part.start + 3, part.end - 2] {
+                ciphertext[at] ^= 1;
+                assert_ne!(secret.decapsulate(&ciphertext).unwrap(), shared, "byte {at}");
+                ciphertext[at] ^= 1;
+            }
+            let mut mixed = ciphertext.clone();
+            mixed[part.clone()].copy_from_slice(&other[part.clone()]);
+            assert_ne!(secret.decapsulate(&mixed).unwrap(), shared, "{part:?}");
+        }
+        assert_eq!(secret.decapsulate(&ciphertext).unwrap(), shared);
+        assert!(secret.decapsulate(&ciphertext[1..]).is_err());
+    }
+
+    #[test]
+    fn who_has_the_secret_of_one_kem_alone_has_nothing() {
+        let calls = KemCalls::system();
+        let new = |byte| KemSecret::new([byte; 32], &(calls.generate)().unwrap()).unwrap();
+        let (secret, thief) = (new(7), new(8));
+        let (ciphertext, shared) = encapsulate(secret.public(), &[9; 32], &calls).unwrap();
+        let (whole, wrong) = (secret.expose(), thief.expose());
+        for missing in [0..MLKEM_SECRET_BYTES, MLKEM_SECRET_BYTES..MLKEM_SECRET_BYTES + 32] {
+            let mut half = whole.clone();
+            half[missing.clone()].copy_from_slice(&wrong[missing.clone()]);
+            // Its public half, which both sides put into the secret, is still the true one.
+            let half = KemSecret::from_exposed(&half).unwrap();
+            assert_eq!(half.public(), secret.public());
+            let got = half.decapsulate(&ciphertext);
+            assert!(got.is_err() || got.unwrap() != shared, "without the bytes {missing:?}");
+        }
     }
 
     #[test]
@@ -511,8 +545,29 @@ mod tests {
 
     #[test]
     fn a_forged_cost_is_refused() {
-        let cost = KdfCost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
-        assert!(password_key(b"", &[0; 32], cost).is_err());
+        let (least, most) = (8, KdfCost::MEMORY_KIB_MAX);
+        let taken = [(least, 1, 1), (16, 1, 2), (most, 1, 1), (least, 64, 1), (512, 1, 64)];
+        let refused = [
+            (u32::MAX, 1, 1),
+            (most + 1, 1, 1),
+            (least - 1, 1, 1),
+            (0, 1, 1),
+            (15, 1, 2),
+            (least, 0, 1),
+            (least, 65, 1),
+            (least, u32::MAX, 1),
+            (least, 1, 0),
+            (1 << 20, 1, 65),
+            (most, 1, u32::MAX),
+        ];
+        let cost = |(memory_kib, passes, lanes)| KdfCost { memory_kib, passes, lanes };
+        for taken in taken {
+            assert_eq!(cost(taken).checked(), Ok(cost(taken)));
+        }
+        for refused in refused {
+            let error = password_key(b"", &[0; 32], cost(refused)).map(drop).unwrap_err();
+            assert_eq!(error, FormatError::Malformed("the cost of the password hash"), "{refused:?}");
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 27] = [
     "wire",
+    "crypto",
+    "id",
     "object",
     "name",
     "keys/mod",

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod drill;
 pub mod evidence;
 pub mod hands;
+mod lacking;
 pub mod outlook;
 pub mod policy;
 pub mod run;

@@ -15,6 +15,7 @@ mod heal;
 mod hidden;
 mod hold;
 mod keep;
+mod listed;
 mod logs;
 mod mark;
 mod plan;
@@ -45,6 +46,7 @@ pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
+pub use listed::{Listed, kept_of_listed};
 pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
 pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};

@@ -6,7 +6,7 @@
 //! its configuration would come back.
 
 use super::files::{checks, look_on};
-use super::restored::{Restored, Unset, bare, ends_badly, nothing, number, restore, words};
+use super::restored::{Restored, Unset, bare, ends_badly, is_nothing, nothing, number, restore, words};
 use super::{Proof, Recorded, Subject, asserted};
 use crate::hands::Hands;
 use crate::policy::ScratchBucket;
@@ -80,6 +80,7 @@ async fn prove_in(
         restored.probe.not_provable.push(format!("{count} objects and the like were {what}"));
     }
     count(&mut restored, snapshot, target.is_bucket);
+    let empty = is_nothing(&mut restored);
     if look_on(proof, &restored, subject.level) {
         let compared = compare(hands, subject, (words, target), &restored.unset).await;
         proof.phases.push(checks("compare", &compared));
@@ -91,6 +92,7 @@ async fn prove_in(
         }
         proof.reached = Some(subject.level);
     }
+    proof.reached = proof.reached.filter(|_| !empty);
     proof.probes.insert(0, restored.probe);
 }
 
@@ -252,6 +254,24 @@ mod tests {
         let proof = prove(&bucket(json!({ "items_unchanged": 2 })), stage.subject()).await;
         assert_eq!(Verdict::of(&proof.probes), Verdict::Fail, "{proof:?}");
         assert!(proof.probes[0].findings[0].what.contains("5 objects"), "{proof:?}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_prefix_proves_nothing() {
+        for into_bucket in [false, true] {
+            let mut stage = Stage::bucket("s3://media/x");
+            stage.snapshot.as_mut().unwrap().files = 0;
+            if into_bucket {
+                stage.scratch_bucket("s3://scratch/drills?endpoint=http://s");
+            }
+            let fake = Fake::new(|_| ok(vec![json!({ "message_type": "summary", "files_restored": 0 })]));
+            let proof = prove(&fake, stage.subject()).await;
+            assert_eq!(
+                (Verdict::of(&proof.probes), proof.reached),
+                (Verdict::Inconclusive, None),
+                "{proof:?}"
+            );
+        }
     }
 
     #[test]

@@ -100,9 +100,26 @@ pub(crate) async fn restore(
     restored
 }
 
+/// Whether nothing came back because nothing is in the snapshot: then nothing was looked at, and nothing is proved.
+pub(crate) fn is_nothing(restored: &mut Restored) -> bool {
+    let count = |name: &str| restored.probe.counts.get(name).copied().unwrap_or_default();
+    let nothing = restored.whole && count("files") == 0 && count("others") == 0;
+    if nothing {
+        let next = "see whether the source was there when it was backed up (a disk that is not mounted?) ; \
+                    one that is always empty is left out of drills by drill.sources";
+        restored.probe.finds(
+            Cause::Environment,
+            "nothing was restored, nothing is proved: the snapshot is empty",
+            next,
+        );
+    }
+    nothing
+}
+
 /// A verb with nothing but the repository and what opens it.
 pub(crate) fn bare(subject: Subject<'_>, words: Vec<OsString>, target: Option<&Credentials>) -> Call {
-    Call { bare: true, target: target.cloned(), ..Call::on(subject.from, words) }
+    let within = subject.within.cloned();
+    Call { bare: true, within, target: target.cloned(), ..Call::on(subject.from, words) }
 }
 
 /// The words of a restore of a snapshot, or of a path in it.
