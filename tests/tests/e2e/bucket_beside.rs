@@ -142,6 +142,14 @@ fn tags_that_change_unseen_are_found_within_a_round() {
     world.check();
 }
 
+/// Deletes objects, from within a proxy.
+fn deleting(media: &Media) -> impl Fn(&str) + Send + Sync + use<> {
+    let (handle, client) = (media.runtime.handle().clone(), media.client.clone());
+    move |key| {
+        handle.block_on(client.delete_object().bucket(BUCKET).key(key).send()).unwrap();
+    }
+}
+
 #[test]
 fn what_is_denied_in_a_round_is_named_and_stays_what_it_was() {
     let (media, world) = (Media::start(), World::new());
@@ -150,6 +158,7 @@ fn what_is_denied_in_a_round_is_named_and_stays_what_it_was() {
     Media::settle();
     let stage = Arc::new(AtomicUsize::new(0));
     let at = Arc::clone(&stage);
+    let delete = deleting(&media);
     let proxy = Proxy::start(&media.weed.endpoint(), move |line| {
         let (is_a, is_b) = (line.contains("/some/a"), line.contains("/some/b"));
         match at.load(Ordering::Relaxed) {
@@ -157,7 +166,10 @@ fn what_is_denied_in_a_round_is_named_and_stays_what_it_was() {
             1 if is_b && line.starts_with("HEAD") => Fate::Refuse(403, "AccessDenied"),
             2 if line.contains("?acl") => Fate::Refuse(403, "AccessDenied"),
             3 if line.contains("?acl") => Fate::Refuse(501, "NotImplemented"),
-            4 if is_a => Fate::Refuse(404, "NoSuchKey"),
+            4 if is_a => {
+                delete("some/a");
+                Fate::Pass
+            }
             _ => Fate::Pass,
         }
     });
@@ -245,6 +257,7 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
     Media::settle();
     let stage = Arc::new(AtomicUsize::new(2));
     let (at, listing) = (Arc::clone(&stage), moved(&media, "some/well", "GLACIER"));
+    let delete = deleting(&media);
     let proxy = Proxy::start(&media.weed.endpoint(), move |line| {
         let (stage, is_read) =
             (at.load(Ordering::Relaxed), line.starts_with("GET") && !line.contains("tagging"));
@@ -255,7 +268,10 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
             1 | 3 if is_read && line.contains("/some/cold") => Fate::Refuse(403, "InvalidObjectState"),
             3 if is_read && line.contains("/some/well") => Fate::Refuse(403, "InvalidObjectState"),
             1 if is_read && line.contains("/some/denied") => Fate::Refuse(403, "AccessDenied"),
-            1 if line.contains("/some/gone") => Fate::Refuse(404, "NoSuchKey"),
+            1 if line.contains("/some/gone") => {
+                delete("some/gone");
+                Fate::Pass
+            }
             _ => Fate::Pass,
         }
     });
@@ -309,7 +325,7 @@ fn what_lies_in_an_archive_is_kept_without_its_content() {
     // What can be read at last is read.
     stage.store(2, Ordering::Relaxed);
     let (_, warm) = back_up_objects(&world, &url, &options, 0);
-    assert_eq!(["cold", "stored"].map(|word| objects(&warm, word)), [0, 4], "{warm}");
+    assert_eq!(["cold", "stored"].map(|word| objects(&warm, word)), [0, 3], "{warm}");
     adds_up(&warm);
     assert!(
         dumped(&world, "some/cold large") == contents[1].1 && dumped(&world, "some/cold") == contents[0].1

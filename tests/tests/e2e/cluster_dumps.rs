@@ -221,7 +221,7 @@ fn templates_are_databases_too() {
 /// What a database is, beside what is in it.
 fn own(cluster: &Cluster) -> String {
     cluster.sql(
-        "select pg_get_userbyid(d.datdba), d.datacl, d.datconnlimit, shobj_description(d.oid, 'pg_database'), \
+        "select pg_get_userbyid(d.datdba), (select string_agg(a::text, ' ' order by a::text) from unnest(d.datacl) a), d.datconnlimit, shobj_description(d.oid, 'pg_database'), \
          (select string_agg(coalesce(r.rolname, '-') || s.setconfig::text, ';' order by r.rolname) from \
          pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = d.oid) \
          from pg_database d where d.datname = 'Shop'",
