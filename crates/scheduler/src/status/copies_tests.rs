@@ -1,7 +1,5 @@
 //! What a copy is behind by, and a source that came to nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use super::State;
 use super::status_tests::{POLICY, conditions, snapshot, stands, well};
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! What takes back that a drill failed, and what does not.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use super::State;
 use super::status_tests::{Fake, POLICY, at, conditions, drilled, hex, of, snapshot, stands, well};
 use serde_json::{Value, json};
