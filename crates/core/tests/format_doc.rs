@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 25] = [
+const SOURCES: [&str; 26] = [
     "wire",
     "object",
     "name",
@@ -29,6 +29,7 @@ const SOURCES: [&str; 25] = [
     "root",
     "hold",
     "cutoff",
+    "dated",
     "record",
     "repository",
     "version",

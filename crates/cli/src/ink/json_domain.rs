@@ -36,7 +36,7 @@ impl<'a> GrantedLine<'a> {
 pub(crate) struct ShredSummary<'a> {
     message_type: &'static str,
     name: &'a str,
-    id: String,
+    id: Option<String>,
     snapshots: Option<u64>,
     objects_deleted: u64,
     objects_left: u64,
@@ -49,7 +49,7 @@ impl<'a> ShredSummary<'a> {
         Self {
             message_type: "shredded",
             name,
-            id: report.id.to_string(),
+            id: report.id.map(|id| id.to_string()),
             snapshots: report.snapshots,
             objects_deleted: report.deleted,
             objects_left: report.left,

@@ -8,6 +8,7 @@ mod account;
 mod base;
 mod clock;
 mod deadline;
+mod erased;
 mod follow;
 mod foresee;
 mod forget;
@@ -15,6 +16,7 @@ mod heal;
 mod hidden;
 mod hold;
 mod keep;
+mod log_age;
 mod logs;
 mod mark;
 mod plan;
@@ -35,6 +37,7 @@ mod sweep;
 mod whole;
 
 pub(crate) use absorb::absorb_many;
+pub(crate) use erased::note_shredded;
 pub(crate) use shut_out::shut_out_removed;
 
 pub use base::LostRoot;
@@ -45,6 +48,7 @@ pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
+pub use log_age::{LogDeadline, LogExpiring};
 pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
 pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};

@@ -12,6 +12,7 @@ mod find;
 mod in_place;
 mod incremental;
 mod keys;
+mod log_age;
 mod logs;
 mod look;
 mod maintain;

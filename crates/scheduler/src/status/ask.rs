@@ -9,6 +9,7 @@ use super::words::span;
 use super::{Held, Known};
 use crate::catalog::{Catalog, Last};
 use crate::evidence::{RECORD_VERSION, Record};
+use crate::former;
 use crate::hands::{Answer, Call, Hands, Place};
 use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
 use jiff::Timestamp;
@@ -34,6 +35,7 @@ pub(super) struct Snapshot {
     pub(super) errors: u64,
     /// The host that made it, as it says; empty where it does not.
     pub(super) host: String,
+    pub(super) tags: Vec<String>,
 }
 
 /// Why nobody can tell what a repository has.
@@ -79,6 +81,8 @@ pub(super) struct Logs {
 /// All that there is to judge by.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
+    /// This host.
+    pub(super) here: String,
     /// The repository, then the copies.
     pub(super) places: Vec<Repository>,
     /// Drills, newest first.
@@ -137,6 +141,7 @@ impl<'a> Asked<'a> {
 pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Catalog>) -> Seen {
     let policy = &known.policy;
     let mut seen = Seen {
+        here: asked.hands.host(),
         places: Vec::new(),
         drills: Vec::new(),
         logs: Logs::default(),
@@ -244,6 +249,7 @@ fn snapshot(line: &Value) -> Option<Snapshot> {
         incomplete: line["incomplete"].as_bool()?,
         errors: line["error_count"].as_u64().unwrap_or(0),
         host: line["hostname"].as_str().unwrap_or_default().to_owned(),
+        tags: former::told(line)?.tags,
     })
 }
 
