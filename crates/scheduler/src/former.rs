@@ -57,8 +57,10 @@ pub(crate) fn former(policy: &Policy, all: &[Told], here: &str, after: Span, now
     for told in all.iter().filter(|told| told.source.starts_with(&prefix) && told.tags.contains(&tag)) {
         streams.entry((&told.source, &told.host)).or_default().push(told);
     }
-    let newest = |source: &String| all.iter().filter(|told| told.source == *source).max_by_key(|told| told.ended);
-    let ours: BTreeSet<&str> = current.iter().filter_map(newest).map(|told| &*told.host).chain([here]).collect();
+    let newest =
+        |source: &String| all.iter().filter(|told| told.source == *source).max_by_key(|told| told.ended);
+    let ours: BTreeSet<&str> =
+        current.iter().filter_map(newest).map(|told| &*told.host).chain([here]).collect();
     let hosts = |source: &str| streams.keys().filter(|(of, _)| *of == source).count();
     let mut found = Vec::new();
     for ((source, host), told) in &streams {

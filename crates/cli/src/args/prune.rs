@@ -73,8 +73,8 @@ pub(crate) struct PruneHow {
     /// nothing of a database is left: 400d, 1y (m are months)
     #[arg(long, value_name = "SPAN", value_parser = keep_span)]
     wal_delete_after: Option<KeepSpan>,
-    /// That only of databases that were never backed up but as this source; may be given several times [default: of
-    /// all databases]
+    /// That only of databases that were never backed up but as this source, or, where no snapshot of one is left, as
+    /// 'shop/*'; may be given several times [default: of all databases]
     #[arg(long, value_name = "NAME", requires = "wal_delete_after")]
     wal_source: Vec<String>,
 }

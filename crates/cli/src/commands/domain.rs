@@ -137,7 +137,9 @@ async fn there(run: &Run, above: &Repository) -> Result<Vec<String>, Fault> {
 /// Why a place has no members to see to; none if it has, or cannot be read: opening it says why.
 async fn why_passed_over(run: &Run, above: &Repository, place: &RepositoryPlace) -> Option<&'static str> {
     let Some(store) = wire_up::open_store(place, &run.reach).await.ok()? else {
-        return Some("nothing there says that it is a domain; if it was one, holdfast shred destroys its keys, else delete what lies there");
+        return Some(
+            "nothing there says that it is a domain; if it was one, holdfast shred destroys its keys, else delete what lies there",
+        );
     };
     let erased = is_erased(&run.ctx, &*run.guard(store), above).await.ok()?;
     erased.then_some("its erasure was begun; end it with the same holdfast shred")
@@ -237,9 +239,7 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
 async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<u64, String> {
     match place {
         RepositoryPlace::Folder(_) => Ok(0),
-        RepositoryPlace::Bucket(address) => {
-            wire_up::erase_key_versions(address, &run.reach).await
-        }
+        RepositoryPlace::Bucket(address) => wire_up::erase_key_versions(address, &run.reach).await,
     }
 }
 

@@ -5,8 +5,7 @@ use super::{Run, groups, held, pick, prune};
 use crate::args::ForgetArgs;
 use crate::engine::maintain::{
     Expiring, Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, LogDeadline, Retention,
-    Verdict,
-    expiring, forget, forgotten, unforget,
+    Verdict, expiring, forget, forgotten, unforget,
 };
 use crate::engine::{Repository, Right, Snapshot, SnapshotFilter};
 use crate::fault::{Code, Fault};

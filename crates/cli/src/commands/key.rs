@@ -200,7 +200,11 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
         let removed = remove_member(&run.ctx, &repository, member).await?;
         tell_member(run, &removed, args.rotate);
         let rotates = args.rotate;
-        return if rotates { rotate_after(run, &repository).await } else { follow_members(run, &repository).await };
+        return if rotates {
+            rotate_after(run, &repository).await
+        } else {
+            follow_members(run, &repository).await
+        };
     }
     if args.rotate {
         let what = "--rotate is for a member that is removed, and this is one key of several";

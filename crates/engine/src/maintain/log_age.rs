@@ -32,7 +32,8 @@ const PARTS_MAX: usize = 10_000;
 pub struct LogDeadline {
     /// After so long.
     pub span: KeepSpan,
-    /// Only that of databases that were never backed up but as these sources; `None` for that of all.
+    /// Only that of databases that were never backed up but as these sources; `None` for that of all. `shop/*` means all
+    /// that are called so, where no snapshot of the database is left.
     pub sources: Option<BTreeSet<String>>,
     /// Where days begin.
     pub local_offset: LocalOffset,
@@ -172,8 +173,17 @@ impl Sight<'_> {
             if sources.len() > SOURCES_MAX {
                 return Err(Some("it was backed up as more sources than can be told apart".into()));
             }
-            if let Some(other) = sources.iter().find(|source| !meant.contains(*source)) {
-                let is_ours = sources.iter().any(|source| meant.contains(source));
+            let begins = |source: &str, name: &String| {
+                name.strip_suffix('*').is_some_and(|own| source.starts_with(own))
+            };
+            let is_meant = |source: &&String| {
+                meant.contains(*source) || (users.is_empty() && meant.iter().any(|name| begins(source, name)))
+            };
+            if sources.is_empty() && meant.iter().all(|name| name.ends_with('*')) {
+                return Err(None);
+            }
+            if let Some(other) = sources.iter().find(|source| !is_meant(source)) {
+                let is_ours = sources.iter().any(|source| is_meant(&source));
                 return Err(is_ours.then(|| self.claimed(other, users)));
             }
         }
@@ -243,9 +253,8 @@ impl One<'_> {
         if pieces > 0 || !self.alone || !one_author {
             return Some(now);
         }
-        let behind = |user: &&&User| {
-            user.need.last.timeline == self.timeline.number && user.need.last.place > place
-        };
+        let behind =
+            |user: &&&User| user.need.last.timeline == self.timeline.number && user.need.last.place > place;
         let seen = self.users.iter().filter(behind).filter_map(|user| user.received).min();
         Some(seen.map_or(now, |seen| seen.min(now)))
     }
@@ -267,7 +276,8 @@ impl One<'_> {
     fn made_over(&self, place: u64) -> Option<&User> {
         let over = |user: &&&User| {
             let need = &user.need;
-            need.first.timeline == self.timeline.number && (need.first.place..=need.last.place).contains(&place)
+            need.first.timeline == self.timeline.number
+                && (need.first.place..=need.last.place).contains(&place)
         };
         self.users.iter().find(over).copied()
     }
@@ -315,7 +325,10 @@ fn without(dated: &DatedLogs, gone: &Places) -> DatedLogs {
         let parts = log.parts.iter().flat_map(|part| remains(*part, timeline, gone)).collect::<Vec<_>>();
         (!parts.is_empty()).then(|| DatedLog { timeline: log.timeline.clone(), parts })
     };
-    DatedLogs { databases: dated.databases.clone(), timelines: dated.timelines.iter().filter_map(one).collect() }
+    DatedLogs {
+        databases: dated.databases.clone(),
+        timelines: dated.timelines.iter().filter_map(one).collect(),
+    }
 }
 
 /// What is left of a part without some of its places.

@@ -263,8 +263,7 @@ impl Floors {
                 // A floor never goes down: what lay below it may be gone.
                 let least =
                     old.as_ref().and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |name| name.place);
-                let new =
-                    decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.ok(), system));
+                let new = decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.ok(), system));
                 let new = new.map(|(floor, ranges)| row(&name, timeline.number, least.max(*floor), ranges));
                 floors.rows.extend(new.or(old));
             }

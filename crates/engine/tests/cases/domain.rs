@@ -498,7 +498,10 @@ fn what_was_erased_and_is_put_back_without_its_mark_is_refused() {
         let copy = scene.fork();
         let _ = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
         let error = refused(scene.open(&copy).await);
-        assert!(error.kind == ErrorKind::NoRepository && error.to_string().contains("put it back"), "{error}");
+        assert!(
+            error.kind == ErrorKind::NoRepository && error.to_string().contains("put it back"),
+            "{error}"
+        );
         // Whoever opens the repository anew knows it too; other domains open, and it can be erased again.
         let above = scene.world.open().await;
         let error = refused(Repository::open_domain(&ctx, Arc::new(copy.clone()), &above).await);

@@ -271,7 +271,8 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
         let bare = Retention { wal: None, delete_after: None, delete_former: false, ..retention.clone() };
         let (former, alone) = (retention.delete_former, bare == Retention::default());
         if former {
-            let keeps = format!("nothing that is older than {after} of sources that were taken out of the policy");
+            let keeps =
+                format!("nothing that is older than {after} of sources that were taken out of the policy");
             kept.push(line("delete_former: true".to_owned(), keeps));
         }
         if alone {

@@ -133,7 +133,7 @@ impl Runner<'_> {
         }
         let gone = self.former(&place, retention).await;
         forgotten += self.forget_former(name, &place, retention, &gone).await;
-        self.prune(name, &place, retention, (&gone, forgotten > 0 || planned)).await;
+        self.prune(name, &place, retention, forgotten > 0 || planned).await;
     }
 
     /// Sources that were taken out of the policy, of which something has to go. In a rehearsal nobody is asked.
@@ -151,7 +151,8 @@ impl Runner<'_> {
             Ok(answer) => answer.failure().0,
             Err(why) => why,
         };
-        let what = format!("whether {} has more that delete_after is meant for is not known: {why}", place.name);
+        let what =
+            format!("whether {} has more that delete_after is meant for is not known: {why}", place.name);
         self.hands.say(Said::Lacking(&what));
         Vec::new()
     }
@@ -179,22 +180,19 @@ impl Runner<'_> {
             }
             let source = one.source.rsplit_once('/').map(|(_, source)| source);
             let (step, mut count) = (Step::new("forget", source, name), 0);
-            self.verb(step, one.forget(after, place), |step, answer| judge_forget(step, answer, &mut count)).await;
+            self.verb(step, one.forget(after, place), |step, answer| judge_forget(step, answer, &mut count))
+                .await;
             forgotten += count;
         }
         forgotten
     }
 
-    /// Of which sources' databases log goes when it is over its time.
-    fn with_log(&self, retention: Option<&Retention>, gone: &[Former]) -> Vec<String> {
+    /// Of which sources' databases log goes when it is over its time: of the policy's own, and of what it had before
+    /// where no snapshot is left.
+    fn with_log(&self) -> Vec<String> {
         let all = self.policy.sources.0.iter().filter(|(_, source)| source.postgres.is_some());
-        let mut names: Vec<String> = all.map(|(name, _)| self.policy.label(name)).collect();
-        if retention.is_some_and(|retention| retention.delete_former) {
-            names.extend(gone.iter().map(|one| one.source.clone()));
-        }
-        names.sort();
-        names.dedup();
-        names
+        let own = all.map(|(name, _)| self.policy.label(name));
+        own.chain([format!("{}/*", self.policy.name)]).collect()
     }
 
     /// Whether log may be over its time, though nothing was forgotten: it is looked at once a day.
@@ -202,7 +200,9 @@ impl Runner<'_> {
         let streams = |source: &crate::policy::Source| {
             source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off)
         };
-        if retention.delete_after.is_none() || !self.policy.sources.0.iter().any(|(_, source)| streams(source)) {
+        if retention.delete_after.is_none()
+            || !self.policy.sources.0.iter().any(|(_, source)| streams(source))
+        {
             return false;
         }
         let last = self.last_good("prune", name).await;
@@ -210,13 +210,7 @@ impl Runner<'_> {
     }
 
     /// Frees, if something was forgotten, or if it is time where a time is stated.
-    async fn prune(
-        &mut self,
-        name: &str,
-        place: &Place,
-        retention: &Retention,
-        (gone, forgot): (&[Former], bool),
-    ) {
+    async fn prune(&mut self, name: &str, place: &Place, retention: &Retention, forgot: bool) {
         let stated = self.policy.prune.as_ref().is_some_and(|rule| rule.cron.is_some());
         let due = match (stated, self.options.only) {
             (false, _) => forgot || self.is_log_due(name, retention).await,
@@ -224,24 +218,17 @@ impl Runner<'_> {
             (true, Some(_)) => false,
         };
         if due {
-            self.prune_now(name, place, Some(retention), gone).await;
+            self.prune_now(name, place, Some(retention)).await;
         }
     }
 
     /// Frees what no snapshot needs, unless a hold stands and nobody is there to judge.
-    async fn prune_now(
-        &mut self,
-        name: &str,
-        place: &Place,
-        retention: Option<&Retention>,
-        gone: &[Former],
-    ) {
+    async fn prune_now(&mut self, name: &str, place: &Place, retention: Option<&Retention>) {
         let step = Step::new("prune", None, name);
         if let Some(why) = self.is_held(place).await {
             return self.done(step.ends(State::Held, why, "")).await;
         }
-        let logs = self.with_log(retention, gone);
-        let call = words::prune(self.policy.prune.as_ref(), retention, &logs, place);
+        let call = words::prune(self.policy.prune.as_ref(), retention, &self.with_log(), place);
         self.verb(step, call, judge_prune).await;
     }
 
@@ -257,11 +244,7 @@ impl Runner<'_> {
             let own = self.policy.copies.iter().find(|copy| copy.name == name);
             let own = own.and_then(|copy| copy.retention.as_ref());
             let retention = own.or(self.policy.retention.as_ref());
-            let gone = match retention.filter(|retention| retention.delete_former) {
-                Some(retention) => self.former(&place, retention).await,
-                None => Vec::new(),
-            };
-            self.prune_now(&name, &place, retention, &gone).await;
+            self.prune_now(&name, &place, retention).await;
         }
     }
 

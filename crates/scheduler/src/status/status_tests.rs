@@ -513,7 +513,8 @@ async fn what_a_policy_names_no_more_and_keeps_for_ever_is_told() {
     assert_eq!(conditions(&status), [("former-source", State::Warning)]);
     let problem = &status.problems[0];
     assert!(problem.what.contains("of shop/old 1 snapshot in repository is older"), "{problem:?}");
-    let command = "holdfast -r /backups/shop forget --source=shop/old --group-by=source --delete-after=384h --prune";
+    let command =
+        "holdfast -r /backups/shop forget --source=shop/old --group-by=source --delete-after=384h --prune";
     assert!(problem.to_do.starts_with(command), "{problem:?}");
     // It is young enough, nothing has to go, or it goes.
     for rules in ["delete_after: 30d", "keep_last: 3", "delete_after: 16d, delete_former: true"] {
