@@ -195,11 +195,7 @@ fn what_is_shredded_cannot_be_read_and_the_rest_can() {
     fs::remove_file(world.repo.join("domains/tenant-7/holdfast.json")).unwrap();
     let summary =
         world.run(&words).ends(0).says(&["was lost", "whether a hold stood"]).lines().pop().unwrap();
-    assert_eq!(
-        (&summary["id"], &summary["objects_left"]),
-        (&serde_json::Value::Null, &0.into()),
-        "{summary}"
-    );
+    assert_eq!((&summary["id"], &summary["objects_left"]), (&Value::Null, &0.into()), "{summary}");
     assert!(world.run(&[&"domain", &"list"]).ends(0).out.is_empty());
     // All that a thief of the packs can bring back without the members is bytes.
     let thief = World::bare();

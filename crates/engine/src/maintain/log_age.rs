@@ -128,7 +128,7 @@ impl Ages {
             let (parts, too_many) = one.parts(places, may_go.is_ok());
             let overdue = parts.iter().find(|part| !part.is_going && sight.is_over(part.seen));
             why = why.or(too_many).or_else(|| one.kept_by(overdue?.first, &may_go));
-            for (place, part) in places.iter().map(|(place, _)| (*place, part_of(&parts, *place))) {
+            for (place, part) in places.keys().map(|place| (*place, part_of(&parts, *place))) {
                 match part {
                     Some(part) if part.is_going => drop(self.going.insert((*timeline, place))),
                     _ => {
