@@ -34,12 +34,15 @@ class Slot:
         self._check_cost()
 
     def _transit(self, tag):
-        """The key of a server and what it gave for the key file; None if it does not lie in the slot."""
+        """The key of a server and what it gave for the key file; None if it does not lie in the slot, or malformed."""
         if tag is None:
             return None
         cursor = Cursor(tag, f"{self.what}, sealed key file")
-        told = cursor.text16(), cursor.text16()
-        cursor.end()
+        try:
+            told = cursor.text16(), cursor.text16()
+            cursor.end()
+        except Refused:
+            return None
         return told
 
     def _check_cost(self):
@@ -273,6 +276,11 @@ class SessionRow(NamedTuple):
     @property
     def owner(self):
         return self.member + self.session
+
+
+def session_id(member, random):
+    """The id of a session of a member (2)."""
+    return random + member[:8]
 
 
 def session_row(cursor):

@@ -58,7 +58,7 @@ def unzstd(frame, limit, what):
         stated = zstandard.get_frame_parameters(frame).content_size
         need(stated <= limit, f"{what}: a frame of {stated} bytes is too long")
         # The most that a frame's blocks can give.
-        need(stated <= len(frame) * (128 << 10) // 3, f"{what}: a frame states more than it can hold")
+        need(stated <= len(frame) // 3 * (128 << 10), f"{what}: a frame states more than it can hold")
         unpacker = zstandard.ZstdDecompressor().decompressobj()
         plain = unpacker.decompress(frame)
     except zstandard.ZstdError as error:

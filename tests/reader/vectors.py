@@ -122,6 +122,7 @@ def check_keys(book, kems):
     book.same("object id of the data pack", hash16(DATA_PACK))
     book.same_text("name of the data pack", pack_name(DATA_PACK))
     book.same_text("name of the tree pack", pack_name(TREE_PACK))
+    book.same("session id of member 0102..10, random 66", keys.session_id(bytes(range(1, 17)), bytes([0x66]) * 8))
     check_bundle(book, kems)
     row = check_session_row(book.bytes("session row"), kems)
     need(row.owner == MEMBER + SESSION and row.key_epoch == 0, "session row: whose it is")

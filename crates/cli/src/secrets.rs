@@ -9,7 +9,7 @@ pub(crate) mod handed;
 pub(crate) mod vault;
 
 pub(crate) use around::{TAKEN, ambient_keys, bucket_keys, is_ours, is_persons, keep_from, of_server, value};
-pub(crate) use bytes::{Bytes, credential, file, printed};
+pub(crate) use bytes::{Bytes, credential, file, open_to_all, printed};
 
 use crate::args::{FromArgs, Global, NewSecret};
 use crate::engine::Secret;

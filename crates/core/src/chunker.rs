@@ -7,6 +7,7 @@
 //! On purpose not here: reading, and what becomes of the chunks.
 
 use crate::crypto::{Secret, derive, keyed_hash};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// No chunk but the last of a file is shorter, in bytes.
 pub const CHUNK_BYTES_MIN: usize = 256 << 10;
@@ -22,8 +23,8 @@ const MASK_EASY: u64 = !0 << (64 - 18);
 /// The hash forgets what lies further back.
 const WINDOW_BYTES: usize = 64;
 
-/// The secret table that decides where cuts fall.
-#[derive(Clone)]
+/// The secret table that decides where cuts fall; wiped when dropped, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct GearTable(Box<[u64; 256]>);
 
 impl std::fmt::Debug for GearTable {

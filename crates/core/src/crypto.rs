@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{self, SHA3_256};
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey as VerifyKey};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Length of an authentication tag in bytes.
 pub const TAG_BYTES: usize = 16;
@@ -28,20 +28,21 @@ pub const KEM_PUBLIC_BYTES: usize = MLKEM_PUBLIC_BYTES + 32;
 /// Length of a hybrid ciphertext in bytes: ML-KEM-768, then X25519.
 pub const KEM_CIPHERTEXT_BYTES: usize = MLKEM_CIPHERTEXT_BYTES + 32;
 
-/// 32 secret bytes; wiped when dropped, never printed.
+/// 32 secret bytes; wiped when dropped, never printed. They stay where they are when it moves: a list or a map
+/// that grows would leave a copy behind.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; 32]);
+pub struct Secret(Box<[u8; 32]>);
 
 impl Secret {
     /// Takes the bytes in.
     #[must_use]
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Box::new(bytes))
     }
 
     /// Shows the bytes, to those who derive from them or wrap them.
     #[must_use]
-    pub const fn expose(&self) -> &[u8; 32] {
+    pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -89,7 +90,7 @@ pub fn derive(context: &str, parts: &[&[u8]]) -> Secret {
         hasher.update(&(part.len() as u32).to_le_bytes());
         hasher.update(part);
     }
-    Secret(*hasher.finalize().as_bytes())
+    Secret::new(*hasher.finalize().as_bytes())
 }
 
 /// AES-256-GCM under one key.
@@ -176,7 +177,7 @@ impl KemPublic {
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct KemSecret {
     mlkem: Vec<u8>,
-    x25519: [u8; 32],
+    x25519: Secret,
     #[zeroize(skip)]
     public: KemPublic,
 }
@@ -198,7 +199,7 @@ impl KemSecret {
         }
         let mut public = mlkem.public.clone();
         public.extend_from_slice(&x25519_public(&x25519)?);
-        Ok(Self { mlkem: mlkem.secret.clone(), x25519, public: KemPublic(public) })
+        Ok(Self { mlkem: mlkem.secret.clone(), x25519: Secret::new(x25519), public: KemPublic(public) })
     }
 
     /// Returns the public half.
@@ -207,10 +208,10 @@ impl KemSecret {
         &self.public
     }
 
-    /// Returns ML-KEM secret key ‖ X25519 secret key ‖ public half, to be wrapped.
+    /// Returns ML-KEM secret key ‖ X25519 secret key ‖ public half, to be wrapped. It is wiped when it is dropped.
     #[must_use]
-    pub fn expose(&self) -> Vec<u8> {
-        [self.mlkem.as_slice(), &self.x25519, &self.public.0].concat()
+    pub fn expose(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.mlkem.as_slice(), self.x25519.expose(), &self.public.0].concat())
     }
 
     /// Takes in what [`KemSecret::expose`] gave.
@@ -225,7 +226,7 @@ impl KemSecret {
         let (x25519, public) = rest.split_at(32);
         Ok(Self {
             mlkem: mlkem.to_vec(),
-            x25519: x25519.try_into().map_err(|_| FormatError::Malformed("a secret key"))?,
+            x25519: x25519.try_into().map(Secret::new).map_err(|_| FormatError::Malformed("a secret key"))?,
             public: KemPublic::new(public)?,
         })
     }
@@ -243,8 +244,8 @@ impl KemSecret {
         let key = DecapsulationKey::new(&ML_KEM_768, &self.mlkem)
             .map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
         let ss_m = key.decapsulate(Ciphertext::from(ct_m)).map_err(|_| FormatError::Sealed)?;
-        let ss_x = x25519_agree(&self.x25519, ct_x)?;
-        Ok(combine(ss_m.as_ref(), &ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
+        let ss_x = x25519_agree(self.x25519.expose(), ct_x)?;
+        Ok(combine(ss_m.as_ref(), &*ss_x, ct_x, &self.public.0[MLKEM_PUBLIC_BYTES..]))
     }
 }
 
@@ -300,9 +301,9 @@ fn mlkem_encapsulate(public: &[u8]) -> Result<MlKemEncapsulated, FormatError> {
     let key =
         EncapsulationKey::new(&ML_KEM_768, public).map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
     let (ciphertext, shared) = key.encapsulate().map_err(|_| FormatError::Malformed("an ML-KEM key"))?;
-    let mut secret = [0; 32];
-    secret.copy_from_slice(shared.as_ref());
-    Ok(MlKemEncapsulated { ciphertext: ciphertext.as_ref().to_vec(), secret: Secret(secret) })
+    let mut secret = Secret::new([0; 32]);
+    secret.0.copy_from_slice(shared.as_ref());
+    Ok(MlKemEncapsulated { ciphertext: ciphertext.as_ref().to_vec(), secret })
 }
 
 /// Encapsulates to a hybrid public key with 32 random bytes; returns the ciphertext and the
@@ -331,9 +332,9 @@ fn combine(ss_m: &[u8], ss_x: &[u8; 32], ct_x: &[u8], pk_x: &[u8]) -> Secret {
     for part in [ss_m, ss_x, ct_x, pk_x, b"\\.//^\\"] {
         context.update(part);
     }
-    let mut secret = [0; 32];
-    secret.copy_from_slice(context.finish().as_ref());
-    Secret(secret)
+    let mut secret = Secret::new([0; 32]);
+    secret.0.copy_from_slice(context.finish().as_ref());
+    secret
 }
 
 fn x25519_key(secret: &[u8; 32]) -> Result<agreement::PrivateKey, FormatError> {
@@ -347,13 +348,16 @@ fn x25519_public(secret: &[u8; 32]) -> Result<[u8; 32], FormatError> {
     public.as_ref().try_into().map_err(|_| FormatError::Malformed("an X25519 key"))
 }
 
-fn x25519_agree(secret: &[u8; 32], peer: &[u8]) -> Result<[u8; 32], FormatError> {
+fn x25519_agree(secret: &[u8; 32], peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, FormatError> {
     let key = x25519_key(secret)?;
     agreement::agree(
         &key,
         UnparsedPublicKey::new(&X25519, peer),
         FormatError::Malformed("an X25519 key"),
-        |shared| shared.try_into().map_err(|_| FormatError::Malformed("an X25519 key")),
+        |shared| {
+            let shared = <[u8; 32]>::try_from(shared).map(Zeroizing::new);
+            shared.map_err(|_| FormatError::Malformed("an X25519 key"))
+        },
     )
 }
 
@@ -466,12 +470,12 @@ pub fn password_key(password: &[u8], salt: &[u8; 32], cost: KdfCost) -> Result<S
         variant: argon2::Variant::Argon2id,
         version: argon2::Version::Version13,
     };
-    let mut raw = argon2::hash_raw(password, salt, &config)
+    let raw = argon2::hash_raw(password, salt, &config)
         .map_err(|_| FormatError::Malformed("the cost of the password hash"))?;
-    let mut key = [0; 32];
-    key.copy_from_slice(&raw);
-    raw.zeroize();
-    Ok(Secret(key))
+    let raw = Zeroizing::new(raw);
+    let mut key = Secret::new([0; 32]);
+    key.0.copy_from_slice(&raw);
+    Ok(key)
 }
 
 #[cfg(test)]

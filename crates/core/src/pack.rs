@@ -91,7 +91,11 @@ impl Footer {
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut footer = Self::default();
-        for _ in 0..reader.count(PackId::SIZE + 4 + WrappedSecret::SIZE)? {
+        let origins = reader.count(PackId::SIZE + 4 + WrappedSecret::SIZE)?;
+        if origins > ORIGINS_MAX {
+            return Err(FormatError::TooLong("a pack's footer"));
+        }
+        for _ in 0..origins {
             let pack = PackId::decode(&reader.array()?).ok_or(FormatError::Malformed("a pack's origin"))?;
             let key_epoch = reader.u32()?;
             footer.origins.push(Origin { pack, key_epoch, wrapped: WrappedSecret::decode(&mut reader)? });
@@ -433,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_footer_with_origins_comes_back_and_one_with_too_many_rows_is_refused() {
+    fn a_footer_with_origins_comes_back_and_one_with_too_many_of_either_is_refused() {
         let wrapped = WrappedSecret {
             commitment: [1; 32],
             recipient: [2; 8],
@@ -448,8 +452,11 @@ mod tests {
             origin: 1,
         };
         let origins = vec![Origin { pack: pack(), key_epoch: 5, wrapped }];
+        let many = vec![origins[0].clone(); ORIGINS_MAX + 1];
         let mut footer = Footer { origins, rows: vec![row(0)] };
         assert_eq!(Footer::decode(&footer.encode()), Ok(footer.clone()));
+        let refused = Footer::decode(&Footer { origins: many, rows: vec![row(0)] }.encode());
+        assert_eq!(refused, Err(FormatError::TooLong("a pack's footer")));
         footer.rows = (0..=CHUNKS_MAX as u32).map(row).collect();
         assert_eq!(Footer::decode(&footer.encode()), Err(FormatError::TooLong("a pack's footer")));
     }

@@ -22,6 +22,12 @@ impl Writer {
         Self { bytes: Vec::new() }
     }
 
+    /// Starts empty, with room for so many bytes: what stays below is never copied elsewhere while it grows.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Continues a buffer.
     #[must_use]
     pub const fn from_vec(bytes: Vec<u8>) -> Self {
@@ -110,13 +116,21 @@ impl Writer {
     /// # Panics
     /// The ids do not ascend: a mistake of the caller.
     pub fn tags(&mut self, tags: &[Tag]) {
+        self.tags_of(tags.iter().map(|tag| (tag.id, tag.bytes.as_slice())));
+    }
+
+    /// Writes a tagged list of values that lie elsewhere, as [`Writer::tags`] does.
+    ///
+    /// # Panics
+    /// As [`Writer::tags`].
+    pub fn tags_of<'a>(&mut self, tags: impl ExactSizeIterator<Item = (u16, &'a [u8])>) {
         self.u16(u16::try_from(tags.len()).expect("few tags"));
         let mut last = None;
-        for tag in tags {
-            assert!(last < Some(tag.id), "tags are written in ascending order");
-            last = Some(tag.id);
-            self.u16(tag.id);
-            self.bytes32(&tag.bytes);
+        for (id, bytes) in tags {
+            assert!(last < Some(id), "tags are written in ascending order");
+            last = Some(id);
+            self.u16(id);
+            self.bytes32(bytes);
         }
     }
 }
@@ -269,6 +283,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The ids do not ascend, a value is too long, or an unknown tag is critical.
     pub fn tags(&mut self, record: &'static str, known: &[u16]) -> Result<Vec<Tag>, FormatError> {
+        let tags = self.tags_in_place(record, known)?;
+        Ok(tags.into_iter().map(|(id, bytes)| Tag { id, bytes: bytes.to_vec() }).collect())
+    }
+
+    /// Takes a tagged list whose values stay where they are, as [`Reader::tags`] does.
+    ///
+    /// # Errors
+    /// As [`Reader::tags`].
+    pub fn tags_in_place(
+        &mut self,
+        record: &'static str,
+        known: &[u16],
+    ) -> Result<Vec<(u16, &'a [u8])>, FormatError> {
         let count = usize::from(self.u16()?);
         let mut tags = Vec::new();
         let mut last = None;
@@ -282,7 +309,7 @@ impl<'a> Reader<'a> {
             if id & TAG_CRITICAL != 0 && !known.contains(&id) {
                 return Err(FormatError::Newer(format!("{record} has the critical tag {id:#06x}")));
             }
-            tags.push(Tag { id, bytes: bytes.to_vec() });
+            tags.push((id, bytes));
         }
         Ok(tags)
     }

@@ -7,8 +7,10 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 28] = [
     "wire",
+    "crypto",
+    "id",
     "object",
     "name",
     "keys/mod",

@@ -194,12 +194,14 @@ fn keys_and_identifiers() {
     book.hex("object id of the data pack", DATA_PACK.object().bytes());
     book.text("name of the data pack", &DATA_PACK.name());
     book.text("name of the tree pack", &TREE_PACK.name());
+    let session = SessionId::of(MemberId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]), [0x66; 8]);
+    book.hex("session id of member 0102..10, random 66", session.bytes());
 
     let founding = founding();
     let bundle = book.hex("key bundle, plain", &founding.bundle.encode());
-    assert_eq!(KeyBundle::decode(&bundle).unwrap().encode(), bundle);
+    assert_eq!(*KeyBundle::decode(&bundle).unwrap().encode(), *bundle);
     let sealed = book.hex("key bundle, sealed to the owner", &founding.entry.bundles[0].1);
-    assert_eq!(open_bundle(&sealed, REPOSITORY, &founding.owner.kem).unwrap().encode(), bundle);
+    assert_eq!(*open_bundle(&sealed, REPOSITORY, &founding.owner.kem).unwrap().encode(), *bundle);
 
     let mut writer = Writer::new();
     session_row().encode(&mut writer);

@@ -102,6 +102,22 @@ async fn hash_of_last(ctx: &Ctx, repository: &Repository, number: u64) -> Result
     Ok(hash(&bytes))
 }
 
+/// Reads one record of our own chain by its name; none if it is of another chain, is not there or is not as it
+/// should be.
+///
+/// # Errors
+/// The store failed, or the key may not read it.
+pub async fn own(repository: &Repository, name: &str) -> Result<Option<EvidenceRecord>> {
+    let Some(Place::Evidence(member, number)) = name::parse(name) else { return Ok(None) };
+    if member != repository.member() {
+        return Ok(None);
+    }
+    let Some(bytes) = get_optional(&**repository.store(), name).await? else { return Ok(None) };
+    repository.know_author(&bytes).await?;
+    let opened = open(repository, member, number, &bytes)?;
+    Ok(opened.ok().map(|record| EvidenceRecord::of(member, hash(&bytes), record)))
+}
+
 /// One record that is what it says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceRecord {
@@ -115,13 +131,18 @@ pub struct EvidenceRecord {
     pub hash: [u8; 32],
     /// When it was written, by its author's clock.
     pub time: Time,
-    /// What the text is: `drill`, `missed`, `note`.
+    /// What the text is: `drill`, `missed`, `note`, `access`, `shred`, `inherited`.
     pub kind: String,
     /// The record itself.
     pub text: Vec<u8>,
 }
 
 impl EvidenceRecord {
+    fn of(member: MemberId, hash: [u8; 32], record: Evidence) -> Self {
+        let Evidence { number, time, kind, text, .. } = record;
+        Self { name: name::evidence(member, number), member, number, hash, time, kind, text }
+    }
+
     /// What to note elsewhere to prove later that the chain still has it.
     #[must_use]
     pub const fn mark(&self) -> EvidenceMark {
@@ -448,9 +469,7 @@ impl Walk<'_> {
         }
         let hash = hash(bytes);
         self.before = Some(hash);
-        let Evidence { time, kind, text, .. } = record;
-        let name = name::evidence(member, number);
-        self.chain.records.push(EvidenceRecord { name, member, number, hash, time, kind, text });
+        self.chain.records.push(EvidenceRecord::of(member, hash, record));
         Ok(())
     }
 }

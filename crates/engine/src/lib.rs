@@ -30,6 +30,7 @@ mod evidence_tests;
 mod find;
 mod gaps;
 mod index;
+mod inherit;
 mod key_slots;
 mod lists;
 pub mod maintain;
@@ -82,6 +83,7 @@ pub use dump::{ArchiveFormat, DumpOptions, DumpReport, Lacking, Outlet, dump};
 pub use find::{FindReport, Matches, TakeFound, find};
 #[doc(hidden)]
 pub use index::{SyntheticIndex, index_copy_is_read};
+pub use inherit::{Inherited, PastAccess, inherited};
 pub use key_slots::{
     ChangedKey, KeyInfo, NewKey, RemovedKey, SealedSlot, add_key, change_key, keys, last_slot_of, remove_key,
     slots_sealed_by,

@@ -211,7 +211,7 @@ impl Repository {
             member: ObjectId(ctx.random()),
             recover: hash(RECOVER_TEXT.as_bytes()),
         };
-        let mut keys = [ctx.random(), ctx.random(), ctx.random(), ctx.random()];
+        let mut keys = zeroize::Zeroizing::new([ctx.random(), ctx.random(), ctx.random(), ctx.random()]);
         if let Some(Identifying { k_id, k_cdc }) = &options.identifying {
             (keys[0], keys[1]) = (*k_id.expose(), *k_cdc.expose());
         }
@@ -219,7 +219,7 @@ impl Repository {
             x25519: [ctx.random(), ctx.random(), ctx.random()],
             wal: Some(ctx.random()),
             sign: ctx.random(),
-            keys,
+            keys: *keys,
             ephemeral: ctx.random(),
         };
         let failed = |error| Error::format("the new keys", error);

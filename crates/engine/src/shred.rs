@@ -3,14 +3,16 @@
 //!
 //! The keys lie in the domain's member entries and nowhere else in the repository; they go first.
 //! Everything behind them is bytes without meaning from then on, also where the store deletes
-//! nothing yet. On purpose not here: copies that were made elsewhere, and how old versions that a
-//! store keeps are erased; the caller brings that.
+//! nothing yet. Who read there before is told in the evidence above first ([`crate::inherit`]). On
+//! purpose not here: copies that were made elsewhere, and how old versions that a store keeps are
+//! erased; the caller brings that.
 
 use crate::ctx::Ctx;
 use crate::domain::is_recorded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::evidence;
+use crate::inherit::{Doomed, inherit};
 use crate::maintain::{Hold, holds, note_shredded};
 use crate::members::require_owner;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
@@ -37,6 +39,8 @@ pub struct ShredReport {
     pub id: Option<RepositoryId>,
     /// So many snapshots can be read no more; unknown where an earlier run destroyed the keys.
     pub snapshots: Option<u64>,
+    /// So many accesses and drills of its evidence are told in that of the repository above now, by this run.
+    pub accesses: u64,
     /// Objects that are deleted, keys included.
     pub deleted: u64,
     /// Objects that could not be deleted yet; nobody can read them.
@@ -77,13 +81,15 @@ where
     refuse_held(domain, &above_all)?;
     let marked = get_optional(&*store, name::SHREDDED).await?.is_some();
     let begun = marked && is_recorded(ctx, &*store, above).await?;
-    let snapshots = match weigh(ctx, &store, above, domain).await {
-        Ok(snapshots) => Some(snapshots),
-        Err(_) if id.is_none() => None,
+    let (opened, snapshots) = match weigh(ctx, &store, above, domain).await {
+        Ok((opened, snapshots)) => (Some(opened), Some(snapshots)),
+        Err(_) if id.is_none() => (None, None),
         // An earlier run destroyed keys. While none is gone, holds count; whoever put a mark alone lifts none.
-        Err(error) if begun && error.kind == ErrorKind::Damaged => None,
+        Err(error) if begun && error.kind == ErrorKind::Damaged => (None, None),
         Err(error) => return Err(error),
     };
+    let doomed = Doomed { name: domain, id, store: &*store, opened: opened.as_ref() };
+    let mut accesses = inherit(ctx, above, doomed).await?;
     let record = |step: &str, more: serde_json::Value| {
         let text = json!({
             "record": "shred", "domain": domain, "repository": id.map(|id| id.to_string()), "reason": reason,
@@ -99,6 +105,8 @@ where
     let text = format!("by an owner, at {} seconds since 1970: {reason}\n", ctx.clock.now().seconds);
     // Whoever wrote one before meant the same.
     let _ = put_or_mine(&*store, name::SHREDDED, text.into_bytes()).await?;
+    // Nobody opens it any more: what was recorded meanwhile is the last of it.
+    accesses += inherit(ctx, above, doomed).await?;
     ctx.monitor.on(&Event::Phase("destroying keys"));
     let mut deleted = destroy(&*store, "members/").await? + destroy(&*store, "keys/").await?;
     let versions = erase_versions().await;
@@ -113,7 +121,10 @@ where
         "key_versions_unknown": versions.as_ref().err(),
     });
     let evidence = evidence::append(ctx, above, SHRED, record("end", more).as_bytes()).await?;
-    Ok(Outcome { value: ShredReport { id, snapshots, deleted, left, versions, evidence }, problems })
+    Ok(Outcome {
+        value: ShredReport { id, snapshots, accesses, deleted, left, versions, evidence },
+        problems,
+    })
 }
 
 /// Which repository lies there, if it is a domain; `None` if what says so is gone, and something of it is not.
@@ -148,11 +159,17 @@ async fn require_rest(store: &dyn ObjectStore) -> Result<()> {
     Err(Error::new(ErrorKind::NoRepository, format!("there is no domain at {}", store.location())))
 }
 
-/// Counts what will be lost, and refuses while a hold stands on any of it.
-async fn weigh(ctx: &Ctx, store: &Arc<dyn ObjectStore>, above: &Repository, name: &str) -> Result<u64> {
+/// Opens it and counts what will be lost, and refuses while a hold stands on any of it.
+async fn weigh(
+    ctx: &Ctx,
+    store: &Arc<dyn ObjectStore>,
+    above: &Repository,
+    name: &str,
+) -> Result<(Repository, u64)> {
     let domain = Repository::open_marked(ctx, Arc::clone(store), above, RollBack::Refuse).await?;
     refuse_held(name, &holds(ctx, &domain).await?)?;
-    Ok(domain.view().await?.snapshots().len() as u64)
+    let snapshots = domain.view().await?.snapshots().len() as u64;
+    Ok((domain, snapshots))
 }
 
 fn refuse_held(name: &str, standing: &[Hold]) -> Result<()> {

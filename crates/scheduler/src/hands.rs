@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,21 @@ pub struct Place {
     pub credentials: Option<Credentials>,
 }
 
+/// A drill whose beginning is in the evidence: a restore that refers to it leaves no record of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The name of the record that says that it began.
+    pub record: String,
+    /// What this drill and its verbs alone know; the record has its hash.
+    pub token: String,
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Begun").field(&self.record).finish()
+    }
+}
+
 /// A verb, to be run in a process of its own with `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Call {
@@ -55,6 +71,8 @@ pub struct Call {
     /// Whether it has nothing but the repository and what opens it: no other variable than PATH, HOME,
     /// proxies and certificates. Drills restore so.
     pub bare: bool,
+    /// The drill that it is a part of.
+    pub within: Option<Begun>,
     /// When it is stopped.
     pub timeout: Option<Duration>,
 }
@@ -199,6 +217,8 @@ pub struct Cluster {
     pub log: Option<(Place, String)>,
     /// What is loaded into it, if it is to be made.
     pub dumps: Option<Dumps>,
+    /// The drill that it is a part of.
+    pub within: Option<Begun>,
     /// What has to hold in it.
     pub assertions: Vec<SqlAssertion>,
     /// How long the checks may take.
@@ -244,7 +264,7 @@ pub trait Hands: Send + Sync {
         Err(format!("{url}: nothing here can empty a bucket"))
     }
 
-    /// Appends a record of a kind (`drill`, `missed`, `note`) to the evidence in a repository; its
+    /// Appends a record of a kind (`drill`, `missed`, `access`) to the evidence in a repository; its
     /// name there.
     ///
     /// # Errors

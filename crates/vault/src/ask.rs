@@ -9,10 +9,12 @@ use holdfast_store_s3::{Answered, Network, Plain, is_here};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// So often a request is sent.
-const ATTEMPTS: u32 = 3;
-/// So long is waited before the second; twice as long before the third.
+/// So long is waited before the second attempt; twice as long before each next one.
 const PAUSE: Duration = Duration::from_millis(300);
+/// No longer, though: a server that was elected anew is back in seconds.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Of the time that a server is given one attempt takes this part at most: what hangs is asked again.
+const ATTEMPTS_MIN: u32 = 3;
 
 /// A server, and how we get in.
 #[derive(Debug, Clone)]
@@ -28,6 +30,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// It did not answer, however often it was asked.
+    pub(crate) fn silent(&self) -> VaultError {
+        let what = format!("{} did not answer in {} s", self.address, self.patience.as_secs());
+        let next = "look at the server's health; VAULT_CLIENT_TIMEOUT says how long is waited";
+        VaultError::new(what, next)
+    }
+
     /// Refuses an address that would send a secret in the clear, or that is none.
     pub(crate) fn check(&self) -> Result<(), VaultError> {
         let next = "write https://host:port; http:// is only for this very host, where an agent may listen";
@@ -58,23 +67,37 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// Asks, and reads the answer.
+/// Asks, and reads the answer. What may pass is asked again as long as the server is given time: a cluster
+/// elects, a pod is started anew.
 pub(crate) async fn ask(
     network: &Network,
     server: &Server,
     request: &Request<'_>,
 ) -> Result<Json, VaultError> {
-    let mut pause = PAUSE;
-    for attempt in 1.. {
-        match once(network, server, request).await {
-            Err(error) if error.passing && attempt < ATTEMPTS => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
+    let mut last = None;
+    let asking = async {
+        let mut pause = PAUSE;
+        loop {
+            match within(server, once(network, server, request)).await {
+                Err(error) if error.passing => last = Some(error),
+                ended => return ended,
             }
-            ended => return ended,
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-    }
-    Err(VaultError::new("it was never asked", ""))
+    };
+    // A little earlier than who visits gives up: what was wrong last is told.
+    let ended = tokio::time::timeout(server.patience * 9 / 10, asking).await;
+    ended.unwrap_or_else(|_| Err(last.unwrap_or_else(|| server.silent())))
+}
+
+/// Ends an attempt that hangs.
+async fn within(
+    server: &Server,
+    attempt: impl Future<Output = Result<Json, VaultError>>,
+) -> Result<Json, VaultError> {
+    let limit = server.patience / ATTEMPTS_MIN;
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(server.silent().passing()))
 }
 
 async fn once(network: &Network, server: &Server, request: &Request<'_>) -> Result<Json, VaultError> {

@@ -25,11 +25,7 @@ pub(crate) async fn inside<T>(
         let first = token(network, server).await?;
         visit(network, server, had.get_or_init(|| first), asks).await
     };
-    let ended = tokio::time::timeout(server.patience, all).await.unwrap_or_else(|_| {
-        let what = format!("{} did not answer in {} s", server.address, server.patience.as_secs());
-        let next = "look at the server's health; VAULT_CLIENT_TIMEOUT says how long is waited";
-        Err(VaultError::new(what, next))
-    });
+    let ended = tokio::time::timeout(server.patience, all).await.unwrap_or_else(|_| Err(server.silent()));
     // Whatever came of it, and in a time of its own: what was had is not lost over it.
     if let Some(first) = had.get() {
         let _ = tokio::time::timeout(GIVE_BACK_MAX, give_back(network, server, first)).await;

@@ -135,7 +135,7 @@ pub(super) fn slot_keys(bytes: &[u8]) {
     match slot.unwrap(&head, Credential::KeyFile(&file)) {
         Ok(keys) => {
             let exposed = keys.kem.expose();
-            assert!(bytes.windows(exposed.len()).any(|part| part == exposed));
+            assert!(bytes.windows(exposed.len()).any(|part| part == exposed.as_slice()));
         }
         Err(error) => assert!(!matches!(error, FormatError::WrongKey | FormatError::Sealed), "{error}"),
     }

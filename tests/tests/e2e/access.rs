@@ -2,10 +2,12 @@
 
 use super::run::Shop;
 use super::tree::{noise, put};
-use super::world::{Ran, Word, World, within};
+use super::world::{Leashed, Ran, Word, World, within};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// The records of accesses, oldest first.
 pub(super) fn records(world: &World) -> Vec<Value> {
@@ -135,7 +137,8 @@ fn a_drill_leaves_its_own_record_and_one_more_for_scratch_that_it_keeps() {
     put(shop.world.path("tree/large"), noise(1, 200_000));
     shop.json("run", &["--no-drill"]).ends(0);
     shop.json("drill", &[]).ends(0);
-    assert_eq!(records(&shop.world), [] as [Value; 0]);
+    let began = records(&shop.world);
+    assert_eq!((began.len(), began[0]["step"].as_str()), (1, Some("begin")), "{began:?}");
     let mut packs = shop.world.objects().into_iter().filter(|name| name.starts_with("packs/data/"));
     let pack = shop.world.repo.join(packs.next_back().unwrap());
     let mut bytes = fs::read(&pack).unwrap();
@@ -145,8 +148,120 @@ fn a_drill_leaves_its_own_record_and_one_more_for_scratch_that_it_keeps() {
     put(&pack, bytes);
     shop.json("drill", &[]).ends(20);
     let all = records(&shop.world);
-    let fields: Vec<_> = ["verb", "policy"].iter().map(|field| all[0][field].as_str().unwrap()).collect();
-    assert_eq!((all.len(), fields), (1, vec!["drill", "shop"]));
-    assert!(fs::exists(all[0]["target"].as_str().unwrap()).unwrap(), "{}", all[0]);
-    assert!(all[0]["snapshots"].as_array().is_some_and(|all| !all.is_empty()), "{}", all[0]);
+    let fields: Vec<_> =
+        ["verb", "policy", "step"].iter().map(|field| all[2][field].as_str().unwrap()).collect();
+    assert_eq!((all.len(), fields), (3, vec!["drill", "shop", "kept"]));
+    assert!(fs::exists(all[2]["target"].as_str().unwrap()).unwrap(), "{}", all[2]);
+    assert!(all[2]["snapshots"].as_array().is_some_and(|all| !all.is_empty()), "{}", all[2]);
+    // Each drill is one line for a person, and what is kept another.
+    let shown = shop.world.run(&[&"evidence", &"show"]).ends(0);
+    assert_eq!((shown.out.lines().count(), shown.out.contains("no end")), (4, false), "{}", shown.out);
+}
+
+/// A policy over what a program writes, which is verified until somebody says that it is enough.
+fn waiting() -> Shop {
+    let shop = Shop::new("");
+    let (reached, enough) = (shop.world.path("reached"), shop.world.path("enough"));
+    shop.write(&format!(
+        "repository: {{ url: repo, password: {{ env: SHOP_PASSWORD }} }}\nsources:\n  list:\n    command:\n      run: [ echo, a secret \
+         ]\n      file_name: list.txt\n      verify: [ sh, -c, 'test -s {{target}} && echo > {}; until test -e {}; do sleep 0.05; \
+         done' ]\ndrill: {{}}\n",
+        reached.display(),
+        enough.display()
+    ));
+    shop.json("run", &["--no-drill"]).ends(0);
+    shop
+}
+
+/// A drill that has restored, and still goes on.
+fn going_on(shop: &Shop) -> Leashed {
+    let mut drill = shop.world.leash_as(shop.command(), &[&"drill", &"--json", &shop.policy]);
+    let reached = drill.wait_for(|| shop.world.path("reached").exists());
+    assert!(reached, "{:?}", drill.output());
+    drill
+}
+
+#[test]
+fn a_drill_that_is_killed_is_told_with_its_scratch() {
+    let shop = waiting();
+    let mut drill = going_on(&shop);
+    let told = |shop: &Shop| shop.world.run(&[&"evidence", &"show"]).ends(0).out;
+    assert!(told(&shop).contains("drill, no end"), "{}", told(&shop));
+    drill.send(Signal::KILL);
+    drill.wait_for(|| false);
+    put(shop.world.path("enough"), b"");
+    let all = records(&shop.world);
+    let text = |field: &str| all[0][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!((all.len(), text("verb"), text("step")), (1, "drill".into(), "begin".into()));
+    assert!(["host", "user", "drill"].iter().all(|field| !text(field).is_empty()), "{}", all[0]);
+    assert_eq!(all[0]["snapshots"].as_array().map(Vec::len), Some(1), "{}", all[0]);
+    // What was restored is where it says.
+    let is_there = |shop: &Shop| {
+        let mut found = super::world::objects(text("target").as_ref()).into_iter();
+        found.any(|name| name.ends_with("list.txt")) && shop.world.repo.exists()
+    };
+    assert!(is_there(&shop), "{}", text("target"));
+    assert!(told(&shop).contains("drill, no end"), "{}", told(&shop));
+    // The next one removes it and says whose it was; the one that was killed stays told.
+    let next = shop.json("drill", &[]).ends(0);
+    assert!(
+        next.out.contains(&format!("left behind by drill {}", text("drill"))) && !is_there(&shop),
+        "{next:?}"
+    );
+    assert_eq!(
+        (told(&shop).matches("no end").count(), told(&shop).lines().count()),
+        (1, 3),
+        "{}",
+        told(&shop)
+    );
+    shop.world.run(&[&"evidence", &"show", &"latest"]).ends(0).tells("  began ");
+    shop.world.run(&[&"evidence", &"verify"]).ends(0);
+}
+
+/// Restores as if it had been started by a drill that handed this over.
+fn restored_as_part(world: &World, handed: &str) {
+    let target = world.path(format!("out {}", records(world).len()));
+    let mut command: Command = world.command();
+    command.args(["restore", "latest", "--target"]).arg(&target).args(["--reason", "by hand"]);
+    command.env("HOLDFAST_WITHIN_DRILL", handed).env("HOLDFAST_LEASH", std::process::id().to_string());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut leash = child.stdin.take().unwrap();
+    let part = |text: &str| [&u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
+    let frame = [part("HOLDFAST_WITHIN_DRILL"), part(handed)].concat();
+    leash.write_all(&u32::try_from(frame.len()).unwrap().to_le_bytes()).unwrap();
+    leash.write_all(&frame).unwrap();
+    assert!(child.wait().unwrap().success());
+    drop(leash);
+}
+
+#[test]
+fn nobody_hides_a_restore_behind_a_drill() {
+    let shop = waiting();
+    let mut drill = going_on(&shop);
+    let lines = shop.world.run(&[&"evidence", &"show", &"--kind", &"access", &"--json"]).ends(0).lines();
+    let (name, hash) =
+        (lines[0]["name"].as_str().unwrap(), lines[0]["record"]["token_hash"].as_str().unwrap());
+    // The drill still goes on, and restores the same: its record is there for all to see.
+    for handed in ["1".to_owned(), name.to_owned(), format!("{name} {hash}"), format!("{name} ")] {
+        let before = records(&shop.world).len();
+        restored_as_part(&shop.world, &handed);
+        let after = records(&shop.world);
+        assert_eq!(after.len(), before + 1, "{handed}");
+        assert_eq!(after.last().unwrap()["reason"], "by hand");
+    }
+    put(shop.world.path("enough"), b"");
+    assert!(!drill.wait_for(|| false));
+    assert_eq!(records(&shop.world).len(), 5, "the drill's own restore refers to it");
+}
+
+#[test]
+fn a_drill_that_can_leave_no_record_goes_on_and_says_so() {
+    let shop = Shop::new("drill: {}\n");
+    shop.json("run", &["--no-drill"]).ends(0);
+    fs::write(shop.world.repo.join("evidence"), b"").unwrap();
+    let ran = shop.plain("drill", &[]);
+    assert!(ran.err.contains("does not take the record that the drill begins"), "{ran:?}");
+    assert!(ran.err.contains("does not take the record of the drill"), "{ran:?}");
+    assert!(ran.out.contains("pass") || ran.err.contains("came back"), "{ran:?}");
 }

@@ -164,9 +164,16 @@ fn what_is_shredded_cannot_be_read_and_the_rest_can() {
     let before: Vec<_> = world.objects().into_iter().filter(|name| !name.starts_with("domains/")).collect();
     world.run(&[&"shred", &"tenant-7", &"--confirm", &"tenant-8", &"--reason", &"over"]).ends(2);
     world.run(&[&"shred", &"tenant-8", &"--confirm", &"tenant-8", &"--reason", &"over"]).ends(1);
+    let inside = world.path("inside");
+    let restore: [super::world::Word<'_>; 8] =
+        [&"--domain", &"tenant-7", &"restore", &"latest", &"--target", &inside, &"--reason", &"ticket 812"];
+    world.run(&restore).ends(0);
+    let chains = world.run(&[&"--domain", &"tenant-7", &"evidence", &"verify", &"--json"]).ends(0).lines();
+    let head = chains[0]["head"].as_str().unwrap().to_owned();
     let words: [super::world::Word<'_>; 7] =
         [&"shred", &"tenant-7", &"--confirm", &"tenant-7", &"--reason", &"contract ended", &"--json"];
     let summary = world.run(&words).ends(0).lines().pop().unwrap();
+    assert_eq!(summary["accesses_kept"], 1, "{summary}");
     assert_eq!((&summary["snapshots"], &summary["objects_left"]), (&1.into(), &0.into()), "{summary}");
     world.run(&[&"--domain", &"tenant-7", &"snapshots"]).ends(10);
     assert!(world.run(&[&"domain", &"list"]).ends(0).out.is_empty());
@@ -179,7 +186,17 @@ fn what_is_shredded_cannot_be_read_and_the_rest_can() {
     assert!(!world.cache.join(summary["id"].as_str().unwrap()).exists());
     let evidence = world.run(&[&"evidence", &"show", &"--json"]).ends(0).out;
     assert!(evidence.contains("contract ended") && evidence.contains("\"shred\""), "{evidence}");
-    world.run(&[&"evidence", &"verify"]).ends(0);
+    // Who read it stays told, where it ended too, and nothing of what it was.
+    let lines = world.run(&[&"evidence", &"show", &"--kind", &"inherited", &"--json"]).ends(0).lines();
+    let access = &lines[0]["record"]["accesses"][0];
+    assert_eq!((&access["reason"], &access["verb"]), (&"ticket 812".into(), &"restore".into()), "{lines:?}");
+    assert!(!lines[0]["record"].to_string().contains("inside"), "{lines:?}");
+    let shown = world.run(&[&"evidence", &"show", &lines[0]["name"].as_str().unwrap()]).ends(0);
+    assert!(shown.out.contains("who read the erased domain tenant-7") && shown.out.contains(": ticket 812"));
+    world.run(&[&"evidence", &"verify", &"--expect", &head]).ends(0).tells("erased domain tenant-7: member");
+    let told = world.run(&[&"evidence", &"verify", &"--json"]).ends(0).lines();
+    let told: Vec<_> = told.iter().filter(|line| line["message_type"] == "evidence_inherited").collect();
+    assert_eq!((told.len(), &told[0]["head"]), (1, &head.as_str().into()), "{told:?}");
     world.check();
     assert_eq!(restored(&world, &[], &world.path("source"), "out"), "what is outside");
     let after = world.objects();

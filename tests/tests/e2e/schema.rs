@@ -302,7 +302,13 @@ fn every_verb_writes_what_the_schema_says() {
     let policy = holdfast_tests::root().join("policies/quickstart.yaml");
     let log = super::log::cluster(&world, "log", 7);
     super::log::segment(&log, 1, 3, 7);
-    super::evidence::append(&world, &[("drill", &super::evidence::drill("a", "shop", "fail")), ("x", "y")]);
+    let of_a_domain = serde_json::json!({
+        "version": 1, "domain": "gone", "repository": "7".repeat(32), "member": "8".repeat(32), "label": "kim", "first": 0,
+        "next": 1, "head": "9".repeat(64), "problems": 0, "omitted": 0, "unread": null, "accesses": [],
+    });
+    let drill = super::evidence::drill("a", "shop", "fail");
+    let records = [("drill", &*drill), ("x", "y"), ("inherited", &*of_a_domain.to_string())];
+    super::evidence::append(&world, &records);
     let (shop, night) = (shop(&world), night(&world));
     let mut note = |text: &str| {
         for line in text.lines() {

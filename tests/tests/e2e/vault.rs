@@ -55,8 +55,13 @@ impl Shop {
     }
 
     fn run_at(&self, server: &str, words: &[Word<'_>]) -> Ran {
+        self.run_within("60", server, words)
+    }
+
+    /// So many seconds the server is given.
+    fn run_within(&self, seconds: &str, server: &str, words: &[Word<'_>]) -> Ran {
         let mut command = self.command(server);
-        command.env("HOLDFAST_PASSWORD_VAULT", PLACE);
+        command.env("HOLDFAST_PASSWORD_VAULT", PLACE).env("VAULT_CLIENT_TIMEOUT", seconds);
         let ran = self.world.run_as(&mut command, words);
         assert!(!ran.out.contains("c4nary") && !ran.err.contains("c4nary"), "{ran:?}");
         ran
@@ -97,7 +102,9 @@ fn a_password_and_a_key_are_read_from_vault() {
     let tls = Tls::start(&shop.bao.endpoint());
     let authority = shop.world.path("ca.pem");
     fs::write(&authority, tls.authority()).unwrap();
-    by_key(&tls.endpoint(), &[]).ends(1).says(&["does not answer", "VAULT_CACERT"]);
+    by_key(&tls.endpoint(), &[("VAULT_CLIENT_TIMEOUT", "2")])
+        .ends(1)
+        .says(&["does not answer", "VAULT_CACERT"]);
     by_key(&tls.endpoint(), &[("VAULT_CACERT", authority.to_str().unwrap())]).ends(0);
     let bao = [("BAO_ADDR", tls.endpoint()), ("BAO_CACERT", authority.to_str().unwrap().to_owned())];
     let bao = bao.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -505,25 +512,27 @@ fn a_server_in_trouble_is_waited_for_a_while() {
         ))
     };
     let sealed = answer("503 Service Unavailable", r#"{"errors":["Vault is sealed"]}"#);
-    // The first attempts fail, each in its way; the third is answered.
+    // A cluster that elects: it fails for seconds, each time in another way, one attempt hangs; then it answers.
     let tries = AtomicU64::new(0);
     let first = sealed.clone();
     let proxy = Proxy::start(&shop.bao.endpoint(), move |_| match tries.fetch_add(1, Ordering::Relaxed) {
-        0 => first.clone(),
-        1 => Fate::Reset,
+        0 | 3 => first.clone(),
+        1 | 4 => Fate::Reset,
+        2 => Fate::Hang,
         _ => Fate::Pass,
     });
-    shop.run_at(&proxy.endpoint(), &[&"snapshots"]).ends(0);
+    shop.run_within("30", &proxy.endpoint(), &[&"snapshots"]).ends(0);
     let always = |fate: Fate| Proxy::start(&shop.bao.endpoint(), move |_| fate.clone());
-    shop.run_at(&always(sealed).endpoint(), &[&"snapshots"]).ends(1).says(&["is sealed", "unseal it"]);
+    let always_sealed = always(sealed);
+    shop.run_within("2", &always_sealed.endpoint(), &[&"snapshots"])
+        .ends(1)
+        .says(&["is sealed", "unseal it"]);
     let cut = always(Fate::Cut(120));
-    shop.run_at(&cut.endpoint(), &[&"snapshots"]).ends(1).says(&["does not answer"]);
+    shop.run_within("2", &cut.endpoint(), &[&"snapshots"]).ends(1).says(&["does not answer"]);
     let page = always(answer("200 OK", "<html>c4nary</html>"));
     shop.run_at(&page.endpoint(), &[&"snapshots"]).ends(1).says(&["something else than JSON"]);
     let slow = always(Fate::Hang);
-    let mut command = shop.command(&slow.endpoint());
-    command.env("VAULT_CLIENT_TIMEOUT", "1").env("HOLDFAST_PASSWORD_VAULT", PLACE);
-    shop.world.run_as(&mut command, &[&"snapshots"]).ends(1).says(&["did not answer in 1 s"]);
+    shop.run_within("1", &slow.endpoint(), &[&"snapshots"]).ends(1).says(&["did not answer in 1 s"]);
     // A server that stands by names the active one; what is named must not be told anything in the clear.
     let moved = |to: &str| answer(&format!("307 Temporary Redirect\r\nLocation: {to}"), "");
     let active = format!("{}/v1/secret/data/backups/shop", shop.bao.endpoint());
@@ -534,7 +543,10 @@ fn a_server_in_trouble_is_waited_for_a_while() {
     let authority = shop.world.path("ca.pem");
     fs::write(&authority, tls.authority()).unwrap();
     let mut command = shop.command(&tls.endpoint());
-    command.env("VAULT_CACERT", &authority).env("HOLDFAST_PASSWORD_VAULT", PLACE);
+    command
+        .env("VAULT_CACERT", &authority)
+        .env("HOLDFAST_PASSWORD_VAULT", PLACE)
+        .env("VAULT_CLIENT_TIMEOUT", "3");
     shop.world.run_as(&mut command, &[&"snapshots"]).ends(1).says(&["does not answer"]);
     drop((slow, Duration::ZERO));
 }

@@ -48,6 +48,9 @@ pub(crate) struct DomainGrantArgs {
 /// other repositories, what was restored, local caches of other hosts (they hold names of files),
 /// and what a disk or bucket keeps of deleted objects. Of a bucket that keeps versions the old
 /// versions of the keys are deleted too; where that is not possible this ends with 3 and says so.
+///
+/// Who read there stays told: of each access and drill in the domain's evidence who, host, time, snapshots
+/// and reason go into the evidence of the repository first, and no path, name or target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

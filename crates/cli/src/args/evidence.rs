@@ -12,9 +12,10 @@ use std::path::PathBuf;
 /// and proves with --expect that it is still there. `copy` does not copy evidence, and neither
 /// `forget` nor `prune` takes any away.
 ///
-/// Each `restore` and `dump`, and each scratch that a drill keeps, leaves one of kind `access`: who, where,
-/// which snapshot, what of it, where to, and --reason. It is written before anything is restored, so it says
-/// what was begun. `wal fetch` leaves none.
+/// Each `restore` and `dump`, each drill that begins, and each scratch that one keeps, leaves one of kind
+/// `access`: who, where, which snapshot, what of it, where to, and --reason. It is written before anything is
+/// restored, so it says what was begun. `wal fetch` and `copy` leave none. What the evidence of a domain said of
+/// who read there stays, of kind `inherited`, when the domain is erased: without paths and names.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,6 +54,9 @@ pub(crate) struct EvidenceVerifyArgs {
 
 /// List the records, oldest first, or show one.
 ///
+/// That a drill began is listed until its own record is there, which says it; with --kind access or --json
+/// always.
+///
 /// The reports are made of the record of a drill: JUnit XML for CI, Markdown for the summary of a
 /// step, a page for people and auditors. A file that is there is replaced; /dev/stdout is a file too.
 #[derive(Debug, Args)]
@@ -70,7 +74,7 @@ pub(crate) struct EvidenceShowArgs {
     /// Only records of this policy
     #[arg(long, value_name = "NAME")]
     pub(crate) policy: Option<String>,
-    /// Only records of this kind: drill, missed, note, access
+    /// Only records of this kind: drill, missed, note, access, shred, inherited
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
     /// Only records from this time on: 2026-07-01, or 30d for the last 30 days

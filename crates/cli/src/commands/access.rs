@@ -3,17 +3,20 @@
 //! It is put into the evidence before any contents leave, so that nobody evades it who ends the run. Hence it says
 //! what was begun, and not how that ended. Where it cannot be put, the run goes on and says so: a restore on the
 //! worst day needs no right to write. It is an honest program's record: who holds a key that reads can read with
-//! another program. On purpose not here: drills, whose record names what they restored, and reading names.
+//! another program. A restore that is a part of a drill refers to the record that the drill began. On purpose not
+//! here: that record, and reading names.
 
 use super::Run;
 use crate::args::{Because, Select};
-use crate::engine::evidence::append;
+use crate::engine::evidence::{EvidenceRecord, append, own};
 use crate::engine::{Repository, Snapshot};
 use crate::fault::Fault;
-use crate::hands::is_within_drill;
+use crate::hands::drill;
 use crate::ink::rfc3339;
 use crate::{settings, wire_up};
+use holdfast_core::id::SessionId;
 use serde::Serialize;
+use serde_json::Value;
 use std::path::Path;
 
 /// What such a record is called.
@@ -78,8 +81,7 @@ pub(super) fn reason(because: &Because) -> Result<Option<String>, Fault> {
 /// Records it.
 pub(super) async fn record(run: &Run, repository: &Repository, access: &Access<'_>) -> Result<(), Fault> {
     let reason = reason(access.because)?;
-    // The record of the drill says it.
-    if is_within_drill() {
+    if is_told(repository, access.snapshot.id).await {
         return Ok(());
     }
     let text = serde_json::to_vec(&text(repository, access, reason)).map_err(|error| {
@@ -98,6 +100,24 @@ pub(super) async fn record(run: &Run, repository: &Repository, access: &Access<'
             Ok(())
         }
     }
+}
+
+/// Whether the drill that this is a part of has recorded it: the evidence has its beginning, by this very key, with
+/// this snapshot and the hash of what it handed over. What cannot be found out is recorded once more.
+async fn is_told(repository: &Repository, snapshot: SessionId) -> bool {
+    let Some((name, token)) = drill() else { return false };
+    let record = own(repository, &name).await;
+    record.is_ok_and(|record| record.is_some_and(|record| tells(&record, &token, snapshot)))
+}
+
+/// Whether a record says that a drill began that has this token and restores this snapshot.
+fn tells(record: &EvidenceRecord, token: &str, snapshot: SessionId) -> bool {
+    let told: Value = serde_json::from_slice(&record.text).unwrap_or_default();
+    let is_beginning = record.kind == ACCESS && told["verb"] == "drill" && told["step"] == "begin";
+    let snapshots = told["snapshots"].as_array();
+    let id = snapshot.to_string();
+    let restores = snapshots.is_some_and(|all| all.iter().any(|one| one == id.as_str()));
+    is_beginning && restores && told["token_hash"] == blake3::hash(token.as_bytes()).to_hex().as_str()
 }
 
 fn text<'a>(repository: &'a Repository, access: &'a Access<'_>, reason: Option<String>) -> Text<'a> {
@@ -146,4 +166,48 @@ pub(super) fn user() -> String {
 /// A file as a target; without one it is the output.
 pub(super) fn file(target: Option<&Path>) -> String {
     target.map_or_else(|| "-".to_owned(), |target| target.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+    use super::*;
+    use holdfast_core::entry::Time;
+    use holdfast_core::id::MemberId;
+    use serde_json::json;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn began(kind: &str, change: &[(&str, Value)]) -> EvidenceRecord {
+        let token_hash = blake3::hash(b"token").to_hex().to_string();
+        let mut text =
+            json!({ "verb": "drill", "step": "begin", "snapshots": ["x", ID], "token_hash": token_hash });
+        change.iter().for_each(|(name, value)| text[*name] = value.clone());
+        EvidenceRecord {
+            name: "evidence/x".into(),
+            member: MemberId([1; 16]),
+            number: 0,
+            hash: [0; 32],
+            time: Time { seconds: 0, nanos: 0 },
+            kind: kind.into(),
+            text: text.to_string().into_bytes(),
+        }
+    }
+
+    #[test]
+    fn a_restore_is_told_by_the_beginning_of_its_own_drill_alone() {
+        let (id, other) = (ID.parse().unwrap(), "ff".repeat(16).parse().unwrap());
+        assert!(tells(&began(ACCESS, &[]), "token", id));
+        assert!(!tells(&began(ACCESS, &[]), "another", id) && !tells(&began(ACCESS, &[]), "", id));
+        assert!(!tells(&began(ACCESS, &[]), "token", other));
+        assert!(!tells(&began("note", &[]), "token", id));
+        for change in [
+            ("verb", json!("restore")),
+            ("step", json!("kept")),
+            ("token_hash", Value::Null),
+            ("snapshots", json!(ID)),
+        ] {
+            assert!(!tells(&began(ACCESS, &[change.clone()]), "token", id), "{change:?}");
+        }
+    }
 }

@@ -204,6 +204,10 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
         let snapshots = report.snapshots.map(|number| counted(number, "snapshot", "snapshots"));
         let snapshots = snapshots.unwrap_or_else(|| "what was in it".to_owned());
         run.ink.talk(&format!("destroyed the keys of {name}: {snapshots} can be read no more"));
+        if report.accesses > 0 {
+            let number = counted(report.accesses, "access", "accesses");
+            run.ink.talk(&format!("{number} to it stay told: holdfast evidence show --kind inherited"));
+        }
         run.ink.talk(&format!(
             "{} deleted; recorded as {}",
             counted(report.deleted, "object", "objects"),

@@ -27,6 +27,7 @@ pub(crate) async fn run(run: &Run, args: &InitArgs) -> Result<(), Fault> {
     let kdf = cost(args.kdf_memory)?;
     let file = args.kit.as_deref().map(KitFile::reserve).transpose()?;
     let secret = secrets::get(&run.global, &run.reach, true)?;
+    run.tell_open_secrets();
     run.listen()?;
     let Founded { store, shared, proved } = {
         let _making = run.watchdog.repository();

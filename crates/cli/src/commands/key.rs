@@ -135,11 +135,9 @@ fn shown_label(label: &str) -> String {
 }
 
 fn new_key(run: &Run, new: &NewSecret) -> Result<NewKey, Fault> {
-    Ok(NewKey {
-        cost: new.kdf_memory.map(cost).transpose()?,
-        label: new.label.clone(),
-        secret: secrets::get_new(new, &run.reach, || [run.ctx.random(), run.ctx.random()])?,
-    })
+    let secret = secrets::get_new(new, &run.reach, || [run.ctx.random(), run.ctx.random()])?;
+    run.tell_open_secrets();
+    Ok(NewKey { cost: new.kdf_memory.map(cost).transpose()?, label: new.label.clone(), secret })
 }
 
 /// Opens the repository before a new password is asked for; the kit's file is made before the key is.

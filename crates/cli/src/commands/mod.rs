@@ -59,6 +59,7 @@ use clap::Parser;
 use holdfast_store::ObjectStore;
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -310,6 +311,7 @@ impl Run {
             }
             None => secrets::get(&self.global, &self.reach, false)?,
         };
+        self.tell_open_secrets();
         self.listen()?;
         let store = self.guard(store);
         let roll_back = if self.global.accept_rollback { RollBack::Accept } else { RollBack::Refuse };
@@ -317,6 +319,15 @@ impl Run {
         let opener = (&secret, None, roll_back);
         let opened = opening::open(&self.ctx, &place, store, opener, &self.reach, guard).await?;
         Ok((opened, secret))
+    }
+
+    /// Tells a person which files with secrets everybody can read.
+    pub(crate) fn tell_open_secrets(&self) {
+        for path in secrets::open_to_all() {
+            if io::stderr().is_terminal() {
+                self.ink.warn(&format!("{} can be read by everybody here: chmod 600", path.display()));
+            }
+        }
     }
 
     /// Puts the watch and the stated rates before a store.
@@ -360,6 +371,7 @@ impl Run {
             }
             None => secrets::get_from(from, &self.reach)?,
         };
+        self.tell_open_secrets();
         self.stores.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
         let guard = |store| wire_up::guard_other(store, &self.global, &self.watchdog, &place);
         let opener = (&secret, keys, RollBack::Refuse);

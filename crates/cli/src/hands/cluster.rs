@@ -45,7 +45,8 @@ pub(crate) async fn prove(hands: &dyn Hands, ctx: &Ctx, cluster: Cluster) -> Clu
         system: cluster.facts.get("system identifier").cloned(),
         cancel: &ctx.cancel,
     });
-    let restoring = cluster.dumps.as_ref().map(|dumps| Restoring { hands, dumps });
+    let within = cluster.within.as_ref();
+    let restoring = cluster.dumps.as_ref().map(|dumps| Restoring { hands, dumps, within });
     let loaded = cluster.dumps.as_ref().zip(restoring.as_ref());
     let dumps = loaded.map(|(dumps, load)| Dumps { files: &dumps.files, load });
     let drill = Drill {

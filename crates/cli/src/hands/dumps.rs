@@ -6,7 +6,7 @@
 use crate::wire_up::GLOBALS;
 use crate::wire_up::drill::{LoadDumps, Loaded};
 use holdfast_engine::proof::Cause;
-use holdfast_scheduler::hands::{Answer, Call, Dumps, Hands};
+use holdfast_scheduler::hands::{Answer, Begun, Call, Dumps, Hands};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::Path;
@@ -19,6 +19,8 @@ const REFUSED: [&str; 3] = ["cannot restore the database", "cannot restore to", 
 pub(super) struct Restoring<'a> {
     pub(super) hands: &'a dyn Hands,
     pub(super) dumps: &'a Dumps,
+    /// The drill that it is for.
+    pub(super) within: Option<&'a Begun>,
 }
 
 impl Restoring<'_> {
@@ -31,7 +33,8 @@ impl Restoring<'_> {
             "--globals".into(),
         ];
         let env = vec![("HOLDFAST_PG_BIN".to_owned(), programs.as_os_str().to_owned())];
-        Call { bare: true, env, ..Call::on(&self.dumps.from, words) }
+        let within = self.within.cloned();
+        Call { bare: true, within, env, ..Call::on(&self.dumps.from, words) }
     }
 }
 

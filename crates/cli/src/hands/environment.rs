@@ -4,6 +4,7 @@
 //! A secret that lies in a file stays there: the child is told its name. Others are handed over by a
 //! pipe, and are in no environment and on no command line. On purpose not here: starting it.
 
+use super::leash::WITHIN_DRILL;
 use super::record::keys_of;
 use super::{POLICY_TEXT, one_line};
 use crate::engine::Secret;
@@ -27,7 +28,8 @@ pub(super) type Variables = BTreeMap<OsString, OsString>;
 
 /// What we find: our environment, and what we were handed.
 pub(super) fn around() -> Variables {
-    let handed = handed::all().into_iter().filter(|(name, _)| name != TAKEN && name != POLICY_TEXT);
+    let is_ours_alone = |name: &str| [TAKEN, POLICY_TEXT, WITHIN_DRILL].contains(&name);
+    let handed = handed::all().into_iter().filter(|(name, _)| !is_ours_alone(name));
     let handed = handed.map(|(name, value)| (OsString::from(name), whole(value)));
     std::env::vars_os().chain(handed).collect()
 }

@@ -4,18 +4,19 @@
 //! Its standard input is a pipe by which secrets come first, and then nothing. The pipe ends with the process that holds its
 //! other end, also one that was killed. On purpose not here: stopping in time, which signals do.
 
-use crate::secrets::handed;
+use crate::secrets::{Bytes, handed};
 use crate::settings::variable;
 use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_current_process_group, kill_process};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Names the process that holds the other end.
 pub(crate) const LEASH: &str = "HOLDFAST_LEASH";
 
-/// Says that the verb is a part of a drill, which leaves a record of its own.
-pub(crate) const WITHIN_DRILL: &str = "HOLDFAST_WITHIN_DRILL";
+/// Under this name a verb is handed which drill it is a part of. It is no variable: nobody sets it but a drill.
+pub(super) const WITHIN_DRILL: &str = "HOLDFAST_WITHIN_DRILL";
 
 /// So long may a verb take to stop at a safe place.
 const GRACE: Duration = Duration::from_secs(30);
@@ -28,6 +29,18 @@ pub(crate) fn heed() {
         // Without a thread it is as with any other program whose caller is gone.
         let _ = std::thread::Builder::new().name("leash".into()).spawn(wait);
     }
+}
+
+/// The drill that this verb is a part of: the name of the record that it began, and the token whose hash that has.
+pub(crate) fn drill() -> Option<(String, Zeroizing<String>)> {
+    let told = handed::get(WITHIN_DRILL)?;
+    let (record, token) = str::from_utf8(&told).ok()?.split_once(' ')?;
+    Some((record.to_owned(), Zeroizing::new(token.to_owned())))
+}
+
+/// Puts it as it is handed over.
+pub(super) fn within(record: &str, token: &str) -> Bytes {
+    Zeroizing::new(format!("{record} {token}").into_bytes())
 }
 
 /// Our standard input, without a buffer that would keep what came.

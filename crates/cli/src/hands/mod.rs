@@ -14,6 +14,7 @@ mod post;
 mod record;
 
 pub(crate) use job::POLICY_TEXT;
+pub(crate) use leash::drill;
 pub(crate) use post::OwnPost;
 
 use crate::args::Global;
@@ -23,7 +24,6 @@ use crate::fault::Fault;
 use crate::ink::{Ink, Progress, StepLine, Tone, escape};
 use crate::secrets::Bytes;
 use crate::secrets::handed::frame;
-use crate::settings;
 use crate::wire_up::{self, Reach};
 use async_trait::async_trait;
 use child::{Kept, Rules, Stream};
@@ -33,6 +33,7 @@ use holdfast_scheduler::policy::Policy;
 use holdfast_scheduler::policy::place::with_profile;
 use holdfast_scheduler::policy::secret::Credentials;
 use jiff::Timestamp;
+use leash::WITHIN_DRILL;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -115,7 +116,7 @@ impl OwnHands {
 
     /// A verb, ready to be started, and what it is handed then.
     fn verb_command(&self, call: &Call) -> Result<(Command, Bytes), String> {
-        let (mut variables, handed) = environment::of_verb(call, &self.ours)?;
+        let (mut variables, mut handed) = environment::of_verb(call, &self.ours)?;
         let mut command = Command::new(&self.program);
         command.arg("--json").args(&self.globals);
         // A restore that has nothing but the repository has no cache either.
@@ -123,19 +124,14 @@ impl OwnHands {
             Some(cache) => _ = variables.insert("HOLDFAST_CACHE_DIR".into(), cache.into()),
             None => _ = command.arg("--no-cache"),
         }
-        if call.bare {
-            variables.insert(leash::WITHIN_DRILL.into(), "1".into());
+        if let Some(begun) = &call.within {
+            handed.insert(WITHIN_DRILL.to_owned(), leash::within(&begun.record, &begun.token));
         }
         variables.insert(leash::LEASH.into(), std::process::id().to_string().into());
         command.args(words(call)).env_clear().envs(variables);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok((command, frame(&handed)))
     }
-}
-
-/// Whether this verb was started by a drill.
-pub(crate) fn is_within_drill() -> bool {
-    leash::is_held() && settings::variable(leash::WITHIN_DRILL).is_some()
 }
 
 /// The words of a call; the URL of a bucket with the profile that opens it.

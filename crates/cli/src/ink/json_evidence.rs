@@ -3,6 +3,7 @@
 //! On purpose not here: the fields of a record, which go out as they are stored.
 
 use super::moment::rfc3339;
+use crate::engine::Inherited;
 use crate::engine::evidence::{EvidenceBook, EvidenceChain, EvidenceProblem, EvidenceRecord};
 use holdfast_core::entry::Time;
 use holdfast_core::id::hex;
@@ -92,6 +93,37 @@ impl From<&EvidenceChain> for ChainLine {
             records: chain.records.len(),
             problems: chain.problems.len(),
             head: chain.head().map(|mark| mark.to_string()),
+        }
+    }
+}
+
+/// What is kept of a chain of a domain that was erased.
+#[derive(Debug, Serialize)]
+pub(crate) struct InheritedLine<'a> {
+    message_type: &'static str,
+    domain: &'a str,
+    repository: &'a str,
+    member: Option<&'a str>,
+    first: u64,
+    next: u64,
+    accesses: usize,
+    pub(crate) head: Option<String>,
+    unread: Option<&'a str>,
+}
+
+impl<'a> From<&'a Inherited> for InheritedLine<'a> {
+    fn from(told: &'a Inherited) -> Self {
+        let end = told.member.as_ref().zip(told.head.as_ref()).zip(told.next.checked_sub(1));
+        Self {
+            message_type: "evidence_inherited",
+            domain: &told.domain,
+            repository: &told.repository,
+            member: told.member.as_deref(),
+            first: told.first,
+            next: told.next,
+            accesses: told.accesses.len(),
+            head: end.map(|((member, hash), number)| format!("{member}:{number}:{hash}")),
+            unread: told.unread.as_deref(),
         }
     }
 }

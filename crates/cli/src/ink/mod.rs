@@ -40,7 +40,7 @@ pub(crate) use json_contents::{
 pub(crate) use json_copy::{CopiedLine, CopySummary};
 pub(crate) use json_domain::{DomainLine, GrantedLine, ShredSummary};
 pub(crate) use json_evidence::{
-    ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, NotedLine, ProofField,
+    ChainLine, EvidenceLine, EvidenceProblemLine, EvidenceSummary, InheritedLine, NotedLine, ProofField,
 };
 pub(crate) use json_keys::{
     ChangedLine, CompletionsLine, GroupLine, KeyAddedLine, KeyChangedLine, KeyLine, KeyRemovedLine,

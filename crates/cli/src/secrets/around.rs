@@ -7,7 +7,7 @@
 use super::bytes::Bytes;
 use super::handed;
 use crate::fault::Fault;
-use crate::hands::leash::{LEASH, WITHIN_DRILL};
+use crate::hands::leash::LEASH;
 use crate::settings::variable;
 use crate::wire_up::{Keys, PROXIES, ServerSecrets};
 use std::ffi::{OsStr, OsString};
@@ -61,7 +61,7 @@ pub(crate) fn keep_from(command: &mut Command) {
         command.env_remove(name);
     }
     // It is on no leash of ours, and a holdfast that it starts is a person's.
-    command.env_remove(LEASH).env_remove(WITHIN_DRILL);
+    command.env_remove(LEASH);
     let taken = handed::get(TAKEN).unwrap_or_default();
     let is_taken = |name: &str| taken.split(|&byte| byte == b'\n').any(|taken| taken == name.as_bytes());
     for name in PERSONS.into_iter().filter(|name| !is_taken(name)) {

@@ -3,16 +3,20 @@
 //! On purpose not here: where they are to come from.
 
 use crate::fault::{Code, Fault};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Bytes that are wiped when they are dropped.
@@ -25,8 +29,21 @@ const PRINTED_WITHIN: Duration = Duration::from_secs(60);
 /// What most secrets fit in.
 const USUAL_BYTES: usize = 4096;
 
-/// Reads a file with a secret, as it is.
+/// Files with secrets that everybody on this host can read, and that were read.
+static OPEN_TO_ALL: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Files with secrets that were read since this was asked last, and that everybody can read. It is told where a
+/// person sits, who can mend it; platforms mount secrets so where nobody else is.
+pub(crate) fn open_to_all() -> BTreeSet<PathBuf> {
+    std::mem::take(&mut *OPEN_TO_ALL.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Reads a file with a secret, as it is. Of a pipe that says nothing nobody is waited for who is not there.
 pub(crate) fn file(path: &Path, what: &str) -> Result<Bytes, Fault> {
+    file_within(path, what, patience(io::stderr().is_terminal()))
+}
+
+fn file_within(path: &Path, what: &str, within: Option<Duration>) -> Result<Bytes, Fault> {
     let fault = |error: io::Error| {
         Fault::usage(
             format!("cannot read the {what} {}", path.display()),
@@ -34,7 +51,15 @@ pub(crate) fn file(path: &Path, what: &str) -> Result<Bytes, Fault> {
         )
         .because(&error)
     };
-    let bytes = File::open(path).and_then(bounded).map_err(fault)?;
+    // Without a writer a pipe opens only so; it is waited for below.
+    let open =
+        || OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let (file, about) = open().and_then(|file| file.metadata().map(|about| (file, about))).map_err(fault)?;
+    if about.is_file() && about.mode() & 0o004 != 0 {
+        OPEN_TO_ALL.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+    }
+    let read = Patient { file, until: within.map(|within| Instant::now() + within) };
+    let bytes = bounded(read).map_err(fault)?;
     if bytes.len() > SECRET_BYTES_MAX {
         return Err(Fault::usage(
             format!("the {what} {} is too large", path.display()),
@@ -42,6 +67,23 @@ pub(crate) fn file(path: &Path, what: &str) -> Result<Bytes, Fault> {
         ));
     }
     Ok(bytes)
+}
+
+/// Reads what may not be there yet, until the time is over.
+struct Patient {
+    file: File,
+    until: Option<Instant>,
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], left.as_ref())? {
+            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "nobody wrote into it in time")),
+            _ => self.file.read(buffer),
+        }
+    }
 }
 
 /// Reads to the end, or a bit more than a secret may have. What grows is wiped where it was.
@@ -212,6 +254,7 @@ pub(super) fn prompt_twice(text: &str, hint: &str) -> Result<Bytes, Fault> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_secret_is_read_to_its_end_and_not_without_one() {
@@ -226,6 +269,36 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_waited_for_at_a_pipe_into_which_nobody_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let silent = file_within(&path, "password file", Some(Duration::from_millis(50))).unwrap_err();
+        assert!(silent.to_string().contains("cannot read the password file"), "{silent}");
+        let late = path.clone();
+        let writer = std::thread::spawn(move || std::fs::write(late, "a secret").unwrap());
+        assert_eq!(**file_within(&path, "password file", None).unwrap(), *b"a secret");
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn who_else_can_read_a_file_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = |name: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "a secret").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            file(&path, "key file").unwrap();
+            path
+        };
+        let (_own, _group, all) = (written("own", 0o600), written("group", 0o640), written("all", 0o644));
+        let here = || -> Vec<_> {
+            open_to_all().into_iter().filter(|path| path.starts_with(folder.path())).collect()
+        };
+        assert_eq!((here(), here()), (vec![all], vec![]));
+    }
+
+    #[test]
     fn a_program_that_hangs_is_killed_with_what_it_started() {
         let fault = || Fault::failed("x", "y");
         let of = |text: &str, within: u64| {
@@ -234,7 +307,7 @@ mod tests {
             said_by(command, Some(Duration::from_millis(within)), fault)
         };
         assert_eq!(*of("echo a", 60_000).unwrap(), *b"a\n");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let silent = of("exec >&-; sleep 600", 50).unwrap_err();
         assert!(silent.to_string().contains("in time"), "{silent}");
         let hangs = of("sleep 600 & sleep 600", 50).unwrap_err();

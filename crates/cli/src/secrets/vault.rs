@@ -11,13 +11,16 @@ use crate::wire_up::{
     seal_in_vault,
 };
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// So long is an answer waited for, as its own programs do.
+/// So long is an answer waited for where nobody sits, as its own programs do: a cluster elects, a pod starts anew.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So long where a person waits, who may have mistyped an address.
+const PATIENCE_ATTENDED: Duration = Duration::from_secs(15);
 /// Where a service of Kubernetes finds what it can show.
 const JWT_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -115,6 +118,7 @@ fn server(variable: &impl Fn(&str) -> Option<OsString>) -> Result<VaultServer, F
     };
     let patience = match text("CLIENT_TIMEOUT")? {
         Some(stated) => patience(&stated)?,
+        None if std::io::stderr().is_terminal() => PATIENCE_ATTENDED,
         None => PATIENCE,
     };
     Ok(VaultServer { address, namespace: text("NAMESPACE")?, login: login(variable)?, patience })
@@ -190,7 +194,7 @@ mod tests {
         let set = [("VAULT_ADDR", "https://v"), ("BAO_ADDR", "https://b"), ("VAULT_TOKEN_FILE", "/t")];
         let found = server_of(&set).unwrap();
         assert_eq!((found.address.as_str(), found.login), ("https://b", Login::TokenFile("/t".into())));
-        assert_eq!((found.namespace, found.patience), (None, PATIENCE));
+        assert!(found.namespace.is_none() && found.patience >= PATIENCE_ATTENDED);
         let set = [("VAULT_ADDR", "https://v"), ("VAULT_TOKEN", "t"), ("VAULT_CLIENT_TIMEOUT", "5")];
         assert_eq!(server_of(&set).unwrap().patience, Duration::from_secs(5));
         assert_eq!(patience("1m").unwrap(), PATIENCE);

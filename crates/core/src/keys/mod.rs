@@ -27,7 +27,9 @@ use crate::error::FormatError;
 use crate::id::{ChunkId, MemberId, ObjectId, RepositoryId, StreamId};
 use crate::name::PackClass;
 use crate::object::{Header, ObjectType};
-use crate::wire::{Reader, Tag, Writer, take_tag};
+use crate::wire::{Reader, Writer};
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,55 +210,54 @@ impl KeyBundle {
         }
     }
 
-    /// Encodes as tags 1 to 10, all critical.
+    /// Encodes as tags 1 to 10, all critical. It is wiped when it is dropped.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let secret = |key: &Option<Secret>| key.as_ref().map(|key| key.expose().to_vec());
-        let values = [
-            secret(&self.k_id),
-            secret(&self.k_cdc),
-            secret(&self.k_idx),
-            secret(&self.k_ref),
-            self.pk_data.as_ref().map(|key| key.0.clone()),
-            self.pk_meta.as_ref().map(|key| key.0.clone()),
-            self.sk_data.as_ref().map(KemSecret::expose),
-            self.sk_meta.as_ref().map(KemSecret::expose),
-            self.pk_wal.as_ref().map(|key| key.0.clone()),
-            self.sk_wal.as_ref().map(KemSecret::expose),
-        ];
-        let tags: Vec<_> = BUNDLE_TAGS
-            .into_iter()
-            .zip(values)
-            .filter_map(|(id, value)| Some(Tag { id, bytes: value? }))
-            .collect();
-        let mut writer = Writer::new();
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let secrets = [&self.k_id, &self.k_cdc, &self.k_idx, &self.k_ref];
+        let [k_id, k_cdc, k_idx, k_ref] = secrets.map(|key| key.as_ref().map(|key| key.expose().as_slice()));
+        let public = [&self.pk_data, &self.pk_meta, &self.pk_wal];
+        let [pk_data, pk_meta, pk_wal] = public.map(|key| key.as_ref().map(|key| key.0.as_slice()));
+        let private = [&self.sk_data, &self.sk_meta, &self.sk_wal];
+        let private = private.map(|key| key.as_ref().map(KemSecret::expose));
+        let [sk_data, sk_meta, sk_wal] = private.each_ref().map(|key| key.as_ref().map(|key| key.as_slice()));
+        let values = [k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta, pk_wal, sk_wal];
+        let tags: Vec<_> =
+            BUNDLE_TAGS.into_iter().zip(values).filter_map(|(id, value)| Some((id, value?))).collect();
+        let bytes = tags.iter().map(|(_, value)| 2 + 4 + value.len()).sum::<usize>();
+        let mut writer = Writer::with_capacity(4 + 2 + bytes);
         writer.u32(self.key_epoch);
-        writer.tags(&tags);
-        writer.into_vec()
+        writer.tags_of(tags.into_iter());
+        Zeroizing::new(writer.into_vec())
     }
 
-    /// Reads what [`KeyBundle::encode`] wrote.
+    /// Reads what [`KeyBundle::encode`] wrote. Its keys are copied to where they are wiped.
     ///
     /// # Errors
     /// A key is malformed or of an unknown kind.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let key_epoch = reader.u32()?;
-        let mut tags = reader.tags("a key bundle", &BUNDLE_TAGS)?;
+        let tags = reader.tags_in_place("a key bundle", &BUNDLE_TAGS)?;
         reader.end()?;
-        let mut secret = |id| {
-            take_tag(&mut tags, id)
-                .map(|bytes| bytes.try_into().map(Secret::new).map_err(|_| FormatError::Malformed("a key")))
-                .transpose()
-        };
-        let (k_id, k_cdc, k_idx, k_ref) =
-            (secret(0x8001)?, secret(0x8002)?, secret(0x8003)?, secret(0x8004)?);
-        let mut public = |id| take_tag(&mut tags, id).map(|bytes| KemPublic::new(&bytes)).transpose();
-        let (pk_data, pk_meta, pk_wal) = (public(0x8005)?, public(0x8006)?, public(0x8009)?);
-        let mut private =
-            |id| take_tag(&mut tags, id).map(|bytes| KemSecret::from_exposed(&bytes)).transpose();
-        let (sk_data, sk_meta, sk_wal) = (private(0x8007)?, private(0x8008)?, private(0x800A)?);
-        Ok(Self { key_epoch, k_id, k_cdc, k_idx, k_ref, pk_data, pk_meta, sk_data, sk_meta, pk_wal, sk_wal })
+        let value = |id| tags.iter().find(|(known, _)| *known == id).map(|(_, bytes)| *bytes);
+        let malformed = |_| FormatError::Malformed("a key");
+        let secret =
+            |id| value(id).map(|bytes| bytes.try_into().map(Secret::new).map_err(malformed)).transpose();
+        let public = |id| value(id).map(KemPublic::new).transpose();
+        let private = |id| value(id).map(KemSecret::from_exposed).transpose();
+        Ok(Self {
+            key_epoch,
+            k_id: secret(0x8001)?,
+            k_cdc: secret(0x8002)?,
+            k_idx: secret(0x8003)?,
+            k_ref: secret(0x8004)?,
+            pk_data: public(0x8005)?,
+            pk_meta: public(0x8006)?,
+            sk_data: private(0x8007)?,
+            sk_meta: private(0x8008)?,
+            pk_wal: public(0x8009)?,
+            sk_wal: private(0x800A)?,
+        })
     }
 }
 
@@ -289,7 +290,8 @@ pub fn open_bundle(
     let (ciphertext, rest) = sealed.split_at_checked(KEM_CIPHERTEXT_BYTES).ok_or(FormatError::Truncated)?;
     let shared = kem.decapsulate(ciphertext)?;
     let aead = Aead::new(&derive("holdfast 1 bundle", &[shared.expose(), repository.bytes()]));
-    KeyBundle::decode(aead.open_in_place([0; 12], &[], &mut rest.to_vec())?)
+    let mut sealed = Zeroizing::new(rest.to_vec());
+    KeyBundle::decode(aead.open_in_place([0; 12], &[], &mut sealed)?)
 }
 
 /// Makes the identifiers of chunks and streams, and the rules where things are cut.
@@ -388,8 +390,8 @@ fn first_16(hash: &[u8; 32]) -> [u8; 16] {
     id
 }
 
-/// Random bytes for a new repository's keys.
-#[derive(Debug)]
+/// Random bytes for a new repository's keys; wiped when dropped, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct FoundingRandom {
     /// X25519 keys of the owner, of contents and of page bodies.
     pub x25519: [[u8; 32]; 3],
@@ -401,6 +403,12 @@ pub struct FoundingRandom {
     pub keys: [[u8; 32]; 4],
     /// For sealing the owner's bundle.
     pub ephemeral: [u8; 32],
+}
+
+impl fmt::Debug for FoundingRandom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FoundingRandom([redacted])")
+    }
 }
 
 /// The keys of a new repository and its first member entry.
@@ -506,6 +514,42 @@ pub const fn member_header(
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
+
+    #[test]
+    fn nothing_that_holds_keys_prints_them() {
+        let random = FoundingRandom {
+            x25519: [[201; 32], [202; 32], [203; 32]],
+            wal: Some([204; 32]),
+            sign: [205; 32],
+            keys: [[206; 32], [207; 32], [208; 32], [209; 32]],
+            ephemeral: [210; 32],
+        };
+        let repository = RepositoryId([7; 16]);
+        let founding = found(repository, MemberId([8; 16]), "owner", &random, &KemCalls::system()).unwrap();
+        let Founding { owner, bundle, entry } = &founding;
+        let ring = Keyring::open(entry, repository, &owner.kem, None).unwrap();
+        let secrets = SessionSecrets { data: Secret::new([211; 32]), meta: Secret::new([212; 32]) };
+        let printed = [
+            format!("{random:?}"),
+            format!("{owner:?}{bundle:?}"),
+            format!("{ring:?}"),
+            format!("{:?}", Opener::of_ring(repository, &ring)),
+            format!("{:?}", Sealer::new(repository, owner.member, bundle).unwrap()),
+            format!("{:?}", Identifier::new(&Secret::new([213; 32]), &Secret::new([214; 32]))),
+            format!("{secrets:?}{:?}", owner.signer),
+        ];
+        // As a list of numbers, or in hex.
+        let shows = |printed: &str, byte: u8| {
+            printed.contains(&format!("{byte}, {byte}, {byte}"))
+                || printed.to_lowercase().contains(&format!("{byte:02x}").repeat(3))
+        };
+        let mlkem = bundle.sk_data.as_ref().unwrap().expose();
+        let mlkem = format!("{}, {}, {}, {}, {}", mlkem[0], mlkem[1], mlkem[2], mlkem[3], mlkem[4]);
+        for printed in &printed {
+            assert!(printed.contains("[redacted]") && !printed.contains(&mlkem), "{printed}");
+            assert!((201..=214).all(|byte| !shows(printed, byte)), "{printed}");
+        }
+    }
 
     pub(crate) fn founding() -> Founding {
         let random = FoundingRandom {

@@ -11,6 +11,7 @@ use crate::id::{MemberId, ObjectId, RepositoryId, SessionId};
 use crate::name::PackClass;
 use crate::wire::{Reader, Writer};
 use std::collections::BTreeMap;
+use zeroize::Zeroizing;
 
 /// The two secrets of a session: contents, and bodies of pages.
 #[derive(Debug, Clone)]
@@ -366,11 +367,11 @@ impl Opener {
         wrapped: &WrappedSecret,
     ) -> Result<Secret, FormatError> {
         let shared = key.decapsulate(&wrapped.ciphertext)?;
-        let mut sealed = wrapped.sealed;
+        let mut sealed = Zeroizing::new(wrapped.sealed);
         let plain = wrap_cipher(&shared, self.repository, member, session, class).open_in_place(
             [0; 12],
             &[],
-            &mut sealed,
+            &mut *sealed,
         )?;
         let secret =
             Secret::new((&*plain).try_into().map_err(|_| FormatError::Malformed("a wrapped secret"))?);

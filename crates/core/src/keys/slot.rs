@@ -34,11 +34,12 @@ impl MemberKeys {
     }
 
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let mut writer = Writer::new();
+        let kem = self.kem.expose();
+        let mut writer = Writer::with_capacity(16 + 32 + 32 + 4 + kem.len() + 2);
         writer.raw(self.member.bytes());
         writer.raw(self.signer.seed().expose());
         writer.raw(&self.owner.0);
-        writer.bytes32(&self.kem.expose());
+        writer.bytes32(&kem);
         writer.tags(&[]);
         Zeroizing::new(writer.into_vec())
     }

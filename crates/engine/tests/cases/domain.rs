@@ -13,8 +13,8 @@ use holdfast_engine::maintain::{HoldScope, hold, holds, release};
 use holdfast_engine::outcome::Outcome;
 use holdfast_engine::workers::Workers;
 use holdfast_engine::{
-    Granted, NewKey, Repository, ShredReport, admit, evidence, grant, is_erased, members, remove_member,
-    rotate, shred,
+    Granted, Inherited, NewKey, Repository, ShredReport, admit, evidence, grant, inherited, is_erased,
+    members, remove_member, rotate, shred,
 };
 use holdfast_store::fault::{Call, Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore, Key, MemoryStore, ObjectStore};
@@ -571,5 +571,172 @@ fn nothing_is_saved_in_a_domain_that_is_erased_meanwhile() {
             assert!(error.to_string().contains("was erased meanwhile"), "{at}: {}", chain(&error));
             assert!(done.load(Ordering::Relaxed), "{at}");
         }
+    });
+}
+
+const SNAPSHOT: &str = "0123456789abcdef0123456789abcdef";
+
+/// Somebody takes contents out of a domain, for a reason.
+async fn access(world: &World, domain: &Repository, reason: &str) {
+    let text = format!(
+        r#"{{"verb":"restore","host":"web1","user":"kim","key":"owner","snapshots":["{SNAPSHOT}","secret-name"],
+        "source":"web1:/srv/secret-name","path":"/srv/secret-name","include":["secret-name"],"exclude":[],
+        "databases":["secret-name"],"target":"/tmp/secret-name","reason":"{reason}"}}"#
+    );
+    evidence::append(&world.ctx(), domain, "access", text.as_bytes()).await.unwrap();
+}
+
+/// What is kept above of the evidence of domains; nothing of it is what was erased.
+async fn kept(world: &World, above: &Repository) -> Vec<Inherited> {
+    let book = evidence::records(&world.ctx(), above).await.unwrap();
+    assert_eq!(book.problems().count(), 0);
+    let told = |record: &evidence::EvidenceRecord| String::from_utf8(record.text.clone()).unwrap();
+    assert!(book.records().iter().all(|record| !told(record).contains("secret-name")));
+    inherited(&book, above).into_iter().map(|(_, told)| told).collect()
+}
+
+/// The reasons that are kept, sorted.
+fn reasons(kept: &[Inherited]) -> Vec<String> {
+    let accesses = kept.iter().flat_map(|told| &told.accesses);
+    let mut all: Vec<_> = accesses.filter_map(|access| access.reason.clone()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn who_read_a_domain_is_told_after_it_is_erased() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let (world, ctx) = (&scene.world, scene.world.ctx());
+        let reader = world.admitted(Role::Reader, 8).await;
+        let above = world.open().await;
+        let place: Arc<dyn ObjectStore> = Arc::new(scene.store.clone());
+        let domain = Repository::open_domain(&ctx, Arc::clone(&place), &above).await.unwrap();
+        grant(&ctx, &above, &domain).await.unwrap();
+        let theirs = Repository::open_domain(&ctx, Arc::clone(&place), &reader).await.unwrap();
+        access(world, &domain, "ticket 812").await;
+        evidence::append(&ctx, &domain, "note", b"{\"action\":\"secret-name\"}").await.unwrap();
+        access(world, &theirs, "an audit").await;
+        let drill = format!(
+            r#"{{"id":"ab","host":"d1","user":"root","sources":[{{"source":"secret-name","snapshot":"{SNAPSHOT}"}}]}}"#
+        );
+        evidence::append(&ctx, &theirs, "drill", drill.as_bytes()).await.unwrap();
+        let noted = evidence::records(&ctx, &domain).await.unwrap();
+        let none = || async { Ok(0) };
+        let outcome = shred(&ctx, &above, place, ("hr", "contract ended"), none).await.unwrap();
+        assert!(outcome.value.accesses == 3 && scene.store.objects().is_empty());
+        let kept = kept(world, &above).await;
+        assert_eq!(kept.len(), 2);
+        for chain in &noted.chains {
+            let own = kept.iter().find(|told| told.member.as_deref() == Some(&*chain.member.to_string()));
+            let (own, head) = (own.unwrap(), chain.head().unwrap());
+            assert_eq!((own.first, own.next, own.problems, &own.unread), (0, 2, 0, &None));
+            let mark = format!("{}:{}:{}", chain.member, own.next - 1, own.head.as_ref().unwrap());
+            assert!(mark == head.to_string() && own.domain == "hr" && !own.label.is_empty(), "{own:?}");
+        }
+        assert_eq!(reasons(&kept), ["an audit", "ticket 812"]);
+        let all: Vec<_> = kept.iter().flat_map(|told| &told.accesses).collect();
+        let drill = all.iter().find(|one| one.kind == "drill").unwrap();
+        assert_eq!((&*drill.drill, &*drill.host, drill.paths), ("ab", "d1", 1));
+        let access = all.iter().find(|one| one.reason.as_deref() == Some("ticket 812")).unwrap();
+        assert_eq!((&*access.host, &*access.user, &*access.verb), ("web1", "kim", "restore"));
+        assert_eq!((&access.snapshots[..], access.paths), (&[SNAPSHOT.to_owned()][..], 3));
+        assert!(access.time.starts_with("20") && access.time.ends_with('Z'), "{}", access.time);
+    });
+}
+
+#[test]
+fn a_shred_that_is_repeated_tells_of_nobody_twice() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let domain = scene.open(&scene.store).await.unwrap();
+        access(&scene.world, &domain, "one").await;
+        access(&scene.world, &domain, "two").await;
+        let none = || async { Ok(0) };
+        let measured = FaultStore::new(Arc::new(scene.fork()), |_| Fault::None);
+        let world = scene.world.fork(2);
+        let above = world.open().await;
+        let _ = shred(&world.ctx(), &above, Arc::new(measured.clone()), ("hr", "over"), none).await.unwrap();
+        for at in 0..measured.calls() {
+            let (world, store) = (scene.world.fork(2), scene.fork());
+            let above = world.open().await;
+            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+            let dying = FaultStore::new(Arc::new(store.clone()), plan);
+            let _ = shred(&world.ctx(), &above, Arc::new(dying.clone()), ("hr", "over"), none).await;
+            assert!(dying.crashed(), "call {at} was not made");
+            // Somebody reads there, as long as that is possible.
+            let place: Arc<dyn ObjectStore> = Arc::new(store.clone());
+            let opened = Repository::open_domain(&world.ctx(), place, &above).await;
+            let mut wanted = vec!["one".to_owned(), "two".to_owned()];
+            if let Ok(domain) = opened {
+                access(&world, &domain, "meanwhile").await;
+                wanted.insert(0, "meanwhile".to_owned());
+            }
+            let again = shred(&world.ctx(), &above, Arc::new(store), ("hr", "over"), none).await;
+            assert!(again.is_ok() || at + 2 >= measured.calls(), "crash at call {at}");
+            let whole: Vec<_> =
+                kept(&world, &above).await.into_iter().filter(|told| told.unread.is_none()).collect();
+            assert_eq!(reasons(&whole), wanted, "crash at call {at}");
+        }
+    });
+}
+
+#[test]
+fn evidence_that_cannot_be_read_stops_no_erasure() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let domain = scene.open(&scene.store).await.unwrap();
+        access(&scene.world, &domain, "one").await;
+        let id = domain.id();
+        let none = || async { Ok(0) };
+        for (operation, prefix) in [(Operation::Get, "evidence/"), (Operation::List, "evidence/")] {
+            let (world, store) = (scene.world.fork(2), scene.fork());
+            let above = world.open().await;
+            let failing = move |call: &Call| match call.operation == operation && call.key.starts_with(prefix)
+            {
+                true => Fault::FailBefore(StoreErrorKind::Denied),
+                false => Fault::None,
+            };
+            let place = Arc::new(FaultStore::new(Arc::new(store.clone()), failing));
+            world.take_warnings();
+            let outcome = shred(&world.ctx(), &above, place, ("hr", "over"), none).await.unwrap();
+            assert!(outcome.value.accesses == 0 && store.objects().is_empty(), "{operation:?}");
+            let told = world.take_warnings();
+            assert!(told.iter().any(|text| text.contains("who read domain hr before")), "{told:?}");
+            let kept = kept(&world, &above).await;
+            assert!(kept.len() == 1 && kept[0].unread.is_some(), "{operation:?}: {kept:?}");
+        }
+        // Keys that an earlier version destroyed before anybody looked.
+        let (world, store) = (scene.world.fork(2), scene.fork());
+        let above = world.open().await;
+        let text = format!("{{\"repository\":\"{id}\"}}");
+        evidence::append(&world.ctx(), &above, "shred", text.as_bytes()).await.unwrap();
+        let _ = store.put_new(&Key::new("shredded").unwrap(), "x".into()).await.unwrap();
+        let members: Vec<_> =
+            store.objects().into_keys().filter(|key| key.as_str().starts_with("members/")).collect();
+        members.iter().for_each(|key| _ = store.remove_raw(key));
+        let outcome = shred(&world.ctx(), &above, Arc::new(store), ("hr", "over"), none).await.unwrap();
+        assert!(outcome.value.snapshots.is_none());
+        let kept = kept(&world, &above).await;
+        assert!(kept.len() == 1 && kept[0].next == 1 && kept[0].head.is_some(), "{kept:?}");
+        assert!(kept[0].unread.as_ref().unwrap().contains("keys were destroyed"));
+    });
+}
+
+#[test]
+fn many_accesses_are_told_in_several_records() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let domain = scene.open(&scene.store).await.unwrap();
+        for number in 0..1_100 {
+            access(&scene.world, &domain, &format!("{number:04}")).await;
+        }
+        let outcome = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        let kept = kept(&scene.world, &scene.above).await;
+        let stretches: Vec<_> =
+            kept.iter().map(|told| (told.first, told.next, told.accesses.len())).collect();
+        assert_eq!(stretches, [(0, 500, 500), (500, 1_000, 500), (1_000, 1_100, 100)]);
+        assert!(outcome.value.accesses == 1_100 && reasons(&kept).len() == 1_100);
+        assert!(kept.iter().all(|told| told.head.is_some() && told.omitted == 0));
     });
 }

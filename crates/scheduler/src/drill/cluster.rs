@@ -3,10 +3,10 @@
 //!
 //! On purpose not here: starting it, which the hands do, and which snapshot and point are drilled.
 
-use super::restored::{ends_badly, nothing};
+use super::restored::{bare, ends_badly, nothing};
 use super::scratch::folder_name;
 use super::{Phase, Point, Proof, Recorded, Subject, asserted, dumps};
-use crate::hands::{Answer, Call, Cluster, Hands, SqlAssertion, SqlExpect};
+use crate::hands::{Answer, Cluster, Hands, SqlAssertion, SqlExpect};
 use crate::policy::{Assertion, Drill, Expect, Isolation, Source};
 use holdfast_engine::proof::{Cause, Level, Probe};
 use std::ffi::OsString;
@@ -80,7 +80,7 @@ pub(super) async fn too_large(
     let most = subject.policy.drill.as_ref()?.max_download?;
     let mut words = words.to_vec();
     words.push("--dry-run".into());
-    let answer = hands.verb(Call { bare: true, ..Call::on(subject.from, words) }).await.ok()?;
+    let answer = hands.verb(bare(subject, words, None)).await.ok()?;
     let fetched = answer.line("summary")?["bytes_fetched"].as_u64()?.saturating_mul(times);
     if fetched <= most.0 {
         return None;
@@ -107,7 +107,7 @@ pub(super) async fn restore(
     if subject.level >= Level::Restore {
         words.push("--verify".into());
     }
-    let answer = match hands.verb(Call { bare: true, ..Call::on(subject.from, words) }).await {
+    let answer = match hands.verb(bare(subject, words, None)).await {
         Ok(answer) => answer,
         Err(why) => {
             probe.finds(Cause::Environment, format!("restore: {why}"), "");
@@ -188,6 +188,7 @@ pub(super) fn started(subject: Subject<'_>, folder: PathBuf) -> Cluster {
         facts: std::collections::BTreeMap::new(),
         log: None,
         dumps: None,
+        within: subject.within.cloned(),
         assertions: drill.map(|drill| assertions(subject, drill)).unwrap_or_default(),
         budget: drill.and_then(|drill| drill.budget).map(|span| span.0),
     }
@@ -243,7 +244,7 @@ pub(super) async fn look(hands: &dyn Hands, cluster: Cluster, proof: &mut Proof)
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
-    use crate::hands::{ClusterProof, Ended, Opens, Place, Program, Said};
+    use crate::hands::{Call, ClusterProof, Ended, Opens, Place, Program, Said};
     use crate::policy::Policy;
     use crate::policy::secret::SecretRef;
     use async_trait::async_trait;
@@ -330,7 +331,8 @@ mod tests {
         let source = policy.sources.get(name).unwrap();
         let scratch = PathBuf::from("/scratch/drill-1").join(name);
         let (snapshot, point, scratch) = (Some(&snapshot), &point, &scratch);
-        let subject = Subject { policy: &policy, name, source, from: &from, snapshot, point, level, scratch };
+        let (policy, from, within) = (&policy, &from, None);
+        let subject = Subject { policy, name, source, from, snapshot, point, level, scratch, within };
         super::super::prove::prove(fake, subject).await
     }
 

@@ -4,6 +4,7 @@
 //! Whatever goes wrong is a finding in the record: a drill that could not be done must not look like one
 //! that nobody wanted. On purpose not here: proving a kind of source, and showing the record.
 
+mod begin;
 mod keep;
 
 use super::objectives::{self, Measured};
@@ -14,7 +15,7 @@ use super::verdict::Verdict;
 use super::{Point, Proof, Recorded, Subject, dumps, prove};
 use crate::catalog::Catalog;
 use crate::evidence::{Objective, RECORD_VERSION, Record, SourceRecord};
-use crate::hands::{Answer, Call, Hands, Place, Said};
+use crate::hands::{Answer, Begun, Call, Hands, Place, Said};
 use crate::policy::{Activity, Drill, LogMode, Policy, Source};
 use crate::run::known;
 use holdfast_engine::proof::{Cause, Finding, Level, Probe};
@@ -227,8 +228,9 @@ impl<'a> Case<'a> {
                 }
             }
             Ok(mut scratch) => {
+                let begun = self.begin(&scratch, &chosen).await;
                 for one in &chosen {
-                    let proof = self.proved(one, &mut scratch).await;
+                    let proof = self.proved(one, &mut scratch, begun.as_ref()).await;
                     self.take(one, proof, &mut sources, &mut objectives);
                 }
                 let (told, left) = self.gone(scratch, verdict(&sources), &chosen).await;
@@ -417,7 +419,7 @@ impl<'a> Case<'a> {
     }
 
     /// Has one source proved.
-    async fn proved(&self, one: &Chosen<'a>, scratch: &mut Scratch) -> Proof {
+    async fn proved(&self, one: &Chosen<'a>, scratch: &mut Scratch, within: Option<&Begun>) -> Proof {
         let picked = match &one.picked {
             Ok(picked) => picked,
             Err(finding) => return self.not_done(finding.clone()),
@@ -442,6 +444,7 @@ impl<'a> Case<'a> {
             point: picked.as_ref().map_or(&Point::Snapshot, |picked| &picked.point),
             level: self.level(),
             scratch: &folder,
+            within,
         };
         let mut proof = prove::prove(self.hands, subject).await;
         if self.hands.stopped() {

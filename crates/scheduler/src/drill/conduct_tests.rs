@@ -129,3 +129,56 @@ fn what_cannot_be_is_refused() {
     assert!(drill(&hands, &none, &Order::default()).refused().next.contains("drill: {}"));
     assert!(hands.calls().is_empty());
 }
+
+/// A repository with a snapshot, of which nothing comes back.
+fn with_snapshot() -> Fake {
+    let key = || json!({ "message_type": "key", "in_use": true, "label": "reader" });
+    let snapshot = || {
+        json!({ "message_type": "snapshot", "id": "3f2a", "source": "shop/tree", "time": Timestamp::UNIX_EPOCH,
+            "incomplete": false, "paths": ["/srv"] })
+    };
+    Fake::new(move |call| match call.words[0].to_str() {
+        Some("key") => ok(vec![key()]),
+        Some("snapshots") => ok(vec![snapshot()]),
+        Some("evidence") => ok(Vec::new()),
+        _ => answers(1, Vec::new()),
+    })
+}
+
+/// The restores that a drill asked for.
+fn restores(hands: &Fake) -> Vec<Call> {
+    hands.calls().into_iter().filter(|call| call.words[0] == "restore").collect()
+}
+
+#[test]
+fn a_drill_is_recorded_when_it_begins_and_its_restores_refer_to_that() {
+    let hands = with_snapshot().with_records();
+    let done = drill(&hands, &policy(""), &Order::default());
+    let records = hands.records();
+    let kinds: Vec<_> = records.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["access", "drill"]);
+    let began = &records[0].1;
+    assert_eq!(
+        (&began["verb"], &began["step"], &began["host"]),
+        (&"drill".into(), &"begin".into(), &"web1".into())
+    );
+    assert_eq!((&began["drill"], &began["snapshots"]), (&records[1].1["id"], &json!(["3f2a"])));
+    let below = done.folder.path().join("scratch");
+    assert!(began["target"].as_str().unwrap().starts_with(below.to_str().unwrap()), "{began}");
+    let restores = restores(&hands);
+    let within = restores[0].within.as_ref().unwrap();
+    assert!(restores.iter().all(|call| call.within.as_ref() == Some(within)));
+    // What the restore is handed is not in the record, nor in what prints.
+    assert_eq!(within.record, "record 0");
+    assert_eq!(began["token_hash"], blake3::hash(within.token.as_bytes()).to_hex().as_str());
+    assert!(!began.to_string().contains(&within.token) && !format!("{restores:?}").contains(&within.token));
+}
+
+#[test]
+fn where_no_beginning_can_be_recorded_restores_are_on_their_own() {
+    let hands = with_snapshot();
+    drill(&hands, &policy(""), &Order::default());
+    let restores = restores(&hands);
+    assert!(!restores.is_empty() && restores.iter().all(|call| call.within.is_none()));
+    assert!(hands.said().iter().any(|said| said.contains("does not take the record that the drill begins")));
+}

@@ -34,6 +34,8 @@ pub(crate) struct Fake {
     programs: Mutex<Vec<Program>>,
     emptied: Mutex<Vec<String>>,
     said: Mutex<Vec<String>>,
+    /// What is recorded; a test keeps no records without.
+    records: Option<Mutex<Vec<(String, Value)>>>,
 }
 
 /// A verb that ended well, with these lines.
@@ -60,7 +62,18 @@ impl Fake {
             programs: Mutex::default(),
             emptied: Mutex::default(),
             said: Mutex::default(),
+            records: None,
         }
+    }
+
+    /// Keeps records.
+    pub(crate) fn with_records(self) -> Self {
+        Self { records: Some(Mutex::default()), ..self }
+    }
+
+    /// Records by their kinds, in order.
+    pub(crate) fn records(&self) -> Vec<(String, Value)> {
+        self.records.as_ref().unwrap().lock().unwrap().clone()
     }
 
     /// Runs programs.
@@ -126,8 +139,11 @@ impl Hands for Fake {
         Ok(format!("{url}: emptied"))
     }
 
-    async fn record(&self, _: &Place, _: &str, _: &str) -> Result<String, String> {
-        Err("a test keeps no records".into())
+    async fn record(&self, _: &Place, kind: &str, text: &str) -> Result<String, String> {
+        let Some(records) = &self.records else { return Err("a test keeps no records".into()) };
+        let mut records = records.lock().unwrap();
+        records.push((kind.to_owned(), serde_json::from_str(text).unwrap()));
+        Ok(format!("record {}", records.len() - 1))
     }
 
     fn now(&self) -> Timestamp {
@@ -255,6 +271,7 @@ impl Stage {
             point: &self.point,
             level: self.level,
             scratch: &self.scratch,
+            within: None,
         }
     }
 }

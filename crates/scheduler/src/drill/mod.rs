@@ -24,7 +24,7 @@ pub mod scratch;
 pub(crate) mod told;
 pub mod verdict;
 
-use crate::hands::Place;
+use crate::hands::{Begun, Place};
 use crate::policy::{Policy, Source};
 use holdfast_engine::proof::{Level, Probe};
 use jiff::Timestamp;
@@ -81,6 +81,8 @@ pub struct Subject<'a> {
     pub level: Level,
     /// An empty folder of its own.
     pub scratch: &'a PathBuf,
+    /// The drill, if its beginning is in the evidence.
+    pub within: Option<&'a Begun>,
 }
 
 /// A part of a restore that was timed.

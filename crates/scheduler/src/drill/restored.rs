@@ -100,7 +100,8 @@ pub(crate) async fn restore(
 
 /// A verb with nothing but the repository and what opens it.
 pub(crate) fn bare(subject: Subject<'_>, words: Vec<OsString>, target: Option<&Credentials>) -> Call {
-    Call { bare: true, target: target.cloned(), ..Call::on(subject.from, words) }
+    let within = subject.within.cloned();
+    Call { bare: true, within, target: target.cloned(), ..Call::on(subject.from, words) }
 }
 
 /// The words of a restore of a snapshot, or of a path in it.

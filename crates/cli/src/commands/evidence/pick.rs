@@ -2,18 +2,22 @@
 //!
 //! On purpose not here: the fields of a drill; the scheduler reads them.
 
+use super::super::access::ACCESS;
 use crate::engine::Repository;
 use crate::engine::evidence::{EvidenceBook, EvidenceRecord};
 use crate::fault::Fault;
 use crate::ink::escape;
 use holdfast_core::name::{self, Place};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 /// The kind of record that a drill leaves.
 pub(super) const DRILL: &str = "drill";
 /// The kind of record that says what was done about another.
 pub(super) const NOTE: &str = "note";
+/// The kind of record that says what the evidence of an erased domain held.
+pub(super) const INHERITED: &str = "inherited";
 
 /// A record with its text taken apart, as far as it is JSON.
 #[derive(Debug, Clone)]
@@ -47,6 +51,20 @@ impl<'a> Told<'a> {
         self.record.kind == DRILL
     }
 
+    /// Whether it says that a drill began.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.record.kind == ACCESS && self.text("verb") == "drill" && self.text("step") == "begin"
+    }
+
+    /// Whether it and another are the beginning and the end of one drill, in whichever order.
+    pub(super) fn is_of_one_drill_with(&self, other: &Self) -> bool {
+        let pairs = |began: &Self, ended: &Self| {
+            let is_one = began.is_beginning() && ended.is_drill();
+            is_one && began.record.member == ended.record.member && began.text("drill") == ended.text("id")
+        };
+        pairs(self, other) || pairs(other, self)
+    }
+
     /// Whether a note is about a record.
     pub(super) fn is_note_of(&self, record: &EvidenceRecord) -> bool {
         self.record.kind == NOTE && self.text("of") == record.name
@@ -59,6 +77,13 @@ pub(super) fn all<'a>(book: &'a EvidenceBook, repository: &Repository) -> Vec<To
     let told = |record: &'a EvidenceRecord| Told::of(record, repository.may_restore(record.member));
     let is_false = |told: &Told<'_>| told.is_drill() && !told.may_prove && told.claims_a_proof();
     book.records().into_iter().map(told).filter(|told| !is_false(told)).collect()
+}
+
+/// Leaves out that drills began whose end is there: that says it.
+pub(super) fn without_ended(told: Vec<Told<'_>>) -> Vec<Told<'_>> {
+    let ids = |one: &Told<'_>, field: &str| (one.record.member, one.text(field).to_owned());
+    let ended: BTreeSet<_> = told.iter().filter(|one| one.is_drill()).map(|one| ids(one, "id")).collect();
+    told.into_iter().filter(|one| !one.is_beginning() || !ended.contains(&ids(one, "drill"))).collect()
 }
 
 /// Leaves those of a policy: records that name it, and notes about such.
@@ -148,5 +173,29 @@ mod tests {
         let numbers: Vec<_> = shop.iter().map(|one| one.record.number).collect();
         assert_eq!((numbers, found(&shop, "latest")), (vec![0, 2, 3], Ok(0)));
         assert_eq!(found(&of_policy(told, "none"), "latest"), Err(Code::Failed));
+    }
+
+    #[test]
+    fn that_a_drill_began_is_a_line_of_its_own_until_its_end_is_there() {
+        let begin = |id: &str| format!("{{\"verb\":\"drill\",\"step\":\"begin\",\"drill\":\"{id}\"}}");
+        let kept = "{\"verb\":\"drill\",\"step\":\"kept\",\"drill\":\"a\"}";
+        let mut records = [
+            record(0, ACCESS, &begin("a")),
+            record(1, ACCESS, &begin("killed")),
+            record(2, ACCESS, kept),
+            record(3, DRILL, "{\"id\":\"a\"}"),
+            record(4, ACCESS, &begin("")),
+        ];
+        let told = |records: &[EvidenceRecord]| -> Vec<u64> {
+            let told = records.iter().map(|record| Told::of(record, true)).collect();
+            without_ended(told).iter().map(|one| one.record.number).collect()
+        };
+        assert_eq!(told(&records), [1, 2, 3, 4]);
+        let all: Vec<_> = records.iter().map(|record| Told::of(record, true)).collect();
+        assert!(all[0].is_of_one_drill_with(&all[3]) && all[3].is_of_one_drill_with(&all[0]));
+        assert!(!all[1].is_of_one_drill_with(&all[3]) && !all[2].is_of_one_drill_with(&all[3]));
+        // Another member's word ends nobody's drill.
+        records[3].member = MemberId([2; 16]);
+        assert_eq!(told(&records), [0, 1, 2, 3, 4]);
     }
 }

@@ -3,7 +3,7 @@
 //! On purpose not here: what a report looks like.
 
 use super::super::Run;
-use super::pick::{DRILL, Told, all, of_policy, one};
+use super::pick::{DRILL, Told, all, of_policy, one, without_ended};
 use super::told;
 use crate::args::EvidenceShowArgs;
 use crate::engine::evidence::{EvidenceBook, records};
@@ -29,11 +29,15 @@ pub(super) async fn run(run: &Run, args: &EvidenceShowArgs) -> Result<(), Fault>
         chosen.retain(|one| one.record.time >= since);
     }
     match &args.record {
+        // A person who asks for no kind is told of each drill once.
+        None if args.kind.is_none() && !run.ink.tone.json => list(run, &without_ended(chosen)),
         None => list(run, &chosen),
         Some(word) => {
             let meant = one(&chosen, word)?;
-            let notes: Vec<_> = chosen.iter().filter(|note| note.is_note_of(meant.record)).collect();
-            show(run, args, meant, &notes)?;
+            let is_beside =
+                |other: &&Told<'_>| other.is_note_of(meant.record) || other.is_of_one_drill_with(meant);
+            let beside: Vec<_> = chosen.iter().filter(is_beside).collect();
+            show(run, args, meant, &beside)?;
         }
     }
     warn(run, &book);
@@ -69,7 +73,7 @@ fn list(run: &Run, chosen: &[Told<'_>]) {
 type Render = fn(&Record) -> String;
 
 /// Shows a record, and writes the reports that were asked for.
-fn show(run: &Run, args: &EvidenceShowArgs, meant: &Told<'_>, notes: &[&Told<'_>]) -> Result<(), Fault> {
+fn show(run: &Run, args: &EvidenceShowArgs, meant: &Told<'_>, beside: &[&Told<'_>]) -> Result<(), Fault> {
     let reports: [(_, Render); 3] =
         [(&args.junit, junit::render), (&args.html, html::render), (&args.markdown, markdown::render)];
     let wanted: Vec<_> =
@@ -77,9 +81,9 @@ fn show(run: &Run, args: &EvidenceShowArgs, meant: &Told<'_>, notes: &[&Told<'_>
     let record = if meant.record.kind == DRILL { Some(drill(meant)?) } else { None };
     if run.ink.tone.json {
         run.ink.json(&EvidenceLine::new(meant.record, &meant.value));
-        notes.iter().for_each(|note| run.ink.json(&EvidenceLine::new(note.record, &note.value)));
+        beside.iter().for_each(|other| run.ink.json(&EvidenceLine::new(other.record, &other.value)));
     } else if !run.ink.tone.quiet {
-        told::lines(meant, record.as_ref(), notes).iter().for_each(|line| run.ink.data(line));
+        told::lines(meant, record.as_ref(), beside).iter().for_each(|line| run.ink.data(line));
     }
     for (file, render) in wanted {
         let Some(record) = &record else {

@@ -3,8 +3,9 @@
 //! On purpose not here: reports.
 
 use super::super::access::ACCESS;
-use super::pick::{NOTE, Told};
-use crate::ink::{Align, Table, duration, escape, local};
+use super::pick::{INHERITED, NOTE, Told};
+use crate::engine::{Inherited, PastAccess};
+use crate::ink::{Align, Table, counted, duration, escape, local};
 use holdfast_scheduler::evidence::{Record, SourceRecord, words};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) fn table(told: &[Told<'_>]) -> Table {
             local(one.record.time),
             shown(&one.record.kind),
             cell("policy"),
-            cell(fields(one)[0]),
+            verdict(one),
             cell(fields(one)[1]),
             cell(fields(one)[2]),
             took(one),
@@ -44,7 +45,16 @@ fn fields(told: &Told<'_>) -> [&'static str; 3] {
     match &*told.record.kind {
         NOTE => ["action", "level", "by"],
         ACCESS => ["verb", "source", "user"],
+        INHERITED => ["domain", "label", "unread"],
         _ => ["verdict", "level", "from"],
+    }
+}
+
+/// What stands where a drill has its verdict. That one began is told alone only where its end is not there.
+fn verdict(told: &Told<'_>) -> String {
+    match told.is_beginning() {
+        true => "drill, no end".to_owned(),
+        false => shown(told.text(fields(told)[0])),
     }
 }
 
@@ -71,15 +81,24 @@ fn shown(text: &str) -> String {
     text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
 }
 
-/// One record, and the notes about it.
-pub(super) fn lines(told: &Told<'_>, drill: Option<&Record>, notes: &[&Told<'_>]) -> Vec<String> {
+/// One record, the notes about it, and where the other end of a drill is told.
+pub(super) fn lines(told: &Told<'_>, drill: Option<&Record>, beside: &[&Told<'_>]) -> Vec<String> {
+    let inherited = || serde_json::from_value::<Inherited>(told.value.clone()).ok();
     let mut lines = match drill {
         Some(record) => of_drill(record),
-        None => of_other(told),
+        None => match inherited().filter(|_| told.record.kind == INHERITED) {
+            Some(inherited) => of_inherited(&inherited),
+            None => of_other(told),
+        },
     };
     let (name, number) = (&told.record.name, told.record.number);
     lines.push(format!("  record     {name}, number {number}, written {}", local(told.record.time)));
-    for note in notes {
+    let ends = beside.iter().filter(|other| other.is_of_one_drill_with(told));
+    lines.extend(ends.map(|end| {
+        let word = if end.is_beginning() { "began" } else { "ended" };
+        format!("  {word:<10} {}, as {}", local(end.record.time), end.record.name)
+    }));
+    for note in beside.iter().filter(|note| note.is_note_of(told.record)) {
         let (by, action) = (line(note.text("by")), line(note.text("action")));
         lines.push(format!("  noted      {} by {by}: {action}", local(note.record.time)));
     }
@@ -101,6 +120,41 @@ fn of_other(told: &Told<'_>) -> Vec<String> {
         None => lines.push(format!("  {}", line(&String::from_utf8_lossy(&told.record.text)))),
     }
     lines
+}
+
+/// What is kept of a chain of a domain that was erased.
+fn of_inherited(told: &Inherited) -> Vec<String> {
+    let member = told.member.as_deref().unwrap_or("unknown");
+    let mut lines = vec![
+        format!("who read the erased domain {}", line(&told.domain)),
+        format!("  chain      of member {} ({})", line(member), line(&told.label)),
+        format!("  numbers    {} to {}", told.first, told.next.saturating_sub(1)),
+        format!("  head       {}", line(told.head.as_deref().unwrap_or("unknown"))),
+    ];
+    lines.extend(told.unread.iter().map(|why| format!("  NOT READ   {}", line(why))));
+    if told.problems > 0 {
+        lines.push(format!("  problems   {}", counted(told.problems, "record was", "records were")));
+    }
+    if told.omitted > 0 {
+        lines.push(format!("  left out   {}", counted(told.omitted, "earlier access", "earlier accesses")));
+    }
+    lines.extend(told.accesses.iter().map(past_access));
+    lines
+}
+
+fn past_access(one: &PastAccess) -> String {
+    let (verb, user, host) = (line(&one.verb), line(&one.user), line(&one.host));
+    let (time, snapshots) = (line(&one.time), line(&one.snapshots.join(" ")));
+    let what = counted(
+        one.paths,
+        if one.kind == "drill" { "source" } else { "path" },
+        match &*one.kind {
+            "drill" => "sources",
+            _ => "paths",
+        },
+    );
+    let reason = one.reason.as_deref().map(|why| format!(": {}", line(why))).unwrap_or_default();
+    format!("  {time} {verb} by {user} on {host} of {snapshots} ({what}){reason}")
 }
 
 fn of_drill(record: &Record) -> Vec<String> {

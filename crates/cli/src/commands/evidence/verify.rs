@@ -6,22 +6,29 @@
 use super::super::Run;
 use crate::args::EvidenceVerifyArgs;
 use crate::engine::evidence::{EvidenceBook, EvidenceChain, EvidenceMark, EvidenceProblem, records};
+use crate::engine::{Inherited, inherited};
 use crate::fault::Fault;
-use crate::ink::{ChainLine, EvidenceProblemLine, EvidenceSummary, counted, escape, local};
+use crate::ink::{ChainLine, EvidenceProblemLine, EvidenceSummary, InheritedLine, counted, escape, local};
 
 /// Checks all of it, and what was noted elsewhere.
 pub(super) async fn run(run: &Run, args: &EvidenceVerifyArgs) -> Result<(), Fault> {
     let noted = args.expect.iter().map(|text| mark(text)).collect::<Result<Vec<_>, _>>()?;
     let repository = run.open().await?;
     let book = run.watch("reading evidence", records(&run.ctx, &repository)).await?;
-    let unmet: Vec<_> = noted.iter().filter_map(|mark| book.expect(mark)).collect();
+    let inherited: Vec<_> = inherited(&book, &repository).into_iter().map(|(_, told)| told).collect();
+    let lost = noted.iter().filter(|mark| !inherited.iter().any(|told| ends_with(told, mark)));
+    let unmet: Vec<_> = lost.filter_map(|mark| book.expect(mark)).collect();
     let problems: Vec<_> = book.problems().chain(&unmet).collect();
     if run.ink.tone.json {
         problems.iter().for_each(|problem| run.ink.json(&EvidenceProblemLine::from(*problem)));
         book.chains.iter().for_each(|chain| run.ink.json(&ChainLine::from(chain)));
+        inherited.iter().for_each(|told| run.ink.json(&InheritedLine::from(told)));
         run.ink.json(&EvidenceSummary::new(&book, problems.len(), noted.len() - unmet.len()));
     } else {
         show(run, &book, &problems, noted.len() - unmet.len());
+        if !run.ink.tone.quiet {
+            inherited.iter().for_each(|told| run.ink.data(&past(told)));
+        }
     }
     match problems.len() as u64 {
         0 => Ok(()),
@@ -32,6 +39,26 @@ pub(super) async fn run(run: &Run, args: &EvidenceVerifyArgs) -> Result<(), Faul
             Err(Fault::failed(what, hint))
         }
     }
+}
+
+/// Whether a chain of an erased domain ended, when it was looked at, with what somebody noted.
+fn ends_with(told: &Inherited, noted: &EvidenceMark) -> bool {
+    let mark = InheritedLine::from(told).head.and_then(|text| text.parse::<EvidenceMark>().ok());
+    mark.as_ref() == Some(noted)
+}
+
+fn past(told: &Inherited) -> String {
+    let accesses = counted(told.accesses.len() as u64, "access", "accesses");
+    let whose = told.member.as_deref().unwrap_or("unknown");
+    let unread = if told.unread.is_some() { ", NOT READ WHOLE" } else { "" };
+    format!(
+        "erased domain {}: member {} ({}): {accesses} of numbers {} to {}{unread}",
+        escape(told.domain.as_bytes()),
+        escape(whose.as_bytes()),
+        escape(told.label.as_bytes()),
+        told.first,
+        told.next.saturating_sub(1)
+    )
 }
 
 fn mark(text: &str) -> Result<EvidenceMark, Fault> {

@@ -3,6 +3,7 @@
 //! On purpose not here: what it says.
 
 use super::super::scratch::Scratch;
+use super::begin::ACCESS;
 use super::{Case, Chosen, Conducted};
 use crate::catalog::Catalog;
 use crate::evidence::Record;
@@ -48,17 +49,13 @@ impl Case<'_> {
         chosen: &[Chosen<'_>],
     ) -> Result<Vec<String>, Finding> {
         // Recorded first: whoever ends the run in between leaves no scratch that nobody knows of.
-        let path = scratch.path().to_owned();
-        let picked = chosen.iter().filter_map(|one| one.picked.as_ref().ok()?.as_ref());
-        let snapshots: Vec<_> = picked.map(|picked| picked.snapshot.id.clone()).collect();
-        let sources: Vec<_> = chosen.iter().map(|one| self.policy.label(one.name)).collect();
-        let text = json!({
-            "version": 1, "verb": "drill", "host": self.hands.host(), "user": self.here.user,
-            "program": format!("holdfast {}", self.here.program), "policy": self.policy.name, "drill": self.id,
-            "snapshots": snapshots, "source": sources.join(" "), "target": path.display().to_string(),
-            "until": until, "reason": "the drill failed and its scratch is kept",
-        });
-        if let Err(why) = self.hands.record(&self.from, "access", &text.to_string()).await {
+        let more = [
+            ("step", json!("kept")),
+            ("until", json!(until)),
+            ("reason", json!("the drill failed and its scratch is kept")),
+        ];
+        let text = self.access(scratch.path(), chosen, more);
+        if let Err(why) = self.hands.record(&self.from, ACCESS, &text).await {
             let said = format!("{} does not take the record that scratch is kept: {why}", self.from.name);
             self.hands.say(Said::Lacking(&said));
         }
