@@ -6,6 +6,7 @@ pub mod bao;
 pub mod forward;
 pub mod fuzz;
 pub mod hook;
+pub mod iam;
 pub mod memory;
 pub mod pooler;
 pub mod postgres;

@@ -85,6 +85,8 @@ struct Bench {
     tree: PathBuf,
     tools: Vec<Tool>,
     pause: Duration,
+    /// What changed within the last minute is rightly read again.
+    settling: Duration,
     repositories: tempfile::TempDir,
     work: tempfile::TempDir,
 }
@@ -115,8 +117,9 @@ impl Bench {
         );
         println!("repositories below {}, everything else below {}", root.display(), work.path().display());
         let tools = Tool::find(options.holdfast.as_deref(), options.peers)?;
-        let pause = Duration::from_secs(if options.smoke { 0 } else { 3 });
-        Ok(Self { tree, tools, pause, repositories, work })
+        let [pause, settling] =
+            [3, 61].map(|seconds| Duration::from_secs(if options.smoke { 0 } else { seconds }));
+        Ok(Self { tree, tools, pause, settling, repositories, work })
     }
 
     /// Measures everything once. The order of the programs turns with each run, so that none is
@@ -128,6 +131,7 @@ impl Bench {
         let first = number as usize % self.tools.len();
         let order = || (0..self.tools.len()).map(move |n| (n + first) % self.tools.len());
 
+        std::thread::sleep(self.settling);
         copy.first.push(self.copied(run.path())?);
         for at in order() {
             let (tool, row) = (&self.tools[at], &mut rows[at]);

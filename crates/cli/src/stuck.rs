@@ -298,6 +298,10 @@ impl Source for WatchedSource {
         self.source.key_space()
     }
 
+    fn unsettled_seconds(&self) -> i64 {
+        self.source.unsettled_seconds()
+    }
+
     fn prover(&self) -> Option<Prover> {
         self.source.prover()
     }

@@ -57,7 +57,7 @@ pub(crate) use holdfast_vault::{
 
 use crate::args::Global;
 use crate::engine::{
-    Cancel, Clock, Ctx, Entropy, Error, Monitor, OpenRestored, Source, SourceError, Workers, restored_file,
+    Cancel, Clock, Ctx, Entropy, Error, Monitor, OpenRestored, Source, SourceError, Workers,
 };
 use crate::fault::{Code, Fault};
 use crate::guarded::{Guarded, Valve};
@@ -71,7 +71,7 @@ use holdfast_core::id::parse_hex;
 use holdfast_core::name::REPOSITORY;
 use holdfast_core::session::Process;
 use holdfast_engine::target::Target;
-use holdfast_source_files::{FileSource, FileTarget, open_beneath};
+use holdfast_source_files::{FileSource, FileTarget, open_beneath, restored_file};
 use holdfast_source_s3::target::{BucketTarget, open_object};
 use holdfast_source_s3::unfold::{Folder, Unfolded};
 use holdfast_source_s3::{BucketSource, encoding};

@@ -491,8 +491,38 @@ mod tests {
         assert_eq!(secret.decapsulate(&ciphertext).unwrap(), shared);
         let again = KemSecret::from_exposed(&secret.expose()).unwrap();
         assert_eq!(again.decapsulate(&ciphertext).unwrap(), shared);
-        ciphertext[3] ^= 1;
-        assert_ne!(secret.decapsulate(&ciphertext).unwrap(), shared);
+        // Either part, by one bit or as that of another encapsulation.
+        let (other, _) = encapsulate(secret.public(), &[10; 32], &calls).unwrap();
+        for part in [0..MLKEM_CIPHERTEXT_BYTES, MLKEM_CIPHERTEXT_BYTES..KEM_CIPHERTEXT_BYTES] {
+            for at in [part.start, part.start + 3, part.end - 2] {
+                ciphertext[at] ^= 1;
+                assert_ne!(secret.decapsulate(&ciphertext).unwrap(), shared, "byte {at}");
+                ciphertext[at] ^= 1;
+            }
+            let mut mixed = ciphertext.clone();
+            mixed[part.clone()].copy_from_slice(&other[part.clone()]);
+            assert_ne!(secret.decapsulate(&mixed).unwrap(), shared, "{part:?}");
+        }
+        assert_eq!(secret.decapsulate(&ciphertext).unwrap(), shared);
+        assert!(secret.decapsulate(&ciphertext[1..]).is_err());
+    }
+
+    #[test]
+    fn who_has_the_secret_of_one_kem_alone_has_nothing() {
+        let calls = KemCalls::system();
+        let new = |byte| KemSecret::new([byte; 32], &(calls.generate)().unwrap()).unwrap();
+        let (secret, thief) = (new(7), new(8));
+        let (ciphertext, shared) = encapsulate(secret.public(), &[9; 32], &calls).unwrap();
+        let (whole, wrong) = (secret.expose(), thief.expose());
+        for missing in [0..MLKEM_SECRET_BYTES, MLKEM_SECRET_BYTES..MLKEM_SECRET_BYTES + 32] {
+            let mut half = whole.clone();
+            half[missing.clone()].copy_from_slice(&wrong[missing.clone()]);
+            // Its public half, which both sides put into the secret, is still the true one.
+            let half = KemSecret::from_exposed(&half).unwrap();
+            assert_eq!(half.public(), secret.public());
+            let got = half.decapsulate(&ciphertext);
+            assert!(got.is_err() || got.unwrap() != shared, "without the bytes {missing:?}");
+        }
     }
 
     #[test]
@@ -515,8 +545,29 @@ mod tests {
 
     #[test]
     fn a_forged_cost_is_refused() {
-        let cost = KdfCost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
-        assert!(password_key(b"", &[0; 32], cost).is_err());
+        let (least, most) = (8, KdfCost::MEMORY_KIB_MAX);
+        let taken = [(least, 1, 1), (16, 1, 2), (most, 1, 1), (least, 64, 1), (512, 1, 64)];
+        let refused = [
+            (u32::MAX, 1, 1),
+            (most + 1, 1, 1),
+            (least - 1, 1, 1),
+            (0, 1, 1),
+            (15, 1, 2),
+            (least, 0, 1),
+            (least, 65, 1),
+            (least, u32::MAX, 1),
+            (least, 1, 0),
+            (1 << 20, 1, 65),
+            (most, 1, u32::MAX),
+        ];
+        let cost = |(memory_kib, passes, lanes)| KdfCost { memory_kib, passes, lanes };
+        for taken in taken {
+            assert_eq!(cost(taken).checked(), Ok(cost(taken)));
+        }
+        for refused in refused {
+            let error = password_key(b"", &[0; 32], cost(refused)).map(drop).unwrap_err();
+            assert_eq!(error, FormatError::Malformed("the cost of the password hash"), "{refused:?}");
+        }
     }
 
     #[test]

@@ -475,8 +475,20 @@ mod tests {
     #[test]
     fn a_pack_under_another_name_is_refused() {
         let (bytes, _) = written(&[b"one"]);
-        let other = PackId { ordinal: 1, ..pack() };
-        assert_eq!(decode_head(&bytes, REPOSITORY, &other).unwrap_err(), FormatError::Misplaced("its name"));
+        let class = if pack().class == PackClass::Data { PackClass::Tree } else { PackClass::Data };
+        let others = [
+            PackId { ordinal: pack().ordinal + 1, ..pack() },
+            PackId { class, ..pack() },
+            PackId { member: MemberId([0xEE; 16]), ..pack() },
+            PackId { session: SessionId([0xEE; 16]), ..pack() },
+        ];
+        for other in others {
+            assert_eq!(
+                decode_head(&bytes, REPOSITORY, &other).unwrap_err(),
+                FormatError::Misplaced("its name")
+            );
+        }
+        assert!(decode_head(&bytes, REPOSITORY, &pack()).is_ok());
         assert_eq!(
             decode_head(&bytes, RepositoryId([9; 16]), &pack()).unwrap_err(),
             FormatError::Misplaced("its repository")

@@ -24,7 +24,7 @@ pub struct WalSegment {
     pub plain_bytes: u64,
     /// The secret that it is sealed under, wrapped to the repository's key for contents.
     pub wrapped: WrappedSecret,
-    /// When it was stored by its writer's clock, for people.
+    /// When it was stored by its writer's clock, or before that, when the server last wrote to it; for people.
     pub written: Option<Time>,
     compressed: bool,
     sealed: Vec<u8>,

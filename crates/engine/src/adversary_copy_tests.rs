@@ -2,7 +2,6 @@
 //! or repaired what it names. An owner's signature makes nothing of it an owner's word.
 
 use super::*;
-use crate::maintain::ForgetReport;
 use crate::tag::{TagChange, tag};
 use holdfast_core::session::SaidBy;
 use std::collections::BTreeMap;
@@ -38,24 +37,6 @@ async fn tagged(world: &World, owner: &Repository) -> BTreeMap<SessionId, Sessio
     let change = TagChange { add: vec!["checked".into()], ..TagChange::default() };
     let done = tag(&world.ctx(), owner, &all, &change, &mut |_| {}).await.unwrap();
     done.into_iter().map(|tagged| (tagged.old, tagged.new.unwrap())).collect()
-}
-
-async fn keep_three(world: &World, owner: &Repository) -> ForgetReport {
-    let rules = vec![KeepRule { of: Period::Each, limit: KeepLimit::Newest(KeepCount::Number(3)) }];
-    let retention = Retention {
-        keep: KeepPolicy { rules, tags: Vec::new() },
-        group_by: GroupBy::default(),
-        filter: SnapshotFilter::default(),
-        local_offset: LocalOffset::utc(),
-        delete_after: None,
-    };
-    let options = ForgetOptions {
-        what: ForgetWhat::Policy(retention),
-        allow_last: false,
-        dry_run: false,
-        proven: BTreeSet::new(),
-    };
-    forget(&world.ctx(), owner, &options).await.unwrap()
 }
 
 async fn prune_twice(world: &World, owner: &Repository) {
@@ -138,7 +119,8 @@ fn snapshots_in_another_s_name_push_out_none_of_its_own_once_they_are_passed_on(
                 false => (&fleet.world, &fleet.owner, tagged(&fleet.world, &fleet.owner).await),
             };
             let of_victim: Vec<_> = kept.iter().map(|snapshot| by[&snapshot.id]).collect();
-            let report = keep_three(world, owner).await;
+            let three = keeping(Period::Each, KeepLimit::Newest(KeepCount::Number(3)));
+            let report = forget_by(world, owner, three, false).await;
             let gone = report.forgotten.iter().map(|gone| gone.id).filter(|id| of_victim.contains(id));
             assert_eq!(gone.collect::<Vec<_>>(), [of_victim[0]]);
             prune_twice(world, owner).await;

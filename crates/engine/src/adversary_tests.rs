@@ -11,9 +11,9 @@ use crate::adopt::{read_contents, tables_of};
 use crate::ctx::Ctx;
 use crate::error::ErrorKind;
 use crate::maintain::{
-    ForgetOptions, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule, LocalOffset, Period,
-    PruneOptions, PruneReport, RepairIndexOptions, RepairSnapshotsOptions, Retention, forget, prune,
-    repair_index, repair_snapshots,
+    ForgetOptions, ForgetReport, ForgetWhat, GroupBy, KeepCount, KeepLimit, KeepPolicy, KeepRule,
+    LocalOffset, Period, PruneOptions, PruneReport, RepairIndexOptions, RepairSnapshotsOptions, Retention,
+    forget, prune, repair_index, repair_snapshots,
 };
 use crate::protocol_tests::harness::{ModelSource, Node, Tree, World, noise, pruning, run};
 use crate::repository::{Repository, Secret as Opens};
@@ -304,15 +304,36 @@ impl Enemy {
     }
 }
 
+#[path = "adversary_keep_tests.rs"]
+mod keeping;
 #[path = "adversary_maintainer_tests.rs"]
 mod maintainers;
 #[path = "adversary_name_tests.rs"]
 mod names;
 #[path = "adversary_copy_tests.rs"]
 mod passed_on;
+#[path = "adversary_role_tests.rs"]
+mod roles;
 
 fn at(seconds: i64) -> Time {
     Time { seconds, nanos: 0 }
+}
+
+/// A policy of one rule, for each host and its paths.
+fn keeping(of: Period, limit: KeepLimit) -> Retention {
+    Retention {
+        keep: KeepPolicy { rules: vec![KeepRule { of, limit }], tags: Vec::new() },
+        group_by: GroupBy::default(),
+        filter: SnapshotFilter::default(),
+        local_offset: LocalOffset::utc(),
+        delete_after: None,
+    }
+}
+
+async fn forget_by(world: &World, owner: &Repository, retention: Retention, dry_run: bool) -> ForgetReport {
+    let what = ForgetWhat::Policy(retention);
+    let options = ForgetOptions { what, allow_last: false, dry_run, proven: BTreeSet::new() };
+    forget(&world.ctx(), owner, &options).await.unwrap()
 }
 
 /// What a snapshot says that bears another's name.
@@ -520,54 +541,6 @@ fn begins_without_end_are_bounded() {
 }
 
 #[test]
-fn snapshots_in_another_s_name_push_out_none_of_its_own() {
-    run(|| async {
-        let fleet = fleet().await;
-        let mut kept = Vec::new();
-        for number in 1..=4 {
-            kept.push(fleet.keep(&fleet.victim, &tree(number)).await);
-        }
-        let enemy = &fleet.enemy;
-        let now = fleet.world.clock_seconds();
-        for end in [now - 1, now, now, now + 3600, now + 900_000, now - 900_000, 0, i64::MAX / 2] {
-            let mut forged = enemy.begin(kept[0].summary.stream).await;
-            let root = enemy.empty_tree(&mut forged);
-            let counts = Counts { files: 1 << 40, bytes: 1 << 60, ..Counts::default() };
-            let summary = Summary { end: at(end), counts, ..in_the_name_of(&kept[3], root) };
-            // They claim to take the place of the victim's, too.
-            let supersedes = kept.iter().map(|snapshot| snapshot.id).collect();
-            enemy.commit(&forged, Summary { supersedes, ..summary });
-        }
-        let keep = KeepPolicy {
-            rules: vec![KeepRule { of: Period::Each, limit: KeepLimit::Newest(KeepCount::Number(3)) }],
-            tags: Vec::new(),
-        };
-        let retention = Retention {
-            keep,
-            group_by: GroupBy::default(),
-            filter: SnapshotFilter::default(),
-            local_offset: LocalOffset::utc(),
-            delete_after: None,
-        };
-        let options = ForgetOptions {
-            what: ForgetWhat::Policy(retention),
-            allow_last: false,
-            dry_run: false,
-            proven: BTreeSet::new(),
-        };
-        let report = forget(&fleet.world.ctx(), &fleet.owner, &options).await.unwrap();
-        let of_victim = report.forgotten.iter().filter(|gone| gone.member == fleet.victim.member());
-        assert_eq!(of_victim.map(|gone| gone.id).collect::<Vec<_>>(), [kept[0].id]);
-        fleet.prune_all().await;
-        for (snapshot, number) in kept.iter().zip(1..).skip(1) {
-            fleet.assert_whole(snapshot, &tree(number)).await;
-        }
-        let said = fleet.said_of_enemy().await;
-        assert!(said.iter().any(|line| line.contains("one of them is false")), "{said:#?}");
-    });
-}
-
-#[test]
 fn what_another_writer_committed_is_no_parent() {
     run(|| async {
         for victim_is_owner in [false, true] {
@@ -682,26 +655,56 @@ fn an_end_that_is_none_stops_a_prune_until_it_is_repaired() {
 #[test]
 fn a_delta_that_is_none_costs_others_nothing_and_is_named() {
     run(|| async {
-        let fleet = fleet().await;
-        let kept = fleet.keep(&fleet.victim, &tree(1)).await;
-        let mut forged = fleet.enemy.begin(StreamId([5; 16])).await;
-        let root = fleet.enemy.empty_tree(&mut forged);
-        let own = fleet.enemy.commit(&forged, in_the_name_of(&kept, root));
-        let delta = Key::new(forged.name.delta(0)).unwrap();
-        fleet.world.store.remove_raw(&delta).unwrap();
-        fleet.enemy.insert(forged.name.delta(0), b"junk".to_vec());
-        // Others go on, and what stops a prune says what to do.
-        let later = fleet.keep(&fleet.victim, &tree(2)).await;
-        assert!(!fleet.said_of_enemy().await.is_empty());
-        if let Err(error) = fleet.prune().await {
-            assert!(error.what.contains("holdfast "), "{error}");
-            let options = RepairIndexOptions::default();
-            let _ = repair_index(&fleet.world.ctx(), &fleet.owner, options).await;
+        // Junk, nothing at all, one that is cut off, one that was true of another session, none.
+        for kind in 0..5 {
+            let fleet = fleet().await;
+            let gone = fleet.keep(&fleet.victim, &tree(1)).await;
+            let kept = fleet.keep(&fleet.victim, &tree(2)).await;
+            fleet.forget(gone.id).await;
+            let mut own = Vec::new();
+            for stream in [5, 6] {
+                let mut forged = fleet.enemy.begin(StreamId([stream; 16])).await;
+                let root = fleet.enemy.empty_tree(&mut forged);
+                own.push((fleet.enemy.commit(&forged, in_the_name_of(&kept, root)), forged.name));
+            }
+            let [(own, name), (_, other)] = own.try_into().unwrap();
+            let key = |name: &SessionName| Key::new(name.delta(0)).unwrap();
+            let bytes = fleet.world.store.remove_raw(&key(&name)).unwrap();
+            match kind {
+                0 => fleet.enemy.insert(name.delta(0), b"junk".to_vec()),
+                1 => fleet.enemy.insert(name.delta(0), Vec::new()),
+                2 => fleet.enemy.insert(name.delta(0), bytes[..bytes.len() - 1].to_vec()),
+                3 => fleet.enemy.insert(name.delta(0), fleet.world.store.objects()[&key(&other)].to_vec()),
+                _ => {}
+            }
+            // Others go on.
+            let later = fleet.keep(&fleet.victim, &tree(3)).await;
+            let about = async || {
+                let said = fleet.said_of_enemy().await;
+                said.into_iter().filter(|line| line.contains(&name.delta(0))).collect::<Vec<_>>()
+            };
+            assert!(!about().await.is_empty(), "{kind}: {:#?}", fleet.said_of_enemy().await);
+            // A prune that needs it frees nothing, and says of what and what to do; then it goes on.
+            let packs = fleet.world.names("packs/");
+            let mut stopped = false;
+            if let Err(error) = fleet.prune().await {
+                stopped = true;
+                assert_eq!(error.kind, ErrorKind::Damaged, "{kind}: {error}");
+                assert!(error.what.contains(&name.delta(0)), "{kind}: {error}");
+                assert!(error.what.contains("`holdfast repair index`"), "{kind}: {error}");
+                assert_eq!(fleet.world.names("packs/"), packs);
+                let options = RepairIndexOptions::default();
+                repair_index(&fleet.world.ctx(), &fleet.owner, options).await.unwrap();
+                assert_eq!(about().await, [] as [String; 0], "{kind}");
+            }
+            assert!(stopped || kind > 2, "{kind} is pruned over");
+            fleet.prune_all().await;
+            assert!(fleet.world.snapshots(&fleet.owner).await.iter().all(|left| left.id != gone.id));
             fleet.forget(own).await;
+            fleet.prune_all().await;
+            fleet.assert_whole(&kept, &tree(2)).await;
+            fleet.assert_whole(&later, &tree(3)).await;
         }
-        fleet.prune_all().await;
-        fleet.assert_whole(&kept, &tree(1)).await;
-        fleet.assert_whole(&later, &tree(2)).await;
     });
 }
 
@@ -814,31 +817,5 @@ fn few_bytes_do_not_unpack_to_many() {
         assert_eq!(view.damage.len(), 1);
         fleet.assert_whole(&kept, &tree(1)).await;
         assert!(!fleet.said_of_enemy().await.is_empty());
-    });
-}
-
-#[test]
-fn each_role_holds_its_keys_and_no_more() {
-    run(|| async {
-        let fleet = fleet().await;
-        let kept = fleet.keep(&fleet.victim, &tree(1)).await;
-        for (name, role) in [("m", Role::Maintainer), ("r", Role::Reader)] {
-            let key = NewKey { secret: key_of(name), label: Some(name.into()), cost: None };
-            admit(&fleet.world.ctx(), &fleet.world.open().await, role, &key).await.unwrap();
-        }
-        for (name, names, writes, reads) in
-            [("victim", true, true, false), ("m", false, false, false), ("r", true, false, true)]
-        {
-            let store = Arc::new(fleet.world.store.clone());
-            let opened = Repository::open(&fleet.world.ctx(), store, &key_of(name)).await.unwrap();
-            let bundle = opened.bundle();
-            assert_eq!((bundle.k_id.is_some(), bundle.k_cdc.is_some()), (names, names), "{name}");
-            assert_eq!(opened.sealer().is_ok(), writes, "{name}");
-            assert_eq!((bundle.sk_data.is_some(), bundle.sk_meta.is_some()), (reads, reads), "{name}");
-            // Not even its own snapshot.
-            let restored = fleet.world.restore(&opened, &kept, &crate::RestoreOptions::default()).await;
-            let whole = restored.is_ok_and(|(_, outcome)| outcome.problems.problems.is_empty());
-            assert_eq!(whole, reads, "{name}");
-        }
     });
 }

@@ -94,11 +94,13 @@ pub use remember::RollBack;
 pub use repository::{Identifying, InitOptions, Repository, Secret};
 pub use restore::{
     Carry, OpenRestored, RestoreOptions, RestoreReport, Selection, Selector, VersionChoice, archived_packs,
-    restore, restored_file, verify,
+    restore, verify,
 };
 pub use rights::Right;
 pub use shred::{ShredReport, shred};
-pub use snapshots::{Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots};
+pub use snapshots::{
+    AHEAD_SECONDS_MAX, Resolved, Snapshot, SnapshotFilter, details, list, resolve, snapshots,
+};
 pub use stats::{SnapshotStats, StatsMode, StatsReport, StoredStats, stats};
 pub use tag::{TagChange, Tagged, tag};
 

@@ -63,6 +63,8 @@ pub struct Problems {
     pub problem_count: u64,
     /// How many of them are damage in the repository.
     pub damaged_count: u64,
+    /// How many of them are only an attribute that could not be set: what was meant is there.
+    pub attribute_count: u64,
     /// The first notices.
     pub notices: Vec<Notice>,
     /// How many notices there were.
@@ -77,6 +79,7 @@ impl Problems {
     pub fn problem(&mut self, problem: Problem) {
         self.problem_count += 1;
         self.damaged_count += u64::from(problem.kind == ProblemKind::Damaged);
+        self.attribute_count += u64::from(problem.kind == ProblemKind::Attribute);
         if self.problems.len() < Self::KEPT_MAX {
             self.problems.push(problem);
         }
@@ -92,12 +95,32 @@ impl Problems {
 
     /// Takes in what another run found.
     pub fn absorb(&mut self, other: Self) {
-        let kept = other.problems.iter().filter(|problem| problem.kind == ProblemKind::Damaged).count();
-        self.damaged_count += other.damaged_count - kept as u64;
+        self.damaged_count += other.damaged_count - other.kept(ProblemKind::Damaged);
+        self.attribute_count += other.attribute_count - other.kept(ProblemKind::Attribute);
         self.problem_count += other.problem_count - other.problems.len() as u64;
         self.notice_count += other.notice_count - other.notices.len() as u64;
         other.problems.into_iter().for_each(|problem| self.problem(problem));
         other.notices.into_iter().for_each(|notice| self.notice(notice));
+    }
+
+    /// Forgets those of the kept problems that do not count.
+    pub fn retain(&mut self, counts: impl FnMut(&Problem) -> bool) {
+        let before =
+            (self.problems.len(), self.kept(ProblemKind::Damaged), self.kept(ProblemKind::Attribute));
+        self.problems.retain(counts);
+        self.problem_count -= (before.0 - self.problems.len()) as u64;
+        self.damaged_count -= before.1 - self.kept(ProblemKind::Damaged);
+        self.attribute_count -= before.2 - self.kept(ProblemKind::Attribute);
+    }
+
+    /// How many are more than an attribute: something is missing, or left over that should be gone.
+    #[must_use]
+    pub const fn lasting_count(&self) -> u64 {
+        self.problem_count.saturating_sub(self.attribute_count)
+    }
+
+    fn kept(&self, kind: ProblemKind) -> u64 {
+        self.problems.iter().filter(|problem| problem.kind == kind).count() as u64
     }
 }
 
@@ -109,4 +132,26 @@ pub struct Outcome<T> {
     pub value: T,
     /// What is missing in it.
     pub problems: Problems,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_counted_beyond_what_is_kept() {
+        let problem = |kind| Problem { path: b"x".to_vec(), kind, what: String::new() };
+        let mut sum = Problems::default();
+        for _ in 0..Problems::KEPT_MAX {
+            sum.problem(problem(ProblemKind::Attribute));
+        }
+        assert_eq!(sum.lasting_count(), 0);
+        let mut part = sum.clone();
+        part.problem(problem(ProblemKind::Unwritable));
+        assert_eq!((part.lasting_count(), part.problems.len()), (1, Problems::KEPT_MAX));
+        sum.absorb(part);
+        assert_eq!((sum.lasting_count(), sum.attribute_count), (1, 2 * Problems::KEPT_MAX as u64));
+        sum.retain(|problem| problem.kind != ProblemKind::Attribute);
+        assert_eq!((sum.lasting_count(), sum.attribute_count), (1, Problems::KEPT_MAX as u64));
+    }
 }

@@ -21,7 +21,7 @@ use holdfast_core::session::{Details, End, SaidBy, Summary};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A snapshot that ends so much later than now was made by a clock that was wrong, or this one is.
-const AHEAD_SECONDS_MAX: i64 = DAY;
+pub const AHEAD_SECONDS_MAX: i64 = DAY;
 
 /// Whether a time lies so far in the future that some clock is wrong.
 pub(crate) const fn is_ahead(time: Time, now: Time) -> bool {

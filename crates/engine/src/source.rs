@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// Contents up to this size are read whole by [`ItemReader::examine`] and go into bundles.
 pub const SMALL_FILE_BYTES_MAX: u64 = 128 * 1024;
 
+/// An item that changed later than this before it was read may change again under the same times, in
+/// seconds.
+pub const UNSETTLED_SECONDS: i64 = 2;
+
 /// Whether keys come in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -149,7 +153,8 @@ pub struct Details {
 pub enum ReadStatus {
     /// It did not change while it was read.
     Stable,
-    /// It only grew; what was given ends at its length at open.
+    /// It is longer now; what was given ends at its length at open, and is to be compared with what is
+    /// there by then.
     Grown,
     /// It changed otherwise; it is worth another attempt.
     Torn,
@@ -169,7 +174,7 @@ pub struct Examined {
 /// Why an item could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ItemError {
-    /// It is gone, or is something else now; nothing is lost that was there.
+    /// Nothing has its name any more; nothing is lost that was there.
     #[error("vanished while the source was read")]
     Vanished,
     /// It is there and cannot be read.
@@ -181,6 +186,19 @@ pub enum ItemError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl ItemError {
+    /// Whether the handle lost its file while there may be another one of the name: it is worth another
+    /// attempt.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let kind = match self {
+            Self::Unreadable { source, .. } => source.kind(),
+            Self::Vanished => return false,
+        };
+        kind == std::io::ErrorKind::StaleNetworkFileHandle
+    }
 }
 
 /// Why a source failed as a whole: nothing is committed.
@@ -358,6 +376,12 @@ pub trait Source: Send {
     /// Says what its keys are.
     fn key_space(&self) -> KeySpace {
         KeySpace::Paths
+    }
+
+    /// A file that changed later than so many seconds before it was read may change again without a
+    /// trace in what is listed: next time it is read again.
+    fn unsettled_seconds(&self) -> i64 {
+        UNSETTLED_SECONDS
     }
 
     /// Tells from entries what the listing has to say of unchanged items, for when the stat cache

@@ -87,8 +87,8 @@ pub struct Finished {
 /// always given inline.
 pub trait Target: Send {
     /// Makes folders, links and special files of the batch and prepares its files. What cannot
-    /// be made is a problem of the batch; an entry whose parent is not a folder made by this
-    /// restore is refused.
+    /// be made is a problem of the batch. A folder that the snapshot has no entry of, though it has
+    /// something in it, is made and told; an entry below what is no folder is refused.
     ///
     /// # Errors
     /// The target failed as a whole (for instance, no space left).
@@ -116,6 +116,12 @@ pub trait Target: Send {
 pub trait TargetBatch: Send + Sync {
     /// The entries, as they were handed to [`Target::prepare`].
     fn entries(&self) -> &[Entry];
+
+    /// Whether an entry is there once all of the batch was written; false for what was refused, could
+    /// not be made or was given up. Of hard links it is not known before the batch is completed.
+    fn takes(&self, _entry: usize) -> bool {
+        true
+    }
 
     /// What is to be done about an entry's content.
     fn wants(&self, entry: usize) -> Want;

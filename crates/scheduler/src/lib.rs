@@ -10,6 +10,7 @@ pub mod drill;
 pub mod evidence;
 mod former;
 pub mod hands;
+mod lacking;
 pub mod outlook;
 pub mod policy;
 pub mod run;

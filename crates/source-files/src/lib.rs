@@ -20,6 +20,7 @@ mod walk;
 pub use excludes::{Excludes, parse_exclude_file};
 pub use record::LeftOut;
 pub use source::{FileSource, FileSourceOptions, Whereabouts};
+pub use target::restored_file;
 pub use target::{FileTarget, FileTargetOptions, Overwrite};
 pub use verify::open_beneath;
 

@@ -5,6 +5,7 @@
 
 use crate::Excludes;
 use crate::source::FileSourceOptions;
+use std::path::PathBuf;
 
 /// First words of a record.
 const MARK: &str = "files 1";
@@ -22,6 +23,8 @@ pub struct LeftOut {
     pub larger_than: Option<u64>,
     /// Names of files whose folders were left out but for them.
     pub tags: Vec<String>,
+    /// What lies on other file systems, but for stated paths on them.
+    pub other_file_systems: bool,
 }
 
 impl LeftOut {
@@ -30,7 +33,7 @@ impl LeftOut {
     pub fn new(excludes: &Excludes, larger_than: Option<u64>) -> Self {
         let (patterns, ipatterns) = excludes.stated();
         let (patterns, ipatterns) = (patterns.to_vec(), ipatterns.to_vec());
-        Self { patterns, ipatterns, larger_than, tags: Vec::new() }
+        Self { patterns, ipatterns, larger_than, ..Self::default() }
     }
 
     pub(crate) fn of(options: &FileSourceOptions) -> Self {
@@ -39,7 +42,13 @@ impl LeftOut {
         if options.exclude_caches {
             tags.push("CACHEDIR.TAG".to_owned());
         }
-        Self { tags, ..Self::new(&options.excludes, options.exclude_larger_than) }
+        // Where nothing of another file system was stated, its mount point is an empty folder and says so
+        // by itself.
+        let is_nested =
+            |path: &PathBuf| options.paths.iter().any(|above| above != path && path.starts_with(above));
+        let other_file_systems = options.one_file_system && options.paths.iter().any(is_nested);
+        let others = Self::new(&options.excludes, options.exclude_larger_than);
+        Self { tags, other_file_systems, ..others }
     }
 
     /// Fields as a word and a value, each ended by 0x00, after the mark; empty if that would be
@@ -51,6 +60,7 @@ impl LeftOut {
         fields.extend(self.ipatterns.iter().map(|text| ("iexclude", text.clone())));
         fields.extend(self.larger_than.map(|bytes| ("larger-than", bytes.to_string())));
         fields.extend(self.tags.iter().map(|text| ("tag", text.clone())));
+        fields.extend(self.other_file_systems.then(|| ("other-file-systems", String::new())));
         if fields.iter().any(|(_, value)| value.contains('\0')) {
             return Vec::new();
         }
@@ -72,6 +82,7 @@ impl LeftOut {
                 "iexclude" => left_out.ipatterns.push(value),
                 "larger-than" => left_out.larger_than = Some(value.parse().ok()?),
                 "tag" => left_out.tags.push(value),
+                "other-file-systems" => left_out.other_file_systems = true,
                 _ => return None,
             }
         }
@@ -93,10 +104,15 @@ mod tests {
             exclude_caches: true,
             exclude_if_present: texts(&[".nobackup:text"]),
             exclude_larger_than: Some(5),
+            one_file_system: true,
+            paths: vec!["/".into(), "/srv/www".into()],
             ..FileSourceOptions::default()
         };
         let left_out = LeftOut::of(&options);
         assert_eq!(left_out.tags, [".nobackup", "CACHEDIR.TAG"]);
+        assert!(left_out.other_file_systems);
+        let apart = FileSourceOptions { paths: vec!["/a".into(), "/ab".into()], ..options };
+        assert!(!LeftOut::of(&apart).other_file_systems);
         assert_eq!(LeftOut::decode(&left_out.encode()), Some(left_out));
         let nothing = LeftOut::default();
         assert_eq!(LeftOut::decode(&nothing.encode()), Some(nothing));

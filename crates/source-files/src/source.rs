@@ -13,6 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The system notes when a page of a file that is mapped into memory is written to first, and no later
+/// write before the page was written back: that takes half a minute, and a little more where much is to be
+/// written.
+const UNSETTLED_SECONDS: i64 = 60;
+
 /// What to capture and what to leave out.
 #[derive(Debug, Clone, Default)]
 pub struct FileSourceOptions {
@@ -90,6 +95,10 @@ impl Source for FileSource {
 
     fn order(&self) -> Order {
         Order::Sorted
+    }
+
+    fn unsettled_seconds(&self) -> i64 {
+        UNSETTLED_SECONDS
     }
 
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {

@@ -53,6 +53,21 @@ impl Managed {
     }
 }
 
+/// The template that no one can change.
+const PRISTINE: &str = "template0";
+/// The template that new databases are made from. Every cluster has one, most of them an empty one.
+pub(crate) const COMMON: &str = "template1";
+
+/// How many things somebody made in a database: the server's own have numbers below these.
+pub(crate) const MADE: &str = "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 \
+    AND relkind IN ('r', 'v', 'm', 'S', 'f', 'p', 'c')) + \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384) + \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 \
+    AND typelem = 0) + \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_namespace WHERE oid >= 16384) + \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384) + \
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata)";
+
 /// A database, as the cluster lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -129,6 +144,11 @@ fn listed(row: &[Option<String>]) -> Result<Listed, PgError> {
 }
 
 impl Listed {
+    /// It can have nothing in it that a new cluster does not have.
+    pub(crate) fn is_pristine(&self) -> bool {
+        self.is_template && !self.is_alive && self.name == PRISTINE
+    }
+
     /// What is recorded of it without looking into it.
     pub(crate) fn facts(&self) -> Vec<(String, String)> {
         let name = format!("database {}", quoted(&self.name));
@@ -216,6 +236,20 @@ impl Cover {
         });
         [(format!("{name} large objects"), objects)].into_iter().chain(rules).collect()
     }
+}
+
+/// Whether the session's database has anything that a new cluster would not have in it: things, rights
+/// to its schema, or settings of its own.
+pub(crate) async fn is_changed(session: &mut Session) -> Result<bool, PgError> {
+    let text = format!(
+        "SELECT ({MADE}) + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_default_acl) + (SELECT pg_catalog.count(*) FROM \
+         pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase WHERE d.datname = \
+         pg_catalog.current_database()) + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_namespace n LEFT JOIN \
+         pg_catalog.pg_init_privs p ON p.objoid = n.oid AND p.objsubid = 0 AND p.classoid = \
+         'pg_catalog.pg_namespace'::pg_catalog.regclass WHERE n.nspname = 'public' AND n.nspacl IS DISTINCT FROM p.initprivs)"
+    );
+    let found = session.one("say what is in a database", &text).await?;
+    Ok(found.as_deref() != Some("0"))
 }
 
 /// What a cluster says of itself beside its databases.

@@ -4,6 +4,7 @@
 //! there changes all at once or not at all. On purpose not here: reading dumps out of a repository.
 
 use crate::child::{Access, Failure, Running};
+use crate::databases::MADE;
 use crate::error::PgError;
 use crate::passfile::Secrets;
 use crate::sql::{Session, USUAL, identifier, literal, parameter};
@@ -11,7 +12,7 @@ use crate::tools::{self, Tool, ToolPlaces};
 use crate::url::Server;
 use holdfast_engine::ctx::Cancel;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -22,6 +23,11 @@ const THERE_ALREADY: [&str; 2] = ["42710", "42P04"];
 
 /// Classes of SQLSTATEs that are no errors.
 const HARMLESS: [&str; 3] = ["00", "01", "02"];
+/// No user can make a schema of such a name, and no server has it: of a dump, nothing is left but what
+/// belongs to the database itself.
+const NO_SCHEMA: &str = "--schema=pg_no_schema";
+/// So long what belongs to a database itself may be.
+const OWN_BYTES_MAX: u64 = 16 << 20;
 /// How often, and how far apart, it is looked whether a program that takes nothing more has ended.
 const ENDING_LOOKS: u32 = 200;
 const ENDING_PAUSE: Duration = Duration::from_millis(20);
@@ -94,15 +100,6 @@ impl Loader {
         }
         let LoadOptions { server, secrets, .. } = &self.options;
         let mut session = self.main.beside(server, secrets, database).await?;
-        // Things of the server's own have numbers below this.
-        const MADE: &str = "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE oid >= 16384 \
-            AND relkind IN ('r', 'v', 'm', 'S', 'f', 'p', 'c')) + \
-            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384) + \
-            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type WHERE oid >= 16384 AND typrelid = 0 \
-            AND typelem = 0) + \
-            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_namespace WHERE oid >= 16384) + \
-            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384) + \
-            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata)";
         let made = session.one("say what is in a database", MADE).await?;
         session.close().await;
         let made = made.and_then(|made| made.parse().ok());
@@ -132,7 +129,26 @@ impl Loader {
         };
         let to = parameter("dbname", connect_to);
         let words = ["--format=custom", "--exit-on-error", "--dbname", &to];
-        self.feed(&tool.0, connect_to, &[&words[..], more].concat())
+        self.feed(&tool.0, connect_to, &[&words[..], more].concat(), None)
+    }
+
+    /// Starts to take out of a dump what belongs to the database itself: its owner, rights, settings, mark
+    /// as a template and comment. Only who makes the database gets it from [`Loader::load`].
+    /// [`Feeding::written`] has it, for [`Feeding::finish_with`] of a [`Loader::load_globals`].
+    ///
+    /// # Errors
+    /// The program cannot be run.
+    pub fn own(&self, tool: &RestoreTool) -> Result<Feeding, PgError> {
+        let fail = |source| PgError::Io { what: "cannot keep what pg_restore writes".to_owned(), source };
+        let written = tempfile::tempfile_in(&self.options.spool).map_err(fail)?;
+        let words = ["--format=custom", "--create", NO_SCHEMA, "--file=-"];
+        self.feed(&tool.0, &self.main.database, &words, Some(written))
+    }
+
+    /// What does by hand what [`Loader::own`] does, of a file of a snapshot.
+    #[must_use]
+    pub fn own_by_hand(file: &str) -> String {
+        format!("holdfast dump SNAPSHOT:{file} | pg_restore --create {NO_SCHEMA} --file=- | psql -d postgres")
     }
 
     /// Starts to make the roles and tablespaces that a file describes.
@@ -143,18 +159,27 @@ impl Loader {
         let psql = tools::find("psql", dump_major, &self.options.tools)?;
         let to = parameter("dbname", &self.main.database);
         let words = ["--no-psqlrc", "--quiet", "--set", "VERBOSITY=verbose", "--file", "-", "--dbname", &to];
-        self.feed(&psql, &self.main.database, &words)
+        self.feed(&psql, &self.main.database, &words, None)
     }
 
-    fn feed(&self, tool: &Tool, database: &str, words: &[&str]) -> Result<Feeding, PgError> {
+    fn feed(
+        &self,
+        tool: &Tool,
+        database: &str,
+        words: &[&str],
+        written: Option<File>,
+    ) -> Result<Feeding, PgError> {
         let LoadOptions { server, secrets, spool, cancel, .. } = &self.options;
         let access = Access::new(server, &self.main.connection.host, database, secrets)?;
         let mut command = access.command(tool, server);
         command.args(words);
-        let mut running = access.spawn(tool, command, spool, (Stdio::piped(), Stdio::null()))?;
+        let fail = |source| PgError::Io { what: format!("cannot run {}", tool.path.display()), source };
+        let out = written.as_ref().map(File::try_clone).transpose().map_err(fail)?;
+        let streams = (Stdio::piped(), out.map_or_else(Stdio::null, Stdio::from));
+        let mut running = access.spawn(tool, command, spool, streams)?;
         let inlet = running.child.stdin.take().map(|inlet| File::from(OwnedFd::from(inlet)));
         let inlet = inlet.ok_or_else(|| PgError::protocol("a program that takes nothing"))?;
-        Ok(Feeding { running, inlet: Some(inlet), cancel: cancel.clone() })
+        Ok(Feeding { running, inlet: Some(inlet), written, cancel: cancel.clone() })
     }
 
     /// Drops a database that was made and did not become whole.
@@ -162,7 +187,17 @@ impl Loader {
     /// # Errors
     /// It cannot be dropped.
     pub async fn drop_half(&mut self, database: &str) -> Result<(), PgError> {
-        let text = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(database));
+        let text = format!(
+            "SELECT 1 FROM pg_catalog.pg_database WHERE datistemplate AND datname = {}",
+            literal(database)
+        );
+        let database = identifier(database);
+        if self.main.one("look for a database", &text).await?.is_some() {
+            // A server drops none that is marked.
+            let text = format!("ALTER DATABASE {database} IS_TEMPLATE false");
+            self.main.run("make the database no template", &text).await?;
+        }
+        let text = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
         self.main.run("drop the database that is not whole", &text).await
     }
 }
@@ -176,6 +211,8 @@ pub struct Feeding {
     running: Running,
     /// Kept open until all is known to have come: what ends early must not look like an end.
     inlet: Option<File>,
+    /// Where it writes to.
+    written: Option<File>,
     cancel: Cancel,
 }
 
@@ -207,6 +244,35 @@ impl Feeding {
     pub fn finish(mut self) -> Result<String, PgError> {
         self.inlet = None;
         self.running.wait(&self.cancel).map_err(|failure| refused(&failure))
+    }
+
+    /// Waits for the end of what takes only as much as it needs, and returns what it wrote. It blocks.
+    ///
+    /// # Errors
+    /// It failed; why, in its own words.
+    pub fn written(mut self) -> Result<Vec<u8>, PgError> {
+        self.inlet = None;
+        self.running.wait(&self.cancel).map_err(|failure| refused(&failure))?;
+        let mut bytes = Vec::new();
+        let read = self.written.take().map_or(Ok(0), |mut file| {
+            file.seek(SeekFrom::Start(0))?;
+            file.take(OWN_BYTES_MAX + 1).read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(length) if length as u64 <= OWN_BYTES_MAX => Ok(bytes),
+            Ok(_) => Err(PgError::protocol("more belongs to a database itself than can be")),
+            Err(source) => Err(PgError::Io { what: "cannot read what pg_restore wrote".to_owned(), source }),
+        }
+    }
+
+    /// Feeds it with a text and waits: as [`Feeding::finish_globals`]. It blocks.
+    ///
+    /// # Errors
+    /// It failed as a whole.
+    pub fn finish_with(self, text: &[u8]) -> Result<Vec<String>, PgError> {
+        // One that takes nothing has failed, and says why.
+        let _ = self.inlet.as_ref().map(|mut inlet| inlet.write_all(text));
+        self.finish_globals()
     }
 
     /// It takes nothing any more: why, in its own words. It blocks.

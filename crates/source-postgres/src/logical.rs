@@ -5,7 +5,7 @@
 //! fails makes all fail. On purpose not here: running programs, and what is recorded.
 
 use crate::child::{Access, Failure};
-use crate::databases::{self, About, Cover, Listed, Managed};
+use crate::databases::{self, About, COMMON, Cover, Listed, Managed};
 use crate::dumped::{self, DUMP_MAGIC, Ended, Entry, Job, Written};
 use crate::error::PgError;
 use crate::logical_record::{DUMPS, Dumped, GLOBALS, LogicalRecord, file_of};
@@ -34,6 +34,9 @@ pub const KIND: &str = "postgres-logical";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A table that somebody keeps for himself for so long fails the dump.
 const LOCK_MILLISECONDS: u32 = 600_000;
+
+/// Said of the common template of a service.
+const CLOSED_COMMON: &str = "what is in it is not known, and it is not dumped: the service lets nobody in";
 
 /// From this version on dumps set what older servers do not know (`transaction_timeout`).
 pub(crate) const NEW_SETTING: u32 = 17;
@@ -132,7 +135,10 @@ impl LogicalSource {
         let managed = Managed::recognised(&mut main).await?;
         let mut problems = Problems::default();
         let listed = databases::list(&mut main, major).await?;
-        let queue = chosen(&options.databases, listed, managed, &mut problems)?;
+        let mut queue = chosen(&options.databases, listed, managed, &mut problems)?;
+        if options.databases.is_empty() {
+            weigh_common(&options, &mut main, managed, &mut queue, &mut problems).await?;
+        }
         let mut record = LogicalRecord::new((version.clone(), number), dump.major, about.system.clone());
         // A service keeps them to itself, whatever rights it shows.
         let readable = main.known("SELECT 1 FROM pg_catalog.pg_authid LIMIT 1").await?;
@@ -408,21 +414,29 @@ fn chosen(
     if !stated.is_empty() {
         if let Some(missing) = stated.iter().find(|name| !listed.iter().any(|one| one.name == **name)) {
             let there: Vec<_> =
-                listed.iter().filter(|one| !one.is_template).map(|one| quoted(&one.name)).collect();
+                listed.iter().filter(|one| !one.is_pristine()).map(|one| quoted(&one.name)).collect();
             let what = format!("there is no database {}; there are {}", quoted(missing), there.join(", "));
             return Err(PgError::Refused(what));
         }
         return Ok(listed.into_iter().filter(|one| stated.contains(&one.name)).collect());
     }
     let mut taken = Vec::new();
-    for one in listed.into_iter().filter(|one| !one.is_template) {
+    for one in listed.into_iter().filter(|one| !one.is_pristine()) {
         let path = file_of(&one.name).into_bytes();
         if let Some(managed) = managed.filter(|managed| managed.owns(&one.name)) {
             let what = format!("the database is {}'s own, and nobody else's to dump", managed.name());
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
+        } else if !one.is_alive && one.is_template {
+            let what = format!(
+                "not dumped: the template takes no connections: ALTER DATABASE {} ALLOW_CONNECTIONS true",
+                quoted(&one.name)
+            );
+            problems.problem(Problem { path, kind: ProblemKind::Unreadable, what });
         } else if !one.is_alive {
             let what = "the database takes no connections (datallowconn), and is not dumped".to_owned();
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
+        } else if !one.is_open && one.name == COMMON && managed.is_some() {
+            problems.notice(Notice { path, kind: NoticeKind::LeftOut, what: CLOSED_COMMON.to_owned() });
         } else if !one.is_open {
             let what = format!(
                 "not dumped: the role may not connect to it: GRANT CONNECT ON DATABASE {} TO …",
@@ -434,6 +448,40 @@ fn chosen(
         }
     }
     Ok(taken)
+}
+
+/// Takes the common template out of what is dumped where it is as in a new cluster.
+async fn weigh_common(
+    options: &LogicalOptions,
+    main: &mut Session,
+    managed: Option<Managed>,
+    queue: &mut Vec<Listed>,
+    problems: &mut Problems,
+) -> Result<(), PgError> {
+    if !queue.iter().any(|one| one.name == COMMON) {
+        return Ok(());
+    }
+    let is_changed = match main.beside(&options.server, &options.secrets, COMMON).await {
+        Ok(mut session) => {
+            let is_changed = databases::is_changed(&mut session).await?;
+            session.close().await;
+            is_changed
+        }
+        // A service lets nobody in, and nobody can do anything about it.
+        Err(error)
+            if managed.is_some() && (is_about_database(&error) || matches!(error, PgError::Refused(_))) =>
+        {
+            let (path, what) = (file_of(COMMON).into_bytes(), format!("{CLOSED_COMMON}: {error}"));
+            problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
+            false
+        }
+        // When it is its turn it is told.
+        Err(_) => true,
+    };
+    if !is_changed {
+        queue.retain(|one| one.name != COMMON);
+    }
+    Ok(())
 }
 
 /// The words for a program that dumps a database as it is in a snapshot.
@@ -563,15 +611,20 @@ mod tests {
                 listed("rdsadmin"),
                 listed("shop"),
                 Listed { is_open: false, ..listed("closed") },
-                Listed { is_alive: false, ..listed("template0") },
+                Listed { is_alive: false, ..listed("resting") },
+                Listed { is_template: true, ..listed("golden") },
+                Listed { is_template: true, is_alive: false, ..listed("shut") },
+                Listed { is_template: true, is_alive: false, ..listed("template0") },
                 Listed { is_template: true, ..listed("template1") },
             ]
         };
         let mut problems = Problems::default();
         let taken = chosen(&[], all(), Some(Managed::Amazon), &mut problems).unwrap();
-        assert_eq!((taken.len(), taken[0].name.as_str()), (1, "shop"));
-        assert_eq!((problems.problem_count, problems.notice_count), (1, 2));
+        let names: Vec<_> = taken.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["shop", "golden", "template1"]);
+        assert_eq!((problems.problem_count, problems.notice_count), (2, 2));
         assert!(problems.problems[0].path == b"/databases/closed.dump");
+        assert!(problems.problems[1].path == b"/databases/shut.dump");
         let stated = ["template1".to_owned(), "closed".to_owned()];
         let taken = chosen(&stated, all(), None, &mut Problems::default()).unwrap();
         assert_eq!(taken.len(), 2);

@@ -54,6 +54,12 @@ impl Recovering {
             .map(|recovery| if recovery.standby { "standby.signal" } else { "recovery.signal" })
     }
 
+    /// Whether it goes on following.
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| recovery.standby)
+    }
+
     /// The settings.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {

@@ -269,6 +269,17 @@ impl Lister for Shared {
     }
 }
 
+/// Asks whether an object is listed. It takes no turn: whoever asks has one.
+pub(crate) async fn is_listed(shared: &Shared, key: &str) -> Result<bool, SourceError> {
+    // Whatever else begins so comes after it, in either order.
+    let request = shared.client.list_objects_v2().bucket(&shared.address.bucket).prefix(key).max_keys(10);
+    let page = request.send().await.map_err(|error| {
+        let subject = shared.subject();
+        explained(&subject, Answer::of(error).into_error(&About { operation: "list", subject: &subject }))
+    })?;
+    Ok(page.contents().iter().any(|object| object.key() == Some(key)))
+}
+
 async fn page(shared: &Shared, place: &Place) -> Result<ListObjectsV2Output, SourceError> {
     let (after, token) = match place {
         Place::Start => (None, None),

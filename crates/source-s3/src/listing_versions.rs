@@ -160,6 +160,25 @@ impl Answered {
     }
 }
 
+/// Asks whether a version of an object is listed. It takes no turn: whoever asks has one.
+pub(crate) async fn is_listed(shared: &Shared, key: &str, version: &str) -> Result<bool, SourceError> {
+    let mut marker = Marker::default();
+    loop {
+        let asked = Asked { prefix: key, marker: marker.clone(), below_folders: true };
+        let Answered { rows, more, next, .. } = answer(shared, &asked).await?;
+        let rows = rows.map_err(|what| shared.failed(what))?;
+        let of_it = |row: &&Row| row.key == key;
+        if rows.iter().filter(of_it).any(|row| row.id == version) {
+            return Ok(true);
+        }
+        // Whatever else begins so comes after it, in either order.
+        if !more || next == marker || !rows.iter().all(|row| row.key == key) {
+            return Ok(false);
+        }
+        marker = next;
+    }
+}
+
 /// Asks for a page.
 pub(crate) async fn answer(shared: &Shared, asked: &Asked<'_>) -> Result<Answered, SourceError> {
     let mut attempt = 0;

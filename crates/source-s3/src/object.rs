@@ -4,7 +4,8 @@
 
 use crate::attributes::{COLD, SIZE};
 use crate::beside::complete;
-use crate::listing::{Listed, plain_etag};
+use crate::listing::{self, Listed, plain_etag};
+use crate::listing_versions;
 use crate::source::Shared;
 use crate::told::{Pin, Told, stated};
 use crate::wanted::Wanted;
@@ -16,6 +17,8 @@ use std::io;
 
 /// So often the body of an answer is asked for when it breaks off.
 pub(crate) const BODIES: u32 = 5;
+/// So often an object is asked for that a server lists, and says that there is none.
+const ASKS: u32 = 2;
 /// What stands for a sign that a server could not write into its listing.
 const UNTOLD: char = '\u{fffd}';
 /// What a server calls an object in an archive, when its content is asked for.
@@ -78,7 +81,18 @@ pub(crate) async fn get(
     if let Some((first, last)) = range {
         request = request.range(format!("bytes={first}-{last}"));
     }
-    let object = match request.send().await.map_err(Answer::of) {
+    let mut answered = request.clone().send().await.map_err(Answer::of);
+    let mut asks = 1;
+    while answered.as_ref().err().is_some_and(Answer::is_absent) {
+        let error = absent(shared, key, pin, "read").await;
+        if asks == ASKS || matches!(error, ItemError::Vanished) {
+            return Err(Refused::Item(error));
+        }
+        // It may have been made anew meanwhile.
+        asks += 1;
+        answered = request.clone().send().await.map_err(Answer::of);
+    }
+    let object = match answered {
         Ok(object) => object,
         Err(answer) if answer.is_taken() => return Err(Refused::Changed),
         Err(answer) if answer.is_beyond() => return Err(Refused::Beyond),
@@ -88,7 +102,7 @@ pub(crate) async fn get(
         }
         Err(answer) => {
             let right = pin.is_some_and(|pin| pin.version.is_some()) && answer.is_denied();
-            let error = refused(key, "read", answer);
+            let error = refused("read", answer);
             return Err(Refused::Item(if right { needs(error, "s3:GetObjectVersion") } else { error }));
         }
     };
@@ -122,15 +136,34 @@ pub(crate) async fn complete_read(shared: &Shared, key: &str, told: &mut Told) {
     }
 }
 
-/// What a refusal means for the item.
-fn refused(key: &str, operation: &'static str, answer: Answer) -> ItemError {
-    if answer.is_absent() && !key.contains(UNTOLD) {
-        return ItemError::Vanished;
-    }
-    if answer.is_absent() {
+/// What it means that there is no such object: it is gone, unless the server lists it all the same.
+async fn absent(shared: &Shared, key: &str, pin: Option<&Pin>, operation: &'static str) -> ItemError {
+    if key.contains(UNTOLD) {
         let text = "its key has signs that the server's listing cannot tell; nothing can read it by that";
-        return unreadable("read", io::Error::other(text));
+        return unreadable(operation, io::Error::other(text));
     }
+    let listed = match pin.and_then(|pin| pin.version.as_deref()) {
+        Some(version) => listing_versions::is_listed(shared, key, version).await,
+        None => listing::is_listed(shared, key).await,
+    };
+    match listed {
+        Ok(false) => ItemError::Vanished,
+        Ok(true) => {
+            let text = "the server lists it, and says that there is no such object: it keeps it back, or has lost it";
+            unreadable(operation, io::Error::other(text))
+        }
+        Err(error) => {
+            let text = format!(
+                "the server says that there is no such object, and cannot be asked whether it lists it: {}",
+                error.what
+            );
+            unreadable(operation, io::Error::other(text))
+        }
+    }
+}
+
+/// What a refusal means for the item.
+fn refused(operation: &'static str, answer: Answer) -> ItemError {
     unreadable(operation, answer.into_error(&About { operation, subject: "" }).source)
 }
 
@@ -138,7 +171,11 @@ fn refused(key: &str, operation: &'static str, answer: Answer) -> ItemError {
 async fn head(shared: &Shared, key: &str, pin: Option<&Pin>) -> Result<Told, ItemError> {
     let request = shared.client.head_object().bucket(&shared.address.bucket).key(key);
     let request = request.set_version_id(pin.and_then(|pin| pin.version.clone()));
-    let head = request.send().await.map_err(|error| refused(key, "look at", Answer::of(error)))?;
+    let head = match request.send().await.map_err(Answer::of) {
+        Ok(head) => head,
+        Err(answer) if answer.is_absent() => return Err(absent(shared, key, pin, "look at").await),
+        Err(answer) => return Err(refused("look at", answer)),
+    };
     let size = head.content_length().and_then(|length| u64::try_from(length).ok());
     let silent = || unreadable("look at", io::Error::other("the server does not say how long it is"));
     Ok(Told::of(&stated!(head), size.ok_or_else(silent)?, shared.keep, pin))

@@ -202,6 +202,10 @@ impl TargetBatch for UnfoldedBatch {
         &self.entries
     }
 
+    fn takes(&self, entry: usize) -> bool {
+        self.places[entry].is_none_or(|place| self.inner.takes(place))
+    }
+
     fn wants(&self, entry: usize) -> Want {
         self.places[entry].map_or(Want::Nothing, |place| self.inner.wants(place))
     }

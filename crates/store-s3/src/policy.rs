@@ -51,10 +51,10 @@ pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, princip
         let names = names.iter().map(|&name| name.to_owned()).chain(domains);
         names.map(|name| format!("{bucket}/{prefix}{name}")).collect::<Vec<_>>()
     };
-    let read = if role == PolicyRole::LogReader { &LOGS[..] } else { &["*"] };
+    let read = below(if role == PolicyRole::LogReader { &LOGS } else { &["*"] });
     let mut statements = vec![
-        statement("Look", &["s3:ListBucket"], std::slice::from_ref(&bucket), &listed(&address.prefix)),
-        statement("Read", &["s3:GetObject"], &below(read), &Value::Null),
+        statement("Look", &["s3:ListBucket"], std::slice::from_ref(&bucket), &listed(&bucket, &read)),
+        statement("Read", &["s3:GetObject"], &read, &Value::Null),
     ];
     let mut add = |names: &[&str]| {
         // Whoever adds has to say that nothing may be replaced; parts of an upload cannot say so,
@@ -96,11 +96,12 @@ pub fn policy(address: &Address, role: PolicyRole, member: Option<&str>, princip
     serde_json::to_string_pretty(&policy).expect("strings")
 }
 
-/// Lists below the prefix only.
-fn listed(prefix: &str) -> Value {
-    match prefix {
-        "" => Value::Null,
-        _ => json!({ "StringLike": { "s3:prefix": [format!("{prefix}*")] } }),
+/// Lists what may be read, and nothing else.
+fn listed(bucket: &str, read: &[String]) -> Value {
+    let names = read.iter().map(|name| name[bucket.len() + 1..].to_owned()).collect::<Vec<_>>();
+    match &*names {
+        [all] if all == "*" => Value::Null,
+        _ => json!({ "StringLike": { "s3:prefix": names } }),
     }
 }
 
@@ -171,6 +172,10 @@ mod tests {
             "{read}"
         );
         assert!(!read.contains("packs") && !read.contains("web1/*\""), "{read}");
+        let listed = &statements[0]["Condition"]["StringLike"]["s3:prefix"];
+        let listed: Vec<_> = listed.as_array().expect("prefixes").iter().filter_map(Value::as_str).collect();
+        assert_eq!(listed.len(), 2 * LOGS.len());
+        assert!(listed.contains(&"web1/wal/*") && !listed.contains(&"web1/*"), "{listed:?}");
     }
 
     #[test]

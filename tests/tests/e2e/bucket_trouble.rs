@@ -1,7 +1,7 @@
 //! A repository in a bucket behind a proxy that does what bad networks and busy servers do; servers
-//! that hang; rights that are the least.
+//! that hang.
 //!
-//! On purpose not here: a healthy server, which `bucket` has.
+//! On purpose not here: a healthy server, which `bucket` has, and rights (`bucket_rights`).
 
 use super::compare::same;
 use super::tree::{Dice, noise, ordinary, put};
@@ -112,45 +112,6 @@ fn what_a_broken_off_upload_left_is_freed() {
     let pruned = world.run(&[&"prune", &"--json", &"--abort-after", &"0"]).ends(0).summary();
     assert_eq!(count(&pruned, "unfinished_uploads"), 0, "{pruned}");
     assert_eq!(weed.uploads(), ["of somebody else"]);
-}
-
-#[test]
-fn a_writer_needs_no_right_to_delete_or_replace() {
-    let weed = Weed::start();
-    let mut world = repository(&weed);
-    let tree = world.path("tree");
-    ordinary(&tree, 100, 1);
-    put(tree.join("large"), noise(2, 40 << 20));
-    // What the printed policy allows, enforced here: the server of the tests knows no conditions.
-    let proxy = Proxy::start(&weed.endpoint(), |request| {
-        let (method, rest) = request.split_once(' ').unwrap_or_default();
-        let path = rest.split([' ', '?']).next().unwrap_or_default();
-        let below =
-            |words: &[&str]| words.iter().any(|word| path.starts_with(&format!("/{BUCKET}/x/{word}/")));
-        let adds = below(&["packs", "sessions", "index/delta"]);
-        let aborts = method == "DELETE" && rest.contains("uploadId=") && below(&["packs"]);
-        match method {
-            "GET" | "HEAD" => Fate::Pass,
-            "PUT" | "POST" if adds => Fate::Pass,
-            _ if aborts => Fate::Pass,
-            _ => Fate::Refuse(403, "AccessDenied"),
-        }
-    });
-    let direct = std::mem::replace(&mut world.repo, through(&proxy));
-    world.backup(&tree);
-    put(tree.join("large"), noise(3, 20 << 20));
-    world.backup(&tree);
-    world.run(&[&"tag", &"latest", &"--add", &"kept"]).ends(0);
-    world.check();
-    assert_eq!(proxy.disturbed(), 0, "something was asked for that a writer may not");
-    same(&tree, &world.restore(&tree, "out"));
-    world.run(&[&"forget", &"--keep-last", &"1"]).ends(1);
-    let policy = world.run(&[&"preflight", &"--print-policy", &"writer"]).ends(0);
-    let policy: serde_json::Value = serde_json::from_str(&policy.out).unwrap();
-    let text = policy.to_string();
-    assert!(text.contains("s3:if-none-match") && !text.contains("Delete"), "{text}");
-    world.repo = direct;
-    world.check();
 }
 
 #[test]

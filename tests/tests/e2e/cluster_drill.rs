@@ -418,6 +418,39 @@ fn a_log_is_followed_to_its_point_and_writes_nothing_of_productions() {
     }
 }
 
+/// A server takes a damaged record for the end of the log, and opens there: no error says so.
+#[test]
+fn a_replay_that_ends_in_the_middle_of_the_log_is_found() {
+    let (world, version) = (world(), Version::V18);
+    let archive = world.path("wal");
+    fs::create_dir(&archive).unwrap();
+    world.give_to_nobody(&[&archive]);
+    let command = format!("archive_mode = on\narchive_command = 'cp %p {}/%f'", archive.display());
+    let mut cluster = Cluster::new(version, &format!("wal_keep_size = 64MB\n{command}"));
+    cluster.sql("create table numbered (id int)");
+    world.run(&[&"backup", &cluster.url()]).ends(0);
+    archived(&cluster, &archive);
+    cluster.sql("insert into numbered select generate_series(1, 20000)");
+    let middle = archive.join(cluster.sql("select pg_walfile_name(pg_current_wal_lsn())"));
+    archived(&cluster, &archive);
+    cluster.sql("insert into numbered values (0)");
+    archived(&cluster, &archive);
+    let folder = restore_alone(&world, "data");
+    recover(&folder, "");
+    let short = copy(&folder, "short");
+    rest(&mut cluster);
+    let fetch = Folder { path: archive, tells_gaps: true };
+    let mut whole = drill(version, &folder);
+    whole.fetch = Some(&fetch);
+    passes(&run(&whole), Level::Full);
+    let mut bytes = fs::read(&middle).unwrap();
+    bytes[8192 + 200] ^= 1;
+    fs::write(&middle, bytes).unwrap();
+    let mut spoilt = drill(version, &short);
+    spoilt.fetch = Some(&fetch);
+    finds(&run(&spoilt), Cause::Backup, &["the log goes on to", "opens as if it were the end"]);
+}
+
 /// Drills until it is killed, if somebody says where; else there is nothing to do.
 #[test]
 fn a_drill_that_somebody_kills() {

@@ -177,3 +177,86 @@ fn dumps_are_files_too() {
         world.run(words).ends(2).says(&[said]);
     }
 }
+
+#[test]
+fn templates_are_databases_too() {
+    for version in VERSIONS {
+        let (world, programs) = (world(), version.programs());
+        let cluster = Cluster::new(version, "");
+        cluster.sql("create role app");
+        cluster.sql("create database golden");
+        sql(
+            &cluster,
+            "golden",
+            "create table seed as select generate_series(1, 70) id; alter table seed owner to app",
+        );
+        cluster.sql("alter database golden is_template true");
+        let url = cluster.url();
+        let backup = |code| run_with(&world, programs, &[&"backup", &url, &"--logical"]).ends(code);
+        backup(0);
+        let listed = || world.run(&[&"ls", &"latest"]).ends(0).out;
+        // The common template is as in a new cluster, and nothing of anybody is in it.
+        assert!(listed().contains("golden.dump") && !listed().contains("template"), "{}", listed());
+        sql(&cluster, "template1", "create table everywhere (id int)");
+        backup(0);
+        assert!(listed().contains("template1.dump") && !listed().contains("template0"), "{}", listed());
+        // What cannot be dumped is not passed over.
+        cluster.sql("alter database golden allow_connections false");
+        backup(3).says(&["golden.dump", "ALLOW_CONNECTIONS"]);
+
+        let other = Cluster::new(version, "");
+        let to = other.url();
+        let restore: [Word<'_>; 4] = [&"restore", &"latest", &"--target", &to];
+        // By half there is none, though it is marked by then.
+        run_with(&world, programs, &restore).ends(1).says(&["app", "nothing is left of it on the server"]);
+        assert_eq!(other.sql("select count(*) from pg_database where datname = 'golden'"), "0");
+        run_with(&world, programs, &with(&restore, &[&"--globals"])).ends(0);
+        assert_eq!(other.sql("select datistemplate from pg_database where datname = 'golden'"), "t");
+        other.sql("create database child template golden");
+        assert_eq!(sql(&other, "child", "select count(*) from seed"), "70");
+        assert_eq!(sql(&other, "template1", "select count(*) from everywhere"), "0");
+    }
+}
+
+/// What a database is, beside what is in it.
+fn own(cluster: &Cluster) -> String {
+    cluster.sql(
+        "select pg_get_userbyid(d.datdba), d.datacl, d.datconnlimit, shobj_description(d.oid, 'pg_database'), \
+         (select string_agg(coalesce(r.rolname, '-') || s.setconfig::text, ';' order by r.rolname) from \
+         pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = d.oid) \
+         from pg_database d where d.datname = 'Shop'",
+    )
+}
+
+#[test]
+fn what_belongs_to_a_database_itself_comes_back_into_one_that_is_there() {
+    for version in VERSIONS {
+        let (world, programs) = (world(), version.programs());
+        let cluster = Cluster::new(version, "");
+        cluster.sql("create role app; create role keeper");
+        cluster.sql("create database \"Shop\"");
+        cluster.sql(
+            "alter database \"Shop\" owner to keeper; alter database \"Shop\" set work_mem = '7MB'; \
+             alter role app in database \"Shop\" set search_path = 'a b', c; \
+             revoke connect on database \"Shop\" from public; grant connect on database \"Shop\" to app; \
+             comment on database \"Shop\" is 'it''s ours'; alter database \"Shop\" connection limit 7",
+        );
+        sql(&cluster, "Shop", "create table orders as select generate_series(1, 1000000) id");
+        run_with(&world, programs, &[&"backup", &cluster.url(), &"--logical"]).ends(0);
+        let other = Cluster::new(version, "");
+        other.sql("create database \"Shop\"");
+        let to = other.url();
+        let restore: [Word<'_>; 6] = [&"restore", &"latest", &"--target", &to, &"--database", &"Shop"];
+        // Without the roles the rows are there, and what is missing is told.
+        let ran = run_with(&world, programs, &restore).ends(3);
+        ran.says(&["about databases themselves", "keeper", "pg_restore --create"]);
+        assert_eq!(sql(&other, "Shop", "select count(*) from orders"), "1000000");
+        assert_ne!(own(&other), own(&cluster));
+        run_with(&world, programs, &with(&restore, &[&"--globals", &"--overwrite", &"always"])).ends(0);
+        assert_eq!(own(&other), own(&cluster));
+        other.sql("drop database \"Shop\"");
+        other.sql("create database \"Shop\"");
+        run_with(&world, programs, &restore).ends(0);
+        assert_eq!(own(&other), own(&cluster));
+    }
+}

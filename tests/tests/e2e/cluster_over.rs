@@ -4,7 +4,7 @@
 //! On purpose not here: restoring files over files, which is in `in_place.rs`.
 
 use super::cluster::{fill, start, world};
-use super::world::{Ran, Word, World, count, objects};
+use super::world::{NOBODY, Ran, Word, World, count, is_root, objects};
 use holdfast_tests::postgres::{Cluster, VERSIONS, Version};
 use std::fs;
 use std::path::Path;
@@ -85,4 +85,30 @@ fn what_is_no_place_for_a_cluster_is_left_alone_and_a_half_one_goes_on() {
     fs::remove_dir_all(cluster.data.join("base/1")).unwrap();
     words(&cluster.data).ends(0);
     assert_eq!(start(Version::V15, &cluster.data.clone()).sql("select 1"), "1");
+}
+
+/// A file that one error keeps from being written is enough: a server would start with a shorter table.
+#[test]
+fn a_cluster_that_lacks_one_file_does_not_start() {
+    if !is_root() {
+        return;
+    }
+    let world = world();
+    let mut cluster = Cluster::new(Version::V18, "");
+    world.run(&[&"backup", &cluster.url()]).ends(0);
+    cluster.stop();
+    world.give_to_nobody(&[&world.repo, &world.cache]);
+    let (folder, control) = (cluster.data.join("base/1"), cluster.data.join("global/pg_control"));
+    fs::remove_file(folder.join("1247")).unwrap();
+    let own = |user| std::os::unix::fs::chown(&folder, Some(user), Some(user)).unwrap();
+    let words: [Word<'_>; 7] =
+        [&"restore", &"latest", &"--target", &cluster.data, &"--overwrite", &"always", &"--delete"];
+    own(0);
+    let ran = world.run_as(&mut world.as_nobody(), &words).ends(1);
+    ran.says(&["base/1/1247", "by half", "global/pg_control"]);
+    assert!(!control.exists() && !folder.join("1247").exists());
+    own(NOBODY);
+    world.run_as(&mut world.as_nobody(), &words).ends(0);
+    assert!(control.exists());
+    assert_eq!(start(Version::V18, &cluster.data.clone()).sql("select 1"), "1");
 }

@@ -291,6 +291,43 @@ fn refuses_what_is_behind_a_gap(all: &Archived) {
     fs::rename(&aside, &object).unwrap();
 }
 
+/// A server takes a damaged record for the end of the log. One that was to go to the end of it must not
+/// open there.
+#[test]
+fn a_server_does_not_open_where_the_log_is_damaged() {
+    let mut all = Archived::new(Version::V18);
+    all.commit(1..=2);
+    all.backup();
+    archive(&all.cluster);
+    let push = all.cluster.sql("show archive_command");
+    let pushes = |command: &str| {
+        all.cluster.sql(&format!("alter system set archive_command = '{command}'"));
+        all.cluster.sql("select pg_reload_conf()");
+    };
+    pushes("/bin/false");
+    all.cluster.sql("insert into numbered select generate_series(1000, 20000)");
+    let middle = all.cluster.sql("select pg_walfile_name(pg_switch_wal())");
+    all.cluster.sql("insert into numbered values (3)");
+    let path = all.cluster.data.join("pg_wal").join(&middle);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8192 + 200] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(all.cluster.sql("select last_archived_wal from pg_stat_archiver") < middle);
+    pushes(&push);
+    archive(&all.cluster);
+    let target = all.world.path("short");
+    all.run(&[&"restore", &"latest", &"--target", &target]).ends(0).says(&["is not replayed"]);
+    let mut short = Cluster::place(Version::V18, Some(target));
+    short.spawn();
+    let begun = Instant::now();
+    while !short.log().contains("recovery ended before configured recovery target was reached") {
+        let open = short.try_sql("postgres", "select pg_is_in_recovery()");
+        assert!(!open.stdout.starts_with(b"f"), "it opened: {}", short.log());
+        assert!(begun.elapsed() < PATIENCE, "{}", short.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_promoted_copy_goes_on_beside_the_old_timeline() {
     let mut all = Archived::new(Version::V15);

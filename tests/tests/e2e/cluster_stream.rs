@@ -172,6 +172,16 @@ fn a_log_has_no_gap_whoever_is_killed() {
             format!("{rounds}|{}", rounds - 1)
         );
         world.check();
+        // What lies there in pieces alone is no segment where later log is there.
+        let (objects, all) = (world.objects(), whole(&world, 1));
+        let pieces = |name: &&String| {
+            objects.iter().any(|object| object.starts_with("wal/") && object.contains(&format!("/{name}.")))
+        };
+        let torn = all[..all.len() - 1].iter().find(pieces).unwrap();
+        world.run(&[&"wal", &"status"]).ends(0);
+        let object = objects.iter().find(|object| object.ends_with(torn.as_str())).unwrap();
+        fs::remove_file(world.repo.join(object)).unwrap();
+        world.run(&[&"wal", &"status"]).ends(3).says(&["pieces are missing of", torn]);
     }
 }
 

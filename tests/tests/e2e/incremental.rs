@@ -9,11 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Waits until a change made now would have another time than all that lies there: what changed
-/// in the last two seconds is rightly read again.
+/// Waits until all that lies there is old enough: what changed in the last minute is rightly read again.
 fn let_it_settle() {
     let begun = SystemTime::now();
-    while begun.elapsed().is_ok_and(|passed| passed < Duration::from_millis(2100)) {
+    while begun.elapsed().is_ok_and(|passed| passed < Duration::from_millis(60_200)) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }

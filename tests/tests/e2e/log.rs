@@ -16,6 +16,7 @@ use holdfast_store::LocalStore;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Length of the segments here.
 const LENGTH: usize = 1 << 20;
@@ -118,6 +119,31 @@ fn put(world: &World, name: &WalName, content: &[u8]) {
         let repository = Repository::open(&ctx, store, &secret).await.unwrap();
         WalArchive::new(&ctx, &repository).put(name, content.to_vec()).await.unwrap();
     });
+}
+
+#[test]
+fn an_archive_that_is_behind_is_as_old_as_what_it_has() {
+    let world = World::new();
+    let data = cluster(&world, "data", SYSTEM);
+    let hours_ago = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3600);
+    for place in 1..=50 {
+        let path = segment(&data, 1, place, SYSTEM);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(hours_ago(53 - place)).unwrap();
+        fs::write(data.join("pg_wal/archive_status").join(format!("{}.ready", name(1, place))), "").unwrap();
+    }
+    for place in 1..=3 {
+        push(&world, &data, &name(1, place)).ends(0);
+    }
+    let lines = run_in(&world, &data, &[&"wal", &"status", &"--json"]).ends(0).lines();
+    let timeline = lines.iter().find(|line| line["message_type"] == "wal_timeline").unwrap();
+    let newest: jiff::Timestamp = timeline["newest"].as_str().unwrap().parse().unwrap();
+    let stored = timeline["segments"].as_u64().unwrap();
+    // What waits beside is taken along, some at a time.
+    assert!((3..=40).contains(&stored), "{timeline}");
+    let age = jiff::Timestamp::now().duration_since(newest).as_hours();
+    let wanted = i64::try_from(53 - stored).unwrap();
+    assert!((wanted..=wanted + 1).contains(&age), "{age} h of {stored} segments: {timeline}");
 }
 
 #[test]

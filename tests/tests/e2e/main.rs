@@ -18,6 +18,7 @@ mod bucket_drill;
 mod bucket_hangs;
 mod bucket_network;
 mod bucket_promises;
+mod bucket_rights;
 mod bucket_roles;
 mod bucket_round;
 mod bucket_source;

@@ -230,25 +230,33 @@ fn of_members() -> (World, PathBuf) {
     (world, thief)
 }
 
+/// One repository for all of it: it takes long to make.
 #[test]
-fn what_removed_members_left_counts_as_the_page_says() {
+fn a_repository_whose_members_came_and_went_is_as_the_page_says() {
     let (world, thief) = of_members();
+    each_role_checks_what_its_key_sees(&world);
+    a_stolen_writer_changes_nothing_and_is_told_of(&world);
+    what_removed_members_left_counts(&world);
+    nobody_opens_a_domain_that_was_shredded(&world);
+    nothing_late_counts(&world, &thief);
+}
+
+fn what_removed_members_left_counts(world: &World) {
     let own = world.path("own");
     let latest = world.backup(&own)["snapshot_id"].as_str().unwrap().to_owned();
     let said = printed(&mut run("check", &[&world.repo], PASSWORD));
     assert!(said.ends_with(": as FORMAT.md says\n") && !said.contains("note:"), "{said}");
-    let shown = assert_same_snapshots(&world);
+    let shown = assert_same_snapshots(world);
     let all = printed(&mut run("list", &[&world.repo], PASSWORD));
-    assert_eq!(files_listed(&all, &shown), files_of(&world, &shown));
+    assert_eq!(files_listed(&all, &shown), files_of(world, &shown));
     let domain = world.repo.join("domains/tenant");
     let said = printed(&mut run("check", &[&domain], PASSWORD));
     assert!(said.ends_with(" 1 snapshots: as FORMAT.md says\n") && !said.contains("note:"), "{said}");
     let target = world.path("restored");
-    let _ = printed(&mut run_with(&world, "reader", "restore", &[&world.repo, &latest, &target]));
+    let _ = printed(&mut run_with(world, "reader", "restore", &[&world.repo, &latest, &target]));
     same(&own, &target.join(own.strip_prefix("/").unwrap()));
     let evidence = printed(&mut run("evidence", &[&world.repo], PASSWORD));
     assert!(evidence.contains(" access ") && evidence.contains("an audit"), "{evidence}");
-    nothing_late_counts(&world, &thief);
 }
 
 /// What the removed writer and maintainer sign later, where they can put it.
@@ -281,38 +289,32 @@ fn nothing_late_counts(world: &World, thief: &Path) {
     }
 }
 
-#[test]
-fn each_role_checks_what_its_key_sees() {
-    let (world, _) = of_members();
+fn each_role_checks_what_its_key_sees(world: &World) {
     for name in ["stays", "logs"] {
-        let said = printed(&mut run_with(&world, name, "check", &[&world.repo]));
+        let said = printed(&mut run_with(world, name, "check", &[&world.repo]));
         assert!(said.contains("opens no contents") && said.ends_with(": as FORMAT.md says\n"), "{said}");
     }
-    let said = printed(&mut run_with(&world, "reader", "check", &[&world.repo]));
+    let said = printed(&mut run_with(world, "reader", "check", &[&world.repo]));
     assert!(!said.contains("opens no contents") && said.ends_with(": as FORMAT.md says\n"), "{said}");
     let logs = world.objects().into_iter().filter(|name| name.starts_with("wal/")).collect::<Vec<_>>();
     assert_eq!(logs.len(), 2, "{logs:?}");
     for (log, place) in logs.iter().zip([3, 4]) {
-        let said = run_with(&world, "logs", "log", &[&world.repo, log]).output().unwrap();
+        let said = run_with(world, "logs", "log", &[&world.repo, log]).output().unwrap();
         assert_eq!(said.stdout, fs::read(segment(&world.path("data"), 1, place, 7)).unwrap(), "{log}");
     }
-    let said = run_with(&world, "logs", "snapshots", &[&world.repo]).output().unwrap();
+    let said = run_with(world, "logs", "snapshots", &[&world.repo]).output().unwrap();
     assert!(String::from_utf8_lossy(&said.stderr).contains("sees nothing else"), "{said:?}");
-    let said = run_with(&world, "writer", "check", &[&world.repo]).output().unwrap();
+    let said = run_with(world, "writer", "check", &[&world.repo]).output().unwrap();
     assert!(String::from_utf8_lossy(&said.stderr).contains("no key slot opens"), "{said:?}");
 }
 
-#[test]
-fn a_stolen_writer_changes_nothing_and_is_told_of() {
-    let (world, _) = of_members();
+fn a_stolen_writer_changes_nothing_and_is_told_of(world: &World) {
     let key = world.path("stays.key");
     let said = printed(reader("lies.py", PASSWORD).arg(&world.repo).arg(key));
     assert_eq!(said, "7 lies of a writer: all told\n");
 }
 
-#[test]
-fn nobody_opens_a_domain_that_was_shredded() {
-    let (world, _) = of_members();
+fn nobody_opens_a_domain_that_was_shredded(world: &World) {
     let (domain, kept) = (world.repo.join("domains/tenant"), world.path("kept"));
     copy(&domain, &kept);
     let words: [Word<'_>; 6] = [&"shred", &"tenant", &"--confirm", &"tenant", &"--reason", &"over"];

@@ -124,7 +124,7 @@ pub(crate) struct LeaveOut {
     /// Leave out files larger than SIZE: 500M, 1.5GiB
     #[arg(long, value_name = "SIZE", value_parser = crate::ink::parse_size)]
     pub(crate) exclude_larger_than: Option<u64>,
-    /// Do not go into other file systems
+    /// Do not go into other file systems, but for paths on them that are stated, too
     #[arg(short = 'x', long)]
     pub(crate) one_file_system: bool,
 }

@@ -370,7 +370,7 @@ pub(crate) struct CheckArgs {
     /// Read and verify all contents
     #[arg(long, conflicts_with = "read_data_subset")]
     pub(crate) read_data: bool,
-    /// Read and verify a part of the contents: 5%, 1/7 or 500M
+    /// Read and verify a part of the contents: 5%, 1/7 or 500M (always one pack)
     #[arg(long, value_name = "PART")]
     pub(crate) read_data_subset: Option<String>,
 }

@@ -14,6 +14,8 @@ use std::pin::Pin;
 
 /// How `restore` begins to say that the server, or one of its programs, did not take something.
 const REFUSED: [&str; 3] = ["cannot restore the database", "cannot restore to", "cannot run /globals.sql"];
+/// Files of a snapshot that dumps of databases are.
+const DATABASES: &str = "/databases/";
 
 /// Restores them into a server.
 pub(super) struct Restoring<'a> {
@@ -56,16 +58,14 @@ impl LoadDumps for Restoring<'_> {
 fn ended(answer: &Answer) -> Loaded {
     let warned = |line: &serde_json::Value| {
         let said = line["message"].as_str().filter(|_| line["message_type"] == "warning")?;
-        Some(said.strip_prefix(GLOBALS)?.strip_prefix(": ")?.to_owned())
+        let of_ours = said.starts_with(GLOBALS) || said.starts_with(DATABASES);
+        of_ours.then(|| said.to_owned())
     };
     let (said, next) = answer.failure();
     let silent = !answer.problems.iter().any(|line| line["message_type"] == "exit_error");
     match answer.code {
         0 => Loaded::There(Vec::new()),
-        3 => {
-            let failed = answer.problems.iter().filter_map(warned);
-            Loaded::There(failed.map(|said| format!("{GLOBALS}: {said}")).collect())
-        }
+        3 => Loaded::There(answer.problems.iter().filter_map(warned).collect()),
         2 | 130 => Loaded::Failed(Cause::Environment, said, next),
         _ if silent => Loaded::Failed(Cause::Environment, said, next),
         _ if REFUSED.iter().any(|how| said.starts_with(how)) => Loaded::Refused(said),
@@ -82,6 +82,7 @@ mod tests {
         let problems = vec![
             json!({ "message_type": "warning", "message": "/globals.sql: 42704: role \"x\" does not exist" }),
             json!({ "message_type": "warning", "message": "something else" }),
+            json!({ "message_type": "warning", "message": "/databases/template1.dump: 42501: denied" }),
             json!({ "message_type": "exit_error", "code": code, "message": message }),
         ];
         Answer { code, problems, ..Answer::default() }
@@ -90,7 +91,10 @@ mod tests {
     #[test]
     fn what_a_server_refuses_is_told_from_what_never_came_to_it() {
         assert_eq!(ended(&Answer::default()), Loaded::There(Vec::new()));
-        let failed = Loaded::There(vec!["/globals.sql: 42704: role \"x\" does not exist".into()]);
+        let failed = Loaded::There(vec![
+            "/globals.sql: 42704: role \"x\" does not exist".into(),
+            "/databases/template1.dump: 42501: denied".into(),
+        ]);
         assert_eq!(ended(&answer(3, "restored, and 1 statement failed")), failed);
         let refused = "cannot restore the database shop: pg_restore failed";
         assert_eq!(ended(&answer(1, refused)), Loaded::Refused(refused.into()));

@@ -3,7 +3,7 @@
 //! On purpose not here: what `prune` says of logs, which is in its summary.
 
 use super::moment::rfc3339;
-use crate::engine::wal::{Coverage, Gap, Timeline, WalListed};
+use crate::engine::wal::{Coverage, Gap, SegmentName, Timeline, WalListed};
 use holdfast_core::entry::Time;
 use serde::Serialize;
 
@@ -108,7 +108,7 @@ pub(crate) struct WalTimelineLine {
 }
 
 impl WalTimelineLine {
-    pub(crate) fn new(coverage: &Coverage, gaps: &[Gap], newest: Option<Time>) -> Self {
+    pub(crate) fn new(coverage: &Coverage, gaps: &[Gap], torn: &[SegmentName], newest: Option<Time>) -> Self {
         let ends = coverage.ends();
         Self {
             message_type: "wal_timeline",
@@ -117,7 +117,7 @@ impl WalTimelineLine {
             last: ends.map(|(_, last)| last.to_string()),
             segments: coverage.segments.len() as u64,
             in_pieces: coverage.in_pieces(),
-            torn: coverage.torn.iter().map(ToString::to_string).collect(),
+            torn: torn.iter().map(ToString::to_string).collect(),
             stored_bytes: coverage.stored_bytes,
             newest: newest.map(rfc3339),
             gaps: gaps.iter().map(GapLine::from).collect(),

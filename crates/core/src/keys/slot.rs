@@ -361,6 +361,39 @@ mod tests {
         assert_eq!(long(LABEL_BYTES_MAX + 1), Err(FormatError::TooLong("a label")));
     }
 
+    /// Whoever changes what a slot says of its cost makes it a slot that the right password does not open, so that
+    /// nobody can be made to try one, or to prove that he knows it, for less than its owner wanted.
+    #[test]
+    fn a_slot_whose_cost_was_changed_opens_for_nobody() {
+        let owner = founding().owner;
+        let cost = KdfCost { memory_kib: 64, passes: 2, lanes: 2 };
+        let (head, right) = (header(owner.member, 0), Credential::Password(b"right"));
+        let slot = KeySlot::wrap(&owner, terms(SlotKdf::Password(cost)), right, &head).unwrap();
+        assert!(slot.unwrap(&head, right).is_ok());
+        let changed = [
+            KdfCost { memory_kib: 16, ..cost },
+            KdfCost { memory_kib: 63, ..cost },
+            KdfCost { memory_kib: 128, ..cost },
+            KdfCost { passes: 1, ..cost },
+            KdfCost { passes: 3, ..cost },
+            KdfCost { lanes: 1, ..cost },
+            KdfCost { memory_kib: 16, passes: 1, lanes: 1 },
+        ];
+        for kdf in changed.map(SlotKdf::Password).into_iter().chain([SlotKdf::KeyFile]) {
+            let forged = KeySlot { kdf, ..slot.clone() };
+            let bytes = forged.encode(&head);
+            let forged = KeySlot::decode(Object::parse(&bytes).unwrap().body).unwrap();
+            for credential in [right, Credential::KeyFile(b"right")] {
+                assert!(forged.unwrap(&head, credential).is_err(), "{:?}", forged.kdf);
+            }
+        }
+        for kdf in [KdfCost { memory_kib: u32::MAX, ..cost }, KdfCost { passes: 0, ..cost }] {
+            let bytes = KeySlot { kdf: SlotKdf::Password(kdf), ..slot.clone() }.encode(&head);
+            let forged = KeySlot::decode(Object::parse(&bytes).unwrap().body);
+            assert!(forged.is_err() || forged.unwrap().unwrap(&head, right).is_err(), "{kdf:?}");
+        }
+    }
+
     #[test]
     fn a_slot_opens_with_its_own_password_and_under_its_own_header_only() {
         let owner = founding().owner;

@@ -51,9 +51,6 @@ const UNDERWAY_ITEMS_MAX: usize = 4096;
 const DRAFTS_MAX: usize = 16_384;
 /// Small contents of this run that are remembered.
 const REMEMBERED_MAX: usize = 1 << 18;
-/// An item changed later than this before it was read may change again unnoticed, in seconds.
-pub(super) const UNSETTLED_SECONDS: i64 = 2;
-
 /// What became of one item of an examining job.
 struct ExaminedItem {
     answer: Answer,
@@ -489,6 +486,9 @@ impl Driver {
     }
 
     fn unread(&mut self, pending: &Pending, error: &ItemError) {
+        if pending.stat().kind == Kind::Directory {
+            return self.keep_as_listed(pending, error);
+        }
         let key = pending.key().to_vec();
         if pending.stat().kind == Kind::File {
             match error {
@@ -514,7 +514,6 @@ impl Driver {
                 };
                 *counter = counter.saturating_sub(1);
             }
-            Kind::Directory => self.counts.directories = self.counts.directories.saturating_sub(1),
             _ => self.counts.others = self.counts.others.saturating_sub(1),
         }
     }
@@ -530,7 +529,7 @@ impl Driver {
         if let Some(lack) = found.details.lack.take() {
             return self.settle_lacking(pending, &found.stat, found.details, lack);
         }
-        let file = found.stat.kind == Kind::File;
+        let (file, is_whole) = (found.stat.kind == Kind::File, found.details.unreadable.is_empty());
         self.counts.bytes_read += content.len() as u64;
         let mut entry = self.entry(pending, &found.stat, found.details);
         entry.size = content.len() as u64;
@@ -552,6 +551,8 @@ impl Driver {
             }
         }
         let stamp = self.status(pending, &mut entry, &found.stat, found.status, began);
+        // What could not be read of its details is asked for again next time.
+        let stamp = stamp.filter(|_| is_whole);
         self.keep(linked(pending.stat()), Draft { entry, stamp, closure: Vec::new(), bundled });
     }
 

@@ -47,12 +47,21 @@ pub(super) fn read_large(
     let mut scratch = packer.scratch();
     let mut bytes_read = 0;
     for attempt in 1.. {
-        let mut stream = reader.open(item)?;
-        let mut file = match blocks {
-            Some(file) => read_blocks(&mut *stream, packer, workers, &mut scratch, progress, file)?,
-            None => read_once(&mut *stream, packer, workers, &mut scratch, progress)?,
+        let read = reader.open(item).and_then(|mut stream| match blocks {
+            Some(file) => read_blocks(&mut *stream, packer, workers, &mut scratch, progress, file),
+            None => read_once(&mut *stream, packer, workers, &mut scratch, progress),
+        });
+        let mut file = match read {
+            Err(error) if error.is_stale() && attempt < ATTEMPTS => continue,
+            read => read?,
         };
         bytes_read += file.bytes_read;
+        if file.status == ReadStatus::Grown && !packer.stopped() {
+            bytes_read += file.bytes_read;
+            if !has_front(reader, item, file.size, file.digest).unwrap_or(false) {
+                file.status = ReadStatus::Torn;
+            }
+        }
         if file.status != ReadStatus::Torn || attempt == ATTEMPTS || packer.stopped() {
             file.bytes_read = bytes_read;
             packer.give_back(scratch);
@@ -60,6 +69,29 @@ pub(super) fn read_large(
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Whether the first bytes of a file are still those of this digest. One that was written over as well
+/// is no longer than one that only grew.
+fn has_front(reader: &dyn ItemReader, item: usize, size: u64, digest: Digest) -> Result<bool, ItemError> {
+    let mut stream = reader.open(item)?;
+    let (mut hasher, mut left) = (ContentHasher::default(), size);
+    let mut buffer = vec![0; READ_BYTES];
+    while left > 0 {
+        match stream.read(&mut buffer)? {
+            Piece::Data(length) => {
+                let part = left.min(length as u64);
+                hasher.data(&buffer[..part as usize]);
+                left -= part;
+            }
+            Piece::Hole(length) => {
+                hasher.hole(length.min(left));
+                left -= length.min(left);
+            }
+            Piece::End => return Ok(false),
+        }
+    }
+    Ok(hasher.finish() == digest)
 }
 
 fn read_once(

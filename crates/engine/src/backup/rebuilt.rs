@@ -2,7 +2,6 @@
 //!
 //! On purpose not here: when a parent may be believed.
 
-use super::driver::UNSETTLED_SECONDS;
 use super::{BackupOptions, Known, Past};
 use crate::cache::{Cache, CacheWriter, Record, path_of};
 use crate::ctx::Ctx;
@@ -11,6 +10,7 @@ use crate::event::Event;
 use crate::reader::Reader;
 use crate::rights::Right;
 use crate::snapshots::Snapshot;
+use crate::source::UNSETTLED_SECONDS;
 use crate::tree::{Step, TreeWalk};
 use holdfast_core::entry::{Content, Entry};
 use std::sync::Arc;

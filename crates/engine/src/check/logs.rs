@@ -123,13 +123,14 @@ fn tell_gaps(view: &View, listed: &[WalListed], lengths: &BTreeMap<u64, u64>, re
         let timeline = coverage.timeline;
         let name = format!("{:016x}/{timeline}", timeline.system);
         let subject = format!("wal/{name}");
-        for torn in &coverage.torn {
-            report.notice(&subject, format!("of segment {torn} a piece is missing"));
-        }
-        let length = lengths.get(&timeline.system).copied().filter(|length| is_segment_length(*length));
-        let Some(length) = length else { continue };
         let floor = view.root.wal.iter().find(|row| row.timeline == name);
         let floor = floor.and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |floor| floor.place);
+        let length = lengths.get(&timeline.system).copied().filter(|length| is_segment_length(*length));
+        let torn = length.map_or_else(|| coverage.torn.clone(), |length| coverage.in_part(floor, length));
+        for torn in torn {
+            report.notice(&subject, format!("of segment {torn} a piece is missing"));
+        }
+        let Some(length) = length else { continue };
         for gap in coverage.gaps(floor, length) {
             let what = format!("a gap: {} missing between {} and {}", gap.missing, gap.after, gap.before);
             report.notice(&subject, what);

@@ -43,6 +43,7 @@ pub(crate) use packs::read_through;
 use packs::{choose, read_packs};
 use refs::check_refs;
 use trees::check_trees;
+pub(crate) use trees::has_folder;
 
 /// Objects that are read at the same time.
 const READS_AT_ONCE: usize = 8;
@@ -65,7 +66,7 @@ pub enum ReadData {
         /// Of how many.
         of: u32,
     },
-    /// As many, picked at random, as fit into so many bytes.
+    /// As many, picked at random, as fit into so many bytes; at least one.
     Bytes(u64),
 }
 

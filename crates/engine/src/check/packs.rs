@@ -49,11 +49,17 @@ pub(super) fn choose(ctx: &Ctx, read_data: ReadData, packs: HashMap<PackId, u64>
         }),
         ReadData::Bytes(most) => {
             shuffle(&mut packs);
-            let mut total = 0;
+            let mut left = most;
+            // One that does not fit leaves room for others; nothing at all would prove nothing.
+            let first = packs.first().copied();
             packs.retain(|(_, size)| {
-                total += size;
-                total <= most
+                let fits = *size <= left;
+                left -= if fits { *size } else { 0 };
+                fits
             });
+            if packs.is_empty() {
+                packs.extend(first);
+            }
         }
     }
     packs

@@ -8,7 +8,7 @@ use crate::reader::Wanted;
 use crate::tree::Stretch;
 use holdfast_core::compress::PLAINTEXT_BYTES_MAX;
 use holdfast_core::crypto::TAG_BYTES;
-use holdfast_core::entry::{Content, Entry, Extent, Xattrs};
+use holdfast_core::entry::{Content, Entry, Extent, Kind, Xattrs};
 use holdfast_core::page::{Child, KeySpace};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -54,7 +54,26 @@ struct Trees<'a> {
     visited: HashMap<ChunkKey, u64>,
     needs: Needs,
     stack: Vec<Visit>,
+    /// What each page of entries ends with.
+    ends: HashMap<ChunkKey, Ending>,
+    /// Pages that follow each other.
+    seams: Vec<Seam>,
     report: &'a mut CheckReport,
+}
+
+/// What a page of entries ends with.
+enum Ending {
+    /// This key, and whether it is that of a folder.
+    Entry(Vec<u8>, bool),
+    /// What this page ends with.
+    Page(ChunkKey),
+}
+
+/// A page, and the first key of the one that follows it.
+struct Seam {
+    before: ChunkKey,
+    first: Vec<u8>,
+    place: Arc<str>,
 }
 
 /// Follows the snapshots; returns which chunks they need, and how much of each.
@@ -65,7 +84,8 @@ pub(super) async fn check_trees(
     report: &mut CheckReport,
 ) -> Result<Needs> {
     let (visited, needs, stack) = (HashMap::new(), Needs::new(), Vec::new());
-    let mut trees = Trees { reader, visited, needs, stack, report };
+    let (ends, seams) = (HashMap::new(), Vec::new());
+    let mut trees = Trees { reader, visited, needs, stack, ends, seams, report };
     for snapshot in snapshots.iter().rev() {
         trees.stack.push(Visit::of(snapshot));
         while !trees.stack.is_empty() {
@@ -73,6 +93,7 @@ pub(super) async fn check_trees(
             trees.step().await?;
         }
     }
+    trees.check_seams();
     Ok(trees.needs)
 }
 
@@ -153,6 +174,11 @@ impl Trees<'_> {
             let what = format!("page {} does not fit what its tree says of it", &visit.id.to_string()[..16]);
             self.report.error(&*visit.place, what);
         }
+        if let Expected::Entries(bounds) = &visit.expected
+            && page.space == KeySpace::Paths
+        {
+            self.check_folders(visit, bounds, page);
+        }
         // What is below is checked all the same, as far as it can be made out.
         match (&visit.expected, &page.body) {
             (Expected::Entries(_), PageBody::Entries(entries)) => {
@@ -176,6 +202,57 @@ impl Trees<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Sees that what lies in a folder comes after that folder. What comes between two pages is seen
+    /// once both were read.
+    fn check_folders(&mut self, visit: &Visit, bounds: &Bounds, page: &Page) {
+        let (first, ending) = match &page.body {
+            PageBody::Entries(entries) => {
+                for (before, next) in entries.iter().zip(entries.iter().skip(1)) {
+                    let before = (&*before.key, before.kind == Kind::Directory);
+                    self.check_folder(&visit.place, before, &next.key);
+                }
+                let last = entries.last();
+                let ending = last.map(|last| Ending::Entry(last.key.clone(), last.kind == Kind::Directory));
+                (entries.first().map(|first| &first.key), ending)
+            }
+            PageBody::Children(children) => {
+                for (before, next) in children.iter().zip(children.iter().skip(1)) {
+                    let (before, first) = (ChunkKey::from(&before.id), next.first_key.clone());
+                    self.seams.push(Seam { before, first, place: Arc::clone(&visit.place) });
+                }
+                let last = children.last().map(|last| Ending::Page(ChunkKey::from(&last.id)));
+                (children.first().map(|first| &first.first_key), last)
+            }
+            PageBody::Extents { .. } => (None, None),
+        };
+        // Before the first page of a tree there is nothing.
+        if let (Some(first), None) = (first, &bounds.from) {
+            self.check_folder(&visit.place, (b"", true), first);
+        }
+        self.ends.extend(ending.map(|ending| (ChunkKey::from(&visit.id), ending)));
+    }
+
+    fn check_folder(&mut self, place: &Arc<str>, before: (&[u8], bool), key: &[u8]) {
+        if !has_folder(before, key) {
+            let path = String::from_utf8_lossy(&shown_key(key)).into_owned();
+            self.report.error(format!("{place}:{path}"), "the folder that it lies in is not in the snapshot");
+        }
+    }
+
+    fn check_seams(&mut self) {
+        let ends = std::mem::take(&mut self.ends);
+        for Seam { before, first, place } in std::mem::take(&mut self.seams) {
+            let mut at = before;
+            while let Some(Ending::Page(last)) = ends.get(&at) {
+                at = *last;
+            }
+            // A page that could not be read was told.
+            if let Some(Ending::Entry(key, is_folder)) = ends.get(&at) {
+                self.check_folder(&place, (key, *is_folder), &first);
+            }
+        }
     }
 
     fn push_children(&mut self, visit: &Visit, bounds: &Bounds, level: u8, children: &[Child]) {
@@ -263,6 +340,14 @@ fn plain_bytes_most(wanted: &Wanted) -> u64 {
     let length = wanted.place.length;
     let raw = u64::from(length.bytes()).saturating_sub(TAG_BYTES as u64);
     if length.is_compressed() { PLAINTEXT_BYTES_MAX as u64 } else { raw }
+}
+
+/// Whether the folder of a key was there before it. Keys ascend, and what lies in a folder follows it at
+/// once: so it is the entry before, or that lies in it, too.
+pub(crate) fn has_folder((before, is_folder): (&[u8], bool), key: &[u8]) -> bool {
+    let Some(end) = key.iter().rposition(|&byte| byte == 0) else { return true };
+    let above = &key[..end];
+    before == above && is_folder || before.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 fn sums(children: &[Child]) -> (u64, u64) {

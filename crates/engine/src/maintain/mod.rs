@@ -16,6 +16,7 @@ mod heal;
 mod hidden;
 mod hold;
 mod keep;
+mod listed;
 mod log_age;
 mod logs;
 mod mark;
@@ -48,6 +49,7 @@ pub use hold::{Hold, HoldScope, hold, holds, release};
 pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
+pub use listed::{Listed, kept_of_listed};
 pub use log_age::{LogDeadline, LogExpiring};
 pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};

@@ -12,6 +12,7 @@ use super::repair::LostObject;
 use super::scan::{list_packs, lost_ends};
 use super::stock::{Have, Stock};
 use crate::backup::distrust_missing;
+use crate::check::has_folder;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -27,11 +28,11 @@ use crate::snapshots::{Snapshot, details};
 use crate::tree::{Step, TreeWalk};
 use crate::view::View;
 use crate::workers::Workers;
-use holdfast_core::entry::{Entry, Kind};
+use holdfast_core::entry::{Attributes, Content, Entry, Kind};
 use holdfast_core::id::{ChunkId, MemberId, SessionId};
 use holdfast_core::index::ChunkKey;
 use holdfast_core::name::{self, Place};
-use holdfast_core::page::TreeBuilder;
+use holdfast_core::page::{KeySpace, TreeBuilder};
 use holdfast_core::session::{Counts, Details, RecordedProblem, Summary};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -368,6 +369,7 @@ impl<'a> Salvage<'a> {
         let space = damaged.snapshot.summary.space;
         let mut builder = packer.map(|packer| TreeBuilder::new(packer.sealer().identifier.clone(), space));
         let mut walk = TreeWalk::whole(&self.reader, damaged.snapshot.summary.root);
+        let mut last = (Vec::new(), true);
         while let Some(step) = walk.next().await {
             if self.ctx.cancel.is_raised() {
                 return Err(Error::interrupted());
@@ -386,9 +388,14 @@ impl<'a> Salvage<'a> {
                     damaged.lose(path_text(&entry.key));
                     continue;
                 }
-                count(&mut damaged.left, &entry);
-                if let (Some(builder), Some(packer)) = (&mut builder, packer) {
-                    builder.push(&entry, &mut |id, page| packer.store_page(id, &page));
+                let missing =
+                    if space == KeySpace::Paths { missing_folders(&last, &entry) } else { Vec::new() };
+                last = (entry.key.clone(), entry.kind == Kind::Directory);
+                for entry in missing.iter().chain([&entry]) {
+                    count(&mut damaged.left, entry);
+                    if let (Some(builder), Some(packer)) = (&mut builder, packer) {
+                        builder.push(entry, &mut |id, page| packer.store_page(id, &page));
+                    }
                 }
             }
         }
@@ -420,6 +427,31 @@ impl DamagedSnapshot {
             self.lost.push(LostFile { snapshot: self.snapshot.id, path });
         }
     }
+}
+
+/// Folders that are lost while something in them is left, the outermost first: nobody but the owner of
+/// that may enter them.
+fn missing_folders(last: &(Vec<u8>, bool), entry: &Entry) -> Vec<Entry> {
+    let ends = entry.key.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);
+    let (mut missing, mut before) = (Vec::new(), (last.0.clone(), last.1));
+    for end in ends {
+        let key = entry.key[..end].to_vec();
+        let inside = [&key[..], b"\0"].concat();
+        if !has_folder((&before.0, before.1), &inside) {
+            before = (key.clone(), true);
+            missing.push(Entry {
+                key,
+                kind: Kind::Directory,
+                mode: 0o700,
+                size: 0,
+                content: Content::None,
+                digest: None,
+                attributes: Attributes::default(),
+                ..entry.clone()
+            });
+        }
+    }
+    missing
 }
 
 fn tagged(tags: &[String]) -> Vec<String> {

@@ -13,7 +13,7 @@ mod write;
 
 pub use archive::archived_packs;
 pub(crate) use select::{Selected, chain, is_below, lost_part, path_text};
-pub use verify::{OpenRestored, restored_file, verify};
+pub use verify::{OpenRestored, verify};
 pub use versions::VersionChoice;
 
 use crate::ctx::Ctx;

@@ -251,11 +251,11 @@ impl<'a> Writer<'a> {
     pub(super) async fn write(&mut self, batch: &Arc<Batch>) -> Result<()> {
         let wants = self.wants(batch).await?;
         let mut writing = Writing::new(Arc::clone(batch), self.carry);
-        let (mut simple, before) = (Vec::new(), self.report.bytes);
+        let (mut simple, mut bytes) = (Vec::new(), 0u64);
         for (number, want) in wants.into_iter().enumerate() {
             let lost = batch.is_lost(number);
             if !lost {
-                self.report.count(&batch.files.entries()[number]);
+                bytes = bytes.saturating_add(batch.files.entries()[number].size);
             }
             let slices = match &want {
                 Some(difference) if !lost => writing.note_uses(number, difference),
@@ -267,7 +267,7 @@ impl<'a> Writer<'a> {
             }
         }
         // What is there already, holes and what lies in entries count as done.
-        let bytes = (self.report.bytes - before).saturating_sub(writing.to_write);
+        let bytes = bytes.saturating_sub(writing.to_write);
         self.ctx.monitor.on(&Event::Done { files: 0, bytes });
         let index = &self.reader.index;
         let (mut wanted, mut failed) = (Vec::new(), Vec::new());
@@ -297,6 +297,7 @@ impl<'a> Writer<'a> {
         for (number, what) in &batch.lost {
             self.give_up(batch, *number, what)?;
         }
+        self.count(batch, &writing);
         writing.check()
     }
 
@@ -430,14 +431,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Counts what is restored: its content could be had, and the target took it.
+    fn count(&mut self, batch: &Batch, writing: &Writing) {
+        let lost = lock(&writing.lost);
+        for (number, entry) in batch.files.entries().iter().enumerate() {
+            let given_up = batch.is_lost(number) || lost.contains_key(&(number as u32));
+            if !given_up && batch.files.takes(number) {
+                self.report.count(entry);
+            }
+        }
+    }
+
     fn give_up(&mut self, batch: &Batch, number: usize, what: &str) -> Result<()> {
         if self.carry == Carry::Out {
             batch.files.discard(number)?;
-        }
-        let entry = &batch.files.entries()[number];
-        if !batch.is_lost(number) {
-            self.report.files -= 1;
-            self.report.bytes = self.report.bytes.saturating_sub(entry.size);
         }
         self.problem(Problem {
             path: batch.paths[number].clone(),

@@ -2,7 +2,7 @@
 //!
 //! It goes by names alone. On purpose not here: whether what lies there can be read.
 
-use super::{SegmentName, Timeline, WalFile, WalListed};
+use super::{PIECE_BYTES_MAX, SegmentName, Timeline, WalFile, WalListed};
 use std::collections::BTreeMap;
 
 /// Segments that are missing between two that are there.
@@ -77,6 +77,23 @@ impl Coverage {
         self.segments.values().filter(|whole| !**whole).count() as u64
     }
 
+    /// Whether a recovery goes on by a segment, if segments have this length. One that fits an object is
+    /// whole at last: only the newest may still lie there in pieces.
+    #[must_use]
+    pub fn leads_on(&self, name: &SegmentName, segment_bytes: u64) -> bool {
+        let Some(whole) = self.segments.get(name) else { return false };
+        let may_be_in_pieces = segment_bytes > PIECE_BYTES_MAX as u64
+            || self.segments.last_key_value().is_some_and(|(last, _)| last == name);
+        *whole || (may_be_in_pieces && !self.torn.contains(name))
+    }
+
+    /// Segments of which something is there and not all, from a place on, if segments have this length.
+    #[must_use]
+    pub fn in_part(&self, from: u64, segment_bytes: u64) -> Vec<SegmentName> {
+        let names = self.segments.keys().filter(|name| name.place >= from);
+        names.filter(|name| !self.leads_on(name, segment_bytes)).copied().collect()
+    }
+
     /// What is missing from a place on, if segments have this length.
     #[must_use]
     pub fn gaps(&self, from: u64, segment_bytes: u64) -> Vec<Gap> {
@@ -126,6 +143,15 @@ mod tests {
         assert!(coverage.gaps((1 << 32) + 1, 16 << 20).is_empty());
         assert_eq!((coverage.in_pieces(), coverage.others, coverage.stored_bytes), (2, 1, 90));
         assert_eq!(coverage.torn.iter().map(|name| name.place).collect::<Vec<_>>(), [(1 << 32) + 5]);
+        // The fourth is never whole any more: later log is there.
+        let in_part = |length| coverage.in_part(0, length).iter().map(|name| name.place).collect::<Vec<_>>();
+        assert_eq!(in_part(16 << 20), [(1 << 32) + 4, (1 << 32) + 5]);
+        assert!(coverage.in_part((1 << 32) + 6, 16 << 20).is_empty());
+        // Longer ones are never in one object.
+        assert_eq!(in_part(1 << 30), [(1 << 32) + 5]);
+        // The newest one comes in.
+        let newest = Coverage::of(&listed[..7]);
+        assert!(newest[0].in_part(0, 16 << 20).is_empty() && newest[0].in_pieces() == 1);
         assert!(Coverage::of(&[]).is_empty());
     }
 }

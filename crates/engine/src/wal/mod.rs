@@ -90,7 +90,7 @@ pub struct WalGlance {
     pub content: [u8; 32],
     /// Length of the content in bytes.
     pub plain_bytes: u64,
-    /// When it was stored by its writer's clock, for people.
+    /// When it was stored by its writer's clock; before that when it was last written to, where the writer knew.
     pub written: Option<Time>,
     /// Who stored it.
     pub member: MemberId,
@@ -271,6 +271,20 @@ impl WalArchive {
     /// The store failed, the key may not write, or what lies there is damaged. It is not known then
     /// whether anything was stored; the same call will tell.
     pub async fn put(&self, name: &WalName, content: impl Into<Bytes>) -> Result<Stored> {
+        self.put_of(name, content, None).await
+    }
+
+    /// Stores it as [`WalArchive::put`] does. `at`: when it was last written to where it comes from, if that is known:
+    /// what was stored late is as old as it is.
+    ///
+    /// # Errors
+    /// As for [`WalArchive::put`].
+    pub async fn put_of(
+        &self,
+        name: &WalName,
+        content: impl Into<Bytes>,
+        at: Option<Time>,
+    ) -> Result<Stored> {
         let content = content.into();
         let object = checked(name, &content)?;
         self.look_at_members().await?;
@@ -287,7 +301,7 @@ impl WalArchive {
             let own = sealer.identifier.wal(&content);
             let mut compressor = Compressor::new(LEVEL);
             let mut segment = WalSegment::seal(&header, &content, own, &secret, wrapped, &mut compressor);
-            segment.written = Some(now);
+            segment.written = Some(at.map_or(now, |at| at.min(now)));
             (own, segment.encode(&header, repository.signer()))
         };
         let (own, bytes) = self.ctx.workers.run(sealing).await;

@@ -7,6 +7,7 @@
 use super::{PIECE_BYTES_MAX, Stored, Timeline, WalArchive, WalName};
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
+use holdfast_core::entry::Time;
 use std::sync::Arc;
 
 /// Reads so many bytes of a file from an offset on; all of them, or it is an error.
@@ -25,7 +26,7 @@ pub struct Pieces {
 
 impl WalArchive {
     /// Stores a file of a log of any length: in one object if it fits, else in pieces, after those
-    /// that are there.
+    /// that are there. `written`: when it was last written to, as [`WalArchive::put_of`] has it.
     ///
     /// # Errors
     /// The file cannot be read, or as for [`WalArchive::put`].
@@ -33,12 +34,12 @@ impl WalArchive {
         &self,
         timeline: &Timeline,
         file: &str,
-        length: u64,
+        (length, written): (u64, Option<Time>),
         read: &ReadAt,
     ) -> Result<Stored> {
         if length <= PIECE_BYTES_MAX as u64 {
             let content = self.read(file, read, 0, length).await?;
-            return self.put(&WalName::whole(*timeline, file), content).await;
+            return self.put_of(&WalName::whole(*timeline, file), content, written).await;
         }
         let (mut at, mut outcome) = (0, Stored::Same);
         for number in 0.. {
@@ -46,7 +47,7 @@ impl WalArchive {
                 break;
             }
             let name = WalName::piece(*timeline, file, number);
-            match self.put_piece(&name, at, length, read).await? {
+            match self.put_piece(&name, at, (length, written), read).await? {
                 (Stored::Other, _) => return Ok(Stored::Other),
                 (stored, bytes) => {
                     at += bytes;
@@ -60,7 +61,13 @@ impl WalArchive {
     }
 
     /// Stores one piece unless it is there; how long it is.
-    async fn put_piece(&self, name: &WalName, at: u64, length: u64, read: &ReadAt) -> Result<(Stored, u64)> {
+    async fn put_piece(
+        &self,
+        name: &WalName,
+        at: u64,
+        (length, written): (u64, Option<Time>),
+        read: &ReadAt,
+    ) -> Result<(Stored, u64)> {
         let there = self.glance(name).await?;
         let bytes = match &there {
             Some(there) if there.plain_bytes == 0 || there.plain_bytes > length - at => {
@@ -73,7 +80,7 @@ impl WalArchive {
         let stored = match there {
             Some(there) if there.content == self.identify(&content)? => Stored::Same,
             Some(_) => Stored::Other,
-            None => self.put(name, Bytes::from(content)).await?,
+            None => self.put_of(name, Bytes::from(content), written).await?,
         };
         Ok((stored, bytes))
     }

@@ -194,23 +194,6 @@ fn every_kind_of_object_is_in_the_matrix() {
 }
 
 #[test]
-fn foreign_objects_are_notices() {
-    run(|| async {
-        let (world, repository) = World::made(Workers::inline()).await;
-        world.keep(&repository, &trees()[0]).await;
-        for name in ["junk", "keys/junk", "packs/data/aa/junk", "sessions/junk", "index/junk", "wal/x/y/z/w"]
-        {
-            world.store.insert_raw(Key::new(name).unwrap(), "junk");
-        }
-        let report = world.check(&repository).await;
-        assert_eq!(report.errors, 0, "{:#?}", report.findings);
-        assert_eq!(report.notices, 6);
-        world.assert_restores(&repository, &world.newest(&repository).await, &trees()[0]).await;
-        world.keep(&repository, &trees()[1]).await;
-    });
-}
-
-#[test]
 fn a_pack_that_is_damaged_in_its_middle_costs_only_what_lies_there() {
     run(|| async {
         let (world, repository) = World::made(Workers::pool(2)).await;

@@ -68,6 +68,31 @@ fn attributes_alone_make_an_item_be_read_again() {
 }
 
 #[test]
+fn a_file_that_changed_just_before_its_reading_is_read_again() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let mut tree = Tree::default();
+        for age in [1, 59, 60, 61] {
+            let reading = world.clock_seconds() + 100;
+            for folder in ["large", "small"] {
+                let length = if folder == "large" { 300_000 } else { 900 };
+                tree.put(&format!("{folder}/{age}"), Node::file(""));
+                tree.rewrite(&format!("{folder}/{age}"), noise(1, length), reading - age);
+            }
+            // What is no file has no content that could change.
+            tree.put(&format!("link {age}"), Node::symlink(b"x"));
+            tree.node(&format!("link {age}")).ctime.seconds = reading - age;
+        }
+        let _ = world.backup(&repository, ModelSource::new(&tree).settling_in(60)).await;
+        let source = ModelSource::new(&tree).settling_in(60);
+        let read = source.reads.clone();
+        let _ = world.backup(&repository, source).await;
+        let files = ["large/1", "large/59", "large/60"];
+        assert_eq!(read.take(), [&files[..], &["link 1", "small/1", "small/59", "small/60"]].concat());
+    });
+}
+
+#[test]
 fn a_file_that_changed_within_two_seconds_of_its_reading_is_read_again() {
     run(|| async {
         let (world, repository) = World::made(Workers::inline()).await;

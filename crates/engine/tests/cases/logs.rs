@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::harness::{ModelSource, Node, Tree, World, noise, pruning, run};
+use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
 use holdfast_core::keys::Role;
 use holdfast_core::session::LogSpan;
@@ -43,6 +44,29 @@ async fn fill(archive: &WalArchive, places: std::ops::Range<u64>) {
 async fn places(archive: &WalArchive) -> Vec<u64> {
     let listed = archive.list(Some(SYSTEM)).await.unwrap();
     listed.iter().map(|listed| listed.name.kind().unwrap().segment().unwrap().place).collect()
+}
+
+#[test]
+fn what_is_stored_late_is_as_old_as_it_is() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let archive = WalArchive::new(&world.ctx(), &repository);
+        let now = world.ctx().clock.now();
+        let three_hours = |seconds| Time { seconds: now.seconds + seconds, nanos: 0 };
+        let written = async |place: u64, at: Option<Time>| {
+            archive.put_of(&whole(place), vec![place as u8], at).await.unwrap();
+            archive.glance(&whole(place)).await.unwrap().unwrap().written.unwrap()
+        };
+        assert_eq!(written(1, Some(three_hours(-10_800))).await, three_hours(-10_800));
+        assert!(written(2, None).await >= now);
+        // A file of the future was written to now at the latest.
+        assert!(written(3, Some(three_hours(10_800))).await < three_hours(10_800));
+        let read: ReadAt = Arc::new(|_, length| Ok(vec![1; length]));
+        let late = (1000, Some(three_hours(-10_800)));
+        archive.put_file(&timeline(), &file(4), late, &read).await.unwrap();
+        let glance = archive.glance(&whole(4)).await.unwrap().unwrap();
+        assert_eq!(glance.written, Some(three_hours(-10_800)));
+    });
 }
 
 #[test]
@@ -131,15 +155,24 @@ fn a_segment_longer_than_an_object_goes_on_after_the_pieces_that_are_there() {
             let content = read(at, bytes).unwrap();
             archive.put(&WalName::piece(timeline(), file(1), number), content).await.unwrap();
         }
-        assert_eq!(archive.put_file(&timeline(), &file(1), length, &read).await.unwrap(), Stored::New);
-        assert_eq!(archive.put_file(&timeline(), &file(1), length, &read).await.unwrap(), Stored::Same);
+        assert_eq!(
+            archive.put_file(&timeline(), &file(1), (length, None), &read).await.unwrap(),
+            Stored::New
+        );
+        assert_eq!(
+            archive.put_file(&timeline(), &file(1), (length, None), &read).await.unwrap(),
+            Stored::Same
+        );
         let lengths: Vec<_> = archive.list_file(&timeline(), &file(1)).await.unwrap();
         assert_eq!(lengths.len(), 3);
         let pieces = archive.pieces(&timeline(), &file(1)).await.unwrap();
         assert_eq!((pieces.content.len() as u64, pieces.broken), (length, false));
         assert!(pieces.content == read(0, length as usize).unwrap());
         let other: ReadAt = Arc::new(|_, bytes| Ok(vec![1; bytes]));
-        assert_eq!(archive.put_file(&timeline(), &file(1), length, &other).await.unwrap(), Stored::Other);
+        assert_eq!(
+            archive.put_file(&timeline(), &file(1), (length, None), &other).await.unwrap(),
+            Stored::Other
+        );
     });
 }
 

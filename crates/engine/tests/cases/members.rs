@@ -1,5 +1,7 @@
-//! Members come and go, and keys are rotated, beside whoever writes: what was reported stays, who
-//! was removed commits nothing more, and what was cut off harms nobody and can be ended.
+//! Members come and go beside whoever writes: what was reported stays, who was removed commits nothing more, and
+//! what was cut off harms nobody and can be ended.
+//!
+//! On purpose not here: new keys for those who stay (`rotation`).
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -8,6 +10,7 @@ use crate::harness::{
 };
 use holdfast_core::id::{MemberId, SessionId};
 use holdfast_core::keys::Role;
+use holdfast_engine::ctx::Ctx;
 use holdfast_engine::error::{Error, ErrorKind, Result};
 use holdfast_engine::evidence::{append, records};
 use holdfast_engine::maintain::{ForgetOptions, ForgetWhat, RepairIndexOptions, forget, prune, repair_index};
@@ -27,14 +30,14 @@ fn new(byte: u8) -> NewKey {
     NewKey { secret: key_file(byte), label: Some(format!("key {byte}")), cost: Some(COST) }
 }
 
-fn tree(salt: u64) -> Tree {
+pub(super) fn tree(salt: u64) -> Tree {
     let mut tree = Tree::default();
     tree.put("file", Node::file(noise(salt, 9_000)));
     tree.put("large", Node::file(noise(salt + 50, 300_000)));
     tree
 }
 
-async fn open(world: &World, byte: u8) -> Result<Repository> {
+pub(super) async fn open(world: &World, byte: u8) -> Result<Repository> {
     open_on(world, Arc::new(world.store.clone()), byte).await
 }
 
@@ -43,14 +46,14 @@ async fn open_on(world: &World, store: Arc<dyn ObjectStore>, byte: u8) -> Result
 }
 
 /// A new member, that opened the repository.
-async fn admitted(world: &World, owner: &Repository, role: Role, byte: u8) -> Repository {
+pub(super) async fn admitted(world: &World, owner: &Repository, role: Role, byte: u8) -> Repository {
     let key = admit(&world.ctx(), owner, role, &new(byte)).await.unwrap();
     assert_eq!((key.role, key.is_removed), (role, false));
     open(world, byte).await.unwrap()
 }
 
 /// Backs up a source of a host of its own, without a cache.
-async fn back_up(world: &World, repository: &Repository, salt: u64) -> Result<BackupReport> {
+pub(super) async fn back_up(world: &World, repository: &Repository, salt: u64) -> Result<BackupReport> {
     let (source, options) = source(salt);
     world.backup_with(repository, source, &options).await.map(|outcome| outcome.value)
 }
@@ -60,19 +63,23 @@ fn source(salt: u64) -> (ModelSource, holdfast_engine::BackupOptions) {
 }
 
 /// A backup that goes on call by call.
-fn stepped_backup(world: &World, repository: &Repository, salt: u64) -> Stepped<Result<BackupReport>> {
+pub(super) fn stepped_backup(
+    world: &World,
+    repository: &Repository,
+    salt: u64,
+) -> Stepped<Result<BackupReport>> {
     let (ctx, repository, (source, options)) = (world.ctx(), repository.clone(), source(salt));
     Stepped::new(async move {
         backup(&ctx, &repository, Box::new(source), &options).await.map(|outcome| outcome.value)
     })
 }
 
-async fn ids(world: &World, repository: &Repository) -> BTreeSet<SessionId> {
+pub(super) async fn ids(world: &World, repository: &Repository) -> BTreeSet<SessionId> {
     world.snapshots(repository).await.iter().map(|snapshot| snapshot.id).collect()
 }
 
 /// Every snapshot comes back as the tree of its host.
-async fn assert_all_restore(world: &World, repository: &Repository) {
+pub(super) async fn assert_all_restore(world: &World, repository: &Repository) {
     for snapshot in world.snapshots(repository).await {
         let salt = snapshot.summary.host.trim_start_matches("host ").parse().unwrap();
         world.assert_restores(repository, &snapshot, &tree(salt)).await;
@@ -83,7 +90,7 @@ fn faulty(world: &World, plan: impl Fn(&Call) -> Fault + Send + Sync + 'static) 
     FaultStore::new(Arc::new(world.store.clone()), plan)
 }
 
-fn member_of(world: &World, owner: &Repository, role: Role) -> MemberId {
+pub(super) fn member_of(world: &World, owner: &Repository, role: Role) -> MemberId {
     let _ = world;
     members(owner).into_iter().find(|member| member.role == role && !member.is_own).unwrap().id
 }
@@ -236,253 +243,12 @@ async fn put_all(world: &World, folder: &Path, prefix: &str) {
     }
 }
 
-#[test]
-fn what_was_sealed_before_a_rotation_stays_readable_and_what_comes_after_is_too() {
-    run(|| async {
-        let (world, owner) = World::made(Workers::inline()).await;
-        back_up(&world, &owner, 1).await.unwrap();
-        let (writer, reader) = (
-            admitted(&world, &owner, Role::Writer, 8).await,
-            admitted(&world, &owner, Role::Reader, 9).await,
-        );
-        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
-        let rotated = rotate(&world.ctx(), &owner).await.unwrap();
-        assert_eq!((rotated.key_epoch, rotated.members, rotated.was_begun), (1, 3, false));
-        let packs = world.names("packs/").len();
-        // Who was open all the time sees what came later, and is seen.
-        back_up(&world, &owner, 2).await.unwrap();
-        back_up(&world, &writer, 3).await.unwrap();
-        assert!(world.names("packs/").len() > packs);
-        assert_all_restore(&world, &reader).await;
-        // So does who comes after it, also the next generation.
-        for (byte, epoch) in [(20, 1), (21, 2)] {
-            let late = admitted(&world, &owner, Role::Reader, byte).await;
-            assert_all_restore(&world, &late).await;
-            assert_eq!(members(&owner).last().unwrap().key_epochs.len(), epoch as usize + 1);
-            rotate(&world.ctx(), &owner).await.unwrap();
-        }
-        let writer = open(&world, 8).await.unwrap();
-        back_up(&world, &writer, 4).await.unwrap();
-        append(&world.ctx(), &reader, "drill", b"{}").await.unwrap();
-        assert_eq!(records(&world.ctx(), &owner).await.unwrap().problems().count(), 0);
-        assert_eq!(ids(&world, &reader).await.len(), 4);
-        assert_all_restore(&world, &reader).await;
-        world.assert_sound(&owner).await;
-        // All epochs in one index and in packs that are written anew.
-        let first = world.snapshots(&owner).await[0].id;
-        let what = ForgetWhat::Snapshots(vec![first]);
-        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
-        forget(&world.ctx(), &owner, &options).await.unwrap();
-        for _ in 0..3 {
-            prune(&world.ctx(), &owner, &pruning()).await.unwrap();
-        }
-        let reader = open(&world, 9).await.unwrap();
-        assert_eq!(ids(&world, &reader).await.len(), 3);
-        assert_all_restore(&world, &reader).await;
-        world.assert_sound(&owner).await;
-    });
-}
-
-#[test]
-fn packs_of_an_old_generation_are_repacked_and_still_open() {
-    run(|| async {
-        let (world, owner) = World::made(Workers::inline()).await;
-        let mut both = tree(1);
-        both.put("other", Node::file(noise(70, 300_000)));
-        world.keep(&owner, &both).await;
-        rotate(&world.ctx(), &owner).await.unwrap();
-        world.keep(&owner, &tree(1)).await;
-        let first = world.snapshots(&owner).await[0].id;
-        let what = ForgetWhat::Snapshots(vec![first]);
-        let options = ForgetOptions { what, allow_last: true, dry_run: false, proven: Default::default() };
-        forget(&world.ctx(), &owner, &options).await.unwrap();
-        let mut repacked = 0;
-        for _ in 0..3 {
-            repacked += prune(&world.ctx(), &owner, &pruning()).await.unwrap().repacked_packs;
-        }
-        assert!(repacked > 0);
-        let owner = world.open().await;
-        world.assert_sound(&owner).await;
-        let left = world.newest(&owner).await;
-        world.assert_restores(&owner, &left, &tree(1)).await;
-    });
-}
-
-/// Epochs that the objects below a name are sealed under.
-fn epochs(world: &World, prefix: &str) -> BTreeSet<u32> {
-    let objects = world.store.objects();
-    let of = objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
-    of.map(|(_, body)| u32::from_le_bytes(body[24..28].try_into().unwrap())).collect()
-}
-
-#[test]
-fn a_rotation_that_is_cut_off_hinders_nobody_and_can_be_ended() {
-    run(|| async {
-        let (start, owner) = World::made(Workers::inline()).await;
-        back_up(&start, &owner, 1).await.unwrap();
-        admitted(&start, &owner, Role::Writer, 8).await;
-        admitted(&start, &owner, Role::Reader, 9).await;
-        admitted(&start, &owner, Role::Owner, 10).await;
-        let count = faulty(&start.fork(2), |_| Fault::None);
-        let measured = Repository::open(&start.ctx(), Arc::new(count.clone()), &secret()).await.unwrap();
-        rotate(&start.ctx(), &measured).await.unwrap();
-        let (mut begun, mut done) = (0, 0);
-        for at in 0..count.calls() {
-            let world = start.fork(2);
-            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
-            let store = Arc::new(faulty(&world, plan));
-            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
-                assert!(rotate(&world.ctx(), &owner).await.is_err());
-            }
-            let (writer, reader) = (open(&world, 8).await.unwrap(), open(&world, 9).await.unwrap());
-            back_up(&world, &writer, 2).await.unwrap();
-            let owner = world.open().await;
-            back_up(&world, &owner, 3).await.unwrap();
-            let whole = members(&owner).iter().all(|member| member.key_epochs.contains(&1));
-            let expected: BTreeSet<u32> = if whole { [0, 1].into() } else { [0].into() };
-            assert_eq!(epochs(&world, "sessions/"), expected, "cut off at {at}");
-            assert_all_restore(&world, &reader).await;
-            // Any owner ends it; who does not hold the keys that were begun begins new ones.
-            let other = open(&world, 10).await.unwrap();
-            let by = if at % 2 == 0 { &other } else { &owner };
-            let rotated = rotate(&world.ctx(), by).await.unwrap();
-            begun += u32::from(rotated.was_begun);
-            done += u32::from(!rotated.was_begun);
-            back_up(&world, &open(&world, 8).await.unwrap(), 4).await.unwrap();
-            assert!(epochs(&world, "sessions/").contains(&rotated.key_epoch), "cut off at {at}");
-            assert_all_restore(&world, &reader).await;
-            assert_eq!(ids(&world, &reader).await.len(), 4);
-            world.assert_sound(&open(&world, 10).await.unwrap()).await;
-        }
-        assert!(begun > 2 && done > 2, "{begun} {done}");
-    });
-}
-
-fn stepped_rotation(world: &World, owner: &Repository) -> Stepped<Result<u32>> {
-    let (ctx, owner) = (world.ctx(), owner.clone());
-    Stepped::new(async move { rotate(&ctx, &owner).await.map(|rotated| rotated.key_epoch) })
-}
-
 /// Opens a world's store so that each call takes a turn.
-fn open_stepped(world: &World, secret: Secret) -> Repository {
+pub(super) fn open_stepped(world: &World, secret: Secret) -> Repository {
     let (ctx, store) = (world.ctx(), Arc::new(SteppedStore(world.store.clone())));
     let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
     opening.go(usize::MAX);
     opening.result.unwrap().unwrap()
-}
-
-#[test]
-fn two_rotations_at_once_give_no_two_sets_of_keys_one_number() {
-    run(|| async {
-        let (start, owner) = World::made(Workers::inline()).await;
-        back_up(&start, &owner, 1).await.unwrap();
-        admitted(&start, &owner, Role::Writer, 8).await;
-        admitted(&start, &owner, Role::Reader, 9).await;
-        admitted(&start, &owner, Role::Owner, 10).await;
-        // Two owners, and one of them on two machines.
-        for other in [key_file(10), secret()] {
-            for (one, two) in (0..9).flat_map(|one| (0..9).map(move |two| (one, two))) {
-                let (world, what) = (start.fork(2), format!("{one} {two}"));
-                let opened = [secret(), other.clone()].map(|secret| open_stepped(&world, secret));
-                let mut runs = opened.each_ref().map(|owner| stepped_rotation(&world, owner));
-                runs[0].go(one);
-                runs[1].go(two);
-                runs[0].go(usize::MAX);
-                runs[1].go(usize::MAX);
-                let told = runs.map(|run| run.result.unwrap().unwrap());
-                let (first, second) = (world.open().await, open(&world, 10).await.unwrap());
-                let (writer, reader) = (open(&world, 8).await.unwrap(), open(&world, 9).await.unwrap());
-                for (repository, salt) in [(&first, 2), (&second, 3), (&writer, 4)] {
-                    back_up(&world, repository, salt).await.unwrap();
-                }
-                let newest = told.into_iter().max();
-                assert_eq!(epochs(&world, "sessions/").last().copied(), newest, "{what}");
-                for repository in [&first, &second, &reader] {
-                    assert_eq!(ids(&world, repository).await.len(), 4, "{what}");
-                    assert_all_restore(&world, repository).await;
-                }
-                world.assert_sound(&second).await;
-            }
-        }
-    });
-}
-
-#[test]
-fn keys_that_a_removed_member_was_given_are_not_rotated_to() {
-    run(|| async {
-        let (start, owner) = World::made(Workers::inline()).await;
-        admitted(&start, &owner, Role::Reader, 9).await;
-        admitted(&start, &owner, Role::Writer, 8).await;
-        admitted(&start, &owner, Role::Owner, 10).await;
-        let count = faulty(&start.fork(2), |_| Fault::None);
-        let measured = Repository::open(&start.ctx(), Arc::new(count.clone()), &secret()).await.unwrap();
-        rotate(&start.ctx(), &measured).await.unwrap();
-        let (mut held, mut ended) = (0, 0);
-        for (at, other) in (0..count.calls()).flat_map(|at| [(at, false), (at, true)]) {
-            let (world, what) = (start.fork(2), format!("cut off at {at}"));
-            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
-            let store = Arc::new(faulty(&world, plan));
-            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
-                assert!(rotate(&world.ctx(), &owner).await.is_err());
-            }
-            let by = if other { open(&world, 10).await.unwrap() } else { world.open().await };
-            let reader = member_of(&world, &by, Role::Reader);
-            let gone = remove_member(&world.ctx(), &by, reader).await.unwrap().member;
-            let rotated = rotate(&world.ctx(), &by).await.unwrap();
-            assert!(!gone.key_epochs.contains(&rotated.key_epoch), "{what}: {gone:?} {rotated:?}");
-            let before = epochs(&world, "sessions/");
-            back_up(&world, &open(&world, 8).await.unwrap(), 2).await.unwrap();
-            let sealed: BTreeSet<_> = epochs(&world, "sessions/").difference(&before).copied().collect();
-            assert_eq!(sealed, [rotated.key_epoch].into(), "{what}");
-            held += u32::from(gone.key_epochs.contains(&1));
-            ended += u32::from(rotated.was_begun);
-        }
-        assert!(held > 2 && ended > 2, "{held} {ended}");
-    });
-}
-
-#[test]
-fn rotation_while_four_writers_run_loses_nothing() {
-    run(|| async {
-        let (start, owner) = World::made(Workers::inline()).await;
-        for byte in [8, 9, 10] {
-            admitted(&start, &owner, Role::Writer, byte).await;
-        }
-        admitted(&start, &owner, Role::Reader, 20).await;
-        for calls in [0, 1, 2, 3, 5, 8, 11, 14, 20] {
-            let world = start.fork(calls as u64 + 3);
-            let store = Arc::new(SteppedStore(world.store.clone()));
-            let mut opened = Vec::new();
-            for secret in [secret(), key_file(8), key_file(9), key_file(10)] {
-                let (ctx, store) = (world.ctx(), Arc::clone(&store));
-                let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
-                opening.go(usize::MAX);
-                opened.push(opening.result.unwrap().unwrap());
-            }
-            let mut runs: Vec<_> =
-                opened.iter().zip(1..).map(|(by, salt)| stepped_backup(&world, by, salt)).collect();
-            for (run, at) in runs.iter_mut().zip(0..) {
-                run.go(calls + at);
-            }
-            let (ctx, by) = (world.ctx(), opened[0].clone());
-            let mut rotation = Stepped::new(async move { rotate(&ctx, &by).await });
-            for _ in 0..60 {
-                rotation.go(1);
-                runs.iter_mut().for_each(|run| run.go(1));
-            }
-            rotation.go(usize::MAX);
-            assert_eq!(rotation.result.unwrap().unwrap().members, 5);
-            let mut kept = BTreeSet::new();
-            for mut run in runs {
-                run.go(usize::MAX);
-                kept.insert(run.result.unwrap().unwrap().snapshot.unwrap());
-            }
-            let reader = open(&world, 20).await.unwrap();
-            assert_eq!(ids(&world, &reader).await, kept, "after {calls} calls");
-            assert_all_restore(&world, &reader).await;
-            world.assert_sound(&world.open().await).await;
-        }
-    });
 }
 
 /// An owner and a writer, each with a snapshot; the writer opened it through a store that takes
@@ -493,18 +259,33 @@ async fn owner_and_writer(seed: u64) -> (World, Repository, MemberId, Repository
     back_up(&start, &owner, 1).await.unwrap();
     back_up(&start, &writer, 2).await.unwrap();
     let world = start.fork(seed);
-    let store = Arc::new(SteppedStore(world.store.clone()));
-    let mut both = Vec::new();
-    for secret in [secret(), key_file(8)] {
-        let (ctx, store) = (world.ctx(), Arc::clone(&store));
-        let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
-        opening.go(usize::MAX);
-        both.push(opening.result.unwrap().unwrap());
-    }
-    let writer = both.pop().unwrap();
-    let owner = both.pop().unwrap();
+    let [owner, writer] = [secret(), key_file(8)].map(|secret| open_stepped(&world, secret));
     let member = member_of(&world, &owner, Role::Writer);
     (world, owner, member, writer)
+}
+
+/// How many calls of the store an owner's verb makes.
+pub(super) async fn calls_of<T>(
+    start: &World,
+    verb: impl AsyncFnOnce(&Ctx, &Repository) -> Result<T>,
+) -> u64 {
+    let store = faulty(&start.fork(2), |_| Fault::None);
+    let owner = Repository::open(&start.ctx(), Arc::new(store.clone()), &secret()).await.unwrap();
+    verb(&start.ctx(), &owner).await.unwrap();
+    store.calls()
+}
+
+/// The verb, by an owner that dies at this call.
+pub(super) async fn dies_at<T>(
+    world: &World,
+    at: u64,
+    verb: impl AsyncFnOnce(&Ctx, &Repository) -> Result<T>,
+) {
+    let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
+    let store = Arc::new(faulty(world, plan));
+    if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
+        assert!(verb(&world.ctx(), &owner).await.is_err(), "call {at}");
+    }
 }
 
 /// What the writer was told is what everybody sees, and it is out.
@@ -590,18 +371,11 @@ fn a_removal_that_dies_at_any_call_is_ended_by_the_next_one_or_by_a_prune() {
         back_up(&start, &owner, 1).await.unwrap();
         back_up(&start, &writer, 2).await.unwrap();
         let member = member_of(&start, &owner, Role::Writer);
-        let store = faulty(&start.fork(2), |_| Fault::None);
-        let measured = Repository::open(&start.ctx(), Arc::new(store.clone()), &secret()).await.unwrap();
-        remove_member(&start.ctx(), &measured, member).await.unwrap();
+        let removal = async |ctx: &Ctx, owner: &Repository| remove_member(ctx, owner, member).await;
         let (mut in_between, mut slots_left) = (0, 0);
-        for (at, by_prune) in (0..store.calls()).flat_map(|at| [(at, false), (at, true)]) {
-            let world = start.fork(2);
-            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
-            let store = Arc::new(faulty(&world, plan));
-            if let Ok(owner) = Repository::open(&world.ctx(), store, &secret()).await {
-                assert!(remove_member(&world.ctx(), &owner, member).await.is_err(), "call {at}");
-            }
-            let what = format!("cut off at {at}");
+        for (at, by_prune) in (0..calls_of(&start, removal).await).flat_map(|at| [(at, false), (at, true)]) {
+            let (world, what) = (start.fork(2), format!("cut off at {at}"));
+            dies_at(&world, at, removal).await;
             let owner = world.open().await;
             assert_eq!(ids(&world, &owner).await.len(), 2, "{what}");
             world.assert_sound(&owner).await;
@@ -638,17 +412,11 @@ fn a_removal_that_was_begun_by_a_key_s_id_goes_on_by_it() {
         let key = writer_key(&start, &owner, member).await.unwrap();
         // One more than a single key: a removed member has no key that stays.
         add_key(&start.ctx(), &writer, &new(9)).await.unwrap();
-        let store = faulty(&start.fork(2), |_| Fault::None);
-        let measured = Repository::open(&start.ctx(), Arc::new(store.clone()), &secret()).await.unwrap();
-        remove_member(&start.ctx(), &measured, member).await.unwrap();
+        let removal = async |ctx: &Ctx, owner: &Repository| remove_member(ctx, owner, member).await;
         let mut begun = 0;
-        for at in 0..store.calls() {
+        for at in 0..calls_of(&start, removal).await {
             let (world, what) = (start.fork(2), format!("cut off at {at}"));
-            let plan = move |call: &Call| if call.number == at { Fault::Crash } else { Fault::None };
-            if let Ok(owner) = Repository::open(&world.ctx(), Arc::new(faulty(&world, plan)), &secret()).await
-            {
-                assert!(remove_member(&world.ctx(), &owner, member).await.is_err(), "{what}");
-            }
+            dies_at(&world, at, removal).await;
             let owner = world.open().await;
             let is_removed = members(&owner).iter().any(|member| member.is_removed);
             let Some(left) = writer_key(&world, &owner, member).await.filter(|_| is_removed) else {
@@ -748,14 +516,7 @@ fn two_owners_that_remove_each_other_leave_one() {
         admitted(&start, &owner, Role::Owner, 8).await;
         for (one, two) in (0..14).flat_map(|one| (0..14).map(move |two| (one, two))) {
             let world = start.fork(2);
-            let store = Arc::new(SteppedStore(world.store.clone()));
-            let mut opened = Vec::new();
-            for secret in [secret(), key_file(8)] {
-                let (ctx, store) = (world.ctx(), Arc::clone(&store));
-                let mut opening = Stepped::new(async move { Repository::open(&ctx, store, &secret).await });
-                opening.go(usize::MAX);
-                opened.push(opening.result.unwrap().unwrap());
-            }
+            let opened = [secret(), key_file(8)].map(|secret| open_stepped(&world, secret));
             let other = |own: &Repository| members(own).into_iter().find(|member| !member.is_own).unwrap().id;
             let mut runs: Vec<_> =
                 opened.iter().map(|own| stepped_removal(&world, own, other(own))).collect();

@@ -5,10 +5,12 @@
 use crate::harness::{ModelSource, Node, Run, Tree, World, noise, run};
 use holdfast_core::entry::key_to_path;
 use holdfast_engine::error::ErrorKind;
+use holdfast_engine::target::Present;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, restored_file, verify};
+use holdfast_engine::{OpenRestored, RestoreOptions, Selection, Selector, verify};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,7 +97,6 @@ fn a_selector_takes_descends_and_skips() {
 
 /// Writes a tree to a folder.
 fn write_out(tree: &Tree, folder: &Path) {
-    use std::os::unix::fs::FileExt;
     for (key, node) in &tree.0 {
         let path = folder.join(std::ffi::OsStr::from_bytes(&key_to_path(key)));
         match node.kind {
@@ -110,10 +111,28 @@ fn write_out(tree: &Tree, folder: &Path) {
     }
 }
 
+/// A file on a file system that does not tell where its holes are.
+struct Filled(File);
+
+impl Present for Filled {
+    fn size(&self) -> u64 {
+        self.0.metadata().unwrap().len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn is_hole(&self, _offset: u64, _length: u64) -> bool {
+        false
+    }
+}
+
 fn opens(folder: &Path) -> OpenRestored {
     let folder = folder.to_owned();
     Arc::new(move |key| {
-        File::open(folder.join(std::ffi::OsStr::from_bytes(&key_to_path(key)))).and_then(restored_file)
+        let file = File::open(folder.join(std::ffi::OsStr::from_bytes(&key_to_path(key))))?;
+        Ok(Box::new(Filled(file)))
     })
 }
 
@@ -132,15 +151,20 @@ fn verifying_finds_each_restored_file_that_differs() {
         assert_eq!(same.problems.problems, []);
         assert_eq!(same.value.verified_files, tree.files());
 
+        // Where nothing was there is something, be it at the end of a long hole.
+        let hole = File::options().write(true).open(folder.path().join("large/hole")).unwrap();
+        hole.write_all_at(b"x", (1 << 20) - 1).unwrap();
         std::fs::write(folder.path().join("small/inline"), noise(99, 512)).unwrap();
         std::fs::write(folder.path().join("empty"), "x").unwrap();
         std::fs::remove_file(folder.path().join("large/sparse")).unwrap();
         let differs = verify(&ctx, &repository, &snapshot, &options, opens(folder.path())).await.unwrap();
         let paths: Vec<_> =
             differs.problems.problems.iter().map(|p| String::from_utf8_lossy(&p.path).into_owned()).collect();
-        assert_eq!(paths.len(), 3, "{paths:?}");
+        assert_eq!(paths.len(), 4, "{paths:?}");
         assert!(
-            ["/empty", "/large/sparse", "/small/inline"].iter().all(|path| paths.iter().any(|p| p == path))
+            ["/empty", "/large/hole", "/large/sparse", "/small/inline"]
+                .iter()
+                .all(|path| paths.iter().any(|p| p == path))
         );
 
         let missing = verify(&ctx, &repository, &snapshot, &below("/nothing"), opens(folder.path())).await;

@@ -8,7 +8,7 @@ use holdfast_engine::error::ErrorKind;
 use holdfast_engine::outcome::{NoticeKind, ProblemKind, Problems};
 use holdfast_engine::source::Source;
 use holdfast_engine::workers::Workers;
-use holdfast_engine::{backup, details};
+use holdfast_engine::{ReadData, backup, check, details};
 use holdfast_store::fault::{Fault, Operation};
 use holdfast_store::{ErrorKind as StoreErrorKind, FaultStore};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ fn each_item_that_cannot_be_read_as_it_is_is_told_and_the_others_are_kept() {
                 put("f torn always", Trouble::Torn(9));
                 put("g grows", Trouble::Grows);
                 put("h calm", Trouble::None);
+                put("m stale twice", Trouble::Stale(2));
+                put("n stale always", Trouble::Stale(9));
             }
             tree.put("large/i breaks off", Node::file(noise(1, 3 << 20)).with(Trouble::BreaksOff));
             tree.put("large/j was small", Node::file(noise(4, LARGE)).with(Trouble::ListedAs(100)));
@@ -58,8 +60,10 @@ fn each_item_that_cannot_be_read_as_it_is_is_told_and_the_others_are_kept() {
                 ("/large/c unreadable", unreadable),
                 ("/large/f torn always", torn),
                 ("/large/i breaks off", unreadable),
+                ("/large/n stale always", unreadable),
                 ("/small/c unreadable", unreadable),
                 ("/small/f torn always", torn),
+                ("/small/n stale always", unreadable),
             ];
             assert_eq!(problems(&outcome.problems), expected.map(|(path, kind)| (path.to_owned(), kind)));
             let expected = [
@@ -70,17 +74,17 @@ fn each_item_that_cannot_be_read_as_it_is_is_told_and_the_others_are_kept() {
             ];
             assert_eq!(notices(&outcome.problems), expected.map(|(path, kind)| (path.to_owned(), kind)));
 
-            for path in ["b vanishes", "c unreadable"] {
+            for path in ["b vanishes", "c unreadable", "n stale always"] {
                 tree.0.remove(&path_to_key(format!("large/{path}").as_bytes()));
                 tree.0.remove(&path_to_key(format!("small/{path}").as_bytes()));
             }
             tree.0.remove(&path_to_key(b"large/i breaks off"));
             let snapshot = world.newest(&repository).await;
             assert!(snapshot.summary.incomplete);
-            assert_eq!((snapshot.summary.problems, snapshot.summary.counts.files), (5, tree.files()));
+            assert_eq!((snapshot.summary.problems, snapshot.summary.counts.files), (7, tree.files()));
             world.assert_restores(&repository, &snapshot, &tree).await;
             let details = details(&world.ctx(), &repository, &snapshot).await.unwrap();
-            assert_eq!(details.problems.len(), 5);
+            assert_eq!(details.problems.len(), 7);
             assert_eq!((details.source_record, details.facts.len()), (b"record".to_vec(), 1));
         });
     }
@@ -98,7 +102,123 @@ fn what_was_torn_or_grew_is_read_again_next_time() {
         let source = ModelSource::new(&tree);
         let reads = source.reads.clone();
         let _ = world.backup(&repository, source).await;
-        assert_eq!(reads.take(), ["grows", "torn", "torn", "torn"]);
+        // What grew is compared with what is there by then.
+        assert_eq!(reads.take(), ["grows", "grows", "torn", "torn", "torn"]);
+    });
+}
+
+#[test]
+fn what_is_longer_and_another_one_did_not_only_grow() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let mut tree = Tree::default();
+            for (name, length) in [("inline", 100), ("large", LARGE), ("small", 9_000)] {
+                tree.put(name, Node::file(noise(1, length)).with(Trouble::GrowsAnew));
+            }
+            let outcome = world.backup(&repository, ModelSource::new(&tree)).await;
+            let torn = ["/inline", "/large", "/small"].map(|path| (path.to_owned(), ProblemKind::Torn));
+            assert_eq!((problems(&outcome.problems), notices(&outcome.problems)), (torn.to_vec(), vec![]));
+        });
+    }
+}
+
+#[test]
+fn a_folder_that_is_gone_when_it_is_examined_keeps_what_was_listed_in_it_in_place() {
+    for workers in pools() {
+        run(move || async move {
+            let (world, repository) = World::made(workers).await;
+            let mut tree = Tree::default();
+            for folder in ["closed", "moved"] {
+                tree.put(&format!("{folder}/inside/file"), Node::file(noise(1, 9_000)));
+                tree.put(&format!("{folder}/small"), Node::file("text"));
+            }
+            tree.node("closed").trouble = Trouble::Unreadable;
+            tree.node("moved").trouble = Trouble::Vanishes;
+            let outcome = world.backup(&repository, ModelSource::new(&tree)).await;
+            assert_eq!(problems(&outcome.problems), [("/closed".to_owned(), ProblemKind::Unreadable)]);
+            assert_eq!(notices(&outcome.problems), [("/moved".to_owned(), NoticeKind::Vanished)]);
+            world.assert_restores(&repository, &world.newest(&repository).await, &tree).await;
+            world.assert_sound(&repository).await;
+            tree.node("moved").trouble = Trouble::None;
+            let source = ModelSource::new(&tree);
+            let reads = source.reads.clone();
+            let _ = world.backup(&repository, source).await;
+            assert_eq!(reads.take(), ["closed", "moved"]);
+        });
+    }
+}
+
+#[test]
+fn what_has_no_folder_in_the_snapshot_is_an_error_of_the_check() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let mut tree = Tree::default();
+        // Several pages.
+        for number in 0..3_000 {
+            tree.put(&format!("a/{number:04}"), Node::file(noise(number, 20)));
+            tree.put(&format!("b/{number:04}/c"), Node::file("text"));
+        }
+        world.keep(&repository, &tree).await;
+        world.assert_sound(&repository).await;
+        for path in ["a", "b/0000", "b/1999", "b/2999"] {
+            let orphaned = tree.without(path);
+            let (world, repository) = World::made(Workers::inline()).await;
+            world.keep(&repository, &orphaned).await;
+            let report = world.check(&repository).await;
+            let found: Vec<_> = report.findings.iter().filter(|finding| finding.is_error).collect();
+            assert_eq!((found.len(), report.errors), (1, 1), "{found:?}");
+            assert!(found[0].subject.contains(&format!(":/{path}/")), "{found:?}");
+        }
+    });
+}
+
+#[test]
+fn details_that_could_not_be_read_are_asked_for_again() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        let mut tree = Tree::default();
+        tree.put("folder/calm", Node::file("text"));
+        tree.put("folder/large", Node::file(noise(1, LARGE)));
+        tree.put("folder/small", Node::file(noise(2, 5_000)));
+        for name in ["folder", "folder/large", "folder/small"] {
+            tree.node(name).trouble = Trouble::LacksDetails;
+        }
+        for _ in 0..2 {
+            let source = ModelSource::new(&tree);
+            let reads = source.reads.clone();
+            let outcome = world.backup(&repository, source).await;
+            let told = ["/folder", "/folder/large", "/folder/small"];
+            assert_eq!(
+                problems(&outcome.problems),
+                told.map(|path| (path.to_owned(), ProblemKind::Attribute))
+            );
+            let read = reads.take();
+            assert!(
+                ["folder", "folder/large", "folder/small"]
+                    .iter()
+                    .all(|name| read.contains(&(*name).to_owned())),
+                "{read:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_part_of_the_packs_is_never_none_of_them() {
+    run(|| async {
+        let (world, repository) = World::made(Workers::inline()).await;
+        for number in 0..4 {
+            let mut tree = Tree::default();
+            tree.put("file", Node::file(noise(number, if number == 1 { 900_000 } else { 9_000 })));
+            world.keep(&repository, &tree).await;
+        }
+        let part = async |bytes| check(&world.ctx(), &repository, ReadData::Bytes(bytes)).await.unwrap();
+        assert_eq!(part(1).await.packs_read, 1);
+        let all = part(u64::MAX).await;
+        // Whichever comes first, the small ones fit.
+        let small = part(all.bytes_read - 900_000).await;
+        assert_eq!(small.packs_read, all.packs_read - 1, "{small:?} of {all:?}");
     });
 }
 

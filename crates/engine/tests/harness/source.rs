@@ -8,7 +8,7 @@ use holdfast_engine::outcome::Problems;
 use holdfast_engine::source::{
     Account, Aside, ConsistencyPoint, ContentStream, Details, EntryBatch, Examined, Item, ItemError,
     ItemReader, Lack, Order, Piece, ReadStatus, SMALL_FILE_BYTES_MAX, Source, SourceError, SourceIdentity,
-    Stat,
+    Stat, UNSETTLED_SECONDS,
 };
 use std::collections::HashMap;
 use std::io;
@@ -55,6 +55,7 @@ pub(crate) struct ModelSource {
     log: Option<LogSpan>,
     /// Whether its files are those of a database.
     blocks: bool,
+    unsettled_seconds: i64,
 }
 
 impl ModelSource {
@@ -82,7 +83,14 @@ impl ModelSource {
             record: b"record".to_vec(),
             log: None,
             blocks: false,
+            unsettled_seconds: UNSETTLED_SECONDS,
         }
+    }
+
+    /// Its files may change unseen for so long.
+    pub(crate) fn settling_in(mut self, seconds: i64) -> Self {
+        self.unsettled_seconds = seconds;
+        self
     }
 
     /// Records this at its end.
@@ -202,6 +210,10 @@ impl Source for ModelSource {
         self.blocks
     }
 
+    fn unsettled_seconds(&self) -> i64 {
+        self.unsettled_seconds
+    }
+
     fn next_batch(&mut self) -> Result<Option<EntryBatch>, SourceError> {
         if self.fails_after.is_some_and(|most| self.at >= most) {
             return Err(SourceError { what: "the listing failed, as planned".into(), source: None });
@@ -276,7 +288,8 @@ impl ModelReader {
             Trouble::Vanishes => Err(ItemError::Vanished),
             Trouble::Unreadable => Err(denied()),
             Trouble::Torn(times) if *attempt <= times => Ok((node, ReadStatus::Torn)),
-            Trouble::Grows => Ok((node, ReadStatus::Grown)),
+            Trouble::Grows | Trouble::GrowsAnew => Ok((node, ReadStatus::Grown)),
+            Trouble::Stale(times) if *attempt <= times => Err(stale()),
             Trouble::Panics => {
                 drop(attempts);
                 panic!("the source panics, as planned");
@@ -290,6 +303,10 @@ fn denied() -> ItemError {
     ItemError::Unreadable { operation: "read", source: io::ErrorKind::PermissionDenied.into() }
 }
 
+fn stale() -> ItemError {
+    ItemError::Unreadable { operation: "read", source: io::ErrorKind::StaleNetworkFileHandle.into() }
+}
+
 fn details(node: &Node) -> Details {
     let lack =
         Lack { what: "it is far away".into(), accepted: false, xattrs: vec![(b"far".into(), b"".into())] };
@@ -297,6 +314,10 @@ fn details(node: &Node) -> Details {
         link_target: node.link_target.clone(),
         xattrs: node.xattrs.clone(),
         lack: (node.trouble == Trouble::Lacks).then_some(lack),
+        unreadable: match node.trouble {
+            Trouble::LacksDetails => vec!["extended attribute user.a: it is not known".into()],
+            _ => Vec::new(),
+        },
         ..Details::default()
     }
 }
@@ -322,6 +343,9 @@ impl ItemReader for ModelReader {
                 status = ReadStatus::Torn;
             } else {
                 content.extend_from_slice(&node.flat());
+                if node.trouble == Trouble::GrowsAnew {
+                    content[0] ^= self.attempts.lock().unwrap()[&item] as u8;
+                }
             }
         }
         Ok(Examined { stat: stat(node, node.size()), details: details(node), status })
@@ -334,10 +358,14 @@ impl ItemReader for ModelReader {
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
         let (node, status) = self.attempt(item)?;
         let breaks_off = node.trouble == Trouble::BreaksOff;
+        let mut runs = if node.trouble == Trouble::Lacks { Vec::new() } else { node.runs.clone() };
+        if let (Trouble::GrowsAnew, Some(Run::Data(bytes))) = (node.trouble, runs.first_mut()) {
+            bytes[0] ^= self.attempts.lock().unwrap()[&item] as u8;
+        }
         Ok(Box::new(ModelStream {
             stat: stat(node, node.size()),
             details: details(node),
-            runs: if node.trouble == Trouble::Lacks { Vec::new() } else { node.runs.clone() },
+            runs,
             run: 0,
             at: 0,
             status,

@@ -58,6 +58,12 @@ pub(crate) enum Trouble {
     /// The first so many attempts are torn.
     Torn(u32),
     Grows,
+    /// It grows, and is another one each time.
+    GrowsAnew,
+    /// The handles of the first so many attempts lose their file.
+    Stale(u32),
+    /// A part of its details cannot be read.
+    LacksDetails,
     Panics,
     /// The listing said that it was this small.
     ListedAs(u64),

@@ -44,6 +44,7 @@ pub(super) fn status(now: Timestamp, readable: bool, problems: Vec<Problem>) -> 
         last_good: Some(LastGood { at: now, by: GoodBy::Snapshot, snapshot: None }),
         rpo: Some(std::time::Duration::from_secs(3600)),
         proven: None,
+        proven_share: None,
         proven_max_age: None,
         took: None,
         rto: None,

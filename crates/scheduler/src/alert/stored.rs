@@ -113,7 +113,9 @@ impl Silence {
 #[must_use]
 pub fn family(condition: &str) -> &str {
     match condition {
-        "no-backup" | "rpo" | "runs-missed" | "log-gap" | "incomplete" | "attempt-failed" => "backup",
+        "no-backup" | "rpo" | "runs-missed" | "log-gap" | "incomplete" | "emptied" | "attempt-failed" => {
+            "backup"
+        }
         "drill-failed" | "drill-inconclusive" | "rto" | "proof" => "proof",
         "copy-lag" | "copy-out-of-reach" => "copy",
         "slot-fills" | "slot-lost" | "slot-missing" => "slot",

@@ -6,7 +6,7 @@
 //! its configuration would come back.
 
 use super::files::{checks, look_on};
-use super::restored::{Restored, Unset, bare, ends_badly, nothing, number, restore, words};
+use super::restored::{Restored, Unset, bare, ends_badly, is_nothing, nothing, number, restore, words};
 use super::{Proof, Recorded, Subject, asserted};
 use crate::hands::Hands;
 use crate::policy::ScratchBucket;
@@ -80,6 +80,7 @@ async fn prove_in(
         restored.probe.not_provable.push(format!("{count} objects and the like were {what}"));
     }
     count(&mut restored, snapshot, target.is_bucket);
+    let empty = is_nothing(&mut restored);
     if look_on(proof, &restored, subject.level) {
         let compared = compare(hands, subject, (words, target), &restored.unset).await;
         proof.phases.push(checks("compare", &compared));
@@ -91,6 +92,7 @@ async fn prove_in(
         }
         proof.reached = Some(subject.level);
     }
+    proof.reached = proof.reached.filter(|_| !empty);
     proof.probes.insert(0, restored.probe);
 }
 
@@ -131,8 +133,9 @@ async fn compare(
     }
     let items = |field: &str| number(&answer, "summary", field);
     probe.counts.insert("compared".into(), items("items_unchanged"));
-    // What was not restored because it is damaged was told before.
-    let absent = items("items_created").saturating_sub(unset.missing.len() as u64 + unset.untold);
+    // What was not restored because it is damaged or denied was told before.
+    let told = (unset.missing.len() as u64).saturating_sub(unset.without_content) + unset.untold;
+    let absent = items("items_created").saturating_sub(told);
     for (count, what) in [
         (absent, "objects are in the snapshot, and are not where it was restored"),
         (items("items_rewritten"), "objects have another content than was recorded"),
@@ -221,12 +224,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_lay_in_an_archive_stands_for_no_object_that_is_gone() {
+        let proof = |created: u64, message: &'static str| async move {
+            let fake = Fake::new(move |call| {
+                let summary = json!({ "message_type": "summary", "files_restored": 1, "error_count": 1,
+                    "items_created": if is_rehearsal(call) { created } else { 1 }, "items_unchanged": 1 });
+                let problem =
+                    json!({ "message_type": "error", "kind": "refused", "item": "cold", "message": message });
+                let problems = if is_rehearsal(call) { Vec::new() } else { vec![problem] };
+                Ok(crate::hands::Answer { code: 3, problems, ..ok(vec![summary]).unwrap() })
+            });
+            let mut stage = Stage::bucket("s3://media/x");
+            stage.scratch_bucket("s3://scratch/drills?endpoint=http://s");
+            let proof = prove(&fake, stage.subject()).await;
+            proof.probes[1].findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+        };
+        let cold = "its content was not kept: it lay in GLACIER when it was backed up";
+        assert_eq!(proof(0, cold).await, Vec::<String>::new());
+        let found = proof(1, cold).await;
+        assert!(found.len() == 1 && found[0].contains("1 objects are in the snapshot"), "{found:?}");
+        // One that was refused is met again by the rehearsal, and was told.
+        assert_eq!(proof(1, "no object can have that name").await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
     async fn fewer_objects_than_were_counted_is_a_failure() {
         let mut stage = Stage::bucket("s3://media/x");
         stage.snapshot.as_mut().unwrap().files = 5;
         let proof = prove(&bucket(json!({ "items_unchanged": 2 })), stage.subject()).await;
         assert_eq!(Verdict::of(&proof.probes), Verdict::Fail, "{proof:?}");
         assert!(proof.probes[0].findings[0].what.contains("5 objects"), "{proof:?}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_prefix_proves_nothing() {
+        for into_bucket in [false, true] {
+            let mut stage = Stage::bucket("s3://media/x");
+            stage.snapshot.as_mut().unwrap().files = 0;
+            if into_bucket {
+                stage.scratch_bucket("s3://scratch/drills?endpoint=http://s");
+            }
+            let fake = Fake::new(|_| ok(vec![json!({ "message_type": "summary", "files_restored": 0 })]));
+            let proof = prove(&fake, stage.subject()).await;
+            assert_eq!(
+                (Verdict::of(&proof.probes), proof.reached),
+                (Verdict::Inconclusive, None),
+                "{proof:?}"
+            );
+        }
     }
 
     #[test]

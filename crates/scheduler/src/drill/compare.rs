@@ -227,6 +227,7 @@ mod tests {
             words: ["owner"].into(),
             never: ["owner"].into(),
             missing: ["srv/dev".to_owned()].into(),
+            without_content: 0,
             untold: 3,
         };
         let lines = vec![

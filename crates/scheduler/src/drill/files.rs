@@ -4,7 +4,7 @@
 
 use super::compare::{Sides, compare, includes};
 use super::parts::{self, Measure, Parts};
-use super::restored::{Restored, ends_badly, nothing, restore, words};
+use super::restored::{Restored, ends_badly, is_nothing, nothing, restore, words};
 use super::sample::sample;
 use super::{Phase, Proof, Recorded, Subject, asserted};
 use crate::hands::Hands;
@@ -33,6 +33,7 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
     if parts.is_none() {
         count(&mut restored, snapshot);
     }
+    let empty = is_nothing(&mut restored);
     proof.share = Some(share(parts.as_ref(), snapshot));
     let host = restored.host.clone();
     if look_on(&mut proof, &restored, subject.level) {
@@ -50,6 +51,7 @@ pub async fn prove(hands: &dyn Hands, subject: Subject<'_>) -> Proof {
         // Files do not start and are not checked by anybody: there is nothing else to look at.
         proof.reached = Some(subject.level);
     }
+    proof.reached = proof.reached.filter(|_| !empty);
     proof.probes.insert(0, restored.probe);
     proof
 }
@@ -177,6 +179,23 @@ mod tests {
         let proof = prove(&all_is_well(), stage.subject()).await;
         assert_eq!(Verdict::of(&proof.probes), Verdict::Fail);
         assert!(proof.probes[0].findings[0].what.contains("3 files"), "{proof:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_comes_back_proves_nothing() {
+        let mut stage = Stage::files(&["/srv"]);
+        stage.snapshot.as_mut().unwrap().files = 0;
+        let fake = |others: u64| {
+            Fake::new(move |call| match call.words[0].to_str() {
+                Some("restore") => ok(vec![json!({ "message_type": "summary", "others_restored": others })]),
+                _ => ok(vec![json!({ "message_type": "statistics", "suspicious_files": 0 })]),
+            })
+        };
+        let proof = prove(&fake(0), stage.subject()).await;
+        assert_eq!((Verdict::of(&proof.probes), proof.reached), (Verdict::Inconclusive, None), "{proof:?}");
+        assert!(proof.probes[0].findings[0].what.contains("nothing is proved"), "{proof:?}");
+        // Links are something.
+        assert_eq!(Verdict::of(&prove(&fake(1), stage.subject()).await.probes), Verdict::Pass);
     }
 
     #[tokio::test]

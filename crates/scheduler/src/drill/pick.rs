@@ -5,13 +5,14 @@
 use super::{Point, Recorded};
 use crate::hands::Answer;
 use crate::policy::Pick;
+use holdfast_engine::AHEAD_SECONDS_MAX;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What ends so much later than now was made by a clock that was wrong, or this one is: as in the engine.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
+/// What ends so much later than now was made by a clock that was wrong, or this one is.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(AHEAD_SECONDS_MAX);
 
 /// What a drill is about.
 #[derive(Debug, Clone, PartialEq)]

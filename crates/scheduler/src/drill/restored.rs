@@ -32,6 +32,8 @@ pub(crate) struct Unset {
     pub(crate) never: BTreeSet<&'static str>,
     /// Paths that could not be made, or that are damaged: told already.
     pub(crate) missing: BTreeSet<String>,
+    /// How many of these the backup kept no content of: no rehearsal would make them either.
+    pub(crate) without_content: u64,
     /// Problems that were counted and not told.
     pub(crate) untold: u64,
 }
@@ -96,6 +98,22 @@ pub(crate) async fn restore(
         Ok(answer) => restored.take(&answer),
     }
     restored
+}
+
+/// Whether nothing came back because nothing is in the snapshot: then nothing was looked at, and nothing is proved.
+pub(crate) fn is_nothing(restored: &mut Restored) -> bool {
+    let count = |name: &str| restored.probe.counts.get(name).copied().unwrap_or_default();
+    let nothing = restored.whole && count("files") == 0 && count("others") == 0;
+    if nothing {
+        let next = "see whether the source was there when it was backed up (a disk that is not mounted?) ; \
+                    one that is always empty is left out of drills by drill.sources";
+        restored.probe.finds(
+            Cause::Environment,
+            "nothing was restored, nothing is proved: the snapshot is empty",
+            next,
+        );
+    }
+    nothing
 }
 
 /// A verb with nothing but the repository and what opens it.
@@ -166,7 +184,7 @@ impl Restored {
                 }
                 "refused" if message.contains(NOT_KEPT) => {
                     unset.entry("archived content").or_insert_with(|| (0, message.clone())).0 += 1;
-                    self.unset.missing.insert(item);
+                    self.unset.without_content += u64::from(self.unset.missing.insert(item));
                 }
                 other => {
                     found.push((blames(other, &message), format!("{}: {message}", shown(&name))));

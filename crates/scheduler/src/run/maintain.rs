@@ -8,11 +8,10 @@ use super::source::shown;
 use super::{Names, Runner, failed, words};
 use crate::former::{Former, former, told};
 use crate::hands::{Answer, Call, Place, Said};
+use crate::lacking::{Snapshot, lacking};
 use crate::policy::{Activity, CopyTo, LogMode, REPOSITORY, Retention};
 use crate::schedule::which::{self, Maybe};
-use crate::status::is_ahead;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// So often log is looked through for what is over its time, where nothing else is to be freed.
 const LOGS_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -51,36 +50,28 @@ impl Runner<'_> {
     }
 
     /// Which snapshots are to be copied: all of the policy, unless the copy forgets by rules of its own; then those
-    /// that are newer than what it has, or it would take back each time what it forgot. What it has from a time that
-    /// is still to come is the newest of nothing: it would keep all from being copied until then.
+    /// that it lacks and would keep, or it would take back each time what it forgot.
     async fn what_to_copy(&self, copy: &CopyTo, from: &Place) -> Result<Option<Vec<String>>, Step> {
         let there = self.policy.place(&copy.name, Activity::Read).filter(|_| copy.retention.is_some());
         let Some(there) = there.filter(|_| !self.options.dry_run) else { return Ok(None) };
         let theirs = self.listed(&there, &copy.name).await?;
-        let has = newest(&theirs, self.hands.now());
-        let theirs: BTreeSet<_> = theirs.into_iter().map(|(source, time, _)| (source, time)).collect();
-        let listed = self.listed(from, &copy.name).await?;
-        let newer = listed.into_iter().filter(|(source, time, _)| {
-            has.get(source).is_none_or(|newest| time > newest) && !theirs.contains(&(source.clone(), *time))
-        });
-        Ok(Some(newer.map(|(_, _, id)| id).collect()))
+        let ours = self.listed(from, &copy.name).await?;
+        let lacks = lacking(self.policy, (&ours, &theirs), copy.retention.as_ref(), self.hands.now());
+        Ok(Some(lacks.into_iter().map(|one| one.id.clone()).collect()))
     }
 
-    /// The snapshots of the policy in a place: source, time and id.
-    async fn listed(&self, place: &Place, copy: &str) -> Result<Vec<(String, Timestamp, String)>, Step> {
+    /// The snapshots of the policy in a place.
+    async fn listed(&self, place: &Place, copy: &str) -> Result<Vec<Snapshot>, Step> {
         let step = Step::new("copy", None, copy);
         let tag = format!("--tag={}", words::tag(&self.policy.name));
         let answer = self.hands.verb(Call::on(place, ["snapshots".to_owned(), tag])).await;
-        let answer = match answer {
-            Ok(answer) if [0, 3].contains(&answer.code) => answer,
-            Ok(answer) => return Err(failed(Step { code: Some(answer.code), ..step }, &answer)),
-            Err(why) => return Err(step.ends(State::Failed, why, "")),
-        };
-        let one = |line: &serde_json::Value| {
-            let text = |name: &str| line[name].as_str().map(str::to_owned);
-            Some((text("source")?, text("time")?.parse().ok()?, text("id")?))
-        };
-        Ok(answer.all("snapshot").filter_map(one).collect())
+        match answer {
+            Ok(answer) if [0, 3].contains(&answer.code) => {
+                Ok(answer.all("snapshot").filter_map(Snapshot::read).collect())
+            }
+            Ok(answer) => Err(failed(Step { code: Some(answer.code), ..step }, &answer)),
+            Err(why) => Err(step.ends(State::Failed, why, "")),
+        }
     }
 
     /// Forgets by the rules and frees, in the repository and in each copy.
@@ -292,16 +283,6 @@ impl Runner<'_> {
 
 fn snapshots(number: usize) -> String {
     if number == 1 { "1 snapshot".to_owned() } else { format!("{number} snapshots") }
-}
-
-/// The newest time of each source, but for what lies in the future.
-fn newest(listed: &[(String, Timestamp, String)], now: Timestamp) -> BTreeMap<String, Timestamp> {
-    let mut newest = BTreeMap::new();
-    for (source, time, _) in listed.iter().filter(|(_, time, _)| !is_ahead(*time, now)) {
-        let known = newest.entry(source.clone()).or_insert(*time);
-        *known = (*known).max(*time);
-    }
-    newest
 }
 
 fn number(answer: &Answer, name: &str) -> u64 {

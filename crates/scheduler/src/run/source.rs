@@ -6,7 +6,9 @@ use super::hooks::{self, Around};
 use super::report::{State, Step};
 use super::{Names, Runner, create, failed, words};
 use crate::hands::{Answer, Call, Place, Said};
+use crate::policy::units::Span;
 use crate::policy::{Activity, Hooks, LogMode, REPOSITORY, Source};
+use jiff::Timestamp;
 use std::path::Path;
 
 /// Errors that a verb told of, of all that it counted.
@@ -138,7 +140,7 @@ impl Runner<'_> {
         let snapshot = self.steps.last().and_then(|step| step.snapshot.clone());
         self.afterwards(&source.hooks, name, snapshot.as_deref(), state).await;
         if source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off) {
-            self.log(name).await;
+            self.log(name, source).await;
         }
         state
     }
@@ -177,35 +179,53 @@ impl Runner<'_> {
         well
     }
 
-    /// Tells how far the log of a cluster is behind. Whether that breaks a promise, drills and `status` say.
-    async fn log(&mut self, name: &str) {
+    /// Looks how far the log of a cluster is behind, and whether it is whole.
+    async fn log(&mut self, name: &str, source: &Source) {
         let places = [Activity::Read, Activity::Maintain].map(|of| self.policy.place(REPOSITORY, of));
         let Some(place) = places.into_iter().flatten().next() else { return };
         let facts = |step: &&Step| step.activity == "backup" && step.source.as_deref() == Some(name);
         let system = self.steps.iter().rev().find(facts).and_then(|step| step.system.clone());
+        let step = Step::new("log", Some(name), REPOSITORY);
+        if system.is_none() && !self.options.dry_run {
+            // Any other cluster of the repository may have a log that is newer.
+            let why = "its backup did not say which cluster it is";
+            return self.done(step.ends(State::Skipped, why, "")).await;
+        }
         let mut call = Call::on(&place, ["wal", "status"]);
         call.words.extend(system.map(Into::into));
+        let rpo = source.rpo.or(self.policy.objectives.rpo);
         let now = self.hands.now();
-        let judge = |step: Step, answer: &Answer| {
-            let newest =
-                answer.all("wal_timeline").filter_map(|line| line["newest"].as_str()?.parse().ok()).max();
-            match newest {
-                Some(newest) => {
-                    let behind = crate::policy::units::Span(behind(newest, now));
-                    step.ends(State::Done, format!("the newest log came {behind} ago"), "")
-                }
-                None if [0, 3].contains(&answer.code) => {
-                    let next = "start `holdfast wal stream` for it";
-                    step.ends(State::Incomplete, "there is no log of it in the repository", next)
-                }
-                None => failed(step, answer),
-            }
-        };
-        self.verb(Step::new("log", Some(name), REPOSITORY), call, judge).await;
+        self.verb(step, call, |step, answer| judge_log(step, answer, rpo, now)).await;
     }
 }
 
-fn behind(newest: jiff::Timestamp, now: jiff::Timestamp) -> std::time::Duration {
+/// What is to be said of a log: that there is one, is whole, and came lately.
+fn judge_log(step: Step, answer: &Answer, rpo: Option<Span>, now: Timestamp) -> Step {
+    if ![0, 3].contains(&answer.code) {
+        return failed(step, answer);
+    }
+    let newest = answer.all("wal_timeline").filter_map(|line| line["newest"].as_str()?.parse().ok()).max();
+    let Some(newest) = newest else {
+        let next = "start `holdfast wal stream` for it";
+        return step.ends(State::Incomplete, "there is no log of it in the repository", next);
+    };
+    let behind = Span(behind(newest, now));
+    let told = format!("the newest log is of {behind} ago");
+    if answer.code == 3 {
+        let (what, next) = answer.failure();
+        return step.ends(State::Incomplete, format!("{told}; {what}"), next);
+    }
+    match rpo.filter(|rpo| behind.0 > rpo.0) {
+        Some(rpo) => {
+            let next =
+                "see whether `holdfast wal stream` runs, or what the server says of its archive_command";
+            step.ends(State::Incomplete, format!("{told}, and {rpo} may be lost at most"), next)
+        }
+        None => step.ends(State::Done, told, ""),
+    }
+}
+
+fn behind(newest: Timestamp, now: Timestamp) -> std::time::Duration {
     now.duration_since(newest).try_into().unwrap_or_default()
 }
 

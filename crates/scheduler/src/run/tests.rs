@@ -184,7 +184,7 @@ fn what_a_policy_names_no_more_is_told_or_goes_where_it_says_so() {
 fn what_a_copy_has_of_the_future_keeps_nothing_from_being_copied() {
     let text = TEXT.replace("password: { env: Y } }", "password: { env: Y }, retention: { keep_last: 1 } }");
     let policy: Policy = serde_saphyr::from_str(&text).unwrap();
-    let one = |id: &str, time: &str| json!({ "message_type": "snapshot", "source": "shop/tree", "id": id, "time": time });
+    let one = |id: &str, time: &str| json!({ "message_type": "snapshot", "source": "shop/tree", "id": id, "time": time, "incomplete": false });
     let ahead = "1980-01-01T00:00:00Z";
     let hands =
         well(Fake::new(move |call| match (verb(call).as_str(), &*call.repository.as_ref().unwrap().name) {
@@ -203,6 +203,75 @@ fn what_a_copy_has_of_the_future_keeps_nothing_from_being_copied() {
     // What it has, and what it has forgotten, is not copied again.
     let ids = words.iter().filter(|word| ["a1", "a2", "a3", "a4"].contains(&word.as_str()));
     assert_eq!(ids.collect::<Vec<_>>(), ["a4"], "{words:?}");
+}
+
+#[test]
+fn what_a_copy_was_left_without_is_asked_for_again() {
+    let keeps = "password: { env: Y }, retention: { keep_daily: 30 } }";
+    let policy: Policy = serde_saphyr::from_str(&TEXT.replace("password: { env: Y } }", keeps)).unwrap();
+    let one = |id: &str, time: &str| json!({ "message_type": "snapshot", "source": "shop/tree", "id": id, "time": time, "incomplete": false });
+    let (a, b) = (one("a1", "1969-12-29T12:00:00Z"), one("b1", "1969-12-30T12:00:00Z"));
+    let hands =
+        well(Fake::new(move |call| match (verb(call).as_str(), &*call.repository.as_ref().unwrap().name) {
+            // The night before it timed out, and the next one was copied.
+            ("snapshots", "offsite") => ok(vec![b.clone()]),
+            ("snapshots", _) => ok(vec![a.clone(), b.clone()]),
+            ("copy", _) => fails(3, "1 of 1 snapshots could not be copied"),
+            _ => ok(vec![backed_up()]),
+        }));
+    let report = carried_out_of(&hands, &policy, &options());
+    let copy = hands.calls().into_iter().find(|call| verb(call) == "copy").unwrap();
+    assert!(copy.words.contains(&"a1".into()) && !copy.words.contains(&"b1".into()), "{copy:?}");
+    assert_eq!(report.code(), 3, "it is told each night");
+}
+
+/// What comes of the log of a cluster of which a backup ends so, and `wal status` so.
+fn of_log(backup: i32, status: i32, newest: Option<&str>) -> (Option<(State, String)>, u8) {
+    let text = TEXT.replace(
+        "  tree: {",
+        "  db: { postgres: { url: 'postgres://b@db', wal: archive }, rpo: 5m }\n  tree: {",
+    );
+    let policy: Policy = serde_saphyr::from_str(&text).unwrap();
+    let newest = newest.map(|newest| json!({ "message_type": "wal_timeline", "newest": newest }));
+    let hands = well(Fake::new(move |call| match verb(call).as_str() {
+        "backup" if is_of(call, "db") && backup != 0 => fails(backup, "no server"),
+        "backup" => {
+            let mut summary = backed_up();
+            summary["source_facts"] = json!({ "system identifier": "77" });
+            ok(vec![summary])
+        }
+        "wal" => {
+            let mut answer =
+                if status == 0 { Answer::default() } else { fails(status, "2 gaps in the log")? };
+            answer.lines.extend(newest.clone());
+            Ok(answer)
+        }
+        _ => ok(vec![backed_up()]),
+    }));
+    let report = carried_out_of(&hands, &policy, &options());
+    let step = report.steps.iter().find(|step| step.activity == "log");
+    (step.map(|step| (step.state, step.message.clone())), report.code())
+}
+
+#[test]
+fn a_log_that_is_old_or_has_gaps_is_not_done() {
+    let young = Some("1969-12-31T23:59:00Z");
+    let (step, code) = of_log(0, 0, young);
+    assert_eq!((step.unwrap().0, code), (State::Done, 0));
+    let (step, code) = of_log(0, 3, young);
+    let (state, message) = step.unwrap();
+    assert_eq!((state, code), (State::Incomplete, 3));
+    assert!(message.contains("2 gaps in the log"), "{message}");
+    // It told of something, and could not go on.
+    assert_eq!(of_log(0, 1, young).0.unwrap().0, State::Failed);
+    let (step, code) = of_log(0, 0, Some("1969-12-10T00:00:00Z"));
+    let (state, message) = step.unwrap();
+    assert_eq!((state, code), (State::Incomplete, 3));
+    assert!(message.contains("5m may be lost at most"), "{message}");
+    assert_eq!(of_log(0, 0, None).0.unwrap().0, State::Incomplete);
+    // Which cluster it is nobody knows then: another one's log says nothing of it.
+    let (step, code) = of_log(1, 0, young);
+    assert_eq!((step.unwrap().0, code), (State::Skipped, 1));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 const APART: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether a moment lies so far ahead that some clock is wrong.
-pub(crate) fn is_ahead(moment: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_ahead(moment: Timestamp, now: Timestamp) -> bool {
     moment.duration_since(now) > APART
 }
 

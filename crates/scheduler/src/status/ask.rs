@@ -9,8 +9,8 @@ use super::words::span;
 use super::{Held, Known};
 use crate::catalog::{Catalog, Last};
 use crate::evidence::{RECORD_VERSION, Record};
-use crate::former;
 use crate::hands::{Answer, Call, Hands, Place};
+pub(super) use crate::lacking::Snapshot;
 use crate::policy::{Activity, LogMode, Policy, REPOSITORY};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -22,21 +22,6 @@ use std::time::Duration;
 const ANSWER_MAX: Duration = Duration::from_secs(300);
 /// So many lines that repositories said are kept for the next policy, which often has the same repository.
 const LINES_KEPT_MAX: usize = 50_000;
-
-/// A snapshot, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Snapshot {
-    pub(super) id: String,
-    pub(super) source: String,
-    /// When its capture began: a copy has the same.
-    pub(super) time: Timestamp,
-    pub(super) ended: Timestamp,
-    pub(super) incomplete: bool,
-    pub(super) errors: u64,
-    /// The host that made it, as it says; empty where it does not.
-    pub(super) host: String,
-    pub(super) tags: Vec<String>,
-}
 
 /// Why nobody can tell what a repository has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +206,7 @@ async fn snapshots(
     let answer = verb(asked, place, &["snapshots"]).await?;
     unread.extend(left_out(&answer).map(|why| partly(place, "its snapshots", &why)));
     let unread = || Trouble::NotAsked("a line of `snapshots --json` is not as it should be".to_owned());
-    answer.all("snapshot").map(snapshot).collect::<Option<_>>().ok_or_else(unread)
+    answer.all("snapshot").map(Snapshot::read).collect::<Option<_>>().ok_or_else(unread)
 }
 
 /// Why an answer lacks something, if it does: what is left out may be what matters.
@@ -237,20 +222,6 @@ fn warning(answer: &Answer) -> Option<String> {
 
 fn partly(place: &Place, what: &str, why: &str) -> String {
     format!("{} ({}): not all of {what} could be read: {why}", place.name, place.url)
-}
-
-fn snapshot(line: &Value) -> Option<Snapshot> {
-    let time = moment(&line["time"])?;
-    Some(Snapshot {
-        id: line["id"].as_str()?.to_owned(),
-        source: line["source"].as_str()?.to_owned(),
-        time,
-        ended: moment(&line["summary"]["backup_end"]).unwrap_or(time),
-        incomplete: line["incomplete"].as_bool()?,
-        errors: line["error_count"].as_u64().unwrap_or(0),
-        host: line["hostname"].as_str().unwrap_or_default().to_owned(),
-        tags: former::told(line)?.tags,
-    })
 }
 
 fn moment(value: &Value) -> Option<Timestamp> {

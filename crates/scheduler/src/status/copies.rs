@@ -1,13 +1,13 @@
 //! How far copies are behind.
 //!
-//! A copy is behind by the snapshots that are newer than the newest it has of a source: what it
-//! forgot by its own rules is not missing. On purpose not here: what a copy is worth.
+//! A copy is behind by the snapshots that it has not and that its rules would keep: what it forgot by them is not
+//! missing. On purpose not here: what a copy is worth.
 
-use super::ahead::is_ahead;
 use super::ask::{Repository, Seen, Snapshot, Trouble};
 use super::problem::Problem;
 use super::words::{passed, quoted, span, span_in_words};
 use super::{CopyState, Known, State};
+use crate::lacking::lacking;
 use jiff::Timestamp;
 
 /// How the copies of a policy stand.
@@ -49,7 +49,9 @@ pub(super) fn judge(known: &Known, seen: &Seen, now: Timestamp) -> Copied {
                 None
             }
             (Ok(theirs), Ok(ours)) => {
-                let missing = missing((ours, theirs), &known.policy.name, now);
+                let rules = stated.retention.as_ref().or(known.policy.retention.as_ref());
+                let missing = lacking(&known.policy, (ours, theirs), rules, now);
+                let missing: Vec<Snapshot> = missing.into_iter().cloned().collect();
                 state.behind = Some(missing.len() as u64);
                 state.oldest = missing.iter().map(|snapshot| snapshot.ended).min();
                 state.state = Some(State::Ok);
@@ -64,27 +66,6 @@ pub(super) fn judge(known: &Known, seen: &Seen, now: Timestamp) -> Copied {
         copied.copies.push(state);
     }
     copied
-}
-
-/// Snapshots that are newer than the newest that the copy has of their source. One from a time that is still to come is
-/// the newest of nothing: it is missing if the copy has not that very one.
-fn missing((ours, theirs): (&[Snapshot], &[Snapshot]), policy: &str, now: Timestamp) -> Vec<Snapshot> {
-    let prefix = format!("{policy}/");
-    let newest = |source: &str| {
-        let past = of(theirs, source).filter(|snapshot| !is_ahead(snapshot.ended, now));
-        past.map(|snapshot| snapshot.time).max()
-    };
-    let has = |one: &Snapshot| of(theirs, &one.source).any(|snapshot| snapshot.time == one.time);
-    let is_missing = |snapshot: &&Snapshot| {
-        snapshot.source.starts_with(&prefix)
-            && newest(&snapshot.source).is_none_or(|newest| snapshot.time > newest)
-            && !has(snapshot)
-    };
-    ours.iter().filter(is_missing).cloned().collect()
-}
-
-fn of<'a>(snapshots: &'a [Snapshot], source: &'a str) -> impl Iterator<Item = &'a Snapshot> {
-    snapshots.iter().filter(move |snapshot| snapshot.source == source)
 }
 
 fn out_of_reach(known: &Known, copy: &Repository, trouble: &Trouble) -> Option<Problem> {

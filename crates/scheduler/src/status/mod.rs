@@ -11,6 +11,7 @@ mod deadline;
 mod judge;
 mod metrics;
 mod problem;
+mod proofs;
 mod screen;
 mod serving;
 mod slots;
@@ -19,11 +20,14 @@ mod told;
 mod words;
 
 #[cfg(test)]
+mod copies_tests;
+#[cfg(test)]
+mod proofs_tests;
+#[cfg(test)]
 mod serving_tests;
 #[cfg(test)]
 mod status_tests;
 
-pub(crate) use ahead::is_ahead;
 pub(crate) use metrics::label;
 pub use metrics::{METRICS, metrics};
 pub use problem::Problem;
@@ -129,7 +133,7 @@ pub struct LastGood {
 }
 
 /// How one source stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceState {
     /// The policy.
     pub policy: String,
@@ -143,8 +147,10 @@ pub struct SourceState {
     pub last_good: Option<LastGood>,
     /// So much is lost at most.
     pub rpo: Option<Duration>,
-    /// When a restore was last proved.
+    /// When a restore was last proved, as far as the policy asks for.
     pub proven: Option<Timestamp>,
+    /// Which part of all bytes was restored then, 0 to 1; none where it is not known.
+    pub proven_share: Option<f64>,
     /// So old may that be.
     pub proven_max_age: Option<Duration>,
     /// How long that restore took.
@@ -155,7 +161,7 @@ pub struct SourceState {
     pub next_run: Option<Timestamp>,
     /// When a drill is due: it may lie behind us.
     pub drill_due: Option<Timestamp>,
-    /// When something of its log was last stored.
+    /// Of when the newest is that is stored of its log.
     pub log_flushed: Option<Timestamp>,
     /// Up to when every copy has everything: now, or when the oldest snapshot was made that one lacks.
     pub copied_until: Option<Timestamp>,

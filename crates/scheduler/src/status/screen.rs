@@ -53,7 +53,8 @@ impl Screen<'_> {
 
     fn row(&self, source: &SourceState) -> [String; 9] {
         let good = source.last_good.as_ref();
-        let proven = source.proven.map(|proven| self.moment(proven));
+        let proven =
+            source.proven.map(|proven| format!("{}{}", self.moment(proven), part(source.proven_share)));
         [
             plain(&format!("{}/{}", source.policy, source.source)),
             self.good(source, good),
@@ -180,6 +181,12 @@ fn slot(slot: &SlotState, last: usize) -> String {
             format!("{told}{}{}", " ".repeat(room), state.word())
         }
     }
+}
+
+/// Which part was restored, where it was not all: `(1 %)`.
+fn part(share: Option<f64>) -> String {
+    let part = share.filter(|share| *share < 1.0).map(|share| share * 100.0);
+    part.map_or_else(String::new, |percent| format!(" ({} %)", (percent.floor() as u64).max(1)))
 }
 
 fn limit(limit: Option<Duration>) -> String {

@@ -6,13 +6,15 @@
 use super::ahead::{self, is_ahead, short};
 use super::ask::{Repository, Seen, Snapshot, Trouble};
 use super::problem::{Problem, drill, run};
+use super::proofs::{Drilled, Proofs};
 use super::words::{passed, plain, quoted, span, span_in_words};
 use super::{GoodBy, Known, LastGood, SourceState, State};
 use crate::catalog::{Last, Ran};
 use crate::drill::verdict::Verdict;
-use crate::evidence::{Record, SourceRecord};
-use crate::policy::{LogMode, Policy, Rto, Source};
+use crate::evidence::SourceRecord;
+use crate::policy::{LogMode, Policy, REPOSITORY, Rto, Source};
 use crate::schedule::{Clockwork, which};
+use holdfast_engine::maintain::SIZE_ACCEPTED_TAG;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::time::Duration;
@@ -32,6 +34,7 @@ struct Look<'a> {
     /// As its snapshots are called.
     full: String,
     seen: &'a Seen,
+    proofs: Proofs<'a>,
     now: Timestamp,
     zone: &'a TimeZone,
     clock: Option<Clockwork>,
@@ -47,7 +50,8 @@ pub(super) fn judge(
     let policy = &known.policy;
     let clock = which::of_source(policy, name).ok().flatten();
     let full = format!("{}/{name}", policy.name);
-    let look = Look { known, policy, name, source, full, seen, now, zone, clock };
+    let proofs = Proofs::of(known, (name, source), seen, now);
+    let look = Look { known, policy, name, source, full, seen, proofs, now, zone, clock };
     let state = look.state();
     let mut judged = Judged { state, problems: Vec::new() };
     judged.problems.extend(look.backups(&judged.state));
@@ -60,7 +64,7 @@ pub(super) fn judge(
 
 impl Look<'_> {
     fn state(&self) -> SourceState {
-        let passed = self.newest_drill(Some(Verdict::Pass));
+        let proven = self.proofs.proven();
         let objectives = &self.policy.objectives;
         let elsewhere = self.source.restored_by.is_some();
         SourceState {
@@ -70,9 +74,10 @@ impl Look<'_> {
             elsewhere,
             last_good: self.last_good(),
             rpo: self.source.rpo.or(objectives.rpo).map(|rpo| rpo.0).filter(|_| !elsewhere),
-            proven: passed.map(|(record, _)| record.ended),
+            proven: proven.map(|one| one.record.ended),
+            proven_share: proven.and_then(|one| one.source.share),
             proven_max_age: objectives.verified_restore_max_age.map(|age| age.0),
-            took: passed.and_then(|(_, source)| took(source)),
+            took: proven.and_then(|one| took(one.source)),
             rto: self.source.rto.as_ref().or(objectives.rto.as_ref()).map(limit_of),
             next_run: self.clock.as_ref().and_then(|clock| clock.after(self.now)),
             drill_due: self.drill_due(),
@@ -95,7 +100,7 @@ impl Look<'_> {
         self.snapshots().filter(|snapshot| !snapshot.incomplete).max_by_key(|snapshot| snapshot.ended)
     }
 
-    /// When something of its log was last stored that goes on from a snapshot.
+    /// Of when the newest is of its log that goes on from a snapshot.
     fn log_flushed(&self) -> Option<Timestamp> {
         self.snapshots().filter_map(|snapshot| self.seen.logs.reaching.get(&snapshot.id)).max().copied()
     }
@@ -122,15 +127,6 @@ impl Look<'_> {
         Some(good).filter(|_| !is_ahead(ended, self.now))
     }
 
-    /// The newest drill of this source, with a verdict or any.
-    fn newest_drill(&self, verdict: Option<Verdict>) -> Option<(&Record, &SourceRecord)> {
-        let mut past = self.seen.drills.iter().filter(|record| !is_ahead(record.ended, self.now));
-        past.find_map(|record| {
-            let source = record.sources.iter().find(|source| source.source == self.name)?;
-            verdict.is_none_or(|verdict| source.verdict == verdict).then_some((record, source))
-        })
-    }
-
     /// When it has to be drilled: the first time behind the last drill, or behind the first backup.
     fn drill_due(&self) -> Option<Timestamp> {
         let drill = self.policy.drill.as_ref()?;
@@ -138,7 +134,7 @@ impl Look<'_> {
             return None;
         }
         let clock = which::of_drill(self.policy).ok().flatten()?;
-        let last = self.newest_drill(None).map(|(record, _)| record.started);
+        let last = self.proofs.newest().map(|one| one.record.started);
         // Where nobody can look, that no drill is known says nothing.
         let hidden = self.seen.repository().snapshots.is_err();
         let first = || self.snapshots().map(|snapshot| snapshot.ended).min().or(self.known.since);
@@ -167,8 +163,13 @@ impl Look<'_> {
         if state.rpo.is_some_and(|rpo| age > rpo) {
             return vec![self.too_old(good, age)];
         }
-        let found =
-            [self.missed_runs(state, good), self.gap(good), self.incomplete(good), self.attempt(good)];
+        let found = [
+            self.emptied(),
+            self.missed_runs(state, good),
+            self.gap(good),
+            self.incomplete(good),
+            self.attempt(good),
+        ];
         found.into_iter().flatten().take(1).collect()
     }
 
@@ -241,6 +242,31 @@ impl Look<'_> {
             run(self.known, self.name),
             "drop the slot or empty pg_wal by hand: it may hold what is missing",
         ))
+    }
+
+    /// The newest whole snapshot has nothing in it, and one before had something.
+    fn emptied(&self) -> Option<Problem> {
+        let newest = self.newest_whole().filter(|newest| newest.files == Some(0))?;
+        if newest.tags.iter().any(|tag| tag == SIZE_ACCEPTED_TAG) {
+            return None;
+        }
+        let full = self.snapshots().filter(|one| one.ended < newest.ended && one.files > Some(0));
+        let last = full.max_by_key(|one| (!one.incomplete, one.ended))?;
+        let (is, was, url) = (short(newest), short(last), quoted(&self.seen.repository().url));
+        let count = last.files.unwrap_or(0);
+        let what = format!(
+            "{}: its newest snapshot {is} has no file, and that of {} has {count}.",
+            self.full,
+            self.day(last.ended)
+        );
+        let why =
+            "nothing was there when it was backed up: a disk that is not mounted, or all of it was removed";
+        let to_do = format!(
+            "{} ; if it is to be empty: holdfast -r {url} tag {is} --add {SIZE_ACCEPTED_TAG}",
+            self.retry()
+        );
+        let problem = self.problem(State::Warning, "emptied", what).why(why).then(to_do, self.leave_alone());
+        Some(problem.back(format!("holdfast -r {url} restore {was} --target DIR --dry-run")))
     }
 
     /// Newer snapshots lack something.
@@ -322,31 +348,65 @@ impl Look<'_> {
             LogMode::Archive => "see what the server says of its archive_command",
         };
         Some(match self.log_flushed() {
-            Some(at) => format!("its log was last stored {}: {see}", self.day(at)),
+            Some(at) => format!("the newest that is stored of its log is of {}: {see}", self.day(at)),
             None => format!("no log is there that goes on from a snapshot of it: {see}"),
         })
     }
 
-    /// What is wrong with the proof that it comes back. A failure says more than an age.
+    /// What is wrong with the proof that it comes back, one of each place. A failure says more than an age.
     fn proofs(&self, state: &SourceState) -> Vec<Problem> {
-        let newest = self.newest_drill(None);
-        let judged = newest.and_then(|(record, source)| match source.verdict {
-            Verdict::Fail => Some(self.failed_drill(record, source)),
-            Verdict::Inconclusive => Some(self.inconclusive(record, source)),
-            Verdict::Pass => self.slow(record),
-        });
-        let old = self.proof_too_old(state);
-        let both = [judged, old].into_iter().flatten();
-        both.max_by_key(|problem| (problem.state, problem.condition != "proof")).into_iter().collect()
+        let mut found: Vec<_> = self.proofs.open().iter().map(|one| self.of_drill(one)).collect();
+        let worst = found.iter().map(|problem| problem.state).max();
+        found.extend(self.proof_too_old(state).filter(|old| worst.is_none_or(|worst| old.state > worst)));
+        found
     }
 
-    fn failed_drill(&self, record: &Record, source: &SourceRecord) -> Problem {
-        let what = format!("{} failed its drill of {}.", self.full, self.day(record.ended));
-        let problem = self.problem(State::High, "drill-failed", what).why(first_finding(source));
-        let show = format!("holdfast -r {} evidence show", quoted(&record.url));
-        let next = first_next(source).map_or(show.clone(), |next| format!("{next} ; see all of it: {show}"));
+    fn of_drill(&self, one: &Drilled<'_>) -> Problem {
+        let problem = match one.source.verdict {
+            Verdict::Fail => self.failed_drill(one),
+            Verdict::Inconclusive => self.inconclusive(one),
+            Verdict::Pass => self.slow(one),
+        };
+        match self.policy.copies.iter().find(|copy| copy.name == one.record.from) {
+            Some(copy) if self.source.restored_by.is_none() => problem.of_copy(&copy.name),
+            _ => problem,
+        }
+    }
+
+    /// Where it was restored from, as the end of a sentence; nothing where that is the program that has it.
+    fn from(&self, one: &Drilled<'_>) -> String {
+        match (self.source.restored_by.is_some(), one.record.from.as_str()) {
+            (true, _) => String::new(),
+            (false, REPOSITORY) => " from the repository".to_owned(),
+            (false, from) => format!(" from {from}"),
+        }
+    }
+
+    /// The command that does the same drill again: only as much from the same place takes back what it found.
+    fn again(&self, one: &Drilled<'_>) -> String {
+        let level = format!("{:?}", one.record.level).to_lowercase();
+        let from = match self.policy.places().any(|place| place == one.record.from) {
+            true if self.source.restored_by.is_none() => format!(" --from {}", quoted(&one.record.from)),
+            _ => String::new(),
+        };
+        format!("{} --source {}{from} --level {level}", drill(self.known), quoted(self.name))
+    }
+
+    fn failed_drill(&self, one: &Drilled<'_>) -> Problem {
+        let (day, from) = (self.day(one.record.ended), self.from(one));
+        let what = format!("{} failed its drill of {day}{from}.", self.full);
+        let problem = self.problem(State::High, "drill-failed", what).why(first_finding(one.source));
+        let url = quoted(&one.record.url);
+        let show = format!("holdfast -r {url} evidence show");
+        let next =
+            first_next(one.source).map_or(show.clone(), |next| format!("{next} ; see all of it: {show}"));
+        let id = one.source.snapshot.as_deref().and_then(|id| id.get(..8));
+        let snapshot = id.map(|id| format!(" --snapshot {id}")).unwrap_or_default();
+        let forget = id.filter(|_| one.finds_damage()).map_or_else(String::new, |id| {
+            format!(" ; if it stays broken and another one from there passed: holdfast -r {url} forget {id}")
+        });
         problem.then(
-            next,
+            format!("{next}{forget} ; once it is mended: {}{snapshot}", self.again(one)),
             format!(
                 "forget or prune {}: an older snapshot may be the only one that comes back",
                 self.policy.name
@@ -354,34 +414,27 @@ impl Look<'_> {
         )
     }
 
-    fn inconclusive(&self, record: &Record, source: &SourceRecord) -> Problem {
-        let what = format!("{}: its drill of {} proved nothing.", self.full, self.day(record.ended));
-        let problem = self.problem(State::Warning, "drill-inconclusive", what).why(first_finding(source));
-        let again = drill(self.known);
-        let next = first_next(source).map_or(again.clone(), |next| format!("{next} ; then: {again}"));
+    fn inconclusive(&self, one: &Drilled<'_>) -> Problem {
+        let (day, from) = (self.day(one.record.ended), self.from(one));
+        let what = format!("{}: its drill of {day}{from} proved nothing.", self.full);
+        let problem = self.problem(State::Warning, "drill-inconclusive", what).why(first_finding(one.source));
+        let again = self.again(one);
+        let next = first_next(one.source).map_or(again.clone(), |next| format!("{next} ; then: {again}"));
         problem.then(next, "take it for a pass")
     }
 
     /// It came back, and not in time.
-    fn slow(&self, record: &Record) -> Option<Problem> {
-        let mut objectives = record.objectives.iter().filter(|objective| objective.source == self.name);
-        let missed = objectives.find(|one| one.name == "rto" && one.enforced && !one.met)?;
+    fn slow(&self, one: &Drilled<'_>) -> Problem {
         let seconds = |number: f64| span(Duration::try_from_secs_f64(number).unwrap_or_default());
-        let what = format!("{} takes longer to come back than was promised.", self.full);
-        let estimated = if missed.estimated { ", as an estimate" } else { "" };
-        let why = format!(
-            "the drill of {} took {} (limit {}){estimated}",
-            self.day(record.ended),
-            seconds(missed.measured),
-            seconds(missed.limit)
-        );
-        let problem = self.problem(State::High, "rto", what).why(why);
-        Some(
-            problem.then(
-                "give the restore a faster host or place, or promise less",
-                "promise anybody the old time",
-            ),
-        )
+        let what = format!("{} takes longer to come back{} than was promised.", self.full, self.from(one));
+        let told = one.slow().map(|missed| {
+            let estimated = if missed.estimated { ", as an estimate" } else { "" };
+            let (took, limit) = (seconds(missed.measured), seconds(missed.limit));
+            format!("the drill of {} took {took} (limit {limit}){estimated}", self.day(one.record.ended))
+        });
+        self.problem(State::High, "rto", what)
+            .why(told.unwrap_or_default())
+            .then("give the restore a faster host or place, or promise less", "promise anybody the old time")
     }
 
     fn proof_too_old(&self, state: &SourceState) -> Option<Problem> {
@@ -403,7 +456,10 @@ impl Look<'_> {
                 (State::Disaster, what)
             }
         };
-        let why = format!("a proof may be {} old, and no newer drill passed", span(limit));
+        let why = format!(
+            "a proof may be {} old, and no newer drill passed at the level of the policy",
+            span(limit)
+        );
         let problem = self.problem(severity, "proof", what).why(why);
         Some(problem.then(drill(self.known), "count on a restore that nobody has seen"))
     }
@@ -425,7 +481,7 @@ impl Look<'_> {
         let Some((place, whole)) = places.find(|(_, whole)| !whole.is_empty()) else {
             return "no whole snapshot is known here".to_owned();
         };
-        let took = self.newest_drill(Some(Verdict::Pass)).and_then(|(_, source)| took(source));
+        let took = self.proofs.proven().and_then(|one| took(one.source));
         let about = took.map_or(String::new(), |took| format!("     about {}", span(took)));
         let (url, which) = (quoted(&place.url), self.which(&whole));
         format!("holdfast -r {url} restore {which} --target DIR --dry-run{about}")

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const NOW: &str = "2026-11-22T03:14:20+09:00";
 
-const POLICY: &str = r#"
+pub(super) const POLICY: &str = r#"
 name: shop
 repository: { url: /backups/shop, password: { env: X } }
 copies: [ { name: offsite, url: "s3://offsite/shop", password: { env: Y }, max_lag: 6h } ]
@@ -32,14 +32,14 @@ drill: { cron: "0 4 * * 0" }
 
 /// Answers by the place and the first words of a verb; whatever it does not know is empty and well.
 #[derive(Default)]
-struct Fake {
+pub(super) struct Fake {
     answers: BTreeMap<(String, String), Result<Answer, String>>,
     /// What it was asked, in order.
     asked: Mutex<Vec<String>>,
 }
 
 impl Fake {
-    fn says(mut self, place: &str, words: &str, lines: Vec<Value>) -> Self {
+    pub(super) fn says(mut self, place: &str, words: &str, lines: Vec<Value>) -> Self {
         let answer = Answer { lines, ..Answer::default() };
         self.answers.insert((place.into(), words.into()), Ok(answer));
         self
@@ -54,7 +54,7 @@ impl Fake {
         self
     }
 
-    fn fails(mut self, place: &str, words: &str, code: i32, message: &str, hint: &str) -> Self {
+    pub(super) fn fails(mut self, place: &str, words: &str, code: i32, message: &str, hint: &str) -> Self {
         let problems =
             vec![json!({"message_type": "exit_error", "code": code, "message": message, "hint": hint})];
         let answer = Answer { code, problems, ..Answer::default() };
@@ -105,17 +105,17 @@ impl Hands for Fake {
     fn say(&self, _: Said<'_>) {}
 }
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn known(text: &str) -> Known {
+pub(super) fn known(text: &str) -> Known {
     let policy: Policy = serde_saphyr::from_str(text).unwrap();
     Known { policy, file: "/etc/holdfast/shop.yaml".into(), since: Some(at("2026-11-01T00:00:00Z")) }
 }
 
 /// A snapshot of a minute, that ended at a time of this November in Seoul.
-fn snapshot(id: u8, source: &str, ended: &str) -> Value {
+pub(super) fn snapshot(id: u8, source: &str, ended: &str) -> Value {
     let ended = at(&format!("2026-11-{ended}:00+09:00"));
     let time = ended - jiff::SignedDuration::from_mins(1);
     json!({
@@ -124,7 +124,7 @@ fn snapshot(id: u8, source: &str, ended: &str) -> Value {
     })
 }
 
-fn hex(id: u8) -> String {
+pub(super) fn hex(id: u8) -> String {
     format!("{id:02x}").repeat(16)
 }
 
@@ -135,7 +135,7 @@ fn incomplete(mut line: Value) -> Value {
 }
 
 /// Evidence of a drill: for each source a verdict, seconds, and what was found.
-fn drilled(id: &str, ended: &str, sources: &[(&str, &str, f64, &str)]) -> Value {
+pub(super) fn drilled(id: &str, ended: &str, sources: &[(&str, &str, f64, &str)]) -> Value {
     let ended = at(&format!("2026-11-{ended}:00+09:00"));
     let sources: Vec<Value> = sources
         .iter()
@@ -146,7 +146,7 @@ fn drilled(id: &str, ended: &str, sources: &[(&str, &str, f64, &str)]) -> Value 
             };
             json!({
                 "source": source, "kind": "files", "snapshot": hex(1), "snapshot_time": ended, "point": "snapshot",
-                "reached": "restore", "share": null, "bytes": 1, "verdict": verdict,
+                "reached": "full", "share": null, "bytes": 1, "verdict": verdict,
                 "phases": [{"name": "restore", "seconds": seconds, "counts": true},
                            {"name": "checks", "seconds": 999.0, "counts": false}],
                 "probes": [{"name": "files", "level": "restore", "seconds": 1.0, "findings": findings}],
@@ -163,7 +163,7 @@ fn drilled(id: &str, ended: &str, sources: &[(&str, &str, f64, &str)]) -> Value 
 }
 
 /// A window of log from a snapshot on.
-fn log(snapshot: u8, newest: &str, to_newest: bool) -> Vec<Value> {
+pub(super) fn log(snapshot: u8, newest: &str, to_newest: bool) -> Vec<Value> {
     let newest = at(&format!("2026-11-{newest}+09:00"));
     vec![
         json!({"message_type": "wal_timeline", "system": "7", "timeline": "1", "newest": newest}),
@@ -172,7 +172,7 @@ fn log(snapshot: u8, newest: &str, to_newest: bool) -> Vec<Value> {
 }
 
 /// All is well.
-fn well() -> Fake {
+pub(super) fn well() -> Fake {
     let both = vec![
         snapshot(1, "shop/db", "21T02:16"),
         snapshot(2, "shop/tree", "21T02:20"),
@@ -187,7 +187,7 @@ fn well() -> Fake {
         .says("offsite", "evidence show", vec![drilled("a", "16T04:52", &passed)])
 }
 
-async fn stands(fake: &Fake, text: &str) -> Status {
+pub(super) async fn stands(fake: &Fake, text: &str) -> Status {
     look(fake, &[known(text)], &[], None, &seoul()).await
 }
 
@@ -200,11 +200,11 @@ fn shown(status: &Status) -> String {
 }
 
 /// Which conditions there are, each with how bad it is.
-fn conditions(status: &Status) -> Vec<(&'static str, State)> {
+pub(super) fn conditions(status: &Status) -> Vec<(&'static str, State)> {
     status.problems.iter().map(|problem| (problem.condition, problem.state)).collect()
 }
 
-fn of<'a>(status: &'a Status, source: &str) -> &'a super::SourceState {
+pub(super) fn of<'a>(status: &'a Status, source: &str) -> &'a super::SourceState {
     status.sources.iter().find(|one| one.source == source).unwrap()
 }
 
@@ -392,16 +392,13 @@ async fn proofs_that_are_too_old_or_never_came() {
     let status = stands(&never, &text).await;
     // Its first backup is younger than that, and no drill was due since.
     assert_eq!(status.state(), State::Ok, "{:?}", status.problems);
-    let old = never.says(
-        "repository",
-        "snapshots",
-        vec![
-            snapshot(8, "shop/tree", "02T02:20"),
-            snapshot(2, "shop/tree", "21T02:20"),
-            snapshot(1, "shop/db", "21T02:16"),
-            snapshot(3, "shop/media", "22T02:31"),
-        ],
-    );
+    let both = vec![
+        snapshot(8, "shop/tree", "02T02:20"),
+        snapshot(2, "shop/tree", "21T02:20"),
+        snapshot(1, "shop/db", "21T02:16"),
+        snapshot(3, "shop/media", "22T02:31"),
+    ];
+    let old = never.says("repository", "snapshots", both.clone()).says("offsite", "snapshots", both);
     let status = stands(&old, &text).await;
     assert_eq!(conditions(&status), [("proof", State::Disaster), ("drill-due", State::Warning)]);
     assert!(shown(&status).contains("DISASTER shop/tree was never seen to come back, in 20 days."));
@@ -437,7 +434,7 @@ async fn backups_that_are_missing_or_lack_something() {
     assert_eq!(conditions(&status), [("rpo", State::High)]);
     assert_eq!(
         status.problems[0].why,
-        "its log was last stored 02:00: see whether `holdfast wal stream` runs"
+        "the newest that is stored of its log is of 02:00: see whether `holdfast wal stream` runs"
     );
     // The log ends, and goes on later.
     let status = stands(

@@ -112,7 +112,10 @@ fn read_many_xattrs(subject: Subject<'_>, details: &mut Details) {
 
 fn note_list(error: Errno, without: &DeviceSet, device: u64, details: &mut Details) {
     match error {
-        Errno::NOTSUP | Errno::NOSYS => without.insert(device),
+        // No call of a kind that the file system does not know.
+        Errno::NOSYS => without.insert(device),
+        // That one thing of a file system has none says nothing about the others.
+        Errno::NOTSUP => {}
         // Without /proc there is no way to a link's attributes; it hardly ever has any.
         Errno::NOENT | Errno::NOTDIR | Errno::NODATA => {}
         error => details.unreadable.push(format!("extended attributes: {}", in_words(error))),
@@ -145,21 +148,49 @@ fn read_value(subject: Subject<'_>, name: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Reads the flags that `lsattr` shows, as far as a restore can set them.
-pub(super) fn read_flags(handle: BorrowedFd<'_>, shared: &Shared, device: u64) -> u32 {
-    if shared.without_flags.contains(device) {
-        return 0;
+pub(super) fn read_flags(handle: BorrowedFd<'_>, shared: &Shared, device: u64, details: &mut Details) {
+    if !shared.without_flags.contains(device) {
+        note_flags(ioctl_getflags(handle), &shared.without_flags, device, details);
     }
-    match ioctl_getflags(handle) {
-        Ok(flags) => (flags & FLAGS_KEPT).bits(),
-        // Whatever the reason, such a file system has none that could be missed.
-        Err(Errno::NOTTY | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
-            shared.without_flags.insert(device);
-            0
-        }
-        Err(_) => 0,
+}
+
+fn note_flags(answer: Result<IFlags>, without: &DeviceSet, device: u64, details: &mut Details) {
+    match answer {
+        Ok(flags) => details.inode_flags = (flags & FLAGS_KEPT).bits(),
+        Err(Errno::NOSYS) => without.insert(device),
+        // It has none that could be missed.
+        Err(Errno::NOTTY | Errno::NOTSUP | Errno::INVAL) => {}
+        Err(error) => details.unreadable.push(format!("inode flags: {}", in_words(error))),
     }
 }
 
 fn in_words(error: Errno) -> std::io::Error {
     error.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_file_says_is_not_taken_for_all_of_its_file_system() {
+        let (without, mut details) = (DeviceSet::default(), Details::default());
+        note_list(Errno::NOTSUP, &without, 1, &mut details);
+        note_flags(Err(Errno::NOTTY), &without, 1, &mut details);
+        assert!(!without.contains(1) && details.unreadable.is_empty());
+        note_list(Errno::NOSYS, &without, 1, &mut details);
+        note_flags(Err(Errno::NOSYS), &without, 2, &mut details);
+        assert!(without.contains(1) && without.contains(2) && details.unreadable.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_named() {
+        let (without, mut details) = (DeviceSet::default(), Details::default());
+        note_list(Errno::IO, &without, 1, &mut details);
+        note_flags(Err(Errno::IO), &without, 1, &mut details);
+        let named: Vec<_> = details.unreadable.iter().filter_map(|what| what.split(':').next()).collect();
+        assert_eq!(named, ["extended attributes", "inode flags"]);
+        note_flags(Ok(IFlags::IMMUTABLE | IFlags::from_bits_retain(0x8_0000)), &without, 1, &mut details);
+        assert_eq!(details.inode_flags, IFlags::IMMUTABLE.bits());
+    }
 }

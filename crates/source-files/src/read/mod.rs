@@ -113,7 +113,11 @@ impl BatchReader {
     }
 
     fn parent(&self, place: Place) -> Result<Opened<'_>, ItemError> {
-        self.reading.directories[place.directory as usize].open().map_err(|error| failed("open", error))
+        let opened = self.reading.directories[place.directory as usize].open();
+        opened.map_err(|error| match error {
+            Errno::NOENT => ItemError::Vanished,
+            error => unreadable("open its folder", error),
+        })
     }
 
     fn examine_file(&self, item: usize, content: &mut Vec<u8>) -> Result<Examined, ItemError> {
@@ -130,11 +134,11 @@ impl BatchReader {
     fn open_file(&self, item: usize) -> Result<OpenFile, ItemError> {
         let (place, name) = self.place(item);
         let parent = self.parent(place)?;
-        let handle = open_to_read(parent.as_fd(), name, place.access.keep_atime)?;
-        let (stat, details) = self.look(handle.as_fd(), c"".to_bytes(), AtFlags::EMPTY_PATH)?;
-        if stat.kind != Kind::File {
-            return Err(ItemError::Vanished);
-        }
+        let handle = open_to_read(parent.as_fd(), name, place.access.keep_atime)
+            .map_err(|error| by_name(parent.as_fd(), name, Kind::File, "open", error))?;
+        let looked = self.look(handle.as_fd(), c"".to_bytes(), AtFlags::EMPTY_PATH);
+        let (stat, details) = looked.map_err(|error| unreadable("read attributes", error))?;
+        let stat = stat.filter(|stat| stat.kind == Kind::File).ok_or_else(changed)?;
         Ok(OpenFile { handle, stat, details })
     }
 
@@ -144,7 +148,7 @@ impl BatchReader {
         handle: BorrowedFd<'_>,
         name: &[u8],
         flags: AtFlags,
-    ) -> Result<(Stat, Details), ItemError> {
+    ) -> Result<(Option<Stat>, Details), Errno> {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let (stat, birth) = match statx(handle, name, flags, mask) {
             Ok(raw) => {
@@ -153,12 +157,12 @@ impl BatchReader {
             }
             // Old sandboxes forbid the newer call.
             Err(Errno::NOSYS | Errno::PERM) => {
-                let raw = statat(handle, name, flags).map_err(|error| failed("read attributes", error))?;
+                let raw = statat(handle, name, flags)?;
                 (from_stat(&raw, &self.shared.owners), None)
             }
-            Err(error) => return Err(failed("read attributes", error)),
+            Err(error) => return Err(error),
         };
-        Ok((stat.ok_or(ItemError::Vanished)?, Details { birth, ..Details::default() }))
+        Ok((stat, Details { birth, ..Details::default() }))
     }
 
     /// Everything that is no file has no content, only details.
@@ -166,13 +170,14 @@ impl BatchReader {
         let (place, name) = self.place(item);
         let parent = self.parent(place)?;
         let flags = if place.access.above.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        let (mut stat, mut details) = self.look(parent.as_fd(), name, flags)?;
+        let handle = parent.as_fd();
+        let failed = |operation, error| by_name(handle, name, place.kind, operation, error);
+        let looked = self.look(handle, name, flags);
+        let (stat, mut details) = looked.map_err(|error| failed("read attributes", error))?;
+        let mut stat = stat.filter(|stat| stat.kind == place.kind).ok_or_else(changed)?;
         stat.mtime = place.access.above.unwrap_or(stat.mtime);
-        if stat.kind != place.kind {
-            return Err(ItemError::Vanished);
-        }
         if stat.kind == Kind::Symlink {
-            let target = readlinkat(&parent, name, Vec::new()).map_err(|error| failed("read link", error))?;
+            let target = readlinkat(handle, name, Vec::new()).map_err(|error| failed("read link", error))?;
             details.link_target = Some(target.into_bytes());
         }
         match open_directory(place, parent.as_fd(), name) {
@@ -190,7 +195,7 @@ impl BatchReader {
     fn complete(&self, subject: Subject<'_>, stat: &Stat, details: &mut Details) {
         details::read_xattrs(subject, &self.shared, stat.device_of, details);
         if let Subject::Open(handle) = subject {
-            details.inode_flags = details::read_flags(handle, &self.shared, stat.device_of);
+            details::read_flags(handle, &self.shared, stat.device_of, details);
         }
     }
 }
@@ -205,7 +210,7 @@ impl ItemReader for BatchReader {
 
     fn open(&self, item: usize) -> Result<Box<dyn ContentStream>, ItemError> {
         if self.reading.places[item].kind != Kind::File {
-            return Err(failed("open", Errno::INVAL));
+            return Err(unreadable("open", Errno::INVAL));
         }
         let OpenFile { handle, stat, mut details } = self.open_file(item)?;
         self.complete(Subject::Open(handle.as_fd()), &stat, &mut details);
@@ -214,16 +219,15 @@ impl ItemReader for BatchReader {
 }
 
 /// Opens a file without ever waiting for what it may have become.
-fn open_to_read(parent: BorrowedFd<'_>, name: &[u8], keep_atime: bool) -> Result<OwnedFd, ItemError> {
+fn open_to_read(parent: BorrowedFd<'_>, name: &[u8], keep_atime: bool) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let noatime = if keep_atime { OFlags::NOATIME } else { OFlags::empty() };
-    let opened = match openat(parent, name, flags | noatime, Mode::empty()) {
+    match openat(parent, name, flags | noatime, Mode::empty()) {
         Err(Errno::PERM) if keep_atime => openat(parent, name, flags, Mode::empty()),
         // Another process holds a lease: wait until it is given back, if it is still a file.
         Err(Errno::AGAIN) => open_leased(parent, name),
         other => other,
-    };
-    opened.map_err(|error| failed("open", error))
+    }
 }
 
 fn open_leased(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -252,7 +256,7 @@ fn read_whole(handle: &OwnedFd, stat: &Stat, content: &mut Vec<u8>) -> Result<Re
         let length = match read(handle, spare_capacity(content)) {
             Ok(length) => length,
             Err(Errno::INTR) => continue,
-            Err(error) => return Err(failed("read", error)),
+            Err(error) => return Err(unreadable("read", error)),
         };
         // More room than bytes left was offered, so a short answer is the end of the file.
         if length == 0 || before + length >= wanted {
@@ -267,11 +271,34 @@ fn read_whole(handle: &OwnedFd, stat: &Stat, content: &mut Vec<u8>) -> Result<Re
     Before::of(stat).compare(handle)
 }
 
-/// Errors of an item that is gone are told from errors of one that is there.
-fn failed(operation: &'static str, error: Errno) -> ItemError {
-    match error {
-        // ENXIO: it became a socket or a pipe nobody writes to.
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::STALE => ItemError::Vanished,
-        error => ItemError::Unreadable { operation, source: error.into() },
+/// An error of what is there. Of what is open every error is.
+fn unreadable(operation: &'static str, error: Errno) -> ItemError {
+    ItemError::Unreadable { operation, source: error.into() }
+}
+
+/// What was listed is something else now. What it was is gone, and what it is was not looked for.
+fn changed() -> ItemError {
+    let source = std::io::Error::other("it is something else now than when it was listed; back up again");
+    ItemError::Unreadable { operation: "read", source }
+}
+
+/// An error of a call by name. Whether the item is gone only its name can tell: others give such errors,
+/// too.
+fn by_name(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    kind: Kind,
+    operation: &'static str,
+    error: Errno,
+) -> ItemError {
+    if !matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::STALE) {
+        return unreadable(operation, error);
+    }
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => ItemError::Vanished,
+        Ok(raw) if kind_of(raw.st_mode) != Some(kind) => changed(),
+        // Another one took its name: worth another attempt.
+        Ok(_) if error == Errno::NOENT => unreadable(operation, Errno::STALE),
+        _ => unreadable(operation, error),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! On purpose not here: mapping files into memory; a file that shrinks would end the process.
 
-use super::failed;
+use super::unreadable;
 use crate::stat::{ctime_of, mtime_of};
 use holdfast_core::entry::Time;
 use holdfast_engine::source::{ContentStream, Details, ItemError, Piece, ReadStatus, Stat};
@@ -26,7 +26,7 @@ impl Before {
     /// Compares with what the file is now. Only a longer file passes as grown: a shorter or an
     /// equally long one was written over.
     pub(super) fn compare(self, handle: &OwnedFd) -> Result<ReadStatus, ItemError> {
-        let raw = fstat(handle).map_err(|error| failed("read attributes", error))?;
+        let raw = fstat(handle).map_err(|error| unreadable("read attributes", error))?;
         let size = u64::try_from(raw.st_size).unwrap_or(0);
         Ok(if size > self.size {
             ReadStatus::Grown
@@ -68,7 +68,7 @@ impl FileStream {
                 self.data_end = size;
                 return Ok(None);
             }
-            Err(error) => return Err(failed("read", error)),
+            Err(error) => return Err(unreadable("read", error)),
         };
         if data > self.position {
             let hole = data - self.position;
@@ -92,7 +92,7 @@ impl FileStream {
                     self.position += length as u64;
                 }
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(failed("read", error)),
+                Err(error) => return Err(unreadable("read", error)),
             }
         }
         Ok(filled)

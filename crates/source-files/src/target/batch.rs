@@ -5,6 +5,7 @@
 use super::attributes::{Applied, FLAGS_EARLY, Subject};
 use super::existing::{self, Inode};
 use super::links::{Fate, Link, Outcome};
+use super::present::Content;
 use super::shared::{Shared, add_flags, ends_all, one_more};
 use super::{file, split_key};
 use crate::directory::{Directory, Opened};
@@ -121,6 +122,11 @@ impl Slot {
 
     pub(super) fn nothing() -> Self {
         Self::new(None, Plan::Nothing, Goal::New, None)
+    }
+
+    /// Of an entry that was refused or could not be made.
+    pub(super) fn refused() -> Self {
+        Self { writing: Mutex::new(Writing::GivenUp), ..Self::nothing() }
     }
 
     fn replaces(&self) -> bool {
@@ -408,33 +414,13 @@ impl Drop for FileBatch {
     }
 }
 
-/// The content of a file that is there.
-#[derive(Debug)]
-struct Content {
-    handle: OwnedFd,
-    size: u64,
-}
-
-impl Present for Content {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        match file::read_part(&self.handle, offset, buffer)? {
-            length if length == buffer.len() => Ok(()),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn is_hole(&self, offset: u64, length: u64) -> bool {
-        file::is_hole(&self.handle, offset, length)
-    }
-}
-
 impl TargetBatch for FileBatch {
     fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    fn takes(&self, entry: usize) -> bool {
+        !matches!(*self.slots[entry].writing(), Writing::GivenUp)
     }
 
     fn wants(&self, entry: usize) -> Want {

@@ -137,7 +137,7 @@ pub(super) struct Inside {
     pub(super) mode: Option<Mode>,
     /// The flags that it had, if they were taken away for the time being.
     pub(super) flags: IFlags,
-    /// Something is mounted on it.
+    /// Something is mounted on it, or it is the top of a file system.
     mounted: bool,
     /// Its attributes were not those that were recorded, before anything was done in it.
     pub(super) differs: bool,
@@ -154,6 +154,11 @@ impl Inside {
     /// made: of such a file system the snapshot has nothing at all.
     pub(super) fn is_foreign(&self) -> bool {
         self.mounted && self.names.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether it lies on another file system than the folder above it.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.mounted
     }
 
     /// Notes what was met; tells whether it was not met under another name.
@@ -205,7 +210,9 @@ pub(super) fn enter(
         }
         inside.flags = shared.soften(handle.as_fd());
     }
-    inside.mounted = shared.deletes.is_some() && remove::is_mount(handle.as_fd(), b"");
+    // A subvolume is a file system of its own without being mounted.
+    let is_other = || fstat(&above).map_or(true, |above| above.st_dev != stat.st_dev);
+    inside.mounted = shared.deletes.is_some() && (is_other() || remove::is_mount(above.as_fd(), name));
     shared.note_device(stat.st_dev, handle.as_fd());
     Ok(parent.below(name, handle, DIRECTORY).0)
 }

@@ -23,6 +23,12 @@ pub(super) struct Folder {
     pub(super) inside: Option<Inside>,
     /// Nothing may be deleted in it: what the snapshot has in it is not known in whole.
     pub(super) spared: bool,
+    /// Nothing is deleted in it and below it: the backup left out what it has nothing of.
+    pub(super) is_kept: bool,
+    /// What to tell of that, in the outermost of them.
+    pub(super) why_kept: Option<&'static str>,
+    /// The snapshot has no entry of it: it has no attributes to set.
+    pub(super) is_made_up: bool,
 }
 
 /// Makes a folder that only this user can enter.
@@ -34,11 +40,18 @@ pub(super) fn make(parent: &Arc<Directory>, name: &[u8]) -> Result<Arc<Directory
 }
 
 impl Folder {
+    pub(super) fn new(directory: Option<Arc<Directory>>, entry: Entry, inside: Option<Inside>) -> Self {
+        Self { directory, entry, inside, spared: false, is_kept: false, why_kept: None, is_made_up: false }
+    }
+
     /// Deletes what the snapshot does not have in it, and sets the attributes; nothing more will
     /// be made in it.
     pub(super) fn finish(mut self, shared: &Shared) {
         if let Some(inside) = &mut self.inside {
             inside.end();
+        }
+        if let Some(why) = self.why_kept {
+            shared.notice(&self.entry.key, NoticeKind::LeftOut, why.to_owned());
         }
         let Some(directory) = &self.directory else { return };
         let opened = directory.open();
@@ -50,10 +63,13 @@ impl Folder {
             }
         };
         let Some(inside) = &self.inside else {
+            if self.is_made_up {
+                return;
+            }
             let applied = Applied { entry: &self.entry, mode_now: None, fresh: shared.fresh_owner(handle) };
             return shared.apply(Subject::Open(handle), applied);
         };
-        finish_inside(shared, handle, &self.entry, inside, self.spared);
+        finish_inside(shared, handle, &self.entry, inside, self.spared || self.is_kept);
     }
 }
 

@@ -13,12 +13,15 @@ mod file;
 mod folder;
 mod links;
 mod options;
+mod present;
 mod remove;
 mod shared;
 mod special;
+mod way;
 
 pub use existing::Overwrite;
 pub use options::FileTargetOptions;
+pub use present::restored_file;
 
 use crate::directory::{Budget, Directory};
 use crate::walk::is_below;
@@ -51,6 +54,8 @@ pub struct FileTarget {
     folders: Vec<Folder>,
     top_entry: Option<Entry>,
     last_key: Option<Vec<u8>>,
+    /// The last thing that nothing is made below.
+    barred: Option<Vec<u8>>,
     /// A thing that was left as it is, though the snapshot has a folder in its place.
     left: Option<Vec<u8>>,
     /// A part of the listing is lost.
@@ -94,6 +99,7 @@ impl FileTarget {
             folders: Vec::new(),
             top_entry: None,
             last_key: None,
+            barred: None,
             left: None,
             spared: false,
             links: Links::default(),
@@ -105,7 +111,7 @@ impl FileTarget {
     fn place(&mut self, entry: &Entry, ended: &mut Vec<Folder>) -> Result<Slot, TargetError> {
         if let Err(reason) = self.admit(entry) {
             self.shared.problem(&entry.key, ProblemKind::Refused, reason);
-            return Ok(Slot::nothing());
+            return Ok(Slot::refused());
         }
         if entry.key.is_empty() {
             self.note_top(entry);
@@ -116,35 +122,57 @@ impl FileTarget {
             return Ok(Slot::nothing());
         }
         while let Some(mut folder) = self.folders.pop_if(|folder| !is_below(&entry.key, &folder.entry.key)) {
-            folder.spared = self.spared;
+            folder.spared |= self.spared;
             ended.push(folder);
         }
         let (above, name) = split_key(&entry.key);
-        let (made, parent, inside) = match self.folders.last_mut() {
-            Some(folder) => (&folder.entry.key[..], folder.directory.clone(), folder.inside.as_mut()),
-            None => (&b""[..], self.top.clone(), self.top_inside.as_mut()),
-        };
-        if made != above {
+        if !self.is_in(above) && !self.make_way(above)? {
             let reason = "its folder was not restored".to_owned();
             self.shared.problem(&entry.key, ProblemKind::Refused, reason);
-            return Ok(Slot::nothing());
+            return Ok(Slot::refused());
         }
+        if entry.kind != Kind::Directory {
+            self.bar(&entry.key);
+        }
+        let shared = Arc::clone(&self.shared);
+        let (parent, inside) = self.innermost();
         let (Some(inside), Some(directory)) = (inside, &parent) else { return self.make(entry, parent) };
-        if let (Some(names), Some(deletes)) = (&mut inside.names, &self.shared.deletes) {
+        if let (Some(names), Some(deletes)) = (&mut inside.names, &shared.deletes) {
             names.push(deletes.hash(name));
         }
         let there = directory.open().and_then(|opened| existing::look(opened.as_fd(), name));
         match there {
             Ok(None) => self.make(entry, parent),
-            Ok(Some(there)) if inside.meet(&there) => self.meet(entry, &Arc::clone(directory), &there),
+            Ok(Some(there)) if inside.meet(&there) => self.meet(entry, directory, &there),
             Ok(Some(_)) => self.unmade(entry, "make", Errno::EXIST),
             Err(error) => self.unmade(entry, "look at what is there", error),
         }
     }
 
-    fn unmade(&self, entry: &Entry, operation: &str, error: Errno) -> Result<Slot, TargetError> {
+    fn unmade(&mut self, entry: &Entry, operation: &str, error: Errno) -> Result<Slot, TargetError> {
+        self.bar(&entry.key);
         self.shared.unmade(&entry.key, operation, error)?;
-        Ok(Slot::nothing())
+        Ok(Slot::refused())
+    }
+
+    /// The folder that is worked in, and what is known of it if it was there before.
+    fn innermost(&mut self) -> (Option<Arc<Directory>>, Option<&mut Inside>) {
+        match self.folders.last_mut() {
+            Some(folder) => (folder.directory.clone(), folder.inside.as_mut()),
+            None => (self.top.clone(), self.top_inside.as_mut()),
+        }
+    }
+
+    fn is_in(&self, key: &[u8]) -> bool {
+        self.folders.last().map_or(&b""[..], |folder| &folder.entry.key[..]) == key
+    }
+
+    /// Notes what nothing is made below: it is no folder, or is not there.
+    fn bar(&mut self, key: &[u8]) {
+        if !self.barred.as_ref().is_some_and(|barred| is_below(key, barred)) {
+            self.barred.get_or_insert_default().clear();
+            self.barred.get_or_insert_default().extend_from_slice(key);
+        }
     }
 
     /// Checks a key before anything is done with it.
@@ -187,14 +215,14 @@ impl FileTarget {
             },
             _ => None,
         };
-        self.folders.push(Folder { directory, entry: entry.clone(), inside: None, spared: false });
+        self.folders.push(Folder::new(directory, entry.clone(), None));
         Ok(Slot::nothing())
     }
 
     /// Makes what has no content at once.
     fn slot(&self, entry: &Entry, slot: Slot) -> Result<Slot, TargetError> {
-        if matches!(slot.plan, Plan::Nothing) {
-            special::make(&self.shared, &slot, entry)?;
+        if matches!(slot.plan, Plan::Nothing) && !special::make(&self.shared, &slot, entry)? {
+            return Ok(Slot::refused());
         }
         Ok(slot)
     }
@@ -208,8 +236,8 @@ impl FileTarget {
             let mut inside = Inside::new(self.shared.deletes.as_ref(), may_change);
             return match existing::enter(&self.shared, parent, name, entry, &mut inside) {
                 Ok(directory) => {
-                    let (directory, inside) = (Some(directory), Some(inside));
-                    self.folders.push(Folder { directory, entry: entry.clone(), inside, spared: false });
+                    let folder = Folder::new(Some(directory), entry.clone(), Some(inside));
+                    self.folders.push(self.keep_what_was_left_out(folder));
                     Ok(Slot::nothing())
                 }
                 Err(error) => self.unmade(entry, "open folder", error),
@@ -234,7 +262,7 @@ impl FileTarget {
             if self.shared.deletes.is_none() {
                 let what = "a folder with things in it is there; with --delete it is replaced".to_owned();
                 self.shared.problem(&entry.key, ProblemKind::Refused, what);
-                return Ok(Slot::nothing());
+                return Ok(Slot::refused());
             }
             if self.shared.rehearse
                 && let Ok(opened) = parent.open()
@@ -348,7 +376,7 @@ impl Target for FileTarget {
 
     fn finish(&mut self) -> Result<Finished, TargetError> {
         while let Some(mut folder) = self.folders.pop() {
-            folder.spared = self.spared;
+            folder.spared |= self.spared;
             folder.finish(&self.shared);
         }
         self.finish_top()?;

@@ -39,6 +39,9 @@ pub struct FileTargetOptions {
     pub keep_larger_than: Option<u64>,
     /// In folders that hold a file of such a name nothing is deleted: the backup left the rest out.
     pub keep_tagged: Vec<String>,
+    /// On file systems that are mounted below the target nothing is deleted: the backup left them out,
+    /// but for paths that were stated.
+    pub keep_mounted: bool,
     /// Change nothing, only count.
     pub rehearse: bool,
     /// Another target of the same restore holds the folder.
@@ -67,7 +70,7 @@ pub(super) fn deletes(options: &FileTargetOptions) -> Option<Deletes> {
     let select = options.delete.clone()?;
     let protected = options.protect.iter().filter_map(|path| stat(path).ok());
     let protected = protected.map(|stat| Inode::of(&stat)).collect();
-    Some(Deletes::new(select, protected, options.keep_larger_than, options.keep_tagged.clone()))
+    Some(Deletes::new(select, protected, options))
 }
 
 pub(super) fn open_top(dir: &Path, options: &FileTargetOptions) -> Result<Opened, TargetError> {

@@ -4,12 +4,13 @@
 //! cache) stays, and so do the folders that it lies in. On purpose not here: which folders may
 //! be cleaned up; see `Inside`.
 
+use super::FileTargetOptions;
 use super::shared::Shared;
 use crate::directory::DIRECTORY;
 use holdfast_core::entry::{Kind, key_to_path};
 use holdfast_engine::outcome::{NoticeKind, ProblemKind};
 use holdfast_engine::{Selection, Selector};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, IFlags, Mode, OFlags, RawDir, Stat, StatxAttributes, StatxFlags, fchmod, openat, statx, unlinkat,
 };
@@ -21,6 +22,8 @@ use std::mem::MaybeUninit;
 
 use super::existing::{Inode, kind, look, size_of};
 
+/// What is told of a folder that the backup left out but for what says so.
+pub(super) const LEFT_OUT: &str = "nothing was deleted in it: the backup left its contents out";
 /// Deeper trees are left alone: each level holds a handle.
 const LEVELS_MAX: usize = 256;
 
@@ -32,6 +35,8 @@ pub(super) struct Deletes {
     pub(super) protected: HashSet<Inode>,
     keep_larger_than: Option<u64>,
     keep_tagged: Vec<String>,
+    /// What is mounted was left out, but for what was asked for by name.
+    pub(super) keep_mounted: bool,
     hasher: RandomState,
 }
 
@@ -42,17 +47,19 @@ impl fmt::Debug for Deletes {
 }
 
 impl Deletes {
-    pub(super) fn new(
-        select: Selector,
-        protected: HashSet<Inode>,
-        keep_larger_than: Option<u64>,
-        keep_tagged: Vec<String>,
-    ) -> Self {
-        Self { select, protected, keep_larger_than, keep_tagged, hasher: RandomState::new() }
+    pub(super) fn new(select: Selector, protected: HashSet<Inode>, options: &FileTargetOptions) -> Self {
+        Self {
+            select,
+            protected,
+            keep_larger_than: options.keep_larger_than,
+            keep_tagged: options.keep_tagged.clone(),
+            keep_mounted: options.keep_mounted,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Whether the backup left everything in a folder out, but for what tells it so.
-    fn keeps_all_in(&self, folder: BorrowedFd<'_>) -> bool {
+    pub(super) fn keeps_all_in(&self, folder: BorrowedFd<'_>) -> bool {
         self.keep_tagged.iter().any(|name| matches!(look(folder, name.as_bytes()), Ok(Some(_))))
     }
 
@@ -70,8 +77,7 @@ impl Shared {
     pub(super) fn sweep(&self, folder: BorrowedFd<'_>, key: &[u8], names: &[u64]) {
         let Some(deletes) = &self.deletes else { return };
         if deletes.keeps_all_in(folder) {
-            let what = "nothing was deleted in it: the backup left its contents out".to_owned();
-            return self.notice(key, NoticeKind::LeftOut, what);
+            return self.notice(key, NoticeKind::LeftOut, LEFT_OUT.to_owned());
         }
         let swept = list(folder).and_then(|listed| {
             let device = rustix::fs::fstat(folder)?.st_dev;
@@ -265,14 +271,49 @@ pub(super) fn list(folder: BorrowedFd<'_>) -> Result<Names> {
     Ok(names)
 }
 
-/// Whether something is mounted on a folder, be it a part of the same file system. An empty name
-/// is the folder itself.
-pub(super) fn is_mount(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-    statx(folder, name, flags, StatxFlags::empty())
-        .is_ok_and(|raw| raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+/// Whether something is mounted on a folder in another one, be it a part of the same file system. Where
+/// the system does not tell, something is.
+pub(super) fn is_mount(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match statx(parent, name, flags, StatxFlags::empty()) {
+        Ok(raw) if raw.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        }
+        // Old systems, and sandboxes that forbid the call.
+        _ => is_another_mount(parent, name),
+    }
+}
+
+fn is_another_mount(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(folder) = openat(parent, name, flags, Mode::empty()) else { return true };
+    mount_of(folder.as_fd()).is_none_or(|mount| mount_of(parent) != Some(mount))
+}
+
+/// The number of the mount that a handle lies on.
+fn mount_of(handle: BorrowedFd<'_>) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
 fn below(key: &[u8], name: &[u8]) -> Vec<u8> {
     if key.is_empty() { name.to_vec() } else { [key, b"\0", name].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::open;
+
+    #[test]
+    fn what_is_mounted_is_known_both_ways() {
+        let folder = |path: &str| open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let (top, status) = (folder("/"), folder("/proc"));
+        for told in [is_mount, is_another_mount] {
+            assert!(told(top.as_fd(), b"proc"));
+            assert!(!told(top.as_fd(), b"etc") && !told(status.as_fd(), b"self"));
+            // What cannot be told is left alone.
+            assert!(told(top.as_fd(), b"no such name"));
+        }
+    }
 }

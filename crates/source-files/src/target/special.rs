@@ -15,21 +15,22 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, Mode, major, makedev, minor, mknodat, readlinkat, symlinkat};
 use rustix::io::Errno;
 
-/// Makes an entry that is neither file nor folder.
-pub(super) fn make(shared: &Shared, slot: &Slot, entry: &Entry) -> Result<(), TargetError> {
-    let Some(parent) = &slot.parent else { return Ok(()) };
+/// Makes an entry that is neither file nor folder; tells whether it is there.
+pub(super) fn make(shared: &Shared, slot: &Slot, entry: &Entry) -> Result<bool, TargetError> {
+    let Some(parent) = &slot.parent else { return Ok(true) };
     let made = parent.open().and_then(|parent| make_in(shared, slot, entry, parent.as_fd()));
     let Err(error) = made else {
         slot.decide(Fate::Made);
-        return Ok(());
+        return Ok(true);
     };
     slot.decide(Fate::Unwritable);
     if error == Errno::BADMSG {
         let what = "says too little of itself to be made".to_owned();
         shared.problem(&entry.key, ProblemKind::Refused, what);
-        return Ok(());
+        return Ok(false);
     }
-    shared.unmade(&entry.key, operation(entry.kind), error)
+    shared.unmade(&entry.key, operation(entry.kind), error)?;
+    Ok(false)
 }
 
 fn make_in(shared: &Shared, slot: &Slot, entry: &Entry, parent: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -62,11 +62,54 @@ fn names_that_lead_elsewhere() {
 #[test]
 fn nothing_is_made_below_a_link() {
     let top = tempdir().unwrap();
-    let entries =
-        vec![entry(b"way", Kind::Symlink), entry(b"way\0file", Kind::File), entry(b"x\0y", Kind::File)];
+    let entries = vec![
+        entry(b"file", Kind::File),
+        entry(b"file\0below", Kind::File),
+        entry(b"file\0below\0more", Kind::File),
+        entry(b"way", Kind::Symlink),
+        entry(b"way\0file", Kind::File),
+        entry(b"way\0folder", Kind::Directory),
+        entry(b"way\0folder\0file", Kind::File),
+    ];
     let problems = restore(&top.path().join("t"), entries);
-    assert_eq!(refused(&problems), [&b"way/file"[..], b"x/y"]);
-    assert!(!Path::new("/etc/file").exists());
+    let all: [&[u8]; 5] = [b"file/below", b"file/below/more", b"way/file", b"way/folder", b"way/folder/file"];
+    assert_eq!((refused(&problems), problems.problem_count), (all.to_vec(), 5));
+    assert!(!Path::new("/etc/file").exists() && !Path::new("/etc/folder").exists());
+    assert!(top.path().join("t/file").is_file());
+}
+
+#[test]
+fn a_folder_that_the_snapshot_does_not_have_is_made_for_what_lies_in_it() {
+    let top = tempdir().unwrap();
+    let target = top.path().join("t");
+    let keys: [&[u8]; 4] = [b"a\0b\0c\0file", b"a\0b\0file", b"a\0x", b"z\0file"];
+    let mut entries: Vec<_> = keys.iter().map(|key| entry(key, Kind::File)).collect();
+    entries.push(entry(b"z\0folder", Kind::Directory));
+    let problems = restore(&target, entries);
+    let told: Vec<_> = problems.problems.iter().map(|problem| (&problem.path[..], problem.kind)).collect();
+    let made: [&[u8]; 4] = [b"a", b"a/b", b"a/b/c", b"z"];
+    assert_eq!(told, made.map(|path| (path, ProblemKind::Attribute)));
+    for file in ["a/b/c/file", "a/b/file", "a/x", "z/file"] {
+        assert!(target.join(file).is_file(), "{file}");
+    }
+    assert_eq!(fs::metadata(target.join("a/b")).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(target.join("z/folder")).unwrap().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn what_was_refused_is_not_taken() {
+    let top = tempdir().unwrap();
+    let mut target = FileTarget::create(&top.path().join("t"), &FileTargetOptions::default()).unwrap();
+    let entries = vec![
+        entry(b"a", Kind::Symlink),
+        entry(b"a\0file", Kind::File),
+        entry(b"b", Kind::File),
+        entry(b"b", Kind::File),
+        entry(b"c", Kind::CharDevice),
+    ];
+    let batch = target.prepare(entries).unwrap();
+    batch.put(2, b"x").unwrap();
+    assert_eq!([0, 1, 2, 3, 4].map(|at| batch.takes(at)), [true, false, true, false, false]);
 }
 
 #[test]

@@ -301,6 +301,51 @@ fn what_may_stay_stays() {
 }
 
 #[test]
+fn a_folder_that_the_snapshot_does_not_have_is_not_emptied() {
+    for rehearse in [true, false] {
+        let (source, target) = pair();
+        fs::write(target.path().join("folder/extra"), b"x").unwrap();
+        fs::write(target.path().join("extra"), b"x").unwrap();
+        fs::remove_file(target.path().join("folder/below/large")).unwrap();
+        let mut captured = capture(source.path());
+        captured.retain(|(entry, _)| entry.key != b"folder");
+        let options = FileTargetOptions { rehearse, ..deleting(Overwrite::Always) };
+        let mut restored = FileTarget::create(target.path(), &options).unwrap();
+        let finished = restore_finished(&mut restored, &captured, 3, rehearse);
+        let told: Vec<_> =
+            finished.problems.problems.iter().map(|problem| (&problem.path[..], problem.kind)).collect();
+        assert_eq!(told, [(&b"folder"[..], ProblemKind::Attribute)]);
+        assert_eq!(finished.deleted, [b"extra".to_vec()]);
+        assert_eq!(finished.tally.created, 1);
+        if !rehearse {
+            fs::remove_file(target.path().join("folder/extra")).unwrap();
+            set_time(&target.path().join("folder"), -1, 4);
+            assert_same(source.path(), target.path());
+        }
+    }
+}
+
+/// Of what was left out a snapshot may have a part, which was asked for by name.
+#[test]
+fn nothing_is_deleted_below_a_tag() {
+    let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
+    fs::create_dir_all(source.path().join("tagged/a/stated")).unwrap();
+    fs::write(source.path().join("tagged/.tag"), b"").unwrap();
+    fs::write(source.path().join("tagged/a/stated/file"), b"x").unwrap();
+    for name in ["tagged/a/live", "tagged/live", "live"] {
+        fs::create_dir_all(target.path().join(name)).unwrap();
+    }
+    fs::write(target.path().join("tagged/.tag"), b"").unwrap();
+    let options = FileTargetOptions { keep_tagged: vec![".tag".to_owned()], ..deleting(Overwrite::Always) };
+    let finished = restore_over(source.path(), target.path(), &options);
+    assert_eq!(finished.deleted, [b"live".to_vec()]);
+    assert_eq!((finished.problems.notice_count, finished.problems.problem_count), (1, 0));
+    assert!(
+        target.path().join("tagged/a/live").is_dir() && target.path().join("tagged/a/stated/file").is_file()
+    );
+}
+
+#[test]
 fn nothing_is_deleted_where_the_listing_is_lost() {
     let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
     fs::create_dir_all(source.path().join("a")).unwrap();

@@ -65,6 +65,45 @@ fn tagged_folders_keep_only_their_tag() {
 }
 
 #[test]
+fn stated_paths_are_reached_through_what_is_left_out() {
+    let signature = b"Signature: 8a477f597d28d172789f06886806bc55";
+    let top = tree(&[
+        ("big", &[1; 100]),
+        ("other big", &[1; 100]),
+        ("tagged/CACHEDIR.TAG", signature),
+        ("tagged/a/keep/y", b""),
+        ("tagged/a/z", b""),
+        ("tagged/other", b""),
+        ("www/cache/x", b""),
+        ("www/index", b""),
+        ("zone/cache/x", b""),
+    ]);
+    let stated: Vec<_> = ["", "big", "tagged/a/keep", "www/cache"].map(|path| top.path().join(path)).into();
+    let stated: Vec<_> =
+        stated.iter().map(|path| path.components().collect::<std::path::PathBuf>()).collect();
+    let all: Vec<&Path> = stated.iter().map(std::path::PathBuf::as_path).collect();
+    let excluding = |pattern: &str| FileSourceOptions {
+        excludes: Excludes::new(&[pattern.to_owned()], &[]).unwrap(),
+        exclude_caches: true,
+        exclude_larger_than: Some(99),
+        ..options(&all)
+    };
+    let tagged = ["tagged", "tagged/CACHEDIR.TAG", "tagged/a", "tagged/a/keep", "tagged/a/keep/y"];
+    let www = ["www", "www/cache", "www/cache/x"];
+    let expected = [&["big"][..], &tagged, &www, &["www/index", "zone"]].concat();
+    assert_eq!(paths(excluding("cache")), expected);
+    let expected = [&["big"][..], &tagged, &www, &["zone", "zone/cache", "zone/cache/x"]].concat();
+    assert_eq!(paths(excluding("www")), expected);
+}
+
+#[test]
+fn a_folder_may_be_a_tag() {
+    let top = tree(&[("a/.git/config", b""), ("a/x", b"")]);
+    let tagged = FileSourceOptions { exclude_if_present: vec![".git".to_owned()], ..options(&[top.path()]) };
+    assert_eq!(paths(tagged), ["a", "a/.git", "a/.git/config"]);
+}
+
+#[test]
 fn the_backup_itself_is_left_out() {
     let top = tree(&[("repository/packs/1", b""), ("x", b"")]);
     let repository = top.path().join("repository");

@@ -167,11 +167,45 @@ fn gone_after_it_was_listed() {
     fs::remove_file(top.path().join("other")).unwrap();
     symlink("/etc/passwd", top.path().join("other")).unwrap();
     let batch = batches.last().unwrap();
-    for item in batch.items.len() - 3..batch.items.len() {
-        let examined = batch.reader.examine(item, &mut Vec::new());
-        assert!(matches!(examined, Err(ItemError::Vanished)), "{examined:?}");
-        assert!(matches!(batch.reader.open(item), Err(ItemError::Vanished)));
+    let (all, changed) =
+        (batch.items.len(), "it is something else now than when it was listed; back up again");
+    for item in all - 3..all {
+        let errors = [batch.reader.examine(item, &mut Vec::new()).err(), batch.reader.open(item).err()];
+        for error in errors {
+            // What has another thing in its place is not in the snapshot either way: that is no notice.
+            match error.unwrap() {
+                ItemError::Vanished => assert_eq!(item, all - 3),
+                ItemError::Unreadable { source, .. } => {
+                    assert_eq!((source.to_string().as_str(), item > all - 3), (changed, true));
+                }
+            }
+        }
     }
+}
+
+#[test]
+fn what_took_the_place_of_something_else_is_told() {
+    let top = tempdir().unwrap();
+    fs::create_dir(top.path().join("folder")).unwrap();
+    symlink("nowhere", top.path().join("link")).unwrap();
+    fs::write(top.path().join("plain"), b"x").unwrap();
+    let batches = batches(options(&[top.path()]));
+    fs::rename(top.path().join("folder"), top.path().join("elsewhere")).unwrap();
+    symlink("elsewhere", top.path().join("folder")).unwrap();
+    fs::remove_file(top.path().join("link")).unwrap();
+    fs::write(top.path().join("link"), b"a file now").unwrap();
+    // A file for a file is what is read, as it is now.
+    fs::rename(top.path().join("plain"), top.path().join("before")).unwrap();
+    fs::write(top.path().join("plain"), b"another").unwrap();
+    let batch = batches.last().unwrap();
+    let all = batch.items.len();
+    for item in all - 3..all - 1 {
+        let error = batch.reader.examine(item, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ItemError::Unreadable { .. }), "{error:?}");
+    }
+    let mut content = Vec::new();
+    assert!(batch.reader.examine(all - 1, &mut content).is_ok());
+    assert_eq!(content, b"another");
 }
 
 #[test]

@@ -6,13 +6,13 @@
 use super::batch::Filling;
 use super::marks;
 use super::names::Listing;
-use super::{DIRECTORY, Frame, Walk, failed};
+use super::{DIRECTORY, Frame, Listed, Walk, failed};
 use crate::directory::Directory;
 use crate::walk::name_of;
 use holdfast_engine::outcome::NoticeKind;
 use holdfast_engine::source::SourceError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,10 +23,27 @@ struct Inside {
     device: u64,
 }
 
+/// What the caller and the rules say of a directory.
+#[derive(Clone, Copy)]
+struct Standing {
+    stated: bool,
+    left_out: bool,
+}
+
+/// Where a directory that is listed lies.
+#[derive(Clone, Copy)]
+struct Place {
+    device: u64,
+    on_the_way: bool,
+    is_autofs: bool,
+}
+
 /// What opening a directory told.
 enum Found {
     Inside(Inside),
     Virtual(&'static str),
+    /// Something is mounted there as soon as it is asked for.
+    Waiting,
 }
 
 impl Walk {
@@ -35,7 +52,8 @@ impl Walk {
         let top = Arc::clone(&self.top);
         let handle = top.open().map_err(|error| failed("open", b"", error))?;
         let inside = open(handle.as_fd(), b".", true).map_err(|error| failed("open", b"", error))?;
-        self.list(Arc::clone(&top), inside.handle.as_fd(), inside.device, false, batch);
+        let place = Place { device: inside.device, on_the_way: false, is_autofs: false };
+        self.list(Arc::clone(&top), inside.handle.as_fd(), place, batch);
         if let Some(frame) = self.frames.last_mut() {
             // The top is open for its path only, which lists nothing but serves for all else.
             frame.spare = Some(inside.handle);
@@ -52,7 +70,7 @@ impl Walk {
         batch: &mut Filling,
     ) -> Result<(), SourceError> {
         match open(handle, name_of(&self.key), keep_atime) {
-            Ok(inside) => self.go_in(parent, inside, true, batch),
+            Ok(inside) => self.go_in(parent, inside, Standing { stated: true, left_out: false }, batch),
             Err(Errno::NOENT) => return Err(failed("open", &self.key, Errno::NOENT)),
             Err(error) => self.missed("list", error, batch),
         }
@@ -60,14 +78,33 @@ impl Walk {
     }
 
     /// Goes into the directory that was just listed in the innermost one.
-    pub(super) fn enter(&mut self, device: u64, keep_atime: bool, batch: &mut Filling) {
+    pub(super) fn enter(&mut self, folder: Listed, batch: &mut Filling) {
+        let stated = self.roots.is_nested(&self.key);
         let Some(frame) = self.frames.last_mut() else { return };
-        let crossing = device != frame.device;
         let parent = Arc::clone(&frame.directory);
-        match look_inside(frame, name_of(&self.key), crossing, keep_atime) {
-            Ok(Found::Inside(inside)) => self.go_in(&parent, inside, false, batch),
+        match look_inside(frame, name_of(&self.key), folder, stated) {
+            Ok(Found::Inside(inside)) => {
+                self.go_in(&parent, inside, Standing { stated, left_out: folder.left_out }, batch);
+            }
             Ok(Found::Virtual(kind)) => self.leave_out(kind, batch),
+            Ok(Found::Waiting) => self.tell_waiting(folder, batch),
+            Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+                if !is_gone(frame, name_of(&self.key)) =>
+            {
+                // It was there when it was listed, and is something else now.
+                batch.problem(&self.key, format!("list: {}", std::io::Error::from(error)));
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => self.missed("list", Errno::NOENT, batch),
             Err(error) => self.missed("list", error, batch),
+        }
+    }
+
+    /// What would be mounted if it were asked for is not read; that is a problem unless it was not to be.
+    fn tell_waiting(&self, folder: Listed, batch: &mut Filling) {
+        if !folder.left_out && !self.rules.one_file_system {
+            let what = "not read: it is mounted when it is asked for, and is not now; mount it, state it, or \
+                        exclude it";
+            batch.problem(&self.key, what.to_owned());
         }
     }
 
@@ -77,16 +114,19 @@ impl Walk {
     }
 
     /// Lists the opened directory, as far as it is to be walked.
-    fn go_in(&mut self, parent: &Arc<Directory>, inside: Inside, stated: bool, batch: &mut Filling) {
+    fn go_in(&mut self, parent: &Arc<Directory>, inside: Inside, standing: Standing, batch: &mut Filling) {
         let Inside { handle, device } = inside;
-        let stated = stated || self.roots.is_nested(&self.key);
         let outer = self.frames.last();
         let same = outer.is_some_and(|outer| outer.device == device);
+        let mut is_autofs = same && outer.is_some_and(|outer| outer.is_autofs);
         if !same && let Some(kind) = marks::virtual_file_system(handle.as_fd()) {
-            return self.leave_out(kind, batch);
+            is_autofs = kind == marks::AUTOFS;
+            if !is_autofs {
+                return self.leave_out(kind, batch);
+            }
         }
-        let passing = outer.is_some_and(|outer| outer.on_the_way);
-        let on_the_way = !stated && self.rules.one_file_system && (!same || passing);
+        let passing = outer.is_some_and(|outer| outer.on_the_way) || standing.left_out;
+        let on_the_way = !standing.stated && (passing || self.rules.one_file_system && !same);
         // Only the innermost directory holds a spare handle.
         if let Some(outer) = self.frames.last_mut() {
             outer.spare = None;
@@ -94,22 +134,16 @@ impl Walk {
         let (directory, spare) = parent.below(name_of(&self.key), handle, DIRECTORY);
         let opened = Arc::clone(&directory);
         let Some(handle) = spare.as_ref().map(AsFd::as_fd).or_else(|| opened.handle()) else { return };
-        self.list(directory, handle, device, on_the_way, batch);
+        self.list(directory, handle, Place { device, on_the_way, is_autofs }, batch);
         if let Some(frame) = self.frames.last_mut() {
             frame.spare = spare;
         }
     }
 
-    fn list(
-        &mut self,
-        directory: Arc<Directory>,
-        handle: BorrowedFd<'_>,
-        device: u64,
-        on_the_way: bool,
-        batch: &mut Filling,
-    ) {
-        let listing = if on_the_way {
-            let names = self.roots.on_the_way(&self.key);
+    fn list(&mut self, directory: Arc<Directory>, handle: BorrowedFd<'_>, place: Place, batch: &mut Filling) {
+        let Place { device, on_the_way, is_autofs } = place;
+        let mut names = self.roots.on_the_way(&self.key);
+        let mut listing = if on_the_way {
             self.names.pretend(names.iter().map(|name| &**name))
         } else {
             let (listing, outcome) = self.names.list(handle);
@@ -121,7 +155,15 @@ impl Walk {
         };
         let tag = self.rules.tags.iter().find(|tag| tag.is_in(handle, &self.names, &listing));
         let tag = tag.and_then(|tag| self.names.find(&listing, tag.name()));
-        let Range { start: next, end } = tag.map_or(listing.names.clone(), |at| at..at + 1);
+        if let Some(at) = tag {
+            // The tag, and the way to what was stated all the same.
+            names.push(self.names.get(&listing, at).0.to_owned());
+            names.sort_unstable();
+            names.dedup();
+            self.names.drop_last(&listing);
+            listing = self.names.pretend(names.iter().map(|name| &**name));
+        }
+        let Range { start: next, end } = listing.names.clone();
         let key_length = self.key.len();
         self.frames.push(Frame {
             directory,
@@ -132,6 +174,8 @@ impl Walk {
             next,
             end,
             on_the_way,
+            is_tagged: tag.is_some(),
+            is_autofs,
         });
     }
 
@@ -154,18 +198,32 @@ impl Walk {
     }
 }
 
-/// Opens a directory below the innermost one, unless it is the mount of a virtual file system.
-fn look_inside(frame: &mut Frame, name: &[u8], crossing: bool, keep_atime: bool) -> Result<Found, Errno> {
+/// Whether nothing has a name any more.
+fn is_gone(frame: &mut Frame, name: &[u8]) -> bool {
+    let looked = frame.open().and_then(|handle| statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW));
+    matches!(looked, Err(Errno::NOENT))
+}
+
+/// Opens a directory below the innermost one, unless it is the mount of a virtual file system, or nothing
+/// is mounted there before somebody asks. What was stated is asked for.
+fn look_inside(frame: &mut Frame, name: &[u8], folder: Listed, stated: bool) -> Result<Found, Errno> {
+    let (crossing, is_autofs) = (folder.device != frame.device, frame.is_autofs);
     let handle = frame.open()?;
+    if is_autofs && !crossing && !stated {
+        return Ok(Found::Waiting);
+    }
     if crossing {
         // Opened for its path only, a mount on demand is not triggered.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let path_only = openat(&handle, name, flags, Mode::empty())?;
-        if let Some(kind) = marks::virtual_file_system(path_only.as_fd()) {
-            return Ok(Found::Virtual(kind));
+        match marks::virtual_file_system(path_only.as_fd()) {
+            Some(marks::AUTOFS) if stated || marks::holds_mounts(folder.device) => {}
+            Some(marks::AUTOFS) => return Ok(Found::Waiting),
+            Some(kind) => return Ok(Found::Virtual(kind)),
+            None => {}
         }
     }
-    open(handle.as_fd(), name, keep_atime).map(Found::Inside)
+    open(handle.as_fd(), name, folder.keep_atime).map(Found::Inside)
 }
 
 /// Opens a directory to list it. Access times stay as they are where the system allows that.

@@ -5,12 +5,15 @@
 
 use super::names::{Listing, Names};
 use rustix::fd::BorrowedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, RawMode, fstatfs, openat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, RawMode, fstatfs, major, minor, openat, statat};
 use std::ffi::CStr;
 
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What mounts what is asked for.
+pub(super) const AUTOFS: &str = "autofs";
 
 /// Magic numbers of file systems that show the kernel's state, or mount what is asked for.
 const VIRTUAL: &[(u32, &str)] = &[
@@ -31,7 +34,7 @@ const VIRTUAL: &[(u32, &str)] = &[
     (0x4249_4e4d, "binfmt_misc"),
     (0x6759_6969, "rpc_pipefs"),
     (0xde5e_81e4, "efivarfs"),
-    (0x0000_0187, "autofs"),
+    (0x0000_0187, AUTOFS),
     (0xf97c_ff8c, "selinuxfs"),
     (0x6e73_6673, "nsfs"),
 ];
@@ -76,6 +79,23 @@ pub(super) fn virtual_file_system(handle: BorrowedFd<'_>) -> Option<&'static str
     VIRTUAL.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
+/// Whether an autofs is a folder that holds mount points, which can be listed without asking for any of
+/// them; opening another one asks for what it stands for.
+pub(super) fn holds_mounts(device: u64) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+    mounts.is_ok_and(|mounts| is_indirect(&mounts, (major(device), minor(device))))
+}
+
+fn is_indirect(mounts: &str, (major, minor): (u32, u32)) -> bool {
+    let number = format!("{major}:{minor}");
+    mounts.lines().filter(|line| line.split(' ').nth(2) == Some(number.as_str())).any(|line| {
+        let Some((_, told)) = line.split_once(" - ") else { return false };
+        let mut words = told.split(' ');
+        let options = words.next().filter(|kind| *kind == AUTOFS).and_then(|_| words.nth(1));
+        options.is_some_and(|options| options.split(',').any(|option| option == "indirect"))
+    })
+}
+
 /// The kind of database whose folder this is.
 pub(super) fn database(directory: BorrowedFd<'_>, names: &Names, listing: &Listing) -> Option<&'static str> {
     let has = |name: &[u8]| names.contains(listing, name);
@@ -106,4 +126,25 @@ fn begins_with(directory: BorrowedFd<'_>, name: &[u8], prefix: &[u8]) -> bool {
     let read =
         openat(directory, name, flags, Mode::empty()).and_then(|file| rustix::io::pread(file, &mut front, 0));
     read.is_ok_and(|length| length == prefix.len()) && front == prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_indirect_autofs_is_listed() {
+        let mounts = "\
+26 31 0:5 / /dev rw,nosuid shared:2 - devtmpfs indirect rw,size=1
+60 31 0:40 / /auto rw,relatime shared:30 - autofs /etc/auto.home rw,fd=6,pgrp=1,timeout=300,indirect,pipe_ino=9
+61 31 0:41 / /efi rw,relatime shared:31 - autofs systemd-1 rw,fd=40,pgrp=1,timeout=120,direct,pipe_ino=7
+62 61 254:1 / /efi rw - vfat /dev/vda1 rw
+63 31 0:42 / /net/a\\040-\\040b rw - autofs /etc/auto.net rw,fd=6,offset
+";
+        assert!(is_indirect(mounts, (0, 40)));
+        for number in [(0, 5), (0, 41), (0, 42), (254, 1), (0, 4), (0, 0)] {
+            assert!(!is_indirect(mounts, number), "{number:?}");
+        }
+        assert!(!is_indirect("", (0, 40)) && !is_indirect("1 2 0:40", (0, 40)));
+    }
 }

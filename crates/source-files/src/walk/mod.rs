@@ -55,8 +55,21 @@ struct Frame {
     listing: Listing,
     next: usize,
     end: usize,
-    /// Only the way to stated paths is walked: the folder is on another file system.
+    /// Only the way to stated paths is walked: the folder is left out, or on another file system.
     on_the_way: bool,
+    /// It holds a tag: beside that only the way to stated paths is walked.
+    is_tagged: bool,
+    /// It belongs to a file system that mounts what is asked for.
+    is_autofs: bool,
+}
+
+/// A folder that was just listed in the innermost one.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    device: u64,
+    keep_atime: bool,
+    /// A rule leaves it out, and only stated paths in it are walked.
+    left_out: bool,
 }
 
 /// A folder above the paths that were stated.
@@ -193,7 +206,10 @@ impl Walk {
             self.key.push(0);
         }
         self.key.extend_from_slice(name.to_bytes());
-        if hint != Hint::Unknown && self.rules.excludes.leaves_out(&self.key, hint == Hint::Directory) {
+        if hint != Hint::Unknown
+            && self.rules.excludes.leaves_out(&self.key, hint == Hint::Directory)
+            && !self.roots.leads_on(&self.key)
+        {
             return;
         }
         if self.key.len() > KEY_BYTES_MAX {
@@ -213,9 +229,13 @@ impl Walk {
     fn take(&mut self, raw: &rustix::fs::Stat, hint: Hint, batch: &mut Filling) {
         let Some(stat) = from_stat(raw, &self.shared.owners) else { return };
         let is_directory = stat.kind == Kind::Directory;
-        let late = hint == Hint::Unknown && self.rules.excludes.leaves_out(&self.key, is_directory);
-        let large = stat.size > self.rules.larger_than;
-        if late || large || self.is_skipped(&stat, batch) {
+        let leads_on = self.roots.leads_on(&self.key);
+        let asks = hint == Hint::Unknown || leads_on;
+        let left_out = asks && self.rules.excludes.leaves_out(&self.key, is_directory)
+            || stat.size > self.rules.larger_than
+            || leads_on && self.frames.last().is_some_and(|frame| frame.is_tagged);
+        // What was stated is never left out, nor the way to it.
+        if left_out && !leads_on || self.is_skipped(&stat, batch) {
             return;
         }
         let Some(frame) = self.frames.last() else { return };
@@ -223,7 +243,8 @@ impl Walk {
         let access = Access { keep_atime: self.shared.may_keep_atime(stat.owner.uid), above: None };
         batch.add(&self.key, &frame.directory, stat, access);
         if is_directory {
-            self.enter(device, access.keep_atime, batch);
+            let folder = Listed { device, keep_atime: access.keep_atime, left_out };
+            self.enter(folder, batch);
         }
     }
 
@@ -238,7 +259,7 @@ impl Walk {
     /// Notes what could not be looked at. What is gone in the meantime is no problem.
     fn missed(&self, operation: &str, error: Errno, batch: &mut Filling) {
         match error {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
+            Errno::NOENT => {
                 batch.notice(&self.key, NoticeKind::Vanished, "vanished while the source was read");
             }
             error => batch.problem(&self.key, format!("{operation}: {}", std::io::Error::from(error))),

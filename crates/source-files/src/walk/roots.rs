@@ -47,6 +47,16 @@ impl Roots {
         !self.nested.is_empty() && self.nested.contains(key)
     }
 
+    /// Whether the key was stated below another one, or is on the way to one that was.
+    pub(super) fn leads_on(&self, key: &[u8]) -> bool {
+        if self.nested.is_empty() {
+            return false;
+        }
+        let from = (Bound::Included(key), Bound::Unbounded);
+        let next = self.nested.range::<[u8], _>(from).next();
+        next.is_some_and(|nested| nested == key || is_below(nested, key))
+    }
+
     /// The next components on the way from a folder to the stated paths below it.
     pub(super) fn on_the_way(&self, key: &[u8]) -> Vec<CString> {
         let from = (Bound::Excluded(key), Bound::Unbounded);
@@ -112,6 +122,10 @@ mod tests {
         assert_eq!(roots.on_the_way(b"a"), [c"b".to_owned()]);
         assert_eq!(roots.on_the_way(b"a\0b"), [c"c".to_owned()]);
         assert!(roots.on_the_way(b"z").is_empty());
+        assert!([&b"a"[..], b"a\0b", b"a\0b\0c", b"a\0b\0c\0d"].iter().all(|key| roots.leads_on(key)));
+        assert!(
+            ![&b"a!"[..], b"a\0b\0c\0d\0e", b"a\0a", b"a\0b\0b", b"z"].iter().any(|key| roots.leads_on(key))
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::bench::{Bench, check, told, unasked};
 use crate::error::PgError;
 use crate::sql::{Session, identifier, quoted};
-use holdfast_engine::proof::{Cause, Probe};
+use holdfast_engine::proof::{Cause, Level, Probe};
 use std::time::Duration;
 
 /// Relations that are asked for at a time.
@@ -22,6 +22,17 @@ const BROKEN: [&str; 3] = ["XX001", "XX002", "58P01"];
 const CANCELED: &str = "57014";
 /// First version that looks through tables.
 const TABLES_SINCE: u32 = 14;
+
+/// Names of what is counted.
+const RELATIONS: &str = "relations";
+const CHECKED: &str = "relations checked";
+
+/// The level that was reached where all of this was asked for: without one relation that was looked
+/// through, the server is up, and no more.
+pub(super) fn reached(level: Level, probes: &[Probe]) -> Level {
+    let sum = |name: &str| probes.iter().filter_map(|probe| probe.counts.get(name)).sum::<u64>();
+    if sum(RELATIONS) > 0 && sum(CHECKED) == 0 { Level::Boot } else { level }
+}
 
 /// A table or an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +96,8 @@ pub(super) async fn look(bench: &Bench<'_>, session: &mut Session, drifted: bool
 
 impl Sum {
     fn tell(self, total: u64, probe: &mut Probe) {
-        probe.counts.insert("relations".to_owned(), total);
-        probe.counts.insert("relations checked".to_owned(), self.checked);
+        probe.counts.insert(RELATIONS.to_owned(), total);
+        probe.counts.insert(CHECKED.to_owned(), self.checked);
         if self.broken > TOLD_MAX as u64 {
             probe.notes.push(format!("{} relations are broken; the first {TOLD_MAX} are told", self.broken));
         }
@@ -316,6 +327,11 @@ mod tests {
                 && probe.not_provable[0].contains("in 4 drills")
         );
         assert_eq!(probe.counts["relations checked"], 25);
+        assert_eq!(reached(Level::Full, std::slice::from_ref(&probe)), Level::Full);
+        let mut none = check("y");
+        Sum { late: 100, ..Sum::default() }.tell(100, &mut none);
+        assert_eq!(reached(Level::Full, std::slice::from_ref(&none)), Level::Boot);
+        assert_eq!(reached(Level::Check, &[none, probe.clone()]), Level::Check);
         assert!(probe.notes[0].contains("1 indexes are invalid") && probe.findings.is_empty());
     }
 }

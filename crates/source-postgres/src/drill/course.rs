@@ -14,7 +14,7 @@ use super::start::{self, Opened, USUAL_ROLE};
 use super::trail::Trail;
 use super::user::{Owners, User};
 use super::walls::{Cover, covers};
-use super::{Drill, Proved, assertions, checks, dumps, manifest, way};
+use super::{Drill, Proved, amcheck, assertions, checks, dumps, manifest, way};
 use crate::lsn::Lsn;
 use holdfast_engine::ctx::Cancel;
 use holdfast_engine::proof::{Cause, Level, Probe};
@@ -113,7 +113,7 @@ async fn course(drill: &Drill<'_>, proved: &mut Proved, server: &mut Option<Runn
     probe.seconds = one.seconds();
     proved.probes.push(probe);
     proved.phases.push(("checks".to_owned(), bench.watch.seconds()));
-    proved.reached = Some(drill.level);
+    proved.reached = Some(amcheck::reached(drill.level, &proved.probes));
     Some(())
 }
 
@@ -431,6 +431,16 @@ fn point(bench: &Bench<'_>) -> Probe {
     if let Some((stop, replayed)) = stop.zip(bench.replayed).filter(|(stop, replayed)| replayed < stop) {
         let what = format!("it was replayed up to {replayed}, and the backup ended at {stop}");
         probe.finds(Cause::Backup, what, "");
+    }
+    let last = bench.trail.last.filter(|_| bench.trail.to_end);
+    // What was replayed ends behind the beginning of its last record.
+    if let Some((last, replayed)) = last.zip(bench.replayed).filter(|(last, replayed)| replayed <= last) {
+        let what = format!(
+            "it was replayed up to {replayed}, and the log goes on to {last}: what stands there is no log to a server, \
+             which opens as if it were the end"
+        );
+        let next = "restore to before that point, or from a later snapshot; see `holdfast check --read-data`";
+        probe.finds(Cause::Backup, what, next);
     }
     let mark = facts.get("restore point").and_then(|text| {
         let (name, at) = text.rsplit_once(' ')?;

@@ -107,6 +107,8 @@ pub(super) struct Trail {
     pub last_commit: Option<Lsn>,
     /// The last record that was read.
     pub last: Option<Lsn>,
+    /// It is replayed to its end, and not to a point before.
+    pub to_end: bool,
     /// Restore points, by their names.
     pub points: Vec<(String, Lsn)>,
 }
@@ -136,7 +138,7 @@ pub(super) struct Tracker<'a> {
 impl Tracker<'_> {
     pub(super) async fn track(&self) -> Result<Trail, Lack> {
         let way = self.way().await?;
-        let mut trail = Trail::default();
+        let mut trail = Trail { to_end: self.stop == Stop::End, ..Trail::default() };
         let length = self.begin.segment_bytes;
         let mut reader = LogReader::new(None, length);
         let mut start = self.begin.at.segment_start(length);

@@ -61,7 +61,7 @@ pub struct Plan {
     pub exclusive: bool,
     /// The record at which it stops; none if that is the end of the log.
     pub stop: Option<Lsn>,
-    /// The last record that is there.
+    /// The last record that is there, if the files are consistent by then.
     pub last: Option<Lsn>,
     /// The last commit that will be there, as far as it was looked for.
     pub before: Option<Seen>,
@@ -303,11 +303,13 @@ impl<S: Shelf> Planner<'_, S> {
             let leg = self.tree.holder(path, segment);
             self.tree.name(leg.map_or(self.bases[base].timeline, |leg| leg.number), segment)
         };
+        // A snapshot may have newer log than the archive.
+        let known = answer.last.filter(|last| *last >= self.bases[base].stop);
         let none_after = answer.stop.is_none() && matches!(self.wish.target, Target::Time(_));
         let goal = match &self.wish.target {
             Target::Latest => Goal::Latest,
             // The end of the log is known by its last record: a server that never meets the moment fails.
-            Target::Time(_) if none_after => answer.last.map_or(Goal::Latest, Goal::Lsn),
+            Target::Time(_) if none_after => known.map_or(Goal::Latest, Goal::Lsn),
             Target::Time(time) => Goal::Time(*time),
             Target::Lsn(lsn) => Goal::Lsn(*lsn),
             Target::Xid(xid) => Goal::Xid(*xid),
@@ -326,7 +328,7 @@ impl<S: Shelf> Planner<'_, S> {
             goal,
             exclusive: self.wish.exclusive && !none_after,
             stop: answer.stop,
-            last: answer.last,
+            last: known,
             before: answer.before,
             after: answer.after,
             none_after,

@@ -114,7 +114,7 @@ impl<S: Shelf> Walk<'_, S> {
         mut each: impl FnMut(&Event) -> Verdict,
     ) -> Result<Read, PlanError> {
         let mut reader = LogReader::new(Some(self.system), self.tree.segment_bytes);
-        let mut how = End::Next;
+        let (mut how, mut last) = (End::Next, None);
         for segment in begin..end {
             let start = self.tree.start(segment);
             let Some(leg) = self.tree.holder(self.path, segment) else {
@@ -132,7 +132,10 @@ impl<S: Shelf> Walk<'_, S> {
                     left = Some(to);
                     Verdict::Enough
                 }
-                _ => each(event),
+                _ => {
+                    last = Some(event.at);
+                    each(event)
+                }
             });
             if let Some(to) = left {
                 how = End::Empty(to);
@@ -146,7 +149,7 @@ impl<S: Shelf> Walk<'_, S> {
         {
             how = End::Broken(at, "nothing follows in this segment, and later ones are there".to_owned());
         }
-        Ok(Read { end: how, last: reader.last() })
+        Ok(Read { end: how, last })
     }
 
     async fn segment(&self, leg: &Leg, segment: u64) -> Result<Option<Vec<u8>>, PlanError> {

@@ -5,7 +5,7 @@
 
 use crate::log::History;
 use crate::lsn::Lsn;
-use holdfast_engine::wal::{SegmentName, Timeline, WalFile, WalListed};
+use holdfast_engine::wal::{PIECE_BYTES_MAX, SegmentName, Timeline, WalFile, WalListed};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A timeline with what there is of it.
@@ -41,6 +41,35 @@ pub(super) struct Coverage {
     pub beyond: Option<u64>,
 }
 
+/// What a listing has of a timeline, by the numbers of segments.
+#[derive(Default)]
+struct There {
+    whole: BTreeSet<u64>,
+    /// Those of which the first piece is there.
+    begun: BTreeSet<u64>,
+    last: u64,
+}
+
+impl There {
+    fn add(&mut self, segment: u64, piece: Option<u32>) {
+        self.last = self.last.max(segment);
+        match piece {
+            None => drop(self.whole.insert(segment)),
+            Some(0) => drop(self.begun.insert(segment)),
+            Some(_) => {}
+        }
+    }
+
+    /// Those by which the log goes on. One that fits an object is whole at last: only the newest may still
+    /// lie there in pieces.
+    fn segments(self, segment_bytes: u64) -> BTreeSet<u64> {
+        let Self { mut whole, begun, last } = self;
+        let fits = segment_bytes <= PIECE_BYTES_MAX as u64;
+        whole.extend(begun.into_iter().filter(|segment| !fits || *segment == last));
+        whole
+    }
+}
+
 /// All timelines of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
@@ -54,20 +83,18 @@ impl Tree {
     /// Sorts a listing. `histories` has the history files of all timelines but the first.
     #[must_use]
     pub fn new(segment_bytes: u64, listed: &[WalListed], histories: &BTreeMap<Timeline, Vec<u8>>) -> Self {
-        let mut lines: BTreeMap<Timeline, BTreeSet<u64>> = BTreeMap::new();
+        let mut lines: BTreeMap<Timeline, There> = BTreeMap::new();
         for listed in listed {
             let name = &listed.name;
-            let segments = lines.entry(name.timeline).or_default();
+            let there = lines.entry(name.timeline).or_default();
             let Some(WalFile::Segment(segment)) = name.kind() else { continue };
-            // Of a segment in pieces the first has to be there.
-            let begins = name.piece.is_none_or(|piece| piece == 0);
-            if let Some(start) =
-                segment.start(segment_bytes).filter(|_| begins && segment.timeline == name.timeline.number)
-            {
-                segments.insert(start / segment_bytes);
+            let start = segment.start(segment_bytes).filter(|_| segment.timeline == name.timeline.number);
+            if let Some(start) = start {
+                there.add(start / segment_bytes, name.piece);
             }
         }
-        let lines = lines.into_iter().map(|(timeline, segments)| {
+        let lines = lines.into_iter().map(|(timeline, there)| {
+            let segments = there.segments(segment_bytes);
             let history = match timeline.number {
                 1 => Some(History::default()),
                 number => histories
@@ -241,6 +268,27 @@ pub(super) mod tests {
         let second = &tree.lines[path[1].line.unwrap()];
         assert_eq!(second.history.as_ref().unwrap().begin(), Lsn(0x30_0100));
         assert_eq!(numbers(&tree, &path, 1..6), [1, 1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn only_the_newest_segment_goes_on_in_pieces() {
+        let timeline = Timeline::new(7, 1, b"");
+        let listed = |length: u64, names: &[(u64, Option<u32>)]| -> Vec<u64> {
+            let name = |&(segment, piece): &(u64, Option<u32>)| {
+                let file = SegmentName::at(1, segment * length, length).to_string();
+                match piece {
+                    None => WalName::whole(timeline, file),
+                    Some(piece) => WalName::piece(timeline, file, piece),
+                }
+            };
+            let listed: Vec<_> =
+                names.iter().map(|one| WalListed { name: name(one), stored_bytes: 1 }).collect();
+            Tree::new(length, &listed, &BTreeMap::new()).lines[0].segments.iter().copied().collect()
+        };
+        let names = [(1, None), (2, Some(0)), (2, Some(1)), (3, None), (3, Some(0)), (4, Some(0))];
+        assert_eq!(listed(MIB, &names), [1, 3, 4]);
+        assert_eq!(listed(MIB, &[&names[..], &[(5, Some(1))]].concat()), [1, 3]);
+        assert_eq!(listed(1 << 30, &names[1..4]), [2, 3]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::time::Instant;
 
 /// What a server needs to start; restored last.
 const CONTROL: &[u8] = b"/global/pg_control";
+/// Said where something is missing, or is there that should be gone.
+const WITHHELD: &str = "global/pg_control was not restored: no server can start from what is incomplete";
 /// What would make a server follow another one, or wait for an archive.
 const SIGNALS: [&[u8]; 2] = [b"/standby.signal", b"/recovery.signal"];
 
@@ -79,7 +81,7 @@ impl Cluster {
         }
         job.place = Ready::Folder(target.clone());
         job.options.path = Vec::new();
-        if sum.problems.damaged_count == 0 {
+        if sum.problems.lasting_count() == 0 {
             if !job.args.dry_run {
                 self.finish(&job, &target).await?;
             }
@@ -93,12 +95,13 @@ impl Cluster {
             job.into.overwrite = Some(crate::wire_up::Overwrite::Always);
             sum.part(&job, &target).await?;
         } else {
-            job.run
-                .ink
-                .warn("global/pg_control was not restored: no server can start from what is incomplete");
+            job.run.ink.warn(WITHHELD);
         }
         job.show(&sum.report, sum.verified, &sum.problems, begun.elapsed());
-        job.finish(&sum.problems, job.heard_damage())?;
+        match (sum.problems.damaged_count, sum.problems.lasting_count()) {
+            (0, lasting @ 1..) if !job.args.dry_run => return Err(by_half(lasting)),
+            _ => job.finish(&sum.problems, job.heard_damage())?,
+        }
         if !job.args.dry_run {
             self.what_now(job.run, &target);
             if self.record.keeps_config {
@@ -191,6 +194,17 @@ impl Cluster {
             ));
         }
     }
+}
+
+/// A cluster in which something is missing that is whole in the repository.
+fn by_half(lasting: u64) -> Fault {
+    let number = counted(lasting, "problem", "problems");
+    Fault::failed(
+        format!(
+            "the cluster is there by half: {number}; no server starts from it, it has no global/pg_control"
+        ),
+        "put right what is named above and restore again: --overwrite always --delete goes on with what is there",
+    )
 }
 
 /// What this machine lacks to start a cluster; it may be meant for another one.

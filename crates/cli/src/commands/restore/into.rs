@@ -141,6 +141,7 @@ pub(super) async fn prepare_delete(
         }
     }));
     (into.keep_larger_than, into.keep_tagged) = (left_out.larger_than, left_out.tags);
+    into.keep_mounted = left_out.other_file_systems;
     into.protect = protected(run)?;
     Ok(())
 }

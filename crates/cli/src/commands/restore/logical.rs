@@ -229,25 +229,21 @@ impl Load<'_> {
     async fn all(&mut self, plan: Vec<(&Dumped, There)>) -> Result<(), Fault> {
         let begun = Instant::now();
         let mut report = RestoreReport::default();
-        let mut errors = 0;
+        let mut failed = Failed::default();
         if self.args.dumps.globals {
-            errors = self.globals().await?;
+            failed.globals = self.globals().await?;
         }
         for (dumped, there) in plan {
             if !self.args.dry_run {
-                self.one(dumped, there).await?;
+                let errors = self.one(dumped, there).await?;
+                failed.own += errors;
+                failed.file = failed.file.or_else(|| (errors > 0).then(|| dumped.file.clone()));
             }
             self.say(dumped, there);
             count(&mut report, dumped, there);
         }
-        self.show(&report, errors, begun.elapsed());
-        match errors {
-            0 => Ok(()),
-            number => Err(Fault::incomplete(
-                format!("restored, and {} of {GLOBALS} failed", counted(number, "statement", "statements")),
-                "each is named above; what it would have made is missing on the server",
-            )),
-        }
+        self.show(&report, failed.globals + failed.own, begun.elapsed());
+        failed.end()
     }
 
     /// Roles and tablespaces; how many statements failed.
@@ -269,10 +265,15 @@ impl Load<'_> {
         Ok(errors.len() as u64)
     }
 
-    /// One database.
-    async fn one(&mut self, dumped: &Dumped, there: There) -> Result<(), Fault> {
+    /// One database; how many statements about the database itself failed.
+    async fn one(&mut self, dumped: &Dumped, there: There) -> Result<u64, Fault> {
         let result = self.load(dumped, there).await;
-        let Err(mut fault) = result else { return Ok(()) };
+        let Err(mut fault) = result else {
+            return match there {
+                There::Missing => Ok(0),
+                There::Empty | There::Full(_) => self.own(dumped).await,
+            };
+        };
         let name = escape(dumped.name.as_bytes());
         let state = match there {
             // Somebody else may have made one meanwhile: that one is not ours to drop.
@@ -302,8 +303,40 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Feeds a program with a file of the snapshot, to the end.
-    async fn feed(&self, mut feeding: Feeding, file: &str) -> Result<Feeding, Fault> {
+    /// Sets what belongs to a database itself, which was there and was not made by its dump; how many
+    /// statements failed.
+    async fn own(&self, dumped: &Dumped) -> Result<u64, Fault> {
+        let errors = match self.set_own(dumped).await {
+            Ok(errors) => errors,
+            Err(fault) if self.run.ctx.cancel.is_raised() => return Err(fault),
+            Err(fault) => vec![fault.what],
+        };
+        let file = escape(dumped.file.as_bytes());
+        errors.iter().for_each(|error| self.run.ink.warn(&format!("{file}: {error}")));
+        Ok(errors.len() as u64)
+    }
+
+    async fn set_own(&self, dumped: &Dumped) -> Result<Vec<String>, Fault> {
+        let fault = |error: PgError| {
+            Fault::failed(error.to_string(), "").or_interrupted(self.run.ctx.cancel.is_raised())
+        };
+        let mut feeding = self.loader.own(&self.tool).map_err(fault)?;
+        match self.pour(&feeding, &dumped.file).await? {
+            Ok(()) => {}
+            // It has all that it needs.
+            Err(error) if error.kind == ErrorKind::Target => {}
+            Err(error) => {
+                feeding.kill();
+                return Err(Fault::from(error).or_interrupted(self.run.ctx.cancel.is_raised()));
+            }
+        }
+        let text = blocking(move || feeding.written()).await?.map_err(fault)?;
+        let feeding = self.loader.load_globals(self.record.tool_major).map_err(fault)?;
+        blocking(move || feeding.finish_with(&text)).await?.map_err(fault)
+    }
+
+    /// Gives a program a file of the snapshot.
+    async fn pour(&self, feeding: &Feeding, file: &str) -> Result<Result<(), Error>, Fault> {
         let inlet =
             feeding.inlet().map_err(|error| Fault::failed("cannot feed pg_restore", "").because(&error))?;
         let options = DumpOptions { path: file.as_bytes().to_vec(), ..DumpOptions::default() };
@@ -311,12 +344,18 @@ impl Load<'_> {
         let work = dump(&run.ctx, self.repository, self.snapshot, &options, inlet);
         let work = async {
             Ok(tokio::select! {
-                result = work => result,
+                result = work => result.map(|_| ()),
                 () = stopped(run) => Err(Error::interrupted()),
             })
         };
-        match run.watch(&format!("restoring {}", escape(file.as_bytes())), work).await? {
-            Ok(_) => Ok(feeding),
+        run.watch(&format!("restoring {}", escape(file.as_bytes())), work).await
+    }
+
+    /// Feeds a program with a file of the snapshot, to the end.
+    async fn feed(&self, mut feeding: Feeding, file: &str) -> Result<Feeding, Fault> {
+        let run = self.run;
+        match self.pour(&feeding, file).await? {
+            Ok(()) => Ok(feeding),
             Err(error) if error.kind == ErrorKind::Target => {
                 let reason = blocking(move || feeding.reason()).await?;
                 let hint = missing_role(&reason);
@@ -361,6 +400,33 @@ impl Load<'_> {
         } else if !ink.tone.quiet && !dry_run {
             let databases = counted(report.files, "database", "databases");
             ink.data(&format!("restored {databases}, {} of dumps in {}", size(report.bytes), duration(took)));
+        }
+    }
+}
+
+/// Statements that failed.
+#[derive(Default)]
+struct Failed {
+    globals: u64,
+    /// Those about databases themselves, and the file of the first.
+    own: u64,
+    file: Option<String>,
+}
+
+impl Failed {
+    fn end(&self) -> Result<(), Fault> {
+        let statements = |number| counted(number, "statement", "statements");
+        let globals = format!("{} of {GLOBALS}", statements(self.globals));
+        let own = format!("{} about databases themselves (owner, rights, settings)", statements(self.own));
+        let made = "each is named above; what it would have made is missing on the server";
+        match (self.globals, &self.file) {
+            (0, None) => Ok(()),
+            (_, None) => Err(Fault::incomplete(format!("restored, and {globals} failed"), made)),
+            (number, Some(file)) => {
+                let both = if number == 0 { own } else { format!("{globals} and {own}") };
+                let hint = format!("{made}; put that right, then: {}", Loader::own_by_hand(file));
+                Err(Fault::incomplete(format!("restored, and {both} failed"), hint))
+            }
         }
     }
 }

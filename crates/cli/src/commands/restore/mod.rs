@@ -430,18 +430,11 @@ fn forget_known(found: &mut Problems, known: &Problems, restored: &[u8]) {
     // A file whose attributes could not be set is there, and is compared.
     let missing = known.problems.iter().filter(|problem| problem.kind != ProblemKind::Attribute);
     let missing: HashSet<&[u8]> = missing.map(|problem| problem.path.as_slice()).collect();
-    let before = (found.problems.len(), damaged(found));
     let there = |path: &[u8]| {
         let below = path.strip_prefix(restored).unwrap_or(path);
         missing.contains(below.strip_prefix(b"/").unwrap_or(below))
     };
-    found.problems.retain(|problem| !missing.contains(problem.path.as_slice()) && !there(&problem.path));
-    found.problem_count -= (before.0 - found.problems.len()) as u64;
-    found.damaged_count -= before.1 - damaged(found);
-}
-
-fn damaged(found: &Problems) -> u64 {
-    found.problems.iter().filter(|problem| problem.kind == ProblemKind::Damaged).count() as u64
+    found.retain(|problem| !missing.contains(problem.path.as_slice()) && !there(&problem.path));
 }
 
 const fn is_damaged(problems: &Problems) -> bool {

@@ -70,6 +70,11 @@ pub(super) fn plan(prepared: &Prepared) -> Vec<String> {
             None => {}
         }
     }
+    if let (WishedTarget::Latest, Some(last), false) =
+        (&prepared.wish.target, plan.last, prepared.recovering.is_standby())
+    {
+        line("end", format!("{last}: what the archive gets after this plan is not replayed"));
+    }
     line("then", then(prepared).to_owned());
     lines
 }

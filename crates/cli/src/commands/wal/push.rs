@@ -128,9 +128,13 @@ async fn read(ready: &Ready) -> Result<Content, Fault> {
 
 async fn store(archive: &WalArchive, ready: &Ready, content: Content) -> Result<(Stored, Timeline), Fault> {
     let timeline = timeline_of(archive, ready, &content).await?;
+    let Content { length, written, .. } = content;
     let stored = match content.bytes {
-        Some(bytes) => archive.put(&WalName::whole(timeline, &ready.name), bytes).await?,
-        None => archive.put_file(&timeline, &ready.name, content.length, &read_at(&ready.path)?).await?,
+        Some(bytes) => archive.put_of(&WalName::whole(timeline, &ready.name), bytes, written).await?,
+        None => {
+            let read = read_at(&ready.path)?;
+            archive.put_file(&timeline, &ready.name, (length, written), &read).await?
+        }
     };
     if stored != Stored::Other {
         return Ok((stored, timeline));

@@ -8,10 +8,12 @@ use crate::engine::wal::{PIECE_BYTES_MAX, Timeline, WalFile};
 use crate::fault::Fault;
 use crate::wire_up::{BadSegment, PageHeader};
 use bytes::Bytes;
-use std::fs::File;
+use holdfast_core::entry::Time;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// So many others are taken along.
 const OTHERS_MAX: usize = 8;
@@ -39,6 +41,8 @@ pub(super) struct Content {
     pub(super) bytes: Option<Bytes>,
     /// The timeline, if this machine can tell.
     pub(super) timeline: Option<Timeline>,
+    /// When the server last wrote to it.
+    pub(super) written: Option<Time>,
 }
 
 impl Ready {
@@ -76,7 +80,8 @@ impl Ready {
 
     fn read_segment(&self) -> Result<Content, Fault> {
         let file = File::open(&self.path).map_err(|error| self.unread(&error))?;
-        let length = file.metadata().map_err(|error| self.unread(&error))?.len();
+        let metadata = file.metadata().map_err(|error| self.unread(&error))?;
+        let (length, written) = (metadata.len(), written(&metadata));
         let mut front = vec![0; FRONT_BYTES.min(length as usize)];
         file.read_exact_at(&mut front, 0).map_err(|error| self.unread(&error))?;
         let header = PageHeader::parse(&front).map_err(|error| self.no_segment(&error))?;
@@ -93,7 +98,7 @@ impl Ready {
             PageHeader::of_segment(front, length, name).map_err(|error| self.no_segment(&error))?;
         }
         let timeline = timeline_in(&self.log, header.system, self.kind.timeline())?;
-        Ok(Content { system: header.system, length, bytes, timeline })
+        Ok(Content { system: header.system, length, bytes, timeline, written })
     }
 
     fn read_note(&self) -> Result<Content, Fault> {
@@ -110,7 +115,7 @@ impl Ready {
             WalFile::History(number) => Some(Timeline::new(system, number, &bytes)),
             _ => timeline_in(&self.log, system, self.kind.timeline())?,
         };
-        Ok(Content { system, length: bytes.len() as u64, bytes: Some(bytes.into()), timeline })
+        Ok(Content { system, length: bytes.len() as u64, bytes: Some(bytes.into()), timeline, written: None })
     }
 
     fn unread(&self, error: &io::Error) -> Fault {
@@ -124,6 +129,12 @@ impl Ready {
             "it was not stored; see where the file comes from, and use a newer holdfast for a newer server";
         Fault::failed(what, hint).because(error)
     }
+}
+
+/// When a file was last written to. What a server has archived late is as old as that, whenever it is stored.
+fn written(metadata: &Metadata) -> Option<Time> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Time { seconds: i64::try_from(since.as_secs()).ok()?, nanos: since.subsec_nanos() })
 }
 
 fn read_short(path: &Path) -> io::Result<Vec<u8>> {

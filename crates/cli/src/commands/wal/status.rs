@@ -7,7 +7,7 @@ use super::lineage::history_of;
 use super::need::{Base, bases};
 use super::window::{Line, Window, windows};
 use crate::args::WalStatusArgs;
-use crate::engine::wal::{Coverage, Gap, WalArchive, WalName, is_segment_length};
+use crate::engine::wal::{Coverage, Gap, SegmentName, WalArchive, WalName, is_segment_length};
 use crate::engine::{Right, Snapshot};
 use crate::fault::Fault;
 use crate::ink::{
@@ -22,6 +22,8 @@ const NAMED_MAX: usize = 4;
 struct Shown<'a> {
     line: Line<'a>,
     gaps: Vec<Gap>,
+    /// Segments of which something is there, and not all.
+    torn: Vec<SegmentName>,
     newest: Option<Time>,
 }
 
@@ -77,7 +79,10 @@ async fn one(
     let mut shown = Vec::new();
     for coverage in database {
         let (length, newest) = newest(archive, coverage).await?;
-        let gaps = length.or(stated).map(|length| coverage.gaps(0, length)).unwrap_or_default();
+        let (gaps, torn) = match length.or(stated) {
+            Some(length) => (coverage.gaps(0, length), coverage.in_part(0, length)),
+            None => (Vec::new(), coverage.torn.clone()),
+        };
         let history = match history_of(archive, &coverage.timeline).await {
             Ok(history) => Some(history),
             Err(fault) => {
@@ -85,14 +90,14 @@ async fn one(
                 None
             }
         };
-        shown.push(Shown { line: Line { coverage, history }, gaps, newest });
+        shown.push(Shown { line: Line { coverage, history }, gaps, torn, newest });
     }
     let lines: Vec<_> = shown.iter().map(|shown| shown.line.clone()).collect();
     let plain: Vec<_> = bases.iter().map(|(_, base)| *base).collect();
     let windows = windows(&lines, &plain);
     if run.ink.tone.json {
         for one in &shown {
-            run.ink.json(&WalTimelineLine::new(one.line.coverage, &one.gaps, one.newest));
+            run.ink.json(&WalTimelineLine::new(one.line.coverage, &one.gaps, &one.torn, one.newest));
         }
         windows.iter().for_each(|window| run.ink.json(&window_line(window, &bases)));
     } else {
@@ -101,7 +106,7 @@ async fn one(
         notes(&shown, &windows, &bases, can_tell).iter().for_each(|line| run.ink.data(line));
         run.ink.data("");
     }
-    Ok(shown.iter().map(|shown| (shown.gaps.len() + shown.line.coverage.torn.len()) as u64).sum())
+    Ok(shown.iter().map(|shown| (shown.gaps.len() + shown.torn.len()) as u64).sum())
 }
 
 /// Length of a segment and when the last one came, as the newest object says.
@@ -156,7 +161,7 @@ fn table(shown: &[Shown<'_>], now: Time) -> Table {
             coverage.segments.len().to_string(),
             size(coverage.stored_bytes),
             one.newest.map(|newest| format!("{} ago", age(since(newest, now)))).unwrap_or_default(),
-            (one.gaps.len() + coverage.torn.len()).to_string(),
+            (one.gaps.len() + one.torn.len()).to_string(),
         ]);
     }
     table
@@ -174,7 +179,7 @@ fn notes(
             let missing = counted(gap.missing, "segment", "segments");
             lines.push(format!("  gap        {missing} between {} and {}", gap.after, gap.before));
         }
-        let torn = &one.line.coverage.torn;
+        let torn = &one.torn;
         if !torn.is_empty() {
             let named: Vec<_> = torn.iter().take(NAMED_MAX).map(ToString::to_string).collect();
             lines.push(format!("  gap        pieces are missing of {}", named.join(", ")));

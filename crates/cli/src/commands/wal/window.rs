@@ -88,7 +88,7 @@ fn has(way: &[(&Coverage, Lsn)], place: SegmentName, length: u64) -> Option<Segm
     let begun = |begin: &Lsn| SegmentName::at(0, begin.0, length).place <= place.place;
     let (coverage, _) = way.iter().find(|(_, begin)| begun(begin))?;
     let name = SegmentName { timeline: coverage.timeline.number, ..place };
-    (coverage.segments.contains_key(&name) && !coverage.torn.contains(&name)).then_some(name)
+    coverage.leads_on(&name, length).then_some(name)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 //! On purpose not here: contents.
 
 use super::super::large::ATTEMPTS;
-use super::{Driver, Pending, UNSETTLED_SECONDS};
+use super::{Driver, Pending};
 use crate::cache::Stamp;
 use crate::outcome::{NoticeKind, ProblemKind};
 use crate::packer::Claim;
-use crate::source::{Details, ReadStatus, Stat};
-use holdfast_core::entry::{Attributes, Content, Entry, Time, Xattrs};
+use crate::source::{Details, ReadStatus, Stat, UNSETTLED_SECONDS};
+use holdfast_core::entry::{Attributes, Content, Entry, Kind, Time, Xattrs};
 use holdfast_core::entry_code::{XATTRS_INLINE_BYTES_MAX, encode_xattrs};
 use holdfast_core::id::ChunkId;
 use holdfast_core::keys::ChunkKind;
@@ -75,7 +75,9 @@ impl Driver {
         status: ReadStatus,
         began: Time,
     ) -> Option<Stamp> {
-        let limit = began.seconds - UNSETTLED_SECONDS;
+        // Only the content of a file changes without a trace.
+        let is_file = stat.kind == Kind::File;
+        let limit = began.seconds - if is_file { self.source.unsettled_seconds() } else { UNSETTLED_SECONDS };
         let settled = stat.mtime.max(stat.ctime) < Time { seconds: limit, nanos: began.nanos };
         match status {
             // The mark is the listing's own: it is compared with that of another listing.

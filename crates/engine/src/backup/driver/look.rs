@@ -12,7 +12,7 @@ use crate::cache::{Record, Stamp};
 use crate::event::Event;
 use crate::outcome::{NoticeKind, ProblemKind};
 use crate::source::{
-    Account, Aside, Details, EntryBatch, ItemError, Lack, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,
+    Account, Aside, Details, EntryBatch, Examined, ItemError, Lack, ReadStatus, SMALL_FILE_BYTES_MAX, Stat,
 };
 use holdfast_core::entry::{Kind, Time, Xattrs};
 use std::collections::VecDeque;
@@ -79,10 +79,11 @@ impl Driver {
     ) {
         self.ctx.monitor.on(&Event::Done { files: 1, bytes: 0 });
         if let Some((record, stamp)) = self.same_content(pending, stat) {
+            let is_whole = details.unreadable.is_empty();
             let made = self.entry(pending, stat, details);
             let Record { mut entry, closure, .. } = record;
             entry.attributes.xattrs = made.attributes.xattrs;
-            let stamp = Some(Stamp { mark: pending.aside().mark, ..stamp });
+            let stamp = is_whole.then(|| Stamp { mark: pending.aside().mark, ..stamp });
             return self.keep(linked(pending.stat()), Draft { entry, stamp, closure, bundled: None });
         }
         if lack.accepted {
@@ -97,6 +98,23 @@ impl Driver {
         self.account.lacking += 1;
         let draft = Draft { entry, stamp: None, closure: Vec::new(), bundled: None };
         self.keep(linked(pending.stat()), draft);
+    }
+
+    /// Keeps a folder of which only the listing told. What was listed in it may be stored, and has no
+    /// place without it.
+    pub(super) fn keep_as_listed(&mut self, pending: &Pending, error: &ItemError) {
+        match error {
+            ItemError::Vanished => {
+                let what = "vanished while the source was read; kept as it was listed";
+                self.notice(pending.key(), NoticeKind::Vanished, what);
+            }
+            ItemError::Unreadable { operation, source } => {
+                let what = format!("cannot {operation}: {source}; kept as it was listed");
+                self.problem(pending.key(), ProblemKind::Unreadable, what);
+            }
+        }
+        let entry = self.entry(pending, pending.stat(), Details::default());
+        self.keep(None, Draft { entry, stamp: None, closure: Vec::new(), bundled: None });
     }
 
     /// What the last snapshot has of an item, if its content is that of the item as it is now.
@@ -166,15 +184,17 @@ impl Group {
 
     fn examine(&mut self, batch: &EntryBatch, item: usize, began: Time) {
         let start = self.buffer.len();
-        let mut outcome = batch.reader.examine(item, &mut self.buffer);
+        let mut outcome = self.attempt(batch, item);
         for _ in 1..ATTEMPTS {
-            match &outcome {
-                Ok(found) if found.status == ReadStatus::Torn => {
-                    self.buffer.truncate(start);
-                    outcome = batch.reader.examine(item, &mut self.buffer);
-                }
-                _ => break,
+            let again = match &outcome {
+                Ok(found) => found.status == ReadStatus::Torn,
+                Err(error) => error.is_stale(),
+            };
+            if !again {
+                break;
             }
+            self.buffer.truncate(start);
+            outcome = self.attempt(batch, item);
         }
         if outcome.is_err() {
             self.buffer.truncate(start);
@@ -182,5 +202,21 @@ impl Group {
         let content = start..self.buffer.len();
         let digest = *blake3::hash(&self.buffer[content.clone()]).as_bytes();
         self.items.push_back(ExaminedItem { answer: Answer::Whole(outcome), content, digest, began });
+    }
+
+    /// Examines an item once. One that is longer now has grown only if its front is still what was read.
+    fn attempt(&mut self, batch: &EntryBatch, item: usize) -> Result<Examined, ItemError> {
+        let start = self.buffer.len();
+        let mut found = batch.reader.examine(item, &mut self.buffer)?;
+        if found.status == ReadStatus::Grown {
+            let end = self.buffer.len();
+            let again = batch.reader.examine(item, &mut self.buffer);
+            let (read, now) = (&self.buffer[start..end], &self.buffer[end..]);
+            if again.is_err() || !now.starts_with(read) {
+                found.status = ReadStatus::Torn;
+            }
+            self.buffer.truncate(end);
+        }
+        Ok(found)
     }
 }

@@ -79,9 +79,11 @@ impl Driver {
             self.tell_map_lost();
         }
         self.counts.bytes_read += file.bytes_read;
+        let is_whole = file.details.unreadable.is_empty();
         let mut entry = self.entry(pending, &file.stat, file.details);
         (entry.size, entry.content, entry.digest) = (file.size, file.content, Some(file.digest));
         let stamp = self.status(pending, &mut entry, &file.stat, file.status, began);
+        let stamp = stamp.filter(|_| is_whole);
         self.keep(linked(pending.stat()), Draft { entry, stamp, closure: file.closure, bundled: None });
     }
 
