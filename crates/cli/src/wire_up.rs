@@ -47,7 +47,7 @@ pub(crate) use holdfast_source_s3::{
     parse_metadata, parse_source,
 };
 pub(crate) use holdfast_store_s3::{
-    Address, BadNetwork, Erased, Finding, Keys, Meter, NO_PROXY, Network, PROXIES, Plain, PolicyRole, Told,
+    Address, BadNetwork, Finding, Keys, Meter, NO_PROXY, Network, PROXIES, Plain, PolicyRole, Told,
     are_secret_proxies, buckets as list_buckets, is_here, policy,
 };
 pub(crate) use holdfast_vault::{
@@ -115,6 +115,23 @@ pub(crate) async fn open_store_with(
             let described = Key::new(REPOSITORY).map_err(|error| Fault::failed(error.to_string(), ""))?;
             let found = store.head(&described).await.map_err(of_bucket)?;
             Ok(found.map(|_| Arc::new(store) as Arc<dyn ObjectStore>))
+        }
+    }
+}
+
+/// Opens what lies at a place, also where nothing says that it is a repository; none if there is no such folder.
+pub(crate) async fn open_rest(
+    place: &RepositoryPlace,
+    reach: &Reach,
+) -> Result<Option<Arc<dyn ObjectStore>>, Fault> {
+    match place {
+        RepositoryPlace::Folder(path) if !path.is_dir() => Ok(None),
+        RepositoryPlace::Folder(path) => {
+            Ok(Some(Arc::new(LocalStore::open(path).await.map_err(Error::from)?)))
+        }
+        RepositoryPlace::Bucket(address) => {
+            let keys = secrets::bucket_keys("")?;
+            Ok(Some(Arc::new(S3Store::new(address, keys, reach.as_ref().map_err(Fault::clone)?).await)))
         }
     }
 }
@@ -220,8 +237,8 @@ pub(crate) fn make_folder_above(path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Deletes old versions of a domain's keys, where the bucket keeps them.
-pub(crate) async fn erase_key_versions(address: &Address, reach: &Reach) -> Result<Erased, String> {
+/// Deletes old versions of a domain's keys, where the bucket keeps them; returns how many are left.
+pub(crate) async fn erase_key_versions(address: &Address, reach: &Reach) -> Result<u64, String> {
     let keys = secrets::bucket_keys("").map_err(|fault| fault.to_string())?;
     let network = reach.as_ref().map_err(ToString::to_string)?;
     let store = S3Store::new(address, keys, network).await;

@@ -8,6 +8,7 @@ pub mod compress;
 pub mod configuration;
 pub mod crypto;
 pub mod cutoff;
+pub mod dated;
 pub mod entry;
 pub mod entry_code;
 pub mod error;

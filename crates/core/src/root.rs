@@ -5,10 +5,11 @@
 
 use crate::crypto::{Secret, Signer};
 use crate::cutoff::{CutOffs, decode_cutoffs, encode_cutoffs};
+use crate::dated::{DatedLogs, decode_dated, encode_dated};
 use crate::entry::Time;
 use crate::error::FormatError;
 use crate::hold::{Hold, WatchedSession, decode_holds, decode_watched, encode_holds, encode_watched};
-use crate::id::{ChunkId, MemberId, ObjectId, SessionId};
+use crate::id::{ChunkId, MemberId, ObjectId, RepositoryId, SessionId};
 use crate::index::{MultisetSum, Partition};
 use crate::name::PackId;
 use crate::object::{
@@ -216,6 +217,10 @@ pub struct Root {
     pub watched: Vec<WatchedSession>,
     /// How far what removed members wrote counts.
     pub cutoffs: CutOffs,
+    /// When logs were seen.
+    pub dated: DatedLogs,
+    /// Domains whose erasure was begun, ascending. It says where to look: what an owner recorded decides.
+    pub shredded: Vec<RepositoryId>,
     /// Tags of later versions that are not critical: kept and passed on.
     pub unknown: Vec<Tag>,
 }
@@ -224,6 +229,8 @@ pub struct Root {
 const TAG_HOLDS: u16 = 0x8001;
 const TAG_WATCHED: u16 = 0x0002;
 const TAG_CUTOFFS: u16 = 0x0003;
+const TAG_DATED: u16 = 0x0004;
+const TAG_SHREDDED: u16 = 0x0005;
 
 impl Root {
     /// Encodes the object: one sealed section, tagged list; signed.
@@ -282,6 +289,13 @@ impl Root {
         }
         if self.cutoffs != CutOffs::default() {
             tags.push(Tag { id: TAG_CUTOFFS, bytes: encode_cutoffs(&self.cutoffs) });
+        }
+        if self.dated != DatedLogs::default() {
+            tags.push(Tag { id: TAG_DATED, bytes: encode_dated(&self.dated) });
+        }
+        if !self.shredded.is_empty() {
+            let bytes = self.shredded.iter().flat_map(|id| id.0).collect();
+            tags.push(Tag { id: TAG_SHREDDED, bytes });
         }
         tags.sort_by_key(|tag| tag.id);
         tags
@@ -353,6 +367,12 @@ impl Root {
         if let Some(bytes) = take_tag(&mut root.unknown, TAG_CUTOFFS) {
             root.cutoffs = decode_cutoffs(&bytes)?;
         }
+        if let Some(bytes) = take_tag(&mut root.unknown, TAG_DATED) {
+            root.dated = decode_dated(&bytes)?;
+        }
+        if let Some(bytes) = take_tag(&mut root.unknown, TAG_SHREDDED) {
+            root.shredded = decode_shredded(&bytes)?;
+        }
         reader.end()?;
         Ok(root)
     }
@@ -362,6 +382,15 @@ impl Root {
     pub fn admits(&self, epoch: u64) -> bool {
         epoch >= self.fence.max(self.fence_pending)
     }
+}
+
+fn decode_shredded(bytes: &[u8]) -> Result<Vec<RepositoryId>, FormatError> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    let ids: Vec<_> = ids.iter().map(|id| RepositoryId(*id)).collect();
+    if rest.is_empty() && ids.is_sorted_by(|a, b| a < b) {
+        return Ok(ids);
+    }
+    Err(FormatError::Malformed("domains that were erased"))
 }
 
 impl NamedRow {
@@ -547,6 +576,8 @@ mod tests {
             }],
             watched: vec![WatchedSession { session: SessionId([8; 16]), objects: 2, since: Time::default() }],
             cutoffs: CutOffs { members: Vec::new(), log: Some(Vec::new()) },
+            dated: DatedLogs { databases: vec![Default::default()], timelines: Vec::new() },
+            shredded: vec![RepositoryId([1; 16]), RepositoryId([2; 16])],
             unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
         };
         let bytes = root.encode(&header(ObjectType::Root), &key, &signer);

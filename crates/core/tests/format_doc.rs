@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 28] = [
     "wire",
     "crypto",
     "id",
@@ -31,6 +31,7 @@ const SOURCES: [&str; 27] = [
     "root",
     "hold",
     "cutoff",
+    "dated",
     "record",
     "repository",
     "version",

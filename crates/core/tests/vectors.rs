@@ -18,6 +18,7 @@ use holdfast_core::chunker::{BundleRule, Chunker, GearTable};
 use holdfast_core::compress::{Compressor, Decompressor};
 use holdfast_core::crypto::{KdfCost, KemSecret, Secret, Signer, derive, encapsulate, hash, keyed_hash};
 use holdfast_core::cutoff::{CutOff, CutOffs, KnownLog};
+use holdfast_core::dated::{DatedLog, DatedLogs, DatedPart};
 use holdfast_core::entry::{Attributes, Content, Entry, Extent, Kind, Owner, Time, Xattrs};
 use holdfast_core::entry_code::{decode_alone, decode_xattrs, encode_alone, encode_xattrs};
 use holdfast_core::hold::{Hold, HoldScope, WatchedSession};
@@ -697,6 +698,8 @@ fn root() -> Root {
         holds: holds(),
         watched: vec![WatchedSession { session: SESSION, objects: 3, since: Time::default() }],
         cutoffs: CutOffs::default(),
+        dated: DatedLogs::default(),
+        shredded: Vec::new(),
         unknown: vec![Tag { id: 0x0777, bytes: b"later".to_vec() }],
     }
 }
@@ -712,6 +715,17 @@ fn cutoffs() -> CutOffs {
             others: vec![("00000002.history".into(), 0), ("000000010000000000000003".into(), 2)],
         }]),
     }
+}
+
+fn dated() -> DatedLogs {
+    let seen = Time { seconds: 1_700_000_200, nanos: 7 };
+    let part = |first, last, pieces, is_going| DatedPart { first, last, pieces, is_going, seen };
+    let mut dated = DatedLogs::default();
+    dated.remember(9, "shop/db");
+    let timeline = "0000000000000009/00000001-0404040404040404".to_owned();
+    let parts = vec![part(1, 4, 0, true), part(5, 5, 2, false)];
+    dated.timelines.push(DatedLog { timeline, parts });
+    dated
 }
 
 fn holds() -> Vec<Hold> {
@@ -745,6 +759,11 @@ fn objects_of_maintenance() {
         let (head, body) = object(&mut book, name, &made.encode(&header(ObjectType::Root), &k_ref, &signer));
         assert_eq!(Root::decode(&head, &body, &k_ref).unwrap(), made);
     }
+
+    let made = Root { dated: dated(), shredded: vec![RepositoryId([0x31; 16])], ..root() };
+    let (head, body) =
+        object(&mut book, "4 root, logs dated", &made.encode(&header(ObjectType::Root), &k_ref, &signer));
+    assert_eq!(Root::decode(&head, &body, &k_ref).unwrap(), made);
 
     let row = |id| CataloguedSnapshot {
         session: SessionId([id; 16]),

@@ -14,6 +14,7 @@ use crate::maintain::shut_out_removed;
 use crate::members::{TRIES_MAX, append_by, changed_at_every_attempt, removal, require_owner, seal_to};
 use crate::remember::RollBack;
 use crate::repository::{Repository, get_optional, no_repository, object_key, put_or_mine, put_recover_text};
+use crate::rights::Right;
 use crate::shred::SHRED;
 use crate::standing::Standing;
 use holdfast_core::crypto::hash;
@@ -143,7 +144,9 @@ impl Repository {
         roll_back: RollBack,
     ) -> Result<Self> {
         let Some(said) = get_optional(&*store, name::SHREDDED).await? else {
-            return Self::open_marked(ctx, store, above, roll_back).await;
+            let opened = Self::open_marked(ctx, store, above, roll_back).await?;
+            opened.refuse_put_back(ctx, above).await?;
+            return Ok(opened);
         };
         let recorded = is_recorded(ctx, &*store, above).await?;
         // One key is enough for whoever it is of.
@@ -172,6 +175,25 @@ impl Repository {
         );
         ctx.monitor.on(&Event::Warning(&what));
         Ok(opened)
+    }
+
+    /// Refuses a domain that was erased and that somebody put back from a copy without its mark. Who sees no roots
+    /// of the repository above cannot know.
+    async fn refuse_put_back(&self, ctx: &Ctx, above: &Self) -> Result<()> {
+        if above.require(Right::See).is_err() {
+            return Ok(());
+        }
+        let is_noted = above.newest_root().await?.shredded.contains(&self.id());
+        // Who publishes roots need not be an owner.
+        if !is_noted || !is_recorded(ctx, &**self.store(), above).await? {
+            return Ok(());
+        }
+        let what = format!(
+            "{} was erased, as an owner recorded, and somebody has put it back: run `holdfast shred` again, or ask \
+             who did it",
+            self.store().location()
+        );
+        Err(Error::new(ErrorKind::NoRepository, what))
     }
 
     /// The same, whether it is marked as shredded or not: anybody who writes the store can put the

@@ -49,7 +49,7 @@ pub struct Inherited {
     pub version: u32,
     /// The domain that it was in.
     pub domain: String,
-    /// The id of the repository that the domain was.
+    /// The id of the repository that the domain was; empty where its `holdfast.json` was lost.
     pub repository: String,
     /// Whose chain it was; none where the chains could not be listed.
     pub member: Option<String>,
@@ -106,7 +106,8 @@ pub struct PastAccess {
 #[derive(Clone, Copy)]
 pub(crate) struct Doomed<'a> {
     pub(crate) name: &'a str,
-    pub(crate) id: RepositoryId,
+    /// None where what says it was lost.
+    pub(crate) id: Option<RepositoryId>,
     pub(crate) store: &'a dyn ObjectStore,
     /// None where its keys are gone already.
     pub(crate) opened: Option<&'a Repository>,
@@ -130,9 +131,9 @@ pub fn inherited<'a>(book: &'a EvidenceBook, above: &Repository) -> Vec<(&'a Evi
 /// The evidence above cannot be read or takes no record, or the run is to stop.
 pub(crate) async fn inherit(ctx: &Ctx, above: &Repository, doomed: Doomed<'_>) -> Result<u64> {
     let book = evidence::records(ctx, above).await?;
-    let id = doomed.id.to_string();
+    let id = doomed.id();
     let mut kept = inherited(&book, above);
-    kept.retain(|(_, told)| told.repository == id);
+    kept.retain(|(_, told)| told.repository == id && (doomed.id.is_some() || told.domain == doomed.name));
     let listed = match list_all(doomed.store, "evidence/").await {
         Ok(listed) => listed,
         Err(error) => {
@@ -168,12 +169,17 @@ struct Listed {
 }
 
 impl Doomed<'_> {
+    /// Its id; nothing where that is not known.
+    fn id(&self) -> String {
+        self.id.map(|id| id.to_string()).unwrap_or_default()
+    }
+
     /// What is to be filled in of a chain.
     fn of(&self, member: Option<MemberId>, label: String) -> Inherited {
         Inherited {
             version: VERSION,
             domain: self.name.to_owned(),
-            repository: self.id.to_string(),
+            repository: self.id(),
             member: member.map(|member| member.to_string()),
             label,
             ..Inherited::default()
@@ -211,6 +217,8 @@ async fn keep_chain(
             }
         },
         Err(why) => {
+            let lost = "what said which domain it was is lost, so that nobody opens it";
+            let why = if doomed.id.is_none() { lost.to_owned() } else { why };
             // Where its end cannot be read either, nothing is known of it.
             let end = get_optional(doomed.store, &name::evidence(member, next - 1)).await.ok().flatten();
             let head = end.map(|bytes| hex(&hash(&bytes)));

@@ -67,7 +67,13 @@ impl Scene {
 
     async fn prune(&self) {
         let users = LogUsers { kind: "postgres", need: |_| None };
-        let options = LogOptions { users, keep_seconds: None, gone: BTreeSet::new(), dry_run: false };
+        let options = LogOptions {
+            users,
+            keep_seconds: None,
+            delete_after: None,
+            gone: BTreeSet::new(),
+            dry_run: false,
+        };
         assert_eq!(prune_logs(&self.world.ctx(), &self.owner, &options).await.unwrap().freed_objects, 0);
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::evidence;
 use crate::inherit::{Doomed, inherit};
-use crate::maintain::{Hold, holds};
+use crate::maintain::{Hold, holds, note_shredded};
 use crate::members::require_owner;
 use crate::outcome::{Outcome, Problem, ProblemKind, Problems};
 use crate::remember::RollBack;
@@ -34,8 +34,9 @@ const DELETES_AT_ONCE: usize = 16;
 /// What was destroyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShredReport {
-    /// Which repository the domain was.
-    pub id: RepositoryId,
+    /// Which repository the domain was; unknown where its `holdfast.json` was lost. Then it is not known either
+    /// whether a hold stood in it.
+    pub id: Option<RepositoryId>,
     /// So many snapshots can be read no more; unknown where an earlier run destroyed the keys.
     pub snapshots: Option<u64>,
     /// So many accesses and drills of its evidence are told in that of the repository above now, by this run.
@@ -55,6 +56,8 @@ pub struct ShredReport {
 ///
 /// A store that keeps versions keeps the keys too: `erase_versions` erases what it has of `members/` beside what it
 /// lists, and says how many versions are left. It is asked once the keys are deleted, at every run.
+///
+/// One whose `holdfast.json` was lost is destroyed as far as it is there: what it was is not known then.
 ///
 /// What could not be deleted is a problem of the outcome: the keys are gone, the bytes are not.
 ///
@@ -80,6 +83,7 @@ where
     let begun = marked && is_recorded(ctx, &*store, above).await?;
     let (opened, snapshots) = match weigh(ctx, &store, above, domain).await {
         Ok((opened, snapshots)) => (Some(opened), Some(snapshots)),
+        Err(_) if id.is_none() => (None, None),
         // An earlier run destroyed keys. While none is gone, holds count; whoever put a mark alone lifts none.
         Err(error) if begun && error.kind == ErrorKind::Damaged => (None, None),
         Err(error) => return Err(error),
@@ -88,13 +92,16 @@ where
     let mut accesses = inherit(ctx, above, doomed).await?;
     let record = |step: &str, more: serde_json::Value| {
         let text = json!({
-            "record": "shred", "domain": domain, "repository": id.to_string(), "reason": reason,
+            "record": "shred", "domain": domain, "repository": id.map(|id| id.to_string()), "reason": reason,
             "step": step, "more": more,
         });
         text.to_string()
     };
     evidence::append(ctx, above, SHRED, record("begin", json!({ "snapshots": snapshots })).as_bytes())
         .await?;
+    if let Some(id) = id {
+        note_shredded(ctx, above, id).await?;
+    }
     let text = format!("by an owner, at {} seconds since 1970: {reason}\n", ctx.clock.now().seconds);
     // Whoever wrote one before meant the same.
     let _ = put_or_mine(&*store, name::SHREDDED, text.into_bytes()).await?;
@@ -120,18 +127,36 @@ where
     })
 }
 
-/// Which repository lies there, if it is a domain.
-async fn described(store: &dyn ObjectStore) -> Result<RepositoryId> {
-    let text = get_optional(store, name::REPOSITORY).await?;
-    let text = text.ok_or_else(|| {
-        Error::new(ErrorKind::NoRepository, format!("there is no domain at {}", store.location()))
-    })?;
+/// Which repository lies there, if it is a domain; `None` if what says so is gone, and something of it is not.
+async fn described(store: &dyn ObjectStore) -> Result<Option<RepositoryId>> {
+    let Some(text) = get_optional(store, name::REPOSITORY).await? else {
+        require_rest(store).await?;
+        return Ok(None);
+    };
     let description = Description::decode(&text).map_err(|error| Error::format(name::REPOSITORY, error))?;
     if description.is_domain() {
-        return Ok(description.id);
+        return Ok(Some(description.id));
     }
     let what = format!("{} is a repository of its own and no domain", store.location());
     Err(Error::new(ErrorKind::Usage, what))
+}
+
+/// Refuses a place where no keys of a domain lie, and none whose erasure was begun. What the objects there say of
+/// themselves is no help: anybody may have put one that names another domain.
+async fn require_rest(store: &dyn ObjectStore) -> Result<()> {
+    let has = async |prefix: &str| Ok::<_, Error>(!store.list(prefix, None, 1).await?.is_empty());
+    if has("keys/").await? {
+        let what = format!(
+            "at {} lie key slots, which no domain has, and no {} says what it is",
+            store.location(),
+            name::REPOSITORY
+        );
+        return Err(Error::new(ErrorKind::Usage, what));
+    }
+    if has("members/").await? || has(name::SHREDDED).await? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NoRepository, format!("there is no domain at {}", store.location())))
 }
 
 /// Opens it and counts what will be lost, and refuses while a hold stands on any of it.

@@ -8,6 +8,7 @@ pub mod alert;
 pub mod catalog;
 pub mod drill;
 pub mod evidence;
+mod former;
 pub mod hands;
 mod lacking;
 pub mod outlook;

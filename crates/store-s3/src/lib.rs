@@ -34,4 +34,4 @@ pub use network::{BadNetwork, NO_PROXY, Network, PROXIES, are_secret_proxies, is
 pub use plain::{Answered, NoAnswer, Plain};
 pub use policy::{PolicyRole, policy};
 pub use probe::{PROVED, PROVED_PUT, probe, probe_puts};
-pub use versions::{Erased, erase_versions};
+pub use versions::erase_versions;

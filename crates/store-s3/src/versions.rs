@@ -7,23 +7,15 @@ use crate::bucket::S3Store;
 use crate::error::Answer;
 use aws_sdk_s3::types::ObjectVersion;
 
-/// What became of old versions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Erased {
-    /// Versions that are gone.
-    pub deleted: u64,
-    /// Versions that are still there: locked, or not ours to delete.
-    pub left: u64,
-}
-
-/// Deletes all versions below a name of the store, where the bucket keeps any.
+/// Deletes all versions below a name of the store, where the bucket keeps any; returns how many are still there:
+/// locked, or not ours to delete.
 ///
 /// # Errors
 /// They cannot be listed; what the server said.
-pub async fn erase_versions(store: &S3Store, below: &str) -> Result<Erased, String> {
+pub async fn erase_versions(store: &S3Store, below: &str) -> Result<u64, String> {
     let bucket = store.bucket();
     let prefix = format!("{}{below}", bucket.prefix());
-    let mut erased = Erased::default();
+    let mut left = 0;
     let (mut key, mut version) = (None, None);
     loop {
         let list = bucket.client().list_object_versions().bucket(bucket.bucket()).prefix(&prefix);
@@ -34,13 +26,10 @@ pub async fn erase_versions(store: &S3Store, below: &str) -> Result<Erased, Stri
         for (key, version) in versions.chain(markers) {
             let (Some(key), Some(version)) = (key, version) else { continue };
             let delete = bucket.client().delete_object().bucket(bucket.bucket()).key(key).version_id(version);
-            match delete.send().await {
-                Ok(_) => erased.deleted += 1,
-                Err(_) => erased.left += 1,
-            }
+            left += u64::from(delete.send().await.is_err());
         }
         if !page.is_truncated().unwrap_or_default() {
-            return Ok(erased);
+            return Ok(left);
         }
         (key, version) = (page.next_key_marker, page.next_version_id_marker);
     }

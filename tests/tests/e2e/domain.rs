@@ -144,6 +144,8 @@ fn what_somebody_puts_below_domains_stops_no_removal_and_no_rotation() {
         let ran = world.run_as(&mut with("correct horse"), &remove).ends(code).says(&[said]);
         let epochs: Vec<_> = ran.lines().iter().filter_map(|line| line["key_epoch"].as_u64()).collect();
         assert_eq!(epochs, [reader as u64 + 1], "{ran:?}");
+        // It is told once, though there is something to be done for both.
+        assert_eq!(ran.err.matches("domains/000 is passed over").count(), 1, "{ran:?}");
         assert_eq!((inside("one") == 0, inside("two") == 0), (false, reader == 0));
         // The domain that is one followed: there is nobody left to shut out of it.
         let granted = world.run(&[&"domain", &"grant", &"tenant-7", &"--json"]).ends(0).lines();
@@ -199,6 +201,19 @@ fn what_is_shredded_cannot_be_read_and_the_rest_can() {
     assert_eq!(restored(&world, &[], &world.path("source"), "out"), "what is outside");
     let after = world.objects();
     assert!(before.iter().all(|name| after.contains(name)));
+    // What somebody puts back without its mark opens no more, and goes again; also without what says what it is.
+    super::world::run_tool(
+        std::process::Command::new("cp")
+            .arg("-aT")
+            .arg(kept.join("domains/tenant-7"))
+            .arg(world.repo.join("domains/tenant-7")),
+    );
+    world.run(&[&"--domain", &"tenant-7", &"snapshots"]).ends(10).says(&["somebody has put it back"]);
+    fs::remove_file(world.repo.join("domains/tenant-7/holdfast.json")).unwrap();
+    let summary =
+        world.run(&words).ends(0).says(&["was lost", "whether a hold stood"]).lines().pop().unwrap();
+    assert_eq!((&summary["id"], &summary["objects_left"]), (&Value::Null, &0.into()), "{summary}");
+    assert!(world.run(&[&"domain", &"list"]).ends(0).out.is_empty());
     // All that a thief of the packs can bring back without the members is bytes.
     let thief = World::bare();
     super::world::run_tool(std::process::Command::new("cp").arg("-a").arg(&kept).arg(&thief.repo));

@@ -432,3 +432,30 @@ fn segments_are_fetched_ahead_and_held_against_their_hash() {
     }
     fetch(&world, &data, &name(1, 6), &[]).ends(1);
 }
+
+#[test]
+fn log_that_is_over_its_time_goes_by_a_prune_that_says_so() {
+    let world = World::new();
+    let cluster = cluster(&world, "cluster", SYSTEM);
+    for place in [1, 2] {
+        segment(&cluster, 1, place, SYSTEM);
+        push(&world, &cluster, &name(1, place)).ends(0);
+    }
+    let freed = |words: &[Word<'_>]| {
+        let all = [words, &[&"--json" as Word<'_>]].concat();
+        let line = world.run(&all).ends(0).lines().pop().unwrap();
+        line["wal_freed_files"].as_u64().unwrap()
+    };
+    // Nothing goes without a word, and nothing that is young.
+    assert_eq!(freed(&[&"prune"]), 0);
+    assert_eq!(freed(&[&"prune", &"--wal-delete-after", &"400d", &"--wal-source", &"shop/db"]), 0);
+    let soon = world.run(&[&"prune", &"--wal-delete-after", &"13d"]).ends(0);
+    soon.says(&["log of 7", "2 segments reach their deadline", "after that no log"]);
+    assert_eq!(freed(&[&"prune", &"--dry-run", &"--wal-delete-after", &"0h"]), 2);
+    world.run(&[&"prune", &"--wal-source", &"shop/db"]).ends(2);
+    // Whose it is is known by names of sources alone.
+    assert_eq!(freed(&[&"forget", &"--delete-after", &"0h", &"--prune", &"--host", &"web1"]), 0);
+    assert_eq!(freed(&[&"forget", &"--delete-after", &"0h", &"--prune"]), 2);
+    assert_ne!(fetch(&world, &cluster, &name(1, 1), &[]).code, 0);
+    world.check();
+}

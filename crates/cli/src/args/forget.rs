@@ -100,7 +100,8 @@ pub(crate) struct Keep {
     #[arg(long, value_name = "SPAN", value_parser = keep_span)]
     keep_within_yearly: Option<KeepSpan>,
     /// Forget all that is older than this, whatever a rule keeps, the last one of a source too; only a hold is
-    /// stronger. Told two weeks before. Alone it keeps all that is younger
+    /// stronger. Told two weeks before. Alone it keeps all that is younger. With --prune databases' log that is
+    /// older goes too: all of it, or with --source that of databases that were backed up as nothing else
     #[arg(long, value_name = "SPAN", value_parser = keep_span)]
     delete_after: Option<KeepSpan>,
     /// Keep all with this tag, or with all of several: a,b; may be given several times
@@ -152,6 +153,6 @@ fn keep_count(text: &str) -> Result<KeepCount, String> {
     text.parse()
 }
 
-fn keep_span(text: &str) -> Result<KeepSpan, String> {
+pub(super) fn keep_span(text: &str) -> Result<KeepSpan, String> {
     text.parse()
 }

@@ -1,6 +1,7 @@
 //! The options of `prune`.
 
-use crate::engine::maintain::{MaxUnused, PruneOptions};
+use super::forget::keep_span;
+use crate::engine::maintain::{KeepSpan, MaxUnused, PruneOptions};
 use crate::ink::{parse_duration, parse_size};
 use clap::Args;
 use std::time::Duration;
@@ -23,6 +24,10 @@ const ABORT_AFTER: Duration = Duration::from_secs(72 * 3600);
 /// only from the newest snapshot that is older than that, and what each older snapshot was made over.
 /// Of a database without a snapshot, and where one is held, nothing more goes.
 ///
+/// With --wal-delete-after what is older goes, whatever snapshots need, also of databases without any: from when a
+/// prune with this option first saw it, or from when the oldest snapshot that ends behind it was first seen, where
+/// all of them are of one member. What a snapshot was made over goes with that one; only a hold is stronger.
+///
 /// Where the newest date that a maintainer left in the repository is half a year old, or a day ahead of
 /// now, nothing goes for its age until --accept-clock says once that this host's clock is right.
 #[derive(Debug, Args)]
@@ -31,6 +36,7 @@ Examples:
   holdfast prune --dry-run
   holdfast prune --max-unused 10% --max-repack-size 5G
   holdfast prune --wal-keep 14d
+  holdfast prune --wal-delete-after 400d --wal-source shop/db
   holdfast prune --min-age 0 --abort-after 0     at once; backups that run start over")]
 pub(crate) struct PruneArgs {
     /// Tell what would be done, change nothing
@@ -63,6 +69,14 @@ pub(crate) struct PruneHow {
     /// to any moment since the oldest snapshot]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wal_keep: Option<Duration>,
+    /// Delete log that is older than this, whatever snapshots need; only a hold is stronger. Told two weeks before
+    /// nothing of a database is left: 400d, 1y (m are months)
+    #[arg(long, value_name = "SPAN", value_parser = keep_span)]
+    wal_delete_after: Option<KeepSpan>,
+    /// That only of databases that were never backed up but as this source, or, where no snapshot of one is left, as
+    /// 'shop/*'; may be given several times [default: of all databases]
+    #[arg(long, value_name = "NAME", requires = "wal_delete_after")]
+    wal_source: Vec<String>,
 }
 
 impl PruneHow {
@@ -74,6 +88,12 @@ impl PruneHow {
     /// How much of logs is kept.
     pub(crate) fn wal_keep(&self) -> Option<Duration> {
         self.wal_keep
+    }
+
+    /// After which time log goes, and that of which sources; none for all.
+    pub(crate) fn wal_delete_after(&self) -> Option<(KeepSpan, Option<&[String]>)> {
+        let sources = (!self.wal_source.is_empty()).then_some(self.wal_source.as_slice());
+        self.wal_delete_after.map(|span| (span, sources))
     }
 
     /// What the engine is told.

@@ -137,7 +137,9 @@ async fn there(run: &Run, above: &Repository) -> Result<Vec<String>, Fault> {
 /// Why a place has no members to see to; none if it has, or cannot be read: opening it says why.
 async fn why_passed_over(run: &Run, above: &Repository, place: &RepositoryPlace) -> Option<&'static str> {
     let Some(store) = wire_up::open_store(place, &run.reach).await.ok()? else {
-        return Some("nothing there says that it is a domain; delete what lies there");
+        return Some(
+            "nothing there says that it is a domain; if it was one, holdfast shred destroys its keys, else delete what lies there",
+        );
     };
     let erased = is_erased(&run.ctx, &*run.guard(store), above).await.ok()?;
     erased.then_some("its erasure was begun; end it with the same holdfast shred")
@@ -160,13 +162,12 @@ fn joined(faults: &[(String, Fault)], between: &str) -> String {
 }
 
 async fn store_of(run: &Run, place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, Fault> {
-    let Some(store) = wire_up::open_store(place, &run.reach).await? else {
-        return Err(Fault::failed(
-            format!("there is no domain at {place}"),
-            "see which there are: holdfast domain list",
-        ));
-    };
-    Ok(run.guard(store))
+    let store = wire_up::open_store(place, &run.reach).await?;
+    Ok(run.guard(store.ok_or_else(|| no_domain(place))?))
+}
+
+fn no_domain(place: &RepositoryPlace) -> Fault {
+    Fault::failed(format!("there is no domain at {place}"), "see which there are: holdfast domain list")
 }
 
 /// Destroys the keys of a domain.
@@ -183,12 +184,18 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
     }
     let above = run.open().await?;
     let place = run.repository_place()?.domain(name);
-    let store = store_of(run, &place).await?;
+    let rest = wire_up::open_rest(&place, &run.reach).await?;
+    let store = run.guard(rest.ok_or_else(|| no_domain(&place))?);
     let versions = || erase_versions(run, &place);
     let outcome = run.follow("shred", shred(&run.ctx, &above, store, (name, reason), versions)).await?;
     let (report, problems) = (outcome.value, outcome.problems.problem_count);
-    if let Some(cache) = &run.ctx.cache {
-        wire_up::remove_cache(&cache.join(report.id.to_string()))?;
+    match (&run.ctx.cache, report.id) {
+        (Some(cache), Some(id)) => wire_up::remove_cache(&cache.join(id.to_string()))?,
+        (_, None) => run.ink.warn(&format!(
+            "the holdfast.json of {name} was lost: which domain it was, what was in it, whether a hold stood in it \
+             and which local cache is its own are not known; the keys that were there are destroyed"
+        )),
+        (None, Some(_)) => {}
     }
     let left = *report.versions.as_ref().unwrap_or(&0);
     if run.ink.tone.json {
@@ -236,9 +243,7 @@ pub(crate) async fn destroy(run: &Run, args: &ShredArgs) -> Result<(), Fault> {
 async fn erase_versions(run: &Run, place: &RepositoryPlace) -> Result<u64, String> {
     match place {
         RepositoryPlace::Folder(_) => Ok(0),
-        RepositoryPlace::Bucket(address) => {
-            wire_up::erase_key_versions(address, &run.reach).await.map(|erased| erased.left)
-        }
+        RepositoryPlace::Bucket(address) => wire_up::erase_key_versions(address, &run.reach).await,
     }
 }
 
@@ -266,8 +271,9 @@ pub(super) async fn follow(run: &Run, above: &Repository, changed: Changed) -> R
     let hint = match changed {
         Changed::Members => format!("run: holdfast domain grant {}", joined(&faults, " ")),
         Changed::Keys => {
-            let between = " key rotate; holdfast --domain ";
-            format!("run: holdfast --domain {} key rotate", joined(&faults, between))
+            let (names, between) = (joined(&faults, " "), " key rotate; holdfast --domain ");
+            let each = joined(&faults, between);
+            format!("run: holdfast domain grant {names}; holdfast --domain {each} key rotate")
         }
     };
     let what = format!("the repository was changed, and not all of its domains: {}", told(&faults));

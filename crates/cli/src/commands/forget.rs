@@ -4,8 +4,8 @@ use super::evidence::proven::proven;
 use super::{Run, groups, held, pick, prune};
 use crate::args::ForgetArgs;
 use crate::engine::maintain::{
-    Expiring, Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, Retention, Verdict,
-    expiring, forget, forgotten, unforget,
+    Expiring, Flaw, ForgetOptions, ForgetReport, ForgetWhat, GroupKey, LocalOffset, LogDeadline, Retention,
+    Verdict, expiring, forget, forgotten, unforget,
 };
 use crate::engine::{Repository, Right, Snapshot, SnapshotFilter};
 use crate::fault::{Code, Fault};
@@ -49,7 +49,21 @@ pub(crate) async fn run(run: &Run, args: &ForgetArgs) -> Result<(), Fault> {
     if args.dry_run && !report.forgotten.is_empty() {
         run.ink.talk("of the prune, as if they were not forgotten:");
     }
-    prune::with(run, &repository, &args.how, args.dry_run).await
+    let deadline = prune::deadline(&args.how).or_else(|| log_deadline(run, args));
+    prune::with(run, &repository, &args.how, args.dry_run, deadline).await
+}
+
+/// What has to go of snapshots has to go of databases' logs. Whose those are is known by the names of sources alone.
+fn log_deadline(run: &Run, args: &ForgetArgs) -> Option<LogDeadline> {
+    let span = args.keep.delete_after()?;
+    if !(args.pick.host.is_empty() && args.pick.tag.is_empty() && args.path.is_empty()) {
+        run.ink.talk(
+            "logs of databases are not deleted for their age where --host, --tag or --path is given: prune \
+             --wal-delete-after does that",
+        );
+        return None;
+    }
+    Some(prune::deadline_of(span, args.pick.source.iter().cloned().map(|source| [source].into()).next()))
 }
 
 /// Says how to forget one that is guarded; nothing else is wrong usage once the words are judged.

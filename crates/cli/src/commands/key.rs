@@ -197,8 +197,12 @@ async fn remove(run: &Run, args: &KeyRemoveArgs) -> Result<(), Fault> {
     if let Some(member) = member {
         let removed = remove_member(&run.ctx, &repository, member).await?;
         tell_member(run, &removed, args.rotate);
-        let followed = follow(run, &repository, Changed::Members).await;
-        return if args.rotate { rotate_after(run, &repository, followed).await } else { followed };
+        let rotates = args.rotate;
+        return if rotates {
+            rotate_after(run, &repository).await
+        } else {
+            follow_members(run, &repository).await
+        };
     }
     if args.rotate {
         let what = "--rotate is for a member that is removed, and this is one key of several";
@@ -264,24 +268,31 @@ fn tell_member(run: &Run, removed: &RemovedMember, rotates: bool) {
     copies(run);
 }
 
-/// Rotates after a removal that some domain may not have followed: that keeps new keys from nobody.
-async fn rotate_after(run: &Run, repository: &Repository, followed: Result<(), Fault>) -> Result<(), Fault> {
-    match followed {
-        Ok(()) => rotate_keys(run, repository).await,
-        Err(fault) if fault.code == Code::Interrupted => Err(fault),
-        Err(fault) => match rotate_keys(run, repository).await {
-            Ok(()) => Err(fault),
-            Err(later) => {
-                run.ink.warn(&fault.to_string());
-                Err(later)
-            }
-        },
+async fn follow_members(run: &Run, repository: &Repository) -> Result<(), Fault> {
+    follow(run, repository, Changed::Members).await
+}
+
+/// Rotates after a removal: domains follow both at once. Where nothing is rotated they still follow the removal.
+async fn rotate_after(run: &Run, repository: &Repository) -> Result<(), Fault> {
+    let fault = match rotate(&run.ctx, repository).await {
+        Ok(rotated) => return follow_rotated(run, repository, &rotated).await,
+        Err(error) => Fault::from(error),
+    };
+    if fault.code != Code::Interrupted
+        && let Err(later) = follow_members(run, repository).await
+    {
+        run.ink.warn(&later.to_string());
     }
+    Err(fault)
 }
 
 async fn rotate_keys(run: &Run, repository: &Repository) -> Result<(), Fault> {
     let rotated = rotate(&run.ctx, repository).await?;
-    tell_rotated(run, &rotated);
+    follow_rotated(run, repository, &rotated).await
+}
+
+async fn follow_rotated(run: &Run, repository: &Repository, rotated: &RotatedKeys) -> Result<(), Fault> {
+    tell_rotated(run, rotated);
     if repository.is_domain() {
         return Ok(());
     }

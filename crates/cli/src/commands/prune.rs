@@ -3,12 +3,16 @@
 use super::wal::need::USERS;
 use super::{Run, held};
 use crate::args::{PruneArgs, PruneHow};
-use crate::engine::maintain::{LogOptions, LogReport, PruneReport, prune, prune_logs};
+use crate::engine::maintain::{
+    KeepSpan, LocalOffset, LogDeadline, LogOptions, LogReport, PruneReport, prune, prune_logs,
+};
 use crate::engine::{Error, Repository, Right};
 use crate::fault::Fault;
-use crate::ink::{PruneSummary, counted, local, size};
+use crate::ink::{PruneSummary, counted, escape, local, local_offset, size};
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// So many ids are shown in a line.
 const IDS_MAX: usize = 4;
@@ -16,7 +20,18 @@ const IDS_MAX: usize = 4;
 /// Frees what no snapshot needs.
 pub(crate) async fn run(run: &Run, args: &PruneArgs) -> Result<(), Fault> {
     let repository = run.open_for(Right::Maintain).await?;
-    with(run, &repository, &args.how, args.dry_run).await
+    with(run, &repository, &args.how, args.dry_run, deadline(&args.how)).await
+}
+
+/// After which time log goes, as the options of prune say.
+pub(crate) fn deadline(how: &PruneHow) -> Option<LogDeadline> {
+    let (span, sources) = how.wal_delete_after()?;
+    Some(deadline_of(span, sources.map(|sources| sources.iter().cloned().collect())))
+}
+
+/// After which time the log of these sources' databases goes, or of all.
+pub(crate) fn deadline_of(span: KeepSpan, sources: Option<BTreeSet<String>>) -> LogDeadline {
+    LogDeadline { span, sources, local_offset: LocalOffset(Arc::new(local_offset)) }
 }
 
 /// Prunes a repository that is open already.
@@ -25,9 +40,10 @@ pub(crate) async fn with(
     repository: &Repository,
     how: &PruneHow,
     dry_run: bool,
+    deadline: Option<LogDeadline>,
 ) -> Result<(), Fault> {
     let watch = run.progress.watch(if dry_run { "looking for what can go" } else { "pruning" });
-    let result = both(run, repository, how, dry_run).await;
+    let result = both(run, repository, how, dry_run, deadline).await;
     drop(watch);
     let (report, logs) = held::told(run, repository, result).await?;
     if run.ink.tone.json {
@@ -36,6 +52,7 @@ pub(crate) async fn with(
         lines(&report, dry_run, run.ctx.clock.now()).iter().for_each(|line| run.ink.data(line));
         log_lines(&logs, dry_run).iter().for_each(|line| run.ink.data(line));
     }
+    warnings(&logs).iter().for_each(|line| run.ink.warn(line));
     Ok(())
 }
 
@@ -45,11 +62,13 @@ async fn both(
     repository: &Repository,
     how: &PruneHow,
     dry_run: bool,
+    delete_after: Option<LogDeadline>,
 ) -> Result<(PruneReport, LogReport), Error> {
     let report = prune(&run.ctx, repository, &how.options(dry_run)).await?;
     let options = LogOptions {
         users: USERS,
         keep_seconds: how.wal_keep().map(|time| time.as_secs()),
+        delete_after,
         gone: report.dropped_snapshots.iter().copied().collect(),
         dry_run,
     };
@@ -69,6 +88,26 @@ fn log_lines(logs: &LogReport, dry_run: bool) -> Vec<String> {
         logs.untouched.iter().map(|(system, why)| format!("  log         all of {system} stays: {why}"));
     lines.extend(stays);
     lines
+}
+
+/// What a person has to know of log that goes for its age, or does not.
+fn warnings(logs: &LogReport) -> Vec<String> {
+    let soon = logs.expiring.iter().map(|soon| {
+        let of = match soon.sources.as_slice() {
+            [] => String::new(),
+            sources => format!(" ({})", escape(sources.join(", ").as_bytes())),
+        };
+        format!(
+            "log of {}{of}: {} until {}; no snapshot of it is left, and after that no log: back it up, or hold what has \
+             to stay",
+            soon.system,
+            counted(soon.segments, "segment reaches its deadline", "segments reach their deadline"),
+            local(soon.last)
+        )
+    });
+    let overdue = logs.overdue.iter();
+    let overdue = overdue.map(|(system, why)| format!("log of {system} that is over its time stays: {why}"));
+    soon.chain(overdue).collect()
 }
 
 fn lines(report: &PruneReport, dry_run: bool, now: Time) -> Vec<String> {

@@ -36,7 +36,7 @@ impl<'a> GrantedLine<'a> {
 pub(crate) struct ShredSummary<'a> {
     message_type: &'static str,
     name: &'a str,
-    id: String,
+    id: Option<String>,
     snapshots: Option<u64>,
     accesses_kept: u64,
     objects_deleted: u64,
@@ -50,7 +50,7 @@ impl<'a> ShredSummary<'a> {
         Self {
             message_type: "shredded",
             name,
-            id: report.id.to_string(),
+            id: report.id.map(|id| id.to_string()),
             snapshots: report.snapshots,
             accesses_kept: report.accesses,
             objects_deleted: report.deleted,

@@ -44,7 +44,7 @@ impl<'a> Deadline<'a> {
 }
 
 /// The moment a stretch of time after another, with the same time of day in local time.
-fn after(time: Time, span: KeepSpan, local_offset: &LocalOffset) -> Time {
+pub(super) fn after(time: Time, span: KeepSpan, local_offset: &LocalOffset) -> Time {
     let local = time.seconds.saturating_add(local_offset.at(time));
     let (year, month, day) = date_of(local.div_euclid(DAY));
     let (year, month) = (year + i64::from(span.years), month + i64::from(span.months));

@@ -14,6 +14,7 @@ use crate::snapshots::Snapshot;
 use crate::view::View;
 use holdfast_core::entry::Time;
 use holdfast_core::id::SessionId;
+use holdfast_core::session::Summary;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be forgotten.
@@ -79,6 +80,10 @@ pub async fn forget(ctx: &Ctx, repository: &Repository, options: &ForgetOptions)
         let fresh = report.forgotten.iter().map(|snapshot| snapshot.id);
         let all = view.lists.forgotten.iter().copied().chain(fresh).collect();
         draft.set_forgotten(&all).await?;
+        // Whose log it is has to be known when they are gone.
+        for Summary { label, log, .. } in report.forgotten.iter().map(|snapshot| &snapshot.summary) {
+            log.iter().for_each(|log| draft.root.dated.remember(log.system, label));
+        }
         let number = draft.root.number;
         if draft.publish().await? == Published::Yes {
             report.root = Some(number);

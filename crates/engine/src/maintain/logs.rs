@@ -4,11 +4,12 @@
 //! time is wanted, of the newest that lies before that span; ranges that older snapshots were made
 //! over stay too. The floor of each timeline is in a root before anything below it is deleted, and
 //! never goes down. Time is when a maintainer first saw a snapshot: clocks of writers say nothing. Of
-//! a database that no snapshot is of, all stays. On purpose not here: what a snapshot needs, which the
-//! source of it says.
+//! a database that no snapshot is of, all stays but what goes for its age ([`super::log_age`]). On purpose not
+//! here: what a snapshot needs, which the source of it says.
 
 use super::clock::{believed_now, require_clock};
 use super::hold::refuse_if_held;
+use super::log_age::{Ages, LogDeadline, LogExpiring, Sight, undate};
 use super::mark::names;
 use super::publish::{ATTEMPTS_MAX, Draft, Published, require_maintainer, too_busy};
 use super::sweep::delete;
@@ -21,9 +22,10 @@ use crate::rights::Right;
 use crate::snapshots::{Snapshot, details};
 use crate::view::View;
 use crate::wal::{LogCut, SegmentName, WalArchive, WalListed};
+use holdfast_core::dated::DatedLogs;
 use holdfast_core::entry::Time;
 use holdfast_core::id::{MemberId, SessionId};
-use holdfast_core::root::WalFloor;
+use holdfast_core::root::{Root, WalFloor};
 use holdfast_core::session::LogSpan;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +68,8 @@ pub struct LogOptions {
     /// Keep what leads to any moment of so many seconds until now; `None` for what any snapshot leads
     /// to.
     pub keep_seconds: Option<u64>,
+    /// What goes for its age, whatever snapshots need; `None` if nothing does.
+    pub delete_after: Option<LogDeadline>,
     /// Snapshots that are gone: a prune has dropped them, or one that was only tried would have.
     pub gone: BTreeSet<SessionId>,
     /// Tell what would be done, change nothing.
@@ -85,6 +89,10 @@ pub struct LogReport {
     pub freed_bytes: u64,
     /// Databases whose log stays whole, and why.
     pub untouched: Vec<(u64, String)>,
+    /// Databases that no snapshot is left of, and of whose log nothing will be left soon.
+    pub expiring: Vec<LogExpiring>,
+    /// Databases of whose log something stays though it is over its time, and why.
+    pub overdue: Vec<(u64, String)>,
 }
 
 /// Deletes what is not kept of logs.
@@ -96,16 +104,19 @@ pub async fn prune_logs(ctx: &Ctx, repository: &Repository, options: &LogOptions
     let archive = WalArchive::new(ctx, repository);
     // Before the snapshots: log that comes later is not judged.
     let all = archive.all("wal/").await?;
-    if all.is_empty() && repository.standing().members.all_removed().is_empty() {
+    if all.is_empty() && is_idle(repository).await? {
         return Ok(LogReport::default());
     }
     ctx.monitor.on(&Event::Phase("looking which log is needed"));
-    let (floors, listed, late) = decided(ctx, repository, options, &archive, all).await?;
-    let mut doomed = doomed(&archive, &floors, &listed).await?;
+    let Decided { floors, ages, listed, late } = decided(ctx, repository, options, &archive, all).await?;
+    let mut doomed = doomed(&archive, &floors, &ages, &listed).await?;
     let bytes = |listed: &[&WalListed]| listed.iter().map(|listed| listed.stored_bytes).sum::<u64>();
     let mut report = LogReport {
         kept_objects: (listed.len() - doomed.len()) as u64,
         kept_bytes: bytes(&listed.iter().collect::<Vec<_>>()) - bytes(&doomed),
+        untouched: floors.untouched.clone(),
+        expiring: ages.expiring.clone(),
+        overdue: ages.kept.clone(),
         ..LogReport::default()
     };
     // What does not count for another reason goes with what lies below the floor.
@@ -115,12 +126,28 @@ pub async fn prune_logs(ctx: &Ctx, repository: &Repository, options: &LogOptions
     }));
     report.freed_objects = doomed.len() as u64;
     report.freed_bytes = bytes(&doomed);
-    report.untouched.clone_from(&floors.untouched);
     if !options.dry_run {
         let keys = doomed.iter().map(|listed| object_key(listed.name.object())).collect();
         delete(ctx, repository, keys).await?;
+        undate(ctx, repository, &ages.going).await?;
     }
     Ok(report)
+}
+
+/// Whether nothing is to be said of logs where there are none.
+async fn is_idle(repository: &Repository) -> Result<bool> {
+    let nobody = repository.standing().members.all_removed().is_empty();
+    Ok(nobody && repository.newest_root().await?.dated == DatedLogs::default())
+}
+
+/// What is in force.
+struct Decided {
+    floors: Floors,
+    ages: Ages,
+    /// What is there and counts.
+    listed: Vec<WalListed>,
+    /// What does not count.
+    late: Vec<WalListed>,
 }
 
 /// Puts in force what is kept of all that there is; what counts of it, and what does not.
@@ -130,7 +157,7 @@ async fn decided(
     options: &LogOptions,
     archive: &WalArchive,
     all: Vec<WalListed>,
-) -> Result<(Floors, Vec<WalListed>, Vec<WalListed>)> {
+) -> Result<Decided> {
     for _ in 0..ATTEMPTS_MAX {
         let view = repository.view().await?;
         let root = &view.root;
@@ -138,33 +165,62 @@ async fn decided(
         refuse_if_held(ctx, root)?;
         repository.require_known_features()?;
         let (listed, late) = archive.sort_out(&LogCut::of(repository, root), all.clone()).await?;
-        let floors = Floors::of(ctx, repository, &view, options, &listed).await?;
+        let users = users(ctx, repository, &view, options, &listed).await?;
+        let mut floors = Floors::of(ctx, repository, &view, options, (users.as_deref(), &listed));
+        let ages = ages(ctx, repository, root, options, (users.as_deref().ok(), &floors, &listed));
+        floors.say_what_goes(&ages, options);
         let cutoffs = next_cutoffs(repository, root, root.members.0, &listed).await?;
-        if options.dry_run || (floors.rows == root.wal && cutoffs == root.cutoffs) {
-            return Ok((floors, listed, late));
+        let is_said = floors.rows == root.wal && cutoffs == root.cutoffs && ages.dated == root.dated;
+        if options.dry_run || is_said {
+            return Ok(Decided { floors, ages, listed, late });
         }
         let mut draft = Draft::after(ctx, repository, root, view.root_hash);
         draft.root.wal.clone_from(&floors.rows);
         draft.root.cutoffs = cutoffs;
+        draft.root.dated.clone_from(&ages.dated);
         if draft.publish().await? == Published::Yes {
-            return Ok((floors, listed, late));
+            return Ok(Decided { floors, ages, listed, late });
         }
     }
     Err(too_busy())
 }
 
+/// How old what stays by the rules of snapshots is.
+fn ages(
+    ctx: &Ctx,
+    repository: &Repository,
+    root: &Root,
+    options: &LogOptions,
+    (users, floors, listed): (Option<&[User]>, &Floors, &[WalListed]),
+) -> Ages {
+    let now = ctx.clock.now();
+    let sight = Sight {
+        repository,
+        root,
+        deadline: options.delete_after.as_ref(),
+        users,
+        holds: root.holds.iter().filter(|hold| hold.stands(now)).collect(),
+        now,
+    };
+    let stays = |listed: &&WalListed| {
+        let segment = listed.name.kind().and_then(|kind| kind.segment());
+        segment.is_some_and(|segment| !is_given_up(&floors.rows, listed, segment))
+    };
+    Ages::of(&sight, &listed.iter().filter(stays).collect::<Vec<_>>())
+}
+
 /// A snapshot that can use a log.
-struct User {
-    snapshot: Snapshot,
-    need: LogNeed,
+pub(super) struct User {
+    pub(super) snapshot: Snapshot,
+    pub(super) need: LogNeed,
     /// When a maintainer first saw it; `None` if none did yet.
-    received: Option<Time>,
+    pub(super) received: Option<Time>,
     /// Whether a recovery may begin with it: it is shown, and whole.
     is_base: bool,
     /// Whether the segment lies there that it begins in.
     has_log: bool,
     /// Whose words it is; none if an owner's.
-    author: Option<MemberId>,
+    pub(super) author: Option<MemberId>,
 }
 
 /// The floors of all timelines.
@@ -175,14 +231,13 @@ struct Floors {
 }
 
 impl Floors {
-    async fn of(
+    fn of(
         ctx: &Ctx,
         repository: &Repository,
         view: &View,
         options: &LogOptions,
-        listed: &[WalListed],
-    ) -> Result<Self> {
-        let users = users(ctx, repository, view, options, listed).await?;
+        (users, listed): (std::result::Result<&[User], &String>, &[WalListed]),
+    ) -> Self {
         let mut floors = Self::default();
         let systems: BTreeSet<u64> = listed.iter().map(|listed| listed.name.timeline.system).collect();
         for system in systems {
@@ -191,7 +246,7 @@ impl Floors {
                 .map(|listed| listed.name.timeline)
                 .filter(|found| found.system == system)
                 .collect();
-            let decided = match &users {
+            let decided = match users {
                 Err(why) => Err(why.clone()),
                 Ok(users) => {
                     let own: Vec<_> = users.iter().filter(|user| user.need.system == system).collect();
@@ -208,13 +263,20 @@ impl Floors {
                 // A floor never goes down: what lay below it may be gone.
                 let least =
                     old.as_ref().and_then(|row| SegmentName::parse(&row.floor)).map_or(0, |name| name.place);
-                let new =
-                    decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.as_deref().ok(), system));
+                let new = decided.as_ref().ok().filter(|_| !is_new(timeline.number, users.ok(), system));
                 let new = new.map(|(floor, ranges)| row(&name, timeline.number, least.max(*floor), ranges));
                 floors.rows.extend(new.or(old));
             }
         }
-        Ok(floors)
+        floors
+    }
+
+    /// Where all stays by the rules of snapshots, what is over its time goes all the same.
+    fn say_what_goes(&mut self, ages: &Ages, options: &LogOptions) {
+        let Some(deadline) = &options.delete_after else { return };
+        for (_, why) in self.untouched.iter_mut().filter(|(system, _)| ages.subject.contains(system)) {
+            *why = format!("{why} (but what is older than {})", deadline.span);
+        }
     }
 }
 
@@ -267,7 +329,7 @@ async fn users(
 }
 
 /// A snapshot, and whose it is: it may keep logs of others for as long as it is there.
-fn named(repository: &Repository, snapshot: &Snapshot) -> String {
+pub(super) fn named(repository: &Repository, snapshot: &Snapshot) -> String {
     let member = repository.author_of(snapshot).unwrap_or(snapshot.member);
     format!("snapshot {} of {}", &snapshot.id.to_string()[..8], repository.name_of(member))
 }
@@ -376,6 +438,7 @@ fn row(name: &str, timeline: u32, floor: u64, ranges: &Ranges) -> WalFloor {
 async fn doomed<'a>(
     archive: &WalArchive,
     floors: &Floors,
+    ages: &Ages,
     listed: &'a [WalListed],
 ) -> Result<Vec<&'a WalListed>> {
     let mut doomed = Vec::new();
@@ -384,7 +447,7 @@ async fn doomed<'a>(
     for object in listed {
         let name = &object.name;
         let Some(segment) = name.kind().and_then(|kind| kind.segment()) else { continue };
-        if is_given_up(&floors.rows, object, segment) {
+        if is_given_up(&floors.rows, object, segment) || ages.takes(name.timeline, segment.place) {
             doomed.push(object);
             continue;
         }

@@ -8,6 +8,7 @@ mod account;
 mod base;
 mod clock;
 mod deadline;
+mod erased;
 mod follow;
 mod foresee;
 mod forget;
@@ -16,6 +17,7 @@ mod hidden;
 mod hold;
 mod keep;
 mod listed;
+mod log_age;
 mod logs;
 mod mark;
 mod plan;
@@ -36,6 +38,7 @@ mod sweep;
 mod whole;
 
 pub(crate) use absorb::absorb_many;
+pub(crate) use erased::note_shredded;
 pub(crate) use shut_out::shut_out_removed;
 
 pub use base::LostRoot;
@@ -47,6 +50,7 @@ pub use keep::{
     Flaw, GroupBy, GroupKey, KeepCount, KeepLimit, KeepPolicy, KeepRule, KeepSpan, Period, Reason,
 };
 pub use listed::{Listed, kept_of_listed};
+pub use log_age::{LogDeadline, LogExpiring};
 pub use logs::{LogNeed, LogOptions, LogReport, LogUsers, prune_logs};
 pub use prune::{MaxUnused, PruneOptions, PruneReport, prune};
 pub use recover::{FoundTree, RECOVERED, RecoverOptions, RecoverReport, recover};

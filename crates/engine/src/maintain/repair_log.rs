@@ -8,13 +8,14 @@
 //! ([`super::logs`]).
 
 use super::hold::refuse_if_held;
+use super::log_age::undate;
 use super::publish::require_maintainer;
 use super::repair::LostObject;
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::repository::{Repository, object_key};
-use crate::wal::{LogCut, WalArchive, WalListed, WalName};
+use crate::wal::{LogCut, Timeline, WalArchive, WalListed, WalName};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use holdfast_core::name;
@@ -86,6 +87,8 @@ pub async fn repair_log(
     if options.dry_run {
         return Ok(report);
     }
+    // Whatever comes under these names next is new.
+    undate(ctx, repository, &doomed.iter().filter_map(|(listed, _)| place(&listed.name)).collect()).await?;
     for (listed, header) in doomed {
         refuse_if_held(ctx, &repository.newest_root().await?)?;
         repository.require_known_features()?;
@@ -95,6 +98,11 @@ pub async fn repair_log(
         }
     }
     Ok(report)
+}
+
+/// Where it lies in its log.
+fn place(name: &WalName) -> Option<(Timeline, u64)> {
+    Some((name.timeline, name.kind()?.segment()?.place))
 }
 
 fn named(object: &str) -> Result<WalName> {

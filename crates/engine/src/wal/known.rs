@@ -176,7 +176,7 @@ impl KnownTimeline {
 }
 
 /// Whether nothing lies between two segments, where none has a higher number within its 4 GiB than `top`.
-fn follows(a: SegmentName, b: SegmentName, top: u64) -> bool {
+pub(crate) fn follows(a: SegmentName, b: SegmentName, top: u64) -> bool {
     let (high, low) = (a.place >> 32, a.place & 0xFFFF_FFFF);
     let is_last = low == top && PER_HIGH.contains(&(low + 1)) && (low + 1).is_power_of_two();
     a.timeline == b.timeline && (b.place == a.place + 1 || (is_last && b.place == (high + 1) << 32))

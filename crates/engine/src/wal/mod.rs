@@ -11,7 +11,7 @@ mod timeline;
 
 pub use coverage::{Coverage, Gap};
 pub use file::{SegmentName, WalFile, is_segment_length};
-pub(crate) use known::LogCut;
+pub(crate) use known::{LogCut, follows};
 pub use pieces::{Pieces, ReadAt};
 pub use timeline::Timeline;
 

@@ -501,6 +501,63 @@ fn keys_that_are_gone_lift_no_hold_on_everything() {
 }
 
 #[test]
+fn what_was_erased_and_is_put_back_without_its_mark_is_refused() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let other: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+        let ctx = scene.world.ctx();
+        Repository::create_domain(&ctx, Arc::clone(&other), &scene.above, Vec::new()).await.unwrap();
+        let copy = scene.fork();
+        let _ = scene.shred_on(Arc::new(scene.store.clone())).await.unwrap();
+        let error = refused(scene.open(&copy).await);
+        assert!(
+            error.kind == ErrorKind::NoRepository && error.to_string().contains("put it back"),
+            "{error}"
+        );
+        // Whoever opens the repository anew knows it too; other domains open, and it can be erased again.
+        let above = scene.world.open().await;
+        let error = refused(Repository::open_domain(&ctx, Arc::new(copy.clone()), &above).await);
+        assert!(error.to_string().contains("put it back"), "{error}");
+        Repository::open_domain(&ctx, other, &above).await.unwrap();
+        let _ = scene.shred_on(Arc::new(copy.clone())).await.unwrap();
+        assert!(copy.objects().is_empty());
+    });
+}
+
+#[test]
+fn a_domain_that_lost_its_description_is_erased_all_the_same() {
+    run(|| async {
+        let scene = Scene::new().await;
+        let description = Key::new("holdfast.json").unwrap();
+        let lacking = || {
+            let store = scene.fork();
+            store.remove_raw(&description);
+            store
+        };
+        // What is meant for everything above holds it too.
+        let all = [HoldScope::All];
+        let held = hold(&scene.world.ctx(), &scene.above, &all, "a lawsuit", None).await.unwrap();
+        let error = refused(scene.shred_on(Arc::new(lacking())).await);
+        assert!(error.to_string().contains("a lawsuit"), "{error}");
+        release(&scene.world.ctx(), &scene.above, &[held[0].id]).await.unwrap();
+        let store = lacking();
+        let report = scene.shred_on(Arc::new(store.clone())).await.unwrap().value;
+        assert_eq!((report.id, report.snapshots, report.left), (None, None, 0));
+        assert!(store.objects().is_empty());
+        // One that lies elsewhere still opens, for nobody knows that it is the same.
+        scene.open(&scene.store).await.unwrap();
+        let error = refused(scene.shred_on(Arc::new(MemoryStore::new())).await);
+        assert_eq!(error.kind, ErrorKind::NoRepository, "{error}");
+        // A repository of its own is none, also where it does not say so.
+        let own = MemoryStore::with_objects(scene.world.store.objects());
+        own.remove_raw(&description);
+        let before = own.objects().len();
+        assert_eq!(refused(scene.shred_on(Arc::new(own.clone())).await).kind, ErrorKind::Usage);
+        assert_eq!(own.objects().len(), before);
+    });
+}
+
+#[test]
 fn nothing_is_saved_in_a_domain_that_is_erased_meanwhile() {
     run(|| async {
         let scene = Scene::new().await;

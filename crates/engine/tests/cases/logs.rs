@@ -219,7 +219,7 @@ fn need(record: &[u8]) -> Option<LogNeed> {
 
 fn options(keep_seconds: Option<u64>) -> LogOptions {
     let users = LogUsers { kind: "files", need };
-    LogOptions { users, keep_seconds, gone: BTreeSet::new(), dry_run: false }
+    LogOptions { users, keep_seconds, delete_after: None, gone: BTreeSet::new(), dry_run: false }
 }
 
 async fn back_up(world: &World, repository: &Repository, record: &[u8]) {

@@ -13,6 +13,7 @@ mod foreign;
 mod in_place;
 mod incremental;
 mod keys;
+mod log_age;
 mod logs;
 mod look;
 mod maintain;

@@ -393,6 +393,9 @@ pub struct Retention {
     /// What is older goes, whatever a rule keeps; only a hold is stronger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<Span>,
+    /// `delete_after` is also for sources that were taken out of the policy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_former: bool,
     /// Every moment of so long can be restored of clusters whose log is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal: Option<Span>,

@@ -265,10 +265,16 @@ fn kept_by(place: &str, retention: Option<&Retention>) -> Vec<Kept> {
     }
     if let Some(after) = retention.delete_after {
         let keeps = format!(
-            "nothing that is older than {after}, whatever the other rules say, the last one neither; told two weeks before"
+            "nothing that is older than {after}, whatever the other rules say, the last one neither, nor its log; told two weeks before"
         );
         kept.push(line(format!("delete_after: {after}"), keeps));
-        let alone = Retention { wal: None, delete_after: None, ..retention.clone() } == Retention::default();
+        let bare = Retention { wal: None, delete_after: None, delete_former: false, ..retention.clone() };
+        let (former, alone) = (retention.delete_former, bare == Retention::default());
+        if former {
+            let keeps =
+                format!("nothing that is older than {after} of sources that were taken out of the policy");
+            kept.push(line("delete_former: true".to_owned(), keeps));
+        }
         if alone {
             kept.push(line("no keep rule".to_owned(), format!("all that is younger than {after}")));
         }

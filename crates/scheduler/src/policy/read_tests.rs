@@ -84,7 +84,7 @@ fn every_mistake_has_its_line_and_what_was_meant() {
             "keep_dayly: 14",
             &[
                 "9:28: `retention.keep_dayly` is not known | did you mean `keep_daily`? Known here: keep_last, \
-             keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly, keep_within, delete_after, wal",
+             keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly, keep_within, delete_after, delete_former, wal",
             ],
         ),
         (

@@ -6,10 +6,15 @@
 use super::report::{State, Step};
 use super::source::shown;
 use super::{Names, Runner, failed, words};
-use crate::hands::{Answer, Call, Place};
+use crate::former::{Former, former, told};
+use crate::hands::{Answer, Call, Place, Said};
 use crate::lacking::{Snapshot, lacking};
-use crate::policy::{Activity, CopyTo, REPOSITORY, Retention};
+use crate::policy::{Activity, CopyTo, LogMode, REPOSITORY, Retention};
 use crate::schedule::which::{self, Maybe};
+use jiff::{SignedDuration, Timestamp};
+
+/// So often log is looked through for what is over its time, where nothing else is to be freed.
+const LOGS_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 impl Runner<'_> {
     /// Copies to each of the copies; the names of those that have everything.
@@ -117,14 +122,89 @@ impl Runner<'_> {
             planned |= state == State::Planned;
             forgotten += count;
         }
+        let gone = self.former(&place, retention).await;
+        forgotten += self.forget_former(name, &place, retention, &gone).await;
         self.prune(name, &place, retention, forgotten > 0 || planned).await;
+    }
+
+    /// Sources that were taken out of the policy, of which something has to go. In a rehearsal nobody is asked.
+    async fn former(&self, place: &Place, retention: &Retention) -> Vec<Former> {
+        let Some(after) = retention.delete_after else { return Vec::new() };
+        if self.options.dry_run || !self.options.sources.is_empty() || self.hands.stopped() {
+            return Vec::new();
+        }
+        let tag = format!("--tag={}", words::tag(&self.policy.name));
+        let why = match self.hands.verb(Call::on(place, ["snapshots".to_owned(), tag])).await {
+            Ok(answer) if [0, 3].contains(&answer.code) => {
+                let all: Vec<_> = answer.all("snapshot").filter_map(told).collect();
+                return former(self.policy, &all, &self.hands.host(), after, self.hands.now());
+            }
+            Ok(answer) => answer.failure().0,
+            Err(why) => why,
+        };
+        let what =
+            format!("whether {} has more that delete_after is meant for is not known: {why}", place.name);
+        self.hands.say(Said::Lacking(&what));
+        Vec::new()
+    }
+
+    /// Forgets what has to go of them where the policy says so, and else tells how; how much was forgotten.
+    async fn forget_former(
+        &mut self,
+        name: &str,
+        place: &Place,
+        retention: &Retention,
+        gone: &[Former],
+    ) -> u64 {
+        let Some(after) = retention.delete_after else { return 0 };
+        let mut forgotten = 0;
+        for one in gone {
+            if !retention.delete_former {
+                self.hands.say(Said::Lacking(&format!(
+                    "{}: {} in {name} are older than delete_after ({after}), and no source of the policy is called so: \
+                     they stay for ever\nto delete what is older: {}; or say `delete_former: true` beside it",
+                    one.name(),
+                    snapshots(one.old),
+                    one.typed(after, place)
+                )));
+                continue;
+            }
+            let source = one.source.rsplit_once('/').map(|(_, source)| source);
+            let (step, mut count) = (Step::new("forget", source, name), 0);
+            self.verb(step, one.forget(after, place), |step, answer| judge_forget(step, answer, &mut count))
+                .await;
+            forgotten += count;
+        }
+        forgotten
+    }
+
+    /// Of which sources' databases log goes when it is over its time: of the policy's own, and of what it had before
+    /// where no snapshot is left.
+    fn with_log(&self) -> Vec<String> {
+        let all = self.policy.sources.0.iter().filter(|(_, source)| source.postgres.is_some());
+        let own = all.map(|(name, _)| self.policy.label(name));
+        own.chain([format!("{}/*", self.policy.name)]).collect()
+    }
+
+    /// Whether log may be over its time, though nothing was forgotten: it is looked at once a day.
+    async fn is_log_due(&self, name: &str, retention: &Retention) -> bool {
+        let streams = |source: &crate::policy::Source| {
+            source.postgres.as_ref().is_some_and(|postgres| postgres.wal != LogMode::Off)
+        };
+        if retention.delete_after.is_none()
+            || !self.policy.sources.0.iter().any(|(_, source)| streams(source))
+        {
+            return false;
+        }
+        let last = self.last_good("prune", name).await;
+        last.is_none_or(|last| self.hands.now().duration_since(last) >= LOGS_AFTER)
     }
 
     /// Frees, if something was forgotten, or if it is time where a time is stated.
     async fn prune(&mut self, name: &str, place: &Place, retention: &Retention, forgot: bool) {
         let stated = self.policy.prune.as_ref().is_some_and(|rule| rule.cron.is_some());
         let due = match (stated, self.options.only) {
-            (false, _) => forgot,
+            (false, _) => forgot || self.is_log_due(name, retention).await,
             (true, None) => self.is_due(which::of_prune(self.policy), "prune", name).await,
             (true, Some(_)) => false,
         };
@@ -139,7 +219,7 @@ impl Runner<'_> {
         if let Some(why) = self.is_held(place).await {
             return self.done(step.ends(State::Held, why, "")).await;
         }
-        let call = words::prune(self.policy.prune.as_ref(), retention, place);
+        let call = words::prune(self.policy.prune.as_ref(), retention, &self.with_log(), place);
         self.verb(step, call, judge_prune).await;
     }
 
@@ -154,7 +234,8 @@ impl Runner<'_> {
             };
             let own = self.policy.copies.iter().find(|copy| copy.name == name);
             let own = own.and_then(|copy| copy.retention.as_ref());
-            self.prune_now(&name, &place, own.or(self.policy.retention.as_ref())).await;
+            let retention = own.or(self.policy.retention.as_ref());
+            self.prune_now(&name, &place, retention).await;
         }
     }
 
@@ -188,13 +269,20 @@ impl Runner<'_> {
     /// was: it is done.
     async fn is_due(&self, clockwork: Maybe, activity: &str, place: &str) -> bool {
         let Ok(Some(clockwork)) = clockwork else { return true };
-        let Some(catalog) = self.catalog else { return true };
-        let source = Some(place).filter(|place| *place != REPOSITORY);
-        let last = catalog.last(&self.policy.name, source, activity).await;
-        let last = last.ok().and_then(|last| last.good).map(|ran| ran.run.started);
-        let Some(last) = last else { return true };
+        let Some(last) = self.last_good(activity, place).await else { return true };
         clockwork.after(last).is_some_and(|next| next <= self.hands.now())
     }
+
+    /// When something was last done here, as far as it is remembered.
+    async fn last_good(&self, activity: &str, place: &str) -> Option<Timestamp> {
+        let source = Some(place).filter(|place| *place != REPOSITORY);
+        let last = self.catalog?.last(&self.policy.name, source, activity).await;
+        last.ok().and_then(|last| last.good).map(|ran| ran.run.started)
+    }
+}
+
+fn snapshots(number: usize) -> String {
+    if number == 1 { "1 snapshot".to_owned() } else { format!("{number} snapshots") }
 }
 
 fn number(answer: &Answer, name: &str) -> u64 {
@@ -236,7 +324,9 @@ fn judge_prune(step: Step, answer: &Answer) -> Step {
     match answer.code {
         0 => {
             let freed = number(answer, "freed_bytes") + number(answer, "wal_freed_bytes");
-            step.ends(State::Done, format!("{} freed", shown(freed)), "")
+            let warned = answer.problems.iter().filter(|line| line["message_type"] == "warning");
+            let warned = warned.filter_map(|line| line["message"].as_str()).map(|what| format!("; {what}"));
+            step.ends(State::Done, format!("{} freed{}", shown(freed), warned.collect::<String>()), "")
         }
         _ => failed(step, answer),
     }

@@ -150,6 +150,37 @@ fn what_has_to_be_deleted_waits_for_no_backup_and_no_copy() {
 }
 
 #[test]
+fn what_a_policy_names_no_more_is_told_or_goes_where_it_says_so() {
+    let ran = |rules: &str| {
+        let text = TEXT.replace("keep_last: 3", rules);
+        let policy: Policy = serde_saphyr::from_str(&text).unwrap();
+        let hands = well(Fake::new(|call| match verb(call).as_str() {
+            "snapshots" => ok(vec![json!({
+                "message_type": "snapshot", "source": "shop/gone", "hostname": "web1", "id": "a1",
+                "tags": ["policy=shop"], "time": "1960-01-01T00:00:00Z",
+            })]),
+            _ => ok(vec![backed_up()]),
+        }));
+        assert_eq!(carried_out_of(&hands, &policy, &options()).code(), 0);
+        let of_it = |call: &&Call| is_of(call, "gone") && verb(call) == "forget";
+        let calls: Vec<_> = hands.calls().iter().filter(of_it).map(words::shown).collect();
+        (calls, hands.said().join("\n"))
+    };
+    let (calls, said) = ran("keep_last: 3, delete_after: 400d");
+    assert!(calls.is_empty() && said.contains("shop/gone: 1 snapshot in repository"), "{calls:?}: {said}");
+    assert!(
+        said.contains("forget --source=shop/gone --group-by=source --delete-after=9600h --prune"),
+        "{said}"
+    );
+    let (calls, said) = ran("delete_after: 400d, delete_former: true");
+    assert!(!said.contains("they stay for ever"), "{said}");
+    let wanted = "holdfast -r /r forget --source=shop/gone --group-by=source --delete-after=9600h";
+    assert_eq!(calls[0], wanted);
+    let (calls, said) = ran("keep_last: 3");
+    assert!(calls.is_empty() && !said.contains("shop/gone"), "{calls:?}: {said}");
+}
+
+#[test]
 fn what_a_copy_has_of_the_future_keeps_nothing_from_being_copied() {
     let text = TEXT.replace("password: { env: Y } }", "password: { env: Y }, retention: { keep_last: 1 } }");
     let policy: Policy = serde_saphyr::from_str(&text).unwrap();

@@ -119,21 +119,31 @@ fn rules(retention: &Retention) -> Vec<OsString> {
         ("keep-yearly", retention.keep_yearly),
     ];
     let counts = counts.into_iter().filter_map(|(name, count)| Some(option(name, count?.to_string())));
-    // The verb knows hours and days; a part of an hour is kept as a whole one.
     let spans = [("keep-within", retention.keep_within), ("delete-after", retention.delete_after)];
-    let hours = |(name, span): (&str, Option<Span>)| {
-        Some(option(name, format!("{}h", span?.0.as_secs().div_ceil(3600))))
-    };
-    counts.chain(spans.into_iter().filter_map(hours)).collect()
+    let stated = |(name, span): (&str, Option<Span>)| Some(option(name, format!("{}h", hours(span?))));
+    counts.chain(spans.into_iter().filter_map(stated)).collect()
 }
 
-/// Frees what no snapshot needs.
+/// The verb knows hours and days; a part of an hour is kept as a whole one.
+pub(crate) const fn hours(span: Span) -> u64 {
+    span.0.as_secs().div_ceil(3600)
+}
+
+/// Frees what no snapshot needs, and the log of these sources' databases that is over its time.
 #[must_use]
-pub fn prune(rule: Option<&PruneRule>, retention: Option<&Retention>, place: &Place) -> Call {
+pub fn prune(
+    rule: Option<&PruneRule>,
+    retention: Option<&Retention>,
+    logs: &[String],
+    place: &Place,
+) -> Call {
     let mut words: Vec<OsString> = vec!["prune".into()];
     words.extend(rule.and_then(|rule| rule.max_unused.as_ref()).map(|limit| option("max-unused", limit)));
     let log = retention.and_then(|retention| retention.wal);
     words.extend(log.map(|span| option("wal-keep", format!("{}s", span.0.as_secs()))));
+    let after = retention.and_then(|retention| retention.delete_after);
+    words.extend(after.map(|span| option("wal-delete-after", format!("{}h", hours(span)))));
+    words.extend(logs.iter().filter(|_| after.is_some()).map(|source| option("wal-source", source)));
     call(place, words)
 }
 
@@ -247,12 +257,18 @@ retention: { keep_last: 3, keep_daily: 14, keep_within: 90m, wal: 14d }
             "--keep-within=2h",
         ];
         assert_eq!(words(&call), wanted);
-        assert_eq!(words(&prune(None, Some(retention), &place)), ["prune", "--wal-keep=1209600s"]);
+        assert_eq!(
+            words(&prune(None, Some(retention), &["shop/db".into()], &place)),
+            ["prune", "--wal-keep=1209600s"]
+        );
         let only_log = Retention { wal: retention.wal, ..Retention::default() };
         assert!(forget(&policy, "tree", &only_log, &place).is_none());
         let deadline = Retention { delete_after: "400d".parse().ok(), ..Retention::default() };
         let call = forget(&policy, "tree", &deadline, &place).unwrap();
         assert_eq!(words(&call)[3..], ["--delete-after=9600h"]);
+        let logs = ["shop/db".to_owned(), "shop/dumps".to_owned()];
+        let wanted = ["prune", "--wal-delete-after=9600h", "--wal-source=shop/db", "--wal-source=shop/dumps"];
+        assert_eq!(words(&prune(None, Some(&deadline), &logs, &place)), wanted);
     }
 
     #[test]

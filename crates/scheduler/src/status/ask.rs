@@ -66,6 +66,8 @@ pub(super) struct Logs {
 /// All that there is to judge by.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
+    /// This host.
+    pub(super) here: String,
     /// The repository, then the copies.
     pub(super) places: Vec<Repository>,
     /// Drills, newest first.
@@ -124,6 +126,7 @@ impl<'a> Asked<'a> {
 pub(super) async fn ask(asked: &mut Asked<'_>, known: &Known, memory: Option<&Catalog>) -> Seen {
     let policy = &known.policy;
     let mut seen = Seen {
+        here: asked.hands.host(),
         places: Vec::new(),
         drills: Vec::new(),
         logs: Logs::default(),

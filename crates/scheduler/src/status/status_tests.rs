@@ -467,8 +467,9 @@ async fn that_nothing_will_be_left_is_told_two_weeks_before() {
     );
     let what = &soon[0].what;
     assert!(what.contains("12-05 02:16; after that nothing of it is left"), "{what}");
-    // Of a log nothing goes for its age.
-    assert!(what.contains("but its log") && !soon[1].what.contains("its log"), "{what}");
+    // Log goes at the same age, later: there is younger.
+    assert!(what.contains("but its log, the last of it until 12-06 03:13"), "{what}");
+    assert!(!soon[1].what.contains("its log") && !soon[3].what.contains("its log"), "{what}");
     let expiring = |status: &Status| {
         let soon = status.problems.iter().filter(|one| one.condition == "last-one-expires");
         let of = soon.map(|one| (one.source.clone().unwrap(), one.copy.clone(), one.what.clone()));
@@ -493,6 +494,29 @@ async fn that_nothing_will_be_left_is_told_two_weeks_before() {
     assert!(late.len() == 6 && late[0].2.contains("12-06 01:00"), "{late:?}");
     let later = expiring(&stands(&held_until("2026-12-30T00:00:00+09:00"), &text(14)).await);
     assert_eq!(later.len(), 3, "{later:?}");
+}
+
+#[tokio::test]
+async fn what_a_policy_names_no_more_and_keeps_for_ever_is_told() {
+    let mut snapshots = well().answers[&("repository".into(), "snapshots".into())].clone().unwrap().lines;
+    let mut old = snapshot(8, "shop/old", "01T02:20");
+    (old["hostname"], old["tags"]) = ("web1".into(), json!(["policy=shop"]));
+    snapshots.push(old);
+    let told = async |rules: &str| {
+        let text = format!("{POLICY}retention: {{ {rules} }}\n");
+        stands(&well().says("repository", "snapshots", snapshots.clone()), &text).await
+    };
+    let status = told("keep_last: 3, delete_after: 16d").await;
+    assert_eq!(conditions(&status), [("former-source", State::Warning)]);
+    let problem = &status.problems[0];
+    assert!(problem.what.contains("of shop/old 1 snapshot in repository is older"), "{problem:?}");
+    let command =
+        "holdfast -r /backups/shop forget --source=shop/old --group-by=source --delete-after=384h --prune";
+    assert!(problem.to_do.starts_with(command), "{problem:?}");
+    // It is young enough, nothing has to go, or it goes.
+    for rules in ["delete_after: 30d", "keep_last: 3", "delete_after: 16d, delete_former: true"] {
+        assert_eq!(conditions(&told(rules).await), [], "{rules}");
+    }
 }
 
 #[tokio::test]

@@ -158,6 +158,10 @@ impl Judge<'_> {
         self.span(&spot.key("keep_within"), retention.keep_within);
         self.span(&spot.key("delete_after"), retention.delete_after);
         self.span(&spot.key("wal"), retention.wal);
+        if retention.delete_former && retention.delete_after.is_none() {
+            let next = "say after how long: delete_after: 400d";
+            self.wrong(&spot.key("delete_former"), "nothing says when what is of former sources goes", next);
+        }
         let spans = [retention.keep_within, retention.delete_after];
         let says = counts.iter().any(|(_, count)| count.is_some()) || spans.iter().any(Option::is_some);
         if !says && spot.is_whole() {
