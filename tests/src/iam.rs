@@ -196,6 +196,7 @@ fn decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
     use super::*;
     use serde_json::json;
 
@@ -203,7 +204,7 @@ mod tests {
         Asked::of(&format!("{line} HTTP/1.1"), &format!("{line} HTTP/1.1\r\nHost: x\r\n{heads}\r\n\r\n"))
     }
 
-    fn policy(statements: Value) -> Policy {
+    fn policy(statements: &Value) -> Policy {
         Policy::parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
     }
 
@@ -233,7 +234,7 @@ mod tests {
     fn nothing_goes_that_is_not_allowed_or_is_denied() {
         let read = json!({ "Effect": "Allow", "Action": ["s3:Get*"], "Resource": "arn:aws:s3:::b/x/*" });
         let not = json!({ "Effect": "Deny", "Action": "*", "Resource": ["arn:aws:s3:::b/x/k?ys/*"] });
-        let (one, both) = (policy(json!([read])), policy(json!([read, not])));
+        let (one, both) = (policy(&json!([read])), policy(&json!([read, not])));
         let get = |name: &str| asked(&format!("GET /b/{name}"), "").unwrap();
         assert!(one.allows(&get("x/keys/1")) && !one.allows(&get("y/keys/1")) && !one.allows(&get("x")));
         assert!(!both.allows(&get("x/keys/1")) && both.allows(&get("x/key/1")));
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn conditions_hold_where_their_key_is_there_and_fits() {
         let with = |condition: Value| {
-            policy(json!([{ "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition }]))
+            policy(&json!([{ "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition }]))
         };
         let new = with(json!({ "Null": { IF_NONE_MATCH: "false" } }));
         assert!(new.allows(&asked("PUT /b/x", "If-None-Match: *").unwrap()));

@@ -279,7 +279,7 @@ fn a_maintainer_needs_no_right_to_replace_and_a_reader_none_but_to_add_evidence(
     scene.assert_tries(&drills, true, &all(&[Try::Read], &there));
     scene.assert_tries(&drills, false, &all(&CHANGES, &there));
     scene.assert_tries(&drills, false, &all(&CHANGES, &nobodys));
-    scene.assert_tries(&drills, false, &all(&REMOVES, &[evidence.clone()]));
+    scene.assert_tries(&drills, false, &all(&REMOVES, std::slice::from_ref(&evidence)));
     scene.assert_tries(&drills, false, &all(&CHANGES, &[format!("evidence/{}/1", ops.member)]));
     scene.assert_tries(&ops, false, &all(&[Try::Replace, Try::ReplaceInParts, Try::DeleteVersion], &there));
     scene.assert_tries(&ops, false, &all(&CHANGES, &[evidence, format!("evidence/{}/1", drills.member)]));
