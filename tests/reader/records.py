@@ -41,7 +41,7 @@ def log_content(found, record, secret, k_id):
     return plain
 
 
-KINDS = ("drill", "missed", "note", "access", "shred")
+KINDS = ("drill", "missed", "note", "access", "shred", "inherited")
 NUMBER_MAX = 1 << 31
 
 

@@ -159,8 +159,12 @@ class Repository:
         return self.above.identity._replace(owner=founder.signing)
 
     def _is_shredded(self):
-        if self.above and self.store.has("shredded"):
+        if not self.above:
+            return
+        marked, noted = self.store.has("shredded"), self.above.root and self.id in self.above.root.erased
+        if marked or noted:
             need(not self.above.has_shredded(self.id), "this domain was shredded")
+        if marked:
             self.note("shredded: no owner left a record of it")
 
     @property

@@ -9,7 +9,7 @@ from sessions import summary
 CONDEMNED, DEAD, LOST, QUARANTINED, ABSORBED, FORGOTTEN = range(1, 7)
 WIDTHS = {CONDEMNED: 37, DEAD: 37, LOST: 32, QUARANTINED: 37, ABSORBED: 32, FORGOTTEN: 16}
 EVERYTHING, SOURCE, SNAPSHOT = 1, 2, 3
-HOLDS, WATCHED, CUT_OFFS = 0x8001, 0x0002, 0x0003
+HOLDS, WATCHED, CUT_OFFS, DATED, ERASED = 0x8001, 0x0002, 0x0003, 0x0004, 0x0005
 
 
 class SegmentRow(NamedTuple):
@@ -34,6 +34,15 @@ class KnownLog(NamedTuple):
     timeline: str
     ranges: list
     others: list
+
+
+class DatedPart(NamedTuple):
+    """Segments that a maintainer saw at one time, by their places."""
+    first: int
+    last: int
+    pieces: int
+    given_up: bool
+    seen: tuple
 
 
 WHOLE, PIECE = re.compile("[0-9A-F]{24}"), re.compile(r"(.+)\.(0|[1-9][0-9]*)")
@@ -80,6 +89,8 @@ class Root:
         self.holds = self._tag(tags, HOLDS, what, self._hold)
         self.watched = self._tag(tags, WATCHED, what, lambda c: (c.raw(16), c.u32(), c.time()))
         self.cut_offs = self._cut_offs(tags, what)
+        self.log_sources, self.dated_logs = self._dated(tags, what)
+        self.erased = self._erased(tags, what)
 
     @staticmethod
     def _segment(cursor):
@@ -131,6 +142,27 @@ class Root:
         log = cursor.list(known) if cursor.flag() else None
         cursor.end()
         return CutOffs(dict(members), log)
+
+
+    @staticmethod
+    def _dated(tags, what):
+        """As which sources databases were backed up, and when their logs were seen: two dictionaries."""
+        if DATED not in tags:
+            return {}, {}
+        cursor = Cursor(tags[DATED], f"{what}, dated logs")
+        sources = cursor.list(lambda: (cursor.u64(), cursor.list(cursor.text16)))
+        part = lambda: DatedPart(cursor.u64(), cursor.u64(), cursor.u32(), cursor.flag(), cursor.time())
+        timelines = cursor.list(lambda: (cursor.text16(), cursor.list(part)))
+        cursor.end()
+        return dict(sources), dict(timelines)
+
+    @staticmethod
+    def _erased(tags, what):
+        data = tags.get(ERASED, b"")
+        need(len(data) % 16 == 0, f"{what}: erased domains are cut off")
+        ids = [data[at:at + 16] for at in range(0, len(data), 16)]
+        need(ids == sorted(set(ids)), f"{what}: erased domains are out of order")
+        return ids
 
 
 def list_items(found, k_idx):

@@ -464,6 +464,12 @@ def check_maintenance_objects(book):
     for name, known in (("evidence", None), ("evidence and log", log)):
         found = section_again(opened(book.bytes(f"4 root, {name} cut off"), 4), K_REF, "root")
         need(roots.Root(found, K_REF).cut_offs == roots.CutOffs(members, known), f"root, {name} cut off")
+    root = roots.Root(section_again(opened(book.bytes("4 root, logs dated"), 4), K_REF, "root"), K_REF)
+    seen = (1_700_000_200, 7)
+    parts = [roots.DatedPart(1, 4, 0, True, seen), roots.DatedPart(5, 5, 2, False, seen)]
+    need(root.log_sources == {9: ["shop/db"]}, "root: sources of logs")
+    need(root.dated_logs == {"0000000000000009/00000001-0404040404040404": parts}, "root: dated logs")
+    need(root.erased == [bytes([0x31]) * 16], "root: erased domains")
     segment = opened(book.bytes("10 snapshot segment"), 10)
     rows = roots.snapshot_rows(section_again(segment, K_REF, "snapshots"), K_REF)
     need([row.session for row in rows] == [b"\x01" * 16, b"\x02" * 16], "snapshot segment")

@@ -128,6 +128,12 @@ impl Entropy for Noting {
     }
 }
 
+/// What opens a repository. Of an array a copy would lie in what is kept of a function that waits.
+fn key_file(name: &str) -> (Opens, Wanted) {
+    let file = random::<32>();
+    (Opens::KeyFile(file.to_vec()), Wanted::new(name, &file))
+}
+
 /// Makes a repository, lets a writer in, backs up, renews the keys, reads it all; says what opened it, and the
 /// keys that were drawn: four that are shared, those of contents, pages, logs and the owner, and its signature's.
 #[inline(never)]
@@ -135,25 +141,24 @@ async fn with_a_repository() -> Vec<Wanted> {
     let (world, noting) = (World::new(Workers::inline()), Arc::new(Noting::default()));
     let ctx = || Ctx { entropy: Arc::clone(&noting) as Arc<dyn Entropy>, ..world.ctx() };
     let store = || Arc::new(world.store.clone());
-    let (file, second) = (random::<32>(), random::<32>());
-    let opens = |file: &[u8; 32]| Opens::KeyFile(file.to_vec());
-    let owner = Repository::create(&ctx(), store(), &opens(&file), &World::init_options()).await.unwrap();
+    let ((file, first_file), (second, second_file)) = (key_file("the key file"), key_file("the writer's"));
+    let owner = Repository::create(&ctx(), store(), &file, &World::init_options()).await.unwrap();
     let mut wanted = noting.0.lock().unwrap()[..9].to_vec();
-    wanted.extend([Wanted::new("the key file", &file), Wanted::new("the writer's key file", &second)]);
-    let new = NewKey { secret: opens(&second), label: None, cost: Some(COST) };
+    wanted.extend([first_file, second_file]);
+    let new = NewKey { secret: second.clone(), label: None, cost: Some(COST) };
     admit(&ctx(), &owner, Role::Writer, &new).await.unwrap();
     drop((owner, new));
     let mut tree = Tree::default();
     tree.put("file", Node::file("content"));
     for key in [&second, &file] {
-        let writes = Repository::open(&ctx(), store(), &opens(key)).await.unwrap();
+        let writes = Repository::open(&ctx(), store(), key).await.unwrap();
         let outcome =
             backup(&ctx(), &writes, Box::new(ModelSource::new(&tree)), &world.options()).await.unwrap();
         assert_eq!(outcome.problems.problems, []);
     }
-    let owner = Repository::open(&ctx(), store(), &opens(&file)).await.unwrap();
+    let owner = Repository::open(&ctx(), store(), &file).await.unwrap();
     rotate(&ctx(), &owner).await.unwrap();
-    let owner = Repository::open(&ctx(), store(), &opens(&file)).await.unwrap();
+    let owner = Repository::open(&ctx(), store(), &file).await.unwrap();
     for snapshot in snapshots(&ctx(), &owner, &SnapshotFilter::default()).await.unwrap().value {
         let target = Box::new(ModelTarget::default());
         let restored = restore(&ctx(), &owner, &snapshot, target, &RestoreOptions::default()).await.unwrap();

@@ -77,9 +77,12 @@ fn it_answers_and_tells_its_manager() {
     };
     until("it is ready", || is_ok("/readyz"));
     assert!(is_ok("/healthz"));
-    until("it was looked how things stand", || {
-        get(&address, "/metrics")
-            .is_some_and(|(_, text)| text.contains("holdfast_scrape_written_timestamp_seconds "))
+    // A job is told as done a moment before it is let go of.
+    until("it was looked how things stand, and nothing runs", || {
+        get(&address, "/metrics").is_some_and(|(_, text)| {
+            text.contains("holdfast_scrape_written_timestamp_seconds ")
+                && text.contains("holdfast_serve_jobs_running 0\n")
+        })
     });
     let (_, text) = get(&address, "/metrics").unwrap();
     for line in [

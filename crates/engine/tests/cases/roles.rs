@@ -61,7 +61,7 @@ fn a_writer_backs_up_again_and_opens_nothing() {
             let (world, [owner, _, _, reader]) = made(workers).await;
             let (writer, asked) = sealed_off(&world).await;
             let mut tree = Tree::mixed();
-            tree.put("large", Node::file(noise(3, 3 << 20)));
+            tree.put("larger", Node::file(noise(3, 3 << 20)));
             let first = world.keep(&writer, &tree).await;
             assert!(first.counts.bytes_added > 3 << 20);
             // Nothing changed: nothing is read, and the same tree comes of it.
@@ -94,7 +94,7 @@ fn without_its_cache_a_writer_reads_everything_and_says_so_and_stores_nothing_tw
         let (world, [owner, ..]) = made(Workers::inline()).await;
         let (writer, asked) = sealed_off(&world).await;
         let mut tree = Tree::mixed();
-        tree.put("large", Node::file(noise(3, 3 << 20)));
+        tree.put("larger", Node::file(noise(3, 3 << 20)));
         let first = world.keep(&writer, &tree).await;
         let stat = world.cache.path().join(owner.id().to_string()).join("stat");
         std::fs::remove_dir_all(stat).unwrap();

@@ -504,10 +504,12 @@ async fn what_a_policy_names_no_more_and_keeps_for_ever_is_told() {
     snapshots.push(old);
     let told = async |rules: &str| {
         let text = format!("{POLICY}retention: {{ {rules} }}\n");
-        stands(&well().says("repository", "snapshots", snapshots.clone()), &text).await
+        let kept = || snapshots.clone();
+        let fake = well().says("repository", "snapshots", kept()).says("offsite", "snapshots", kept());
+        stands(&fake, &text).await
     };
     let status = told("keep_last: 3, delete_after: 16d").await;
-    assert_eq!(conditions(&status), [("former-source", State::Warning)]);
+    assert_eq!(conditions(&status), [("former-source", State::Warning); 2], "in each place where it is");
     let problem = &status.problems[0];
     assert!(problem.what.contains("of shop/old 1 snapshot in repository is older"), "{problem:?}");
     let command =

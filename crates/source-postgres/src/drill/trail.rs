@@ -22,6 +22,8 @@ const TIMELINES_MAX: u32 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
     End,
+    /// As soon as the backup is whole, wherever its log goes on to.
+    Immediate,
     Lsn(Lsn),
     Time(PgTime),
     Xid(u32),
@@ -36,7 +38,8 @@ impl Stop {
         let time = || stated("recovery_target_time").and_then(|text| moment(&text)).map(Self::Time);
         let xid = || stated("recovery_target_xid").and_then(|text| text.parse().ok()).map(Self::Xid);
         let name = || stated("recovery_target_name").map(Self::Name);
-        lsn.or_else(time).or_else(xid).or_else(name).unwrap_or(Self::End)
+        let immediate = || stated("recovery_target").map(|_| Self::Immediate);
+        lsn.or_else(time).or_else(xid).or_else(name).or_else(immediate).unwrap_or(Self::End)
     }
 
     /// Whether a record lies behind it, and is not replayed whatever else is said.
@@ -291,6 +294,7 @@ mod tests {
         assert_eq!(Stop::of("recovery_target_xid = '7'\nrecovery_target_name = ''"), Stop::Xid(7));
         assert_eq!(Stop::of("recovery_target_name = 'it''s'\n"), Stop::Name("it's".into()));
         assert_eq!(Stop::of("recovery_target_time = 'yesterday'"), Stop::End);
+        assert_eq!(Stop::of("recovery_target = 'immediate'"), Stop::Immediate, "log may lie behind it");
         let Stop::Time(time) = Stop::of("recovery_target_time = '2026-02-28 02:30:05.123456+00'") else {
             panic!("a time")
         };
