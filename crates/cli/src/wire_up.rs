@@ -30,6 +30,7 @@ pub(crate) use holdfast_source_postgres::stream::{
 pub(crate) use holdfast_source_postgres::{
     Binaries, Dumped, Feeding, GLOBALS, KEPT_CONFIG, LOGICAL_KIND, LoadOptions, Loader, LogicalOptions,
     LogicalRecord, LogicalSource, RestoreTool, RowsOf, There, ToolPlaces, binaries as server_binaries,
+    without_creation,
 };
 pub(crate) use holdfast_source_postgres::{
     Host, Lsn, PgError, PostgresOptions, PostgresSource, Preflight as ClusterPreflight, Record,

@@ -47,7 +47,7 @@ mod wire;
 pub use binaries::{Binaries, binaries};
 pub use error::{PgError, ServerError};
 pub use facts::{Record, Space};
-pub use load::{Feeding, LoadOptions, Loader, RestoreTool, There};
+pub use load::{Feeding, LoadOptions, Loader, RestoreTool, There, without_creation};
 pub use logical::{KIND as LOGICAL_KIND, LogicalOptions, LogicalSource};
 pub use logical_record::{Dumped, GLOBALS, LogicalRecord};
 pub use look::KEPT_CONFIG;

@@ -4,7 +4,7 @@
 //! there changes all at once or not at all. On purpose not here: reading dumps out of a repository.
 
 use crate::child::{Access, Failure, Running};
-use crate::databases::MADE;
+use crate::databases::{COMMON, MADE};
 use crate::error::PgError;
 use crate::passfile::Secrets;
 use crate::sql::{Session, USUAL, identifier, literal, parameter};
@@ -143,6 +143,12 @@ impl Loader {
         let written = tempfile::tempfile_in(&self.options.spool).map_err(fail)?;
         let words = ["--format=custom", "--create", NO_SCHEMA, "--file=-"];
         self.feed(&tool.0, &self.main.database, &words, Some(written))
+    }
+
+    /// Whether a database is the one that servers make others from: each has it, and many put the same things in it.
+    #[must_use]
+    pub fn is_common_template(name: &str) -> bool {
+        name == COMMON
     }
 
     /// What does by hand what [`Loader::own`] does, of a file of a snapshot.
@@ -302,6 +308,21 @@ impl Feeding {
     }
 }
 
+/// The statements without the one that makes the database: it is there, and who made it may have had to, for want of
+/// a right, a collation or a tablespace.
+#[must_use]
+pub fn without_creation(text: &[u8]) -> Vec<u8> {
+    const BEGINS: &[u8] = b"\nCREATE DATABASE ";
+    let Some(begin) = text.windows(BEGINS.len()).position(|window| window == BEGINS) else {
+        return text.to_vec();
+    };
+    let end = text[begin..]
+        .windows(2)
+        .position(|window| window == b";\n")
+        .map_or(text.len(), |end| begin + end + 1);
+    [&text[..begin], &text[end..]].concat()
+}
+
 fn refused(failure: &Failure) -> PgError {
     PgError::Refused(failure.to_string())
 }
@@ -327,6 +348,14 @@ fn errors_in(lines: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_database_itself_is_not_made_again() {
+        let text = b"SET a = 1;\n--\n\nCREATE DATABASE shop WITH TEMPLATE = template0 LOCALE = 'x';\n\n\nALTER DATABASE shop OWNER TO app;\n";
+        let left = String::from_utf8(without_creation(text)).unwrap_or_default();
+        assert_eq!(left, "SET a = 1;\n--\n\n\n\nALTER DATABASE shop OWNER TO app;\n");
+        assert_eq!(without_creation(b"SET a = 1;\n"), b"SET a = 1;\n");
+    }
 
     #[test]
     fn what_is_there_already_is_no_error() {

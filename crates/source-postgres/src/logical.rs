@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOCK_MILLISECONDS: u32 = 600_000;
 
 /// Said of the common template of a service.
-const CLOSED_COMMON: &str = "what is in it is not known, and it is not dumped: the service lets nobody in";
+const CLOSED_COMMON: &str = "what is in it is not known, and it is not dumped: this role is not let in";
 
 /// From this version on dumps set what older servers do not know (`transaction_timeout`).
 pub(crate) const NEW_SETTING: u32 = 17;
@@ -137,7 +137,7 @@ impl LogicalSource {
         let listed = databases::list(&mut main, major).await?;
         let mut queue = chosen(&options.databases, listed, managed, &mut problems)?;
         if options.databases.is_empty() {
-            weigh_common(&options, &mut main, managed, &mut queue, &mut problems).await?;
+            weigh_common(&options, &mut main, &mut queue, &mut problems).await?;
         }
         let mut record = LogicalRecord::new((version.clone(), number), dump.major, about.system.clone());
         // A service keeps them to itself, whatever rights it shows.
@@ -431,11 +431,11 @@ fn chosen(
                 "not dumped: the template takes no connections: ALTER DATABASE {} ALLOW_CONNECTIONS true",
                 quoted(&one.name)
             );
-            problems.problem(Problem { path, kind: ProblemKind::Unreadable, what });
+            problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
         } else if !one.is_alive {
             let what = "the database takes no connections (datallowconn), and is not dumped".to_owned();
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
-        } else if !one.is_open && one.name == COMMON && managed.is_some() {
+        } else if !one.is_open && one.name == COMMON {
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what: CLOSED_COMMON.to_owned() });
         } else if !one.is_open {
             let what = format!(
@@ -454,7 +454,6 @@ fn chosen(
 async fn weigh_common(
     options: &LogicalOptions,
     main: &mut Session,
-    managed: Option<Managed>,
     queue: &mut Vec<Listed>,
     problems: &mut Problems,
 ) -> Result<(), PgError> {
@@ -467,10 +466,8 @@ async fn weigh_common(
             session.close().await;
             is_changed
         }
-        // A service lets nobody in, and nobody can do anything about it.
-        Err(error)
-            if managed.is_some() && (is_about_database(&error) || matches!(error, PgError::Refused(_))) =>
-        {
+        // Most have nothing in it; where roles are kept out of it, nobody wants it in a backup of theirs.
+        Err(error) if is_about_database(&error) || matches!(error, PgError::Refused(_)) => {
             let (path, what) = (file_of(COMMON).into_bytes(), format!("{CLOSED_COMMON}: {error}"));
             problems.notice(Notice { path, kind: NoticeKind::LeftOut, what });
             false
@@ -622,9 +619,13 @@ mod tests {
         let taken = chosen(&[], all(), Some(Managed::Amazon), &mut problems).unwrap();
         let names: Vec<_> = taken.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["shop", "golden", "template1"]);
-        assert_eq!((problems.problem_count, problems.notice_count), (2, 2));
+        assert_eq!((problems.problem_count, problems.notice_count), (1, 3));
         assert!(problems.problems[0].path == b"/databases/closed.dump");
-        assert!(problems.problems[1].path == b"/databases/shut.dump");
+        let mut problems = Problems::default();
+        let kept_out =
+            vec![listed("shop"), Listed { is_template: true, is_open: false, ..listed("template1") }];
+        assert_eq!(chosen(&[], kept_out, None, &mut problems).unwrap().len(), 1);
+        assert_eq!((problems.problem_count, problems.notice_count), (0, 1), "nobody is told each night");
         let stated = ["template1".to_owned(), "closed".to_owned()];
         let taken = chosen(&stated, all(), None, &mut Problems::default()).unwrap();
         assert_eq!(taken.len(), 2);

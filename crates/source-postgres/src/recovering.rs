@@ -54,10 +54,10 @@ impl Recovering {
             .map(|recovery| if recovery.standby { "standby.signal" } else { "recovery.signal" })
     }
 
-    /// Whether it goes on following.
+    /// Whether it stops at a record, however far the log goes on.
     #[must_use]
-    pub fn is_standby(&self) -> bool {
-        self.recovery.as_ref().is_some_and(|recovery| recovery.standby)
+    pub fn stops_at_record(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| matches!(recovery.goal, Goal::Lsn(_)))
     }
 
     /// The settings.

@@ -46,6 +46,8 @@ pub(super) fn read_large(
 ) -> Result<LargeFile, ItemError> {
     let mut scratch = packer.scratch();
     let mut bytes_read = 0;
+    // What was read and is torn: better than nothing where it cannot be read again.
+    let mut torn: Option<LargeFile> = None;
     for attempt in 1.. {
         let read = reader.open(item).and_then(|mut stream| match blocks {
             Some(file) => read_blocks(&mut *stream, packer, workers, &mut scratch, progress, file),
@@ -53,12 +55,21 @@ pub(super) fn read_large(
         });
         let mut file = match read {
             Err(error) if error.is_stale() && attempt < ATTEMPTS => continue,
-            read => read?,
+            Err(error) => match torn.take() {
+                Some(file) => {
+                    packer.give_back(scratch);
+                    return Ok(LargeFile { bytes_read, ..file });
+                }
+                None => return Err(error),
+            },
+            Ok(file) => file,
         };
         bytes_read += file.bytes_read;
         if file.status == ReadStatus::Grown && !packer.stopped() {
-            bytes_read += file.bytes_read;
-            if !has_front(reader, item, file.size, file.digest).unwrap_or(false) {
+            // One that was written over once is not compared again: that it grows says nothing.
+            let looked =
+                if torn.is_some() { Front::Other } else { front(reader, item, &file, blocks, packer) };
+            if looked == Front::Other {
                 file.status = ReadStatus::Torn;
             }
         }
@@ -67,31 +78,62 @@ pub(super) fn read_large(
             packer.give_back(scratch);
             return Ok(file);
         }
+        torn = Some(file);
     }
     unreachable!("the last attempt returns")
 }
 
-/// Whether the first bytes of a file are still those of this digest. One that was written over as well
-/// is no longer than one that only grew.
-fn has_front(reader: &dyn ItemReader, item: usize, size: u64, digest: Digest) -> Result<bool, ItemError> {
-    let mut stream = reader.open(item)?;
-    let (mut hasher, mut left) = (ContentHasher::default(), size);
+/// What the front of a file that is longer now is, beside what was read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Front {
+    /// The same, or nobody can tell: something else has its name, or nothing.
+    Same,
+    /// Something else: it was written over as well.
+    Other,
+}
+
+/// Compares the front of a file that grew with what was read.
+fn front(
+    reader: &dyn ItemReader,
+    item: usize,
+    file: &LargeFile,
+    blocks: Option<&BlockFile>,
+    packer: &Packer,
+) -> Front {
+    let Ok(mut stream) = reader.open(item) else { return Front::Same };
+    let now = stream.opened().0;
+    if (now.inode, now.device_of) != (file.stat.inode, file.stat.device_of) {
+        return Front::Same;
+    }
+    let (mut hasher, mut left) = (ContentHasher::default(), file.size);
     let mut buffer = vec![0; READ_BYTES];
-    while left > 0 {
-        match stream.read(&mut buffer)? {
-            Piece::Data(length) => {
+    while left > 0 && !packer.stopped() {
+        match stream.read(&mut buffer) {
+            Ok(Piece::Data(length)) => {
                 let part = left.min(length as u64);
                 hasher.data(&buffer[..part as usize]);
                 left -= part;
             }
-            Piece::Hole(length) => {
+            // Of a database file holes are blocks of zeros.
+            Ok(Piece::Hole(length)) if blocks.is_some() => {
+                let mut zeros = length.min(left);
+                left -= zeros;
+                buffer.fill(0);
+                while zeros > 0 {
+                    let part = zeros.min(READ_BYTES as u64);
+                    hasher.data(&buffer[..part as usize]);
+                    zeros -= part;
+                }
+            }
+            Ok(Piece::Hole(length)) => {
                 hasher.hole(length.min(left));
                 left -= length.min(left);
             }
-            Piece::End => return Ok(false),
+            Ok(Piece::End) => return Front::Other,
+            Err(_) => return Front::Same,
         }
     }
-    Ok(hasher.finish() == digest)
+    if left > 0 || hasher.finish() == file.digest { Front::Same } else { Front::Other }
 }
 
 fn read_once(

@@ -237,7 +237,10 @@ impl Trees<'_> {
     fn check_folder(&mut self, place: &Arc<str>, before: (&[u8], bool), key: &[u8]) {
         if !has_folder(before, key) {
             let path = String::from_utf8_lossy(&shown_key(key)).into_owned();
-            self.report.error(format!("{place}:{path}"), "the folder that it lies in is not in the snapshot");
+            // Earlier versions made such ones; nothing is lost, and a restore makes the folder.
+            let what =
+                "the folder that it lies in is not in the snapshot; a restore makes one for its owner alone";
+            self.report.notice(format!("{place}:{path}"), what);
         }
     }
 

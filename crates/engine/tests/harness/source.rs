@@ -288,7 +288,12 @@ impl ModelReader {
             Trouble::Vanishes => Err(ItemError::Vanished),
             Trouble::Unreadable => Err(denied()),
             Trouble::Torn(times) if *attempt <= times => Ok((node, ReadStatus::Torn)),
-            Trouble::Grows | Trouble::GrowsAnew => Ok((node, ReadStatus::Grown)),
+            Trouble::GrowsAndGoes | Trouble::TornAndGoes if *attempt > 1 => Err(ItemError::Vanished),
+            Trouble::TornAndGoes => Ok((node, ReadStatus::Torn)),
+            Trouble::GrowsAndMoves if *attempt > 1 => Ok((node, ReadStatus::Stable)),
+            Trouble::Grows | Trouble::GrowsAnew | Trouble::GrowsAndGoes | Trouble::GrowsAndMoves => {
+                Ok((node, ReadStatus::Grown))
+            }
             Trouble::Stale(times) if *attempt <= times => Err(stale()),
             Trouble::Panics => {
                 drop(attempts);
@@ -296,6 +301,19 @@ impl ModelReader {
             }
             _ => Ok((node, ReadStatus::Stable)),
         }
+    }
+}
+
+/// What an attempt finds under a name, after others may have changed it.
+fn now(node: &Node, attempt: u32) -> (Stat, u8) {
+    let mut stat = stat(node, node.size());
+    match node.trouble {
+        Trouble::GrowsAnew => (stat, attempt as u8),
+        Trouble::GrowsAndMoves if attempt > 1 => {
+            stat.inode += 1;
+            (stat, 1)
+        }
+        _ => (stat, 0),
     }
 }
 
@@ -342,13 +360,15 @@ impl ItemReader for ModelReader {
             } else if node.size() > SMALL_FILE_BYTES_MAX {
                 status = ReadStatus::Torn;
             } else {
+                let start = content.len();
                 content.extend_from_slice(&node.flat());
-                if node.trouble == Trouble::GrowsAnew {
-                    content[0] ^= self.attempts.lock().unwrap()[&item] as u8;
+                if node.size() > 0 {
+                    content[start] ^= now(node, self.attempts.lock().unwrap()[&item]).1;
                 }
             }
         }
-        Ok(Examined { stat: stat(node, node.size()), details: details(node), status })
+        let stat = now(node, self.attempts.lock().unwrap()[&item]).0;
+        Ok(Examined { stat, details: details(node), status })
     }
 
     fn has_blocks(&self, _item: usize) -> bool {
@@ -359,18 +379,11 @@ impl ItemReader for ModelReader {
         let (node, status) = self.attempt(item)?;
         let breaks_off = node.trouble == Trouble::BreaksOff;
         let mut runs = if node.trouble == Trouble::Lacks { Vec::new() } else { node.runs.clone() };
-        if let (Trouble::GrowsAnew, Some(Run::Data(bytes))) = (node.trouble, runs.first_mut()) {
-            bytes[0] ^= self.attempts.lock().unwrap()[&item] as u8;
+        let (stat, flipped) = now(node, self.attempts.lock().unwrap()[&item]);
+        if let Some(Run::Data(bytes)) = runs.first_mut() {
+            bytes[0] ^= flipped;
         }
-        Ok(Box::new(ModelStream {
-            stat: stat(node, node.size()),
-            details: details(node),
-            runs,
-            run: 0,
-            at: 0,
-            status,
-            breaks_off,
-        }))
+        Ok(Box::new(ModelStream { stat, details: details(node), runs, run: 0, at: 0, status, breaks_off }))
     }
 }
 

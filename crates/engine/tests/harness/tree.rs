@@ -60,6 +60,12 @@ pub(crate) enum Trouble {
     Grows,
     /// It grows, and is another one each time.
     GrowsAnew,
+    /// It grows, and has no name any more once it was read.
+    GrowsAndGoes,
+    /// It grows, and once it was read another one has its name.
+    GrowsAndMoves,
+    /// It is torn, and has no name any more then.
+    TornAndGoes,
     /// The handles of the first so many attempts lose their file.
     Stale(u32),
     /// A part of its details cannot be read.

@@ -211,10 +211,11 @@ fn judge_log(step: Step, answer: &Answer, rpo: Option<Span>, now: Timestamp) -> 
     };
     let behind = Span(behind(newest, now));
     let told = format!("the newest log is of {behind} ago");
-    if answer.code == 3 {
-        let (what, next) = answer.failure();
-        return step.ends(State::Incomplete, format!("{told}; {what}"), next);
-    }
+    // Log that no snapshot needs any more goes, and leaves gaps behind that are none.
+    let told = match answer.code {
+        3 => format!("{told}; it has gaps: holdfast wal status"),
+        _ => told,
+    };
     match rpo.filter(|rpo| behind.0 > rpo.0) {
         Some(rpo) => {
             let next =

@@ -128,7 +128,10 @@ impl<'a> Proofs<'a> {
         let same = !damaged || (later.is_whole() && is_same(later.source, one.source));
         // What comes back late comes back; only what is in time takes back that it was late.
         let came = later.is_well() || (later.passed() && !one.passed());
-        looked && same && came && self.is_enough(later, one.record.level)
+        // What was damaged has to be looked at as closely again; else what the policy wants is enough.
+        let wanted = self.known.policy.drill.as_ref().map_or(one.record.level, |drill| drill.level);
+        let level = if damaged { one.record.level } else { one.record.level.min(wanted) };
+        looked && same && came && self.is_enough(later, level)
     }
 
     /// Whether it proved as much as a level, or as can be proved of this source, of all or of what the policy

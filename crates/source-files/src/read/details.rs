@@ -157,10 +157,11 @@ pub(super) fn read_flags(handle: BorrowedFd<'_>, shared: &Shared, device: u64, d
 fn note_flags(answer: Result<IFlags>, without: &DeviceSet, device: u64, details: &mut Details) {
     match answer {
         Ok(flags) => details.inode_flags = (flags & FLAGS_KEPT).bits(),
-        Err(Errno::NOSYS) => without.insert(device),
-        // It has none that could be missed.
-        Err(Errno::NOTTY | Errno::NOTSUP | Errno::INVAL) => {}
-        Err(error) => details.unreadable.push(format!("inode flags: {}", in_words(error))),
+        // A file system that lies behind a program says so of all, and each question is dear there.
+        Err(Errno::NOSYS | Errno::NOTTY) => without.insert(device),
+        Err(Errno::IO) => details.unreadable.push(format!("inode flags: {}", in_words(Errno::IO))),
+        // It has none that could be missed, or none that are for us.
+        Err(_) => {}
     }
 }
 
@@ -176,10 +177,10 @@ mod tests {
     fn what_one_file_says_is_not_taken_for_all_of_its_file_system() {
         let (without, mut details) = (DeviceSet::default(), Details::default());
         note_list(Errno::NOTSUP, &without, 1, &mut details);
-        note_flags(Err(Errno::NOTTY), &without, 1, &mut details);
+        note_flags(Err(Errno::NOTSUP), &without, 1, &mut details);
         assert!(!without.contains(1) && details.unreadable.is_empty());
         note_list(Errno::NOSYS, &without, 1, &mut details);
-        note_flags(Err(Errno::NOSYS), &without, 2, &mut details);
+        note_flags(Err(Errno::NOTTY), &without, 2, &mut details);
         assert!(without.contains(1) && without.contains(2) && details.unreadable.is_empty());
     }
 

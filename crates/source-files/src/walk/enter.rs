@@ -99,12 +99,13 @@ impl Walk {
         }
     }
 
-    /// What would be mounted if it were asked for is not read; that is a problem unless it was not to be.
+    /// What would be mounted if it were asked for is not read, and told: each system has idle ones, as that of its
+    /// firmware's files, and each host that it could mount from would be asked.
     fn tell_waiting(&self, folder: Listed, batch: &mut Filling) {
         if !folder.left_out && !self.rules.one_file_system {
-            let what = "not read: it is mounted when it is asked for, and is not now; mount it, state it, or \
-                        exclude it";
-            batch.problem(&self.key, what.to_owned());
+            let what = "contents left out: it is mounted when it is asked for, and is not now; to have it in the \
+                        backup state it as a path of its own";
+            batch.notice(&self.key, NoticeKind::LeftOut, what);
         }
     }
 

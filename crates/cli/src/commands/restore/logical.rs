@@ -17,7 +17,7 @@ use crate::secrets;
 use crate::settings;
 use crate::wire_up::{
     Dumped, Feeding, GLOBALS, LOGICAL_KIND, LoadOptions, Loader, LogicalRecord, PgError, RestoreTool, Server,
-    There,
+    There, without_creation,
 };
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
@@ -126,6 +126,14 @@ pub(super) async fn restore(run: &Run, args: &RestoreArgs, server: Server) -> Re
     let mut plan = Vec::new();
     for dumped in chosen {
         let there = loader.look(&dumped.name).await.map_err(failed)?;
+        let is_asked = !args.dumps.database.is_empty() || args.over.overwrite.is_some();
+        if !is_asked && Loader::is_common_template(&dumped.name) && matches!(there, There::Full(_)) {
+            run.ink.warn(
+                "template1 has things in it, and stays as it is; to restore it too: --database template1 --overwrite \
+                 always",
+            );
+            continue;
+        }
         plan.push((dumped, there));
     }
     if !args.dry_run && args.over.overwrite.is_none() {
@@ -331,6 +339,7 @@ impl Load<'_> {
             }
         }
         let text = blocking(move || feeding.written()).await?.map_err(fault)?;
+        let text = without_creation(&text);
         let feeding = self.loader.load_globals(self.record.tool_major).map_err(fault)?;
         blocking(move || feeding.finish_with(&text)).await?.map_err(fault)
     }

@@ -16,8 +16,8 @@ use crate::engine::{
 use crate::fault::Fault;
 use crate::ink::escape;
 use crate::wire_up::{
-    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf, Timeline,
-    Wish, WishedTarget, owner_numbers, plan_recovery,
+    Archived, Base, Goal, LogTree, Lsn, PgTime, Record, Recovering, Recovery, RecoveryPlan, Shelf, Then,
+    Timeline, Wish, WishedTarget, owner_numbers, plan_recovery,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -145,9 +145,9 @@ impl Prepared {
         };
         let fetches = restore_command != NOTHING;
         let goal = match (&plan.goal, plan.last) {
-            // A server takes a damaged record for the end of the log, and would open there. Told how far the
-            // log goes, it ends instead.
-            (Goal::Latest, Some(last)) if !standby => Goal::Lsn(last),
+            // Who waits at the end of the log has to know where that is. Who opens there takes along what the
+            // archive has got meanwhile.
+            (Goal::Latest, Some(last)) if !standby && then != Then::Promote => Goal::Lsn(last),
             (goal, _) => goal.clone(),
         };
         let timeline = plan.timeline.filter(|_| !standby).map(|timeline| timeline.number);

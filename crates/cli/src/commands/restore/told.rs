@@ -70,8 +70,8 @@ pub(super) fn plan(prepared: &Prepared) -> Vec<String> {
             None => {}
         }
     }
-    if let (WishedTarget::Latest, Some(last), false) =
-        (&prepared.wish.target, plan.last, prepared.recovering.is_standby())
+    if let (WishedTarget::Latest, Some(last), true) =
+        (&prepared.wish.target, plan.last, prepared.recovering.stops_at_record())
     {
         line("end", format!("{last}: what the archive gets after this plan is not replayed"));
     }

@@ -83,7 +83,8 @@ impl Driver {
             let made = self.entry(pending, stat, details);
             let Record { mut entry, closure, .. } = record;
             entry.attributes.xattrs = made.attributes.xattrs;
-            let stamp = is_whole.then(|| Stamp { mark: pending.aside().mark, ..stamp });
+            let mark = pending.aside().mark;
+            let stamp = Some(Stamp { mark: if is_whole { mark } else { !mark }, ..stamp });
             return self.keep(linked(pending.stat()), Draft { entry, stamp, closure, bundled: None });
         }
         if lack.accepted {
@@ -193,8 +194,16 @@ impl Group {
             if !again {
                 break;
             }
-            self.buffer.truncate(start);
-            outcome = self.attempt(batch, item);
+            let before = self.buffer.split_off(start);
+            match self.attempt(batch, item) {
+                // It is gone, or cannot be read again: what was read of it is not thrown away.
+                Err(_) if outcome.is_ok() => {
+                    self.buffer.truncate(start);
+                    self.buffer.extend(before);
+                    break;
+                }
+                next => outcome = next,
+            }
         }
         if outcome.is_err() {
             self.buffer.truncate(start);
@@ -211,8 +220,12 @@ impl Group {
         if found.status == ReadStatus::Grown {
             let end = self.buffer.len();
             let again = batch.reader.examine(item, &mut self.buffer);
+            let is_it = again.is_ok_and(|again| {
+                (again.stat.inode, again.stat.device_of) == (found.stat.inode, found.stat.device_of)
+            });
+            // Where something else has its name now, or nothing, nobody can tell: it is kept as it was read.
             let (read, now) = (&self.buffer[start..end], &self.buffer[end..]);
-            if again.is_err() || !now.starts_with(read) {
+            if is_it && !now.starts_with(read) {
                 found.status = ReadStatus::Torn;
             }
             self.buffer.truncate(end);
