@@ -191,9 +191,15 @@ const OPENED: &str = "name: one\nrepository: { url: /r, password: { env: X } }\n
 const TREE: &str = "sources:\n  tree: { files: { paths: [ /t ] } }\n";
 const MEDIA: &str = "  media: { files: { paths: [ /m ] }, schedule: { cron: '0 * * * *' } }\n";
 
+/// Twenty minutes into this hour: nothing more is due for minutes, whenever the test runs.
+fn early_in_an_hour() -> Timestamp {
+    let now = Timestamp::now().as_second();
+    Timestamp::from_second(now - now % 3600 + 1200).unwrap()
+}
+
 #[tokio::test]
 async fn who_still_works_on_a_job_neither_takes_it_back_nor_begins_it_again() {
-    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let (fake, now) = (Fake::new(&[]), early_in_an_hour());
     let (catalog, policies) = (fake.open().await, policies(&format!("{OPENED}{HOURLY}")));
     let mut shift = shift(&catalog, &policies, "w", now).await;
     let Some(Taken::Task(task)) = shift.claim(&catalog, &policies, now, false).await.unwrap() else {
@@ -219,7 +225,7 @@ async fn who_still_works_on_a_job_neither_takes_it_back_nor_begins_it_again() {
 
 #[tokio::test]
 async fn who_is_silent_is_not_taken_for_dead_when_the_clock_that_judges_leapt() {
-    let (fake, now) = (Fake::new(&[]), Timestamp::now());
+    let (fake, now) = (Fake::new(&[]), early_in_an_hour());
     let (catalog, policies) = (fake.open().await, policies(&format!("{OPENED}{HOURLY}")));
     let mut watches = shift(&catalog, &policies, "watches", now).await;
     let works = shift(&catalog, &policies, "works", now).await;
