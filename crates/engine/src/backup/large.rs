@@ -65,13 +65,9 @@ pub(super) fn read_large(
             Ok(file) => file,
         };
         bytes_read += file.bytes_read;
-        if file.status == ReadStatus::Grown && !packer.stopped() {
-            // One that was written over once is not compared again: that it grows says nothing.
-            let looked =
-                if torn.is_some() { Front::Other } else { front(reader, item, &file, blocks, packer) };
-            if looked == Front::Other {
-                file.status = ReadStatus::Torn;
-            }
+        let grew = file.status == ReadStatus::Grown && !packer.stopped();
+        if grew && front(reader, item, &file, blocks, packer) == Front::Other {
+            file.status = ReadStatus::Torn;
         }
         if file.status != ReadStatus::Torn || attempt == ATTEMPTS || packer.stopped() {
             file.bytes_read = bytes_read;
